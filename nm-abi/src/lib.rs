@@ -1,1 +1,74 @@
-//! nm-abi
+//! netmap's user-visible ABI, API version 14, as plain Rust data.
+//!
+//! Everything a program sees when it includes `net/netmap.h` (with its legacy part) or
+//! `net/netmap_virt.h` is here under its C name, so that code which speaks the ABI can be read
+//! beside netmap's own. Nothing here does I/O or allocates; the crate is `no_std` and has no
+//! dependencies.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`ring`] | `netmap_slot`, `netmap_ring`, `netmap_if`, slot and ring flags, index arithmetic |
+//! | [`request`] | `nmreq_header` and the body of each `NIOCCTRL` request |
+//! | [`option`] | `nmreq_option` and the body of each option, CSB entries |
+//! | [`legacy`] | `nmreq`, its commands and ring bits (`NIOCREGIF`, `NIOCGINFO`) |
+//! | [`virt`] | registers of the `ptnet` and `ptnetmap-memdev` PCI devices |
+//! | [`ioctl`] | ioctl numbers, computed with Linux's `_IO`/`_IOWR` encoding |
+//! | [`bytes`] | structures as bytes and back, for messages and for copies from user memory |
+//!
+//! Size, alignment and every field offset of every structure are asserted at compile time, next
+//! to the structure; `tests/layout.rs` compares them with the C headers once more.
+//!
+//! The ABI is that of 64-bit Linux. (`struct timeval`, `ssize_t` and alignment of 64-bit integers
+//! change the layout elsewhere.)
+
+#![no_std]
+#![allow(non_camel_case_types)]
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("nm-abi describes netmap's ABI on 64-bit Linux only");
+
+/// Asserts size, alignment and field offsets of a `repr(C)` structure while compiling.
+macro_rules! assert_layout {
+    ($ty:ty, size $size:literal, align $align:literal, { $($field:ident $off:literal),* $(,)? }) => {
+        const _: () = {
+            assert!(core::mem::size_of::<$ty>() == $size, concat!("size of ", stringify!($ty)));
+            assert!(core::mem::align_of::<$ty>() == $align, concat!("alignment of ", stringify!($ty)));
+            $(assert!(
+                core::mem::offset_of!($ty, $field) == $off,
+                concat!("offset of ", stringify!($ty), ".", stringify!($field))
+            );)*
+        };
+    };
+}
+
+pub mod bytes;
+pub mod ioctl;
+pub mod legacy;
+pub mod option;
+pub mod request;
+pub mod ring;
+pub mod virt;
+
+pub use bytes::AbiBytes;
+pub use ioctl::*;
+pub use legacy::*;
+pub use option::*;
+pub use request::*;
+pub use ring::*;
+
+/// Version of the API described here; goes into `nr_version`.
+pub const NETMAP_API: u16 = 14;
+/// Oldest version that a request may carry.
+pub const NETMAP_MIN_API: u16 = 14;
+/// Newest version that a request may carry.
+pub const NETMAP_MAX_API: u16 = 15;
+/// Alignment, in bytes, of fields that must not share a cache line.
+pub const NM_CACHE_ALIGN: usize = 128;
+/// Most slots that one packet may span.
+pub const NETMAP_MAX_FRAGS: usize = 64;
+/// Size in bytes, final NUL included, of a legacy or `netmap_if` name (Linux's `IFNAMSIZ`).
+pub const IFNAMSIZ: usize = 16;
+/// Prefix of the names of VALE switches and their ports.
+pub const NM_BDG_NAME: &str = "vale";
+/// The control device that programs open.
+pub const NETMAP_DEVICE_NAME: &str = "/dev/netmap";
