@@ -1,1 +1,10 @@
-//! uvale
+//! uvale: netmap's VALE switches and pipes in userspace.
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code)]
+pub mod shm;
+#[allow(unsafe_code)]
+pub mod sys;
+
+pub mod ctl;
+pub mod lock;

@@ -1,0 +1,286 @@
+//! Control memory: what the data path needs to know and a program must not touch.
+//!
+//! One sparse memfd per world, made by the daemon and mapped by every trusted process, holds
+//! fixed-size tables: switches, ports, krings. References between them are table indices, never
+//! pointers. A program maps only regions; nothing of this lies there.
+//!
+//! Who writes what:
+//!
+//! | field | writer |
+//! |---|---|
+//! | `Switch.*` except `fdb`, `Port.*` except `last_smac`, `Kring` configuration | the daemon |
+//! | `Switch.fdb`, `Port.last_smac` | whoever sends, one atomic store per entry |
+//! | `Kring.rhead`, `rcur`, `rtail`, `hwcur`, tx `hwtail` | the holder of `Kring.busy` |
+//! | rx `Kring.hwtail` of a VALE port, `rx_*` counters | the holder of `Kring.q_lock` |
+//! | `Kring.pipe_tail` | the peer ring's syncer, under the peer's `busy` |
+//! | `Kring.sleepers` | sleepers set and clear their own bit, wakers clear all |
+//!
+//! Lock order: `busy` of the own ring, then `q_lock` of one receiver; never two of a kind.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::lock::LockWord;
+use crate::shm::{Mapping, Shared};
+
+/// Written at offset 0; changes with every change of the layout below.
+pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0001;
+/// Entries of a switch's forwarding table (netmap's NM_BDG_HASH).
+pub const FDB_SIZE: usize = 1024;
+/// Port numbers of a switch (netmap's NM_BDG_MAXPORTS); two of them stay unused, as in netmap.
+pub const SWITCH_PORTS: usize = 254;
+/// Lookup result: every port but the sender's.
+pub const BROADCAST: u32 = SWITCH_PORTS as u32;
+/// Lookup result: no port, drop.
+pub const NO_PORT: u32 = SWITCH_PORTS as u32 + 1;
+/// Rings per direction of a VALE port (netmap's NM_BDG_MAXRINGS).
+pub const MAX_RINGS: usize = 16;
+/// Switches that fit into control memory; how many may exist is configuration.
+pub const MAX_SWITCHES: usize = 256;
+/// Port records.
+pub const MAX_PORTS: usize = 32768;
+/// Kring records.
+pub const MAX_KRINGS: usize = 131_072;
+/// Descriptors of one port that can be woken one by one.
+pub const PORT_SLEEPERS: usize = 64;
+
+/// Start of control memory.
+#[repr(C, align(4096))]
+pub struct Header {
+    /// [`CTL_MAGIC`]
+    pub magic: AtomicU64,
+}
+
+/// A VALE switch.
+#[repr(C, align(4096))]
+pub struct Switch {
+    /// changes with every attach and detach
+    pub generation: AtomicU32,
+    /// how many entries of `order` are in use
+    pub active: AtomicU32,
+    /// numbers of the ports in use, in netmap's order (bdg_port_index)
+    pub order: [AtomicU32; SWITCH_PORTS],
+    /// by port number: index of the port record plus one, 0 for none
+    pub ports: [AtomicU32; SWITCH_PORTS],
+    /// forwarding table: MAC address in bits 0 to 47 (first byte lowest), port number above
+    pub fdb: [AtomicU64; FDB_SIZE],
+    /// pad to whole pages
+    pad: [AtomicU64; 256],
+}
+
+/// Port is in netmap mode: at least one descriptor is registered.
+pub const PORT_ON: u32 = 1;
+
+/// A port: a VALE port or one end of a pipe.
+#[repr(C, align(128))]
+pub struct Port {
+    /// changes whenever the record is given to another port; odd while in use
+    pub generation: AtomicU32,
+    /// PORT_*
+    pub flags: AtomicU32,
+    /// index of the switch plus one, 0 for none
+    pub switch: AtomicU32,
+    /// port number in the switch
+    pub bdg_port: AtomicU32,
+    /// region number
+    pub region: AtomicU32,
+    /// virtio-net header length: 0, 10 or 12
+    pub virt_hdr_len: AtomicU32,
+    /// tx rings, host rings not counted
+    pub num_tx_rings: AtomicU32,
+    /// rx rings, host rings not counted
+    pub num_rx_rings: AtomicU32,
+    /// index of the first tx kring; the krings of a port are consecutive
+    pub tx_kring: AtomicU32,
+    /// index of the first rx kring
+    pub rx_kring: AtomicU32,
+    /// maximum frame size, for the path between ports with different headers
+    pub mfs: AtomicU32,
+    /// reserved
+    pad0: AtomicU32,
+    /// source address learned last from this port (netmap's last_smac); all ones at first
+    pub last_smac: AtomicU64,
+    /// by sleeper bit: wake-up number of the descriptor plus one (see `wake`), 0 for none
+    pub sleepers: [AtomicU32; PORT_SLEEPERS],
+    /// pad to 512 bytes
+    pad1: [AtomicU64; 25],
+}
+
+/// nr_mode: ring not in use by the program.
+pub const RING_OFF: u32 = 0;
+/// nr_mode: ring in netmap mode.
+pub const RING_ON: u32 = 1;
+
+/// A kring: the private state of one netmap ring.
+#[repr(C, align(128))]
+pub struct Kring {
+    // -- configuration, constant while the ring exists --
+    /// RING_OFF or RING_ON
+    pub mode: AtomicU32,
+    /// slots
+    pub num_slots: AtomicU32,
+    /// byte offset of the netmap_ring in the port's region; 0: the ring does not exist
+    pub ring_ofs: AtomicU64,
+    /// index of the port record
+    pub port: AtomicU32,
+    /// index of the peer kring plus one for pipes, 0 otherwise
+    pub pipe: AtomicU32,
+    /// ring number within its direction
+    pub ring_id: AtomicU32,
+    /// 1: tx, 0: rx
+    pub dir: AtomicU32,
+    /// region number of the port
+    pub region: AtomicU32,
+    /// generation of the port record this kring belongs to
+    pub generation: AtomicU32,
+    pad0: [AtomicU64; 11],
+
+    // -- written by the syncing side --
+    /// held during a sync of this ring (netmap's nr_busy)
+    pub busy: LockWord,
+    /// head, as of the last sync
+    pub rhead: AtomicU32,
+    /// cur, as of the last sync
+    pub rcur: AtomicU32,
+    /// tail, as of the last sync
+    pub rtail: AtomicU32,
+    /// tx: next slot to send; rx: first slot not yet released
+    pub hwcur: AtomicU32,
+    pad1: AtomicU32,
+    /// counters of the syncing side
+    pub sync: SyncCounters,
+    pad2: [AtomicU64; 5],
+
+    // -- written by the producing side --
+    /// held while a sender fills this rx ring
+    pub q_lock: LockWord,
+    /// tx: last slot free to the program; rx: first slot not yet filled
+    pub hwtail: AtomicU32,
+    /// what the peer has published (pipes)
+    pub pipe_tail: AtomicU32,
+    pad3: AtomicU32,
+    /// counters of the producing side
+    pub produced: ProduceCounters,
+    pad4: [AtomicU64; 8],
+
+    // -- wake-ups --
+    /// bit mask of the port's descriptors that sleep on this ring
+    pub sleepers: AtomicU64,
+    pad5: [AtomicU64; 15],
+}
+
+/// What a tx ring sent, and why it dropped. Written under `busy`.
+#[repr(C)]
+pub struct SyncCounters {
+    /// packets taken from the ring
+    pub packets: AtomicU64,
+    /// bytes of those
+    pub bytes: AtomicU64,
+    /// slots with a length beyond the buffer or an NS_INDIRECT null pointer
+    pub bad_slot: AtomicU64,
+    /// frames shorter than an Ethernet header
+    pub short: AtomicU64,
+    /// frames for the port they came from, or for a port that is gone
+    pub no_dest: AtomicU64,
+    /// chains cut off at the end of the batch
+    pub truncated: AtomicU64,
+    /// calls with head or cur out of range
+    pub reinit: AtomicU64,
+    /// slots released or sent, for edge-triggered waiters
+    pub progress: AtomicU64,
+}
+
+/// What reached a ring, and what did not. Written under `q_lock` (VALE) or the peer's `busy`
+/// (pipes).
+#[repr(C)]
+pub struct ProduceCounters {
+    /// packets delivered into the ring
+    pub packets: AtomicU64,
+    /// bytes of those
+    pub bytes: AtomicU64,
+    /// packets dropped because the ring was full
+    pub full: AtomicU64,
+    /// packets whose copy failed: bad NS_INDIRECT address, no room behind the offset
+    pub bad_copy: AtomicU64,
+    /// wake-ups sent
+    pub wakeups: AtomicU64,
+    /// slots published, for edge-triggered waiters
+    pub progress: AtomicU64,
+}
+
+// SAFETY of the five below: repr(C), integer atomics and such structs only.
+#[allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
+mod shared {
+    use super::*;
+    unsafe impl Shared for Header {}
+    unsafe impl Shared for Switch {}
+    unsafe impl Shared for Port {}
+    unsafe impl Shared for Kring {}
+}
+
+const SWITCHES: usize = size_of::<Header>();
+const PORTS: usize = SWITCHES + MAX_SWITCHES * size_of::<Switch>();
+const KRINGS: usize = PORTS + MAX_PORTS * size_of::<Port>();
+/// Length of control memory in bytes; sparse.
+pub const CTL_LEN: usize = KRINGS + MAX_KRINGS * size_of::<Kring>();
+
+const _: () = {
+    assert!(size_of::<Port>() == 512);
+    assert!(size_of::<Kring>() == 512);
+    assert!(size_of::<Switch>() % 4096 == 0);
+    assert!(KRINGS % 128 == 0);
+    assert!(core::mem::offset_of!(Kring, busy) == 128);
+    assert!(core::mem::offset_of!(Kring, q_lock) == 256);
+    assert!(core::mem::offset_of!(Kring, sleepers) == 384);
+};
+
+/// Control memory, mapped.
+#[derive(Debug)]
+pub struct Ctl {
+    mapping: Mapping,
+}
+
+impl Ctl {
+    /// Wraps a mapping of control memory; `None` if it is too short or of another layout.
+    pub fn new(mapping: Mapping) -> Option<Self> {
+        let magic = mapping.at::<Header>(0)?.magic.load(Ordering::Acquire);
+        (mapping.len() >= CTL_LEN && magic == CTL_MAGIC).then_some(Self { mapping })
+    }
+
+    /// Marks fresh memory as control memory (daemon only) and wraps it.
+    pub fn format(mapping: Mapping) -> Option<Self> {
+        mapping.at::<Header>(0)?.magic.store(CTL_MAGIC, Ordering::Release);
+        Self::new(mapping)
+    }
+
+    /// Switch record `i`; `None` out of range.
+    #[inline]
+    pub fn switch(&self, i: u32) -> Option<&Switch> {
+        self.record(SWITCHES, MAX_SWITCHES, i)
+    }
+
+    /// Port record `i`; `None` out of range.
+    #[inline]
+    pub fn port(&self, i: u32) -> Option<&Port> {
+        self.record(PORTS, MAX_PORTS, i)
+    }
+
+    /// Kring record `i`; `None` out of range.
+    #[inline]
+    pub fn kring(&self, i: u32) -> Option<&Kring> {
+        self.record(KRINGS, MAX_KRINGS, i)
+    }
+
+    #[inline]
+    fn record<T: Shared>(&self, base: usize, count: usize, i: u32) -> Option<&T> {
+        let i = i as usize;
+        (i < count).then(|| self.mapping.at(base + i * size_of::<T>()))?
+    }
+}
+
+/// Adds to a counter that only the caller writes: no read-modify-write cycle is needed.
+#[inline]
+pub fn count(counter: &AtomicU64, n: u64) {
+    if n != 0 {
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,169 @@
+//! Memfds and their mappings.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64};
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::sys::Fd;
+
+/// Types that may lie in memory which other processes write at any time: built of atomics only,
+/// valid for every bit pattern, without pointers and without padding that matters.
+///
+/// # Safety
+/// Implement it only for `#[repr(C)]` types made of integer atomics and of other `Shared` types.
+pub unsafe trait Shared {}
+
+// SAFETY: integer atomics are valid for every bit pattern.
+unsafe impl Shared for AtomicU16 {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicU64 {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicI64 {}
+// SAFETY: an array of `Shared` is a `Shared`.
+unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
+
+/// An anonymous file in memory that can be passed to other processes.
+#[derive(Debug)]
+pub struct Memfd {
+    fd: Fd,
+    len: usize,
+}
+
+impl Memfd {
+    /// Makes a zero-filled sparse memfd of `len` bytes, sealed against shrinking and growing:
+    /// a peer that could truncate it would give everybody else SIGBUS.
+    pub fn create(name: &str, len: usize) -> Result<Self, Errno> {
+        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let fd = Fd::from(fd);
+        rustix::fs::ftruncate(&fd, len as u64)?;
+        rustix::fs::fcntl_add_seals(
+            &fd,
+            SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+        )?;
+        Ok(Self { fd, len })
+    }
+
+    /// Takes over a descriptor received from a peer. It must be sealed against shrinking, else
+    /// `EPERM`: its length is read once, here.
+    pub fn from_peer(fd: Fd) -> Result<Self, Errno> {
+        if !rustix::fs::fcntl_get_seals(&fd)?.contains(SealFlags::SHRINK) {
+            return Err(Errno::PERM);
+        }
+        let len = usize::try_from(rustix::fs::fstat(&fd)?.st_size).map_err(|_| Errno::INVAL)?;
+        Ok(Self { fd, len })
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True for a memfd of no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Gives all pages back to the system; every mapping reads zeroes afterwards.
+    pub fn discard(&self) -> Result<(), Errno> {
+        use rustix::fs::FallocateFlags;
+        rustix::fs::fallocate(
+            &self.fd,
+            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+            0,
+            self.len as u64,
+        )
+    }
+}
+
+impl AsFd for Memfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A shared read-write mapping of a whole memfd, unmapped on drop.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping is plain memory, valid in every thread until drop; all access goes through
+// atomics or through `copy.rs`.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps all of `memfd`. Pages are taken when they are touched.
+    pub fn new(memfd: &Memfd) -> Result<Self, Errno> {
+        // SAFETY: a new mapping at an address the kernel chooses overlaps nothing. The memfd is
+        // sealed against shrinking, so the pages stay valid for as long as the mapping does.
+        let base = unsafe {
+            rustix::mm::mmap(
+                core::ptr::null_mut(),
+                memfd.len(),
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED | MapFlags::NORESERVE,
+                memfd,
+                0,
+            )?
+        };
+        let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
+        Ok(Self { base, len: memfd.len() })
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True for a mapping of no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The record of type `T` at byte offset `ofs`, or `None` if it does not fit or is not aligned.
+    #[inline]
+    pub fn at<T: Shared>(&self, ofs: usize) -> Option<&T> {
+        self.slice_at(ofs, 1).map(|s: &[T]| &s[0])
+    }
+
+    /// `n` consecutive records of type `T` from byte offset `ofs`.
+    #[inline]
+    pub fn slice_at<T: Shared>(&self, ofs: usize, n: usize) -> Option<&[T]> {
+        let bytes = n.checked_mul(size_of::<T>())?;
+        let end = ofs.checked_add(bytes)?;
+        if end > self.len || ofs % align_of::<T>() != 0 {
+            return None;
+        }
+        // SAFETY: [ofs, end) lies inside the mapping (checked above), which lives as long as
+        // `self`; the base is page aligned, so `ofs` decides alignment. `T: Shared` is valid for
+        // every bit pattern and made of atomics, so concurrent writers in other processes are
+        // allowed.
+        Some(unsafe { core::slice::from_raw_parts(self.base.as_ptr().add(ofs).cast::<T>(), n) })
+    }
+
+    /// Address of byte `ofs`, for the payload copy; the caller keeps to the bounds it checked.
+    #[inline]
+    pub(super) fn ptr_at(&self, ofs: usize) -> *mut u8 {
+        debug_assert!(ofs <= self.len);
+        // SAFETY: callers in this module pass `ofs <= len`, so the result is inside the
+        // allocation or one past its end.
+        unsafe { self.base.as_ptr().add(ofs) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `new` and no reference into it outlives `self`.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast::<c_void>(), self.len) };
+    }
+}

@@ -1,0 +1,20 @@
+//! All access to memory that another process can write.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mapping.rs` | a memfd and its mapping; typed views of records made of atomics |
+//! | `ring.rs` | a `netmap_ring` inside a region: indices and slots |
+//! | `copy.rs` | the one payload copy |
+//!
+//! This module and nothing above it holds the `unsafe` of the data path. What it hands out are
+//! references to atomics and copies of values, bounds-checked against the private length of the
+//! mapping, never against anything stored in the mapping itself. A peer that scribbles over the
+//! memory can therefore make values wrong, but not accesses.
+
+mod copy;
+mod mapping;
+mod ring;
+
+pub use copy::{copy_from_address, copy_packet};
+pub use mapping::{Mapping, Memfd, Shared};
+pub use ring::{BufferPool, RingHeader, RingView, Slot, SlotView};

@@ -1,0 +1,205 @@
+//! A `netmap_ring` inside a region, seen through atomics, and the buffers its slots name.
+
+use core::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use super::mapping::{Mapping, Shared};
+
+/// The fields of `struct netmap_ring` before its slots. Programs write `head`, `cur`, `flags`
+/// and, if they misbehave, everything else.
+#[repr(C, align(128))]
+pub struct RingHeader {
+    /// distance in bytes from this ring to buffer 0
+    pub buf_ofs: AtomicI64,
+    /// number of slots
+    pub num_slots: AtomicU32,
+    /// bytes per buffer
+    pub nr_buf_size: AtomicU32,
+    /// ring number within its direction
+    pub ringid: AtomicU16,
+    /// 1: tx, 0: rx
+    pub dir: AtomicU16,
+    /// first slot the program still owns
+    pub head: AtomicU32,
+    /// wake-up point
+    pub cur: AtomicU32,
+    /// first slot the kernel side owns
+    pub tail: AtomicU32,
+    /// NR_TIMESTAMP, NR_FORWARD
+    pub flags: AtomicU32,
+    pad: AtomicU32,
+    /// time of the last rxsync: seconds and microseconds
+    pub ts: [AtomicU64; 2],
+    /// which bits of slot.ptr hold the offset
+    pub offset_mask: AtomicU64,
+    /// alignment of the buffers' start
+    pub buf_align: AtomicU64,
+    tail_pad: [AtomicU64; 7],
+    sem: [AtomicU64; 16],
+}
+
+const _: () = {
+    assert!(size_of::<RingHeader>() == 256);
+    assert!(core::mem::offset_of!(RingHeader, head) == 20);
+    assert!(core::mem::offset_of!(RingHeader, tail) == 28);
+    assert!(core::mem::offset_of!(RingHeader, flags) == 32);
+    assert!(core::mem::offset_of!(RingHeader, ts) == 40);
+    assert!(core::mem::offset_of!(RingHeader, offset_mask) == 56);
+    assert!(core::mem::offset_of!(RingHeader, sem) == 128);
+};
+
+// SAFETY: repr(C), integer atomics only.
+unsafe impl Shared for RingHeader {}
+
+/// A slot in shared memory: `buf_idx`, `len` and `flags` in one word so that one load gives one
+/// coherent copy, and `ptr`.
+#[repr(C, align(16))]
+pub struct SlotView {
+    word: AtomicU64,
+    ptr: AtomicU64,
+}
+
+// SAFETY: repr(C), integer atomics only.
+unsafe impl Shared for SlotView {}
+
+/// A private copy of `struct netmap_slot`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// buffer number in the region
+    pub buf_idx: u32,
+    /// bytes
+    pub len: u16,
+    /// NS_*
+    pub flags: u16,
+    /// address for NS_INDIRECT, or user data
+    pub ptr: u64,
+}
+
+impl Slot {
+    #[inline]
+    fn from_word(word: u64) -> Self {
+        // Fields lie in memory order; both supported machines are little endian.
+        Self { buf_idx: word as u32, len: (word >> 32) as u16, flags: (word >> 48) as u16, ptr: 0 }
+    }
+
+    #[inline]
+    fn word(self) -> u64 {
+        u64::from(self.buf_idx) | u64::from(self.len) << 32 | u64::from(self.flags) << 48
+    }
+}
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("slot words are laid out for little-endian machines (x86_64, aarch64)");
+
+impl SlotView {
+    /// `buf_idx`, `len` and `flags` in one load; `ptr` reads 0.
+    #[inline]
+    pub fn load(&self) -> Slot {
+        Slot::from_word(self.word.load(Ordering::Relaxed))
+    }
+
+    /// The whole slot.
+    #[inline]
+    pub fn load_full(&self) -> Slot {
+        Slot { ptr: self.ptr(), ..self.load() }
+    }
+
+    /// The `ptr` field alone.
+    #[inline]
+    pub fn ptr(&self) -> u64 {
+        self.ptr.load(Ordering::Relaxed)
+    }
+
+    /// Stores `buf_idx`, `len` and `flags`, and leaves `ptr` as it is.
+    #[inline]
+    pub fn store(&self, slot: Slot) {
+        self.word.store(slot.word(), Ordering::Relaxed);
+    }
+
+    /// Stores all fields.
+    #[inline]
+    pub fn store_full(&self, slot: Slot) {
+        self.ptr.store(slot.ptr, Ordering::Relaxed);
+        self.store(slot);
+    }
+}
+
+/// A ring whose place and size have been checked against its region.
+#[derive(Clone, Copy)]
+pub struct RingView<'a> {
+    header: &'a RingHeader,
+    slots: &'a [SlotView],
+}
+
+impl<'a> RingView<'a> {
+    /// The ring of `num_slots` slots at byte `ofs` of `region`, or `None` if it does not fit.
+    /// Both numbers come from private or control memory, never from the ring.
+    #[inline]
+    pub fn new(region: &'a Mapping, ofs: u64, num_slots: u32) -> Option<Self> {
+        let ofs = usize::try_from(ofs).ok()?;
+        let header = region.at::<RingHeader>(ofs)?;
+        let slots = region.slice_at(ofs + size_of::<RingHeader>(), num_slots as usize)?;
+        (num_slots > 0).then_some(Self { header, slots })
+    }
+
+    /// The ring's fields before the slots.
+    #[inline]
+    pub fn header(&self) -> &'a RingHeader {
+        self.header
+    }
+
+    /// All slots.
+    #[inline]
+    pub fn slots(&self) -> &'a [SlotView] {
+        self.slots
+    }
+
+    /// Number of slots, from the checked size.
+    #[inline]
+    pub fn num_slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+}
+
+/// The buffer pool of a region: where it starts and how many buffers of what size it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferPool {
+    ofs: usize,
+    size: u32,
+    count: u32,
+}
+
+impl BufferPool {
+    /// Checks that `count` buffers of `size` bytes from byte `ofs` lie inside `region`.
+    pub fn new(region: &Mapping, ofs: u64, size: u32, count: u32) -> Option<Self> {
+        let ofs = usize::try_from(ofs).ok()?;
+        let bytes = (size as usize).checked_mul(count as usize)?;
+        (ofs.checked_add(bytes)? <= region.len() && size % 64 == 0 && size > 0)
+            .then_some(Self { ofs, size, count })
+    }
+
+    /// Bytes per buffer, a multiple of 64.
+    #[inline]
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Number of buffers; valid indices are 2 to `count - 1`.
+    #[inline]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Is `idx` a buffer that a slot may name?
+    #[inline]
+    pub fn is_valid(&self, idx: u32) -> bool {
+        idx >= 2 && idx < self.count
+    }
+
+    /// Byte offset of buffer `idx` in the region. Like netmap's `NMB()`, an index beyond the
+    /// pool means buffer 0, which nobody owns.
+    #[inline]
+    pub fn offset(&self, idx: u32) -> usize {
+        let idx = if idx < self.count { idx } else { 0 };
+        self.ofs + idx as usize * self.size as usize
+    }
+}

@@ -1,0 +1,121 @@
+//! System calls that must not pass through libc symbols: in a program under the shim these could
+//! be the program's own (`close`, `send`, `epoll_wait` of a user-level TCP stack) or the shim's.
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::io::Errno;
+
+/// An owned descriptor that is closed by a raw system call, where `OwnedFd` would call `close`.
+#[derive(Debug)]
+pub struct Fd(RawFd);
+
+impl Fd {
+    /// Takes over `fd`.
+    pub fn from_raw(fd: RawFd) -> Self {
+        Self(fd)
+    }
+
+    /// Gives the number away without closing it.
+    pub fn into_raw(self) -> RawFd {
+        let fd = self.0;
+        core::mem::forget(self);
+        fd
+    }
+
+    /// The number.
+    pub fn raw(&self) -> RawFd {
+        self.0
+    }
+
+    /// Moves the descriptor to a number of at least `least`, close-on-exec, out of the way of
+    /// programs that count on low numbers.
+    pub fn move_high(self, least: RawFd) -> Result<Self, Errno> {
+        let high = rustix::io::fcntl_dupfd_cloexec(&self, least)?;
+        Ok(Self::from(high))
+    }
+}
+
+impl From<OwnedFd> for Fd {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd.into_raw_fd())
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: `self` owns the descriptor, so it stays open for as long as the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is owned and not used after this.
+        unsafe { rustix::io::close(self.0) };
+    }
+}
+
+/// Borrows a number that the program holds.
+pub fn borrow(fd: &RawFd) -> BorrowedFd<'_> {
+    // SAFETY: only passed to system calls, which answer EBADF if the program has closed it.
+    unsafe { BorrowedFd::borrow_raw(*fd) }
+}
+
+/// Lowest number for descriptors that a program must not stumble over, if the limit allows it.
+pub const HIGH_FD: RawFd = 800;
+
+/// Reads `len` bytes at `address` of this process into `to`; the kernel does the reading, so a
+/// bad address of the program ends in `false` (EFAULT) and not in SIGSEGV.
+///
+/// # Safety
+/// `to` must be valid for writing `len` bytes.
+pub unsafe fn read_own_memory(address: u64, to: *mut u8, len: usize) -> bool {
+    let local = libc::iovec { iov_base: to.cast(), iov_len: len };
+    let remote = libc::iovec { iov_base: address as usize as *mut _, iov_len: len };
+    // SAFETY: the kernel writes at most `len` bytes to `to`, which the caller vouches for.
+    let n = unsafe { libc::process_vm_readv(own_pid(), &local, 1, &remote, 1, 0) };
+    finish(n, len, || {
+        // SAFETY: the caller vouches for `to`; the source is what the program asked us to read.
+        unsafe { core::ptr::copy(address as usize as *const u8, to, len) }
+    })
+}
+
+/// Reads `to.len()` bytes at `address` of this process. False if the address is bad.
+pub fn read_bytes(address: u64, to: &mut [u8]) -> bool {
+    // SAFETY: `to` is an exclusive slice of that length.
+    unsafe { read_own_memory(address, to.as_mut_ptr(), to.len()) }
+}
+
+/// Writes `from` to `address` of this process. False if the address is bad or read-only.
+pub fn write_bytes(address: u64, from: &[u8]) -> bool {
+    let local = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
+    let remote = libc::iovec { iov_base: address as usize as *mut _, iov_len: from.len() };
+    // SAFETY: the kernel reads `from` and writes where the program asked it to write.
+    let n = unsafe { libc::process_vm_writev(own_pid(), &local, 1, &remote, 1, 0) };
+    finish(n, from.len(), || {
+        // SAFETY: the destination is what the program asked us to write.
+        unsafe { core::ptr::copy(from.as_ptr(), address as usize as *mut u8, from.len()) }
+    })
+}
+
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// Where a sandbox forbids the system call there is only the plain copy, with which a bad
+/// pointer costs the program what it would have cost it anyway.
+fn finish(n: isize, len: usize, plain_copy: impl FnOnce()) -> bool {
+    if n < 0 {
+        let errno = std::io::Error::last_os_error().raw_os_error();
+        if matches!(errno, Some(libc::ENOSYS | libc::EPERM)) {
+            plain_copy();
+            return true;
+        }
+    }
+    usize::try_from(n) == Ok(len)
+}
