@@ -7,4 +7,5 @@ pub mod shm;
 pub mod sys;
 
 pub mod ctl;
+pub mod engine;
 pub mod lock;

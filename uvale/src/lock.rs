@@ -118,3 +118,35 @@ fn sleep(word: &AtomicU32, expected: u32) {
 fn wake_all(word: &AtomicU32) {
     let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), u32::MAX >> 1);
 }
+
+/// Data of this process that belongs to whoever holds a particular lock.
+#[derive(Debug)]
+pub struct Guarded<T> {
+    word: usize,
+    data: core::cell::UnsafeCell<T>,
+}
+
+#[allow(unsafe_code)]
+mod guarded {
+    use super::{Guarded, LockGuard, LockWord};
+
+    // SAFETY: `get` gives access to one holder of the lock at a time.
+    unsafe impl<T: Send> Sync for Guarded<T> {}
+
+    impl<T> Guarded<T> {
+        /// Data guarded by `word`, which stays at its address as long as the data is used.
+        pub fn new(word: &LockWord, data: T) -> Self {
+            let word = core::ptr::from_ref(word) as usize;
+            Self { word, data: core::cell::UnsafeCell::new(data) }
+        }
+
+        /// The data, if `guard` is a guard of the right lock.
+        #[inline]
+        pub fn get<'a>(&'a self, guard: &'a mut LockGuard<'_>) -> Option<&'a mut T> {
+            let held = core::ptr::from_ref(guard.word) as usize;
+            // SAFETY: the lock is held, by the one guard there is of it, which is borrowed
+            // exclusively for as long as the reference lives.
+            (held == self.word).then(|| unsafe { &mut *self.data.get() })
+        }
+    }
+}

@@ -88,6 +88,11 @@ impl AsFd for Memfd {
     }
 }
 
+/// A word at any address.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+struct Unaligned(u64);
+
 /// A shared read-write mapping of a whole memfd, unmapped on drop.
 #[derive(Debug)]
 pub struct Mapping {
@@ -149,6 +154,25 @@ impl Mapping {
         // every bit pattern and made of atomics, so concurrent writers in other processes are
         // allowed.
         Some(unsafe { core::slice::from_raw_parts(self.base.as_ptr().add(ofs).cast::<T>(), n) })
+    }
+
+    /// The two overlapping little-endian words at `ofs` and `ofs + 4`, which hold the two addresses
+    /// of an Ethernet header. `ofs` need not be aligned. `None` beyond the end.
+    #[inline]
+    pub fn two_words(&self, ofs: usize) -> Option<(u64, u64)> {
+        if ofs > self.len || self.len - ofs < 12 {
+            return None;
+        }
+        let at = self.ptr_at(ofs);
+        // SAFETY: the twelve bytes from `ofs` lie inside the mapping. They may change under us;
+        // volatile reads make each word one load, and any value will do.
+        let (lo, hi) = unsafe {
+            (
+                at.cast::<Unaligned>().read_volatile().0,
+                at.add(4).cast::<Unaligned>().read_volatile().0,
+            )
+        };
+        Some((u64::from_le(lo), u64::from_le(hi)))
     }
 
     /// Address of byte `ofs`, for the payload copy; the caller keeps to the bounds it checked.

@@ -1,0 +1,298 @@
+//! A bound descriptor: the rings it selected, and what NIOCTXSYNC, NIOCRXSYNC and poll do on them.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::Arc;
+
+use super::ring::Synced;
+use super::sleep::{RX, TX, announce, withdraw};
+use super::vale::{self, Scratch};
+use super::{Host, RegionMap, pipe};
+use crate::ctl::{Kring, PORT_ON, Port};
+use crate::lock::{Guarded, LockGuard};
+use crate::shm::Slot;
+use nm_abi::NS_BUF_CHANGED;
+
+/// poll(2) event bits, as the program passes them.
+pub type Events = i16;
+
+const WANT_TX: Events = libc::POLLOUT | libc::POLLWRNORM;
+const WANT_RX: Events = libc::POLLIN | libc::POLLRDNORM;
+
+/// What a successful REGISTER leaves behind for the data path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// index of the port record
+    pub port: u32,
+    /// its generation
+    pub generation: u32,
+    /// number of the region
+    pub region: u32,
+    /// first selected ring by direction ([`RX`], [`TX`])
+    pub first: [u32; 2],
+    /// one past the last selected ring by direction
+    pub last: [u32; 2],
+    /// poll sends what waits in tx rings even if nobody waits for room (no NR_NO_TX_POLL)
+    pub tx_poll: bool,
+    /// bit in the port's sleeper table; `None`: there was none left
+    pub sleeper: Option<u8>,
+}
+
+/// A bound descriptor in the process that uses it.
+pub struct Attachment {
+    binding: Binding,
+    region: Arc<RegionMap>,
+    rx_kring: u32,
+    tx_kring: u32,
+    /// one per selected tx ring
+    scratch: Vec<Guarded<Scratch>>,
+}
+
+impl Attachment {
+    /// Prepares to use what `binding` says. `None` if it makes no sense or the port is gone.
+    pub fn new(host: &dyn Host, binding: Binding, region: Arc<RegionMap>) -> Option<Self> {
+        let port = host.ctl().port(binding.port)?;
+        let (rx_kring, tx_kring) = (port.rx_kring.load(Acquire), port.tx_kring.load(Acquire));
+        let scratch = (binding.first[TX]..binding.last[TX])
+            .map(|ring| {
+                let kring = host.ctl().kring(tx_kring.checked_add(ring)?)?;
+                Some(Guarded::new(&kring.busy, Scratch::default()))
+            })
+            .collect::<Option<_>>()?;
+        (region.number == binding.region)
+            .then_some(Self { binding, region, rx_kring, tx_kring, scratch })
+    }
+
+    /// The binding.
+    pub fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    /// The memory of the port.
+    pub fn region(&self) -> &Arc<RegionMap> {
+        &self.region
+    }
+
+    fn selected(&self, dir: usize) -> core::ops::Range<u32> {
+        let base = if dir == RX { self.rx_kring } else { self.tx_kring };
+        base + self.binding.first[dir]..base + self.binding.last[dir]
+    }
+
+    fn krings<'a>(&self, host: &'a dyn Host, dir: usize) -> impl Iterator<Item = &'a Kring> {
+        let host = host.ctl();
+        self.selected(dir).filter_map(move |i| host.kring(i))
+    }
+
+    fn port<'a>(&self, host: &'a dyn Host) -> Option<&'a Port> {
+        let port = host.ctl().port(self.binding.port)?;
+        let live = port.generation.load(Relaxed) == self.binding.generation
+            && port.flags.load(Relaxed) & PORT_ON != 0;
+        live.then_some(port)
+    }
+
+    #[inline]
+    fn enter<'a>(&'a self, host: &'a dyn Host, kring: u32) -> Option<(Synced<'a>, LockGuard<'a>)> {
+        Synced::enter(host, &self.region, kring, self.binding.generation)
+    }
+
+    /// NIOCTXSYNC: sends what the program has put into its tx rings.
+    #[inline]
+    pub fn txsync(&self, host: &dyn Host) {
+        for (scratch, kring) in self.scratch.iter().zip(self.selected(TX)) {
+            if let Some((ring, mut guard)) = self.enter(host, kring) {
+                tx(host, &ring, scratch, &mut guard);
+            }
+        }
+    }
+
+    /// NIOCRXSYNC: gives back what the program has released and shows it what has arrived.
+    #[inline]
+    pub fn rxsync(&self, host: &dyn Host) {
+        for kring in self.selected(RX) {
+            if let Some((ring, _guard)) = self.enter(host, kring) {
+                rx(host, &ring);
+            }
+        }
+    }
+
+    /// netmap's poll: syncs as `events` ask and answers which of them are true. Never blocks.
+    pub fn poll(&self, host: &dyn Host, events: Events) -> Events {
+        if self.port(host).is_none() {
+            return libc::POLLERR;
+        }
+        let mut revents = 0;
+        if self.binding.tx_poll || events & WANT_TX != 0 {
+            revents |= self.poll_tx(host, events & WANT_TX);
+        }
+        if events & WANT_RX != 0 {
+            revents |= self.poll_rx(host, events & WANT_RX);
+        }
+        revents
+    }
+
+    /// Sends on all rings that have something to send, and on the others until one has room.
+    fn poll_tx(&self, host: &dyn Host, mut want: Events) -> Events {
+        let mut revents = 0;
+        for (scratch, kring) in self.scratch.iter().zip(self.selected(TX)) {
+            if want == 0 && !self.has_pending(host, kring) {
+                continue;
+            }
+            let Some((ring, mut guard)) = self.enter(host, kring) else { continue };
+            if !tx(host, &ring, scratch, &mut guard) {
+                revents |= libc::POLLERR;
+            }
+            if has_news(ring.kring) {
+                revents |= want;
+                want = 0;
+            }
+        }
+        revents
+    }
+
+    /// Has the program moved head since the last sync?
+    fn has_pending(&self, host: &dyn Host, index: u32) -> bool {
+        let Some(kring) = host.ctl().kring(index) else { return false };
+        let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
+        crate::shm::RingView::new(&self.region.map, ofs, n)
+            .is_some_and(|r| r.header().head.load(Relaxed) != kring.hwcur.load(Relaxed))
+    }
+
+    /// Receives on all rings, so that none starves.
+    fn poll_rx(&self, host: &dyn Host, want: Events) -> Events {
+        let mut revents = 0;
+        for kring in self.selected(RX) {
+            let Some((ring, _guard)) = self.enter(host, kring) else { continue };
+            if !rx(host, &ring) {
+                revents |= libc::POLLERR;
+            }
+            if has_news(ring.kring) {
+                revents |= want;
+            }
+        }
+        revents
+    }
+
+    /// Says on all rings that `events` concern that this descriptor is about to sleep. False if
+    /// it cannot be woken one by one and has to look again from time to time.
+    pub fn announce(&self, host: &dyn Host, events: Events) -> bool {
+        let Some(bit) = self.binding.sleeper else { return false };
+        for dir in directions(events) {
+            self.krings(host, dir).for_each(|k| announce(&k.sleepers, bit));
+        }
+        true
+    }
+
+    /// Takes [`Attachment::announce`] back.
+    pub fn withdraw(&self, host: &dyn Host, events: Events) {
+        let Some(bit) = self.binding.sleeper else { return };
+        for dir in directions(events) {
+            self.krings(host, dir).for_each(|k| withdraw(&k.sleepers, bit));
+        }
+    }
+
+    /// A number that changes with every event that an edge-triggered waiter must hear of.
+    pub fn edges(&self, host: &dyn Host) -> u64 {
+        [RX, TX]
+            .into_iter()
+            .flat_map(|dir| self.krings(host, dir))
+            .fold(0, |sum, k| sum.wrapping_add(k.produced.progress.load(Relaxed)))
+    }
+
+    /// Is there, at first glance and without a sync, something that `events` wait for? What a
+    /// short spin before sleeping looks at.
+    pub fn glance(&self, host: &dyn Host, events: Events) -> bool {
+        let fresh = |k: &Kring| {
+            let published = if k.pipe.load(Relaxed) == 0 { &k.hwtail } else { &k.pipe_tail };
+            published.load(Relaxed) != k.rtail.load(Relaxed)
+        };
+        directions(events).any(|dir| self.krings(host, dir).any(fresh))
+    }
+}
+
+/// The directions in which `events` wait.
+fn directions(events: Events) -> impl Iterator<Item = usize> {
+    let rx = (events & WANT_RX != 0).then_some(RX);
+    let tx = (events & WANT_TX != 0).then_some(TX);
+    rx.into_iter().chain(tx)
+}
+
+/// After a sync: does the program own slots it has not looked at?
+#[inline]
+fn has_news(kring: &Kring) -> bool {
+    kring.rcur.load(Relaxed) != kring.rtail.load(Relaxed)
+}
+
+/// One tx ring. False if the program's indices were wrong.
+#[inline]
+fn tx(
+    host: &dyn Host,
+    ring: &Synced<'_>,
+    scratch: &Guarded<Scratch>,
+    guard: &mut LockGuard<'_>,
+) -> bool {
+    let Ok(head) = ring.tx_prologue() else {
+        ring.reinit();
+        return false;
+    };
+    let hwtail = if ring.kring.pipe.load(Relaxed) != 0 {
+        pipe::txsync(host, ring, head)
+    } else {
+        let Some(scratch) = scratch.get(guard) else { return true };
+        vale::txsync(host, ring, head, scratch)
+    };
+    ring.finalize(hwtail);
+    true
+}
+
+/// One rx ring. False if the program's indices were wrong; like netmap it goes on then with what
+/// the re-initialisation made of them.
+#[inline]
+fn rx(host: &dyn Host, ring: &Synced<'_>) -> bool {
+    let k = ring.kring;
+    let is_pipe = k.pipe.load(Relaxed) != 0;
+    // SYNC POINT: Acquire pairs with the Release of hwtail in `vale::deliver`. What a pipe's
+    // sender has published becomes hwtail in `pipe::rxsync` only, after the indices are checked.
+    let hwtail = k.hwtail.load(Acquire);
+    let good = ring.rx_prologue(hwtail).is_ok();
+    if !good {
+        ring.reinit();
+    }
+    let head = k.rhead.load(Relaxed);
+    let hwtail = if is_pipe {
+        pipe::rxsync(host, ring, head)
+    } else {
+        release(ring, head);
+        hwtail
+    };
+    ring.finalize(hwtail);
+    stamp(ring);
+    good
+}
+
+/// VALE: gives `hwcur..head` back to the senders.
+#[inline]
+fn release(ring: &Synced<'_>, head: u32) {
+    let from = ring.kring.hwcur.load(Relaxed);
+    if from == head || head >= ring.n || from >= ring.n {
+        return;
+    }
+    let mut i = from;
+    while i != head {
+        let view = &ring.ring.slots()[i as usize];
+        let slot = view.load();
+        if slot.flags & NS_BUF_CHANGED != 0 {
+            view.store(Slot { flags: slot.flags & !NS_BUF_CHANGED, ..slot });
+        }
+        i = ring.next(i);
+    }
+    // SYNC POINT: Release pairs with the Acquire in `vale::Room::of`.
+    ring.kring.hwcur.store(head, Release);
+}
+
+/// The time of this sync, as netmap writes it into rx rings.
+#[inline]
+fn stamp(ring: &Synced<'_>) {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let ts = &ring.ring.header().ts;
+    ts[0].store(now.tv_sec as u64, Relaxed);
+    ts[1].store((now.tv_nsec / 1000) as u64, Relaxed);
+}

@@ -1,0 +1,53 @@
+//! The data path: what kernel netmap does inside NIOCTXSYNC, NIOCRXSYNC and poll, executed by the
+//! thread that calls.
+//!
+//! | file | what |
+//! |---|---|
+//! | `attachment.rs` | a bound descriptor: sync, poll, sleep over its rings |
+//! | `ring.rs` | a ring under its lock; netmap's prologue, finalizer and re-initialisation |
+//! | `vale.rs` | tx of a VALE port: collect, classify, copy, publish, wake |
+//! | `fdb.rs` | the learning table |
+//! | `pipe.rs` | tx and rx of a pipe |
+//! | `sleep.rs` | who sleeps on a ring and how it is woken |
+//!
+//! The same engine runs in the shim for trusted clients and can run in the daemon for others; all
+//! it knows about the process around it is [`Host`].
+
+mod attachment;
+mod fdb;
+mod pipe;
+mod ring;
+mod sleep;
+mod vale;
+
+use std::sync::Arc;
+
+use crate::ctl::Ctl;
+use crate::shm::{BufferPool, Mapping};
+
+pub use attachment::{Attachment, Binding};
+pub use sleep::RX;
+pub use sleep::TX;
+
+/// A memory region mapped into this process.
+#[derive(Debug)]
+pub struct RegionMap {
+    /// number of the region, unique for the life of the daemon
+    pub number: u32,
+    /// its memory
+    pub map: Mapping,
+    /// its buffers
+    pub pool: BufferPool,
+}
+
+/// What the engine needs from the process it runs in.
+pub trait Host: Send + Sync {
+    /// Control memory.
+    fn ctl(&self) -> &Ctl;
+    /// The session that owns the locks taken here.
+    fn session(&self) -> u32;
+    /// Region `number`, mapped; `None` if it is gone. May ask the daemon.
+    fn region(&self, number: u32) -> Option<Arc<RegionMap>>;
+    /// Makes the descriptor with wake-up number `client` readable.
+    fn wake(&self, client: u32);
+}

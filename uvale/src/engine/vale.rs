@@ -1,0 +1,482 @@
+//! The way of a packet from the tx ring of a VALE port to the rx rings of others:
+//! collect, classify, copy, publish, wake.
+//!
+//! As in netmap the work goes in batches with two passes over each: the first finds a destination
+//! for every packet and strings the packets of one destination together, the second fills one
+//! receiver after the other, merging its own packets with the broadcasts in order.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::Arc;
+
+use super::ring::Synced;
+use super::sleep::{to_wake, wake};
+use super::{Host, RegionMap, fdb};
+use crate::ctl::{
+    BROADCAST, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS, Switch, count,
+};
+use crate::shm::{RingView, Slot, copy_from_address, copy_packet};
+use nm_abi::{NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG};
+
+/// Slots per batch (netmap's bridge_batch); the last packet may exceed it.
+const BATCH: usize = 1024;
+/// An Ethernet header.
+const MIN_FRAME: u32 = 14;
+/// End of a list of packets.
+const NIL: u32 = u32::MAX;
+/// Queues: 16 rings of each port and one for broadcasts.
+const QUEUES: usize = SWITCH_PORTS * MAX_RINGS + 1;
+const BROADCAST_QUEUE: usize = SWITCH_PORTS * MAX_RINGS;
+
+/// One slot of the batch, copied out of the ring before anything is checked.
+#[derive(Clone, Copy, Default)]
+struct Frag {
+    /// offset of the buffer in the sender's region, or the address if NS_INDIRECT
+    at: u64,
+    len: u32,
+    flags: u16,
+    /// on the first fragment: how many slots the packet has
+    frags: u16,
+    /// next packet for the same destination
+    next: u32,
+    /// on the first fragment: bytes of the whole packet
+    bytes: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Queue {
+    head: u32,
+    tail: u32,
+    slots: u32,
+}
+
+const EMPTY: Queue = Queue { head: NIL, tail: NIL, slots: 0 };
+
+/// Work area of one tx ring, private to the process (netmap's nkr_ft).
+pub struct Scratch {
+    frags: Vec<Frag>,
+    queues: Vec<Queue>,
+    dests: Vec<u32>,
+    /// regions of the receivers by port number
+    regions: Vec<Option<Arc<RegionMap>>>,
+    /// generation of the switch for which `regions` was swept
+    swept: u32,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            frags: Vec::with_capacity(BATCH + 64),
+            queues: vec![EMPTY; QUEUES],
+            dests: Vec::with_capacity(64),
+            regions: Vec::new(),
+            swept: 0,
+        }
+    }
+}
+
+/// What became of a batch, added to the counters once.
+#[derive(Default)]
+struct Tally {
+    packets: u64,
+    bytes: u64,
+    bad_slot: u64,
+    short: u64,
+    no_dest: u64,
+}
+
+/// The sending port during one sync.
+struct Sender<'a> {
+    host: &'a dyn Host,
+    port: &'a Port,
+    switch: &'a Switch,
+    me: u32,
+    ring_nr: u32,
+    region: &'a RegionMap,
+    virt_hdr_len: u32,
+}
+
+/// Sends `hwcur..head` of a VALE port's tx ring. The ring is always consumed whole; what a
+/// receiver has no room for is dropped there. Returns hwtail.
+pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, scratch: &mut Scratch) -> u32 {
+    let k = tx.kring;
+    if let Some(sender) = Sender::new(host, tx) {
+        sender.forward(tx, head, scratch);
+    }
+    k.hwcur.store(head, Relaxed);
+    let hwtail = tx.prev(head);
+    k.hwtail.store(hwtail, Relaxed);
+    hwtail
+}
+
+impl<'a> Sender<'a> {
+    /// `None` for a port that is on no switch: what it sends goes nowhere.
+    #[inline]
+    fn new(host: &'a dyn Host, tx: &Synced<'a>) -> Option<Self> {
+        let port = host.ctl().port(tx.kring.port.load(Relaxed))?;
+        let switch = host.ctl().switch(port.switch.load(Acquire).checked_sub(1)?)?;
+        Some(Self {
+            host,
+            port,
+            switch,
+            me: port.bdg_port.load(Relaxed),
+            ring_nr: tx.kring.ring_id.load(Relaxed) % MAX_RINGS as u32,
+            region: tx.region,
+            virt_hdr_len: port.virt_hdr_len.load(Relaxed),
+        })
+    }
+
+    /// Cuts `hwcur..head` into batches.
+    #[inline]
+    fn forward(&self, tx: &Synced<'a>, head: u32, scratch: &mut Scratch) {
+        let mut tally = Tally::default();
+        let mut at = tx.kring.hwcur.load(Relaxed);
+        while at != head {
+            at = self.collect(tx, at, head, scratch, &mut tally);
+            self.flush(scratch, &mut tally);
+        }
+        let c = &tx.kring.sync;
+        count(&c.packets, tally.packets);
+        count(&c.bytes, tally.bytes);
+        count(&c.bad_slot, tally.bad_slot);
+        count(&c.short, tally.short);
+        count(&c.no_dest, tally.no_dest);
+    }
+
+    /// Collect: copies slots out of the ring until a batch is full or `head` is reached, and finds
+    /// the ends of packets. Returns the slot to go on from.
+    #[inline]
+    fn collect(
+        &self,
+        tx: &Synced<'a>,
+        from: u32,
+        head: u32,
+        scratch: &mut Scratch,
+        tally: &mut Tally,
+    ) -> u32 {
+        let pool = &self.region.pool;
+        let slots = tx.ring.slots();
+        let out = &mut scratch.frags;
+        out.clear();
+        let (mut i, mut first, mut bytes) = (from, 0usize, 0u32);
+        while i != head {
+            let view = &slots[i as usize];
+            let slot = view.load();
+            if slot.flags & NS_BUF_CHANGED != 0 {
+                view.store(Slot { flags: slot.flags & !NS_BUF_CHANGED, ..slot });
+            }
+            let indirect = slot.flags & NS_INDIRECT != 0;
+            let at = if indirect { view.ptr() } else { pool.offset(slot.buf_idx) as u64 };
+            let mut frag =
+                Frag { at, len: slot.len.into(), flags: slot.flags, frags: 1, next: NIL, bytes: 0 };
+            if frag.len > pool.size() || (indirect && at == 0) {
+                // As in netmap: an empty fragment, which as the first of a packet is dropped.
+                (frag.at, frag.len, frag.flags) = (pool.offset(0) as u64, 0, 0);
+                tally.bad_slot += 1;
+            }
+            bytes += frag.len;
+            out.push(frag);
+            i = tx.next(i);
+            if slot.flags & NS_MOREFRAG != 0 {
+                continue;
+            }
+            out[first].frags = (out.len() - first) as u16;
+            out[first].bytes = bytes;
+            (first, bytes) = (out.len(), 0);
+            tally.packets += 1;
+            if first >= BATCH {
+                return i;
+            }
+        }
+        if first < out.len() {
+            // The chain is not complete: what is there is sent as it is.
+            let frags = (out.len() - first) as u16;
+            if let Some(last) = out.last_mut() {
+                last.flags &= !NS_MOREFRAG;
+            }
+            out[first].frags = frags;
+            out[first].bytes = bytes;
+            tally.packets += 1;
+            count(&tx.kring.sync.truncated, 1);
+        }
+        i
+    }
+
+    #[inline]
+    fn flush(&self, scratch: &mut Scratch, tally: &mut Tally) {
+        self.sweep(scratch);
+        self.classify(scratch, tally);
+        let mut dests = core::mem::take(&mut scratch.dests);
+        for &queue in &dests {
+            self.deliver(queue as usize, scratch);
+            scratch.queues[queue as usize] = EMPTY;
+        }
+        scratch.queues[BROADCAST_QUEUE] = EMPTY;
+        dests.clear();
+        scratch.dests = dests;
+    }
+
+    /// Lets go of the memory of ports that have left, when the switch has changed.
+    #[inline]
+    fn sweep(&self, scratch: &mut Scratch) {
+        let generation = self.switch.generation.load(Acquire);
+        if scratch.swept != generation {
+            scratch.swept = generation;
+            scratch.regions.clear();
+            scratch.regions.resize(SWITCH_PORTS, None);
+        }
+    }
+
+    /// Classify: learns sources, looks destinations up and strings packets together.
+    #[inline]
+    fn classify(&self, scratch: &mut Scratch, tally: &mut Tally) {
+        let Scratch { frags, queues, dests, .. } = scratch;
+        let mut last = (u64::MAX, 0u32);
+        let mut smac = self.port.last_smac.load(Relaxed);
+        let mut i = 0usize;
+        while i < frags.len() {
+            let packet = frags[i];
+            let this = i;
+            i += packet.frags.max(1) as usize;
+            tally.bytes += u64::from(packet.bytes);
+
+            let dest = match self.header(frags, this) {
+                None => {
+                    tally.short += 1;
+                    continue;
+                }
+                Some((dmac, source)) => {
+                    if source != smac && !fdb::is_group(source) {
+                        smac = source;
+                        self.port.last_smac.store(source, Relaxed);
+                        fdb::learn(&self.switch.fdb, source, self.me);
+                        last.0 = u64::MAX;
+                    }
+                    if fdb::is_group(dmac) {
+                        BROADCAST
+                    } else {
+                        // Runs of packets to one address cost one look-up.
+                        if last.0 != dmac {
+                            last = (dmac, fdb::lookup(&self.switch.fdb, dmac));
+                        }
+                        last.1
+                    }
+                }
+            };
+            let queue = if dest == BROADCAST {
+                BROADCAST_QUEUE
+            } else if dest >= NO_PORT || dest == self.me || self.member(dest).is_none() {
+                tally.no_dest += 1;
+                continue;
+            } else {
+                dest as usize * MAX_RINGS + self.ring_nr as usize
+            };
+            let q = &mut queues[queue];
+            if q.head == NIL {
+                q.head = this as u32;
+                if queue != BROADCAST_QUEUE {
+                    dests.push(queue as u32);
+                }
+            } else {
+                frags[q.tail as usize].next = this as u32;
+            }
+            q.tail = this as u32;
+            q.slots += u32::from(packet.frags);
+        }
+        if queues[BROADCAST_QUEUE].head != NIL {
+            self.add_flooded(queues, dests);
+        }
+    }
+
+    /// Broadcasts go to ring 0 of every port but the sender's.
+    fn add_flooded(&self, queues: &[Queue], dests: &mut Vec<u32>) {
+        let active = (self.switch.active.load(Acquire) as usize).min(SWITCH_PORTS);
+        for slot in &self.switch.order[..active] {
+            let number = slot.load(Relaxed);
+            let queue = number as usize * MAX_RINGS;
+            if number != self.me && number < SWITCH_PORTS as u32 && queues[queue].head == NIL {
+                dests.push(queue as u32);
+            }
+        }
+    }
+
+    /// Index of the port record of port `number` of the switch.
+    #[inline]
+    fn member(&self, number: u32) -> Option<u32> {
+        self.switch.ports.get(number as usize)?.load(Acquire).checked_sub(1)
+    }
+
+    /// Destination and source address of the packet that starts at `first`; `None` if it has no
+    /// complete Ethernet header where the virtio-net header says that it should be.
+    #[inline]
+    fn header(&self, frags: &[Frag], first: usize) -> Option<(u64, u64)> {
+        let frag = &frags[first];
+        let (frag, skip) = if self.virt_hdr_len < frag.len {
+            (frag, self.virt_hdr_len)
+        } else if self.virt_hdr_len == frag.len && frag.flags & NS_MOREFRAG != 0 {
+            (frags.get(first + 1)?, 0)
+        } else {
+            return None;
+        };
+        if frag.len - skip < MIN_FRAME {
+            return None;
+        }
+        let at = frag.at + u64::from(skip);
+        if frag.flags & NS_INDIRECT != 0 {
+            let mut head = [0u8; 12];
+            if !crate::sys::read_bytes(at, &mut head) {
+                return None;
+            }
+            let word = |from: usize| {
+                head[from..from + 8].iter().rev().fold(0u64, |w, b| w << 8 | u64::from(*b))
+            };
+            return Some(fdb::addresses(word(0), word(4)));
+        }
+        let (lo, hi) = self.region.map.two_words(at as usize)?;
+        Some(fdb::addresses(lo, hi))
+    }
+
+    /// Copy, publish, wake: fills one receiver's ring.
+    #[inline]
+    fn deliver(&self, queue: usize, scratch: &mut Scratch) {
+        let (number, ring_nr) = ((queue / MAX_RINGS) as u32, (queue % MAX_RINGS) as u32);
+        let Some((index, port, kring)) = self.receiver(number, ring_nr) else { return };
+        // The region is mapped before the lock is taken: mapping may have to ask the daemon.
+        let wanted = kring.region.load(Relaxed);
+        let cached = &mut scratch.regions[number as usize];
+        if cached.as_ref().is_none_or(|r| r.number != wanted) {
+            *cached = self.host.region(wanted);
+        }
+        let Some(region) = cached.as_deref() else { return };
+
+        let guard = kring.q_lock.lock(self.host.session());
+        let n = kring.num_slots.load(Relaxed);
+        let live = kring.mode.load(Relaxed) == RING_ON
+            && kring.port.load(Relaxed) == index
+            && kring.region.load(Relaxed) == region.number;
+        let ring = RingView::new(&region.map, kring.ring_ofs.load(Relaxed), n);
+        let (Some(ring), true) = (ring, live) else { return };
+        let room = Room::of(kring, n);
+        let Some(room) = room else { return };
+        let receiver = Receiver { port, kring, region, ring };
+        let end = self.fill(&receiver, room, queue, &scratch.frags, &scratch.queues);
+        if end == room.at {
+            return;
+        }
+        count(&kring.produced.progress, 1);
+        // SYNC POINT: Release pairs with the Acquire in `Attachment::rxsync`: slots and payload
+        // are visible before the index that shows them.
+        kring.hwtail.store(end, Release);
+        let mask = to_wake(kring);
+        drop(guard);
+        wake(self.host, kring, mask);
+    }
+
+    /// The port behind `number` and the rx kring that the sender's ring maps to.
+    #[inline]
+    fn receiver(&self, number: u32, ring_nr: u32) -> Option<(u32, &'a Port, &'a Kring)> {
+        let index = self.member(number)?;
+        let port = self.host.ctl().port(index)?;
+        let rings = port.num_rx_rings.load(Relaxed).max(1);
+        let ring_nr = if ring_nr < rings { ring_nr } else { ring_nr % rings };
+        let kring = self.host.ctl().kring(port.rx_kring.load(Relaxed) + ring_nr)?;
+        (kring.mode.load(Relaxed) == RING_ON).then_some((index, port, kring))
+    }
+
+    /// Copies the packets of `queue` and the broadcasts, in the order they were sent, until one
+    /// does not fit. Returns the slot after the last one filled.
+    #[inline]
+    fn fill(
+        &self,
+        to: &Receiver<'_>,
+        room: Room,
+        queue: usize,
+        frags: &[Frag],
+        queues: &[Queue],
+    ) -> u32 {
+        let (mut next, mut flood) = (queues[queue].head, queues[BROADCAST_QUEUE].head);
+        let (mut at, mut left) = (room.at, room.free);
+        let (mut packets, mut bytes, mut bad) = (0u64, 0u64, 0u64);
+        let mut full = 0u64;
+        while next != NIL || flood != NIL {
+            // NIL is above every index, so the smaller of the two is the older packet.
+            let first = next.min(flood) as usize;
+            let packet = &frags[first];
+            let source = if next < flood { &mut next } else { &mut flood };
+            *source = packet.next;
+            if u32::from(packet.frags) > left || full != 0 {
+                full += 1;
+                continue;
+            }
+            left -= u32::from(packet.frags);
+            let chain = &frags[first..first + packet.frags as usize];
+            bad += self.copy(chain, to, &mut at);
+            packets += 1;
+            bytes += u64::from(packet.bytes);
+        }
+        let c = &to.kring.produced;
+        count(&c.packets, packets);
+        count(&c.bytes, bytes);
+        count(&c.full, full);
+        count(&c.bad_copy, bad);
+        at
+    }
+
+    /// Copies one packet into the slots from `at` on. Returns how many fragments could not be
+    /// copied and arrive empty.
+    #[inline]
+    fn copy(&self, chain: &[Frag], to: &Receiver<'_>, at: &mut u32) -> u64 {
+        let n = to.ring.num_slots();
+        let flags = (chain.len() as u16) << 8;
+        let mut bad = 0;
+        for (i, frag) in chain.iter().enumerate() {
+            let view = &to.ring.slots()[*at as usize];
+            let buf_idx = view.load().buf_idx;
+            let dst = to.region.pool.offset(buf_idx);
+            let len = frag.len as usize;
+            let copied = len <= to.region.pool.size() as usize
+                && if frag.flags & NS_INDIRECT != 0 {
+                    copy_from_address(frag.at, &to.region.map, dst, len)
+                } else {
+                    copy_packet(&self.region.map, frag.at as usize, &to.region.map, dst, len)
+                };
+            bad += u64::from(!copied);
+            let more = if i + 1 < chain.len() { NS_MOREFRAG } else { 0 };
+            let len = if copied { frag.len as u16 } else { 0 };
+            view.store(Slot { buf_idx, len, flags: flags | more, ptr: 0 });
+            *at = if *at + 1 == n { 0 } else { *at + 1 };
+        }
+        bad
+    }
+}
+
+/// A receiving ring whose `q_lock` is held.
+struct Receiver<'a> {
+    #[allow(dead_code)]
+    port: &'a Port,
+    kring: &'a Kring,
+    region: &'a RegionMap,
+    ring: RingView<'a>,
+}
+
+/// Free slots of a receiving ring: where they begin and how many they are.
+#[derive(Clone, Copy)]
+struct Room {
+    at: u32,
+    free: u32,
+}
+
+impl Room {
+    /// One slot always stays empty. `None` if the indices make no sense.
+    #[inline]
+    fn of(kring: &Kring, n: u32) -> Option<Self> {
+        let at = kring.hwtail.load(Relaxed);
+        // SYNC POINT: Acquire pairs with the Release of hwcur in `Attachment::rxsync`: the
+        // program's last accesses to the slots it gives back come before ours.
+        let hwcur = kring.hwcur.load(Acquire);
+        if at >= n || hwcur >= n {
+            return None;
+        }
+        let busy = if at >= hwcur { at - hwcur } else { at + n - hwcur };
+        Some(Self { at, free: n - 1 - busy })
+    }
+}
