@@ -13,6 +13,7 @@
 //! | [`legacy`] | `nmreq`, its commands and ring bits (`NIOCREGIF`, `NIOCGINFO`) |
 //! | [`virt`] | registers of the `ptnet` and `ptnetmap-memdev` PCI devices |
 //! | [`ioctl`] | ioctl numbers, computed with Linux's `_IO`/`_IOWR` encoding |
+//! | [`name`] | the port name grammar, on the library side and on the kernel side |
 //! | [`bytes`] | structures as bytes and back, for messages and for copies from user memory |
 //!
 //! Size, alignment and every field offset of every structure are asserted at compile time, next
@@ -44,6 +45,7 @@ macro_rules! assert_layout {
 pub mod bytes;
 pub mod ioctl;
 pub mod legacy;
+pub mod name;
 pub mod option;
 pub mod request;
 pub mod ring;
