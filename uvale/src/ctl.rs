@@ -48,6 +48,8 @@ pub const PORT_SLEEPERS: usize = 64;
 pub struct Header {
     /// [`CTL_MAGIC`]
     pub magic: AtomicU64,
+    /// random number of this world: tells a restarted daemon from the one before
+    pub world: AtomicU64,
 }
 
 /// A VALE switch.
@@ -250,6 +252,18 @@ impl Ctl {
     pub fn format(mapping: Mapping) -> Option<Self> {
         mapping.at::<Header>(0)?.magic.store(CTL_MAGIC, Ordering::Release);
         Self::new(mapping)
+    }
+
+    /// Random number of this world.
+    pub fn world(&self) -> u64 {
+        self.mapping.at::<Header>(0).map_or(0, |h| h.world.load(Ordering::Relaxed))
+    }
+
+    /// Names the world (daemon only).
+    pub fn set_world(&self, number: u64) {
+        if let Some(header) = self.mapping.at::<Header>(0) {
+            header.world.store(number, Ordering::Relaxed);
+        }
     }
 
     /// Switch record `i`; `None` out of range.

@@ -119,3 +119,76 @@ fn finish(n: isize, len: usize, plain_copy: impl FnOnce()) -> bool {
     }
     usize::try_from(n) == Ok(len)
 }
+
+/// Runs a program to its end and gives its exit status, unseen by the program we live in: no
+/// SIGCHLD, no child for its wait(), no fork handlers.
+pub fn run_quietly(
+    program: &std::path::Path,
+    arguments: &[&std::ffi::OsStr],
+    keep: impl Fn(&str) -> bool,
+) -> Result<i32, Errno> {
+    use crate::start::c_string;
+    use std::os::unix::ffi::OsStrExt;
+
+    let path = c_string(program.as_os_str());
+    let argv: Vec<_> = arguments.iter().map(|a| c_string(a)).collect();
+    let envp: Vec<_> = std::env::vars_os()
+        .filter(|(name, _)| name.to_str().is_none_or(&keep))
+        .map(|(name, value)| {
+            let mut entry = name;
+            entry.push("=");
+            entry.push(&value);
+            debug_assert!(!entry.as_bytes().contains(&0));
+            c_string(&entry)
+        })
+        .collect();
+    let pointers = |list: &[std::ffi::CString]| {
+        list.iter().map(|s| s.as_ptr()).chain([core::ptr::null()]).collect::<Vec<_>>()
+    };
+    let (argv_p, envp_p) = (pointers(&argv), pointers(&envp));
+
+    // SAFETY: a clone without flags is a fork that raises no signal at its end. Until execve the
+    // child only makes system calls on memory prepared above.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
+    if pid == 0 {
+        // SAFETY: NUL-terminated strings and NULL-terminated arrays, alive in the child's copy.
+        unsafe {
+            libc::syscall(libc::SYS_execve, path.as_ptr(), argv_p.as_ptr(), envp_p.as_ptr());
+            libc::syscall(libc::SYS_exit_group, 127);
+        }
+        std::process::abort();
+    }
+    let pid = i32::try_from(pid).ok().filter(|p| *p > 0).ok_or(Errno::AGAIN)?;
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is ours. __WALL: children without SIGCHLD are found only so.
+        if unsafe { libc::waitpid(pid, &mut status, libc::__WALL) } == pid {
+            return Ok(if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 });
+        }
+        match std::io::Error::last_os_error().raw_os_error() {
+            Some(libc::EINTR) => {}
+            // Somebody else waited for it (a wait with __WALL): how it ended is not known.
+            _ => return Ok(0),
+        }
+    }
+}
+
+/// Path of the shared object or program that this code lies in.
+pub fn own_object() -> Option<std::path::PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut info: libc::Dl_info = libc::Dl_info {
+        dli_fname: core::ptr::null(),
+        dli_fbase: core::ptr::null_mut(),
+        dli_sname: core::ptr::null(),
+        dli_saddr: core::ptr::null_mut(),
+    };
+    let here = own_object as *const () as *const libc::c_void;
+    // SAFETY: any address may be asked for; `info` is ours.
+    if unsafe { libc::dladdr(here, &mut info) } == 0 || info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: on success the loader gives a NUL-terminated name that lives as long as the object.
+    let name = unsafe { core::ffi::CStr::from_ptr(info.dli_fname) };
+    let path = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(name.to_bytes()));
+    path.canonicalize().ok().or_else(|| std::env::current_exe().ok())
+}

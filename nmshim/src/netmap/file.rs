@@ -1,0 +1,330 @@
+//! An open description of `/dev/netmap`.
+
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::os::fd::RawFd;
+use std::sync::{Arc, OnceLock};
+
+use libc::{c_int, c_short, c_ulong};
+use rustix::fd::AsRawFd;
+use rustix::net::RecvFlags;
+use uvale::channel::call;
+use uvale::engine::{Attachment, Binding};
+use uvale::legacy;
+use uvale::proto::{Bound, Call, Reply};
+use uvale::request::{Request, UserMemory};
+use uvale::session::{Failure, Session, refused};
+use uvale::sys::{borrow, read_bytes, write_bytes};
+
+use super::say::{Level, say};
+use super::world::World;
+use super::{FORKS, errno};
+use crate::device::{Errno, File, Result};
+
+/// Syncs between two looks at whether the daemon is still there.
+const LOOK_EVERY: u32 = 1 << 16;
+/// Rounds of looking at the rings before a thread goes to sleep.
+const SPIN_ROUNDS: u32 = 2000;
+
+/// An open description, as this process knows it.
+pub struct NetmapFile {
+    world: Arc<World>,
+    client: u32,
+    flags: c_int,
+    bound: OnceLock<Bind>,
+    forks_at_open: u32,
+    adopted: bool,
+    gone: AtomicBool,
+    syncs: AtomicU32,
+    last_look: AtomicU64,
+}
+
+/// What a successful REGISTER left behind.
+struct Bind {
+    attachment: Attachment,
+    mem_size: u64,
+    name: String,
+}
+
+/// The program's memory.
+struct Own;
+
+impl UserMemory for Own {
+    fn read(&self, addr: u64, to: &mut [u8]) -> bool {
+        read_bytes(addr, to)
+    }
+
+    fn write(&self, addr: u64, from: &[u8]) -> bool {
+        write_bytes(addr, from)
+    }
+}
+
+impl NetmapFile {
+    pub fn new(world: Arc<World>, client: u32, flags: c_int, bound: Option<Bound>) -> Self {
+        let file = Self {
+            world,
+            client,
+            flags,
+            bound: OnceLock::new(),
+            forks_at_open: FORKS.load(Relaxed),
+            adopted: false,
+            gone: AtomicBool::new(false),
+            syncs: AtomicU32::new(0),
+            last_look: AtomicU64::new(0),
+        };
+        if let Some(bound) = bound {
+            let _ = file.bind(bound);
+        }
+        file
+    }
+
+    pub fn adopted(world: Arc<World>, client: u32, flags: c_int, bound: Option<Bound>) -> Self {
+        Self { adopted: true, ..Self::new(world, client, flags, bound) }
+    }
+
+    pub fn client(&self) -> u32 {
+        self.client
+    }
+
+    /// Makes the data path ready for what the daemon has bound this description to.
+    fn bind(&self, bound: Bound) -> core::result::Result<(), Failure> {
+        let session = self.world.session()?;
+        let region = session.map_region(bound.region)?;
+        let binding = Binding {
+            port: bound.port,
+            generation: bound.generation,
+            region: bound.region,
+            first: bound.first,
+            last: bound.last,
+            tx_poll: bound.tx_poll,
+            sleeper: bound.sleeper,
+        };
+        let attachment = Attachment::new(session, binding, region)
+            .ok_or_else(|| Failure::new(rustix::io::Errno::NXIO, "the port is gone already"))?;
+        let _ = self.bound.set(Bind { attachment, mem_size: bound.mem_size, name: bound.name });
+        Ok(())
+    }
+
+    /// The binding, if there is one. A description shared with another process may have been
+    /// bound there.
+    #[inline]
+    fn bound(&self, fd: RawFd) -> Option<&Bind> {
+        self.bound.get().or_else(|| self.ask_for_binding(fd))
+    }
+
+    #[cold]
+    fn ask_for_binding(&self, fd: RawFd) -> Option<&Bind> {
+        if self.shared()
+            && let Ok((Reply::Opened { bound: Some(bound), .. }, _)) =
+                call(borrow(&fd), &Call::Whois)
+        {
+            let _ = self.bind(bound);
+        }
+        self.bound.get()
+    }
+
+    /// Session and binding, for a sync.
+    #[inline]
+    fn ready(&self, fd: RawFd) -> Result<(&'static Session, &Bind)> {
+        if self.gone.load(Relaxed) {
+            return Err(Errno(libc::ENXIO));
+        }
+        let session = match self.world.current() {
+            Some(session) => session,
+            None => self.world.session().map_err(|f| errno(&f))?,
+        };
+        let bind = self.bound(fd).ok_or(Errno(libc::ENXIO))?;
+        Ok((session, bind))
+    }
+
+    /// A program that only ever syncs would not notice that the daemon is gone: looks now and
+    /// then, which costs one system call in very many syncs.
+    #[inline]
+    fn look_after_daemon(&self, session: &Session) -> Result<()> {
+        if self.syncs.fetch_add(1, Relaxed) % LOOK_EVERY == LOOK_EVERY - 1 {
+            self.look_now(session)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn look_now(&self, session: &Session) -> Result<()> {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse).tv_sec as u64;
+        if self.last_look.swap(now, Relaxed) != now && !session.is_alive() {
+            self.gone.store(true, Relaxed);
+            say(
+                Level::Refusal,
+                format_args!("{}: the uvale daemon is gone; close and open again", self.describe()),
+            );
+            return Err(Errno(libc::ENXIO));
+        }
+        Ok(())
+    }
+
+    fn control(&self, fd: RawFd, arg: u64) -> Result<c_int> {
+        let mut request = match Request::copy_in(&Own, arg) {
+            Ok(request) => request,
+            Err(e) => return Err(self.explain("NIOCCTRL", e, "the request cannot be read")),
+        };
+        let result = self.carry_out(fd, &mut request);
+        let code = result.as_ref().err().map_or(rustix::io::Errno::from_raw_os_error(0), |e| *e);
+        let code = request.copy_out(&Own, arg, code);
+        if code.raw_os_error() == 0 { Ok(0) } else { Err(Errno(code.raw_os_error())) }
+    }
+
+    /// Sends a request to the daemon and takes over its results.
+    fn carry_out(
+        &self,
+        fd: RawFd,
+        request: &mut Request,
+    ) -> core::result::Result<(), rustix::io::Errno> {
+        let failed = |failure: Failure| {
+            self.explain("request", failure.errno, &failure.why);
+            failure.errno
+        };
+        let (reply, _) =
+            call(borrow(&fd), &Call::Request(request.encode())).map_err(|e| failed(e.into()))?;
+        let Reply::Done { errno, why, request: done, bound } = reply else {
+            return Err(failed(refused(reply)));
+        };
+        *request = Request::decode(&done).ok_or(rustix::io::Errno::PROTO)?;
+        if let Some(bound) = bound {
+            self.bind(bound).map_err(failed)?;
+        }
+        match errno {
+            0 => Ok(()),
+            errno => {
+                let errno = rustix::io::Errno::from_raw_os_error(errno);
+                self.explain(&request.describe(), errno, &why);
+                Err(errno)
+            }
+        }
+    }
+
+    /// One explaining line at verbosity 1.
+    fn explain(&self, what: &str, errno: rustix::io::Errno, why: &str) -> Errno {
+        say(Level::Refusal, format_args!("{what}: {errno}: {why}"));
+        Errno(errno.raw_os_error())
+    }
+}
+
+impl File for NetmapFile {
+    fn ioctl(&self, fd: RawFd, request: c_ulong, arg: *mut c_void) -> Result<c_int> {
+        match request as u32 {
+            nm_abi::NIOCTXSYNC => {
+                let (session, bind) = self.ready(fd)?;
+                bind.attachment.txsync(session);
+                self.look_after_daemon(session)?;
+                Ok(0)
+            }
+            nm_abi::NIOCRXSYNC => {
+                let (session, bind) = self.ready(fd)?;
+                bind.attachment.rxsync(session);
+                self.look_after_daemon(session)?;
+                Ok(0)
+            }
+            nm_abi::NIOCCTRL => self.control(fd, arg as u64),
+            request => legacy::ioctl(&Own, request, arg as u64, |r| self.carry_out(fd, r))
+                .map(|()| 0)
+                .map_err(|e| {
+                    let why = "not a request of netmap, or one of its oldest that is not served";
+                    self.explain(&format!("ioctl {request:#x}"), e, why)
+                }),
+        }
+    }
+
+    fn mmap(
+        &self,
+        addr: *mut c_void,
+        len: usize,
+        prot: c_int,
+        flags: c_int,
+        offset: i64,
+    ) -> Result<*mut c_void> {
+        let bind = self.bound.get().ok_or(Errno(libc::EINVAL))?;
+        let size = bind.mem_size.next_multiple_of(4096);
+        let end = (offset as u64).checked_add(len as u64).ok_or(Errno(libc::EINVAL))?;
+        if end.next_multiple_of(4096) > size {
+            return Err(self.explain(
+                "mmap",
+                rustix::io::Errno::INVAL,
+                &format!("bytes up to {end} were asked for and the region has {size}"),
+            ));
+        }
+        let session = self.world.session().map_err(|f| errno(&f))?;
+        let region = bind.attachment.binding().region;
+        let (memfd, _) = session.region_memfd(region).map_err(|f| errno(&f))?;
+        crate::interpose::map(addr, len, prot, flags, memfd_number(&memfd), offset)
+    }
+
+    fn poll(&self, fd: RawFd, events: c_short) -> c_short {
+        let Ok((session, bind)) = self.ready(fd) else {
+            let hup = if self.gone.load(Relaxed) { libc::POLLHUP } else { 0 };
+            return libc::POLLERR | hup;
+        };
+        bind.attachment.poll(session, events)
+    }
+
+    fn spin(&self, fd: RawFd, events: c_short) -> c_short {
+        let Ok((session, bind)) = self.ready(fd) else { return 0 };
+        for _ in 0..SPIN_ROUNDS {
+            if bind.attachment.glance(session, events) {
+                return bind.attachment.poll(session, events);
+            }
+            core::hint::spin_loop();
+        }
+        0
+    }
+
+    fn drain(&self, fd: RawFd) {
+        let mut tokens = [0u8; 64];
+        while rustix::net::recv(borrow(&fd), &mut tokens[..], RecvFlags::DONTWAIT)
+            .is_ok_and(|(_, n)| n > 0)
+        {}
+    }
+
+    fn arm(&self, fd: RawFd, events: c_short) {
+        if let Ok((session, bind)) = self.ready(fd) {
+            if !session.is_alive() {
+                self.gone.store(true, Relaxed);
+            }
+            bind.attachment.announce(session, events);
+        }
+    }
+
+    fn disarm(&self, fd: RawFd, events: c_short) {
+        if let Ok((session, bind)) = self.ready(fd) {
+            bind.attachment.withdraw(session, events);
+        }
+    }
+
+    fn edges(&self) -> u64 {
+        match (self.world.current(), self.bound.get()) {
+            (Some(session), Some(bind)) => bind.attachment.edges(session),
+            _ => 0,
+        }
+    }
+
+    fn liveness(&self) -> RawFd {
+        self.world.current().map_or(-1, |s| s.connection().as_raw_fd())
+    }
+
+    fn open_flags(&self) -> c_int {
+        self.flags
+    }
+
+    fn shared(&self) -> bool {
+        self.adopted
+            || FORKS.load(Relaxed) != self.forks_at_open
+            || self.bound.get().is_some_and(|b| b.attachment.binding().sleeper.is_none())
+    }
+
+    fn describe(&self) -> String {
+        self.bound.get().map_or_else(|| "unbound".to_owned(), |b| b.name.clone())
+    }
+}
+
+fn memfd_number(memfd: &uvale::shm::Memfd) -> RawFd {
+    use rustix::fd::AsFd;
+    memfd.as_fd().as_raw_fd()
+}

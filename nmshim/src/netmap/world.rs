@@ -1,0 +1,140 @@
+//! A world as this process sees it: its session with the daemon.
+//!
+//! A session belongs to one process. The child of a fork drops its parent's session (closes its
+//! copy of the connection, so that the parent's death is noticed) and attaches anew on first use.
+//! Sessions are never freed: a thread may be in the middle of a sync with one.
+
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fd::AsRawFd;
+use rustix::io::Errno;
+use uvale::session::{Failure, Session};
+
+/// Worlds a process may attach to in its life; each costs one descriptor.
+const MAX_SESSIONS: usize = 32;
+/// Every live session of this process, for the fork handler, which may neither lock nor allocate.
+static SESSIONS: [SessionSlot; MAX_SESSIONS] = [const { SessionSlot::EMPTY }; MAX_SESSIONS];
+
+struct SessionSlot {
+    /// where the world keeps its pointer
+    pointer: AtomicPtr<AtomicPtr<Session>>,
+    connection: AtomicI32,
+    taken: AtomicBool,
+}
+
+impl SessionSlot {
+    const EMPTY: Self = Self {
+        pointer: AtomicPtr::new(core::ptr::null_mut()),
+        connection: AtomicI32::new(-1),
+        taken: AtomicBool::new(false),
+    };
+}
+
+/// A world, known by the path of its socket.
+pub struct World {
+    socket: PathBuf,
+    /// null: not attached (yet, or since the fork). Leaked, so that the fork handler can reach it.
+    session: &'static AtomicPtr<Session>,
+    /// number of the world the first session found; a daemon that restarted has another
+    number: Mutex<Option<u64>>,
+}
+
+impl World {
+    pub fn new(socket: PathBuf) -> Self {
+        let session = Box::leak(Box::new(AtomicPtr::new(core::ptr::null_mut())));
+        Self { socket, session, number: Mutex::new(None) }
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Is its daemon there, or not yet asked?
+    pub fn is_usable(&self) -> bool {
+        self.current().is_none_or(Session::is_alive)
+    }
+
+    /// The session this process has now.
+    #[inline]
+    pub fn current(&self) -> Option<&'static Session> {
+        let session = self.session.load(Ordering::Acquire);
+        // SAFETY: null, or a leaked Session.
+        unsafe { session.as_ref() }
+    }
+
+    /// The session, attaching if need be.
+    pub fn session(&self) -> Result<&'static Session, Failure> {
+        match self.current() {
+            Some(session) => Ok(session),
+            None => self.attach(|| Session::attach(&self.socket)),
+        }
+    }
+
+    /// The session; if no daemon answers one is started.
+    pub fn session_or_start(&self) -> Result<&'static Session, Failure> {
+        match self.current() {
+            Some(session) => Ok(session),
+            None => self.attach(|| {
+                uvale::start::attach(self.socket.parent().unwrap_or(Path::new("/")))
+            }),
+        }
+    }
+
+    #[cold]
+    fn attach(
+        &self,
+        attach: impl FnOnce() -> Result<Session, Failure>,
+    ) -> Result<&'static Session, Failure> {
+        let mut number = self.number.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = self.current() {
+            return Ok(session);
+        }
+        let session = attach()?;
+        if number.is_some_and(|n| n != session.world()) {
+            return Err(Failure::new(Errno::NXIO, "the uvale daemon of this descriptor is gone"));
+        }
+        *number = Some(session.world());
+        let connection = session.connection().as_raw_fd();
+        super::note_private(connection);
+        let session: &'static Session = Box::leak(Box::new(session));
+        self.session.store(core::ptr::from_ref(session).cast_mut(), Ordering::Release);
+        register(self.session, connection);
+        Ok(session)
+    }
+}
+
+fn register(pointer: &'static AtomicPtr<Session>, connection: RawFd) {
+    for slot in &SESSIONS {
+        // A slot of a dead session of the same world is taken over.
+        if slot.taken.swap(true, Ordering::AcqRel) {
+            continue;
+        }
+        slot.connection.store(connection, Ordering::Relaxed);
+        slot.pointer.store(core::ptr::from_ref(pointer).cast_mut(), Ordering::Release);
+        return;
+    }
+}
+
+/// In the child of a fork: lets go of the parent's sessions. Async-signal-safe.
+pub fn forked() {
+    for slot in &SESSIONS {
+        let pointer = slot.pointer.swap(core::ptr::null_mut(), Ordering::AcqRel);
+        let connection = slot.connection.swap(-1, Ordering::AcqRel);
+        slot.taken.store(false, Ordering::Release);
+        // SAFETY: null, or a leaked pointer cell.
+        if let Some(cell) = unsafe { pointer.as_ref() } {
+            cell.store(core::ptr::null_mut(), Ordering::Release);
+        }
+        if connection >= 0 {
+            drop(uvale::sys::Fd::from_raw(connection));
+        }
+    }
+}
+
+/// Is `fd` the connection of a session?
+pub fn is_private(fd: RawFd) -> bool {
+    SESSIONS.iter().any(|slot| slot.connection.load(Ordering::Relaxed) == fd)
+}

@@ -1,0 +1,129 @@
+//! One packet of a `SOCK_SEQPACKET` socket: bytes and descriptors.
+
+use core::mem::MaybeUninit;
+use std::io::{IoSlice, IoSliceMut};
+
+use rustix::cmsg_space;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::Serialize;
+
+use crate::proto::{Call, MAX_MESSAGE, Reply, decode, encode};
+use crate::sys::Fd;
+
+/// Descriptors one packet may carry.
+const MAX_FDS: usize = 4;
+
+/// A received packet.
+#[derive(Debug)]
+pub struct Packet {
+    /// the bytes
+    pub bytes: Vec<u8>,
+    /// the descriptors, close-on-exec
+    pub fds: Vec<Fd>,
+}
+
+/// A connected pair of sockets, close-on-exec.
+pub fn pair() -> Result<(Fd, Fd), Errno> {
+    let (a, b) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok((a.into(), b.into()))
+}
+
+/// Sends one message with descriptors. Does not block if `flags` say so, never raises SIGPIPE.
+pub fn send<T: Serialize>(
+    to: BorrowedFd<'_>,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> Result<(), Errno> {
+    let bytes = encode(message);
+    if bytes.is_empty() || bytes.len() > MAX_MESSAGE || fds.len() > MAX_FDS {
+        return Err(Errno::MSGSIZE);
+    }
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::MSGSIZE);
+    }
+    loop {
+        match sendmsg(to, &[IoSlice::new(&bytes)], &mut control, flags | SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// Receives one packet; `Ok(None)` if the other side is gone. A packet that is larger than
+/// [`MAX_MESSAGE`] comes out cut, and so does not decode.
+pub fn receive(from: BorrowedFd<'_>, flags: RecvFlags) -> Result<Option<Packet>, Errno> {
+    let mut bytes = vec![0; MAX_MESSAGE];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = loop {
+        let slices = &mut [IoSliceMut::new(&mut bytes)];
+        match recvmsg(from, slices, &mut control, flags | RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received.map(Fd::from));
+        }
+    }
+    if got.bytes == 0 {
+        return Ok(None);
+    }
+    bytes.truncate(got.bytes);
+    Ok(Some(Packet { bytes, fds }))
+}
+
+/// Makes a call over `connection` and waits for the answer. A daemon that is gone is `ENXIO`.
+pub fn call(connection: BorrowedFd<'_>, request: &Call) -> Result<(Reply, Vec<Fd>), Errno> {
+    let (mine, theirs) = pair()?;
+    send(connection, request, &[theirs.as_fd()], SendFlags::empty()).map_err(gone)?;
+    drop(theirs);
+    let packet = receive(mine.as_fd(), RecvFlags::empty()).map_err(gone)?.ok_or(Errno::NXIO)?;
+    let reply = decode(&packet.bytes).ok_or(Errno::PROTO)?;
+    Ok((reply, packet.fds))
+}
+
+fn gone(errno: Errno) -> Errno {
+    match errno {
+        Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::CONNREFUSED => Errno::NXIO,
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_carries_bytes_and_descriptors() {
+        let (a, b) = pair().unwrap();
+        let (x, y) = pair().unwrap();
+        send(a.as_fd(), &Call::Region(7), &[x.as_fd()], SendFlags::empty()).unwrap();
+        let packet = receive(b.as_fd(), RecvFlags::empty()).unwrap().unwrap();
+        assert_eq!(decode(&packet.bytes), Some(Call::Region(7)));
+        drop(x);
+        // The descriptor that arrived is the one that was sent: its peer hears it.
+        send(packet.fds[0].as_fd(), &Call::Whois, &[], SendFlags::empty()).unwrap();
+        assert!(receive(y.as_fd(), RecvFlags::empty()).unwrap().is_some());
+        drop(packet);
+        assert!(receive(y.as_fd(), RecvFlags::empty()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_call_to_nobody_is_enxio() {
+        let (a, b) = pair().unwrap();
+        drop(b);
+        assert_eq!(call(a.as_fd(), &Call::Whois).err(), Some(Errno::NXIO));
+    }
+}

@@ -1,0 +1,5 @@
+//! Commands.
+
+pub mod daemon;
+pub mod run;
+pub mod settings;

@@ -1,0 +1,220 @@
+//! `uvale run`: a program that finds /dev/netmap.
+
+use std::ffi::OsString;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode};
+
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
+
+/// Options of `uvale run`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A world for this command and its children alone, gone afterwards
+    #[arg(long, conflicts_with = "dir")]
+    private: bool,
+    /// Use the world of this runtime directory
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// VALE switches the private world may have
+    #[arg(long, value_name = "N", requires = "private")]
+    max_switches: Option<u32>,
+    /// Print what the shim has to say (0 to 2)
+    #[arg(long, short, value_name = "LEVEL")]
+    verbose: Option<u8>,
+    /// Program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    program: Vec<OsString>,
+}
+
+/// Runs the command. Without `--private` the program takes this process' place, so that signals,
+/// terminal and exit status are its own.
+pub fn run(args: Args) -> Result<ExitCode, String> {
+    let mut command = Command::new(&args.program[0]);
+    command.args(&args.program[1..]);
+    preload(&mut command)?;
+    if let Some(level) = args.verbose {
+        command.env("NMSHIM_VERBOSE", level.to_string());
+    }
+    if args.private {
+        return private(command, args.max_switches);
+    }
+    if let Some(dir) = args.dir {
+        let dir = std::path::absolute(dir).map_err(|e| e.to_string())?;
+        command.env(uvale::place::ENV_DIR, dir);
+    }
+    Err(cannot_run(&args.program[0], &command.exec()))
+}
+
+fn cannot_run(program: &OsString, e: &std::io::Error) -> String {
+    format!("cannot run {}: {e}", program.to_string_lossy())
+}
+
+/// Puts the shim into the program's environment.
+fn preload(command: &mut Command) -> Result<(), String> {
+    let shim = uvale::start::shim().ok_or(
+        "libnmshim.so was not found beside this program or in ../lib; name it in NMSHIM",
+    )?;
+    let mut preload = shim.into_os_string();
+    if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|v| !v.is_empty()) {
+        preload.push(":");
+        preload.push(others);
+    }
+    command.env("LD_PRELOAD", preload);
+    if let Ok(exe) = std::env::current_exe() {
+        command.env(uvale::start::ENV_PROGRAM, exe);
+    }
+    Ok(())
+}
+
+/// Makes sure that this very process finds /dev/netmap: if the kernel has none and the shim is not
+/// loaded, starts itself again under the shim.
+pub fn under_shim() -> Result<(), String> {
+    const MARK: &str = "UVALE_UNDER_SHIM";
+    let loaded = std::fs::metadata("/dev/netmap").is_ok();
+    if loaded || std::env::var_os(MARK).is_some() {
+        return Ok(());
+    }
+    let exe = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut command = Command::new(&exe);
+    command.args(std::env::args_os().skip(1)).env(MARK, "1");
+    preload(&mut command)?;
+    Err(cannot_run(&exe.into_os_string(), &command.exec()))
+}
+
+/// A world of its own: directory and daemon, both gone when the program has ended.
+fn private(mut command: Command, max_switches: Option<u32>) -> Result<ExitCode, String> {
+    let world = PrivateWorld::new(max_switches)?;
+    command.env(uvale::place::ENV_DIR, &world.dir).env(uvale::start::ENV_AUTOSTART, "0");
+
+    // From here on signals are for the program; they are taken from the queue and passed on.
+    let mut passed_on = SigSet::empty();
+    for signal in PASSED_ON {
+        passed_on.add(signal);
+    }
+    passed_on.add(Signal::SIGCHLD);
+    let before = passed_on
+        .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
+        .map_err(|e| e.to_string())?;
+    let program = command.get_program().to_owned();
+    restore_mask(&mut command, before);
+    let mut child = command.spawn().map_err(|e| cannot_run(&program, &e))?;
+    let status = wait_passing_signals(&mut child, &passed_on)?;
+    drop(world);
+    Ok(match (status.code(), status.signal()) {
+        (Some(code), _) => ExitCode::from(code as u8),
+        (None, Some(signal)) => ExitCode::from(128u8.wrapping_add(signal as u8)),
+        (None, None) => ExitCode::FAILURE,
+    })
+}
+
+const PASSED_ON: [Signal; 9] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+    Signal::SIGALRM,
+    Signal::SIGCONT,
+];
+
+#[allow(unsafe_code)]
+fn restore_mask(command: &mut Command, mask: SigSet) {
+    // SAFETY: setting the signal mask is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || mask.thread_set_mask().map_err(std::io::Error::from));
+    }
+}
+
+fn wait_passing_signals(
+    child: &mut Child,
+    signals: &SigSet,
+) -> Result<std::process::ExitStatus, String> {
+    let pid = Pid::from_raw(child.id() as i32);
+    loop {
+        if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
+            return Ok(status);
+        }
+        match signals.wait() {
+            Ok(Signal::SIGCHLD) => {}
+            // A terminal sends its signals to the whole group, the program has them already.
+            Ok(signal) if from_terminal(signal) => {}
+            Ok(signal) => {
+                let _ = kill(pid, signal);
+            }
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(e.to_string()),
+        }
+    }
+}
+
+fn from_terminal(signal: Signal) -> bool {
+    use std::io::IsTerminal;
+    matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH)
+        && std::io::stdin().is_terminal()
+}
+
+struct PrivateWorld {
+    dir: PathBuf,
+    daemon: Child,
+}
+
+impl PrivateWorld {
+    fn new(max_switches: Option<u32>) -> Result<Self, String> {
+        let dir = private_dir()?;
+        let exe = std::env::current_exe().map_err(|e| e.to_string())?;
+        let mut command = Command::new(exe);
+        let (mut reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
+        command.args(["daemon", "--ready-fd", "1", "--dir"]).arg(&dir);
+        if let Some(n) = max_switches {
+            command.args(["--max-switches", &n.to_string()]);
+        }
+        let log = std::fs::File::create(dir.join("uvale.log")).map_err(|e| e.to_string())?;
+        command.stdin(std::process::Stdio::null()).stdout(writer).stderr(log);
+        // A ^C at the terminal is for the program; the daemon leaves when the program has.
+        command.env_remove("LD_PRELOAD").process_group(0);
+        die_with_parent(&mut command);
+        let daemon = command.spawn().map_err(|e| format!("cannot start a daemon: {e}"))?;
+        drop(command);
+        let world = Self { dir, daemon };
+        let mut word = [0u8; 16];
+        let n = std::io::Read::read(&mut reader, &mut word).unwrap_or(0);
+        if word[..n].starts_with(b"ready") {
+            return Ok(world);
+        }
+        let log = std::fs::read_to_string(world.dir.join("uvale.log")).unwrap_or_default();
+        Err(format!("the private daemon did not start: {}", log.trim()))
+    }
+}
+
+impl Drop for PrivateWorld {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.daemon.id() as i32), Signal::SIGTERM);
+        let _ = self.daemon.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// If this process is killed outright, its private daemon goes too.
+#[allow(unsafe_code)]
+fn die_with_parent(command: &mut Command) {
+    // SAFETY: prctl is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(std::io::Error::from)
+        });
+    }
+}
+
+fn private_dir() -> Result<PathBuf, String> {
+    let base = std::env::var_os("XDG_RUNTIME_DIR")
+        .filter(|v| !v.is_empty())
+        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let template = |base: &Path| base.join("uvale-XXXXXX");
+    nix::unistd::mkdtemp(&template(&base))
+        .or_else(|_| nix::unistd::mkdtemp(&template(Path::new("/tmp"))))
+        .map_err(|e| format!("cannot make a directory for a private world: {e}"))
+}

@@ -1,0 +1,223 @@
+//! A connection, and a request's way: receive, decode, one match, reply.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+use super::{Daemon, log};
+use crate::channel::{Packet, receive, send};
+use crate::model::{ClientId, Refusal};
+use crate::proto::{Bound, Call, PROTOCOL, Reply, decode};
+use crate::request::Request;
+use crate::sys::Fd;
+
+/// What a connection is, decided by its first message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// nothing yet
+    New,
+    /// a process
+    Session(u32),
+    /// an open description of the device
+    Device {
+        /// its number
+        client: ClientId,
+        /// flags of open(2)
+        flags: i32,
+    },
+}
+
+/// The daemon's end of a connection.
+pub struct Connection {
+    pub fd: Fd,
+    pub role: Role,
+}
+
+/// An answer, and at most one descriptor with it.
+struct Answer<'a>(Reply, Option<BorrowedFd<'a>>);
+
+impl Connection {
+    pub fn new(fd: Fd) -> Self {
+        Self { fd, role: Role::New }
+    }
+
+    /// The next packet; `Ok(None)` after a hang-up, `EAGAIN` if there is nothing.
+    pub fn receive(&self) -> Result<Option<Packet>, Errno> {
+        receive(self.fd.as_fd(), RecvFlags::DONTWAIT)
+    }
+
+    /// Does the process at the other end belong to the daemon's own user?
+    fn is_own_user(&self) -> Result<(), Reply> {
+        let own = rustix::process::geteuid();
+        match rustix::net::sockopt::socket_peercred(&self.fd) {
+            Ok(peer) if peer.uid == own => Ok(()),
+            Ok(peer) => Err(refuse(
+                Errno::ACCESS,
+                format!(
+                    "this uvale daemon serves user {} only and you are user {}; set UVALE_DIR to a \
+                     directory of your own to use a daemon of your own",
+                    own.as_raw(),
+                    peer.uid.as_raw()
+                ),
+            )),
+            Err(e) => Err(refuse(e, "cannot tell who is calling")),
+        }
+    }
+}
+
+fn refuse(errno: Errno, why: impl Into<String>) -> Reply {
+    Reply::Refused { errno: errno.raw_os_error(), why: why.into() }
+}
+
+impl Daemon {
+    /// Serves one packet. One that makes no sense is answered if it can be, and costs the
+    /// connection that sent it nothing else.
+    pub(super) fn handle(&mut self, id: u64, packet: Packet) {
+        // Without a socket for the answer there is nobody to tell.
+        let Some(reply_to) = packet.fds.first() else { return };
+        let answer = match decode::<Call>(&packet.bytes) {
+            Some(call) => self.answer(id, call),
+            None => Answer(
+                refuse(Errno::PROTO, "the message cannot be read; is libnmshim of another version?"),
+                None,
+            ),
+        };
+        let fds: Vec<BorrowedFd<'_>> = answer.1.into_iter().collect();
+        // A client that does not take its answer has lost it.
+        let _ = send(reply_to.as_fd(), &answer.0, &fds, SendFlags::DONTWAIT);
+    }
+
+    fn answer(&mut self, id: u64, call: Call) -> Answer<'_> {
+        let Some(connection) = self.connections.get(&id) else {
+            return Answer(refuse(Errno::NXIO, "the connection is gone"), None);
+        };
+        match (connection.role, call) {
+            (Role::New, Call::Attach { protocol }) => self.attach(id, protocol),
+            (Role::New, Call::Open { protocol, flags }) => self.open(id, protocol, flags),
+            (Role::Device { client, flags }, Call::Whois) => self.whois(client, flags),
+            (Role::Device { client, .. }, Call::Request(bytes)) => self.request(client, &bytes),
+            (Role::Session(_), Call::Region(number)) => self.region(number),
+            (Role::Session(_), Call::Waker(client)) => self.waker(client),
+            (Role::Session(_), Call::Report(what)) => match self.report(&what) {
+                Ok(text) => self.text(&text),
+                Err(reply) => Answer(reply, None),
+            },
+            (Role::Session(_), Call::Parameter(name)) => {
+                Answer(Reply::Parameter(self.world.parameter(&name)), None)
+            }
+            _ => Answer(refuse(Errno::PROTO, "this call does not belong on this connection"), None),
+        }
+    }
+
+    /// Checks the version and the user of a first message.
+    fn admit(&self, id: u64, protocol: u32) -> Result<(), Reply> {
+        if protocol != PROTOCOL {
+            return Err(refuse(
+                Errno::PROTO,
+                format!(
+                    "this uvale daemon speaks protocol {PROTOCOL}, libnmshim speaks {protocol}; \
+                     stop the daemon and let the newer one start"
+                ),
+            ));
+        }
+        self.connections.get(&id).map_or(Ok(()), |c| c.is_own_user())
+    }
+
+    fn become_role(&mut self, id: u64, role: Role) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.role = role;
+        }
+    }
+
+    fn attach(&mut self, id: u64, protocol: u32) -> Answer<'_> {
+        if let Err(reply) = self.admit(id, protocol) {
+            return Answer(reply, None);
+        }
+        let session = self.next_session;
+        // Numbers share a word with the lock's waiter mark.
+        self.next_session = (session + 1) & 0x7fff_ffff;
+        self.become_role(id, Role::Session(session));
+        Answer(Reply::Attached { session }, Some(self.ctl_memfd.as_fd()))
+    }
+
+    fn open(&mut self, id: u64, protocol: u32, flags: i32) -> Answer<'_> {
+        if let Err(reply) = self.admit(id, protocol) {
+            return Answer(reply, None);
+        }
+        let client = self.world.open();
+        self.devices.insert(client.0, id);
+        self.become_role(id, Role::Device { client, flags });
+        Answer(Reply::Opened { client: client.0, flags, bound: None }, None)
+    }
+
+    fn whois(&mut self, client: ClientId, flags: i32) -> Answer<'_> {
+        let bound = self.bound(client);
+        Answer(Reply::Opened { client: client.0, flags, bound }, None)
+    }
+
+    fn request(&mut self, client: ClientId, bytes: &[u8]) -> Answer<'_> {
+        let Some(mut request) = Request::decode(bytes) else {
+            return Answer(refuse(Errno::PROTO, "the netmap request cannot be read"), None);
+        };
+        let was_bound = self.world.binding(client).is_some();
+        let (errno, why) = match self.world.request(client, &mut request) {
+            Ok(()) => (0, String::new()),
+            Err(Refusal { errno, why }) => {
+                log(&format!("refused: {why}"));
+                (errno.raw_os_error(), why)
+            }
+        };
+        let bound = if was_bound { None } else { self.bound(client) };
+        Answer(Reply::Done { errno, why, request: request.encode(), bound }, None)
+    }
+
+    fn bound(&self, client: ClientId) -> Option<Bound> {
+        let b = self.world.binding(client)?;
+        Some(Bound {
+            port: b.port,
+            generation: b.generation,
+            region: b.region,
+            mem_size: b.mem_size,
+            first: b.first,
+            last: b.last,
+            tx_poll: b.tx_poll,
+            sleeper: b.sleeper,
+            name: b.name.clone(),
+        })
+    }
+
+    fn region(&mut self, number: u32) -> Answer<'_> {
+        match self.world.region(number) {
+            Some(region) => Answer(
+                Reply::Region {
+                    pool_ofs: region.pool_ofs,
+                    buf_size: region.pool.size(),
+                    buf_count: region.pool.count(),
+                    mem_size: region.size,
+                },
+                Some(region.memfd.as_fd()),
+            ),
+            None => Answer(refuse(Errno::NXIO, "that memory region is gone"), None),
+        }
+    }
+
+    fn waker(&mut self, client: u32) -> Answer<'_> {
+        let id = self.devices.get(&client);
+        match id.and_then(|id| self.connections.get(id)) {
+            Some(connection) => Answer(Reply::Waker, Some(connection.fd.as_fd())),
+            None => Answer(refuse(Errno::NXIO, "that descriptor is closed"), None),
+        }
+    }
+
+    /// Sends `text` as a memfd, since it may be longer than a packet.
+    fn text(&mut self, text: &[u8]) -> Answer<'_> {
+        match super::report::as_memfd(text) {
+            Ok(memfd) => {
+                self.last_report = Some(memfd);
+                Answer(Reply::Report, self.last_report.as_ref().map(AsFd::as_fd))
+            }
+            Err(e) => Answer(refuse(e, "no memory for the report"), None),
+        }
+    }
+}

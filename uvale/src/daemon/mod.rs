@@ -1,0 +1,208 @@
+//! The daemon: it owns what outlives a call.
+//!
+//! One thread, one epoll set: the listening socket, signals, and a connection for each process
+//! (session) and each open description of `/dev/netmap` (device). A request's way reads top-down
+//! in `connection.rs`: receive, decode, one match, reply. What netmap would decide is decided by
+//! [`crate::model::World`]; nothing here waits for a client.
+
+mod connection;
+mod listen;
+mod report;
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use crate::ctl::{CTL_LEN, Ctl};
+use crate::model::{Config, World};
+use crate::shm::{Mapping, Memfd};
+use connection::{Connection, Role};
+
+/// How a daemon is to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// runtime directory
+    pub dir: PathBuf,
+    /// group that may reach the socket (by number); without one only the owner may
+    pub group: Option<u32>,
+    /// leave when nobody has used it for this long
+    pub idle: Option<Duration>,
+    /// what the world is like
+    pub config: Config,
+    /// written to and closed when the socket listens
+    pub ready: Option<RawFd>,
+}
+
+/// Events on these are not connections.
+const LISTENER: u64 = u64::MAX;
+const SIGNALS: u64 = u64::MAX - 1;
+/// How often what could not be freed at once is tried again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// A running daemon.
+struct Daemon {
+    world: World,
+    ctl_memfd: Memfd,
+    connections: HashMap<u64, Connection>,
+    /// connection of each device, by wake-up number
+    devices: HashMap<u32, u64>,
+    next_connection: u64,
+    next_session: u32,
+    /// the report being sent
+    last_report: Option<crate::sys::Fd>,
+    started: Instant,
+}
+
+/// Runs a daemon until a signal or idleness ends it.
+pub fn run(options: Options) -> Result<(), String> {
+    raise_descriptor_limit();
+    let listener = listen::Listener::new(&options.dir, options.group)?;
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_block().map_err(|e| format!("cannot block signals: {e}"))?;
+    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|e| format!("cannot make a signalfd: {e}"))?;
+
+    let mut daemon = Daemon::new(options.config).map_err(|e| format!("no memory: {e}"))?;
+    let set = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| e.to_string())?;
+    let watch = |fd: &dyn AsRawFd, data: u64| {
+        let fd = fd.as_raw_fd();
+        epoll::add(
+            &set,
+            crate::sys::borrow(&fd),
+            epoll::EventData::new_u64(data),
+            epoll::EventFlags::IN,
+        )
+        .map_err(|e| format!("cannot watch a descriptor: {e}"))
+    };
+    watch(&listener.as_fd().as_raw_fd(), LISTENER)?;
+    watch(&signals.as_fd().as_raw_fd(), SIGNALS)?;
+    if let Some(ready) = options.ready {
+        let ready = crate::sys::Fd::from_raw(ready);
+        let _ = rustix::io::write(&ready, b"ready\n");
+    }
+    log(&format!("listening at {}", listener.path().display()));
+
+    let mut idle_since = Instant::now();
+    let mut events = Vec::with_capacity(64);
+    loop {
+        let retry = daemon.world.collect();
+        if daemon.in_use() {
+            idle_since = Instant::now();
+        } else if options.idle.is_some_and(|limit| idle_since.elapsed() >= limit) {
+            log("nobody has used this world for a while: leaving");
+            return Ok(());
+        }
+        let timeout = match (retry, options.idle) {
+            (true, _) => Some(RETRY),
+            (false, Some(limit)) if !daemon.in_use() => {
+                Some(limit.saturating_sub(idle_since.elapsed()) + Duration::from_millis(1))
+            }
+            _ => None,
+        };
+        events.clear();
+        let timeout = timeout.and_then(|t| t.try_into().ok());
+        match epoll::wait(&set, spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(format!("epoll: {e}")),
+        }
+        for event in &events {
+            match event.data.u64() {
+                SIGNALS => {
+                    log("told to stop");
+                    return Ok(());
+                }
+                LISTENER => {
+                    while let Some(fd) = listener.accept() {
+                        idle_since = Instant::now();
+                        let id = daemon.next_connection;
+                        daemon.next_connection += 1;
+                        if watch(&fd, id).is_ok() {
+                            daemon.connections.insert(id, Connection::new(fd));
+                        }
+                    }
+                }
+                id => daemon.serve(id),
+            }
+        }
+    }
+}
+
+impl Daemon {
+    fn new(config: Config) -> Result<Self, Errno> {
+        let ctl_memfd = Memfd::create("uvale-control", CTL_LEN)?;
+        let ctl = Ctl::format(Mapping::new(&ctl_memfd)?).ok_or(Errno::NOMEM)?;
+        ctl.set_world(random());
+        Ok(Self {
+            world: World::new(Arc::new(ctl), config),
+            ctl_memfd,
+            connections: HashMap::new(),
+            devices: HashMap::new(),
+            next_connection: 0,
+            // 1 is the daemon itself.
+            next_session: 2,
+            last_report: None,
+            started: Instant::now(),
+        })
+    }
+
+    /// Is there anybody, or anything that outlives its makers?
+    fn in_use(&self) -> bool {
+        !self.connections.is_empty() || self.world.has_persistent()
+    }
+
+    /// Something happened on a connection: serves what has come, and cleans up after a hang-up.
+    fn serve(&mut self, id: u64) {
+        while let Some(connection) = self.connections.get(&id) {
+            match connection.receive() {
+                Ok(Some(packet)) => self.handle(id, packet),
+                Err(Errno::AGAIN) => return,
+                Ok(None) | Err(_) => self.hang_up(id),
+            }
+        }
+    }
+
+    fn hang_up(&mut self, id: u64) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        match connection.role {
+            Role::New => {}
+            Role::Device { client, .. } => {
+                self.devices.remove(&client.0);
+                self.world.close(client);
+            }
+            Role::Session(session) => self.world.session_died(session),
+        }
+    }
+}
+
+/// One line for the daemon's log, which is stderr.
+fn log(line: &str) {
+    eprintln!("uvale: {line}");
+}
+
+fn random() -> u64 {
+    let mut bytes = [0u8; 8];
+    // Never fails for so few bytes once the system is up; zeroes would do no harm.
+    let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+    u64::from_ne_bytes(bytes)
+}
+
+/// Every port costs two descriptors here.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit { current: limit.maximum, maximum: limit.maximum },
+    );
+}

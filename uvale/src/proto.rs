@@ -1,0 +1,184 @@
+//! Messages between processes and the daemon.
+//!
+//! A connection is an `AF_UNIX` `SOCK_SEQPACKET` socket, one message a packet. Every request
+//! carries the socket for its reply (SCM_RIGHTS), because the program's end of a device
+//! connection must never have anything to read but wake-up tokens.
+//!
+//! Two kinds of connection exist, told apart by their first message: a *session* for each process
+//! ([`Call::Attach`]) and a *device* for each open description of `/dev/netmap`
+//! ([`Call::Open`]). The hang-up of a session tells the daemon that the process is gone, the
+//! hang-up of a device that the last descriptor is closed.
+
+use serde::{Deserialize, Serialize};
+
+/// Changes with every incompatible change of the messages or of control memory.
+pub const PROTOCOL: u32 = 1;
+
+/// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
+/// own limit, plus our framing.
+pub const MAX_MESSAGE: usize = 16 * 1024;
+
+/// A byte on the program's end of a device connection: look at your rings.
+pub const TOKEN: &[u8] = b"w";
+
+/// Requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// First on a session: here is a process. Answer: [`Reply::Attached`] and control memory.
+    Attach {
+        /// [`PROTOCOL`] of the caller
+        protocol: u32,
+    },
+    /// First on a device: `/dev/netmap` was opened. Answer: [`Reply::Opened`].
+    Open {
+        /// [`PROTOCOL`] of the caller
+        protocol: u32,
+        /// flags of open(2)
+        flags: i32,
+    },
+    /// On a device: what is this? Answer: [`Reply::Opened`].
+    Whois,
+    /// On a device: NIOCCTRL with an encoded [`crate::request::Request`]. Answer:
+    /// [`Reply::Done`].
+    Request(Vec<u8>),
+    /// On a session: memory region `0`. Answer: [`Reply::Region`] and its memfd.
+    Region(u32),
+    /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and it.
+    Waker(u32),
+    /// On a session: a report. Answer: [`Reply::Report`] and a memfd with JSON in it.
+    Report(Report),
+    /// On a session: the kernel parameter of this name. Answer: [`Reply::Parameter`].
+    Parameter(String),
+}
+
+/// What `uvale` commands ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// ports with their rings and counters
+    Ports,
+    /// switches with their ports
+    Switches,
+    /// forwarding table of a switch, by name without the colon
+    Fdb(String),
+    /// the daemon itself
+    Daemon,
+}
+
+/// Answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// the session's number; with control memory
+    Attached {
+        /// owner number for locks
+        session: u32,
+    },
+    /// an open description
+    Opened {
+        /// its wake-up number
+        client: u32,
+        /// flags of open(2)
+        flags: i32,
+        /// what it is bound to
+        bound: Option<Bound>,
+    },
+    /// a netmap request was carried out or refused by netmap's rules
+    Done {
+        /// 0 or an errno
+        errno: i32,
+        /// for a person: why it was refused; empty if it was not
+        why: String,
+        /// the request with its results
+        request: Vec<u8>,
+        /// after a successful REGISTER
+        bound: Option<Bound>,
+    },
+    /// shape of a region; with its memfd
+    Region {
+        /// byte offset of buffer 0
+        pool_ofs: u64,
+        /// bytes per buffer
+        buf_size: u32,
+        /// number of buffers
+        buf_count: u32,
+        /// bytes of the region that a program may map
+        mem_size: u64,
+    },
+    /// with the descriptor
+    Waker,
+    /// with a memfd
+    Report,
+    /// value of a parameter as its file in /sys/module/netmap/parameters would show it
+    Parameter(Option<String>),
+    /// the call itself makes no sense or is not allowed
+    Refused {
+        /// errno
+        errno: i32,
+        /// why, and what to do
+        why: String,
+    },
+}
+
+/// A descriptor's binding, as the data path needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// index of the port record
+    pub port: u32,
+    /// its generation
+    pub generation: u32,
+    /// region number
+    pub region: u32,
+    /// bytes of the region that a program may map
+    pub mem_size: u64,
+    /// first ring by direction, rx then tx
+    pub first: [u32; 2],
+    /// one past the last ring by direction
+    pub last: [u32; 2],
+    /// no NR_NO_TX_POLL
+    pub tx_poll: bool,
+    /// bit in the sleeper table
+    pub sleeper: Option<u8>,
+    /// name of the port, for messages
+    pub name: String,
+}
+
+/// Encodes a message.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    // Writing into a Vec cannot fail for these types.
+    postcard::to_stdvec(message).unwrap_or_default()
+}
+
+/// Decodes a message; `None` for anything that is not exactly one.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Some(message),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>) {
+            let _ = decode::<Call>(&bytes);
+            let _ = decode::<Reply>(&bytes);
+        }
+
+        #[test]
+        fn round_trip(number: u32, text: String, bytes: Vec<u8>) {
+            for call in [Call::Region(number), Call::Parameter(text.clone()), Call::Request(bytes.clone())] {
+                prop_assert_eq!(decode::<Call>(&encode(&call)), Some(call));
+            }
+        }
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        let mut bytes = encode(&Call::Whois);
+        bytes.push(0);
+        assert_eq!(decode::<Call>(&bytes), None);
+    }
+}

@@ -1,0 +1,245 @@
+//! A process' side of a world: its session with the daemon, control memory, and caches of the
+//! regions it has mapped and of the descriptors it wakes others with. This is the [`Host`] that
+//! the engine runs on in a trusted process.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, SocketAddrUnix};
+
+use crate::channel::call;
+use crate::ctl::Ctl;
+use crate::engine::{Host, RegionMap};
+use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN};
+use crate::shm::{BufferPool, Mapping, Memfd};
+use crate::sys::{Fd, HIGH_FD};
+
+/// A failure with its explanation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// for the program
+    pub errno: Errno,
+    /// for the person
+    pub why: String,
+}
+
+impl Failure {
+    /// A failure that `why` explains.
+    pub fn new(errno: Errno, why: impl Into<String>) -> Self {
+        Self { errno, why: why.into() }
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        let why = match errno {
+            Errno::NXIO => "the uvale daemon is gone".to_owned(),
+            other => format!("talking to the uvale daemon: {other}"),
+        };
+        Self { errno, why }
+    }
+}
+
+impl core::fmt::Display for Failure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// An attached process.
+pub struct Session {
+    connection: Fd,
+    number: u32,
+    ctl: Ctl,
+    regions: Mutex<HashMap<u32, Weak<RegionMap>>>,
+    wakers: RwLock<HashMap<u32, Fd>>,
+}
+
+/// Connects to the daemon that listens at `socket`. The descriptor is high and close-on-exec.
+pub fn connect(socket: &Path) -> Result<Fd, Errno> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    let address = SocketAddrUnix::new(socket)?;
+    let fd = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let fd = Fd::from(fd);
+    rustix::net::connect(&fd, &address)?;
+    Ok(fd)
+}
+
+/// Turns an unexpected or refusing answer into a failure.
+pub fn refused(reply: Reply) -> Failure {
+    match reply {
+        Reply::Refused { errno, why } => Failure::new(Errno::from_raw_os_error(errno), why),
+        _ => Failure::new(Errno::PROTO, "the uvale daemon gave an answer that does not fit"),
+    }
+}
+
+impl Session {
+    /// Attaches this process to the daemon at `socket`.
+    pub fn attach(socket: &Path) -> Result<Self, Failure> {
+        let connection = high(connect(socket).map_err(|errno| {
+            Failure::new(errno, format!("no uvale daemon answers at {}", socket.display()))
+        })?);
+        let (reply, mut fds) = call(connection.as_fd(), &Call::Attach { protocol: PROTOCOL })?;
+        let Reply::Attached { session } = reply else { return Err(refused(reply)) };
+        let memfd = fds.pop().ok_or(Errno::PROTO)?;
+        let ctl = Ctl::new(Mapping::new(&Memfd::from_peer(memfd)?)?).ok_or(Failure::new(
+            Errno::PROTO,
+            "the uvale daemon is of another version than this program's libnmshim; restart it",
+        ))?;
+        Ok(Self {
+            connection,
+            number: session,
+            ctl,
+            regions: Mutex::default(),
+            wakers: RwLock::default(),
+        })
+    }
+
+    /// The connection: it hangs up when the daemon is gone.
+    pub fn connection(&self) -> &Fd {
+        &self.connection
+    }
+
+    /// Random number of the world: another daemon, another number.
+    pub fn world(&self) -> u64 {
+        self.ctl.world()
+    }
+
+    /// A region's memfd, the shape of its buffers and how many of its bytes a program may map.
+    pub fn region_memfd(&self, number: u32) -> Result<(Memfd, RegionShape), Failure> {
+        let (reply, mut fds) = call(self.connection.as_fd(), &Call::Region(number))?;
+        let Reply::Region { pool_ofs, buf_size, buf_count, mem_size } = reply else {
+            return Err(refused(reply));
+        };
+        let memfd = Memfd::from_peer(fds.pop().ok_or(Errno::PROTO)?)?;
+        Ok((memfd, RegionShape { pool_ofs, buf_size, buf_count, mem_size }))
+    }
+
+    /// The region, mapped; an error says why not.
+    pub fn map_region(&self, number: u32) -> Result<Arc<RegionMap>, Failure> {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(region) = regions.get(&number).and_then(Weak::upgrade) {
+            return Ok(region);
+        }
+        let (memfd, shape) = self.region_memfd(number)?;
+        let map = Mapping::new(&memfd)?;
+        let pool = BufferPool::new(&map, shape.pool_ofs, shape.buf_size, shape.buf_count)
+            .ok_or(Errno::PROTO)?;
+        let region = Arc::new(RegionMap { number, map, pool });
+        regions.retain(|_, old| old.strong_count() > 0);
+        regions.insert(number, Arc::downgrade(&region));
+        Ok(region)
+    }
+
+    /// A report as JSON.
+    pub fn report(&self, report: Report) -> Result<Vec<u8>, Failure> {
+        let (reply, mut fds) = call(self.connection.as_fd(), &Call::Report(report))?;
+        if reply != Reply::Report {
+            return Err(refused(reply));
+        }
+        let fd = fds.pop().ok_or(Errno::PROTO)?;
+        let len = rustix::fs::fstat(&fd)?.st_size as usize;
+        let mut text = vec![0; len];
+        let mut done = 0;
+        while done < len {
+            match rustix::io::pread(&fd, &mut text[done..], done as u64)? {
+                0 => break,
+                n => done += n,
+            }
+        }
+        text.truncate(done);
+        Ok(text)
+    }
+
+    /// A kernel parameter's value, as its file under /sys/module/netmap/parameters shows it.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        match call(self.connection.as_fd(), &Call::Parameter(name.to_owned())) {
+            Ok((Reply::Parameter(value), _)) => value,
+            _ => None,
+        }
+    }
+
+    /// Is the daemon still there?
+    pub fn is_alive(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.connection, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut fds, Some(&now)), Ok(0) | Err(Errno::INTR))
+    }
+
+    fn fetch_waker(&self, client: u32) -> Option<()> {
+        let (reply, mut fds) = call(self.connection.as_fd(), &Call::Waker(client)).ok()?;
+        if reply != Reply::Waker {
+            return None;
+        }
+        let waker = high(fds.pop()?);
+        let mut wakers = self.wakers.write().unwrap_or_else(PoisonError::into_inner);
+        wakers.insert(client, waker);
+        Some(())
+    }
+
+    /// Sends a token; `None` if there is no descriptor for `client`.
+    fn send_token(&self, client: u32) -> Option<Result<usize, Errno>> {
+        let wakers = self.wakers.read().unwrap_or_else(PoisonError::into_inner);
+        let waker = wakers.get(&client)?;
+        Some(rustix::net::send(waker, TOKEN, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
+    }
+}
+
+/// Shape of a region.
+#[derive(Debug, Clone, Copy)]
+pub struct RegionShape {
+    /// byte offset of buffer 0
+    pub pool_ofs: u64,
+    /// bytes per buffer
+    pub buf_size: u32,
+    /// number of buffers
+    pub buf_count: u32,
+    /// bytes that a program may map
+    pub mem_size: u64,
+}
+
+/// Moves `fd` out of the program's way, or leaves it where it is if there is no room above.
+fn high(fd: Fd) -> Fd {
+    match rustix::io::fcntl_dupfd_cloexec(&fd, HIGH_FD) {
+        Ok(moved) => moved.into(),
+        Err(_) => fd,
+    }
+}
+
+impl Host for Session {
+    fn ctl(&self) -> &Ctl {
+        &self.ctl
+    }
+
+    fn session(&self) -> u32 {
+        self.number
+    }
+
+    fn region(&self, number: u32) -> Option<Arc<RegionMap>> {
+        self.map_region(number).ok()
+    }
+
+    fn wake(&self, client: u32) {
+        let sent = self.send_token(client).or_else(|| {
+            self.fetch_waker(client)?;
+            self.send_token(client)
+        });
+        // A full queue (EAGAIN) is as good as a token. Anything else: the descriptor is closed.
+        if let Some(Err(errno)) = sent
+            && errno != Errno::AGAIN
+        {
+            self.wakers.write().unwrap_or_else(PoisonError::into_inner).remove(&client);
+        }
+    }
+}

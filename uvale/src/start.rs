@@ -1,0 +1,113 @@
+//! Finding the daemon of a world, and starting it if there is none.
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::place;
+use crate::session::{Failure, Session};
+
+/// Set to 0: never start a daemon, fail if there is none.
+pub const ENV_AUTOSTART: &str = "UVALE_AUTOSTART";
+/// Path of the `uvale` program, for shims that lie elsewhere.
+pub const ENV_PROGRAM: &str = "UVALE_PROGRAM";
+/// How long a daemon that started by itself stays when nobody uses it, in seconds.
+pub const IDLE_SECONDS: u64 = 60;
+
+/// Attaches to the daemon of `dir`, starting one if need be and allowed.
+pub fn attach(dir: &Path) -> Result<Session, Failure> {
+    let socket = place::socket(dir).map_err(|errno| {
+        let why = format!(
+            "{} is too long for a socket's name; set UVALE_DIR to a shorter directory",
+            dir.display()
+        );
+        Failure::new(errno, why)
+    })?;
+    // A daemon that is just leaving may hang up on us; the next one will not.
+    let mut last = Failure::from(Errno::NXIO);
+    for _ in 0..3 {
+        place::is_safe(dir).map_err(|why| Failure::new(Errno::ACCESS, why))?;
+        match Session::attach(&socket) {
+            Err(f) if matches!(f.errno, Errno::NOENT | Errno::CONNREFUSED | Errno::NXIO) => last = f,
+            other => return other,
+        }
+        if std::env::var_os(ENV_AUTOSTART).is_some_and(|v| v == "0") {
+            let why = format!("{}, and {ENV_AUTOSTART}=0 says not to start one", last.why);
+            return Err(Failure::new(Errno::NXIO, why));
+        }
+        start(dir)?;
+    }
+    Err(Failure::new(Errno::NXIO, last.why))
+}
+
+/// Starts a daemon for `dir`, or waits for the one somebody else is starting.
+fn start(dir: &Path) -> Result<(), Failure> {
+    let program = program().ok_or_else(|| {
+        let why = format!(
+            "no uvale daemon answers in {} and the uvale program to start one was not found; put \
+             it into PATH or name it in {ENV_PROGRAM}",
+            dir.display()
+        );
+        Failure::new(Errno::NXIO, why)
+    })?;
+    let arguments: [&OsStr; 6] = [
+        program.as_os_str(),
+        "daemon".as_ref(),
+        "--detach".as_ref(),
+        "--dir".as_ref(),
+        dir.as_os_str(),
+        "--idle-default".as_ref(),
+    ];
+    match crate::sys::run_quietly(&program, &arguments, |name| name != "LD_PRELOAD") {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Failure::new(
+            Errno::NXIO,
+            format!("{} could not start a daemon in {} (status {code})", program.display(), dir.display()),
+        )),
+        Err(errno) => Err(Failure::new(errno, format!("cannot run {}: {errno}", program.display()))),
+    }
+}
+
+/// The `uvale` program: named by the user, this program itself, beside this library, in PATH.
+pub fn program() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os(ENV_PROGRAM).filter(|v| !v.is_empty()) {
+        return Some(named.into());
+    }
+    let own = crate::sys::own_object();
+    let beside = own.as_deref().and_then(Path::parent).into_iter().flat_map(|dir| {
+        [dir.join("uvale"), dir.join("../uvale"), dir.join("../bin/uvale")]
+    });
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path).map(|dir| dir.join("uvale")).collect::<Vec<_>>();
+    beside.chain(in_path).find(|candidate| is_program(candidate))
+}
+
+/// The shim: named by the user (`NMSHIM`), beside this program or under its prefix.
+pub fn shim() -> Option<PathBuf> {
+    const NAME: &str = "libnmshim.so";
+    if let Some(named) = std::env::var_os("NMSHIM").filter(|v| !v.is_empty()) {
+        return Some(named.into());
+    }
+    let exe = std::env::current_exe().ok()?;
+    let dir = exe.parent()?;
+    [dir.join(NAME), dir.join("../lib").join(NAME), dir.join("../lib/uvale").join(NAME), dir.join("deps").join(NAME)]
+        .into_iter()
+        .find(|p| p.is_file())
+        .and_then(|p| p.canonicalize().ok())
+}
+
+fn is_program(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && {
+        rustix::fs::stat(path)
+            .is_ok_and(|s| rustix::fs::FileType::from_raw_mode(s.st_mode).is_file())
+    }
+}
+
+/// `bytes` as a C string; cut at a zero byte, which no path or argument of ours has.
+pub(crate) fn c_string(bytes: &OsStr) -> CString {
+    let bytes = bytes.as_bytes();
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    CString::new(&bytes[..end]).unwrap_or_default()
+}
