@@ -1,1 +1,80 @@
-//! compat-tests
+//! Real netmap programs, unchanged, over uvale.
+//!
+//! The tests in `tests/` take programs that know nothing of uvale, compiled against our C headers,
+//! start them in a private world and compare what they did with what netmap does: a capture must
+//! arrive byte for byte, a program's own tests must pass, facts must equal the kernel's.
+//!
+//! - [`target`]: where this build lies; `uvale` and `libnmshim.so` built from the same source
+//! - [`apps`]: programs from Debian's archive and crates.io, built by `scripts/*.sh` into the target directory
+//! - [`world`]: a private world and programs started in it
+//! - [`capture`]: packets of capture files: reading, filtering, comparing
+//! - [`facts`]: `key=value` records and the differences that are expected
+//! - [`wait`]: waiting for a condition; nothing here is decided by how long something took
+//!
+//! A test whose program can't be had says `skipped: why` on standard error and passes, unless
+//! `COMPAT_REQUIRE=1` is set, which turns every such skip into a failure (for CI, which has it all).
+
+pub mod apps;
+pub mod capture;
+pub mod facts;
+pub mod target;
+pub mod wait;
+pub mod world;
+
+use std::io::Write;
+
+/// Why something can't run on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// One line for a person.
+    pub why: String,
+    /// Nobody asked for it (a folder of programs not named): fine even under `COMPAT_REQUIRE=1`.
+    pub optional: bool,
+}
+
+impl Skip {
+    /// Something that a complete machine has.
+    pub fn required(why: impl Into<String>) -> Skip {
+        Skip {
+            why: why.into(),
+            optional: false,
+        }
+    }
+
+    /// Something that is only there when somebody names it.
+    pub fn optional(why: impl Into<String>) -> Skip {
+        Skip {
+            why: why.into(),
+            optional: true,
+        }
+    }
+}
+
+/// Says `skipped: why` past the test runner's capture of output.
+///
+/// # Panics
+/// If `COMPAT_REQUIRE=1` and the thing is not optional.
+pub fn report_skip(what: &str, skip: &Skip) {
+    // `eprintln!` would be captured and never seen
+    let _ = writeln!(std::io::stderr().lock(), "skipped: {what}: {}", skip.why);
+    let strict = std::env::var("COMPAT_REQUIRE").is_ok_and(|v| v == "1");
+    assert!(
+        skip.optional || !strict,
+        "COMPAT_REQUIRE=1, but {what} was skipped: {}",
+        skip.why
+    );
+}
+
+/// The value, or a reported skip and an early return from the test.
+#[macro_export]
+macro_rules! or_skip {
+    ($what:expr, $result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(skip) => {
+                $crate::report_skip($what, &skip);
+                return;
+            }
+        }
+    };
+}

@@ -1,0 +1,183 @@
+//! Records of facts, one `key=value` a line, and the differences that are expected.
+
+use std::collections::BTreeMap;
+
+/// Facts by key, in the order they were printed: a key that comes again has several values.
+pub type Facts = BTreeMap<String, Vec<String>>;
+
+/// Reads `key=value` lines; other lines are left out.
+pub fn parse(text: &str) -> Facts {
+    let mut facts = Facts::new();
+    for (key, value) in text.lines().filter_map(|l| l.split_once('=')) {
+        facts.entry(key.into()).or_default().push(value.into());
+    }
+    facts
+}
+
+/// The section of a key: what stands before its first dot.
+pub fn section(key: &str) -> &str {
+    key.split('.').next().unwrap_or(key)
+}
+
+/// A difference that is known and has a reason.
+#[derive(Debug)]
+pub struct Expected {
+    pattern: String,
+    /// Why the value differs.
+    pub reason: String,
+}
+
+/// Reads `pattern = reason` lines. In a pattern `*` stands for anything; `#` begins a comment line.
+///
+/// # Panics
+/// If a line has no reason.
+pub fn parse_expected(text: &str) -> Vec<Expected> {
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let read = |line: &str| {
+        let (pattern, reason) = line
+            .split_once(" = ")
+            .unwrap_or_else(|| panic!("no reason given: {line}"));
+        Expected {
+            pattern: pattern.trim().into(),
+            reason: reason.trim().into(),
+        }
+    };
+    lines.map(read).collect()
+}
+
+impl Expected {
+    /// Does the pattern fit this key?
+    pub fn fits(&self, key: &str) -> bool {
+        glob(self.pattern.as_bytes(), key.as_bytes())
+    }
+
+    /// The pattern.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+}
+
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), None) => glob(rest, text),
+        (Some((b'*', rest)), Some((_, tail))) => glob(rest, text) || glob(pattern, tail),
+        (Some((p, rest)), Some((t, tail))) => p == t && glob(rest, tail),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// One key whose value is not the recorded one.
+#[derive(Debug)]
+pub struct Difference {
+    /// The fact.
+    pub key: String,
+    /// The kernel's value; `None`: not in the record.
+    pub kernel: Option<String>,
+    /// Ours; `None`: not printed.
+    pub ours: Option<String>,
+    /// The reason, if it is expected.
+    pub reason: Option<String>,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let show = |v: &Option<String>| v.clone().unwrap_or_else(|| "(nothing)".into());
+        write!(
+            f,
+            "{}: kernel {}, ours {}",
+            self.key,
+            show(&self.kernel),
+            show(&self.ours)
+        )
+    }
+}
+
+/// What a comparison of one section found.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// Facts with the recorded value.
+    pub equal: usize,
+    /// The others.
+    pub differences: Vec<Difference>,
+}
+
+impl Comparison {
+    /// The differences that nothing explains.
+    pub fn unexplained(&self) -> impl Iterator<Item = &Difference> {
+        self.differences.iter().filter(|d| d.reason.is_none())
+    }
+
+    /// How many differences have a listed reason.
+    pub fn listed(&self) -> usize {
+        self.differences.len() - self.unexplained().count()
+    }
+}
+
+/// Compares the facts of one section.
+pub fn compare(wanted: &str, kernel: &Facts, ours: &Facts, expected: &[Expected]) -> Comparison {
+    let mut result = Comparison::default();
+    let mut keys: Vec<&String> = kernel
+        .keys()
+        .chain(ours.keys())
+        .filter(|k| section(k) == wanted)
+        .collect();
+    keys.sort();
+    keys.dedup();
+    for key in keys {
+        let none = Vec::new();
+        let (theirs, mine) = (
+            kernel.get(key).unwrap_or(&none),
+            ours.get(key).unwrap_or(&none),
+        );
+        for i in 0..theirs.len().max(mine.len()) {
+            let (kernel, ours) = (theirs.get(i).cloned(), mine.get(i).cloned());
+            if kernel == ours {
+                result.equal += 1;
+                continue;
+            }
+            let reason = expected
+                .iter()
+                .find(|e| e.fits(key))
+                .map(|e| e.reason.clone());
+            result.differences.push(Difference {
+                key: key.clone(),
+                kernel,
+                ours,
+                reason,
+            });
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let fits =
+            |pattern: &str, key: &str| parse_expected(&format!("{pattern} = why"))[0].fits(key);
+        assert!(fits("a.b", "a.b") && !fits("a.b", "a.bc") && !fits("a.b", "a"));
+        assert!(fits("a.*.mem", "a.x.y.mem") && !fits("a.*.mem", "a.x.memory"));
+        assert!(fits("*", "anything") && fits("a*", "a"));
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_found() {
+        let kernel = parse("s.same=1\ns.other=2\ns.gone=3\ns.twice=4\ns.twice=5\nt.x=9\n");
+        let ours = parse("s.same=1\ns.other=0\ns.new=7\ns.twice=4\ns.twice=6\nnoise\n");
+        let expected = parse_expected("# comment\n\ns.new = we say more\n");
+        let found = compare("s", &kernel, &ours, &expected);
+        assert_eq!(
+            (found.equal, found.differences.len(), found.listed()),
+            (2, 4, 1)
+        );
+        let keys: Vec<&str> = found.unexplained().map(|d| d.key.as_str()).collect();
+        assert_eq!(keys, ["s.gone", "s.other", "s.twice"]);
+    }
+}

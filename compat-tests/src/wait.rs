@@ -1,0 +1,30 @@
+//! Waiting for a condition.
+
+use std::time::{Duration, Instant};
+
+/// Far beyond what anything here takes on a loaded machine: reached only when it never happens.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+const STEP: Duration = Duration::from_millis(10);
+
+/// Waits until `condition` gives a value; `None` after `deadline`.
+pub fn until<T>(deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(value) = condition() {
+            return Some(value);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        std::thread::sleep(STEP);
+    }
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// If it does not within [`DEADLINE`]; `what` says what was waited for.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let done = until(DEADLINE, || condition().then_some(()));
+    assert!(done.is_some(), "waited {DEADLINE:?} in vain for: {what}");
+}
