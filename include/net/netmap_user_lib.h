@@ -228,7 +228,7 @@ nm_open(const char *ifname, const struct nmreq *req, uint64_t flags, const struc
 		return d;
 	error = errno != 0 ? errno : EINVAL;
 	nm_close(d);
-	nm_print_("nm_open", __LINE__, "%s: %s", ifname, why);
+	D("%s: %s", ifname, why);
 	errno = error;
 	return NULL;
 }
