@@ -1,0 +1,128 @@
+//! The seam between interposition and the device behind it.
+//!
+//! Interposition (`interpose/`) emulates a character device on descriptors that the kernel believes
+//! to be sockets; it knows nothing of netmap. The driver knows netmap and never calls `dlsym`.
+//! Between them stand [`Driver`] (the device node) and [`File`] (one open file description).
+//!
+//! Facts both sides rely on
+//! - The program's descriptor is one end of an `AF_UNIX` `SOCK_SEQPACKET` connection whose peer
+//!   address ends in [`SOCKET_NAME`]. The kernel does dup, fork, exec, `O_CLOEXEC`, `SCM_RIGHTS` and
+//!   the last close. All that is ever readable on it are wake-up tokens.
+//! - Who sleeps waits for kernel `POLLIN` on the descriptor whatever the program asked for:
+//!   `poll` finds nothing, [`drain`](File::drain) if stale tokens were seen, `arm`, `poll` once more,
+//!   one real blocking call on everything (with the [`liveness`](File::liveness) descriptors), `disarm`,
+//!   `poll`, decide.
+
+use core::ops::Range;
+use libc::{c_int, c_short, c_ulong, c_void};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+/// The path the program opens.
+pub const DEVICE_PATH: &core::ffi::CStr = c"/dev/netmap";
+
+/// The end of the daemon's listening address, by which a socket that came from elsewhere (exec,
+/// `SCM_RIGHTS`) is worth a question to [`Driver::adopt`].
+pub const SOCKET_NAME: &[u8] = b"/uvale.sock";
+
+/// An error number as the program sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Errno(pub i32);
+
+/// What a system call gives: its value or an error number.
+pub type Result<T> = core::result::Result<T, Errno>;
+
+/// One open file description of the device, as this process knows it (dup'ed descriptors share it).
+///
+/// `fd` is always the number the program used. Methods run in the calling thread, several threads at once.
+/// A panic is caught at the seam and becomes `EIO` or `POLLERR`.
+pub trait File: Send + Sync {
+    /// An ioctl of the device. The ones every file has (`FIONBIO`, `FIOCLEX`, ...) don't come here.
+    fn ioctl(&self, fd: RawFd, request: c_ulong, arg: *mut c_void) -> Result<c_int>;
+
+    /// Map the device's memory. Already checked as the kernel does before it asks a driver: `len` is
+    /// not 0, `offset` is page aligned and not negative, access mode and sharing type fit.
+    fn mmap(
+        &self,
+        addr: *mut c_void,
+        len: usize,
+        prot: c_int,
+        flags: c_int,
+        offset: i64,
+    ) -> Result<*mut c_void>;
+
+    /// What the device's poll does: synchronise what `events` asks for and return `revents`.
+    /// Never blocks. The caller masks the answer with `events | POLLERR | POLLHUP`.
+    fn poll(&self, fd: RawFd, events: c_short) -> c_short;
+
+    /// A short adaptive busy wait before a thread goes to sleep on `fd`; what `poll` would answer, or 0.
+    /// Called after `poll` returned 0, with a timeout that is not 0 and no ordinary descriptor in the set.
+    fn spin(&self, fd: RawFd, events: c_short) -> c_short {
+        let _ = (fd, events);
+        0
+    }
+
+    /// Throw away the wake-up tokens waiting on `fd`. Called only while no thread of this process
+    /// is armed on this description, so a token another sleeper needs is never lost.
+    fn drain(&self, fd: RawFd);
+
+    /// A thread is about to sleep on `fd` for `events`: ask for a wake-up token. Several threads may be
+    /// armed at once. The caller calls `poll` once more after it and before it really sleeps. While
+    /// armed, *every* event makes `fd` readable, also when the ring was ready before (edge-triggered waiters).
+    fn arm(&self, fd: RawFd, events: c_short);
+
+    /// The sleep that `arm` announced is over (once per arm, also on signals, timeouts and cancellation).
+    fn disarm(&self, fd: RawFd, events: c_short);
+
+    /// A number that changes whenever something happened that an edge-triggered waiter must hear of
+    /// (new packets, new room, an error).
+    fn edges(&self) -> u64;
+
+    /// A descriptor (never the program's) that becomes readable or hangs up when the daemon is gone.
+    /// From then on `poll` returns `POLLERR | POLLHUP`. Negative: there is none.
+    fn liveness(&self) -> RawFd;
+
+    /// Access mode given at open (`O_RDONLY`, `O_WRONLY`, `O_RDWR`), for `F_GETFL` and mmap. The status
+    /// flags are the kernel's, kept on the socket.
+    fn open_flags(&self) -> c_int;
+
+    /// May a sleep be shared with another process (the description went through a fork or was
+    /// adopted)? Then a sleeper looks again at least every 100 ms.
+    fn shared(&self) -> bool;
+
+    /// The last descriptor this process knows of the description is about to be closed; `fd` is still
+    /// open. Other processes may hold the description. Only async-signal-safe work (no allocation);
+    /// the object itself is dropped later, at the next open.
+    fn last_close(&self, fd: RawFd) {
+        let _ = fd;
+    }
+
+    /// A short text for `NMSHIM_VERBOSE` lines (`vale0:a`, `unbound`).
+    fn describe(&self) -> String;
+}
+
+/// The device node and the process' own part of it.
+pub trait Driver: Sync {
+    /// A new description. `flags` are those of open(2), access mode and `O_NONBLOCK`/`O_CLOEXEC` already
+    /// plausible; the descriptor returned has the last two set as asked for.
+    fn open(&self, flags: c_int) -> Result<(RawFd, Arc<dyn File>)>;
+
+    /// Is this socket, connected to an address that ends in [`SOCKET_NAME`], one of the device's? `None`: no.
+    /// Giving an `Arc` that was given before says that `fd` shares that description.
+    fn adopt(&self, fd: RawFd) -> Option<Arc<dyn File>>;
+
+    /// Runs in the child right after fork, before user code: only async-signal-safe work.
+    fn after_fork_in_child(&self);
+
+    /// Is `fd` one of the driver's own? The program can neither close nor replace those.
+    fn is_private(&self, fd: RawFd) -> bool;
+
+    /// A range outside which `is_private` is false; empty while there are none. Cheap: every close asks.
+    fn private_range(&self) -> Range<RawFd>;
+
+    /// The text of `/sys/module/netmap/parameters/<name>` without a newline, `None` if there is no such file.
+    fn parameter(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
+}

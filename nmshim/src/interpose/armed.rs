@@ -1,0 +1,104 @@
+//! Going to sleep on devices, and waking up.
+
+use super::inline::Inline;
+use super::raw;
+use super::slot::{Object, Ref, guarded};
+use libc::c_short;
+use std::os::fd::RawFd;
+
+/// Devices that were told a thread is about to sleep; told the contrary when this goes out of scope.
+pub struct Armed {
+    list: Inline<Armament, 4>,
+    sets: Inline<Ref, 1>,
+    liveness: Inline<RawFd, 4>,
+    shared: bool,
+}
+
+struct Armament {
+    slot: Ref,
+    fd: RawFd,
+    /// The descriptor that stands for it in the blocking call: its own, or that of an epoll set around it.
+    via: RawFd,
+    events: c_short,
+    counted: bool,
+    token: bool,
+}
+
+impl Armed {
+    pub fn new() -> Self {
+        Self {
+            list: Inline::new(),
+            sets: Inline::new(),
+            liveness: Inline::new(),
+            shared: false,
+        }
+    }
+
+    /// Arms what `slot` is: a device, or all devices of an epoll set. `via` stands for it in the blocking
+    /// call; `None`: the call sleeps in the epoll set itself, so that its members stand for themselves.
+    pub fn add(&mut self, slot: &Ref, fd: RawFd, events: c_short, via: Option<RawFd>) {
+        match slot.object() {
+            Object::Epoll(e) => {
+                // Counted before the set is read: who changes it later sees us and wakes us up.
+                e.sleeper(true);
+                self.sets.push(slot.clone());
+                e.arm(self, via);
+            }
+            Object::Device(d) => {
+                let counted = d.gate.enter(&*d.file, fd);
+                d.arm(fd, events);
+                let via = via.unwrap_or(fd);
+                self.list.push(Armament {
+                    slot: slot.clone(),
+                    fd,
+                    via,
+                    events,
+                    counted,
+                    token: false,
+                });
+                self.shared |= guarded(true, || d.file.shared());
+                let liveness = guarded(-1, || d.file.liveness());
+                if liveness >= 0 && !self.liveness.contains(&liveness) {
+                    self.liveness.push(liveness);
+                }
+            }
+        }
+    }
+
+    /// The kernel said that `via` is readable. False: nothing of ours stands behind it.
+    pub fn token_on(&mut self, via: RawFd) -> bool {
+        let mut any = false;
+        for a in self.list.iter_mut().filter(|a| a.via == via) {
+            a.token = a.fd == via || raw::readable(a.fd);
+            any = true;
+        }
+        any
+    }
+
+    /// Must the sleep end early, because another process may take a token?
+    pub fn shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Descriptors that tell when a daemon is gone.
+    pub fn liveness(&self) -> &[RawFd] {
+        &self.liveness
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        self.sets
+            .iter()
+            .filter_map(Ref::epoll)
+            .for_each(|e| e.sleeper(false));
+        for a in self.list.iter() {
+            if let Some(d) = a.slot.device() {
+                d.disarm(a.fd, a.events);
+                if a.counted {
+                    d.gate.leave(a.token);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! epoll_wait, epoll_pwait and epoll_pwait2 on active sets; the loop is that of `interpose::wait`.
+
+use super::cookie::{self, Meaning};
+use super::{Epoll, ONESHOT};
+use crate::device::{Errno, Result};
+use crate::interpose::armed::Armed;
+use crate::interpose::raw::{self, SIGSET_BYTES};
+use crate::interpose::slot::Ref;
+use crate::interpose::symbols::next;
+use crate::interpose::table;
+use crate::interpose::wait::{Timeout, test_cancel, to_timespec};
+use core::ptr::null;
+use libc::{EPOLLERR, EPOLLHUP, c_int, epoll_event, sigset_t, timespec};
+use std::os::fd::RawFd;
+
+/// One call's arguments.
+struct Call<'a> {
+    set: &'a Epoll,
+    slot: &'a Ref,
+    epfd: RawFd,
+    out: *mut epoll_event,
+    max: usize,
+    mask: Option<*const sigset_t>,
+    /// epoll_pwait2: sleeps are exact to the nanosecond.
+    fine: bool,
+}
+
+impl Call<'_> {
+    /// Writes what devices have to report behind the first `have` events; returns how many events there are then.
+    fn collect(&self, have: usize) -> usize {
+        let mut n = have;
+        let mut state = self.set.state.lock();
+        state.interests.retain(|i| i.alive());
+        let count = state.interests.len();
+        let first = state.turn;
+        for k in 0..count {
+            if n == self.max {
+                break;
+            }
+            let at = (first + k) % count;
+            let i = &mut state.interests[at];
+            i.unkick(self.epfd);
+            let Some((revents, edges)) = i.due() else {
+                continue;
+            };
+            (i.seen, i.fresh) = (edges, false);
+            i.off = i.events & ONESHOT != 0;
+            let event = epoll_event {
+                events: revents as u16 as u32,
+                u64: i.data,
+            };
+            // SAFETY: `n` is below `max`, the length of the program's array.
+            unsafe { self.out.add(n).write_unaligned(event) };
+            n += 1;
+            state.turn = at + 1;
+        }
+        n
+    }
+
+    fn ordinary(&self) -> bool {
+        self.set.state.lock().ordinary
+    }
+
+    /// Asks the kernel for ordinary events with timeout 0, behind the first `have`.
+    fn ordinary_now(&self, have: usize) -> Result<usize> {
+        let mut n = have;
+        // A token that stands in the way of an ordinary event costs a round, and is thrown away.
+        for _ in 0..8 {
+            if n == self.max {
+                break;
+            }
+            let (max, mask) = (self.max - n, self.mask.unwrap_or(null()));
+            // SAFETY: room for `max` events at `n`; the mask is the program's, null or valid.
+            let got = unsafe {
+                raw::check(raw::call(
+                    libc::SYS_epoll_pwait,
+                    [
+                        self.epfd as usize,
+                        self.out.add(n) as usize,
+                        max,
+                        0,
+                        mask as usize,
+                        SIGSET_BYTES,
+                    ],
+                ))
+            };
+            let got = match got {
+                Ok(got) => got as usize,
+                Err(_) if n != 0 => break,
+                Err(e) => return Err(e),
+            };
+            let kept = self.filter(n, got, None);
+            n += kept;
+            if kept == got {
+                break;
+            }
+        }
+        Ok(n)
+    }
+
+    /// Takes cookies out of `got` events behind the first `have`; returns how many are left.
+    fn filter(&self, have: usize, got: usize, mut armed: Option<&mut Armed>) -> usize {
+        let mut kept = 0;
+        for k in 0..got {
+            // SAFETY: the kernel wrote `got` events there; `kept <= k`.
+            unsafe {
+                let event = self.out.add(have + k).read_unaligned();
+                match cookie::read(event.u64) {
+                    None => {
+                        self.out.add(have + kept).write_unaligned(event);
+                        kept += 1;
+                    }
+                    Some(Meaning::Liveness(fd)) => {
+                        let _ = raw::epoll_ctl(self.epfd, libc::EPOLL_CTL_DEL, fd, 0, 0);
+                    }
+                    Some(Meaning::Interest(id)) => {
+                        self.woken(id, event.events, armed.as_deref_mut())
+                    }
+                }
+            }
+        }
+        kept
+    }
+
+    /// The kernel reported a registration of ours.
+    fn woken(&self, id: u32, events: u32, armed: Option<&mut Armed>) {
+        let mut state = self.set.state.lock();
+        let Some(i) = state.interests.iter_mut().find(|i| i.id == id) else {
+            return;
+        };
+        i.unkick(self.epfd);
+        let Some(d) = i.target.device() else {
+            i.fresh = true;
+            armed.map(|a| a.token_on(i.fd));
+            return;
+        };
+        if events & (EPOLLERR | EPOLLHUP) as u32 != 0 {
+            // The other end is gone for good: reported from here on, and not by the kernel again and again.
+            (i.failed, i.fresh) = (true, true);
+            let _ = raw::epoll_ctl(self.epfd, libc::EPOLL_CTL_DEL, i.fd, 0, 0);
+            return;
+        }
+        let fd = table::number(&i.target, i.fd);
+        if events & libc::EPOLLIN as u32 != 0 && !armed.is_some_and(|a| a.token_on(fd)) {
+            d.gate.clean(&*d.file, fd);
+        }
+    }
+
+    /// Devices and, if there are any, ordinary descriptors, without waiting.
+    fn now(&self) -> Result<usize> {
+        if !self.ordinary() {
+            return Ok(self.collect(0));
+        }
+        // Neither side starves the other when both have more than fits.
+        if self.set.state.lock().turn % 2 == 0 {
+            let n = self.ordinary_now(0)?;
+            return Ok(self.collect(n));
+        }
+        let n = self.collect(0);
+        self.ordinary_now(n)
+    }
+
+    fn spin(&self) -> bool {
+        self.set.state.lock().interests.iter().any(|i| {
+            !i.off
+                && i.alive()
+                && i.target
+                    .device()
+                    .is_some_and(|d| d.spin(table::number(&i.target, i.fd), i.asked()) != 0)
+        })
+    }
+
+    /// One real sleep; the number of ordinary events it brought.
+    fn sleep(&self, mut armed: Armed, timeout: Timeout) -> Result<usize> {
+        let nap = timeout.nap(armed.shared());
+        let (max, mask) = (self.max as c_int, self.mask.unwrap_or(null()));
+        // SAFETY: the program's array and mask; the timeout outlives the call. The next library's
+        // function, because it is where a thread can be cancelled.
+        let n = unsafe {
+            match nap {
+                Some(ns) if self.fine => {
+                    let time = to_timespec(ns);
+                    next::epoll_pwait2(self.epfd, self.out, max, &time, mask)
+                }
+                _ => {
+                    let ms = nap.map_or(-1, |ns| {
+                        ns.div_ceil(1_000_000).min(c_int::MAX as u64) as c_int
+                    });
+                    next::epoll_pwait(self.epfd, self.out, max, ms, mask)
+                }
+            }
+        };
+        if n < 0 {
+            return Err(Errno(raw::errno()));
+        }
+        Ok(self.filter(0, n as usize, Some(&mut armed)))
+    }
+
+    fn run(&self, mut timeout: Timeout) -> Result<usize> {
+        test_cancel();
+        loop {
+            let n = self.now()?;
+            if n != 0 || timeout.is_zero() {
+                if n == 0 && self.mask.is_some() && !self.ordinary() {
+                    // A signal that only the mask lets through is due even now.
+                    return self.ordinary_now(0);
+                }
+                return Ok(n);
+            }
+            timeout = timeout.fixed();
+            if !self.ordinary() && self.spin() {
+                let n = self.collect(0);
+                if n != 0 {
+                    return Ok(n);
+                }
+            }
+            let mut armed = Armed::new();
+            armed.add(self.slot, self.epfd, 0, None);
+            let n = self.collect(0);
+            if n != 0 {
+                drop(armed);
+                return if self.ordinary() {
+                    self.ordinary_now(n)
+                } else {
+                    Ok(n)
+                };
+            }
+            let n = self.sleep(armed, timeout)?;
+            let n = self.collect(n);
+            if n != 0 || timeout.left() == Some(0) {
+                return Ok(n);
+            }
+        }
+    }
+}
+
+/// Waits on `epfd`, which is (or has just become) an active set.
+unsafe fn emulated(
+    epfd: RawFd,
+    out: *mut epoll_event,
+    max: c_int,
+    timeout: Timeout,
+    mask: *const sigset_t,
+    fine: bool,
+) -> Option<Result<usize>> {
+    let slot = table::slot(epfd)?;
+    let set = slot.epoll().filter(|e| e.active())?;
+    if max <= 0 {
+        return Some(Err(Errno(libc::EINVAL)));
+    }
+    if out.is_null() {
+        return Some(Err(Errno(libc::EFAULT)));
+    }
+    let mask = (!mask.is_null()).then_some(mask);
+    Some(
+        Call {
+            set,
+            slot: &slot,
+            epfd,
+            out,
+            max: max as usize,
+            mask,
+            fine,
+        }
+        .run(timeout),
+    )
+}
+
+/// The common shape: `plain` is the next library's function with the program's own arguments.
+#[inline(always)]
+unsafe fn either(
+    epfd: RawFd,
+    out: *mut epoll_event,
+    max: c_int,
+    timeout: impl Fn() -> Result<Timeout>,
+    mask: *const sigset_t,
+    fine: bool,
+    plain: impl Fn() -> c_int,
+) -> c_int {
+    let w = table::word(epfd);
+    if !table::ours(w) {
+        if w == table::EPOLL {
+            table::change(epfd, table::EPOLL, table::EPOLL_WAITED);
+        }
+        let n = plain();
+        if n <= 0 || !table::ours(table::word(epfd)) {
+            return n;
+        }
+        // SAFETY: the kernel wrote `n` events.
+        let n = unsafe { became_ours(epfd, out, max, n as usize) };
+        if n != 0 {
+            return n;
+        }
+    }
+    let t = match timeout() {
+        Ok(t) => t,
+        Err(e) => return raw::fail(e.0),
+    };
+    // SAFETY: the program's own arguments.
+    match unsafe { emulated(epfd, out, max, t, mask, fine) } {
+        Some(r) => raw::answer(r.map(|n| n as c_int)),
+        None => plain(),
+    }
+}
+
+/// The set got its first device while a thread slept in it: what it brought may be the kick.
+#[cold]
+unsafe fn became_ours(epfd: RawFd, out: *mut epoll_event, max: c_int, got: usize) -> c_int {
+    let Some(slot) = table::slot(epfd) else {
+        return got as c_int;
+    };
+    let Some(set) = slot.epoll() else {
+        return got as c_int;
+    };
+    let call = Call {
+        set,
+        slot: &slot,
+        epfd,
+        out,
+        max: max as usize,
+        mask: None,
+        fine: false,
+    };
+    call.filter(0, got, None) as c_int
+}
+
+pub unsafe fn wait(epfd: c_int, out: *mut epoll_event, max: c_int, timeout: c_int) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        either(
+            epfd,
+            out,
+            max,
+            || Ok(Timeout::millis(timeout)),
+            null(),
+            false,
+            || next::epoll_wait(epfd, out, max, timeout),
+        )
+    }
+}
+
+pub unsafe fn pwait(
+    epfd: c_int,
+    out: *mut epoll_event,
+    max: c_int,
+    timeout: c_int,
+    mask: *const sigset_t,
+) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        either(
+            epfd,
+            out,
+            max,
+            || Ok(Timeout::millis(timeout)),
+            mask,
+            false,
+            || next::epoll_pwait(epfd, out, max, timeout, mask),
+        )
+    }
+}
+
+pub unsafe fn pwait2(
+    epfd: c_int,
+    out: *mut epoll_event,
+    max: c_int,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        either(
+            epfd,
+            out,
+            max,
+            || Timeout::timespec(timeout),
+            mask,
+            true,
+            || next::epoll_pwait2(epfd, out, max, timeout, mask),
+        )
+    }
+}

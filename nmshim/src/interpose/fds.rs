@@ -1,0 +1,187 @@
+//! Closing and duplicating descriptors, and fcntl.
+
+use super::raw::{self, libc_call};
+use super::symbols::next;
+use super::{process, slot, table};
+use crate::driver;
+use libc::{c_int, c_long, c_uint};
+
+/// Is `fd` one of the driver's own?
+fn private(fd: c_int) -> bool {
+    let d = driver();
+    d.private_range().contains(&fd) && d.is_private(fd)
+}
+
+/// `fd` is about to be closed or replaced: takes it out of the table while it is still open.
+fn leave_table(fd: c_int) {
+    if table::word(fd) != 0 && !process::borrowed_memory() {
+        table::remove(fd, true);
+    }
+}
+
+pub unsafe fn close(fd: c_int) -> c_int {
+    if private(fd) {
+        return raw::fail(libc::EBADF);
+    }
+    leave_table(fd);
+    // SAFETY: the program's own argument.
+    unsafe { next::close(fd) }
+}
+
+pub unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    if first > last || flags & libc::CLOSE_RANGE_CLOEXEC as c_int != 0 {
+        // SAFETY: the program's own arguments; nothing is closed (our own descriptors are CLOEXEC anyway).
+        return unsafe { next::close_range(first, last, flags) };
+    }
+    forget_range(first, last);
+    // SAFETY: plain numbers within the program's range.
+    around_private(first, last, |a, b| unsafe {
+        next::close_range(a, b, flags)
+    })
+}
+
+pub unsafe fn closefrom(first: c_int) {
+    let first = first.max(0) as c_uint;
+    forget_range(first, c_uint::MAX);
+    around_private(first, c_uint::MAX, |a, b| {
+        // SAFETY: plain numbers. A kernel without close_range gets one close after the other.
+        unsafe {
+            if next::close_range(a, b, 0) < 0 {
+                (a..=b.min(1 << 20)).for_each(|fd| raw::close(fd as c_int));
+            }
+        }
+        0
+    });
+}
+
+/// Empties the table for a range about to be closed.
+fn forget_range(first: c_uint, last: c_uint) {
+    let (Ok(first), last) = (
+        c_int::try_from(first),
+        last.min(c_int::MAX as c_uint) as c_int,
+    ) else {
+        return;
+    };
+    let mut allowed = None;
+    table::for_each(first, last, |fd, _| {
+        if *allowed.get_or_insert_with(|| !process::borrowed_memory()) {
+            table::remove(fd, true);
+        }
+    });
+}
+
+/// Calls `close` for each stretch between the driver's own descriptors; stops at the first failure.
+fn around_private(
+    first: c_uint,
+    last: c_uint,
+    mut close: impl FnMut(c_uint, c_uint) -> c_int,
+) -> c_int {
+    let d = driver();
+    let mut from = first;
+    for fd in d.private_range() {
+        let fd = fd as c_uint;
+        if fd < first || fd > last || !d.is_private(fd as c_int) {
+            continue;
+        }
+        if from < fd {
+            let r = close(from, fd - 1);
+            if r != 0 {
+                return r;
+            }
+        }
+        from = fd + 1;
+    }
+    if from <= last { close(from, last) } else { 0 }
+}
+
+/// A new number for an old description.
+fn duplicated(old: c_int, new: c_int) -> c_int {
+    if new >= 0 && (table::word(old) | table::word(new)) != 0 && !process::borrowed_memory() {
+        table::duplicate(old, new);
+    }
+    new
+}
+
+pub unsafe fn dup(fd: c_int) -> c_int {
+    // SAFETY: the program's own argument.
+    duplicated(fd, unsafe { next::dup(fd) })
+}
+
+/// What dup2 and dup3 do before the kernel replaces `to`.
+fn make_room(fd: c_int, to: c_int) -> Result<(), c_int> {
+    if private(to) {
+        return Err(raw::fail(libc::EBADF));
+    }
+    // SAFETY: asks whether `fd` is open; the table must not change if the call is going to fail.
+    if table::word(to) != 0
+        && fd != to
+        && unsafe {
+            raw::call(
+                libc::SYS_fcntl,
+                [fd as usize, libc::F_GETFD as usize, 0, 0, 0, 0],
+            )
+        } >= 0
+    {
+        leave_table(to);
+    }
+    Ok(())
+}
+
+pub unsafe fn dup2(fd: c_int, to: c_int) -> c_int {
+    match make_room(fd, to) {
+        // SAFETY: the program's own arguments.
+        Ok(()) => duplicated(fd, unsafe { next::dup2(fd, to) }),
+        Err(r) => r,
+    }
+}
+
+pub unsafe fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
+    match make_room(fd, to) {
+        // SAFETY: the program's own arguments.
+        Ok(()) => duplicated(fd, unsafe { next::dup3(fd, to, flags) }),
+        Err(r) => r,
+    }
+}
+
+/// dup2 where the architecture has only dup3: equal numbers give the number if it is open.
+pub unsafe fn raw_dup2(fd: c_int, to: c_int) -> c_int {
+    // SAFETY: plain numbers.
+    unsafe {
+        if fd == to {
+            return if libc_call!(libc::SYS_fcntl, fd, libc::F_GETFD) < 0 {
+                -1
+            } else {
+                fd
+            };
+        }
+        libc_call!(libc::SYS_dup3, fd, to, 0) as c_int
+    }
+}
+
+pub unsafe fn fcntl(fd: c_int, cmd: c_int, arg: c_long) -> c_int {
+    // SAFETY: the program's own arguments.
+    let r = unsafe { next::fcntl(fd, cmd, arg) };
+    match cmd {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => duplicated(fd, r),
+        libc::F_GETFL if r >= 0 => status_flags(fd, r),
+        _ => r,
+    }
+}
+
+/// F_GETFL: the socket says O_RDWR; the program sees the access mode it gave, and O_LARGEFILE, which
+/// the kernel sets on every open of a 64-bit process.
+fn status_flags(fd: c_int, flags: c_int) -> c_int {
+    const LARGEFILE: c_int = if cfg!(target_arch = "aarch64") {
+        0o400_000
+    } else {
+        0o100_000
+    };
+    match table::device(fd) {
+        Some(d) => {
+            flags & !libc::O_ACCMODE
+                | slot::guarded(0, || d.file.open_flags()) & libc::O_ACCMODE
+                | LARGEFILE
+        }
+        None => flags,
+    }
+}

@@ -1,0 +1,185 @@
+//! A lock that never calls libc, and the gate that decides when wake-up tokens may be thrown away.
+
+use super::raw;
+use crate::device::File;
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use std::os::fd::RawFd;
+
+/// A spin-then-yield lock, held for short work only. The word is 0 or the owner's thread pointer.
+pub struct Lock<T> {
+    owner: AtomicUsize,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached only through the guard, and one guard exists at a time.
+unsafe impl<T: Send> Sync for Lock<T> {}
+
+impl<T> Lock<T> {
+    pub const fn new(value: T) -> Self {
+        Self {
+            owner: AtomicUsize::new(0),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    pub fn lock(&self) -> Locked<'_, T> {
+        let mut round = 0;
+        loop {
+            if let Some(locked) = self.try_lock() {
+                return locked;
+            }
+            core::hint::spin_loop();
+            round += 1;
+            if round > 100 {
+                raw::relax(round - 100);
+            }
+        }
+    }
+
+    pub fn try_lock(&self) -> Option<Locked<'_, T>> {
+        // SYNC POINT: Acquire here pairs with the Release store in `Locked::drop`.
+        self.owner
+            .compare_exchange(0, raw::thread_pointer(), Acquire, Relaxed)
+            .is_ok()
+            .then_some(Locked(self))
+    }
+
+    /// In a fork's child: forget an owner that does not exist here.
+    ///
+    /// # Safety
+    /// No other thread may be running.
+    pub unsafe fn reset(&self) {
+        self.owner.store(0, Release);
+    }
+}
+
+/// The lock is held.
+pub struct Locked<'a, T>(&'a Lock<T>);
+
+impl<T> Deref for Locked<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held by this guard.
+        unsafe { &*self.0.value.get() }
+    }
+}
+
+impl<T> DerefMut for Locked<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the lock is held by this guard, which is borrowed exclusively.
+        unsafe { &mut *self.0.value.get() }
+    }
+}
+
+impl<T> Drop for Locked<'_, T> {
+    fn drop(&mut self) {
+        self.0.owner.store(0, Release);
+    }
+}
+
+const DIRTY: u64 = 1 << 63;
+const DRAINING: u64 = 1 << 62;
+const COUNT: u64 = DRAINING - 1;
+/// How often a sleeper that waits for the others to wake looks again before it goes on without draining
+/// (the last rounds last 50 microseconds each).
+const PATIENCE: u32 = 4000;
+
+/// Who sleeps on a description, and whether a token was seen on it.
+///
+/// A token wakes everybody armed on the descriptor. It may be thrown away only when all of them
+/// have seen it: somebody whose blocking call looks again after the token went would sleep on. So
+///
+/// | state | enter | leave | prohibited |
+/// |---|---|---|---|
+/// | clean | count+1, no system call | count-1, dirty if a token was seen | drain |
+/// | dirty, count > 0 | wait: all sleepers are being woken | count-1 | drain |
+/// | dirty, count = 0 | drain, then clean with count 1 | - | - |
+pub struct SleepGate {
+    state: AtomicU64,
+    drainer: AtomicUsize,
+}
+
+impl SleepGate {
+    pub const fn new() -> Self {
+        Self {
+            state: AtomicU64::new(0),
+            drainer: AtomicUsize::new(0),
+        }
+    }
+
+    /// A thread is going to arm. False: it runs in a signal handler that interrupted this thread's own
+    /// drain, and is not counted.
+    pub fn enter(&self, file: &dyn File, fd: RawFd) -> bool {
+        let mut round = 0;
+        loop {
+            let s = self.state.load(Acquire);
+            if s & DRAINING != 0 {
+                if self.drainer.load(Relaxed) == raw::thread_pointer() {
+                    return false;
+                }
+            } else if s == DIRTY {
+                if self.drain(file, fd, 1) {
+                    return true;
+                }
+                continue;
+            } else if (s & DIRTY == 0 || round > PATIENCE)
+                && self
+                    .state
+                    .compare_exchange(s, s + 1, AcqRel, Relaxed)
+                    .is_ok()
+            {
+                return true;
+            }
+            round += 1;
+            raw::relax(round);
+        }
+    }
+
+    /// The thread is awake again; `token`: it saw the descriptor readable.
+    pub fn leave(&self, token: bool) {
+        let dirty = if token { DIRTY } else { 0 };
+        let _ = self
+            .state
+            .fetch_update(AcqRel, Acquire, |s| Some((s - 1) | dirty));
+    }
+
+    /// A token was seen by a call that did not sleep: throw it away if no one needs it.
+    pub fn clean(&self, file: &dyn File, fd: RawFd) {
+        let s = self.state.fetch_or(DIRTY, AcqRel);
+        if s & (COUNT | DRAINING) == 0 {
+            self.drain(file, fd, 0);
+        }
+    }
+
+    /// dirty, nobody armed -> draining -> clean with `count` armed.
+    fn drain(&self, file: &dyn File, fd: RawFd, count: u64) -> bool {
+        if self
+            .state
+            .compare_exchange(DIRTY, DRAINING, AcqRel, Relaxed)
+            .is_err()
+        {
+            return false;
+        }
+        self.drainer.store(raw::thread_pointer(), Relaxed);
+        super::slot::guarded((), || file.drain(fd));
+        self.drainer.store(0, Relaxed);
+        // SYNC POINT: Release pairs with the Acquire load in `enter`: who arms after this sees the drain done.
+        let _ = self
+            .state
+            .fetch_update(AcqRel, Acquire, |s| Some((s & !DRAINING) + count));
+        true
+    }
+
+    /// In a fork's child: the sleepers stayed in the parent.
+    pub fn reset(&self) {
+        self.state.store(DIRTY, Release);
+        self.drainer.store(0, Release);
+    }
+
+    #[cfg(test)]
+    pub fn counted(&self) -> u64 {
+        self.state.load(Acquire) & COUNT
+    }
+}

@@ -1,0 +1,59 @@
+//! Interposition: the C library's calls on descriptors that are ours.
+//!
+//! - `symbols`: the one list of what is interposed; exports and the functions behind ours.
+//! - `table`, `slot`: which descriptors are ours (one load), and the descriptions behind them.
+//! - `open`, `stat`, `file`, `fds`, `syscall`, `process`: names, descriptors and their lives.
+//! - `wait`, `select`, `epoll`, `armed`: waiting, mixed with ordinary descriptors, in one real system call.
+//! - `lock`, `inline`, `raw`: a lock, a list and the kernel, none of which calls libc.
+//!
+//! Every entry point asks the table and either does the work or calls the next library's function.
+//! On ordinary descriptors there is no allocation, no lock, no thread-local data. Nothing here needs the constructor
+//! to have run. A vfork child never changes the table (`process::borrowed_memory`). Threads may
+//! close a description while others use it: users hold counted references.
+//!
+//! Lock order: an epoll set's lock before those of sets nested in it; the driver is called with them held.
+
+mod armed;
+mod epoll;
+mod fds;
+mod file;
+mod inline;
+mod lock;
+mod open;
+mod process;
+mod raw;
+mod select;
+mod slot;
+mod stat;
+mod symbols;
+mod syscall;
+mod table;
+mod wait;
+
+use crate::device::Result;
+use core::ffi::c_void;
+use libc::c_int;
+use std::os::fd::RawFd;
+
+/// mmap past the program and past ourselves, for a driver that maps a descriptor of its own in the
+/// place of the device.
+pub fn map(
+    addr: *mut c_void,
+    len: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: RawFd,
+    offset: i64,
+) -> Result<*mut c_void> {
+    let args = [
+        addr as usize,
+        len,
+        prot as usize,
+        flags as usize,
+        fd as usize,
+        offset as usize,
+    ];
+    // SAFETY: what the program asked for, with another descriptor: MAP_FIXED may replace the program's
+    // own memory at its own word.
+    raw::check(unsafe { raw::call(libc::SYS_mmap, args) }).map(|p| p as *mut c_void)
+}

@@ -1,0 +1,243 @@
+//! The kernel, reached past libc and past whatever the program exports.
+
+use crate::device::{Errno, Result};
+use core::arch::asm;
+use libc::{c_int, c_long, c_void, pollfd, timespec};
+use std::os::fd::RawFd;
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_env = "gnu")))]
+compile_error!("nmshim serves 64-bit glibc programs on Linux");
+
+/// Size in bytes of the kernel's signal set (glibc's `sigset_t` is larger).
+pub const SIGSET_BYTES: usize = 8;
+
+/// One system call, kernel convention: a value, or `-errno`.
+///
+/// # Safety
+/// As the system call.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub unsafe fn call(nr: c_long, a: [usize; 6]) -> isize {
+    let ret: isize;
+    // SAFETY: the kernel's calling convention; rcx and r11 are what it clobbers; the caller vouches
+    // for the arguments.
+    unsafe {
+        asm!("syscall", inlateout("rax") nr as isize => ret, in("rdi") a[0], in("rsi") a[1], in("rdx") a[2],
+             in("r10") a[3], in("r8") a[4], in("r9") a[5], lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    ret
+}
+
+/// One system call, kernel convention: a value, or `-errno`.
+///
+/// # Safety
+/// As the system call.
+#[cfg(target_arch = "aarch64")]
+#[inline]
+pub unsafe fn call(nr: c_long, a: [usize; 6]) -> isize {
+    let ret: isize;
+    // SAFETY: the kernel's calling convention; the caller vouches for the arguments.
+    unsafe {
+        asm!("svc 0", in("x8") nr, inlateout("x0") a[0] as isize => ret, in("x1") a[1], in("x2") a[2],
+             in("x3") a[3], in("x4") a[4], in("x5") a[5], options(nostack));
+    }
+    ret
+}
+
+/// The thread pointer: a number no two living threads of this process share, without TLS.
+#[inline]
+pub fn thread_pointer() -> usize {
+    let p: usize;
+    // SAFETY: reads a register (x86-64: the TCB's first word, which holds its own address); no memory is written.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        asm!("mov {}, fs:0", out(reg) p, options(nostack, preserves_flags, readonly));
+        #[cfg(target_arch = "aarch64")]
+        asm!("mrs {}, tpidr_el0", out(reg) p, options(nostack, preserves_flags, nomem));
+    }
+    p
+}
+
+/// A kernel answer as a `Result`.
+#[inline]
+pub fn check(r: isize) -> Result<isize> {
+    if (-4095..0).contains(&r) {
+        Err(Errno(-r as i32))
+    } else {
+        Ok(r)
+    }
+}
+
+/// The calling thread's errno.
+#[inline]
+pub fn errno() -> i32 {
+    // SAFETY: glibc gives a valid pointer to the calling thread's own errno.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets the calling thread's errno.
+#[inline]
+pub fn set_errno(e: i32) {
+    // SAFETY: as in `errno`.
+    unsafe { *libc::__errno_location() = e }
+}
+
+/// A kernel answer as libc gives it: the value, or -1 and errno.
+#[inline]
+pub fn libc_style(r: isize) -> isize {
+    match check(r) {
+        Ok(v) => v,
+        Err(e) => {
+            set_errno(e.0);
+            -1
+        }
+    }
+}
+
+/// An answer of ours as libc gives it.
+#[inline]
+pub fn answer(r: Result<c_int>) -> c_int {
+    r.unwrap_or_else(|e| fail(e.0))
+}
+
+/// -1 and errno.
+#[cold]
+pub fn fail(e: i32) -> c_int {
+    set_errno(e);
+    -1
+}
+
+/// A system call in libc's style, with its arguments spread.
+macro_rules! libc_call {
+    ($nr:expr $(, $a:expr)* $(,)?) => {{
+        let mut args = [0usize; 6];
+        let given: &[usize] = &[$($a as usize),*];
+        args[..given.len()].copy_from_slice(given);
+        $crate::interpose::raw::libc_style($crate::interpose::raw::call($nr, args))
+    }};
+}
+pub(crate) use libc_call;
+
+/// The id of the calling process, never cached.
+pub fn getpid() -> i32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { call(libc::SYS_getpid, [0; 6]) as i32 }
+}
+
+/// ppoll with a zero timeout on `fds`; `mask` is null or points to a kernel signal set.
+///
+/// # Safety
+/// `mask` is null or valid for 8 bytes.
+pub unsafe fn poll_now(fds: &mut [pollfd], mask: *const libc::sigset_t) -> Result<usize> {
+    let mut zero = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `fds` is a live exclusive slice, `zero` outlives the call, the mask is the caller's promise.
+    let r = unsafe {
+        call(
+            libc::SYS_ppoll,
+            [
+                fds.as_mut_ptr() as usize,
+                fds.len(),
+                &raw mut zero as usize,
+                mask as usize,
+                SIGSET_BYTES,
+                0,
+            ],
+        )
+    };
+    check(r).map(|n| n as usize)
+}
+
+/// Is `fd` readable (or broken) right now?
+pub fn readable(fd: RawFd) -> bool {
+    let mut p = [pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }];
+    // SAFETY: no mask.
+    unsafe { poll_now(&mut p, core::ptr::null()) }.is_ok_and(|n| n != 0)
+}
+
+/// epoll_ctl.
+pub fn epoll_ctl(epfd: RawFd, op: c_int, fd: RawFd, events: u32, data: u64) -> Result<()> {
+    let mut event = libc::epoll_event { events, u64: data };
+    // SAFETY: `event` outlives the call, which only reads it.
+    let r = unsafe {
+        call(
+            libc::SYS_epoll_ctl,
+            [
+                epfd as usize,
+                op as usize,
+                fd as usize,
+                &raw mut event as usize,
+                0,
+                0,
+            ],
+        )
+    };
+    check(r).map(|_| ())
+}
+
+/// Gives up the processor for a moment: first by yielding, later by sleeping 50 microseconds.
+pub fn relax(round: u32) {
+    let nap = timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000,
+    };
+    // SAFETY: `nap` outlives the call; sched_yield takes nothing.
+    unsafe {
+        if round < 64 {
+            call(libc::SYS_sched_yield, [0; 6]);
+        } else {
+            call(
+                libc::SYS_nanosleep,
+                [&raw const nap as usize, 0, 0, 0, 0, 0],
+            );
+        }
+    }
+}
+
+/// Closes a descriptor of ours.
+pub fn close(fd: RawFd) {
+    // SAFETY: plain number; the callers own the descriptor they pass.
+    unsafe { call(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
+}
+
+/// Nanoseconds on the monotonic clock (vDSO, no system call).
+pub fn now() -> u64 {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// Is the other end of this socket a path that ends in `suffix`?
+pub fn peer_ends_with(fd: RawFd, suffix: &[u8]) -> bool {
+    let mut name = [0u8; 128];
+    let mut len: u32 = name.len() as u32;
+    // SAFETY: both buffers outlive the call and `len` says how long `name` is.
+    let r = unsafe {
+        call(
+            libc::SYS_getpeername,
+            [
+                fd as usize,
+                name.as_mut_ptr() as usize,
+                &raw mut len as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
+    let len = (len as usize).min(name.len());
+    if r < 0 || len < 3 || u16::from_ne_bytes([name[0], name[1]]) != libc::AF_UNIX as u16 {
+        return false;
+    }
+    let path = &name[2..len];
+    let end = path.iter().position(|&b| b == 0).unwrap_or(path.len());
+    path[..end].ends_with(suffix)
+}
+
+/// A null pointer of any type, for symbols that were not found.
+pub const NOTHING: *mut c_void = core::ptr::null_mut();

@@ -1,0 +1,261 @@
+//! Open file descriptions that are ours, in memory that is never given back.
+//!
+//! A slot is counted (`refs`: table words, users, epoll interests). Because its memory stays a slot for ever,
+//! a thread may try to take a reference on a slot it read from the table a moment ago: at zero it
+//! fails, otherwise the table is asked again whether the slot is still the one meant.
+//!
+//! | state | refs | goes to | prohibited |
+//! |---|---|---|---|
+//! | live | > 0 | retired when the last reference goes | reuse, dropping the object |
+//! | retired | 0 | free when somebody opens (`reap`) | taking a reference |
+//! | free | 0 | live | taking a reference, touching the object |
+//!
+//! Retiring is two atomic operations, so close() stays async-signal-safe; the object (allocations,
+//! mappings) is dropped at the next open.
+
+use super::epoll::Epoll;
+use super::lock::SleepGate;
+use crate::device::{Errno, File, Result};
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
+use libc::{POLLERR, POLLHUP, c_int, c_short, c_ulong, c_void};
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// What a slot holds.
+pub enum Object {
+    Device(Device),
+    Epoll(Epoll),
+}
+
+/// One description of the device.
+pub struct Device {
+    pub file: Arc<dyn File>,
+    pub gate: SleepGate,
+}
+
+/// See the module. Aligned so that the table can keep tags in the low bits.
+#[repr(align(64))]
+pub struct Slot {
+    refs: AtomicUsize,
+    fds: AtomicUsize,
+    next: AtomicPtr<Slot>,
+    object: UnsafeCell<MaybeUninit<Object>>,
+}
+
+// SAFETY: counters are atomic; the object is Sync and is written only while no reference exists.
+unsafe impl Sync for Slot {}
+
+/// A counted reference to a live slot.
+pub struct Ref(NonNull<Slot>);
+
+// SAFETY: a Ref is a counted pointer to a Sync slot.
+unsafe impl Send for Ref {}
+// SAFETY: as above.
+unsafe impl Sync for Ref {}
+
+static RETIRED: AtomicPtr<Slot> = AtomicPtr::new(null_mut());
+static FREE: AtomicPtr<Slot> = AtomicPtr::new(null_mut());
+
+impl Ref {
+    /// A live slot around `object`, with one reference and no descriptor yet.
+    pub fn new(object: Object) -> Self {
+        reap();
+        let slot = pop_free();
+        // SAFETY: a free slot is owned by whoever took it off the list; refs is 0, so nobody else
+        // touches the object.
+        unsafe { (*slot.as_ref().object.get()).write(object) };
+        // SAFETY: slots are never unmapped.
+        let s = unsafe { slot.as_ref() };
+        s.fds.store(0, Relaxed);
+        // SYNC POINT: Release pairs with the Acquire in `try_take`: who gets a reference sees the object.
+        s.refs.store(1, Release);
+        Self(slot)
+    }
+
+    /// A reference to the slot at `p` unless its last one is gone.
+    pub fn try_take(p: NonNull<Slot>) -> Option<Self> {
+        // SAFETY: `p` came from the table, so it points to a slot, and slots are never unmapped.
+        let refs = unsafe { &p.as_ref().refs };
+        refs.fetch_update(Acquire, Relaxed, |n| (n != 0).then_some(n + 1))
+            .ok()
+            .map(|_| Self(p))
+    }
+
+    /// Hands the count over to a table word.
+    pub fn into_raw(self) -> NonNull<Slot> {
+        let p = self.0;
+        core::mem::forget(self);
+        p
+    }
+
+    /// Takes the count of a table word back.
+    ///
+    /// # Safety
+    /// `p` must come from `into_raw`, each time once.
+    pub unsafe fn from_raw(p: NonNull<Slot>) -> Self {
+        Self(p)
+    }
+
+    pub fn as_ptr(&self) -> NonNull<Slot> {
+        self.0
+    }
+
+    fn slot(&self) -> &Slot {
+        // SAFETY: slots are never unmapped.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub fn object(&self) -> &Object {
+        // SAFETY: the slot is live while a reference exists, and a live slot's object is initialised
+        // and only shared.
+        unsafe { (*self.slot().object.get()).assume_init_ref() }
+    }
+
+    pub fn device(&self) -> Option<&Device> {
+        match self.object() {
+            Object::Device(d) => Some(d),
+            Object::Epoll(_) => None,
+        }
+    }
+
+    pub fn epoll(&self) -> Option<&Epoll> {
+        match self.object() {
+            Object::Epoll(e) => Some(e),
+            Object::Device(_) => None,
+        }
+    }
+
+    /// Descriptors of this process that the table knows.
+    pub fn fds(&self) -> usize {
+        self.slot().fds.load(Acquire)
+    }
+
+    pub fn add_fd(&self) {
+        self.slot().fds.fetch_add(1, AcqRel);
+    }
+
+    /// True: that was the last one.
+    pub fn drop_fd(&self) -> bool {
+        self.slot().fds.fetch_sub(1, AcqRel) == 1
+    }
+}
+
+impl Clone for Ref {
+    fn clone(&self) -> Self {
+        self.slot().refs.fetch_add(1, Relaxed);
+        Self(self.0)
+    }
+}
+
+impl Drop for Ref {
+    fn drop(&mut self) {
+        if self.slot().refs.fetch_sub(1, AcqRel) == 1 {
+            push(&RETIRED, self.0);
+        }
+    }
+}
+
+impl PartialEq for Ref {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+fn push(list: &AtomicPtr<Slot>, slot: NonNull<Slot>) {
+    // SAFETY: slots are never unmapped; `next` belongs to whoever owns the unlinked slot.
+    let next = unsafe { &slot.as_ref().next };
+    let _ = list.fetch_update(AcqRel, Acquire, |head| {
+        next.store(head, Relaxed);
+        Some(slot.as_ptr())
+    });
+}
+
+/// Takes a whole list: no ABA problem, whoever swaps owns all of it.
+fn take_all(list: &AtomicPtr<Slot>) -> impl Iterator<Item = NonNull<Slot>> {
+    let mut head = list.swap(null_mut(), AcqRel);
+    core::iter::from_fn(move || {
+        let slot = NonNull::new(head)?;
+        // SAFETY: slots are never unmapped, and the unlinked list is ours.
+        head = unsafe { slot.as_ref().next.load(Relaxed) };
+        Some(slot)
+    })
+}
+
+/// Drops what was closed since the last time. Not async-signal-safe.
+fn reap() {
+    if RETIRED.load(Relaxed).is_null() {
+        return;
+    }
+    for slot in take_all(&RETIRED) {
+        // SAFETY: retired means that no reference exists and none can be taken; the list was taken as
+        // a whole, so this slot is seen here once.
+        let object = unsafe { (*slot.as_ref().object.get()).assume_init_read() };
+        guarded((), move || drop(object));
+        push(&FREE, slot);
+    }
+}
+
+fn pop_free() -> NonNull<Slot> {
+    let mut all = take_all(&FREE);
+    let first = all.next();
+    for other in all {
+        push(&FREE, other);
+    }
+    first.unwrap_or_else(|| {
+        NonNull::from(Box::leak(Box::new(Slot {
+            refs: AtomicUsize::new(0),
+            fds: AtomicUsize::new(0),
+            next: AtomicPtr::new(null_mut()),
+            object: UnsafeCell::new(MaybeUninit::uninit()),
+        })))
+    })
+}
+
+/// Runs driver code; a panic in it becomes `otherwise` and never reaches the program's frames.
+pub fn guarded<T>(otherwise: T, f: impl FnOnce() -> T) -> T {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(v) => v,
+        Err(payload) => {
+            core::mem::forget(payload);
+            otherwise
+        }
+    }
+}
+
+/// The driver's methods behind `guarded`.
+impl Device {
+    pub fn new(file: Arc<dyn File>) -> Self {
+        Self {
+            file,
+            gate: SleepGate::new(),
+        }
+    }
+
+    pub fn ioctl(&self, fd: RawFd, request: c_ulong, arg: *mut c_void) -> Result<c_int> {
+        guarded(Err(Errno(libc::EIO)), || self.file.ioctl(fd, request, arg))
+    }
+
+    pub fn poll(&self, fd: RawFd, events: c_short) -> c_short {
+        guarded(POLLERR, || self.file.poll(fd, events)) & (events | POLLERR | POLLHUP)
+    }
+
+    pub fn spin(&self, fd: RawFd, events: c_short) -> c_short {
+        guarded(0, || self.file.spin(fd, events))
+    }
+
+    pub fn arm(&self, fd: RawFd, events: c_short) {
+        guarded((), || self.file.arm(fd, events));
+    }
+
+    pub fn disarm(&self, fd: RawFd, events: c_short) {
+        guarded((), || self.file.disarm(fd, events));
+    }
+
+    pub fn edges(&self) -> u64 {
+        guarded(0, || self.file.edges())
+    }
+}

@@ -1,0 +1,422 @@
+//! poll and ppoll, and the one loop behind every call that waits for several descriptors.
+//!
+//! A call with only ordinary descriptors goes on to the next library untouched. A call with one of ours:
+//!
+//! ```text
+//! ask ours -> found, or nothing to wait for: ask the ordinary ones with timeout 0 (if any), answer
+//!   | nothing
+//! spin (no ordinary ones in the set) -> arm -> ask ours again -> found: disarm, as above
+//!   | nothing
+//! one real ppoll on everything, with the program's mask and the time that is left
+//! disarm -> ask ours -> found, time over, or a signal: answer; otherwise from the top
+//! ```
+
+use super::armed::Armed;
+use super::inline::Inline;
+use super::raw::{self, SIGSET_BYTES, libc_call};
+use super::slot::{Object, Ref};
+use super::symbols::next;
+use super::table;
+use crate::device::{Errno, Result};
+use core::ptr::null;
+use libc::{
+    POLLERR, POLLHUP, POLLIN, POLLNVAL, c_int, c_short, nfds_t, pollfd, sigset_t, size_t, timespec,
+};
+use std::os::fd::RawFd;
+
+/// How long a sleep may last when another process may take our wake-up token.
+const SHARED_NAP: u64 = 100_000_000;
+/// More descriptors than any process may have: such a call is the kernel's to refuse.
+const TOO_MANY: nfds_t = 1 << 21;
+
+/// When a wait ends.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Timeout {
+    Never,
+    /// That many nanoseconds from now; 0: don't wait.
+    After(u64),
+    /// At this time of the monotonic clock.
+    At(u64),
+}
+
+impl Timeout {
+    /// poll's and epoll's milliseconds.
+    pub fn millis(ms: c_int) -> Self {
+        u64::try_from(ms).map_or(Self::Never, |ms| Self::After(ms * 1_000_000))
+    }
+
+    /// A timespec, null for ever.
+    ///
+    /// # Safety
+    /// `t` is null or valid.
+    pub unsafe fn timespec(t: *const timespec) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        let Some(t) = (unsafe { t.as_ref() }) else {
+            return Ok(Self::Never);
+        };
+        if t.tv_sec < 0 || !(0..1_000_000_000).contains(&t.tv_nsec) {
+            return Err(Errno(libc::EINVAL));
+        }
+        Ok(Self::After(
+            (t.tv_sec as u64)
+                .saturating_mul(1_000_000_000)
+                .saturating_add(t.tv_nsec as u64),
+        ))
+    }
+
+    pub fn is_zero(self) -> bool {
+        self == Self::After(0)
+    }
+
+    /// The same end as a point in time.
+    pub fn fixed(self) -> Self {
+        match self {
+            Self::After(ns) => Self::At(raw::now().saturating_add(ns)),
+            other => other,
+        }
+    }
+
+    /// Nanoseconds left, `None` for ever.
+    pub fn left(self) -> Option<u64> {
+        match self {
+            Self::Never => None,
+            Self::After(ns) => Some(ns),
+            Self::At(t) => Some(t.saturating_sub(raw::now())),
+        }
+    }
+
+    /// How long to sleep in the kernel.
+    pub fn nap(self, shared: bool) -> Option<u64> {
+        match (self.left(), shared) {
+            (left, true) => Some(left.unwrap_or(u64::MAX).min(SHARED_NAP)),
+            (left, false) => left,
+        }
+    }
+}
+
+/// A kernel timespec.
+pub fn to_timespec(ns: u64) -> timespec {
+    timespec {
+        tv_sec: (ns / 1_000_000_000) as i64,
+        tv_nsec: (ns % 1_000_000_000) as i64,
+    }
+}
+
+/// The descriptors of a set that are ours.
+struct Ours {
+    list: Inline<(usize, Ref), 8>,
+    /// How many others there are.
+    ordinary: usize,
+}
+
+impl Ours {
+    fn find(fds: &[pollfd]) -> Self {
+        let mut ours = Self {
+            list: Inline::new(),
+            ordinary: 0,
+        };
+        for (i, p) in fds.iter().enumerate().filter(|(_, p)| p.fd >= 0) {
+            match table::ours(table::word(p.fd))
+                .then(|| table::slot(p.fd))
+                .flatten()
+            {
+                Some(r) => ours.list.push((i, r)),
+                None => ours.ordinary += 1,
+            }
+        }
+        ours
+    }
+
+    /// Asks each of ours; writes revents and returns how many have any.
+    fn poll(&self, fds: &mut [pollfd]) -> usize {
+        let mut ready = 0;
+        for (i, r) in self.list.iter() {
+            let p = &mut fds[*i];
+            p.revents = ask(r, p.fd, p.events);
+            ready += usize::from(p.revents != 0);
+        }
+        ready
+    }
+
+    fn spin(&self, fds: &[pollfd]) -> bool {
+        self.list.iter().any(|(i, r)| {
+            r.device()
+                .is_some_and(|d| d.spin(fds[*i].fd, fds[*i].events) != 0)
+        })
+    }
+
+    /// No more waiting: adds what the ordinary ones say now.
+    fn finish(
+        &self,
+        fds: &mut [pollfd],
+        ready: usize,
+        mask: Option<*const sigset_t>,
+    ) -> Result<usize> {
+        fds.iter_mut()
+            .filter(|p| p.fd < 0)
+            .for_each(|p| p.revents = 0);
+        if self.ordinary == 0 && (ready != 0 || mask.is_none()) {
+            return Ok(ready);
+        }
+        let mut real = self.real_set(fds, &[]);
+        // SAFETY: the mask is the program's, null or valid.
+        match unsafe { raw::poll_now(&mut real, mask.unwrap_or(null())) } {
+            Ok(_) => Ok(ready + self.copy_ordinary(fds, &real)),
+            Err(_) if ready != 0 => Ok(ready),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The set for the kernel: ours wait for a token (`liveness` not empty or sleeping) or are left out.
+    fn real_set(&self, fds: &[pollfd], liveness: &[RawFd]) -> Inline<pollfd, 32> {
+        let mut real = Inline::new();
+        for p in fds {
+            real.push(pollfd {
+                fd: p.fd,
+                events: p.events,
+                revents: 0,
+            });
+        }
+        for (i, _) in self.list.iter() {
+            real[*i].fd = -1;
+        }
+        for &fd in liveness {
+            real.push(pollfd {
+                fd,
+                events: POLLIN,
+                revents: 0,
+            });
+        }
+        real
+    }
+
+    /// Takes over the kernel's answers for the ordinary ones.
+    fn copy_ordinary(&self, fds: &mut [pollfd], real: &[pollfd]) -> usize {
+        let mut ready = 0;
+        let mut ours = self.list.iter().map(|(i, _)| *i).peekable();
+        for (i, p) in fds.iter_mut().enumerate() {
+            if ours.next_if_eq(&i).is_none() {
+                p.revents = real[i].revents;
+                ready += usize::from(p.revents != 0);
+            }
+        }
+        ready
+    }
+
+    /// One real sleep on everything, then another look at ours.
+    fn sleep(
+        &self,
+        fds: &mut [pollfd],
+        mut armed: Armed,
+        timeout: Timeout,
+        mask: Option<*const sigset_t>,
+    ) -> Result<usize> {
+        let mut real = self.real_set(fds, armed.liveness());
+        for (i, _) in self.list.iter() {
+            (real[*i].fd, real[*i].events) = (fds[*i].fd, POLLIN);
+        }
+        let time = timeout.nap(armed.shared()).map(to_timespec);
+        let time = time.as_ref().map_or(null(), |t| t as *const timespec);
+        // The next library's function, because it is where a thread can be cancelled.
+        // SAFETY: `real` and `time` outlive the call; the mask is the program's, null or valid.
+        let n = unsafe {
+            next::ppoll(
+                real.as_mut_ptr(),
+                real.len() as nfds_t,
+                time,
+                mask.unwrap_or(null()),
+            )
+        };
+        let error = raw::errno();
+        self.list
+            .iter()
+            .filter(|(i, _)| real[*i].revents != 0)
+            .for_each(|(i, _)| {
+                armed.token_on(fds[*i].fd);
+            });
+        drop(armed);
+        if n < 0 {
+            return Err(Errno(error));
+        }
+        let lost = real[fds.len()..].iter().any(|p| p.revents != 0);
+        let ready = self.copy_ordinary(fds, &real);
+        self.poll(fds);
+        for (i, r) in self.list.iter() {
+            // A hang-up the device does not speak of must not become an endless loop.
+            if fds[*i].revents == 0 && r.device().is_some() {
+                fds[*i].revents = match real[*i].revents {
+                    e if e & POLLNVAL != 0 => POLLNVAL,
+                    e if e & (POLLERR | POLLHUP) != 0 || lost => POLLERR | POLLHUP,
+                    _ => 0,
+                };
+            }
+        }
+        fds.iter_mut()
+            .filter(|p| p.fd < 0)
+            .for_each(|p| p.revents = 0);
+        Ok(ready
+            + self
+                .list
+                .iter()
+                .filter(|(i, _)| fds[*i].revents != 0)
+                .count())
+    }
+}
+
+/// What a device or an epoll set of ours answers to poll.
+fn ask(r: &Ref, fd: RawFd, events: c_short) -> c_short {
+    match r.object() {
+        Object::Device(d) => d.poll(fd, events),
+        Object::Epoll(e) if e.ready(fd) => events & (POLLIN | libc::POLLRDNORM),
+        Object::Epoll(_) => 0,
+    }
+}
+
+/// Waits for `fds`, of which at least one is ours. `mask`: `Some` for calls that take a signal mask and give one.
+pub fn wait(
+    fds: &mut [pollfd],
+    mut timeout: Timeout,
+    mask: Option<*const sigset_t>,
+) -> Result<usize> {
+    test_cancel();
+    let ours = Ours::find(fds);
+    loop {
+        let ready = ours.poll(fds);
+        if ready != 0 || timeout.is_zero() {
+            return ours.finish(fds, ready, mask);
+        }
+        timeout = timeout.fixed();
+        if ours.ordinary == 0 && ours.spin(fds) {
+            let ready = ours.poll(fds);
+            if ready != 0 {
+                return ours.finish(fds, ready, mask);
+            }
+        }
+        let mut armed = Armed::new();
+        for (i, r) in ours.list.iter() {
+            armed.add(r, fds[*i].fd, fds[*i].events, Some(fds[*i].fd));
+        }
+        let ready = ours.poll(fds);
+        if ready != 0 {
+            drop(armed);
+            return ours.finish(fds, ready, mask);
+        }
+        let ready = ours.sleep(fds, armed, timeout, mask)?;
+        if ready != 0 || timeout.left() == Some(0) {
+            return Ok(ready);
+        }
+    }
+}
+
+/// Blocking calls are cancellation points even when they need not block.
+pub fn test_cancel() {
+    unsafe extern "C-unwind" {
+        fn pthread_testcancel();
+    }
+    // SAFETY: takes nothing; may unwind, with nothing of ours on the way but plain frames.
+    unsafe { pthread_testcancel() }
+}
+
+/// The program's array as a slice if one of ours is in it.
+unsafe fn with_ours<'a>(fds: *mut pollfd, n: nfds_t) -> Option<&'a mut [pollfd]> {
+    if fds.is_null() || n > TOO_MANY {
+        return None;
+    }
+    // SAFETY: the program gives an array of `n`; pollfds are plain integers, and the array is its own to
+    // keep unshared during the call.
+    let fds = unsafe { core::slice::from_raw_parts_mut(fds, n as usize) };
+    fds.iter()
+        .any(|p| table::ours(table::word(p.fd)))
+        .then_some(fds)
+}
+
+fn finish(r: Result<usize>) -> c_int {
+    raw::answer(r.map(|n| n as c_int))
+}
+
+pub unsafe fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        match with_ours(fds, n) {
+            None => next::poll(fds, n, timeout),
+            Some(fds) => finish(wait(fds, Timeout::millis(timeout), None)),
+        }
+    }
+}
+
+pub unsafe fn ppoll(
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        match with_ours(fds, n) {
+            None => next::ppoll(fds, n, timeout, mask),
+            Some(fds) => {
+                let mask = (!mask.is_null()).then_some(mask);
+                finish(Timeout::timespec(timeout).and_then(|t| wait(fds, t, mask)))
+            }
+        }
+    }
+}
+
+pub unsafe fn poll_chk(fds: *mut pollfd, n: nfds_t, timeout: c_int, room: size_t) -> c_int {
+    // SAFETY: the program's own arguments; an overflow is for the real function to report.
+    unsafe {
+        if room / size_of::<pollfd>() < n as usize || with_ours(fds, n).is_none() {
+            return next::__poll_chk(fds, n, timeout, room);
+        }
+        poll(fds, n, timeout)
+    }
+}
+
+pub unsafe fn ppoll_chk(
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+    room: size_t,
+) -> c_int {
+    // SAFETY: as poll_chk.
+    unsafe {
+        if room / size_of::<pollfd>() < n as usize || with_ours(fds, n).is_none() {
+            return next::__ppoll_chk(fds, n, timeout, mask, room);
+        }
+        ppoll(fds, n, timeout, mask)
+    }
+}
+
+/// poll as one system call.
+pub unsafe fn raw_poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    let time = u64::try_from(timeout)
+        .ok()
+        .map(|ms| to_timespec(ms * 1_000_000));
+    // SAFETY: the program's own arguments.
+    unsafe {
+        raw_ppoll(
+            fds,
+            n,
+            time.as_ref().map_or(null(), |t| t as *const timespec),
+            null(),
+        )
+    }
+}
+
+/// ppoll as one system call, which gets a copy of the timeout because the kernel writes to it.
+pub unsafe fn raw_ppoll(
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        let mut copy = timeout.as_ref().copied();
+        let time = copy
+            .as_mut()
+            .map_or(null(), |t| t as *mut timespec as *const timespec);
+        libc_call!(libc::SYS_ppoll, fds, n, time, mask, SIGSET_BYTES) as c_int
+    }
+}
