@@ -169,6 +169,8 @@ nm_open_rings_(struct nm_desc *d)
 		d->first_tx_ring = d->last_tx_ring = one;
 		d->first_rx_ring = d->last_rx_ring = one;
 		break;
+	default:
+		break;
 	}
 	d->cur_tx_ring = d->first_tx_ring;
 	d->cur_rx_ring = d->first_rx_ring;
