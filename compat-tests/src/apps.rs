@@ -38,12 +38,6 @@ pub fn dumpcap() -> Result<App, Skip> {
     Ok(on_our_libpcap("dumpcap/dumpcap"))
 }
 
-/// Debian's tcpreplay, with its netmap output.
-pub fn tcpreplay() -> Result<App, Skip> {
-    prepare("build-tcpreplay.sh")?;
-    Ok(on_our_libpcap("tcpreplay/bin/tcpreplay"))
-}
-
 /// A program of the crate netmap-rs: `integration` is its integration test.
 pub fn netmap_rs(name: &str) -> Result<App, Skip> {
     prepare("build-netmap-rs.sh")?;
