@@ -1,0 +1,498 @@
+//! Allocators: the global one and the private ones of VALE ports, their ids and life times.
+//!
+//! An allocator exists as long as somebody refers to it (`refs`), and has memory (a region) from
+//! its first user (`active`) on. When the last user leaves, everything counts as free again, so
+//! that nothing a program lost stays lost; the region itself stays until the allocator goes.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::pool::{Limits, PAGE, Pool};
+use super::{Config, PoolParams, Pools, Refusal, Result};
+use crate::engine::RegionMap;
+use crate::shm::{BufferPool, Mapping, Memfd};
+
+/// Id of an allocator (nr_mem_id); 0 is never one.
+pub(super) type MemId = u16;
+/// The allocator that always exists.
+pub(super) const GLOBAL: MemId = 1;
+
+/// Pools of an allocator, in the order in which they lie in the region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// `netmap_if`
+    If = 0,
+    /// `netmap_ring`
+    Ring = 1,
+    /// packet buffers
+    Buf = 2,
+}
+
+/// A region: the shared memory of one allocator, as programs map it.
+#[derive(Debug)]
+pub struct Region {
+    /// number of the region, unique for the life of the world
+    pub number: u32,
+    /// nr_mem_id of its allocator
+    pub mem_id: u16,
+    /// bytes
+    pub size: u64,
+    /// what programs map
+    pub memfd: Memfd,
+    /// our own mapping, and where the packet buffers are
+    pub shared: Arc<RegionMap>,
+}
+
+impl Region {
+    /// Our own mapping.
+    pub fn map(&self) -> &Mapping {
+        &self.shared.map
+    }
+
+    /// Where the packet buffers are.
+    pub fn pool(&self) -> BufferPool {
+        self.shared.pool
+    }
+}
+
+/// One allocator.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub id: MemId,
+    /// not the global one: programs see NI_PRIV_MEM
+    pub private: bool,
+    refs: u32,
+    pub active: u32,
+    /// sized pools, or why the configuration is no good
+    pools: Result<[Pool; 3]>,
+    pub region: Option<u32>,
+}
+
+impl Memory {
+    fn new(id: MemId, private: bool, wanted: Pools) -> Self {
+        let limits = if private {
+            PRIVATE_LIMITS
+        } else {
+            GLOBAL_LIMITS
+        };
+        let sized = || {
+            Ok([
+                Pool::new(limits[0], wanted.netif)?,
+                Pool::new(limits[1], wanted.ring)?,
+                Pool::new(limits[2], wanted.buf)?,
+            ])
+        };
+        Self {
+            id,
+            private,
+            refs: 1,
+            active: 0,
+            pools: sized(),
+            region: None,
+        }
+    }
+
+    fn pools(&self) -> Result<&[Pool; 3]> {
+        self.pools.as_ref().map_err(Clone::clone)
+    }
+
+    /// Bytes of the region, made or not.
+    pub fn size(&self) -> Result<u64> {
+        let bytes: u64 = self.pools()?.iter().map(Pool::bytes).sum();
+        Ok(bytes.next_multiple_of(u64::from(PAGE)))
+    }
+
+    /// A pool; the configuration must have been accepted.
+    pub fn pool(&self, which: Which) -> Result<&Pool> {
+        Ok(&self.pools()?[which as usize])
+    }
+
+    /// A pool to take from and give back to.
+    pub fn pool_mut(&mut self, which: Which) -> Result<&mut Pool> {
+        match &mut self.pools {
+            Ok(pools) => Ok(&mut pools[which as usize]),
+            Err(refusal) => Err(refusal.clone()),
+        }
+    }
+
+    /// Byte offset of a pool in the region.
+    pub fn offset(&self, which: Which) -> Result<u64> {
+        Ok(self.pools()?[..which as usize]
+            .iter()
+            .map(Pool::bytes)
+            .sum())
+    }
+
+    /// Byte offset of object `i` of a pool in the region.
+    pub fn object_offset(&self, which: Which, i: u32) -> Result<u64> {
+        Ok(self.offset(which)? + u64::from(i) * u64::from(self.pool(which)?.size()))
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.pool_mut(Which::If)?.reset(0);
+        self.pool_mut(Which::Ring)?.reset(0);
+        // buffers 0 and 1 belong to nobody
+        self.pool_mut(Which::Buf)?.reset(2);
+        Ok(())
+    }
+}
+
+/// All allocators and regions.
+#[derive(Debug)]
+pub(super) struct Memories {
+    by_id: BTreeMap<MemId, Memory>,
+    /// where the search for a free id starts
+    last: MemId,
+    regions: BTreeMap<u32, Region>,
+    next_region: u32,
+    private: Pools,
+}
+
+impl Memories {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            by_id: BTreeMap::from([(GLOBAL, Memory::new(GLOBAL, false, config.global))]),
+            last: GLOBAL,
+            regions: BTreeMap::new(),
+            next_region: 1,
+            private: config.private,
+        }
+    }
+
+    /// The allocator `id`, which the caller holds a reference to.
+    pub fn at(&self, id: MemId) -> &Memory {
+        &self.by_id[&id]
+    }
+
+    /// The allocator `id`, which the caller holds a reference to.
+    pub fn at_mut(&mut self, id: MemId) -> &mut Memory {
+        self.by_id
+            .get_mut(&id)
+            .expect("a referenced allocator exists")
+    }
+
+    /// All allocators by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Memory> {
+        self.by_id.values()
+    }
+
+    /// Region by number.
+    pub fn region(&self, number: u32) -> Option<&Region> {
+        self.regions.get(&number)
+    }
+
+    /// The region of allocator `id`, if it has one.
+    pub fn region_of(&self, id: MemId) -> Option<&Region> {
+        self.regions.get(&self.by_id.get(&id)?.region?)
+    }
+
+    /// The region of an allocator that has users.
+    pub fn active_region(&self, id: MemId) -> Result<&Region> {
+        self.region_of(id)
+            .ok_or_else(|| Refusal::new(Errno::NOMEM, format!("memory {id} has no region")))
+    }
+
+    /// Takes a reference to the allocator that a request names; `EINVAL` if there is none.
+    pub fn find(&mut self, id: MemId) -> Result<MemId> {
+        if !self.by_id.contains_key(&id) {
+            return Err(Refusal::new(
+                Errno::INVAL,
+                format!(
+                    "nr_mem_id={id}: no such memory; 1 is the global one, 0 lets netmap choose"
+                ),
+            ));
+        }
+        Ok(self.get(id))
+    }
+
+    /// One reference more.
+    pub fn get(&mut self, id: MemId) -> MemId {
+        self.at_mut(id).refs += 1;
+        id
+    }
+
+    /// One reference less; the last one frees the allocator and its region.
+    pub fn put(&mut self, id: MemId) {
+        let memory = self.at_mut(id);
+        memory.refs -= 1;
+        if memory.refs > 0 {
+            return;
+        }
+        let region = memory.region.take();
+        if self.last == id {
+            self.last = self.before(id);
+        }
+        self.by_id.remove(&id);
+        if let Some(region) = region.and_then(|n| self.regions.remove(&n)) {
+            discard_buffers(&region);
+        }
+    }
+
+    /// A new private allocator with room for a port of that many rings and slots, its two
+    /// default pipes and `extra` buffers, held by one reference.
+    pub fn new_private(&mut self, rings: [u32; 2], slots: [u32; 2], extra: u32) -> Result<MemId> {
+        let id = self.unused_id().ok_or_else(|| {
+            Refusal::new(
+                Errno::NOMEM,
+                "all 65535 memory ids are in use: close some ports",
+            )
+        })?;
+        let memory = Memory::new(id, true, private_pools(self.private, rings, slots, extra));
+        if let Err(refusal) = &memory.pools {
+            return Err(refusal.clone());
+        }
+        self.by_id.insert(id, memory);
+        self.last = id;
+        Ok(id)
+    }
+
+    /// Makes sure that allocator `id` has memory, and counts one user more.
+    pub fn finalize(&mut self, id: MemId) -> Result<()> {
+        let memory = &self.by_id[&id];
+        if memory.region.is_none() {
+            let number = self.next_region;
+            let region = make_region(memory, number)?;
+            let memory = self.at_mut(id);
+            memory.reset()?;
+            memory.region = Some(number);
+            self.regions.insert(number, region);
+            self.next_region += 1;
+        }
+        self.at_mut(id).active += 1;
+        Ok(())
+    }
+
+    /// One user less. The last one leaves an allocator with everything free.
+    pub fn deref(&mut self, id: MemId) {
+        let memory = self.at_mut(id);
+        memory.active -= 1;
+        if memory.active == 0 {
+            // Cannot fail: the pools were sized before the first user came.
+            let _ = memory.reset();
+            if let Some(region) = self.region_of(id) {
+                discard_buffers(region);
+            }
+        }
+    }
+
+    /// netmap's choice: ids are tried upwards from the one given out last.
+    fn unused_id(&self) -> Option<MemId> {
+        let mut scan = self.last;
+        loop {
+            let id = scan.checked_add(1).unwrap_or(1);
+            scan = self.after(scan);
+            if id != scan {
+                return Some(id);
+            }
+            if scan == self.last {
+                return None;
+            }
+        }
+    }
+
+    fn after(&self, id: MemId) -> MemId {
+        let above = self.by_id.range((Excluded(id), Unbounded)).next();
+        above
+            .or_else(|| self.by_id.iter().next())
+            .map_or(GLOBAL, |(id, _)| *id)
+    }
+
+    fn before(&self, id: MemId) -> MemId {
+        let below = self.by_id.range(..id).next_back();
+        below
+            .or_else(|| self.by_id.iter().next_back())
+            .map_or(GLOBAL, |(id, _)| *id)
+    }
+}
+
+fn make_region(memory: &Memory, number: u32) -> Result<Region> {
+    let size = memory.size()?;
+    let failed = |errno: Errno| {
+        Refusal::new(
+            Errno::NOMEM,
+            format!(
+                "cannot make a region of {size} bytes for memory {}: {errno}",
+                memory.id
+            ),
+        )
+    };
+    let len = usize::try_from(size).map_err(|_| failed(Errno::NOMEM))?;
+    let memfd = Memfd::create("netmap-region", len).map_err(failed)?;
+    let map = Mapping::new(&memfd).map_err(failed)?;
+    let buffers = memory.pool(Which::Buf)?;
+    let pool = BufferPool::new(
+        &map,
+        memory.offset(Which::Buf)?,
+        buffers.size(),
+        buffers.total(),
+    )
+    .ok_or_else(|| failed(Errno::INVAL))?;
+    let shared = Arc::new(RegionMap { number, map, pool });
+    Ok(Region {
+        number,
+        mem_id: memory.id,
+        size,
+        memfd,
+        shared,
+    })
+}
+
+/// Gives the pages of packet buffers back to the system. Rings and `netmap_if`s stay readable: a
+/// program may keep its mapping after its descriptor.
+fn discard_buffers(region: &Region) {
+    use rustix::fs::{FallocateFlags, fallocate};
+    let pool = region.pool();
+    let (start, len) = (
+        pool.offset(0) as u64,
+        u64::from(pool.size()) * u64::from(pool.count()),
+    );
+    // Best effort: without it the pages live as long as somebody maps them.
+    let _ = fallocate(
+        &region.memfd,
+        FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+        start,
+        len,
+    );
+}
+
+/// netmap's sizing of a private allocator. Host rings are accounted for though they are fake;
+/// each pipe end needs two rings of each direction, and of the two default pipes four rings
+/// carry buffers.
+fn private_pools(least: Pools, rings: [u32; 2], slots: [u32; 2], extra: u32) -> Pools {
+    const PIPES: u32 = 2;
+    let [rx_rings, tx_rings] = rings.map(|n| n + 1);
+    let [rx_slots, tx_slots] = slots;
+    let at_least = |p: PoolParams, size: u32, num: u32| PoolParams {
+        size: p.size.max(size),
+        num: p.num.max(num),
+    };
+    let if_size = nm_abi::netmap_if::bytes_for((tx_rings + rx_rings) as usize) as u32;
+    let ring_size = nm_abi::netmap_ring::bytes_for(tx_slots.max(rx_slots)) as u32;
+    let buffers = (4 * PIPES + rx_rings) * rx_slots + (4 * PIPES + tx_rings) * tx_slots + 2 + extra;
+    Pools {
+        netif: at_least(least.netif, if_size, 2 + 4 * PIPES),
+        ring: at_least(least.ring, ring_size, tx_rings + rx_rings + 8 * PIPES),
+        buf: at_least(least.buf, 0, buffers),
+    }
+}
+
+const RING_MAX: u32 = 32 * PAGE;
+const GLOBAL_LIMITS: [Limits; 3] = [
+    Limits {
+        name: "if",
+        min_size: 56,
+        max_size: 4096,
+        min_num: 10,
+        max_num: 10000,
+    },
+    Limits {
+        name: "ring",
+        min_size: 256,
+        max_size: RING_MAX,
+        min_num: 2,
+        max_num: 1024,
+    },
+    Limits {
+        name: "buf",
+        min_size: 64,
+        max_size: 65536,
+        min_num: 4,
+        max_num: 1_000_000,
+    },
+];
+const PRIVATE_LIMITS: [Limits; 3] = [
+    Limits {
+        name: "priv_if",
+        min_size: 56,
+        max_size: 4096,
+        min_num: 1,
+        max_num: 100,
+    },
+    Limits {
+        name: "priv_ring",
+        min_size: 256,
+        max_size: RING_MAX,
+        min_num: 2,
+        max_num: 1024,
+    },
+    Limits {
+        name: "priv_buf",
+        min_size: 64,
+        max_size: 65536,
+        min_num: 4,
+        max_num: 1_000_000,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memories() -> Memories {
+        Memories::new(&Config::default())
+    }
+
+    #[test]
+    fn ids_go_up_from_the_last_one() {
+        let mut m = memories();
+        let mut new = || m.new_private([1, 1], [1, 1], 0).unwrap();
+        assert_eq!([new(), new(), new()], [2, 3, 4]);
+        m.put(3);
+        assert_eq!(m.new_private([1, 1], [1, 1], 0).unwrap(), 5);
+        m.put(5);
+        // the last one is gone, so the search starts from the one below
+        assert_eq!(m.new_private([1, 1], [1, 1], 0).unwrap(), 5);
+        assert!(m.find(3).is_err());
+        assert_eq!(m.find(1).unwrap(), 1);
+    }
+
+    #[test]
+    fn ids_wrap_past_those_in_use() {
+        let mut m = memories();
+        m.last = u16::MAX;
+        m.by_id
+            .insert(u16::MAX, Memory::new(u16::MAX, true, m.private));
+        assert_eq!(m.new_private([1, 1], [1, 1], 0).unwrap(), 2);
+    }
+
+    #[test]
+    fn sizes_of_the_record() {
+        let mut m = memories();
+        assert_eq!(m.at(GLOBAL).size().unwrap(), 343_019_520);
+        for (rings, slots, extra, size) in [
+            ([1, 1], [1024, 1024], 0, 42_369_024),
+            ([2, 3], [512, 256], 10, 18_333_696),
+            ([1, 1], [1024, 1024], 10, 42_389_504),
+        ] {
+            let id = m.new_private(rings, slots, extra).unwrap();
+            assert_eq!(m.at(id).size().unwrap(), size);
+        }
+    }
+
+    #[test]
+    fn the_last_user_leaves_everything_free() {
+        let mut m = memories();
+        let id = m.new_private([1, 1], [64, 64], 0).unwrap();
+        m.finalize(id).unwrap();
+        m.finalize(id).unwrap();
+        let region = m.at(id).region.unwrap();
+        let free = m.at(id).pool(Which::Buf).unwrap().free_count();
+        m.at_mut(id)
+            .pool_mut(Which::Buf)
+            .unwrap()
+            .take(&mut 0)
+            .unwrap();
+        m.deref(id);
+        assert_eq!(m.at(id).pool(Which::Buf).unwrap().free_count(), free - 1);
+        m.deref(id);
+        assert_eq!(m.at(id).pool(Which::Buf).unwrap().free_count(), free);
+        assert!(m.region(region).is_some());
+        m.put(id);
+        assert!(m.region(region).is_none());
+        m.finalize(GLOBAL).unwrap();
+        assert_eq!(m.at(GLOBAL).region, Some(region + 1));
+    }
+}

@@ -1,0 +1,328 @@
+//! The control plane: what kernel netmap decides when a program opens, configures and closes
+//! ports, without I/O. The daemon drives one [`World`] from one thread.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the world, its descriptors, the way of a request |
+//! | `register.rs` | REGISTER and its undoing: names, ring selection, [`Binding`] |
+//! | `adapter.rs` | adapters (anything that can be bound) and their reference counts |
+//! | `vale.rs`, `pipe.rs` | what is special about VALE ports (ephemeral, persistent) and pipes |
+//! | `switch.rs` | switches and their port numbers |
+//! | `krings.rs` | krings and port records in control memory |
+//! | `rings.rs` | what lies in a region: rings, buffers, `netmap_if` |
+//! | `memory.rs`, `pool.rs` | allocators, their ids and regions; object pools |
+//! | `graveyard.rs` | rings whose locks somebody still holds |
+//! | `repair.rs` | after a client died: locks broken, pipes repaired, buffers audited |
+//! | `info.rs` | requests that only look |
+//! | `inspect.rs` | what `uvale ports` and the like show |
+//!
+//! Trust: control memory is written by trusted clients, so what the world needs of it to stay
+//! consistent is kept here as well and never read back; regions are written by everybody, and
+//! every index read from one is checked.
+
+mod adapter;
+mod graveyard;
+mod info;
+mod inspect;
+mod krings;
+mod memory;
+mod pipe;
+mod pool;
+mod register;
+mod repair;
+mod rings;
+mod switch;
+mod vale;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nm_abi::*;
+use rustix::io::Errno;
+
+use crate::ctl::{Ctl, MAX_SWITCHES};
+use crate::request::{Request, name_of, set_name};
+
+use adapter::{AdapterId, Adapters, Name};
+use krings::{KringRanges, PortRecords};
+use memory::Memories;
+use register::Bound;
+use switch::Bridge;
+
+pub use inspect::{FdbEntry, MemoryInfo, PortInfo, PortKind, SwitchInfo};
+pub use memory::Region;
+pub use register::Binding;
+pub use repair::Finding;
+
+/// The session in whose name the daemon takes locks; clients' sessions count from 2.
+pub const DAEMON_SESSION: u32 = 1;
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// what the program gets
+    pub errno: Errno,
+    /// one sentence for a person: what is wrong and what to do about it
+    pub why: String,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub fn new(errno: Errno, why: impl Into<String>) -> Self {
+        Self {
+            errno,
+            why: why.into(),
+        }
+    }
+}
+
+/// A result of the control plane.
+pub type Result<T> = core::result::Result<T, Refusal>;
+
+/// Size in bytes and number of the objects of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolParams {
+    /// bytes
+    pub size: u32,
+    /// objects
+    pub num: u32,
+}
+
+/// The three pools of an allocator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pools {
+    /// `netmap_if`s: if_size, if_num
+    pub netif: PoolParams,
+    /// rings: ring_size, ring_num
+    pub ring: PoolParams,
+    /// buffers: buf_size, buf_num
+    pub buf: PoolParams,
+}
+
+/// What netmap has as module parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// switches, up to [`MAX_SWITCHES`]
+    pub max_switches: u32,
+    /// pools of the global allocator
+    pub global: Pools,
+    /// what private allocators have at least (priv_if_size and so on)
+    pub private: Pools,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let params = |size, num| PoolParams { size, num };
+        Self {
+            max_switches: 8,
+            global: Pools {
+                netif: params(1024, 100),
+                ring: params(9 * 4096, 200),
+                buf: params(2048, 163_840),
+            },
+            private: Pools {
+                netif: params(1024, 2),
+                ring: params(5 * 4096, 4),
+                buf: params(2048, 4098),
+            },
+        }
+    }
+}
+
+/// One open of `/dev/netmap`; counts up from 1 and is never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u32);
+
+/// Everything that exists: ports, switches, memories, descriptors.
+#[derive(Debug)]
+pub struct World {
+    ctl: Arc<Ctl>,
+    adapters: Adapters,
+    /// persistent ports by the name of their interface
+    interfaces: BTreeMap<Name, AdapterId>,
+    bridges: Vec<Bridge>,
+    memories: Memories,
+    clients: BTreeMap<u32, Option<Bound>>,
+    next_client: u32,
+    generation: u32,
+    port_records: PortRecords,
+    kring_ranges: KringRanges,
+    graves: Vec<graveyard::Grave>,
+}
+
+impl World {
+    /// An empty world over fresh control memory.
+    pub fn new(ctl: Arc<Ctl>, config: Config) -> Self {
+        let switches = (config.max_switches as usize).clamp(1, MAX_SWITCHES);
+        Self {
+            ctl,
+            adapters: Adapters::default(),
+            interfaces: BTreeMap::new(),
+            bridges: (0..switches).map(|_| Bridge::default()).collect(),
+            memories: Memories::new(&config),
+            clients: BTreeMap::new(),
+            next_client: 1,
+            generation: 0,
+            port_records: PortRecords::default(),
+            kring_ranges: KringRanges::default(),
+            graves: Vec::new(),
+        }
+    }
+
+    /// Control memory.
+    pub fn ctl(&self) -> &Ctl {
+        &self.ctl
+    }
+
+    /// A program opened the device.
+    pub fn open(&mut self) -> ClientId {
+        let id = self.next_client;
+        self.next_client += 1;
+        self.clients.insert(id, None);
+        ClientId(id)
+    }
+
+    /// The last copy of the descriptor was closed.
+    pub fn close(&mut self, client: ClientId) {
+        if let Some(id) = self.unbind(client) {
+            self.put_adapter(id);
+        }
+        self.clients.remove(&client.0);
+    }
+
+    /// What the descriptor is bound to.
+    pub fn binding(&self, client: ClientId) -> Option<&Binding> {
+        self.bound(client).map(|b| &b.public)
+    }
+
+    /// A region by its number.
+    pub fn region(&self, number: u32) -> Option<&Region> {
+        self.memories.region(number)
+    }
+
+    fn bound(&self, client: ClientId) -> Option<&Bound> {
+        self.clients.get(&client.0)?.as_ref()
+    }
+
+    /// The `netmap_if`s of all descriptors bound to ports that use memory `mem`.
+    fn netmap_ifs_of(&self, mem: memory::MemId) -> impl Iterator<Item = u32> {
+        let bound = self.clients.values().flatten();
+        bound
+            .filter(move |b| b.public.mem_id == mem)
+            .map(|b| b.netmap_if)
+    }
+
+    /// NIOCCTRL: serves one request. What the program gets to see is written into it; on a
+    /// refusal the program gets the errno and the status of each option, and no body.
+    pub fn request(&mut self, client: ClientId, request: &mut Request) -> Result<()> {
+        if !(NETMAP_MIN_API..=NETMAP_MAX_API).contains(&request.header.nr_version) {
+            return Err(Refusal::new(
+                Errno::INVAL,
+                format!(
+                    "API version {}: supported are {NETMAP_MIN_API} to {NETMAP_MAX_API}",
+                    request.header.nr_version
+                ),
+            ));
+        }
+        if !self.clients.contains_key(&client.0) {
+            return Err(Refusal::new(Errno::BADF, "no such descriptor"));
+        }
+        let name = name_of(&mut request.header);
+        let served = request.options.is_empty();
+        match request.header.nr_reqtype {
+            NETMAP_REQ_REGISTER => {
+                with_body(request, |reg| self.register(client, &name, reg, served))
+            }
+            NETMAP_REQ_PORT_INFO_GET => with_body(request, |body| self.port_info(&name, body)),
+            NETMAP_REQ_VALE_ATTACH => with_body(request, |body| self.attach(&name, body)),
+            NETMAP_REQ_VALE_DETACH => with_body(request, |body| self.detach(&name, body)),
+            NETMAP_REQ_VALE_LIST => self.list(&name, request),
+            NETMAP_REQ_PORT_HDR_SET => with_body(request, |body| self.set_header(&name, body)),
+            NETMAP_REQ_PORT_HDR_GET => with_body(request, |body: &mut nmreq_port_hdr| {
+                body.nr_hdr_len = self.header_len(&name)?;
+                Ok(())
+            }),
+            NETMAP_REQ_VALE_NEWIF => with_body(request, |body| self.newif(&name, body)),
+            NETMAP_REQ_VALE_DELIF => self.delif(&name),
+            NETMAP_REQ_VALE_POLLING_ENABLE | NETMAP_REQ_VALE_POLLING_DISABLE => self.polling(&name),
+            NETMAP_REQ_POOLS_INFO_GET => with_body(request, |body| self.pools_info(&name, body)),
+            NETMAP_REQ_CSB_ENABLE => csb_enable(request),
+            NETMAP_REQ_SYNC_KLOOP_START => self.kloop_start(client),
+            NETMAP_REQ_SYNC_KLOOP_STOP => self.kloop_stop(client),
+            other => Err(Refusal::new(
+                Errno::INVAL,
+                format!("request type {other} does not exist"),
+            )),
+        }
+    }
+
+    fn list(&mut self, name: &[u8], request: &mut Request) -> Result<()> {
+        let mut found = None;
+        with_body(request, |body| {
+            if !name.is_empty() {
+                return self.list_by_name(name, body);
+            }
+            found = Some(self.list_from(body)?);
+            Ok(())
+        })?;
+        if let Some(name) = found {
+            set_name(&mut request.header, &name);
+        }
+        Ok(())
+    }
+
+    fn kloop_start(&self, client: ClientId) -> Result<()> {
+        if self.bound(client).is_none() {
+            return Err(Refusal::new(
+                Errno::NXIO,
+                "the descriptor is not bound to a port",
+            ));
+        }
+        Err(Refusal::new(
+            Errno::INVAL,
+            "the sync loop needs CSB mode, which is not supported yet",
+        ))
+    }
+
+    fn kloop_stop(&self, client: ClientId) -> Result<()> {
+        match self.bound(client) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::new(
+                Errno::NXIO,
+                "the descriptor is not bound to a port",
+            )),
+        }
+    }
+}
+
+fn csb_enable(request: &Request) -> Result<()> {
+    if request
+        .options
+        .iter()
+        .all(|o| o.header.nro_reqtype != NETMAP_REQ_OPT_CSB)
+    {
+        return Err(Refusal::new(
+            Errno::INVAL,
+            "CSB_ENABLE needs the CSB option",
+        ));
+    }
+    Err(Refusal::new(
+        Errno::OPNOTSUPP,
+        "CSB mode is not supported yet",
+    ))
+}
+
+/// Serves a request through its typed body, and puts back what has become of it.
+fn with_body<B: AbiBytes>(
+    request: &mut Request,
+    serve: impl FnOnce(&mut B) -> Result<()>,
+) -> Result<()> {
+    let mut body = B::from_bytes(&request.body)
+        .ok_or_else(|| Refusal::new(Errno::INVAL, "the request's body is too short"))?;
+    serve(&mut body)?;
+    request.body = body.as_bytes().to_vec();
+    Ok(())
+}

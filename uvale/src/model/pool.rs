@@ -1,0 +1,224 @@
+//! One object pool of an allocator: sizing by clusters, and the bitmap of free objects.
+
+use rustix::io::Errno;
+
+use super::{PoolParams, Refusal, Result};
+
+/// Page size that cluster sizes are a multiple of.
+pub(super) const PAGE: u32 = 4096;
+/// Largest cluster in bytes.
+const MAX_CLUSTER: u32 = 1 << 22;
+/// Object sizes are rounded up to this many bytes.
+const LINE: u32 = 64;
+
+/// What a pool may be asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// prefix of the parameters' names, for people ("buf" or "priv_buf")
+    pub name: &'static str,
+    pub min_size: u32,
+    pub max_size: u32,
+    pub min_num: u32,
+    pub max_num: u32,
+}
+
+/// Objects of one size in whole clusters, and which of them are free.
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    limits: Limits,
+    /// bytes of an object
+    size: u32,
+    /// objects
+    total: u32,
+    /// bytes of a cluster, a multiple of the page size
+    cluster_size: u32,
+    clusters: u32,
+    /// one bit per object, set when free; empty until the pool has memory
+    bitmap: Vec<u32>,
+    free: u32,
+}
+
+impl Pool {
+    /// Sizes a pool: the size is rounded up to whole lines, the number to whole clusters, where a
+    /// cluster is the fewest objects that fill whole pages. `EINVAL` outside `limits`.
+    pub fn new(limits: Limits, wanted: PoolParams) -> Result<Self> {
+        let PoolParams { size, num } = wanted;
+        let name = limits.name;
+        let bad = |why: String| Refusal::new(Errno::INVAL, why);
+        if size >= MAX_CLUSTER {
+            return Err(bad(format!(
+                "{name}_size={size} is more than netmap supports: at most {}",
+                limits.max_size
+            )));
+        }
+        let size = size.next_multiple_of(LINE);
+        if size < limits.min_size || size > limits.max_size {
+            return Err(bad(format!(
+                "{name}_size={size} is out of range: {} to {} bytes",
+                limits.min_size, limits.max_size
+            )));
+        }
+        if num < limits.min_num || num > limits.max_num {
+            return Err(bad(format!(
+                "{name}_num={num} is out of range: {} to {}",
+                limits.min_num, limits.max_num
+            )));
+        }
+        let entries = (1..=MAX_CLUSTER / size)
+            .find(|n| n * size % PAGE == 0)
+            .ok_or_else(|| {
+                bad(format!(
+                    "{name}_size={size} does not fill whole pages of a 4 MB cluster"
+                ))
+            })?;
+        let clusters = num.div_ceil(entries);
+        Ok(Self {
+            limits,
+            size,
+            total: clusters * entries,
+            cluster_size: entries * size,
+            clusters,
+            bitmap: Vec::new(),
+            free: 0,
+        })
+    }
+
+    /// Bytes of all clusters.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.clusters) * u64::from(self.cluster_size)
+    }
+
+    /// Bytes of one object.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Objects in the pool.
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// Free objects.
+    pub fn free_count(&self) -> u32 {
+        self.free
+    }
+
+    /// Prefix of this pool's parameters.
+    pub fn name(&self) -> &'static str {
+        self.limits.name
+    }
+
+    /// Marks all objects from `reserved` on as free, the first `reserved` ones as in use.
+    pub fn reset(&mut self, reserved: u32) {
+        self.bitmap.clear();
+        self.bitmap
+            .resize(self.total.div_ceil(32) as usize, u32::MAX);
+        let tail = self.total % 32;
+        if tail != 0
+            && let Some(last) = self.bitmap.last_mut()
+        {
+            *last = (1 << tail) - 1;
+        }
+        self.free = self.total;
+        for i in 0..reserved.min(self.total) {
+            self.bitmap[0] &= !(1 << i);
+            self.free -= 1;
+        }
+    }
+
+    /// Takes the free object with the lowest number. `hint` is the word of the bitmap to start
+    /// at and is moved on, so that a row of allocations does not scan from the start each time.
+    pub fn take(&mut self, hint: &mut usize) -> Option<u32> {
+        while let Some(word) = self.bitmap.get_mut(*hint) {
+            if *word != 0 {
+                let bit = word.trailing_zeros();
+                *word &= !(1 << bit);
+                self.free -= 1;
+                return Some(*hint as u32 * 32 + bit);
+            }
+            *hint += 1;
+        }
+        None
+    }
+
+    /// Gives object `i` back; false if it is out of range or free already.
+    pub fn give_back(&mut self, i: u32) -> bool {
+        if i >= self.total || self.is_free(i) {
+            return false;
+        }
+        let Some(word) = self.bitmap.get_mut(i as usize / 32) else {
+            return false;
+        };
+        *word |= 1 << (i % 32);
+        self.free += 1;
+        true
+    }
+
+    /// Is object `i` free?
+    pub fn is_free(&self, i: u32) -> bool {
+        self.bitmap
+            .get(i as usize / 32)
+            .is_some_and(|word| word & 1 << (i % 32) != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        name: "buf",
+        min_size: 64,
+        max_size: 65536,
+        min_num: 4,
+        max_num: 1_000_000,
+    };
+
+    fn pool(size: u32, num: u32) -> Pool {
+        Pool::new(LIMITS, PoolParams { size, num }).unwrap()
+    }
+
+    #[test]
+    fn sizes_are_those_of_netmap() {
+        // size, num -> object size, total, bytes
+        for (size, num, want) in [
+            (2048, 4098, (2048, 4098, 8_392_704)),
+            (2048, 163_840, (2048, 163_840, 335_544_320)),
+            (2000, 100, (2048, 100, 204_800)),
+            (20480, 20, (20480, 20, 409_600)),
+            (192, 5, (192, 64, 12_288)),
+        ] {
+            let p = pool(size, num);
+            assert_eq!((p.size(), p.total(), p.bytes()), want, "{size} x {num}");
+        }
+    }
+
+    #[test]
+    fn out_of_range_says_which_parameter() {
+        for (size, num) in [(1 << 22, 10), (65537, 10), (2048, 3), (2048, 1_000_001)] {
+            let refusal = Pool::new(LIMITS, PoolParams { size, num }).unwrap_err();
+            assert_eq!(refusal.errno, Errno::INVAL);
+            assert!(refusal.why.contains("buf_"), "{}", refusal.why);
+        }
+    }
+
+    #[test]
+    fn lowest_first_and_no_double_free() {
+        let mut p = pool(2048, 70);
+        p.reset(2);
+        assert_eq!(p.free_count(), 68);
+        let mut hint = 0;
+        assert_eq!(
+            (0..68)
+                .map(|_| p.take(&mut hint).unwrap())
+                .collect::<Vec<_>>(),
+            (2..70).collect::<Vec<_>>()
+        );
+        assert_eq!(p.take(&mut hint), None);
+        assert!(p.give_back(40) && !p.give_back(40) && !p.give_back(70) && !p.give_back(u32::MAX));
+        assert_eq!(p.free_count(), 1);
+        assert_eq!(p.take(&mut 0), Some(40));
+        p.reset(2);
+        assert!(!p.is_free(1) && p.is_free(2) && p.is_free(69) && !p.is_free(70));
+    }
+}

@@ -1,0 +1,561 @@
+//! REGISTER: from a name to an adapter, and from an adapter to a descriptor bound to its rings.
+
+use core::sync::atomic::Ordering::{Relaxed, Release};
+
+use nm_abi::*;
+use rustix::io::Errno;
+
+use super::adapter::{Adapter, AdapterId, DIRS, Kind, NAME_MAX};
+use super::memory::MemId;
+use super::vale::Purpose;
+use super::{ClientId, Refusal, Result, World};
+use crate::ctl::PORT_SLEEPERS;
+use crate::engine::{self, RX, TX};
+
+/// What a descriptor is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// name of the port
+    pub name: String,
+    /// index of the port record in control memory
+    pub port: u32,
+    /// its generation
+    pub generation: u32,
+    /// number of the region
+    pub region: u32,
+    /// nr_mem_id of the region
+    pub mem_id: u16,
+    /// bytes of the region
+    pub mem_size: u64,
+    /// offset of the `netmap_if` in the region (nr_offset)
+    pub offset: u64,
+    /// first selected ring by direction (0: rx, 1: tx)
+    pub first: [u32; 2],
+    /// one past the last selected ring by direction
+    pub last: [u32; 2],
+    /// NR_* flags of the request
+    pub flags: u64,
+    /// poll sends what waits in tx rings even if nobody waits for room (no NR_NO_TX_POLL)
+    pub tx_poll: bool,
+    /// bit in the port's sleeper table; `None`: there was none left
+    pub sleeper: Option<u8>,
+    /// one end of a pipe
+    pub is_pipe: bool,
+    /// a null port: its rings lead nowhere and a sync changes nothing
+    pub is_null: bool,
+}
+
+impl Binding {
+    /// The part that the data path works with.
+    pub fn for_engine(&self) -> engine::Binding {
+        engine::Binding {
+            port: self.port,
+            generation: self.generation,
+            region: self.region,
+            first: self.first,
+            last: self.last,
+            tx_poll: self.tx_poll,
+            sleeper: self.sleeper,
+        }
+    }
+}
+
+/// A descriptor's registration.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub id: AdapterId,
+    /// object number of its `netmap_if`
+    pub netmap_if: u32,
+    pub public: Binding,
+}
+
+/// The rings that a request selects.
+#[derive(Clone, Copy, Debug)]
+struct Selection {
+    first: [u32; 2],
+    last: [u32; 2],
+    exclusive: bool,
+}
+
+/// A registration without EXTMEM, CSB and OFFSETS, which leave their options unserved.
+impl World {
+    /// The body of REGISTER.
+    pub(super) fn register(
+        &mut self,
+        client: ClientId,
+        name: &[u8],
+        reg: &mut nmreq_register,
+        served: bool,
+    ) -> Result<()> {
+        if let Some(bound) = self.bound(client) {
+            let label = bound.public.name.clone();
+            return Err(Refusal::new(
+                Errno::BUSY,
+                format!("this descriptor is bound to {label} already"),
+            ));
+        }
+        let mem = match reg.nr_mem_id {
+            0 => None,
+            id => Some(self.memories.find(id)?),
+        };
+        let found = self.get_na(name, reg, mem, true);
+        if let Some(mem) = mem {
+            self.memories.put(mem);
+        }
+        let id = found?;
+        let done = self.register_adapter(client, id, reg, served);
+        if done.is_err() {
+            self.put_adapter(id);
+        }
+        done
+    }
+
+    fn register_adapter(
+        &mut self,
+        client: ClientId,
+        id: AdapterId,
+        reg: &mut nmreq_register,
+        served: bool,
+    ) -> Result<()> {
+        let na = &self.adapters[id];
+        if na.virt_hdr_len != 0 && reg.nr_flags & NR_ACCEPT_VNET_HDR == 0 {
+            return Err(Refusal::new(
+                Errno::IO,
+                format!(
+                    "{} has headers of {} bytes: open it with NR_ACCEPT_VNET_HDR",
+                    na.label(),
+                    na.virt_hdr_len
+                ),
+            ));
+        }
+        self.bind(client, id, reg)?;
+        let finished = self.finish_register(client, reg, served);
+        if finished.is_err() {
+            self.unbind(client);
+        }
+        finished
+    }
+
+    /// Fills the answer of a REGISTER that succeeded, and allocates the extra buffers.
+    fn finish_register(
+        &mut self,
+        client: ClientId,
+        reg: &mut nmreq_register,
+        served: bool,
+    ) -> Result<()> {
+        let Some(bound) = self.bound(client) else {
+            return Ok(());
+        };
+        let (na, netmap_if) = (&self.adapters[bound.id], bound.netmap_if);
+        reg.nr_rx_rings = na.rings[RX] as u16;
+        reg.nr_tx_rings = na.rings[TX] as u16;
+        reg.nr_rx_slots = na.slots[RX];
+        reg.nr_tx_slots = na.slots[TX];
+        reg.nr_host_tx_rings = 0;
+        reg.nr_host_rx_rings = 0;
+        reg.nr_memsize = bound.public.mem_size;
+        reg.nr_offset = bound.public.offset;
+        reg.nr_mem_id = na.mem;
+        let mem = na.mem;
+        if reg.nr_extra_bufs > 0 {
+            reg.nr_extra_bufs = self.alloc_extra(mem, netmap_if, reg.nr_extra_bufs)?;
+        }
+        if served {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Errno::OPNOTSUPP,
+            "an option of this request is not supported (see nro_status of each option)",
+        ))
+    }
+
+    /// netmap_get_na: the adapter that `name` means, with a reference; made if need be.
+    pub(super) fn get_na(
+        &mut self,
+        name: &[u8],
+        reg: &mut nmreq_register,
+        mem: Option<MemId>,
+        create: bool,
+    ) -> Result<AdapterId> {
+        if reg.nr_mode == NR_REG_PIPE_MASTER || reg.nr_mode == NR_REG_PIPE_SLAVE {
+            return Err(Refusal::new(
+                Errno::INVAL,
+                "register modes 5 and 6 are deprecated: use the names base{id and base}id",
+            ));
+        }
+        // A memory named in the request is held for as long as the look-up takes.
+        let own = match (mem, reg.nr_mem_id) {
+            (None, id) if id != 0 => Some(self.memories.find(id)?),
+            _ => None,
+        };
+        let found = self.get_na_of_any_kind(name, reg, mem.or(own), create);
+        if let Some(own) = own {
+            self.memories.put(own);
+        }
+        found
+    }
+
+    fn get_na_of_any_kind(
+        &mut self,
+        name: &[u8],
+        reg: &mut nmreq_register,
+        mem: Option<MemId>,
+        create: bool,
+    ) -> Result<AdapterId> {
+        if reg.nr_mode == NR_REG_NULL {
+            return self.new_null(name, reg, mem, create);
+        }
+        if reg.nr_flags & (NR_MONITOR_TX | NR_MONITOR_RX) != 0 {
+            return Err(Refusal::new(
+                Errno::OPNOTSUPP,
+                "monitors are not supported yet",
+            ));
+        }
+        if let Some(id) = self.get_pipe(name, reg, mem, create)? {
+            return Ok(id);
+        }
+        if let Some(id) = self.get_vale(name, reg, Purpose::Register, mem, create)? {
+            return Ok(id);
+        }
+        let Some(&id) = self.interfaces.get(name) else {
+            let name = String::from_utf8_lossy(name);
+            return Err(Refusal::new(
+                Errno::NXIO,
+                format!(
+                    "{name:?} is no port: NICs are not supported yet; names are valeX:Y, base{{id, base}}id"
+                ),
+            ));
+        };
+        self.override_memory(id, mem);
+        Ok(self.get_adapter(id))
+    }
+
+    /// netmap_get_null_na: rings and memory with nothing behind them.
+    fn new_null(
+        &mut self,
+        name: &[u8],
+        reg: &nmreq_register,
+        mem: Option<MemId>,
+        create: bool,
+    ) -> Result<AdapterId> {
+        let bad = |why: &str| Refusal::new(Errno::INVAL, format!("null port: {why}"));
+        if !create {
+            return Err(bad("it cannot be looked up"));
+        }
+        let mem =
+            mem.ok_or_else(|| bad("nr_mem_id must name the memory to use; 1 is the global one"))?;
+        let (mut rings, mut slots) = ([0; 2], [0; 2]);
+        (rings[TX], rings[RX]) = (reg.nr_tx_rings.into(), reg.nr_rx_rings.into());
+        (slots[TX], slots[RX]) = (reg.nr_tx_slots, reg.nr_rx_slots);
+        if DIRS.iter().any(|&dir| rings[dir] > 0 && slots[dir] == 0) {
+            return Err(bad("rings need at least one slot"));
+        }
+        let port = self.new_port_record()?;
+        let mut full = b"null:".to_vec();
+        full.extend_from_slice(name);
+        full.truncate(NAME_MAX);
+        let mem = self.memories.get(mem);
+        let id = self.adapters.add(Adapter {
+            name: full,
+            kind: Kind::Null,
+            refs: 0,
+            active: 0,
+            rings,
+            slots,
+            mem,
+            mem_before: None,
+            buf_size: 0,
+            virt_hdr_len: 0,
+            port,
+            krings: None,
+            pipes: Vec::new(),
+        });
+        Ok(self.get_adapter(id))
+    }
+
+    /// netmap_do_regif: binds the descriptor to rings of `id`.
+    fn bind(&mut self, client: ClientId, id: AdapterId, reg: &nmreq_register) -> Result<()> {
+        let mem = self.adapters[id].mem;
+        self.memories.finalize(mem)?;
+        if self.adapters[id].active == 0 {
+            self.adapters[id].buf_size = self
+                .memories
+                .at(mem)
+                .pool(super::memory::Which::Buf)?
+                .size();
+            self.update_config(id);
+        }
+        let bound = self.bind_rings(client, id, reg);
+        match bound {
+            Ok(bound) => {
+                self.adapters[id].active += 1;
+                if let Some(c) = self.clients.get_mut(&client.0) {
+                    *c = Some(bound);
+                }
+                Ok(())
+            }
+            Err(refusal) => {
+                self.drop_memory(id);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn bind_rings(
+        &mut self,
+        client: ClientId,
+        id: AdapterId,
+        reg: &nmreq_register,
+    ) -> Result<Bound> {
+        let selection = self.select(id, reg)?;
+        let first_user = self.adapters[id].active == 0;
+        if first_user {
+            if selection.first[RX] != selection.last[RX] {
+                self.check_mtu(id)?;
+            }
+            match self.adapters[id].kind {
+                Kind::Pipe { .. } => self.create_pipe_krings(id)?,
+                _ => self.create_krings(id)?,
+            }
+        }
+        let bound = self.take_rings(id, &selection).and_then(|()| {
+            let made = self.bring_up(id, &selection);
+            made.inspect_err(|_| {
+                self.release_rings(id, &selection);
+                self.delete_rings(id);
+            })
+        });
+        let netmap_if = bound.inspect_err(|_| {
+            if first_user {
+                self.drop_krings(id);
+            }
+        })?;
+        self.describe(client, id, netmap_if, &selection, reg)
+    }
+
+    /// Rings, `netmap_if`, service. Returns the number of the `netmap_if`.
+    fn bring_up(&mut self, id: AdapterId, selection: &Selection) -> Result<u32> {
+        self.create_rings(id)?;
+        let netmap_if = self.new_netmap_if(id, selection.first, selection.last)?;
+        if self.adapters[id].active == 0 || self.modes_pending(id, selection.first, selection.last)
+        {
+            let mem = self.adapters[id].mem;
+            self.set_mode(id, true).inspect_err(|_| {
+                // Cannot fail: it was made above.
+                let _ = self.delete_netmap_if(mem, netmap_if);
+            })?;
+        }
+        Ok(netmap_if)
+    }
+
+    /// nm_register of each kind.
+    fn set_mode(&mut self, id: AdapterId, on: bool) -> Result<()> {
+        if let Kind::Pipe { .. } = self.adapters[id].kind {
+            return self.register_pipe(id, on);
+        }
+        self.commit_modes(id, on);
+        if self.adapters[id].active == 0 {
+            self.show_port_on(id, on);
+        }
+        Ok(())
+    }
+
+    /// nm_krings_delete of each kind.
+    fn drop_krings(&mut self, id: AdapterId) {
+        match (self.adapters[id].peer(), self.adapters[id].peer_ref()) {
+            (Some(peer), true) => self.delete_pipe_krings(id, peer),
+            // kept alive by the other end
+            (Some(_), false) => {}
+            (None, _) => self.delete_krings(id),
+        }
+    }
+
+    /// One user of the adapter's memory less; the memory it had before a request replaced it
+    /// comes back with the last descriptor.
+    pub(super) fn drop_memory(&mut self, id: AdapterId) {
+        let mem = self.adapters[id].mem;
+        self.memories.deref(mem);
+        let na = &mut self.adapters[id];
+        if na.active == 0
+            && let Some(before) = na.mem_before.take()
+        {
+            na.mem = before;
+            self.memories.put(mem);
+        }
+    }
+
+    /// netmap_interp_ringid: the rings that mode, ring number and flags select.
+    fn select(&self, id: AdapterId, reg: &nmreq_register) -> Result<Selection> {
+        let na = &self.adapters[id];
+        let bad = |why: String| Refusal::new(Errno::INVAL, format!("{}: {why}", na.label()));
+        let excluded = [NR_TX_RINGS_ONLY, NR_RX_RINGS_ONLY];
+        let (mut first, mut last) = ([0; 2], [0; 2]);
+        for dir in DIRS {
+            if reg.nr_flags & excluded[dir] != 0 {
+                continue;
+            }
+            match reg.nr_mode {
+                NR_REG_ALL_NIC | NR_REG_NULL => last[dir] = na.rings[dir],
+                NR_REG_ONE_NIC => {
+                    let ring = u32::from(reg.nr_ringid);
+                    if ring >= na.rings[TX] && ring >= na.rings[RX] {
+                        return Err(bad(format!(
+                            "no ring {ring}: it has {} tx and {} rx",
+                            na.rings[TX], na.rings[RX]
+                        )));
+                    }
+                    first[dir] = if ring < na.rings[dir] { ring } else { 0 };
+                    last[dir] = first[dir] + 1;
+                }
+                NR_REG_SW | NR_REG_NIC_SW | NR_REG_ONE_SW => {
+                    return Err(bad("it has no host rings".into()));
+                }
+                mode => return Err(bad(format!("register mode {mode} does not exist"))),
+            }
+        }
+        Ok(Selection {
+            first,
+            last,
+            exclusive: reg.nr_flags & NR_EXCLUSIVE != 0,
+        })
+    }
+
+    /// netmap_krings_get: counts one user more on each selected ring, if exclusive use allows.
+    fn take_rings(&mut self, id: AdapterId, s: &Selection) -> Result<()> {
+        for dir in DIRS {
+            for i in s.first[dir]..s.last[dir] {
+                let na = &self.adapters[id];
+                let k = &na.krings(dir)[i as usize];
+                if k.exclusive || k.users > 0 && s.exclusive {
+                    let side = if dir == TX { "tx" } else { "rx" };
+                    let why = if k.exclusive {
+                        "is open exclusively"
+                    } else {
+                        "is open already, so not exclusively"
+                    };
+                    return Err(Refusal::new(
+                        Errno::BUSY,
+                        format!("{}: {side} ring {i} {why}", na.label()),
+                    ));
+                }
+            }
+        }
+        self.for_selected(id, s, |k| {
+            k.users += 1;
+            k.exclusive |= s.exclusive;
+            k.pending_on = true;
+        });
+        Ok(())
+    }
+
+    /// netmap_krings_put.
+    fn release_rings(&mut self, id: AdapterId, s: &Selection) {
+        self.for_selected(id, s, |k| {
+            if s.exclusive {
+                k.exclusive = false;
+            }
+            k.users = k.users.saturating_sub(1);
+            if k.users == 0 {
+                k.pending_on = false;
+            }
+        });
+    }
+
+    fn for_selected(
+        &mut self,
+        id: AdapterId,
+        s: &Selection,
+        mut f: impl FnMut(&mut super::adapter::Kring),
+    ) {
+        for dir in DIRS {
+            let krings = self.adapters[id].krings_mut(dir);
+            krings[s.first[dir] as usize..s.last[dir] as usize]
+                .iter_mut()
+                .for_each(&mut f);
+        }
+    }
+
+    fn describe(
+        &mut self,
+        client: ClientId,
+        id: AdapterId,
+        netmap_if: u32,
+        s: &Selection,
+        reg: &nmreq_register,
+    ) -> Result<Bound> {
+        let na = &self.adapters[id];
+        let memory = self.memories.at(na.mem);
+        let region = self.memories.active_region(na.mem)?;
+        let port = self.port(na.port);
+        let public = Binding {
+            name: na.label(),
+            port: na.port,
+            generation: port.generation.load(Relaxed),
+            region: region.number,
+            mem_id: na.mem,
+            mem_size: region.size,
+            offset: memory.object_offset(super::memory::Which::If, netmap_if)?,
+            first: s.first,
+            last: s.last,
+            flags: reg.nr_flags,
+            tx_poll: reg.nr_flags & NR_NO_TX_POLL == 0,
+            sleeper: self.take_sleeper(client, na.port),
+            is_pipe: matches!(na.kind, Kind::Pipe { .. }),
+            is_null: matches!(na.kind, Kind::Null),
+        };
+        Ok(Bound {
+            id,
+            netmap_if,
+            public,
+        })
+    }
+
+    /// Gives the descriptor a bit by which it can be woken.
+    fn take_sleeper(&self, client: ClientId, port: u32) -> Option<u8> {
+        let sleepers = &self.port(port).sleepers;
+        let bit = (0..PORT_SLEEPERS).find(|bit| sleepers[*bit].load(Relaxed) == 0)?;
+        sleepers[bit].store(client.0 + 1, Release);
+        Some(bit as u8)
+    }
+
+    fn free_sleeper(&self, id: AdapterId, public: &Binding) {
+        let Some(bit) = public.sleeper else { return };
+        self.port(public.port).sleepers[usize::from(bit)].store(0, Release);
+        for dir in DIRS {
+            for k in self.adapters[id].krings(dir) {
+                self.kring(k.index).sleepers.fetch_and(!(1 << bit), Relaxed);
+            }
+        }
+    }
+
+    /// netmap_do_unregif: undoes [`World::bind`]; the reference to the adapter stays with the
+    /// caller. Returns the adapter.
+    pub(super) fn unbind(&mut self, client: ClientId) -> Option<AdapterId> {
+        let Bound {
+            id,
+            netmap_if,
+            public,
+        } = self.clients.get_mut(&client.0)?.take()?;
+        let s = Selection {
+            first: public.first,
+            last: public.last,
+            exclusive: public.flags & NR_EXCLUSIVE != 0,
+        };
+        self.adapters[id].active -= 1;
+        self.release_rings(id, &s);
+        self.free_sleeper(id, &public);
+        let last = self.adapters[id].active == 0;
+        if last || self.modes_pending(id, s.first, s.last) {
+            // Cannot fail: only putting rings into service can.
+            let _ = self.set_mode(id, false);
+        }
+        self.delete_rings(id);
+        if last {
+            self.drop_krings(id);
+        }
+        // Cannot fail: it was made when the descriptor was bound.
+        let _ = self.delete_netmap_if(self.adapters[id].mem, netmap_if);
+        self.drop_memory(id);
+        Some(id)
+    }
+}

@@ -1,0 +1,175 @@
+//! After a client died: its locks are broken, half-done work on pipes is put right, and the
+//! buffers of shared regions are counted.
+//!
+//! What a dead process had not published has not happened. On a VALE port nothing needs repair:
+//! slots beyond hwtail were never shown. On a pipe a slot belongs to the side that `pipe_tail`
+//! says, and hwcur is brought back in line with it:
+//!
+//! | ring | hwcur becomes | so |
+//! |---|---|---|
+//! | tx | the peer's `pipe_tail` | what was copied but not shown is sent again |
+//! | rx | the slot after the peer's `pipe_tail` | what was shown as returned is not returned twice |
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use super::World;
+use super::adapter::DIRS;
+use super::krings::is_quiet;
+use super::memory::{MemId, Which};
+use crate::ctl::Kring;
+use crate::engine::TX;
+
+/// What a repair or an audit has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// the dead session held a lock of this ring
+    LockBroken {
+        /// name of the port
+        port: String,
+        /// ring number
+        ring: u32,
+        /// tx ring
+        tx: bool,
+    },
+    /// the same buffer is in two slots that programs own
+    Doubled {
+        /// nr_mem_id
+        mem_id: u16,
+        /// index of the buffer
+        buffer: u32,
+    },
+    /// buffers that are not free and in no slot or list; programs that asked for extra buffers
+    /// may have them
+    Missing {
+        /// nr_mem_id
+        mem_id: u16,
+        /// how many
+        count: u32,
+    },
+    /// buffers that are free and in a slot or list
+    FreeInUse {
+        /// nr_mem_id
+        mem_id: u16,
+        /// how many
+        count: u32,
+    },
+}
+
+impl World {
+    /// A session is gone: frees what it had locked. Returns what was found.
+    pub fn session_died(&mut self, session: u32) -> Vec<Finding> {
+        if session <= super::DAEMON_SESSION {
+            return Vec::new();
+        }
+        let mut findings = Vec::new();
+        let mut touched: Vec<MemId> = Vec::new();
+        for (_, na) in self.adapters.iter() {
+            for dir in DIRS {
+                for (i, k) in na.krings(dir).iter().enumerate() {
+                    let shared = self.kring(k.index);
+                    if self.repair(shared, k.slots, session) {
+                        findings.push(Finding::LockBroken {
+                            port: na.label(),
+                            ring: i as u32,
+                            tx: dir == TX,
+                        });
+                        if !touched.contains(&na.mem) {
+                            touched.push(na.mem);
+                        }
+                    }
+                }
+            }
+        }
+        for index in self.buried_krings() {
+            let shared = self.kring(index);
+            self.repair(shared, shared.num_slots.load(Relaxed), session);
+        }
+        self.collect();
+        for mem in touched {
+            findings.extend(self.audit_memory(mem));
+        }
+        findings
+    }
+
+    /// Repairs one ring and breaks its locks. True if the session held any.
+    fn repair(&self, k: &Kring, slots: u32, session: u32) -> bool {
+        let synced = k.busy.owner() == session;
+        if synced
+            && let Some(peer) = k
+                .pipe
+                .load(Relaxed)
+                .checked_sub(1)
+                .and_then(|i| self.ctl.kring(i))
+        {
+            let published = peer.pipe_tail.load(Acquire);
+            let hwcur = if k.dir.load(Relaxed) != 0 {
+                published
+            } else {
+                published.wrapping_add(1) % slots.max(1)
+            };
+            if published < slots {
+                k.hwcur.store(hwcur, Relaxed);
+            }
+        }
+        let busy = synced && k.busy.break_dead(session);
+        let filled = k.q_lock.owner() == session && k.q_lock.break_dead(session);
+        busy || filled
+    }
+
+    /// Counts the buffers of all memories in use. Rings in motion can make a buffer seem to be
+    /// missing or in two places; at rest the result is exact.
+    pub fn audit(&self) -> Vec<Finding> {
+        let used = self
+            .memories
+            .iter()
+            .filter(|m| m.active > 0 && m.region.is_some());
+        used.flat_map(|m| self.audit_memory(m.id)).collect()
+    }
+
+    fn audit_memory(&self, mem: MemId) -> Vec<Finding> {
+        let memory = self.memories.at(mem);
+        let (Ok(pool), Ok(owned)) = (memory.pool(Which::Buf), self.owned_buffers(mem)) else {
+            return Vec::new();
+        };
+        if memory.active == 0 {
+            return Vec::new();
+        }
+        let mut times = vec![0u8; pool.total() as usize];
+        for buffer in owned {
+            times[buffer as usize] = times[buffer as usize].saturating_add(1);
+        }
+        let mut findings: Vec<Finding> = (2..pool.total())
+            .filter(|b| times[*b as usize] > 1)
+            .map(|buffer| Finding::Doubled {
+                mem_id: mem,
+                buffer,
+            })
+            .collect();
+        let count = |f: &dyn Fn(u32) -> bool| (2..pool.total()).filter(|b| f(*b)).count() as u32;
+        let missing = count(&|b| !pool.is_free(b) && times[b as usize] == 0);
+        let free_in_use = count(&|b| pool.is_free(b) && times[b as usize] > 0);
+        if missing > 0 {
+            findings.push(Finding::Missing {
+                mem_id: mem,
+                count: missing,
+            });
+        }
+        if free_in_use > 0 {
+            findings.push(Finding::FreeInUse {
+                mem_id: mem,
+                count: free_in_use,
+            });
+        }
+        findings
+    }
+
+    /// Are all rings of all ports free of locks? For tests and reports.
+    pub fn is_quiet(&self) -> bool {
+        self.adapters.iter().all(|(_, na)| {
+            DIRS.iter().flat_map(|dir| na.krings(*dir)).all(|k| {
+                let k = self.kring(k.index);
+                k.busy.owner() == 0 && k.q_lock.owner() == 0
+            })
+        }) && self.buried_krings().all(|i| is_quiet(&self.ctl, i))
+    }
+}

@@ -1,0 +1,492 @@
+//! VALE ports: ephemeral ones, which live with their descriptors, and persistent ones, which have
+//! an interface name and are attached to switches by request.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use nm_abi::{
+    IFNAMSIZ, nmreq_port_hdr, nmreq_register, nmreq_vale_attach, nmreq_vale_detach,
+    nmreq_vale_newif,
+};
+use rustix::io::Errno;
+
+use super::adapter::{Adapter, AdapterId, Kind, NAME_MAX, Name};
+use super::memory::MemId;
+use super::switch::has_prefix;
+use super::{Refusal, Result, World};
+use crate::ctl::MAX_RINGS;
+use crate::engine::{RX, TX};
+
+const DEFAULT_SLOTS: u32 = 1024;
+const MAX_SLOTS: u32 = 4096;
+const MAX_EXTRA: u32 = 128 * MAX_SLOTS;
+/// Largest frame between ports with different headers, until a header length is set.
+const DEFAULT_MFS: u32 = 1514;
+/// MTU of the interface of a persistent port.
+const MTU: u32 = 1500;
+
+/// netmap's nm_bound_var: below `lo` the default counts, above `hi` that.
+pub(super) fn bound(value: u32, default: u32, lo: u32, hi: u32) -> u32 {
+    if value < lo {
+        default.clamp(lo, hi)
+    } else {
+        value.min(hi)
+    }
+}
+
+/// What a look-up in the switches is for: it decides what may be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// REGISTER and all that builds on it
+    Register,
+    /// VALE_ATTACH, VALE_DETACH, polling: interfaces may be meant
+    Command,
+}
+
+impl World {
+    /// netmap_get_bdg_na: the port that `name` means if it is a name of a switch's port, with a
+    /// reference. `None` if it is not.
+    pub(super) fn get_vale(
+        &mut self,
+        name: &[u8],
+        reg: &mut nmreq_register,
+        purpose: Purpose,
+        mem: Option<MemId>,
+        create: bool,
+    ) -> Result<Option<AdapterId>> {
+        if !has_prefix(name) {
+            return Ok(None);
+        }
+        let missing = |what: &str| {
+            let name = String::from_utf8_lossy(name);
+            Refusal::new(Errno::NXIO, format!("{name}: no such {what}"))
+        };
+        let switch = if create {
+            self.find_or_start_switch(name)?
+        } else {
+            self.find_switch(name, 4).ok_or_else(|| missing("switch"))?
+        };
+        if let Some(id) = self.port_on_switch(switch, name) {
+            return Ok(Some(self.get_adapter(id)));
+        }
+        if !create {
+            return Err(missing("port"));
+        }
+        self.room_on_switch(switch)?;
+        let part = &name[self.bridges[switch as usize].name.len() + 1..];
+        let id = match self.interfaces.get(part).copied() {
+            None if purpose == Purpose::Register => self.new_vale(name, None, reg, mem)?,
+            None => {
+                let part = String::from_utf8_lossy(part);
+                return Err(Refusal::new(
+                    Errno::INVAL,
+                    format!(
+                        "{part:?} is no interface: make it with VALE_NEWIF (vale-ctl -n) first"
+                    ),
+                ));
+            }
+            Some(_) if purpose == Purpose::Register => {
+                let part = String::from_utf8_lossy(part);
+                return Err(Refusal::new(
+                    Errno::INVAL,
+                    format!(
+                        "{part} is a persistent port: attach it with VALE_ATTACH (vale-ctl -a), then open {part}"
+                    ),
+                ));
+            }
+            Some(id) => self.claim_persistent(id, name, mem)?,
+        };
+        self.attach_port(id, switch);
+        Ok(Some(self.get_adapter(id)))
+    }
+
+    /// Prepares a persistent port to be attached to a switch under `name`.
+    fn claim_persistent(
+        &mut self,
+        id: AdapterId,
+        name: &[u8],
+        mem: Option<MemId>,
+    ) -> Result<AdapterId> {
+        let na = &self.adapters[id];
+        if let Kind::Vale { place: Some(_), .. } = na.kind {
+            return Err(Refusal::new(
+                Errno::BUSY,
+                format!("{} is attached to a switch already", na.label()),
+            ));
+        }
+        if na.active > 0 {
+            return Err(Refusal::new(
+                Errno::BUSY,
+                format!(
+                    "{} is open in {} descriptor(s): close them first",
+                    na.label(),
+                    na.active
+                ),
+            ));
+        }
+        self.override_memory(id, mem);
+        let na = &mut self.adapters[id];
+        na.name = name[..name.len().min(NAME_MAX)].to_vec();
+        if let Kind::Vale {
+            attached_by_request,
+            ..
+        } = &mut na.kind
+        {
+            *attached_by_request = true;
+        }
+        Ok(id)
+    }
+
+    /// A request's allocator replaces the port's own for as long as it is in use.
+    pub(super) fn override_memory(&mut self, id: AdapterId, mem: Option<MemId>) {
+        let na = &self.adapters[id];
+        if let Some(mem) = mem
+            && na.active == 0
+            && na.mem != mem
+        {
+            let mem = self.memories.get(mem);
+            let na = &mut self.adapters[id];
+            let before = core::mem::replace(&mut na.mem, mem);
+            if let Some(older) = na.mem_before.replace(before) {
+                self.memories.put(older);
+            }
+        }
+    }
+
+    /// netmap_vale_vp_create: a port with nobody referring to it yet. What `reg` asks for is
+    /// brought into bounds, and the bounds are written back.
+    fn new_vale(
+        &mut self,
+        name: &[u8],
+        interface: Option<Name>,
+        reg: &mut nmreq_register,
+        mem: Option<MemId>,
+    ) -> Result<AdapterId> {
+        reg.nr_tx_rings = bound(reg.nr_tx_rings.into(), 1, 1, MAX_RINGS as u32) as u16;
+        reg.nr_rx_rings = bound(reg.nr_rx_rings.into(), 1, 1, MAX_RINGS as u32) as u16;
+        reg.nr_tx_slots = bound(reg.nr_tx_slots, DEFAULT_SLOTS, 1, MAX_SLOTS);
+        reg.nr_rx_slots = bound(reg.nr_rx_slots, DEFAULT_SLOTS, 1, MAX_SLOTS);
+        reg.nr_extra_bufs = bound(reg.nr_extra_bufs, 0, 0, MAX_EXTRA);
+        let mut rings = [0; 2];
+        let mut slots = [0; 2];
+        (rings[TX], rings[RX]) = (reg.nr_tx_rings.into(), reg.nr_rx_rings.into());
+        (slots[TX], slots[RX]) = (reg.nr_tx_slots, reg.nr_rx_slots);
+        let port = self.new_port_record()?;
+        let mem = match mem {
+            Some(mem) => self.memories.get(mem),
+            None => match self.memories.new_private(rings, slots, reg.nr_extra_bufs) {
+                Ok(mem) => mem,
+                Err(refusal) => {
+                    self.free_port_record(port);
+                    return Err(refusal);
+                }
+            },
+        };
+        let kind = Kind::Vale {
+            place: None,
+            interface,
+            autodelete: false,
+            attached_by_request: false,
+            mfs: DEFAULT_MFS,
+        };
+        self.port(port).mfs.store(DEFAULT_MFS, Relaxed);
+        Ok(self.adapters.add(Adapter {
+            name: name.to_vec(),
+            kind,
+            refs: 0,
+            active: 0,
+            rings,
+            slots,
+            mem,
+            mem_before: None,
+            buf_size: 0,
+            virt_hdr_len: 0,
+            port,
+            krings: None,
+            pipes: Vec::new(),
+        }))
+    }
+
+    /// netmap_vi_create: a persistent port with an interface of that name. Without `autodelete`
+    /// it lives until VALE_DELIF, with it as long as anybody refers to it.
+    pub(super) fn new_persistent(
+        &mut self,
+        name: &[u8],
+        reg: &mut nmreq_register,
+        autodelete: bool,
+    ) -> Result<()> {
+        let label = String::from_utf8_lossy(name).into_owned();
+        let bad = |errno, why: &str| Refusal::new(errno, format!("{label:?}: {why}"));
+        if name.starts_with(nm_abi::NM_BDG_NAME.as_bytes()) {
+            return Err(bad(
+                Errno::INVAL,
+                "the name of a persistent port must not start with vale",
+            ));
+        }
+        if name.len() >= IFNAMSIZ {
+            return Err(bad(
+                Errno::INVAL,
+                "an interface's name has at most 15 characters",
+            ));
+        }
+        if let Some(&id) = self.interfaces.get(name) {
+            self.show_config(id, reg)?;
+            return Err(bad(Errno::EXIST, "there is an interface of that name"));
+        }
+        if !is_interface_name(name) {
+            return Err(bad(Errno::INVAL, "an interface cannot be called that"));
+        }
+        let mem = match reg.nr_mem_id {
+            0 => None,
+            id => Some(self.memories.find(id)?),
+        };
+        let made = self.new_vale(name, Some(name.to_vec()), reg, mem);
+        if let Some(mem) = mem {
+            self.memories.put(mem);
+        }
+        let id = made?;
+        if let Kind::Vale {
+            autodelete: flag, ..
+        } = &mut self.adapters[id].kind
+        {
+            *flag = autodelete;
+        }
+        self.interfaces.insert(name.to_vec(), id);
+        if !autodelete {
+            self.get_adapter(id);
+        }
+        self.show_config(id, reg)
+    }
+
+    /// nm_update_info: what a port has, into a request.
+    fn show_config(&self, id: AdapterId, reg: &mut nmreq_register) -> Result<()> {
+        let na = &self.adapters[id];
+        reg.nr_rx_rings = na.rings[RX] as u16;
+        reg.nr_tx_rings = na.rings[TX] as u16;
+        reg.nr_rx_slots = na.slots[RX];
+        reg.nr_tx_slots = na.slots[TX];
+        reg.nr_memsize = self.memories.at(na.mem).size()?;
+        reg.nr_mem_id = na.mem;
+        Ok(())
+    }
+
+    /// netmap_update_config: a persistent port goes back to the name of its interface. (netmap
+    /// does so whenever it is opened or asked about, and from then on it is not found under its
+    /// name on the switch.)
+    pub(super) fn update_config(&mut self, id: AdapterId) {
+        let na = &mut self.adapters[id];
+        if let Kind::Vale {
+            interface: Some(name),
+            ..
+        } = &na.kind
+        {
+            na.name = name.clone();
+        }
+    }
+
+    /// The interface of a persistent port demands buffers that take its MTU.
+    pub(super) fn check_mtu(&self, id: AdapterId) -> Result<()> {
+        let na = &self.adapters[id];
+        match na.kind {
+            Kind::Vale {
+                interface: Some(_), ..
+            } if na.buf_size < MTU => Err(Refusal::new(
+                Errno::INVAL,
+                format!(
+                    "{}: buffers of {} bytes do not take the MTU of {MTU}: raise priv_buf_size",
+                    na.label(),
+                    na.buf_size
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// VALE_NEWIF.
+    pub(super) fn newif(&mut self, name: &[u8], body: &mut nmreq_vale_newif) -> Result<()> {
+        let mut reg = nmreq_register {
+            nr_tx_slots: body.nr_tx_slots,
+            nr_rx_slots: body.nr_rx_slots,
+            nr_tx_rings: body.nr_tx_rings,
+            nr_rx_rings: body.nr_rx_rings,
+            nr_mem_id: body.nr_mem_id,
+            ..nmreq_register::default()
+        };
+        self.new_persistent(name, &mut reg, false)?;
+        body.nr_tx_slots = reg.nr_tx_slots;
+        body.nr_rx_slots = reg.nr_rx_slots;
+        body.nr_tx_rings = reg.nr_tx_rings;
+        body.nr_rx_rings = reg.nr_rx_rings;
+        body.nr_mem_id = reg.nr_mem_id;
+        Ok(())
+    }
+
+    /// VALE_DELIF.
+    pub(super) fn delif(&mut self, name: &[u8]) -> Result<()> {
+        let label = String::from_utf8_lossy(name).into_owned();
+        let Some(&id) = self.interfaces.get(name) else {
+            return Err(Refusal::new(
+                Errno::NXIO,
+                format!("{label:?}: no such persistent port"),
+            ));
+        };
+        let na = &self.adapters[id];
+        if let Kind::Vale {
+            autodelete: true, ..
+        } = na.kind
+        {
+            return Err(Refusal::new(
+                Errno::INVAL,
+                format!("{label} was made for the pipes on it and goes with them"),
+            ));
+        }
+        if na.active > 0 || na.refs > 1 {
+            let attached = matches!(na.kind, Kind::Vale { place: Some(_), .. });
+            let why = if attached {
+                "is attached to a switch: detach it first"
+            } else {
+                "is in use: close what is open on it"
+            };
+            return Err(Refusal::new(Errno::BUSY, format!("{label} {why}")));
+        }
+        self.put_adapter(id);
+        Ok(())
+    }
+
+    /// VALE_ATTACH.
+    pub(super) fn attach(&mut self, name: &[u8], body: &mut nmreq_vale_attach) -> Result<()> {
+        let mem = match body.reg.nr_mem_id {
+            0 => None,
+            id => Some(self.memories.find(id)?),
+        };
+        let done = self.attach_with(name, body, mem);
+        if let Some(mem) = mem {
+            self.memories.put(mem);
+        }
+        done
+    }
+
+    fn attach_with(
+        &mut self,
+        name: &[u8],
+        body: &mut nmreq_vale_attach,
+        mem: Option<MemId>,
+    ) -> Result<()> {
+        // Only its being there matters: what is not found is made next.
+        if let Ok(Some(id)) = self.get_vale(name, &mut body.reg, Purpose::Command, mem, false) {
+            let label = self.adapters[id].label();
+            self.put_adapter(id);
+            return Err(Refusal::new(
+                Errno::BUSY,
+                format!("{label} is attached already"),
+            ));
+        }
+        let found = self.get_vale(name, &mut body.reg, Purpose::Command, mem, true)?;
+        let id = found.ok_or_else(|| not_vale(name))?;
+        // The reference stays: VALE_DETACH gives it back.
+        if let Kind::Vale {
+            place: Some(place), ..
+        } = self.adapters[id].kind
+        {
+            body.port_index = place.number;
+        }
+        Ok(())
+    }
+
+    /// VALE_DETACH.
+    pub(super) fn detach(&mut self, name: &[u8], body: &mut nmreq_vale_detach) -> Result<()> {
+        let found = self.get_vale(
+            name,
+            &mut nmreq_register::default(),
+            Purpose::Command,
+            None,
+            false,
+        )?;
+        let id = found.ok_or_else(|| not_vale(name))?;
+        let Kind::Vale {
+            place,
+            attached_by_request,
+            ..
+        } = self.adapters[id].kind
+        else {
+            self.put_adapter(id);
+            return Err(not_vale(name));
+        };
+        if !attached_by_request {
+            let label = self.adapters[id].label();
+            self.put_adapter(id);
+            return Err(Refusal::new(
+                Errno::BUSY,
+                format!("{label} lives with the descriptors that have it open: close them instead"),
+            ));
+        }
+        body.port_index = place.map_or(0, |p| p.number);
+        self.detach_port(id);
+        // the reference that attaching had taken, and ours
+        self.put_adapter(id);
+        self.put_adapter(id);
+        Ok(())
+    }
+
+    /// PORT_HDR_SET.
+    pub(super) fn set_header(&mut self, name: &[u8], body: &nmreq_port_hdr) -> Result<()> {
+        let len = body.nr_hdr_len;
+        if ![0, 10, 12].contains(&len) {
+            return Err(Refusal::new(
+                Errno::INVAL,
+                format!("header length {len}: it can be 0, 10 or 12"),
+            ));
+        }
+        let mut reg = nmreq_register {
+            nr_mode: nm_abi::NR_REG_ALL_NIC,
+            ..nmreq_register::default()
+        };
+        let found = self.get_vale(name, &mut reg, Purpose::Register, None, false)?;
+        let id = found.ok_or_else(|| Refusal::new(Errno::NXIO, not_vale(name).why))?;
+        let na = &mut self.adapters[id];
+        na.virt_hdr_len = len;
+        let (record, buf_size) = (na.port, na.buf_size);
+        if len != 0
+            && let Kind::Vale { mfs, .. } = &mut na.kind
+        {
+            *mfs = buf_size;
+            self.port(record).mfs.store(buf_size, Relaxed);
+        }
+        self.port(record).virt_hdr_len.store(len, Relaxed);
+        self.put_adapter(id);
+        Ok(())
+    }
+
+    /// VALE_POLLING_ENABLE and VALE_POLLING_DISABLE: only for NICs on a switch, of which there
+    /// are none.
+    pub(super) fn polling(&mut self, name: &[u8]) -> Result<()> {
+        let found = self.get_vale(
+            name,
+            &mut nmreq_register::default(),
+            Purpose::Command,
+            None,
+            false,
+        )?;
+        let id = found.ok_or_else(|| not_vale(name))?;
+        self.put_adapter(id);
+        let label = String::from_utf8_lossy(name);
+        Err(Refusal::new(
+            Errno::OPNOTSUPP,
+            format!("{label}: only a NIC on a switch can be polled"),
+        ))
+    }
+}
+
+fn not_vale(name: &[u8]) -> Refusal {
+    let name = String::from_utf8_lossy(name);
+    Refusal::new(
+        Errno::INVAL,
+        format!("{name:?} is no port of a VALE switch: it takes valeNAME:PORT"),
+    )
+}
+
+/// What Linux accepts as the name of a network device; a % would ask it to choose a number.
+fn is_interface_name(name: &[u8]) -> bool {
+    let bad =
+        |c: &u8| *c == b'/' || *c == b':' || *c == b'%' || c.is_ascii_whitespace() || *c == 0x0b;
+    !name.is_empty() && name != b"." && name != b".." && !name.iter().any(bad)
+}
