@@ -39,15 +39,29 @@ pub unsafe trait AbiBytes: Copy {
     }
 }
 
-/// Implements [`AbiBytes`] and an all-zero `Default`. The field sizes are summed while compiling
-/// to prove that there is no implicit padding.
-macro_rules! abi_bytes {
-    ($ty:ty { $($fty:ty),* $(,)? }) => {
-        const _: () = assert!(
-            core::mem::size_of::<$ty>() == 0 $(+ core::mem::size_of::<$fty>())*,
-            concat!("implicit padding in ", stringify!($ty))
-        );
-        // SAFETY: integers and arrays of integers only; the sum above shows no padding.
+/// Size in bytes of the field that a function returns.
+pub(crate) const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// Describes an ABI structure: asserts its size, its alignment and the offset of each field while
+/// compiling; proves that it has no implicit padding, by the sum of its fields' sizes; and gives it
+/// [`AbiBytes`] and an all-zero `Default`. Fields must be integers, arrays of integers or
+/// structures described so.
+macro_rules! abi_struct {
+    ($ty:ident, size $size:literal, align $align:literal, { $($field:tt $off:literal),* $(,)? }) => {
+        const _: () = {
+            use core::mem::{align_of, offset_of, size_of};
+            assert!(size_of::<$ty>() == $size, concat!("size of ", stringify!($ty)));
+            assert!(align_of::<$ty>() == $align, concat!("alignment of ", stringify!($ty)));
+            $(assert!(
+                offset_of!($ty, $field) == $off,
+                concat!("offset of ", stringify!($ty), ".", stringify!($field))
+            );)*
+            let fields = 0 $(+ $crate::bytes::size_of_field(|value: &$ty| &value.$field))*;
+            assert!(fields == $size, concat!("implicit padding in ", stringify!($ty)));
+        };
+        // SAFETY: integers only, so any bits will do; the assertions above exclude padding.
         unsafe impl $crate::bytes::AbiBytes for $ty {}
         impl Default for $ty {
             fn default() -> Self {
@@ -56,7 +70,7 @@ macro_rules! abi_bytes {
         }
     };
 }
-pub(crate) use abi_bytes;
+pub(crate) use abi_struct;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! The interface of netmap before `NIOCCTRL`: one structure, [`nmreq`], for everything.
 
 use crate::IFNAMSIZ;
-use crate::bytes::abi_bytes;
+use crate::bytes::abi_struct;
 
 /// Argument of `NIOCREGIF` and `NIOCGINFO`.
 #[repr(C)]
@@ -38,13 +38,10 @@ pub struct nmreq {
     /// Unused.
     pub spare2: [u32; 1],
 }
-assert_layout!(nmreq, size 60, align 4, {
+abi_struct!(nmreq, size 60, align 4, {
     nr_name 0, nr_version 16, nr_offset 20, nr_memsize 24, nr_tx_slots 28, nr_rx_slots 32,
     nr_tx_rings 36, nr_rx_rings 38, nr_ringid 40, nr_cmd 42, nr_arg1 44, nr_arg2 46, nr_arg3 48,
     nr_flags 52, spare2 56,
-});
-abi_bytes!(nmreq {
-    [u8; IFNAMSIZ], u32, u32, u32, u32, u32, u16, u16, u16, u16, u16, u16, u32, u32, [u32; 1]
 });
 
 /// `nr_ringid` bit, with `nr_flags` 0: one NIC ring pair.
@@ -99,5 +96,4 @@ pub struct nm_ifreq {
     /// In/out: as the module likes.
     pub data: [u8; NM_IFRDATA_LEN],
 }
-assert_layout!(nm_ifreq, size 272, align 1, { nifr_name 0, data 16 });
-abi_bytes!(nm_ifreq { [u8; IFNAMSIZ], [u8; NM_IFRDATA_LEN] });
+abi_struct!(nm_ifreq, size 272, align 1, { nifr_name 0, data 16 });

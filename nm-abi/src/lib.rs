@@ -17,7 +17,8 @@
 //! | [`bytes`] | structures as bytes and back, for messages and for copies from user memory |
 //!
 //! Size, alignment and every field offset of every structure are asserted at compile time, next
-//! to the structure; `tests/layout.rs` compares them with the C headers once more.
+//! to the structure, and that there is no hidden padding; `tests/layout.rs` compares all of it
+//! with the C headers.
 //!
 //! The ABI is that of 64-bit Linux. (`struct timeval`, `ssize_t` and alignment of 64-bit integers
 //! change the layout elsewhere.)
@@ -27,20 +28,6 @@
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("nm-abi describes netmap's ABI on 64-bit Linux only");
-
-/// Asserts size, alignment and field offsets of a `repr(C)` structure while compiling.
-macro_rules! assert_layout {
-    ($ty:ty, size $size:literal, align $align:literal, { $($field:ident $off:literal),* $(,)? }) => {
-        const _: () = {
-            assert!(core::mem::size_of::<$ty>() == $size, concat!("size of ", stringify!($ty)));
-            assert!(core::mem::align_of::<$ty>() == $align, concat!("alignment of ", stringify!($ty)));
-            $(assert!(
-                core::mem::offset_of!($ty, $field) == $off,
-                concat!("offset of ", stringify!($ty), ".", stringify!($field))
-            );)*
-        };
-    };
-}
 
 pub mod bytes;
 pub mod ioctl;

@@ -1,7 +1,7 @@
 //! Options of `NIOCCTRL` requests: a linked list of structures that all start with
 //! [`nmreq_option`]; and the CSB entries that two of them are about.
 
-use crate::bytes::abi_bytes;
+use crate::bytes::abi_struct;
 use crate::nmreq_pools_info;
 
 /// Head of every option.
@@ -17,10 +17,9 @@ pub struct nmreq_option {
     /// In: bytes of the whole option where that varies, else 0.
     pub nro_size: u64,
 }
-assert_layout!(nmreq_option, size 24, align 8, {
+abi_struct!(nmreq_option, size 24, align 8, {
     nro_next 0, nro_reqtype 8, nro_status 12, nro_size 16,
 });
-abi_bytes!(nmreq_option { u64, u32, u32, u64 });
 
 /// REGISTER: use the program's own memory as the region; [`nmreq_opt_extmem`].
 pub const NETMAP_REQ_OPT_EXTMEM: u32 = 1;
@@ -46,12 +45,7 @@ pub struct nmreq_opt_extmem {
     /// In/out: sizes wanted and sizes reached.
     pub nro_info: nmreq_pools_info,
 }
-assert_layout!(nmreq_opt_extmem, size 96, align 8, { nro_opt 0, nro_usrptr 24, nro_info 32 });
-abi_bytes!(nmreq_opt_extmem {
-    nmreq_option,
-    u64,
-    nmreq_pools_info
-});
+abi_struct!(nmreq_opt_extmem, size 96, align 8, { nro_opt 0, nro_usrptr 24, nro_info 32 });
 
 /// One entry of [`nmreq_opt_sync_kloop_eventfds`] (anonymous in C).
 #[repr(C)]
@@ -62,8 +56,7 @@ pub struct nm_kloop_eventfds {
     /// In: eventfd that the loop signals, or negative.
     pub irqfd: i32,
 }
-assert_layout!(nm_kloop_eventfds, size 8, align 4, { ioeventfd 0, irqfd 4 });
-abi_bytes!(nm_kloop_eventfds { i32, i32 });
+abi_struct!(nm_kloop_eventfds, size 8, align 4, { ioeventfd 0, irqfd 4 });
 
 /// Option `NETMAP_REQ_OPT_SYNC_KLOOP_EVENTFDS`; one entry per ring follows, tx rings first.
 #[repr(C)]
@@ -74,8 +67,7 @@ pub struct nmreq_opt_sync_kloop_eventfds {
     /// In: the entries.
     pub eventfds: [nm_kloop_eventfds; 0],
 }
-assert_layout!(nmreq_opt_sync_kloop_eventfds, size 24, align 8, { nro_opt 0, eventfds 24 });
-abi_bytes!(nmreq_opt_sync_kloop_eventfds { nmreq_option });
+abi_struct!(nmreq_opt_sync_kloop_eventfds, size 24, align 8, { nro_opt 0, eventfds 24 });
 
 /// Option `NETMAP_REQ_OPT_SYNC_KLOOP_MODE`.
 #[repr(C)]
@@ -88,12 +80,7 @@ pub struct nmreq_opt_sync_kloop_mode {
     /// Padding.
     pub _pad0: u32,
 }
-assert_layout!(nmreq_opt_sync_kloop_mode, size 32, align 8, { nro_opt 0, mode 24, _pad0 28 });
-abi_bytes!(nmreq_opt_sync_kloop_mode {
-    nmreq_option,
-    u32,
-    u32
-});
+abi_struct!(nmreq_opt_sync_kloop_mode, size 32, align 8, { nro_opt 0, mode 24, _pad0 28 });
 
 /// Kloop mode: sync tx rings in the context of the notification.
 pub const NM_OPT_SYNC_KLOOP_DIRECT_TX: u32 = 1 << 0;
@@ -111,12 +98,7 @@ pub struct nmreq_opt_csb {
     /// In: array of [`nm_csb_ktoa`].
     pub csb_ktoa: u64,
 }
-assert_layout!(nmreq_opt_csb, size 40, align 8, { nro_opt 0, csb_atok 24, csb_ktoa 32 });
-abi_bytes!(nmreq_opt_csb {
-    nmreq_option,
-    u64,
-    u64
-});
+abi_struct!(nmreq_opt_csb, size 40, align 8, { nro_opt 0, csb_atok 24, csb_ktoa 32 });
 
 /// Option `NETMAP_REQ_OPT_OFFSETS`.
 #[repr(C)]
@@ -135,17 +117,9 @@ pub struct nmreq_opt_offsets {
     /// Reserved, 0.
     pub nro_min_gap: u64,
 }
-assert_layout!(nmreq_opt_offsets, size 56, align 8, {
+abi_struct!(nmreq_opt_offsets, size 56, align 8, {
     nro_opt 0, nro_max_offset 24, nro_initial_offset 32, nro_offset_bits 40, nro_tx_align 44,
     nro_min_gap 48,
-});
-abi_bytes!(nmreq_opt_offsets {
-    nmreq_option,
-    u64,
-    u64,
-    u32,
-    u32,
-    u64
 });
 
 /// CSB entry written by the program and read by the loop.
@@ -163,10 +137,9 @@ pub struct nm_csb_atok {
     /// Padding to 64 bytes.
     pub pad: [u32; 12],
 }
-assert_layout!(nm_csb_atok, size 64, align 4, {
+abi_struct!(nm_csb_atok, size 64, align 4, {
     head 0, cur 4, appl_need_kick 8, sync_flags 12, pad 16,
 });
-abi_bytes!(nm_csb_atok { u32, u32, u32, u32, [u32; 12] });
 
 /// CSB entry written by the loop and read by the program.
 #[repr(C)]
@@ -181,5 +154,4 @@ pub struct nm_csb_ktoa {
     /// Padding to 64 bytes.
     pub pad: [u32; 13],
 }
-assert_layout!(nm_csb_ktoa, size 64, align 4, { hwcur 0, hwtail 4, kern_need_kick 8, pad 12 });
-abi_bytes!(nm_csb_ktoa { u32, u32, u32, [u32; 13] });
+abi_struct!(nm_csb_ktoa, size 64, align 4, { hwcur 0, hwtail 4, kern_need_kick 8, pad 12 });

@@ -1,6 +1,6 @@
 //! The `NIOCCTRL` requests: a common header and one body per request type.
 
-use crate::bytes::abi_bytes;
+use crate::bytes::abi_struct;
 
 /// Largest request in bytes, header, body and all options together.
 pub const NETMAP_REQ_MAXSIZE: usize = 4096;
@@ -24,10 +24,9 @@ pub struct nmreq_header {
     /// In: user address of the request's body.
     pub nr_body: u64,
 }
-assert_layout!(nmreq_header, size 88, align 8, {
+abi_struct!(nmreq_header, size 88, align 8, {
     nr_version 0, nr_reqtype 2, nr_reserved 4, nr_name 8, nr_options 72, nr_body 80,
 });
-abi_bytes!(nmreq_header { u16, u16, u32, [u8; NETMAP_REQ_IFNAMSIZ], u64, u64 });
 
 /// Bind a port to the descriptor; body [`nmreq_register`].
 pub const NETMAP_REQ_REGISTER: u16 = 1;
@@ -93,26 +92,10 @@ pub struct nmreq_register {
     /// In: `NR_*` flags.
     pub nr_flags: u64,
 }
-assert_layout!(nmreq_register, size 56, align 8, {
+abi_struct!(nmreq_register, size 56, align 8, {
     nr_offset 0, nr_memsize 8, nr_tx_slots 16, nr_rx_slots 20, nr_tx_rings 24, nr_rx_rings 26,
     nr_host_tx_rings 28, nr_host_rx_rings 30, nr_mem_id 32, nr_ringid 34, nr_mode 36,
     nr_extra_bufs 40, _pad0 44, nr_flags 48,
-});
-abi_bytes!(nmreq_register {
-    u64,
-    u64,
-    u32,
-    u32,
-    u16,
-    u16,
-    u16,
-    u16,
-    u16,
-    u16,
-    u32,
-    u32,
-    u32,
-    u64
 });
 
 /// Register flag: monitor the tx side.
@@ -176,11 +159,10 @@ pub struct nmreq_port_info_get {
     /// Padding.
     pub pad: [u16; 3],
 }
-assert_layout!(nmreq_port_info_get, size 32, align 8, {
+abi_struct!(nmreq_port_info_get, size 32, align 8, {
     nr_memsize 0, nr_tx_slots 8, nr_rx_slots 12, nr_tx_rings 16, nr_rx_rings 18,
     nr_host_tx_rings 20, nr_host_rx_rings 22, nr_mem_id 24, pad 26,
 });
-abi_bytes!(nmreq_port_info_get { u64, u32, u32, u16, u16, u16, u16, u16, [u16; 3] });
 
 /// Body of `NETMAP_REQ_VALE_ATTACH`.
 #[repr(C)]
@@ -193,12 +175,7 @@ pub struct nmreq_vale_attach {
     /// Padding.
     pub pad1: u32,
 }
-assert_layout!(nmreq_vale_attach, size 64, align 8, { reg 0, port_index 56, pad1 60 });
-abi_bytes!(nmreq_vale_attach {
-    nmreq_register,
-    u32,
-    u32
-});
+abi_struct!(nmreq_vale_attach, size 64, align 8, { reg 0, port_index 56, pad1 60 });
 
 /// Body of `NETMAP_REQ_VALE_DETACH`.
 #[repr(C)]
@@ -209,8 +186,7 @@ pub struct nmreq_vale_detach {
     /// Padding.
     pub pad1: u32,
 }
-assert_layout!(nmreq_vale_detach, size 8, align 4, { port_index 0, pad1 4 });
-abi_bytes!(nmreq_vale_detach { u32, u32 });
+abi_struct!(nmreq_vale_detach, size 8, align 4, { port_index 0, pad1 4 });
 
 /// Body of `NETMAP_REQ_VALE_LIST`.
 #[repr(C)]
@@ -223,8 +199,7 @@ pub struct nmreq_vale_list {
     /// In/out: index of the port in the switch.
     pub nr_port_idx: u32,
 }
-assert_layout!(nmreq_vale_list, size 8, align 4, { nr_bridge_idx 0, pad1 2, nr_port_idx 4 });
-abi_bytes!(nmreq_vale_list { u16, u16, u32 });
+abi_struct!(nmreq_vale_list, size 8, align 4, { nr_bridge_idx 0, pad1 2, nr_port_idx 4 });
 
 /// Body of `NETMAP_REQ_PORT_HDR_SET` and `NETMAP_REQ_PORT_HDR_GET`.
 #[repr(C)]
@@ -235,8 +210,7 @@ pub struct nmreq_port_hdr {
     /// Padding.
     pub pad1: u32,
 }
-assert_layout!(nmreq_port_hdr, size 8, align 4, { nr_hdr_len 0, pad1 4 });
-abi_bytes!(nmreq_port_hdr { u32, u32 });
+abi_struct!(nmreq_port_hdr, size 8, align 4, { nr_hdr_len 0, pad1 4 });
 
 /// Body of `NETMAP_REQ_VALE_NEWIF`.
 #[repr(C)]
@@ -255,16 +229,8 @@ pub struct nmreq_vale_newif {
     /// Padding.
     pub pad1: u16,
 }
-assert_layout!(nmreq_vale_newif, size 16, align 4, {
+abi_struct!(nmreq_vale_newif, size 16, align 4, {
     nr_tx_slots 0, nr_rx_slots 4, nr_tx_rings 8, nr_rx_rings 10, nr_mem_id 12, pad1 14,
-});
-abi_bytes!(nmreq_vale_newif {
-    u32,
-    u32,
-    u16,
-    u16,
-    u16,
-    u16
 });
 
 /// Body of `NETMAP_REQ_VALE_POLLING_ENABLE` and `NETMAP_REQ_VALE_POLLING_DISABLE`.
@@ -280,10 +246,9 @@ pub struct nmreq_vale_polling {
     /// Padding.
     pub pad1: u32,
 }
-assert_layout!(nmreq_vale_polling, size 16, align 4, {
+abi_struct!(nmreq_vale_polling, size 16, align 4, {
     nr_mode 0, nr_first_cpu_id 4, nr_num_polling_cpus 8, pad1 12,
 });
-abi_bytes!(nmreq_vale_polling { u32, u32, u32, u32 });
 
 /// Polling mode: one processor polls all rings.
 pub const NETMAP_POLLING_MODE_SINGLE_CPU: u32 = 1;
@@ -320,13 +285,12 @@ pub struct nmreq_pools_info {
     /// Out: bytes of each.
     pub nr_buf_pool_objsize: u32,
 }
-assert_layout!(nmreq_pools_info, size 64, align 8, {
+abi_struct!(nmreq_pools_info, size 64, align 8, {
     nr_memsize 0, nr_mem_id 8, pad1 10, nr_if_pool_offset 16, nr_if_pool_objtotal 24,
     nr_if_pool_objsize 28, nr_ring_pool_offset 32, nr_ring_pool_objtotal 40,
     nr_ring_pool_objsize 44, nr_buf_pool_offset 48, nr_buf_pool_objtotal 56,
     nr_buf_pool_objsize 60,
 });
-abi_bytes!(nmreq_pools_info { u64, u16, [u16; 3], u64, u32, u32, u64, u32, u32, u64, u32, u32 });
 
 /// Body of `NETMAP_REQ_SYNC_KLOOP_START`.
 #[repr(C)]
@@ -337,5 +301,4 @@ pub struct nmreq_sync_kloop_start {
     /// Padding.
     pub pad1: u32,
 }
-assert_layout!(nmreq_sync_kloop_start, size 8, align 4, { sleep_us 0, pad1 4 });
-abi_bytes!(nmreq_sync_kloop_start { u32, u32 });
+abi_struct!(nmreq_sync_kloop_start, size 8, align 4, { sleep_us 0, pad1 4 });

@@ -5,7 +5,7 @@
 //! private copies, and for programs' own use.
 
 use crate::IFNAMSIZ;
-use crate::bytes::abi_bytes;
+use crate::bytes::abi_struct;
 
 /// One descriptor of a ring: which buffer, how many bytes of it, and what to do with them.
 #[repr(C)]
@@ -20,8 +20,7 @@ pub struct netmap_slot {
     /// User address of an indirect buffer, or the offset field of the OFFSETS option.
     pub ptr: u64,
 }
-assert_layout!(netmap_slot, size 16, align 8, { buf_idx 0, len 4, flags 6, ptr 8 });
-abi_bytes!(netmap_slot { u32, u16, u16, u64 });
+abi_struct!(netmap_slot, size 16, align 8, { buf_idx 0, len 4, flags 6, ptr 8 });
 
 /// Slot flag: `buf_idx` differs from what it was; set by programs and by slot swaps.
 pub const NS_BUF_CHANGED: u16 = 0x0001;
@@ -57,14 +56,13 @@ pub struct timeval {
     /// Microseconds, 0 to 999999.
     pub tv_usec: i64,
 }
-assert_layout!(timeval, size 16, align 8, { tv_sec 0, tv_usec 8 });
-abi_bytes!(timeval { i64, i64 });
+abi_struct!(timeval, size 16, align 8, { tv_sec 0, tv_usec 8 });
 
 /// Room for a lock of the program's own, kept on cache lines of its own.
 #[repr(C, align(128))]
 #[derive(Clone, Copy, Debug)]
 pub struct nm_ring_sem(pub [u8; 128]);
-assert_layout!(nm_ring_sem, size 128, align 128, {});
+abi_struct!(nm_ring_sem, size 128, align 128, { 0 0 });
 
 /// A transmit or receive ring; `num_slots` slots follow the header.
 ///
@@ -105,12 +103,9 @@ pub struct netmap_ring {
     /// The slots, `num_slots` of them in a region.
     pub slot: [netmap_slot; 0],
 }
-assert_layout!(netmap_ring, size 256, align 128, {
+abi_struct!(netmap_ring, size 256, align 128, {
     buf_ofs 0, num_slots 8, nr_buf_size 12, ringid 16, dir 18, head 20, cur 24, tail 28, flags 32,
     _pad0 36, ts 40, offset_mask 56, buf_align 64, _pad1 72, sem 128, slot 256,
-});
-abi_bytes!(netmap_ring {
-    i64, u32, u32, u16, u16, u32, u32, u32, u32, u32, timeval, u64, u64, [u64; 7], nm_ring_sem
 });
 
 impl netmap_ring {
@@ -152,11 +147,10 @@ pub struct netmap_if {
     /// 0 where the descriptor has no access.
     pub ring_ofs: [isize; 0],
 }
-assert_layout!(netmap_if, size 56, align 8, {
+abi_struct!(netmap_if, size 56, align 8, {
     ni_name 0, ni_version 16, ni_flags 20, ni_tx_rings 24, ni_rx_rings 28, ni_bufs_head 32,
     ni_host_tx_rings 36, ni_host_rx_rings 40, ni_spare1 44, ring_ofs 56,
 });
-abi_bytes!(netmap_if { [u8; IFNAMSIZ], u32, u32, u32, u32, u32, u32, u32, [u32; 3] });
 
 impl netmap_if {
     /// Bytes that a `netmap_if` with `rings` ring offsets (of all kinds) occupies.

@@ -143,7 +143,29 @@ fn headers_of_abi(include: &Path) -> Headers {
     for (name, _) in tables::numbers() {
         source += &format!("static const long long VALUE_{name} = {name};\n");
     }
+    for (name, path, _) in field_sizes() {
+        source += &format!("static const long long VALUE_{name} = sizeof({path});\n");
+    }
     read_headers(&source, include)
+}
+
+/// For each field that has a size: a name for it, how C reaches it, its size here. Padding has
+/// no name in C.
+fn field_sizes() -> Vec<(String, String, i128)> {
+    let mut sizes = Vec::new();
+    for s in tables::structs() {
+        let (c_struct, array) = match s.c_name.strip_suffix("__bindgen_ty_1") {
+            Some(outer) => (outer, "eventfds[0]."),
+            None => (s.c_name, ""),
+        };
+        for (field, _, size) in s.fields {
+            if size > 0 && !field.starts_with("_pad") {
+                let path = format!("((struct {c_struct} *)0)->{array}{field}");
+                sizes.push((format!("sizeof_{}_{field}_", s.c_name), path, size as i128));
+            }
+        }
+    }
+    sizes
 }
 
 /// Constants of the headers that are no part of the interface.
@@ -161,6 +183,12 @@ fn compare_with_crate(include: &Path) {
                 "{name}: {value} here, {:?} in C",
                 headers.numbers.get(*name)
             ));
+        }
+    }
+    for (name, path, size) in field_sizes() {
+        if headers.numbers.get(&name) != Some(&size) {
+            let c = headers.numbers.get(&name);
+            differences.push(format!("sizeof({path}): {size} here, {c:?} in C"));
         }
     }
     for name in headers.numbers.keys().filter(|name| !is_internal(name)) {
@@ -186,9 +214,9 @@ fn compare_with_crate(include: &Path) {
         let fields = rust
             .fields
             .iter()
-            .filter(|(name, _)| !name.starts_with("_pad"));
+            .filter(|(name, ..)| !name.starts_with("_pad"));
         let fields = fields
-            .map(|(name, offset)| (name.to_string(), *offset))
+            .map(|(name, offset, _)| (name.to_string(), *offset))
             .collect();
         let rust = Layout {
             size: rust.size,

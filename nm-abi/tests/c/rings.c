@@ -285,7 +285,7 @@ check_inject(void)
 	CHECK(r0->head == 2 && r0->slot[1].len == BUFSIZE && r0->slot[1].flags == 0);
 	CHECK(nm_inject(d, data, 2 * BUFSIZE) == 0);
 	CHECK(r0->head == 2 && r1->head == 3);
-	CHECK(nm_inject(d, data, 1) == 1);
+	CHECK(nm_inject(d, data, BUFSIZE) == BUFSIZE);
 	CHECK(nm_inject(d, data, 1) == 0);
 
 	/* around the end of the ring */

@@ -8,7 +8,12 @@ pub struct Struct {
     pub c_name: &'static str,
     pub size: usize,
     pub align: usize,
-    pub fields: Vec<(&'static str, usize)>,
+    /// Name, offset and size of each field.
+    pub fields: Vec<(&'static str, usize, usize)>,
+}
+
+fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
+    size_of::<F>()
 }
 
 macro_rules! structs {
@@ -17,7 +22,11 @@ macro_rules! structs {
             c_name: $c_name,
             size: size_of::<$name>(),
             align: align_of::<$name>(),
-            fields: vec![$((stringify!($field), std::mem::offset_of!($name, $field))),*],
+            fields: vec![$((
+                stringify!($field),
+                std::mem::offset_of!($name, $field),
+                size_of_field(|value: &$name| &value.$field),
+            )),*],
         }),*]
     };
 }
