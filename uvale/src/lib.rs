@@ -1,4 +1,6 @@
 //! uvale: netmap's VALE switches and pipes in userspace.
+// Under loom only the protocols of `tests/protocols.rs` are built, with loom's atomics.
+#![cfg(not(loom))]
 #![deny(unsafe_code)]
 
 #[allow(unsafe_code)]
@@ -8,9 +10,17 @@ pub mod sys;
 
 pub mod channel;
 pub mod ctl;
+pub mod daemon;
 pub mod engine;
+pub mod generator;
+pub mod legacy;
 pub mod lock;
+pub mod model;
 pub mod place;
 pub mod proto;
+pub mod report;
+pub mod request;
 pub mod session;
+pub mod sleepers;
 pub mod start;
+pub mod sync;

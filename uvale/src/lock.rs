@@ -4,7 +4,7 @@
 //! process that died. Waiters spin briefly, then sleep on a futex with a timeout; the timeout only
 //! bounds the damage of a lost wake-up by a dying owner, it decides nothing.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, spin_loop, wait, wake_all};
 
 /// Set while somebody sleeps on the word.
 const WAITERS: u32 = 1 << 31;
@@ -63,7 +63,7 @@ impl LockWord {
                 }
             } else if spins < SPINS {
                 spins += 1;
-                core::hint::spin_loop();
+                spin_loop();
             } else {
                 mine = owner | WAITERS;
                 if seen & WAITERS == 0
@@ -74,7 +74,7 @@ impl LockWord {
                 {
                     continue;
                 }
-                sleep(&self.0, seen | WAITERS);
+                wait(&self.0, seen | WAITERS);
             }
         }
     }
@@ -105,18 +105,6 @@ impl Drop for LockGuard<'_> {
             wake_all(&self.word.0);
         }
     }
-}
-
-/// Sleeps while the word is `expected`, at most 20 ms.
-fn sleep(word: &AtomicU32, expected: u32) {
-    use rustix::thread::futex;
-    let timeout = futex::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-    let _ = futex::wait(word, futex::Flags::empty(), expected, Some(&timeout));
-}
-
-#[cold]
-fn wake_all(word: &AtomicU32) {
-    let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), u32::MAX >> 1);
 }
 
 /// Data of this process that belongs to whoever holds a particular lock.

@@ -1,39 +1,14 @@
 //! The `uvale` command: daemon, launcher, reports, generator.
 #![deny(unsafe_code)]
 
+#[cfg(not(loom))]
 mod cli;
 
-use std::process::ExitCode;
-
-use clap::{Parser, Subcommand};
-
-/// netmap's VALE switches and pipes in userspace: programs that open /dev/netmap run unchanged,
-/// with no kernel module
-#[derive(Parser)]
-#[command(version, max_term_width = 100)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
+#[cfg(not(loom))]
+fn main() -> std::process::ExitCode {
+    cli::main()
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Run a program so that it finds /dev/netmap
-    Run(cli::run::Args),
-    /// Serve a world in the foreground (normally started by itself when first needed)
-    Daemon(cli::daemon::Args),
-    /// Generate, receive, replay and record packets (pkt-gen's options)
-    Gen(uvale::generator::Args),
-}
-
-fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Run(args) => cli::run::run(args),
-        Command::Daemon(args) => cli::daemon::run(args),
-        Command::Gen(args) => cli::run::under_shim().map(|()| uvale::generator::run(args)),
-    };
-    outcome.unwrap_or_else(|why| {
-        eprintln!("uvale: {why}");
-        ExitCode::FAILURE
-    })
-}
+/// Under loom the library is empty (see `lib.rs`).
+#[cfg(loom)]
+fn main() {}

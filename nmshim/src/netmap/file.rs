@@ -10,7 +10,6 @@ use rustix::fd::AsRawFd;
 use rustix::net::RecvFlags;
 use uvale::channel::call;
 use uvale::engine::{Attachment, Binding};
-use uvale::legacy;
 use uvale::proto::{Bound, Call, Reply};
 use uvale::request::{Request, UserMemory};
 use uvale::session::{Failure, Session, refused};
@@ -167,9 +166,10 @@ impl NetmapFile {
             Err(e) => return Err(self.explain("NIOCCTRL", e, "the request cannot be read")),
         };
         let result = self.carry_out(fd, &mut request);
-        let code = result.as_ref().err().map_or(rustix::io::Errno::from_raw_os_error(0), |e| *e);
-        let code = request.copy_out(&Own, arg, code);
-        if code.raw_os_error() == 0 { Ok(0) } else { Err(Errno(code.raw_os_error())) }
+        match request.copy_out(&Own, arg, result) {
+            Ok(()) => Ok(0),
+            Err(e) => Err(Errno(e.raw_os_error())),
+        }
     }
 
     /// Sends a request to the daemon and takes over its results.
@@ -195,7 +195,7 @@ impl NetmapFile {
             0 => Ok(()),
             errno => {
                 let errno = rustix::io::Errno::from_raw_os_error(errno);
-                self.explain(&request.describe(), errno, &why);
+                self.explain(&what(request), errno, &why);
                 Err(errno)
             }
         }
@@ -224,12 +224,7 @@ impl File for NetmapFile {
                 Ok(0)
             }
             nm_abi::NIOCCTRL => self.control(fd, arg as u64),
-            request => legacy::ioctl(&Own, request, arg as u64, |r| self.carry_out(fd, r))
-                .map(|()| 0)
-                .map_err(|e| {
-                    let why = "not a request of netmap, or one of its oldest that is not served";
-                    self.explain(&format!("ioctl {request:#x}"), e, why)
-                }),
+            _ => Err(Errno(libc::EOPNOTSUPP)),
         }
     }
 
@@ -322,6 +317,36 @@ impl File for NetmapFile {
     fn describe(&self) -> String {
         self.bound.get().map_or_else(|| "unbound".to_owned(), |b| b.name.clone())
     }
+}
+
+/// Request and port, for messages.
+fn what(request: &mut Request) -> String {
+    let name = uvale::request::name_of(&mut request.header);
+    let kind = request_name(request.header.nr_reqtype);
+    format!("{kind} {}", String::from_utf8_lossy(&name))
+}
+
+/// netmap's name of a request type, without its prefix.
+fn request_name(reqtype: u16) -> &'static str {
+    const NAMES: [&str; 16] = [
+        "unknown request",
+        "REGISTER",
+        "PORT_INFO_GET",
+        "VALE_ATTACH",
+        "VALE_DETACH",
+        "VALE_LIST",
+        "PORT_HDR_SET",
+        "PORT_HDR_GET",
+        "VALE_NEWIF",
+        "VALE_DELIF",
+        "VALE_POLLING_ENABLE",
+        "VALE_POLLING_DISABLE",
+        "POOLS_INFO_GET",
+        "SYNC_KLOOP_START",
+        "SYNC_KLOOP_STOP",
+        "CSB_ENABLE",
+    ];
+    NAMES.get(usize::from(reqtype)).unwrap_or(&NAMES[0])
 }
 
 fn memfd_number(memfd: &uvale::shm::Memfd) -> RawFd {

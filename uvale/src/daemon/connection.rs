@@ -104,7 +104,7 @@ impl Daemon {
                 Err(reply) => Answer(reply, None),
             },
             (Role::Session(_), Call::Parameter(name)) => {
-                Answer(Reply::Parameter(self.world.parameter(&name)), None)
+                Answer(Reply::Parameter(self.parameter(&name)), None)
             }
             _ => Answer(refuse(Errno::PROTO, "this call does not belong on this connection"), None),
         }
@@ -191,9 +191,9 @@ impl Daemon {
         match self.world.region(number) {
             Some(region) => Answer(
                 Reply::Region {
-                    pool_ofs: region.pool_ofs,
-                    buf_size: region.pool.size(),
-                    buf_count: region.pool.count(),
+                    pool_ofs: region.pool().offset(0) as u64,
+                    buf_size: region.pool().size(),
+                    buf_count: region.pool().count(),
                     mem_size: region.size,
                 },
                 Some(region.memfd.as_fd()),

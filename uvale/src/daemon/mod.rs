@@ -22,7 +22,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 
 use crate::ctl::{CTL_LEN, Ctl};
-use crate::model::{Config, World};
+use crate::model::{Config, PortKind, World};
 use crate::shm::{Mapping, Memfd};
 use connection::{Connection, Role};
 
@@ -50,6 +50,8 @@ const RETRY: Duration = Duration::from_millis(50);
 /// A running daemon.
 struct Daemon {
     world: World,
+    config: Config,
+    ctl: Arc<Ctl>,
     ctl_memfd: Memfd,
     connections: HashMap<u64, Connection>,
     /// connection of each device, by wake-up number
@@ -141,10 +143,12 @@ pub fn run(options: Options) -> Result<(), String> {
 impl Daemon {
     fn new(config: Config) -> Result<Self, Errno> {
         let ctl_memfd = Memfd::create("uvale-control", CTL_LEN)?;
-        let ctl = Ctl::format(Mapping::new(&ctl_memfd)?).ok_or(Errno::NOMEM)?;
+        let ctl = Arc::new(Ctl::format(Mapping::new(&ctl_memfd)?).ok_or(Errno::NOMEM)?);
         ctl.set_world(random());
         Ok(Self {
-            world: World::new(Arc::new(ctl), config),
+            world: World::new(ctl.clone(), config),
+            config,
+            ctl,
             ctl_memfd,
             connections: HashMap::new(),
             devices: HashMap::new(),
@@ -158,7 +162,7 @@ impl Daemon {
 
     /// Is there anybody, or anything that outlives its makers?
     fn in_use(&self) -> bool {
-        !self.connections.is_empty() || self.world.has_persistent()
+        !self.connections.is_empty() || self.world.ports().any(|p| p.kind == PortKind::Persistent)
     }
 
     /// Something happened on a connection: serves what has come, and cleans up after a hang-up.
@@ -180,7 +184,11 @@ impl Daemon {
                 self.devices.remove(&client.0);
                 self.world.close(client);
             }
-            Role::Session(session) => self.world.session_died(session),
+            Role::Session(session) => {
+                for finding in self.world.session_died(session) {
+                    log(&format!("after the death of session {session}: {finding:?}"));
+                }
+            }
         }
     }
 }

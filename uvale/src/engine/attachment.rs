@@ -4,12 +4,13 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::Arc;
 
 use super::ring::Synced;
-use super::sleep::{RX, TX, announce, withdraw};
+use super::sleep::{RX, TX};
 use super::vale::{self, Scratch};
 use super::{Host, RegionMap, pipe};
 use crate::ctl::{Kring, PORT_ON, Port};
 use crate::lock::{Guarded, LockGuard};
 use crate::shm::Slot;
+use crate::sleepers::{announce, withdraw};
 use nm_abi::NS_BUF_CHANGED;
 
 /// poll(2) event bits, as the program passes them.

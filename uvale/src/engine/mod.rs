@@ -19,6 +19,7 @@ mod pipe;
 mod ring;
 mod sleep;
 mod vale;
+pub mod vnet;
 
 use std::sync::Arc;
 

@@ -1,45 +1,20 @@
-//! Sleeping and waking.
-//!
-//! A descriptor that is about to block sets its bit in `Kring.sleepers` of each ring it waits
-//! for, then looks at the rings once more. Whoever makes progress on a ring publishes it first
-//! and looks at the mask afterwards. The two full fences make sure that at least one of the two
-//! sees the other, so no wake-up is lost; the waker clears the mask, so there is one wake-up per
-//! sleep and none for rings on which nobody sleeps.
+//! Waking those who sleep on a ring; the protocol is in [`crate::sleepers`].
 
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use super::Host;
 use crate::ctl::{Kring, count};
+use crate::sleepers;
 
 /// Index of the receive direction in pairs, as netmap's NR_RX.
 pub const RX: usize = 0;
 /// Index of the transmit direction in pairs, as netmap's NR_TX.
 pub const TX: usize = 1;
 
-/// Announces a sleep. The caller must look at the ring once more before it sleeps.
-pub fn announce(sleepers: &AtomicU64, bit: u8) {
-    sleepers.fetch_or(1 << bit, Ordering::Relaxed);
-    // SYNC POINT: pairs with the fence in `take_sleepers`.
-    fence(Ordering::SeqCst);
-}
-
-/// Takes the announcement back.
-pub fn withdraw(sleepers: &AtomicU64, bit: u8) {
-    sleepers.fetch_and(!(1 << bit), Ordering::Relaxed);
-}
-
-/// To be called after progress was published: who is to be woken.
-#[inline]
-pub fn take_sleepers(sleepers: &AtomicU64) -> u64 {
-    // SYNC POINT: pairs with the fence in `announce`.
-    fence(Ordering::SeqCst);
-    if sleepers.load(Ordering::Relaxed) == 0 { 0 } else { sleepers.swap(0, Ordering::Relaxed) }
-}
-
 /// Takes the sleepers of `kring`, whose producing side the caller holds, and counts the wake-ups.
 #[inline]
 pub(super) fn to_wake(kring: &Kring) -> u64 {
-    let mask = take_sleepers(&kring.sleepers);
+    let mask = sleepers::take(&kring.sleepers);
     count(&kring.produced.wakeups, u64::from(mask.count_ones()));
     mask
 }

@@ -1,0 +1,138 @@
+//! What the daemon tells `uvale` commands: the shapes of the JSON that `--json` prints.
+
+use serde::{Deserialize, Serialize};
+
+/// A port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// name, as it was opened
+    pub name: String,
+    /// vale, persistent, pipe-base, pipe-master, pipe-slave, null
+    pub kind: String,
+    /// switch it is on
+    pub switch: Option<String>,
+    /// number in the switch
+    pub number: Option<u32>,
+    /// nr_mem_id of its memory
+    pub mem_id: u16,
+    /// descriptors bound to it
+    pub users: u32,
+    /// bytes of virtio-net header
+    pub virt_hdr_len: u32,
+    /// slots of a tx ring
+    pub tx_slots: u32,
+    /// slots of an rx ring
+    pub rx_slots: u32,
+    /// transmit rings
+    pub tx: Vec<TxRing>,
+    /// receive rings
+    pub rx: Vec<RxRing>,
+}
+
+/// Counters of a tx ring since the port was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TxRing {
+    /// packets taken from the ring
+    pub packets: u64,
+    /// their bytes
+    pub bytes: u64,
+    /// packets that went nowhere
+    pub drops: TxDrops,
+    /// calls with head or cur out of range
+    pub reinit: u64,
+    /// chains that were cut off at the end of a call
+    pub truncated: u64,
+}
+
+/// Why packets of a tx ring went nowhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TxDrops {
+    /// length beyond the buffer, or a null NS_INDIRECT pointer
+    pub bad_slot: u64,
+    /// shorter than an Ethernet header
+    pub short: u64,
+    /// for the port it came from, or for a port that is gone
+    pub no_destination: u64,
+}
+
+/// Counters of an rx ring since the port was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RxRing {
+    /// packets delivered into the ring
+    pub packets: u64,
+    /// their bytes
+    pub bytes: u64,
+    /// packets that found no place
+    pub drops: RxDrops,
+    /// wake-ups sent to sleepers
+    pub wakeups: u64,
+    /// slots that hold packets now
+    pub pending: u32,
+}
+
+/// Why packets for an rx ring were lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RxDrops {
+    /// the ring was full
+    pub full: u64,
+    /// fragments that could not be copied: bad NS_INDIRECT address, smaller buffers here
+    pub bad_copy: u64,
+}
+
+/// A switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    /// name without the colon
+    pub name: String,
+    /// nr_bridge_idx
+    pub index: u32,
+    /// addresses learned
+    pub learned: u32,
+    /// ports: number and name
+    pub ports: Vec<(u32, String)>,
+}
+
+/// An entry of a forwarding table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdbEntry {
+    /// address, colon-separated
+    pub mac: String,
+    /// port number
+    pub number: u32,
+    /// name of the port that has the number now
+    pub port: Option<String>,
+}
+
+/// The daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// version
+    pub version: String,
+    /// process number in its own namespace
+    pub pid: i32,
+    /// seconds since the start
+    pub uptime: u64,
+    /// attached processes
+    pub processes: usize,
+    /// open descriptions of /dev/netmap
+    pub descriptors: usize,
+    /// switches that may exist
+    pub max_switches: u32,
+    /// memory allocators
+    pub memories: Vec<Memory>,
+}
+
+/// A memory allocator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// nr_mem_id
+    pub mem_id: u16,
+    /// bytes a program maps
+    pub size: u64,
+    /// users
+    pub users: u32,
+    /// netmap_ifs, rings, buffers in use
+    pub used: [u32; 3],
+    /// netmap_ifs, rings, buffers in all
+    pub total: [u32; 3],
+}
