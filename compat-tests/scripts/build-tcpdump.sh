@@ -20,8 +20,9 @@ rm -rf "$build" "$prefix"
 mkdir -p "$cache/build" "$prefix/bin"
 cp -a "$cache/src/tcpdump/tree" "$build"
 cd "$build"
+# Debian's patches count on a user to change to; it must exist wherever this runs. `-Z` names others.
 run_logged build.log env PCAP_CONFIG="$cache/pcap/bin/pcap-config" \
-    ./configure --prefix="$prefix" --without-crypto --without-cap-ng --disable-local-libpcap \
+    ./configure --prefix="$prefix" --without-crypto --without-cap-ng --disable-local-libpcap --with-user=root \
     CFLAGS="-g -O1 -I$cache/pcap/include" LDFLAGS="-L$cache/pcap/lib"
 run_logged build.log make -j"$(jobs)" tcpdump
 cp tcpdump "$prefix/bin/tcpdump"

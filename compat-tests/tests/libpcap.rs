@@ -219,6 +219,23 @@ fn tcpdump_interrupted_in_poll_flushes_and_frees_its_port() {
 }
 
 #[test]
+fn tcpdump_that_gives_up_root_goes_on_capturing() {
+    let tcpdump = or_skip!("tcpdump", apps::tcpdump());
+    if !rustix::process::geteuid().is_root() {
+        let why = compat_tests::Skip::optional("not root: nothing to give up");
+        return compat_tests::report_skip("tcpdump -Z", &why);
+    }
+    let world = World::new();
+    let sent = capture::recorded_from(CLIENT);
+    let count = sent.len().to_string();
+    // it changes to that user after the port is open, as Debian's own does by default
+    let listener = listen(&world, &tcpdump, "vale0:b", "z.pcap", &["-Z", "nobody", "-c", &count]);
+    world.send("vale0:a", &sent);
+    listener.wait_success();
+    capture::assert_same("another user", &read(&world, "z.pcap"), &sent);
+}
+
+#[test]
 fn everything_in_one_private_run() {
     let tcpdump = or_skip!("tcpdump", apps::tcpdump());
     let world = World::new();
