@@ -162,7 +162,7 @@ pub struct Kring {
     pad3: AtomicU32,
     /// counters of the producing side
     pub produced: ProduceCounters,
-    pad4: [AtomicU64; 8],
+    pad4: [AtomicU64; 7],
 
     // -- wake-ups --
     /// bit mask of the port's descriptors that sleep on this ring
@@ -203,6 +203,8 @@ pub struct ProduceCounters {
     pub full: AtomicU64,
     /// packets whose copy failed: bad NS_INDIRECT address, no room behind the offset
     pub bad_copy: AtomicU64,
+    /// packets whose virtio-net header could not be turned into what this port expects
+    pub unconvertible: AtomicU64,
     /// wake-ups sent
     pub wakeups: AtomicU64,
     /// slots published, for edge-triggered waiters

@@ -77,6 +77,8 @@ pub struct RxDrops {
     pub full: u64,
     /// fragments that could not be copied: bad NS_INDIRECT address, smaller buffers here
     pub bad_copy: u64,
+    /// packets whose virtio-net header could not be turned into what this port expects
+    pub unconvertible: u64,
 }
 
 /// A switch.

@@ -55,7 +55,7 @@ impl std::error::Error for Failure {}
 pub struct Session {
     connection: Fd,
     number: u32,
-    ctl: Ctl,
+    ctl: Arc<Ctl>,
     regions: Mutex<HashMap<u32, Weak<RegionMap>>>,
     wakers: RwLock<HashMap<u32, Fd>>,
 }
@@ -99,7 +99,7 @@ impl Session {
         Ok(Self {
             connection,
             number: session,
-            ctl,
+            ctl: Arc::new(ctl),
             regions: Mutex::default(),
             wakers: RwLock::default(),
         })
@@ -108,6 +108,17 @@ impl Session {
     /// The connection: it hangs up when the daemon is gone.
     pub fn connection(&self) -> &Fd {
         &self.connection
+    }
+
+    /// Control memory as this process has it mapped.
+    pub fn shared_ctl(&self) -> &Arc<Ctl> {
+        &self.ctl
+    }
+
+    /// Goes on using a mapping of the same control memory that is there already: what data path
+    /// state refers to lies at its addresses.
+    pub fn adopt_ctl(&mut self, ctl: Arc<Ctl>) {
+        self.ctl = ctl;
     }
 
     /// Random number of the world: another daemon, another number.

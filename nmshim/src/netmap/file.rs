@@ -10,6 +10,7 @@ use rustix::fd::AsRawFd;
 use rustix::net::RecvFlags;
 use uvale::channel::call;
 use uvale::engine::{Attachment, Binding};
+use uvale::legacy;
 use uvale::proto::{Bound, Call, Reply};
 use uvale::request::{Request, UserMemory};
 use uvale::session::{Failure, Session, refused};
@@ -224,7 +225,11 @@ impl File for NetmapFile {
                 Ok(0)
             }
             nm_abi::NIOCCTRL => self.control(fd, arg as u64),
-            _ => Err(Errno(libc::EOPNOTSUPP)),
+            request => {
+                legacy::ioctl(request, &Own, arg as u64, &mut |r| self.carry_out(fd, r))
+                    .map(|()| 0)
+                    .map_err(|e| Errno(e.raw_os_error()))
+            }
         }
     }
 

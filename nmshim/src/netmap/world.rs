@@ -7,10 +7,11 @@
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fd::AsRawFd;
 use rustix::io::Errno;
+use uvale::ctl::Ctl;
 use uvale::session::{Failure, Session};
 
 /// Worlds a process may attach to in its life; each costs one descriptor.
@@ -38,14 +39,15 @@ pub struct World {
     socket: PathBuf,
     /// null: not attached (yet, or since the fork). Leaked, so that the fork handler can reach it.
     session: &'static AtomicPtr<Session>,
-    /// number of the world the first session found; a daemon that restarted has another
-    number: Mutex<Option<u64>>,
+    /// control memory as the first session mapped it; a child goes on with the mapping it
+    /// inherits, and a daemon that restarted has a memory with another number
+    ctl: Mutex<Option<Arc<Ctl>>>,
 }
 
 impl World {
     pub fn new(socket: PathBuf) -> Self {
         let session = Box::leak(Box::new(AtomicPtr::new(core::ptr::null_mut())));
-        Self { socket, session, number: Mutex::new(None) }
+        Self { socket, session, ctl: Mutex::new(None) }
     }
 
     pub fn socket(&self) -> &Path {
@@ -88,15 +90,21 @@ impl World {
         &self,
         attach: impl FnOnce() -> Result<Session, Failure>,
     ) -> Result<&'static Session, Failure> {
-        let mut number = self.number.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ctl = self.ctl.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = self.current() {
             return Ok(session);
         }
-        let session = attach()?;
-        if number.is_some_and(|n| n != session.world()) {
-            return Err(Failure::new(Errno::NXIO, "the uvale daemon of this descriptor is gone"));
+        let mut session = attach()?;
+        match &*ctl {
+            Some(known) if known.world() != session.world() => {
+                return Err(Failure::new(
+                    Errno::NXIO,
+                    "the uvale daemon of this descriptor is gone",
+                ));
+            }
+            Some(known) => session.adopt_ctl(known.clone()),
+            None => *ctl = Some(session.shared_ctl().clone()),
         }
-        *number = Some(session.world());
         let connection = session.connection().as_raw_fd();
         super::note_private(connection);
         let session: &'static Session = Box::leak(Box::new(session));

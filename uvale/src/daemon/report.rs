@@ -173,7 +173,11 @@ fn rx_ring(kring: &Kring) -> shape::RxRing {
     shape::RxRing {
         packets: c.packets.load(Relaxed),
         bytes: c.bytes.load(Relaxed),
-        drops: shape::RxDrops { full: c.full.load(Relaxed), bad_copy: c.bad_copy.load(Relaxed) },
+        drops: shape::RxDrops {
+            full: c.full.load(Relaxed),
+            bad_copy: c.bad_copy.load(Relaxed),
+            unconvertible: c.unconvertible.load(Relaxed),
+        },
         wakeups: c.wakeups.load(Relaxed),
         pending: (tail + n - hwcur) % n,
     }

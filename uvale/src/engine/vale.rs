@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use super::ring::Synced;
 use super::sleep::{to_wake, wake};
-use super::{Host, RegionMap, fdb};
+use super::{Host, RegionMap, fdb, vnet};
 use crate::ctl::{
     BROADCAST, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS, Switch, count,
 };
-use crate::shm::{RingView, Slot, copy_from_address, copy_packet};
+use crate::shm::{RingView, Slot, copy_from_address, copy_in, copy_out, copy_packet};
 use nm_abi::{NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG};
 
 /// Slots per batch (netmap's bridge_batch); the last packet may exceed it.
@@ -396,20 +396,37 @@ impl<'a> Sender<'a> {
         let (mut next, mut flood) = (queues[queue].head, queues[BROADCAST_QUEUE].head);
         let (mut at, mut left) = (room.at, room.free);
         let (mut packets, mut bytes, mut bad) = (0u64, 0u64, 0u64);
-        let mut full = 0u64;
+        let (mut full, mut stopped) = (0u64, false);
+        let mut unconvertible = 0u64;
+        let slow = to.port.virt_hdr_len.load(Relaxed) != self.virt_hdr_len;
         while next != NIL || flood != NIL {
             // NIL is above every index, so the smaller of the two is the older packet.
             let first = next.min(flood) as usize;
             let packet = &frags[first];
             let source = if next < flood { &mut next } else { &mut flood };
             *source = packet.next;
-            if u32::from(packet.frags) > left || full != 0 {
+            if u32::from(packet.frags) > left || stopped {
+                stopped = true;
                 full += 1;
                 continue;
             }
-            left -= u32::from(packet.frags);
             let chain = &frags[first..first + packet.frags as usize];
-            bad += self.copy(chain, to, &mut at);
+            if slow {
+                match self.convert(chain, to, &mut at, &mut left) {
+                    Ok(()) => {}
+                    Err(vnet::Drop::NoRoom) => {
+                        full += 1;
+                        continue;
+                    }
+                    Err(_) => {
+                        unconvertible += 1;
+                        continue;
+                    }
+                }
+            } else {
+                left -= u32::from(packet.frags);
+                bad += self.copy(chain, to, &mut at);
+            }
             packets += 1;
             bytes += u64::from(packet.bytes);
         }
@@ -418,7 +435,49 @@ impl<'a> Sender<'a> {
         count(&c.bytes, bytes);
         count(&c.full, full);
         count(&c.bad_copy, bad);
+        count(&c.unconvertible, unconvertible);
         at
+    }
+
+    /// The slow path between ports with different virtio-net headers: works on private copies.
+    #[cold]
+    fn convert(
+        &self,
+        chain: &[Frag],
+        to: &Receiver<'_>,
+        at: &mut u32,
+        left: &mut u32,
+    ) -> Result<(), vnet::Drop> {
+        let bytes: Vec<Vec<u8>> = chain.iter().map(|frag| self.bytes_of(frag)).collect();
+        let frags: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+        let conversion = vnet::Conversion {
+            src_hdr: self.virt_hdr_len,
+            dst_hdr: to.port.virt_hdr_len.load(Relaxed),
+            dst_mfs: to.port.mfs.load(Relaxed),
+            buf_size: to.region.pool.size(),
+            room: *left,
+        };
+        let n = to.ring.num_slots();
+        for out in vnet::convert(&frags, &conversion)? {
+            let view = &to.ring.slots()[*at as usize];
+            let buf_idx = view.load().buf_idx;
+            let copied = copy_in(&out.bytes, &to.region.map, to.region.pool.offset(buf_idx));
+            let len = if copied { out.bytes.len() as u16 } else { 0 };
+            view.store(Slot { buf_idx, len, flags: out.flags, ptr: 0 });
+            *at = if *at + 1 == n { 0 } else { *at + 1 };
+            *left -= 1;
+        }
+        Ok(())
+    }
+
+    /// A fragment's bytes; none if they cannot be read.
+    fn bytes_of(&self, frag: &Frag) -> Vec<u8> {
+        let len = frag.len as usize;
+        if frag.flags & NS_INDIRECT == 0 {
+            return copy_out(&self.region.map, frag.at as usize, len).unwrap_or_default();
+        }
+        let mut bytes = vec![0; len];
+        if crate::sys::read_bytes(frag.at, &mut bytes) { bytes } else { Vec::new() }
     }
 
     /// Copies one packet into the slots from `at` on. Returns how many fragments could not be
@@ -451,7 +510,6 @@ impl<'a> Sender<'a> {
 
 /// A receiving ring whose `q_lock` is held.
 struct Receiver<'a> {
-    #[allow(dead_code)]
     port: &'a Port,
     kring: &'a Kring,
     region: &'a RegionMap,

@@ -78,3 +78,26 @@ pub fn copy_from_address(address: u64, dst: &Mapping, dst_ofs: usize, len: usize
     // which answers EFAULT for addresses that are not mapped.
     unsafe { crate::sys::read_own_memory(address, dst.ptr_at(dst_ofs), len) }
 }
+
+/// A private copy of `len` bytes at byte `ofs` of `src`; `None` if they leave the mapping.
+pub fn copy_out(src: &Mapping, ofs: usize, len: usize) -> Option<Vec<u8>> {
+    if ofs > src.len() || len > src.len() - ofs {
+        return None;
+    }
+    let mut bytes = vec![0; len];
+    // SAFETY: the source range was checked, the destination is our own and of the same length.
+    // The source may change while it is copied; see the head of this file.
+    unsafe { core::ptr::copy_nonoverlapping(src.ptr_at(ofs), bytes.as_mut_ptr(), len) };
+    Some(bytes)
+}
+
+/// Puts `bytes` at byte `ofs` of `dst`; false if they leave the mapping.
+#[must_use]
+pub fn copy_in(bytes: &[u8], dst: &Mapping, ofs: usize) -> bool {
+    if ofs > dst.len() || bytes.len() > dst.len() - ofs {
+        return false;
+    }
+    // SAFETY: the destination range was checked, the source is our own and of the same length.
+    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), dst.ptr_at(ofs), bytes.len()) };
+    true
+}

@@ -15,6 +15,6 @@ mod copy;
 mod mapping;
 mod ring;
 
-pub use copy::{copy_from_address, copy_packet};
+pub use copy::{copy_from_address, copy_in, copy_out, copy_packet};
 pub use mapping::{Mapping, Memfd, Shared};
 pub use ring::{BufferPool, RingHeader, RingView, Slot, SlotView};
