@@ -177,9 +177,4 @@ impl SleepGate {
         self.state.store(DIRTY, Release);
         self.drainer.store(0, Release);
     }
-
-    #[cfg(test)]
-    pub fn counted(&self) -> u64 {
-        self.state.load(Acquire) & COUNT
-    }
 }

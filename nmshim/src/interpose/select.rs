@@ -95,7 +95,7 @@ impl Sets {
     ///
     /// # Safety
     /// As `word`.
-    unsafe fn wait(&self, timeout: Timeout, mask: Option<*const sigset_t>) -> Result<c_int> {
+    unsafe fn wait(&self, timeout: &mut Timeout, mask: Option<*const sigset_t>) -> Result<c_int> {
         let mut fds: Inline<pollfd, 32> = Inline::new();
         // SAFETY: the caller's promise.
         unsafe {
@@ -145,12 +145,11 @@ pub unsafe fn select(
         match ours.filter(|s| s.with_ours()) {
             None => next::select(n, r, w, x, timeout),
             Some(sets) => {
-                let end = match timeval_timeout(timeout) {
-                    Ok(t) if t.is_zero() => t,
-                    Ok(t) => t.fixed(),
+                let mut end = match timeval_timeout(timeout) {
+                    Ok(t) => t,
                     Err(e) => return raw::fail(e.0),
                 };
-                let answer = sets.wait(end, None);
+                let answer = sets.wait(&mut end, None);
                 if let (Some(t), Some(left)) = (timeout.as_mut(), end.left()) {
                     (t.tv_sec, t.tv_usec) = (
                         (left / 1_000_000_000) as i64,
@@ -192,7 +191,7 @@ pub unsafe fn pselect(
             None => next::pselect(n, r, w, x, timeout, mask),
             Some(sets) => {
                 let mask = (!mask.is_null()).then_some(mask);
-                raw::answer(Timeout::timespec(timeout).and_then(|t| sets.wait(t, mask)))
+                raw::answer(Timeout::timespec(timeout).and_then(|mut t| sets.wait(&mut t, mask)))
             }
         }
     }

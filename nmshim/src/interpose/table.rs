@@ -260,6 +260,8 @@ pub fn duplicate(old: c_int, new: c_int) {
         CANDIDATE => mark_candidate(new),
         EPOLL | EPOLL_WAITED => {
             if let Some(r) = epoll_slot(old) {
+                // From here on plain waits are no longer noted in the word.
+                r.epoll().inspect(|e| e.suspect());
                 install(new, r);
             }
         }

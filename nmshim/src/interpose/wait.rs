@@ -273,9 +273,10 @@ fn ask(r: &Ref, fd: RawFd, events: c_short) -> c_short {
 }
 
 /// Waits for `fds`, of which at least one is ours. `mask`: `Some` for calls that take a signal mask and give one.
+/// `timeout` becomes a point in time if it comes to waiting.
 pub fn wait(
     fds: &mut [pollfd],
-    mut timeout: Timeout,
+    timeout: &mut Timeout,
     mask: Option<*const sigset_t>,
 ) -> Result<usize> {
     test_cancel();
@@ -285,7 +286,7 @@ pub fn wait(
         if ready != 0 || timeout.is_zero() {
             return ours.finish(fds, ready, mask);
         }
-        timeout = timeout.fixed();
+        *timeout = timeout.fixed();
         if ours.ordinary == 0 && ours.spin(fds) {
             let ready = ours.poll(fds);
             if ready != 0 {
@@ -301,7 +302,7 @@ pub fn wait(
             drop(armed);
             return ours.finish(fds, ready, mask);
         }
-        let ready = ours.sleep(fds, armed, timeout, mask)?;
+        let ready = ours.sleep(fds, armed, *timeout, mask)?;
         if ready != 0 || timeout.left() == Some(0) {
             return Ok(ready);
         }
@@ -339,7 +340,7 @@ pub unsafe fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
     unsafe {
         match with_ours(fds, n) {
             None => next::poll(fds, n, timeout),
-            Some(fds) => finish(wait(fds, Timeout::millis(timeout), None)),
+            Some(fds) => finish(wait(fds, &mut Timeout::millis(timeout), None)),
         }
     }
 }
@@ -356,7 +357,7 @@ pub unsafe fn ppoll(
             None => next::ppoll(fds, n, timeout, mask),
             Some(fds) => {
                 let mask = (!mask.is_null()).then_some(mask);
-                finish(Timeout::timespec(timeout).and_then(|t| wait(fds, t, mask)))
+                finish(Timeout::timespec(timeout).and_then(|mut t| wait(fds, &mut t, mask)))
             }
         }
     }

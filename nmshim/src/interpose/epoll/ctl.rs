@@ -36,7 +36,10 @@ fn change(epfd: RawFd, op: c_int, fd: RawFd, event: Option<epoll_event>) -> Opti
     }
     let is_mark = matches!(table::word(fd), table::EPOLL | table::EPOLL_WAITED);
     let target = if is_mark {
-        table::epoll_slot(fd)
+        // Plain waits are no longer noted once there is an object instead of a mark.
+        table::epoll_slot(fd).inspect(|r| {
+            r.epoll().inspect(|e| e.suspect());
+        })
     } else {
         table::slot(fd)
     };
@@ -137,9 +140,9 @@ fn add_nested(epfd: RawFd, fd: RawFd, target: Ref, event: epoll_event) -> Result
     let (Some(e), Some(child)) = (set.epoll(), target.epoll()) else {
         return Ok(());
     };
-    child
-        .suspect
-        .store(true, core::sync::atomic::Ordering::Release);
+    // Neither set's plain waits are noted any more.
+    child.suspect();
+    e.suspect();
     {
         let mut state = e.state.lock();
         state.ordinary = true;

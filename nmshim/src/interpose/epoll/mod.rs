@@ -48,6 +48,8 @@ struct State {
     ordinary: bool,
     /// Where the next round of asking begins, so that nobody starves.
     turn: usize,
+    /// Who comes first in the next call when both sides have events.
+    devices_first: bool,
 }
 
 /// What the program registered for one descriptor of ours.
@@ -147,12 +149,18 @@ impl Epoll {
                 interests: Vec::new(),
                 ordinary: false,
                 turn: 0,
+                devices_first: false,
             }),
         }
     }
 
     pub fn active(&self) -> bool {
         self.active.load(Acquire)
+    }
+
+    /// Threads may sleep in it from now on without our knowing.
+    pub fn suspect(&self) {
+        self.suspect.store(true, Release);
     }
 
     /// A thread begins or ends a sleep.

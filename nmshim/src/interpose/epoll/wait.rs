@@ -152,7 +152,12 @@ impl Call<'_> {
             return Ok(self.collect(0));
         }
         // Neither side starves the other when both have more than fits.
-        if self.set.state.lock().turn % 2 == 0 {
+        let devices_first = {
+            let mut state = self.set.state.lock();
+            state.devices_first = !state.devices_first;
+            state.devices_first
+        };
+        if !devices_first {
             let n = self.ordinary_now(0)?;
             return Ok(self.collect(n));
         }
@@ -201,10 +206,6 @@ impl Call<'_> {
         loop {
             let n = self.now()?;
             if n != 0 || timeout.is_zero() {
-                if n == 0 && self.mask.is_some() && !self.ordinary() {
-                    // A signal that only the mask lets through is due even now.
-                    return self.ordinary_now(0);
-                }
                 return Ok(n);
             }
             timeout = timeout.fixed();
