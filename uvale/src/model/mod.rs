@@ -4,7 +4,8 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the world, its descriptors, the way of a request |
-//! | `register.rs` | REGISTER and its undoing: names, ring selection, [`Binding`] |
+//! | `lookup.rs` | from a name to an adapter |
+//! | `register.rs` | REGISTER and its undoing: ring selection, [`Binding`] |
 //! | `adapter.rs` | adapters (anything that can be bound) and their reference counts |
 //! | `vale.rs`, `pipe.rs` | what is special about VALE ports (ephemeral, persistent) and pipes |
 //! | `switch.rs` | switches and their port numbers |
@@ -25,6 +26,7 @@ mod graveyard;
 mod info;
 mod inspect;
 mod krings;
+mod lookup;
 mod memory;
 mod pipe;
 mod pool;

@@ -1,6 +1,10 @@
 //! The control plane against what kernel netmap was seen to do.
 
+mod errors;
+mod persistent;
 mod pipes;
+mod random;
+mod repair;
 mod vale;
 
 use std::sync::Arc;
