@@ -91,7 +91,9 @@ pub fn slots_needed(slots: u32, src_mfs: u32, dst_mfs: u32) -> u32 {
         return slots;
     }
     // Bytes to send, over the payload that each segment surely carries.
-    let payload = u64::from(dst_mfs).saturating_sub(WORST_CASE_GSO_HEADER).max(1);
+    let payload = u64::from(dst_mfs)
+        .saturating_sub(WORST_CASE_GSO_HEADER)
+        .max(1);
     let needed = u64::from(slots) * u64::from(src_mfs) / payload + 1;
     u32::try_from(needed).unwrap_or(u32::MAX)
 }
@@ -99,13 +101,18 @@ pub fn slots_needed(slots: u32, src_mfs: u32, dst_mfs: u32) -> u32 {
 /// Converts one packet. `frags` are the bytes of its slots, in order.
 pub fn convert(frags: &[&[u8]], c: &Conversion) -> Result<Vec<OutSlot>, Drop> {
     let (first, rest) = frags.split_first().ok_or(Drop::ShortHeader)?;
-    let (header, body) = first.split_at_checked(c.src_hdr as usize).ok_or(Drop::ShortHeader)?;
+    let (header, body) = first
+        .split_at_checked(c.src_hdr as usize)
+        .ok_or(Drop::ShortHeader)?;
     if c.dst_hdr != 0 {
         return fragments(&new_header(header, c), body, rest, c);
     }
     // No slot is spent on a first fragment that was nothing but the header.
     let (body, rest) = match body {
-        [] => rest.split_first().map(|(b, r)| (*b, r)).ok_or(Drop::ShortHeader)?,
+        [] => rest
+            .split_first()
+            .map(|(b, r)| (*b, r))
+            .ok_or(Drop::ShortHeader)?,
         _ => (body, rest),
     };
     if c.src_hdr == 0 {
@@ -148,7 +155,10 @@ fn fragments(
         .enumerate()
         .map(|(i, bytes)| {
             let more = if i + 1 < n { NS_MOREFRAG } else { 0 };
-            OutSlot { bytes, flags: (n as u16) << 8 | more }
+            OutSlot {
+                bytes,
+                flags: (n as u16) << 8 | more,
+            }
         })
         .collect();
     if slots.iter().any(|s| s.bytes.len() > max_slot_len(c)) {
@@ -176,12 +186,20 @@ impl VnetHdr {
         let &[flags, gso_type, _, _, _, _, s0, s1, o0, o1, ..] = bytes else {
             return Err(Drop::ShortHeader);
         };
-        let known = matches!(gso_type & !GSO_ECN, GSO_NONE | GSO_TCPV4 | GSO_UDP | GSO_TCPV6);
+        let known = matches!(
+            gso_type & !GSO_ECN,
+            GSO_NONE | GSO_TCPV4 | GSO_UDP | GSO_TCPV6
+        );
         if !known || flags & !(F_NEEDS_CSUM | F_DATA_VALID) != 0 {
             return Err(Drop::BadHeader);
         }
         let csum_start = u16::from_ne_bytes([s0, s1]);
-        Ok(Self { flags, gso_type, csum_start, csum_offset: u16::from_ne_bytes([o0, o1]) })
+        Ok(Self {
+            flags,
+            gso_type,
+            csum_start,
+            csum_offset: u16::from_ne_bytes([o0, o1]),
+        })
     }
 
     /// Whether a packet to be segmented is UDP; netmap takes every other one for TCP.
@@ -193,14 +211,23 @@ impl VnetHdr {
     /// holds the sum of the pseudo header. As in netmap a field that is not in the first slot is
     /// not touched, and the packet goes on as it is.
     fn insert_checksum(&self, slots: &mut [OutSlot]) -> Result<(), Drop> {
-        let Some((first, rest)) = slots.split_first_mut() else { return Ok(()) };
-        let covered = first.bytes.get(usize::from(self.csum_start)..).ok_or(Drop::BadHeader)?;
+        let Some((first, rest)) = slots.split_first_mut() else {
+            return Ok(());
+        };
+        let covered = first
+            .bytes
+            .get(usize::from(self.csum_start)..)
+            .ok_or(Drop::BadHeader)?;
         let mut sum = Checksum::default();
         sum.add(covered);
         for slot in rest {
             sum.add(&slot.bytes);
         }
-        let value = if self.csum_offset == UDP_CHECK { sum.finish_udp() } else { sum.finish() };
+        let value = if self.csum_offset == UDP_CHECK {
+            sum.finish_udp()
+        } else {
+            sum.finish()
+        };
         let at = usize::from(self.csum_start) + usize::from(self.csum_offset);
         for (to, from) in first.bytes.iter_mut().skip(at).zip(value.to_be_bytes()) {
             *to = from;

@@ -60,7 +60,10 @@ mod tests {
     #[test]
     fn the_example_of_rfc_1071() {
         // Section 3: the sum of these bytes is ddf2.
-        assert_eq!(of(&[&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]]), !0xddf2);
+        assert_eq!(
+            of(&[&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]]),
+            !0xddf2
+        );
     }
 
     #[test]

@@ -38,8 +38,10 @@ pub fn segment(
     let mut out = Vec::new();
     let mut frame = Vec::new();
     let mut sent = 0u32;
-    let mut pieces =
-        once(data).filter(|d| !d.is_empty()).chain(rest.iter().copied()).peekable();
+    let mut pieces = once(data)
+        .filter(|d| !d.is_empty())
+        .chain(rest.iter().copied())
+        .peekable();
     while let Some(mut piece) = pieces.next() {
         let last_piece = pieces.peek().is_none();
         loop {
@@ -55,16 +57,30 @@ pub fn segment(
             piece = later;
             let last = last_piece && piece.is_empty();
             if frame.len() == limit || last {
-                headers.fix(&mut frame, Segment { index: out.len() as u16, sent, last });
+                headers.fix(
+                    &mut frame,
+                    Segment {
+                        index: out.len() as u16,
+                        sent,
+                        last,
+                    },
+                );
                 sent = sent.wrapping_add((frame.len() - headers.len) as u32);
-                out.push(OutSlot { bytes: core::mem::take(&mut frame), flags: 0 });
+                out.push(OutSlot {
+                    bytes: core::mem::take(&mut frame),
+                    flags: 0,
+                });
             }
             if piece.is_empty() {
                 break;
             }
         }
     }
-    if out.is_empty() { Err(Drop::NotSegmentable) } else { Ok(out) }
+    if out.is_empty() {
+        Err(Drop::NotSegmentable)
+    } else {
+        Ok(out)
+    }
 }
 
 /// A frame's place among the segments of its packet.
@@ -123,7 +139,13 @@ impl Headers {
         if frame.len() < len {
             return Err(Drop::ShortGso);
         }
-        Ok(Self { l3, l4, len, ipv4, udp })
+        Ok(Self {
+            l3,
+            l4,
+            len,
+            ipv4,
+            udp,
+        })
     }
 
     /// Corrects lengths, identification, sequence number, flags and checksums.
@@ -142,7 +164,15 @@ impl Headers {
         }
         put16(frame, check, 0);
         let sum = self.l4_sum(frame);
-        put16(frame, check, if self.udp { sum.finish_udp() } else { sum.finish() });
+        put16(
+            frame,
+            check,
+            if self.udp {
+                sum.finish_udp()
+            } else {
+                sum.finish()
+            },
+        );
     }
 
     fn fix_ipv4(&self, frame: &mut [u8], index: u16) {
