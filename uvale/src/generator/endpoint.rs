@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
@@ -101,6 +101,50 @@ impl<D: Device> Endpoint<D> {
     }
 }
 
+/// A number of packets that threads share.
+pub struct Budget(AtomicU64);
+
+impl Budget {
+    /// `count` packets, 0 for no end.
+    pub fn new(count: u64) -> Self {
+        Budget(AtomicU64::new(if count == 0 { u64::MAX } else { count }))
+    }
+
+    /// Takes up to `most` packets out.
+    pub fn take(&self, most: u64) -> u64 {
+        let mut left = self.0.load(Ordering::Relaxed);
+        loop {
+            if left == u64::MAX {
+                return most;
+            }
+            let taken = left.min(most);
+            let swapped = self.0.compare_exchange_weak(
+                left,
+                left - taken,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            match swapped {
+                Ok(_) => return taken,
+                Err(now) => left = now,
+            }
+        }
+    }
+
+    /// Puts back what was taken and not used.
+    pub fn give_back(&self, count: u64) {
+        // without an end nothing was really taken; otherwise the sum stays below the first count
+        if count > 0 && self.0.load(Ordering::Relaxed) != u64::MAX {
+            self.0.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nothing is left.
+    pub fn is_spent(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
 /// What a thread needs to know besides its endpoint.
 pub struct Worker<'a> {
     /// Options.
@@ -109,6 +153,8 @@ pub struct Worker<'a> {
     pub counters: &'a Counters,
     /// Its part of the packets, 0 for no end.
     pub limit: u64,
+    /// rx: what all threads together may still receive.
+    pub budget: &'a Budget,
     /// Its part of the rate, 0 for no limit.
     pub rate: u64,
     /// Which thread, from 0.

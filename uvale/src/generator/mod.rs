@@ -55,7 +55,7 @@ use std::time::{Duration, Instant};
 
 pub use args::Args;
 use config::{Config, Function};
-use endpoint::{Device, Endpoint, TICK, Worker, monotonic};
+use endpoint::{Budget, Device, Endpoint, TICK, Worker, monotonic};
 use pacer::share;
 use stats::{Counters, Outcome, Progress, Summary, Tally};
 
@@ -69,19 +69,16 @@ pub fn run(args: Args) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match generate(&config) {
-        Ok(summary) => {
-            print_summary(&config, &summary);
-            if summary.ok {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
-        Err(why) => {
-            eprintln!("uvale gen: {why}");
-            ExitCode::FAILURE
-        }
+    let summary = generate(&config)
+        .unwrap_or_else(|why| Summary::new(&config, vec![Err(why)], Tally::default()));
+    for error in &summary.errors {
+        eprintln!("uvale gen: {error}");
+    }
+    print_summary(&config, &summary);
+    if summary.ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -109,6 +106,9 @@ fn run_threads<D: Device + Send>(config: &Config, endpoints: Vec<Endpoint<D>>) -
             .fold(Tally::default(), Tally::plus)
     };
     let stop = AtomicBool::new(false);
+    // senders get equal parts of the count; receivers cannot know who will receive how much
+    let receives = config.function.is_receiver();
+    let budget = Budget::new(config.count);
     let threads = endpoints.len() as u64;
     let (done, finished) = channel();
     let results = std::thread::scope(|scope| {
@@ -117,7 +117,12 @@ fn run_threads<D: Device + Send>(config: &Config, endpoints: Vec<Endpoint<D>>) -
             let worker = Worker {
                 config,
                 counters,
-                limit: share(config.count, index as u64, threads),
+                limit: if receives {
+                    config.count
+                } else {
+                    share(config.count, index as u64, threads)
+                },
+                budget: &budget,
                 rate: if config.rate == 0 {
                     0
                 } else {
@@ -203,21 +208,22 @@ fn work<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Result<Ou
 }
 
 fn print_summary(config: &Config, summary: &Summary) {
-    let recording_to_stdout = config.function == Function::Rx
-        && config
-            .capture
-            .as_ref()
-            .is_some_and(|c| c.path.as_os_str() == "-");
-    let text = if config.json {
-        serde_json::to_string(summary).map_or_else(|error| error.to_string(), |json| json + "\n")
+    if config.json {
+        match serde_json::to_string(summary) {
+            Ok(json) => write_out(&(json + "\n")),
+            Err(error) => eprintln!("uvale gen: summary: {error}"),
+        }
+    } else if !summary.ok() && summary.packets == 0 {
+        // the error has been told, and there is nothing else to tell
+    } else if config.records_to_stdout() {
+        eprint!("{}", summary.text(config.plain));
     } else {
-        summary.text(config.plain)
-    };
-    if recording_to_stdout {
-        eprint!("{text}");
-    } else {
-        use std::io::Write as _;
-        // a reader that went away wants no summary
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        write_out(&summary.text(config.plain));
     }
+}
+
+/// Writes to standard output; a reader that went away wants no more.
+fn write_out(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

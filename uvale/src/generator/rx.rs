@@ -119,13 +119,15 @@ fn receive<D>(
     };
     let mut slots = 0;
     for (ring, chain) in endpoint.rx.iter_mut().zip(chains) {
-        let quota = Quota {
-            slots: worker.config.burst,
-            packets: worker.left(tally.packets),
-        };
         if ring.space()? == ring.num_slots() - 1 {
             tally.full += 1;
         }
+        let packets = worker.budget.take(u64::from(worker.config.burst));
+        let quota = Quota {
+            slots: worker.config.burst,
+            packets,
+        };
+        let before = tally.packets;
         slots += u64::from(if idle {
             count(ring, chain, header, quota, tally)?
         } else {
@@ -133,6 +135,7 @@ fn receive<D>(
                 sink.take(nanos, packet)
             })?
         });
+        worker.budget.give_back(packets - (tally.packets - before));
     }
     Ok(slots)
 }
@@ -171,7 +174,7 @@ fn receive_until_end<D: Device>(
     let mut span: Option<(u64, u64)> = None;
     let mut silence = Silence::new(worker, monotonic());
     let mut synced = false;
-    while !worker.stopping() && worker.left(tally.packets) > 0 {
+    while !worker.stopping() && !worker.budget.is_spent() {
         let slots = receive(endpoint, chains, worker, sink, tally)?;
         let now = monotonic();
         if slots > 0 {
@@ -179,7 +182,7 @@ fn receive_until_end<D: Device>(
             worker.counters.store(tally);
             silence.broken(now);
             span = Some((span.map_or(now, |(first, _)| first), now));
-            if worker.left(tally.packets) == 0 {
+            if worker.budget.is_spent() {
                 break;
             }
         }

@@ -169,10 +169,10 @@ pub struct Summary {
     /// ping: round trip times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<LatencySummary>,
-    /// What went wrong or should be known.
+    /// What should be known.
     pub notes: Vec<String>,
-    /// Whether it ended without an error.
-    pub ok: bool,
+    /// What went wrong; empty after a good run.
+    pub errors: Vec<String>,
 }
 
 impl Summary {
@@ -181,7 +181,7 @@ impl Summary {
         let mut tally = Tally::default();
         let mut span: Option<(u64, u64)> = None;
         let (mut sequence, mut latency, mut notes, mut unsent) = (None, None, Vec::new(), 0);
-        let ok = results.iter().all(Result::is_ok);
+        let mut errors = Vec::new();
         for result in results {
             match result {
                 Ok(outcome) => {
@@ -192,10 +192,10 @@ impl Summary {
                     latency = latency.or(outcome.latency);
                     notes.extend(outcome.notes);
                 }
-                Err(why) => notes.push(why),
+                Err(why) => errors.push(why),
             }
         }
-        if !ok {
+        if !errors.is_empty() {
             tally = partial;
         }
         let seconds = span.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e9);
@@ -219,11 +219,16 @@ impl Summary {
             sequence,
             latency,
             notes,
-            ok,
+            errors,
         }
     }
 
-    /// For people.
+    /// Whether it ended without an error.
+    pub fn ok(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// For people; errors are left out.
     pub fn text(&self, plain: bool) -> String {
         let verb = match self.function {
             "tx" | "txseq" => "Sent",
@@ -235,7 +240,7 @@ impl Summary {
             "{verb} {} packets, {} bytes in {:.3} s on {}\n",
             self.packets, self.bytes, self.seconds, self.interface
         );
-        if self.packets > 0 {
+        if self.packets > 0 && self.seconds > 0.0 {
             let batch = self.packets as f64 / self.batches.max(1) as f64;
             let _ = writeln!(
                 out,
@@ -251,7 +256,7 @@ impl Summary {
         if let Some(latency) = &self.latency {
             let _ = writeln!(out, "{latency}");
         }
-        let receiving = self.function.starts_with("rx");
+        let may_drop = self.function.starts_with("rx") && !self.interface.contains(['{', '}']);
         let counts = [
             (
                 self.malformed,
@@ -263,7 +268,7 @@ impl Summary {
                 "slots were still in the tx rings at the end: nobody took them",
             ),
             (
-                if receiving { self.ring_full } else { 0 },
+                if may_drop { self.ring_full } else { 0 },
                 "times a receive ring was full: packets may have been dropped",
             ),
         ];
@@ -295,7 +300,7 @@ pub struct Progress {
     plain: bool,
     framing: u64,
     deviation: bool,
-    receiving: bool,
+    full: &'static str,
     last: Tally,
     last_time: u64,
     window: VecDeque<f64>,
@@ -308,7 +313,11 @@ impl Progress {
             plain: config.plain,
             framing: config.framing,
             deviation: config.deviation,
-            receiving: config.function.is_receiver(),
+            full: match config.function.is_receiver() {
+                true if config.is_pipe() => "ring full",
+                true => "ring full (drops likely)",
+                false => "no room",
+            },
             last: Tally::default(),
             last_time: now,
             window: VecDeque::new(),
@@ -343,12 +352,7 @@ impl Progress {
             let _ = write!(line, ", round trip {mean} ns");
         }
         if step.full > 0 {
-            let what = if self.receiving {
-                "ring full (drops likely)"
-            } else {
-                "no room"
-            };
-            let _ = write!(line, ", {} times {what}", step.full);
+            let _ = write!(line, ", {} times {}", step.full, self.full);
         }
         if step.malformed > 0 {
             let _ = write!(line, ", {} malformed", step.malformed);

@@ -6,7 +6,7 @@ use std::io;
 use std::os::raw::{c_int, c_ulong, c_void};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::memory::Region;
@@ -137,29 +137,33 @@ fn check(result: c_int) -> io::Result<()> {
     }
 }
 
-static STOP: AtomicBool = AtomicBool::new(false);
+/// Signals that end a run at once. A terminal and a wrapper (`timeout`, a launcher) may both pass on
+/// the same key press, so the second one is not yet a sign of impatience.
+const IMPATIENT: u32 = 3;
 
-extern "C" fn on_signal(_signal: c_int) {
-    STOP.store(true, Ordering::Relaxed);
+static SIGNALS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn on_signal(signal: c_int) {
+    if SIGNALS.fetch_add(1, Ordering::Relaxed) + 1 >= IMPATIENT {
+        // SAFETY: `_exit` is async-signal-safe and does not return.
+        unsafe { libc::_exit(128 + signal) }
+    }
 }
 
 /// Whether a signal asked to end, see [`catch_signals`].
 #[inline]
 pub fn interrupted() -> bool {
-    STOP.load(Ordering::Relaxed)
+    SIGNALS.load(Ordering::Relaxed) != 0
 }
 
-/// From now on the first SIGINT or SIGTERM only makes [`interrupted`] true; a second one of the
-/// same kind has its default effect.
+/// From now on SIGINT and SIGTERM only make [`interrupted`] true; the third one ends the process.
 pub fn catch_signals() -> io::Result<()> {
-    STOP.store(false, Ordering::Relaxed);
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: all-zero is a valid sigaction (empty mask, no flags); the handler only stores to
-        // an atomic, which is async-signal-safe.
+        // SAFETY: all-zero is a valid sigaction (empty mask, no flags); the handler touches an
+        // atomic and calls `_exit`, which is all async-signal-safe.
         let result = unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_signal as extern "C" fn(c_int) as usize;
-            action.sa_flags = libc::SA_RESETHAND;
             libc::sigaction(signal, &raw const action, std::ptr::null_mut())
         };
         check(result)?;

@@ -127,10 +127,10 @@ fn every_packet_arrives_over_many_wraps() {
         };
         let (sent, received) = both(shape, &format!("-f tx -n 1000 -l 100 {extra}"), receiver);
         assert!(
-            sent.ok && received.ok,
+            sent.ok() && received.ok(),
             "{extra}: {:?} {:?}",
-            sent.notes,
-            received.notes
+            sent.errors,
+            received.errors
         );
         assert_eq!(
             (sent.packets, sent.bytes, sent.slots, sent.unsent),
@@ -174,10 +174,10 @@ fn what_arrives_is_what_was_built() {
             let receiver = format!("-f rx -n 100 --pcap {}", file.show());
             let (sent, received) = both(shape, &format!("-f tx -n 100 {options}"), &receiver);
             assert!(
-                sent.ok && received.ok,
+                sent.ok() && received.ok(),
                 "{options}: {:?} {:?}",
-                sent.notes,
-                received.notes
+                sent.errors,
+                received.errors
             );
             let data = file.data();
             assert_eq!(data.len(), 100);
@@ -231,10 +231,10 @@ fn captures_pass_byte_for_byte() {
             let receiver = format!("-f rx -n 36 --pcap {}", copy.show());
             let (sent, received) = both(shape, &sender, &receiver);
             assert!(
-                sent.ok && received.ok,
+                sent.ok() && received.ok(),
                 "{:?} {:?}",
-                sent.notes,
-                received.notes
+                sent.errors,
+                received.errors
             );
             let expected = std::iter::repeat_n(capture.data(), 3)
                 .flatten()
@@ -258,7 +258,7 @@ fn what_cannot_be_sent_is_left_out_and_said() {
         &format!("-f tx --pcap {}", capture.show()),
         &format!("-f rx -n 2 --pcap {}", copy.show()),
     );
-    assert!(sent.ok && received.ok);
+    assert!(sent.ok() && received.ok());
     assert_eq!((sent.packets, sent.skipped), (2, 2));
     assert_eq!(
         copy.data().iter().map(Vec::len).collect::<Vec<_>>(),
@@ -281,7 +281,7 @@ fn a_cut_capture_is_sent_as_far_as_it_goes() {
         &format!("-f tx --pcap {}", capture.show()),
         "-f rx -n 2",
     );
-    assert_eq!((sent.ok, sent.packets), (true, 2));
+    assert_eq!((sent.ok(), sent.packets), (true, 2));
     assert!(sent.notes[0].contains("middle of a packet"));
     std::fs::write(&capture.0, b"no capture at all").unwrap();
     let sent = run(
@@ -289,9 +289,9 @@ fn a_cut_capture_is_sent_as_far_as_it_goes() {
         Wire::new(Shape::default()).endpoint(0),
     );
     assert!(
-        !sent.ok && sent.notes[0].contains("neither pcap nor pcapng"),
+        !sent.ok() && sent.errors[0].contains("neither pcap nor pcapng"),
         "{:?}",
-        sent.notes
+        sent.errors
     );
 }
 
@@ -370,10 +370,10 @@ fn ping_is_answered() {
         let n = if line.contains("200") { 200 } else { 50 };
         let (pinged, answered) = both(shape, line, &format!("-f pong -n {n}"));
         assert!(
-            pinged.ok && answered.ok,
+            pinged.ok() && answered.ok(),
             "{:?} {:?}",
-            pinged.notes,
-            answered.notes
+            pinged.errors,
+            answered.errors
         );
         let latency = pinged.latency.unwrap();
         assert_eq!(
@@ -429,7 +429,7 @@ fn malformed_slots_are_counted_and_stepped_over() {
             String::new()
         };
         let summary = run(&format!("{mode} {path} --idle 0"), wire.endpoint(1));
-        assert!(summary.ok);
+        assert!(summary.ok());
         assert_eq!(
             (summary.packets, summary.bytes, summary.malformed),
             (2, 161, 5),
@@ -448,9 +448,9 @@ fn rings_in_disorder_end_the_run_with_a_sentence() {
         wire.spoil(0, 1, |ring| ring.tail = u32::MAX);
         let summary = run(line, endpoint);
         assert!(
-            !summary.ok && summary.notes[0].contains("tail"),
+            !summary.ok() && summary.errors[0].contains("tail"),
             "{line}: {:?}",
-            summary.notes
+            summary.errors
         );
     }
 }
@@ -463,9 +463,9 @@ fn a_bad_tx_buffer_is_not_written_to() {
     endpoint.device.dead = true;
     let summary = run("-f tx -n 10", endpoint);
     assert!(
-        !summary.ok && summary.notes[0].contains("slot 3"),
+        !summary.ok() && summary.errors[0].contains("slot 3"),
         "{:?}",
-        summary.notes
+        summary.errors
     );
 }
 
@@ -474,7 +474,7 @@ fn silence_ends_a_receiver() {
     let wire = Wire::new(Shape::default());
     assert_eq!(run("-f tx -n 5", wire.endpoint(0)).packets, 5);
     let summary = run("-f rx --idle 0", wire.endpoint(1));
-    assert_eq!((summary.packets, summary.ok), (5, true));
+    assert_eq!((summary.packets, summary.ok()), (5, true));
     assert_eq!(run("-f pong --idle 0", wire.endpoint(1)).packets, 0);
 }
 
@@ -526,9 +526,9 @@ fn chains_that_cannot_fit_are_refused() {
     ] {
         let summary = run(line, Wire::new(shape).endpoint(0));
         assert!(
-            !summary.ok && summary.notes[0].contains("slots"),
+            !summary.ok() && summary.errors[0].contains("slots"),
             "{line}: {:?}",
-            summary.notes
+            summary.errors
         );
     }
 }
@@ -545,10 +545,28 @@ fn threads_share_the_count() {
         .collect();
     let config = config("-i vale0:a -T 0 -f tx -n 100 -p 3").unwrap();
     let summary = run_threads(&config, wires.iter().map(|w| w.endpoint(0)).collect());
-    assert_eq!((summary.packets, summary.ok), (100, true));
+    assert_eq!((summary.packets, summary.ok()), (100, true));
     let parts: Vec<u64> = wires
         .iter()
         .map(|w| run("-f rx --idle 0", w.endpoint(1)).packets)
         .collect();
     assert_eq!(parts, [34, 33, 33]);
+}
+
+#[test]
+fn receiving_threads_share_the_count_as_packets_come() {
+    let wires: Vec<Wire> = (0..2)
+        .map(|_| {
+            Wire::new(Shape {
+                slots: 256,
+                ..Shape::default()
+            })
+        })
+        .collect();
+    assert_eq!(run("-f tx -n 90", wires[1].endpoint(0)).packets, 90);
+    let config = config("-i vale0:a -T 0 -f rx -n 70 -b 8 -p 2").unwrap();
+    let summary = run_threads(&config, wires.iter().map(|w| w.endpoint(1)).collect());
+    assert_eq!((summary.packets, summary.ok()), (70, true));
+    // what was not asked for is still there
+    assert_eq!(run("-f rx --idle 0", wires[1].endpoint(1)).packets, 20);
 }

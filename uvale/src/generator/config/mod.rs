@@ -230,6 +230,17 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether the port is a pipe, where a full ring loses nothing.
+    pub fn is_pipe(&self) -> bool {
+        self.port.contains(['{', '}'])
+    }
+
+    /// Whether standard output carries a capture.
+    pub fn records_to_stdout(&self) -> bool {
+        let stdout = |capture: &CaptureConfig| capture.path.as_os_str() == "-";
+        self.function == Function::Rx && self.capture.as_ref().is_some_and(stdout)
+    }
+
     /// Rules that concern several options.
     fn check(&self, args: &Args) -> Result<(), String> {
         let function = self.function.name();
@@ -322,13 +333,8 @@ impl Config {
             "-I cannot be combined with --pcap",
         )?;
         self.check_numbered()?;
-        let to_stdout = self.function == Function::Rx
-            && self
-                .capture
-                .as_ref()
-                .is_some_and(|c| c.path.as_os_str() == "-");
         reject(
-            to_stdout && (self.json || self.dump),
+            self.records_to_stdout() && (self.json || self.dump),
             "--pcap - uses standard output, so --json and -X cannot",
         )?;
         reject(
