@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod engine;
 pub mod generator;
 pub mod legacy;
+pub mod local;
 pub mod lock;
 pub mod model;
 pub mod place;

@@ -19,6 +19,9 @@ mod pipe;
 mod ring;
 mod sleep;
 mod vale;
+
+#[cfg(test)]
+mod tests;
 pub mod vnet;
 
 use std::sync::Arc;

@@ -14,6 +14,8 @@
 mod copy;
 mod mapping;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 pub use copy::{copy_from_address, copy_in, copy_out, copy_packet};
 pub use mapping::{Mapping, Memfd, Shared};

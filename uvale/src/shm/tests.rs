@@ -1,0 +1,132 @@
+//! Run as they are, under AddressSanitizer and under valgrind: every bound, at the bound.
+
+use super::*;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+const PAGE: usize = 4096;
+
+fn mapping(len: usize) -> Mapping {
+    Mapping::new(&Memfd::create("test", len).unwrap()).unwrap()
+}
+
+#[test]
+fn records_outside_or_askew_are_refused() {
+    let map = mapping(PAGE);
+    assert!(map.at::<AtomicU64>(PAGE - 8).is_some());
+    assert!(map.at::<AtomicU64>(PAGE - 7).is_none());
+    assert!(map.at::<AtomicU64>(PAGE).is_none());
+    assert!(map.at::<AtomicU64>(4).is_none());
+    assert!(map.at::<AtomicU64>(usize::MAX - 7).is_none());
+    assert!(map.slice_at::<AtomicU32>(0, PAGE / 4).is_some());
+    assert!(map.slice_at::<AtomicU32>(0, PAGE / 4 + 1).is_none());
+    assert!(map.slice_at::<AtomicU32>(8, usize::MAX / 2).is_none());
+}
+
+#[test]
+fn two_mappings_share_their_memory() {
+    let memfd = Memfd::create("test", PAGE).unwrap();
+    let (a, b) = (Mapping::new(&memfd).unwrap(), Mapping::new(&memfd).unwrap());
+    a.at::<AtomicU32>(64).unwrap().store(7, Ordering::Relaxed);
+    assert_eq!(b.at::<AtomicU32>(64).unwrap().load(Ordering::Relaxed), 7);
+    memfd.discard().unwrap();
+    assert_eq!(a.at::<AtomicU32>(64).unwrap().load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_memfd_cannot_be_shrunk() {
+    let memfd = Memfd::create("test", PAGE).unwrap();
+    assert!(rustix::fs::ftruncate(&memfd, 0).is_err());
+    let loose = rustix::fs::memfd_create("loose", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    assert!(Memfd::from_peer(loose.into()).is_err());
+}
+
+#[test]
+fn address_words_end_with_the_mapping() {
+    let map = mapping(PAGE);
+    assert!(copy_in(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], &map, PAGE - 12));
+    let (lo, hi) = map.two_words(PAGE - 12).unwrap();
+    assert_eq!((lo, hi), (0x0807_0605_0403_0201, 0x0c0b_0a09_0807_0605));
+    assert!(map.two_words(PAGE - 11).is_none());
+    assert!(map.two_words(usize::MAX).is_none());
+}
+
+#[test]
+fn rings_must_fit_their_region() {
+    let map = mapping(PAGE);
+    let fits = (PAGE - 256) / 16;
+    assert!(RingView::new(&map, 0, fits as u32).is_some());
+    assert!(RingView::new(&map, 0, fits as u32 + 1).is_none());
+    assert!(RingView::new(&map, 0, 0).is_none());
+    assert!(RingView::new(&map, 64, 1).is_none());
+    assert!(RingView::new(&map, u64::MAX, 1).is_none());
+    assert!(RingView::new(&map, PAGE as u64, 1).is_none());
+}
+
+#[test]
+fn a_slot_is_what_c_sees() {
+    let map = mapping(PAGE);
+    let ring = RingView::new(&map, 0, 4).unwrap();
+    let slot = Slot { buf_idx: 0x0403_0201, len: 0x0605, flags: 0x0807, ptr: 0x1122_3344_5566_7788 };
+    ring.slots()[1].store_full(slot);
+    let bytes = copy_out(&map, 256 + 16, 16).unwrap();
+    assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11]);
+    ring.slots()[1].store(Slot { len: 1, ptr: 0, ..slot });
+    assert_eq!(ring.slots()[1].load_full(), Slot { len: 1, ..slot });
+}
+
+#[test]
+fn packets_are_copied_in_whole_lines_inside_both_mappings() {
+    let (a, b) = (mapping(PAGE), mapping(PAGE));
+    let bytes: Vec<u8> = (0..=255).collect();
+    assert!(copy_in(&bytes, &a, 0));
+    assert!(copy_packet(&a, 0, &b, PAGE - 128, 65));
+    assert_eq!(copy_out(&b, PAGE - 128, 128).unwrap(), &bytes[..128]);
+    // The last line would leave the destination, then the source.
+    assert!(!copy_packet(&a, 0, &b, PAGE - 120, 65));
+    assert!(!copy_packet(&a, PAGE - 64, &b, 0, 65));
+    assert!(!copy_packet(&a, 1, &b, 0, 64));
+    assert!(!copy_packet(&a, usize::MAX - 7, &b, 0, 64));
+    assert!(copy_packet(&a, PAGE, &b, PAGE, 0));
+    assert!(copy_packet(&a, 0, &b, 0, PAGE));
+    assert!(!copy_packet(&a, 0, &b, 0, PAGE + 1));
+}
+
+#[test]
+fn bad_addresses_of_the_program_do_not_fault() {
+    let map = mapping(PAGE);
+    let text = [0x5au8; 100];
+    assert!(copy_from_address(text.as_ptr() as u64, &map, PAGE - 100, 100));
+    assert_eq!(copy_out(&map, PAGE - 100, 100).unwrap(), text);
+    assert!(!copy_from_address(16, &map, 0, 60));
+    assert!(!copy_from_address(u64::MAX - 10, &map, 0, 60));
+    assert!(!copy_from_address(text.as_ptr() as u64, &map, PAGE - 99, 100));
+    assert!(!crate::sys::write_bytes(16, &text));
+    let mut to = [0u8; 100];
+    assert!(crate::sys::write_bytes(to.as_mut_ptr() as u64, &text));
+    assert_eq!(to, text);
+}
+
+#[test]
+fn private_copies_keep_to_the_mapping() {
+    let map = mapping(PAGE);
+    assert!(copy_in(&[1; 10], &map, PAGE - 10));
+    assert!(!copy_in(&[1; 11], &map, PAGE - 10));
+    assert!(!copy_in(&[1], &map, usize::MAX));
+    assert_eq!(copy_out(&map, PAGE - 10, 10).unwrap(), [1; 10]);
+    assert!(copy_out(&map, PAGE - 10, 11).is_none());
+    assert!(copy_out(&map, usize::MAX, 2).is_none());
+}
+
+#[test]
+fn buffers_beyond_the_pool_mean_buffer_zero() {
+    let map = mapping(2 * PAGE);
+    let pool = BufferPool::new(&map, PAGE as u64, 2048, 2).unwrap();
+    assert_eq!(pool.offset(1), PAGE + 2048);
+    assert_eq!(pool.offset(2), PAGE);
+    assert_eq!(pool.offset(u32::MAX), PAGE);
+    assert!(BufferPool::new(&map, PAGE as u64, 2048, 3).is_none());
+    assert!(BufferPool::new(&map, u64::MAX, 2048, 1).is_none());
+    assert!(BufferPool::new(&map, 0, 100, 1).is_none());
+    let pool = BufferPool::new(&map, 0, 2048, 4).unwrap();
+    assert_eq!([0, 1, 2, 3, 4].map(|i| pool.is_valid(i)), [false, false, true, true, false]);
+}
