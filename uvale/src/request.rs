@@ -347,3 +347,6 @@ pub fn set_name(header: &mut nmreq_header, name: &[u8]) {
     header.nr_name[..len].copy_from_slice(&name[..len]);
     header.nr_name[len] = 0;
 }
+
+#[cfg(test)]
+mod tests;

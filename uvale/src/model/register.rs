@@ -172,11 +172,7 @@ impl World {
         let mem = self.adapters[id].mem;
         self.memories.finalize(mem)?;
         if self.adapters[id].active == 0 {
-            self.adapters[id].buf_size = self
-                .memories
-                .at(mem)
-                .pool(Which::Buf)?
-                .size();
+            self.adapters[id].buf_size = self.memories.at(mem).pool(Which::Buf)?.size();
             self.update_config(id);
         }
         let bound = self.bind_rings(client, id, reg);

@@ -7,15 +7,18 @@ mod random;
 mod repair;
 mod vale;
 
-use std::sync::Arc;
+use core::sync::atomic::Ordering::Relaxed;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use nm_abi::*;
 use rustix::io::Errno;
 
 use super::{Binding, ClientId, Config, World};
 use crate::ctl::{CTL_LEN, Ctl};
+use crate::engine::{Attachment, Host, RegionMap};
 use crate::request::{Request, set_name};
-use crate::shm::{Mapping, Memfd};
+use crate::shm::{Mapping, Memfd, RingView, Slot};
 
 pub(super) type Reg = core::result::Result<nmreq_register, Errno>;
 
@@ -108,7 +111,7 @@ impl<'a> View<'a> {
     }
 
     pub fn word(&self, ofs: u64) -> u32 {
-        use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+        use core::sync::atomic::AtomicU32;
         self.map()
             .at::<AtomicU32>(ofs as usize)
             .unwrap()
@@ -116,7 +119,7 @@ impl<'a> View<'a> {
     }
 
     pub fn set_word(&self, ofs: u64, value: u32) {
-        use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+        use core::sync::atomic::AtomicU32;
         self.map()
             .at::<AtomicU32>(ofs as usize)
             .unwrap()
@@ -187,5 +190,117 @@ impl<'a> View<'a> {
             next = self.word(pool.offset(next) as u64);
         }
         list
+    }
+}
+
+/// A process that syncs: a session with the regions it has mapped.
+pub(super) struct Process {
+    ctl: Arc<Ctl>,
+    session: u32,
+    regions: Mutex<BTreeMap<u32, Arc<RegionMap>>>,
+}
+
+impl Process {
+    pub fn new(w: &World, session: u32) -> Self {
+        Self {
+            ctl: w.ctl.clone(),
+            session,
+            regions: Mutex::default(),
+        }
+    }
+
+    /// Maps all regions there are, as a trusted process may.
+    pub fn map_all(&self, w: &World) {
+        let numbers = w.memories().filter_map(|m| m.region);
+        let all = numbers.map(|n| (n, w.region(n).unwrap().shared.clone()));
+        *self.regions.lock().unwrap() = all.collect();
+    }
+
+    /// What the process needs to sync a bound descriptor.
+    pub fn attach(&self, w: &World, c: ClientId) -> Attachment {
+        self.map_all(w);
+        let b = w.binding(c).unwrap();
+        let region = w.region(b.region).unwrap().shared.clone();
+        Attachment::new(self, b.for_engine(), region).expect("a live port")
+    }
+}
+
+impl Host for Process {
+    fn ctl(&self) -> &Ctl {
+        &self.ctl
+    }
+    fn session(&self) -> u32 {
+        self.session
+    }
+    fn region(&self, number: u32) -> Option<Arc<RegionMap>> {
+        self.regions.lock().unwrap().get(&number).cloned()
+    }
+    fn wake(&self, _client: u32) {}
+}
+
+/// A program's own view of one of its rings.
+pub(super) struct UserRing {
+    region: Arc<RegionMap>,
+    offset: u64,
+    slots: u32,
+}
+
+impl UserRing {
+    pub fn of(w: &World, c: ClientId, tx: bool, i: u32) -> Self {
+        let v = View::of(w, c);
+        let offset = v.ring(tx, i);
+        let region = w.region(v.b.region).unwrap().shared.clone();
+        Self {
+            region,
+            offset,
+            slots: v.word(offset + 8),
+        }
+    }
+
+    fn view(&self) -> RingView<'_> {
+        RingView::new(&self.region.map, self.offset, self.slots).unwrap()
+    }
+
+    fn indices(&self) -> (u32, u32) {
+        let v = self.view();
+        (v.header().head.load(Relaxed), v.header().tail.load(Relaxed))
+    }
+
+    /// Slots the program owns.
+    pub fn owned(&self) -> u32 {
+        let (head, tail) = self.indices();
+        ring_space(head, tail, self.slots)
+    }
+
+    /// Moves head on by up to `n` owned slots, each of them 60 bytes and with `flags`. Returns how
+    /// many.
+    pub fn advance(&self, n: u32, flags: u16) -> u32 {
+        let n = n.min(self.owned());
+        let (mut head, _) = self.indices();
+        for _ in 0..n {
+            let slot = &self.view().slots()[head as usize];
+            slot.store(Slot {
+                len: 60,
+                flags,
+                ..slot.load()
+            });
+            head = ring_next(head, self.slots);
+        }
+        self.view().header().cur.store(head, Relaxed);
+        self.view().header().head.store(head, Relaxed);
+        n
+    }
+
+    /// The buffer in the first owned slot, exchanged for `other`.
+    pub fn swap_first(&self, other: u32) -> u32 {
+        let (head, _) = self.indices();
+        let slot = &self.view().slots()[head as usize];
+        let old = slot.load();
+        slot.store(Slot {
+            buf_idx: other,
+            flags: NS_BUF_CHANGED,
+            ..old
+        });
+        old.buf_idx
     }
 }
