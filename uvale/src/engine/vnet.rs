@@ -8,8 +8,18 @@
 //! | 10, 12 | 0 | the frame alone, with what its header asked for done: segments, checksum |
 //!
 //! The rules are those of netmap's mismatch datapath. Everything here works on private copies of
-//! a packet's bytes and reads a field once; what netmap would read or write out of bounds for is
-//! a [`Drop`] instead.
+//! a packet's bytes and reads a field once. Differences from netmap, none of which an intact packet
+//! shows:
+//!
+//! - what it would read or write out of bounds for, or loop on, is a [`Drop`];
+//! - its checksums are wrong after a fragment of odd length and for an IPv4 header with options,
+//!   and of UDP they may be zero; ours are right;
+//! - a GSO packet with IPv6 extension headers, which it takes for TCP or UDP headers and corrupts,
+//!   is a [`Drop`];
+//! - segments never exceed the receiver's buffer, should its frame size do so.
+//!
+//! Kept from netmap: `gso_size` is ignored, the CWR flag stays on every segment, UDP becomes a
+//! datagram per segment.
 
 mod checksum;
 mod gso;

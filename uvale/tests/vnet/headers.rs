@@ -30,6 +30,7 @@ fn one_slot_between_every_pair_of_lengths() {
         (12, 10, 70),
         (10, 12, 72),
         (12, 0, 60),
+        (12, 12, 72),
     ] {
         let packet = [&header[..src], &frame].concat();
         let out = one_slot(&packet, src as u32, dst as u32);
@@ -153,19 +154,26 @@ fn needs_csum_is_done_wherever_the_slots_end() {
 
 #[test]
 fn a_udp_checksum_is_never_zero() {
-    // Chosen so that the sum of everything is 0xffff.
-    let mut frame = Frame {
-        payload: vec![0, 0],
-        ..Frame::udp4(2)
-    };
-    let found = (0..=0xffffu16).find(|word| {
-        frame.payload = word.to_be_bytes().to_vec();
-        let packet = [&frame.csum_header()[..], &frame.bytes()].concat();
-        let out = convert(&[&packet], &OFFLOAD).unwrap();
-        assert_ne!(out[0].bytes[40..42], [0, 0]);
-        out[0].bytes[40..42] == [0xff, 0xff]
-    });
-    assert!(found.is_some());
+    for gso in [false, true] {
+        // One of all payloads of two bytes makes the sum 0xffff, whose complement is zero.
+        let found = (0..=0xffffu16).find(|word| {
+            let payload = word.to_be_bytes().to_vec();
+            let frame = Frame {
+                payload,
+                ..Frame::udp4(2)
+            };
+            let header = if gso {
+                frame.gso_header(1514)
+            } else {
+                frame.csum_header()
+            };
+            let packet = [&header[..], &frame.bytes()].concat();
+            let out = convert(&[&packet], &OFFLOAD).unwrap();
+            assert_ne!(out[0].bytes[40..42], [0, 0]);
+            out[0].bytes[40..42] == [0xff, 0xff]
+        });
+        assert!(found.is_some());
+    }
 }
 
 #[test]
