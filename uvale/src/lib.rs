@@ -8,6 +8,7 @@ pub mod shm;
 #[allow(unsafe_code)]
 pub mod sys;
 
+pub mod bench;
 pub mod channel;
 pub mod ctl;
 pub mod daemon;

@@ -1,8 +1,16 @@
 //! Commands.
 
+pub mod ctl;
+pub mod ctl_device;
+pub mod ctl_parse;
 pub mod daemon;
 pub mod run;
 pub mod settings;
+pub mod show;
+pub mod show_stop;
+pub mod stats;
+pub mod stats_watch;
+pub mod table;
 
 use std::process::ExitCode;
 
@@ -25,6 +33,8 @@ enum Command {
     Daemon(daemon::Args),
     /// Generate, receive, replay and record packets (pkt-gen's options)
     Gen(uvale::generator::Args),
+    /// Measure throughput and wake-ups, beside what two bare processes can do
+    Bench(uvale::bench::Args),
 }
 
 /// The command line.
@@ -33,6 +43,14 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Daemon(args) => daemon::run(args),
         Command::Gen(args) => run::under_shim().map(|()| uvale::generator::run(args)),
+        Command::Stats(args) => stats::run(args),
+        Command::Ports(args) => show::ports(args),
+        Command::Switches(args) => show::switches(args),
+        Command::Fdb(args) => show::fdb(args),
+        Command::Ctl(args) => ctl::run(args),
+        Command::Status(args) => show::status(args),
+        Command::Stop(args) => show_stop::run(args),
+        Command::Bench(args) => Ok(uvale::bench::run(args)),
     };
     outcome.unwrap_or_else(|why| {
         eprintln!("uvale: {why}");

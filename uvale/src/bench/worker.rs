@@ -1,0 +1,214 @@
+//! Worker processes: `uvale bench --worker SPEC`, with the board as standard input.
+
+use core::sync::atomic::Ordering::Relaxed;
+use std::hint::black_box;
+
+use serde::{Deserialize, Serialize};
+
+use super::board::{Board, Running, Worker};
+use super::limit;
+use super::port::Port;
+use super::wake;
+
+/// What a worker is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Spec {
+    /// place on the board
+    pub index: usize,
+    /// group it starts and stops with
+    pub group: usize,
+    /// processor to stay on
+    pub cpu: usize,
+    /// its part
+    pub role: Role,
+}
+
+/// The parts there are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Role {
+    /// limit loop: sends slots through a pipe
+    LimitPipe { batch: u32, len: u16 },
+    /// limit loop: sends into a switch
+    LimitVale { lanes: Vec<usize>, batch: u32, len: u16 },
+    /// limit loop: receives
+    LimitReceive { lanes: Vec<usize> },
+    /// netmap: sends packets from `smac` to `dmac`
+    Send { port: String, batch: u32, len: u16, dmac: u64, smac: u64 },
+    /// netmap: receives, in a loop of NIOCRXSYNC or blocking in poll
+    Receive { port: String, blocking: bool, mac: u64 },
+    /// sends to its peer and waits for the answer, again and again
+    Ping(wake::Way),
+    /// answers
+    Pong(wake::Way),
+    /// sends the time now and then
+    Pace(wake::Way),
+    /// takes the time from sending to waking up
+    Wake(wake::Way),
+}
+
+impl Role {
+    /// Does it need the shim?
+    pub fn is_netmap(&self) -> bool {
+        match self {
+            Self::LimitPipe { .. } | Self::LimitVale { .. } | Self::LimitReceive { .. } => false,
+            Self::Send { .. } | Self::Receive { .. } => true,
+            Self::Ping(way) | Self::Pong(way) | Self::Pace(way) | Self::Wake(way) => {
+                matches!(way, wake::Way::Netmap { .. })
+            }
+        }
+    }
+
+    /// Does it count packets that arrive?
+    pub fn receives(&self) -> bool {
+        matches!(self, Self::LimitReceive { .. } | Self::Receive { .. })
+    }
+
+    /// Is it busy all the time, so that it should have its processor for itself?
+    pub fn spins(&self) -> bool {
+        matches!(
+            self,
+            Self::LimitPipe { .. }
+                | Self::LimitVale { .. }
+                | Self::LimitReceive { .. }
+                | Self::Send { .. }
+                | Self::Receive { blocking: false, .. }
+        )
+    }
+}
+
+/// What every part gets.
+pub struct Stage<'a> {
+    board: &'a Board,
+    spec: &'a Spec,
+}
+
+impl<'a> Stage<'a> {
+    /// Where this worker tells.
+    pub fn me(&self) -> &'a Worker {
+        self.board.worker(self.spec.index)
+    }
+
+    /// Calls `part` whenever the group runs, until it is sent home. `part` returns when the flag
+    /// is no longer set.
+    pub fn perform(
+        &self,
+        mut part: impl FnMut(Running<'_>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.board.tell_ready(self.spec.index);
+        while self.board.wait_to_run(self.spec.group) {
+            part(self.board.flag(self.spec.group))?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a worker to its end.
+pub fn run(spec: &str) -> Result<(), String> {
+    let spec: Spec = serde_json::from_str(spec).map_err(|e| format!("--worker: {e}"))?;
+    let board = Board::from_stdin()?;
+    super::cpus::pin(spec.cpu)?;
+    let stage = Stage { board: &board, spec: &spec };
+    match &spec.role {
+        Role::LimitPipe { batch, len } => {
+            let mut sender = limit::Sender::new(&board, &[0]).ok_or("no such lane")?;
+            let (batch, len) = (*batch, *len);
+            stage.perform(|running| count(&stage, running, || Ok(sender.pipe(batch, len))))
+        }
+        Role::LimitVale { lanes, batch, len } => {
+            let mut sender = limit::Sender::new(&board, lanes).ok_or("no such lane")?;
+            let (batch, len) = (*batch, *len);
+            stage.perform(|running| count(&stage, running, || Ok(sender.vale(&board, batch, len))))
+        }
+        Role::LimitReceive { lanes } => {
+            let mut receiver = limit::Receiver::new(&board, lanes).ok_or("no such lane")?;
+            stage.perform(|running| {
+                count(&stage, running, || {
+                    let (packets, bytes) = receiver.walk();
+                    black_box(bytes);
+                    if packets == 0 {
+                        std::hint::spin_loop();
+                    }
+                    Ok(packets)
+                })
+            })
+        }
+        Role::Send { port, batch, len, dmac, smac } => {
+            send(&stage, &Port::open(port)?, *batch, *len, (*dmac, *smac))
+        }
+        Role::Receive { port, blocking, mac } => {
+            receive(&stage, &Port::open(port)?, *blocking, *mac)
+        }
+        Role::Ping(way) => wake::ping(&stage, way),
+        Role::Pong(way) => wake::pong(&stage, way),
+        Role::Pace(way) => wake::pace(&stage, way),
+        Role::Wake(way) => wake::wake(&stage, way),
+    }
+}
+
+/// Repeats `step` while the group runs and adds up what it says.
+#[inline(always)]
+fn count(
+    stage: &Stage<'_>,
+    running: Running<'_>,
+    mut step: impl FnMut() -> Result<u32, String>,
+) -> Result<(), String> {
+    let total = &stage.me().count;
+    let mut sum = total.load(Relaxed);
+    while running.is_set() {
+        let n = step()?;
+        if n != 0 {
+            sum += u64::from(n);
+            total.store(sum, Relaxed);
+        }
+    }
+    Ok(())
+}
+
+/// Sends whole batches; while a pipe has no room for one it asks again.
+fn send(
+    stage: &Stage<'_>,
+    port: &Port,
+    batch: u32,
+    len: u16,
+    (dmac, smac): (u64, u64),
+) -> Result<(), String> {
+    let mut ring = port.tx()?;
+    ring.address(dmac, smac);
+    let batch = batch.min(ring.num_slots() - 1);
+    stage.perform(|running| {
+        count(stage, running, || {
+            let ready = ring.space() >= batch;
+            if ready {
+                ring.fill(batch, len);
+            }
+            port.txsync()?;
+            Ok(if ready { batch } else { 0 })
+        })
+    })
+}
+
+/// Says where `mac` is, then receives.
+fn receive(stage: &Stage<'_>, port: &Port, blocking: bool, mac: u64) -> Result<(), String> {
+    introduce(port, mac)?;
+    let mut ring = port.rx()?;
+    stage.perform(|running| {
+        count(stage, running, || {
+            if blocking {
+                port.wait(100)?;
+            } else {
+                port.rxsync()?;
+            }
+            let (packets, bytes) = ring.drain();
+            black_box(bytes);
+            Ok(packets)
+        })
+    })
+}
+
+/// Sends one frame from `mac` to nobody in particular, from which a switch learns where it is.
+pub fn introduce(port: &Port, mac: u64) -> Result<(), String> {
+    let mut ring = port.tx()?;
+    ring.address(super::NOBODY, mac);
+    ring.fill(1, 60);
+    port.txsync()
+}
