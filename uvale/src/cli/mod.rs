@@ -33,6 +33,20 @@ enum Command {
     Daemon(daemon::Args),
     /// Generate, receive, replay and record packets (pkt-gen's options)
     Gen(uvale::generator::Args),
+    /// Show counters of ports and rings, with drops by reason
+    Stats(stats::Args),
+    /// List ports
+    Ports(show::Args),
+    /// List switches with their ports
+    Switches(show::Args),
+    /// Show a switch's forwarding table
+    Fdb(show::FdbArgs),
+    /// Manage switches and persistent ports (vale-ctl's options)
+    Ctl(ctl::Args),
+    /// Show the daemon, who uses it, and its memory
+    Status(show::Args),
+    /// Ask the daemon to leave
+    Stop(show_stop::Args),
     /// Measure throughput and wake-ups, beside what two bare processes can do
     Bench(uvale::bench::Args),
 }
