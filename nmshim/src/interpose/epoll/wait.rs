@@ -1,7 +1,7 @@
 //! epoll_wait, epoll_pwait and epoll_pwait2 on active sets; the loop is that of `interpose::wait`.
 
 use super::cookie::{self, Meaning};
-use super::{Epoll, ONESHOT};
+use super::{Epoll, ONESHOT, State};
 use crate::device::{Errno, Result};
 use crate::interpose::armed::Armed;
 use crate::interpose::raw::{self, SIGSET_BYTES};
@@ -28,8 +28,11 @@ struct Call<'a> {
 impl Call<'_> {
     /// Writes what devices have to report behind the first `have` events; returns how many events there are then.
     fn collect(&self, have: usize) -> usize {
+        self.collect_in(&mut self.set.state.lock(), have)
+    }
+
+    fn collect_in(&self, state: &mut State, have: usize) -> usize {
         let mut n = have;
-        let mut state = self.set.state.lock();
         state.interests.retain(|i| i.alive());
         let count = state.interests.len();
         let first = state.turn;
@@ -37,7 +40,11 @@ impl Call<'_> {
             if n == self.max {
                 break;
             }
-            let at = (first + k) % count;
+            let at = if first + k < count {
+                first + k
+            } else {
+                (first + k) % count
+            };
             let i = &mut state.interests[at];
             i.unkick(self.epfd);
             let Some((revents, edges)) = i.due() else {
@@ -148,21 +155,20 @@ impl Call<'_> {
 
     /// Devices and, if there are any, ordinary descriptors, without waiting.
     fn now(&self) -> Result<usize> {
-        if !self.ordinary() {
-            return Ok(self.collect(0));
+        let mut state = self.set.state.lock();
+        if !state.ordinary {
+            return Ok(self.collect_in(&mut state, 0));
         }
         // Neither side starves the other when both have more than fits.
-        let devices_first = {
-            let mut state = self.set.state.lock();
-            state.devices_first = !state.devices_first;
-            state.devices_first
-        };
-        if !devices_first {
-            let n = self.ordinary_now(0)?;
-            return Ok(self.collect(n));
+        state.devices_first = !state.devices_first;
+        if state.devices_first {
+            let n = self.collect_in(&mut state, 0);
+            drop(state);
+            return self.ordinary_now(n);
         }
-        let n = self.collect(0);
-        self.ordinary_now(n)
+        drop(state);
+        let n = self.ordinary_now(0)?;
+        Ok(self.collect(n))
     }
 
     fn spin(&self) -> bool {
