@@ -43,23 +43,18 @@ fn reassembles(frame: &Frame, out: &[OutSlot], mfs: usize) {
 fn constant(frame: &Frame, bytes: &[u8]) -> Vec<u8> {
     let (l3, l4) = (frame.l3(), frame.l4());
     let mut header = bytes[..frame.header_len()].to_vec();
-    let ip = if frame.ipv4 {
-        vec![2..6, 10..12]
-    } else {
-        vec![4..6]
+    let ip: &[(usize, usize)] = match frame.ipv4 {
+        true => &[(2, 6), (10, 12)],
+        false => &[(4, 6)],
     };
-    let transport = if frame.udp {
-        vec![4..8]
-    } else {
-        vec![4..8, 13..14, 16..18]
+    let transport: &[(usize, usize)] = match frame.udp {
+        true => &[(4, 8)],
+        false => &[(4, 8), (13, 14), (16, 18)],
     };
-    let shifted = |from: usize| move |r: core::ops::Range<usize>| r.start + from..r.end + from;
-    for range in ip
-        .into_iter()
-        .map(shifted(l3))
-        .chain(transport.into_iter().map(shifted(l4)))
-    {
-        header[range].fill(0);
+    for (base, ranges) in [(frame.l3(), ip), (frame.l4(), transport)] {
+        for (from, to) in ranges {
+            header[base + from..base + to].fill(0);
+        }
     }
     header
 }
