@@ -6,7 +6,7 @@
 //! | VALE port, ephemeral | descriptors, pipes on it | nobody refers to it |
 //! | VALE port, persistent | its interface, its switch, descriptors, pipes | VALE_DELIF |
 //! | VALE port made for a pipe | the pipe's two ends | the pipe is |
-//! | pipe end | descriptors; its peer while it is closed and the peer is open | both ends are closed |
+//! | pipe end | descriptors, pipes on it | nobody refers to either end |
 //! | null port | its descriptor | closed |
 
 use std::collections::BTreeMap;
@@ -65,8 +65,6 @@ pub(super) enum Kind {
         id: Name,
         parent: AdapterId,
         peer: AdapterId,
-        /// this end holds a reference to the other
-        peer_ref: bool,
     },
     Null,
 }
@@ -162,18 +160,6 @@ impl Adapter {
             _ => None,
         }
     }
-
-    /// Does this end of a pipe hold a reference to the other?
-    pub fn peer_ref(&self) -> bool {
-        matches!(self.kind, Kind::Pipe { peer_ref: true, .. })
-    }
-
-    /// Sets [`Adapter::peer_ref`].
-    pub fn set_peer_ref(&mut self, value: bool) {
-        if let Kind::Pipe { peer_ref, .. } = &mut self.kind {
-            *peer_ref = value;
-        }
-    }
 }
 
 /// All adapters.
@@ -224,28 +210,33 @@ impl World {
     }
 
     /// One reference less; the last one destroys the adapter, and with it what it alone kept.
+    /// The ends of a pipe go together.
     pub(super) fn put_adapter(&mut self, id: AdapterId) {
         let na = &mut self.adapters[id];
         na.refs = na.refs.saturating_sub(1);
-        if na.refs == 0 {
-            self.destroy_adapter(id);
+        if na.refs > 0 {
+            return;
+        }
+        match self.adapters[id].peer() {
+            None => self.destroy_adapter(id),
+            Some(peer) if self.adapters[peer].refs == 0 => {
+                self.destroy_adapter(id);
+                self.destroy_adapter(peer);
+            }
+            Some(_) => {}
         }
     }
 
     fn destroy_adapter(&mut self, id: AdapterId) {
         match &self.adapters[id].kind {
-            Kind::Vale {
-                place, interface, ..
-            } => {
-                let (place, interface) = (*place, interface.clone());
-                if place.is_some() {
-                    self.detach_port(id);
-                }
+            Kind::Vale { interface, .. } => {
+                let interface = interface.clone();
+                self.detach_port(id);
                 if let Some(interface) = interface {
                     self.interfaces.remove(&interface);
                 }
             }
-            Kind::Pipe { .. } => self.release_pipe(id),
+            Kind::Pipe { .. } => self.leave_parent(id),
             Kind::Null => {}
         }
         let Some(na) = self.adapters.remove(id) else {

@@ -1,10 +1,9 @@
 //! Pipes. Both ends are made together and share the memory of the port they are made on.
 //!
-//! | open ends | references | krings |
+//! | references to | the pipe | krings |
 //! |---|---|---|
-//! | one, the other never or no longer | descriptor -> end -> other end (`peer_ref`) | of both |
-//! | both | descriptor -> end, descriptor -> other end | of both |
-//! | none | none | none: the pipe is gone |
+//! | one end, or both | lives, both ends of it | of both ends, while any descriptor is bound |
+//! | none | goes, both ends of it | none |
 //!
 //! The rings of both ends exist as soon as one end has them in service. From then on no ring
 //! owns its buffers: those move between the rings of a pair, and are taken back when the pipe
@@ -147,8 +146,8 @@ impl World {
         }
     }
 
-    /// Makes both ends; the wanted one holds a reference to the other. The reference to the
-    /// parent that the caller has goes to the master, the slave takes one of its own.
+    /// Makes both ends and returns the wanted one. The reference to the parent that the caller has
+    /// goes to the master, the slave takes one of its own.
     fn new_pipe(
         &mut self,
         parent: AdapterId,
@@ -183,7 +182,6 @@ impl World {
                 id: pipe.id.to_vec(),
                 parent,
                 peer: 0,
-                peer_ref: false,
             },
             refs: 0,
             active: 0,
@@ -207,14 +205,11 @@ impl World {
         }
         self.adapters[parent].pipes.push(master);
         self.get_adapter(parent);
-        let (wanted, other) = if pipe.role == Role::Master {
-            (master, slave)
+        Ok(if pipe.role == Role::Master {
+            master
         } else {
-            (slave, master)
-        };
-        self.adapters[wanted].set_peer_ref(true);
-        self.get_adapter(other);
-        Ok(wanted)
+            slave
+        })
     }
 
     fn undo_port_record(&mut self, port: u32) {
@@ -222,21 +217,10 @@ impl World {
     }
 
     /// The destructor's part for an end of a pipe.
-    pub(super) fn release_pipe(&mut self, id: AdapterId) {
-        let Kind::Pipe {
-            role,
-            parent,
-            peer,
-            peer_ref,
-            ..
-        } = self.adapters[id].kind
-        else {
+    pub(super) fn leave_parent(&mut self, id: AdapterId) {
+        let Kind::Pipe { role, parent, .. } = self.adapters[id].kind else {
             return;
         };
-        if peer_ref {
-            self.adapters[id].set_peer_ref(false);
-            self.put_adapter(peer);
-        }
         if role == Role::Master {
             let pipes = &mut self.adapters[parent].pipes;
             if let Some(at) = pipes.iter().position(|p| *p == id) {
@@ -249,9 +233,12 @@ impl World {
     /// netmap_pipe_krings_create: the krings of both ends, linked crosswise, if this is the first
     /// end to be opened. Those of the other end have no buffers of their own.
     pub(super) fn create_pipe_krings(&mut self, id: AdapterId) -> Result<()> {
-        let (true, Some(peer)) = (self.adapters[id].peer_ref(), self.adapters[id].peer()) else {
+        let Some(peer) = self.adapters[id].peer() else {
             return Ok(());
         };
+        if self.adapters[id].krings.is_some() {
+            return Ok(());
+        }
         self.create_krings(id)?;
         if let Err(refusal) = self.create_krings(peer) {
             self.delete_krings(id);
@@ -273,30 +260,12 @@ impl World {
     }
 
     /// netmap_pipe_reg, with `on`: puts the wanted rings of this end into service and makes the
-    /// rings of the other end that they need. Without: takes rings out of service. When the
-    /// first descriptor comes or the last one goes, the ends agree anew on who keeps whom.
-    pub(super) fn register_pipe(&mut self, id: AdapterId, on: bool) -> Result<()> {
-        let Some(peer) = self.adapters[id].peer() else {
-            return Ok(());
-        };
+    /// rings of the other end that they need. Without: takes rings out of service.
+    pub(super) fn register_pipe(&mut self, id: AdapterId, peer: AdapterId, on: bool) -> Result<()> {
         if on {
             self.share_rings(id, peer)?;
         }
-        let first_or_last = self.adapters[id].active == 0;
         self.commit_modes(id, on);
-        if first_or_last {
-            self.show_port_on(id, on);
-        }
-        if !first_or_last || self.adapters[id].peer_ref() {
-            return Ok(());
-        }
-        if on {
-            self.adapters[peer].set_peer_ref(false);
-            self.put_adapter(id);
-        } else {
-            self.get_adapter(id);
-            self.adapters[peer].set_peer_ref(true);
-        }
         Ok(())
     }
 

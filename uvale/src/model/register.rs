@@ -240,23 +240,23 @@ impl World {
 
     /// nm_register of each kind.
     fn set_mode(&mut self, id: AdapterId, on: bool) -> Result<()> {
-        if let Kind::Pipe { .. } = self.adapters[id].kind {
-            return self.register_pipe(id, on);
+        match self.adapters[id].peer() {
+            Some(peer) => self.register_pipe(id, peer, on)?,
+            None => self.commit_modes(id, on),
         }
-        self.commit_modes(id, on);
         if self.adapters[id].active == 0 {
             self.show_port_on(id, on);
         }
         Ok(())
     }
 
-    /// nm_krings_delete of each kind.
+    /// nm_krings_delete of each kind, when no descriptor is bound to `id` any more. Those of a
+    /// pipe stay as long as the other end is open.
     fn drop_krings(&mut self, id: AdapterId) {
-        match (self.adapters[id].peer(), self.adapters[id].peer_ref()) {
-            (Some(peer), true) => self.delete_pipe_krings(id, peer),
-            // kept alive by the other end
-            (Some(_), false) => {}
-            (None, _) => self.delete_krings(id),
+        match self.adapters[id].peer() {
+            None => self.delete_krings(id),
+            Some(peer) if self.adapters[peer].active == 0 => self.delete_pipe_krings(id, peer),
+            Some(_) => {}
         }
     }
 
