@@ -41,7 +41,6 @@ fn reassembles(frame: &Frame, out: &[OutSlot], mfs: usize) {
 
 /// The headers without the fields that segmentation is to change.
 fn constant(frame: &Frame, bytes: &[u8]) -> Vec<u8> {
-    let (l3, l4) = (frame.l3(), frame.l4());
     let mut header = bytes[..frame.header_len()].to_vec();
     let ip: &[(usize, usize)] = match frame.ipv4 {
         true => &[(2, 6), (10, 12)],
