@@ -36,10 +36,14 @@ fn readable(fd: RawFd) -> bool {
     unsafe { libc::poll(&mut p, 1, 0) == 1 }
 }
 
+fn register(fd: RawFd, interest: Interest) -> AsyncFd<RawFd> {
+    // SAFETY: every descriptor of this test stays open as long as it is registered.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.expect("registered")
+}
+
 /// Takes `count` events from `fd`, one by one, as a program with an event loop does.
 async fn consume(fd: RawFd, count: u32) -> u32 {
-    let device =
-        AsyncFd::with_interest(fd, Interest::READABLE | Interest::WRITABLE).expect("registered");
+    let device = register(fd, Interest::READABLE | Interest::WRITABLE);
     let mut taken = 0;
     while taken < count {
         let mut guard = device.readable().await.expect("ready");
@@ -76,7 +80,7 @@ fn inside() {
     }
     let late = open();
     let out = runtime.spawn(async move {
-        let device = AsyncFd::with_interest(late, Interest::WRITABLE).expect("registered");
+        let device = register(late, Interest::WRITABLE);
         drop(device.writable().await.expect("room"));
         drop(device);
         // SAFETY: the descriptor is this task's own.

@@ -112,16 +112,8 @@ fn make_room(fd: c_int, to: c_int) -> Result<(), c_int> {
     if private(to) {
         return Err(raw::fail(libc::EBADF));
     }
-    // SAFETY: asks whether `fd` is open; the table must not change if the call is going to fail.
-    if table::word(to) != 0
-        && fd != to
-        && unsafe {
-            raw::call(
-                libc::SYS_fcntl,
-                [fd as usize, libc::F_GETFD as usize, 0, 0, 0, 0],
-            )
-        } >= 0
-    {
+    // The table must not change if the call is going to fail.
+    if table::word(to) != 0 && fd != to && raw::is_open(fd) {
         leave_table(to);
     }
     Ok(())

@@ -150,6 +150,17 @@ pub unsafe fn poll_now(fds: &mut [pollfd], mask: *const libc::sigset_t) -> Resul
     check(r).map(|n| n as usize)
 }
 
+/// Is `fd` an open descriptor?
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: plain numbers.
+    unsafe {
+        call(
+            libc::SYS_fcntl,
+            [fd as usize, libc::F_GETFD as usize, 0, 0, 0, 0],
+        ) >= 0
+    }
+}
+
 /// Is `fd` readable (or broken) right now?
 pub fn readable(fd: RawFd) -> bool {
     let mut p = [pollfd {
