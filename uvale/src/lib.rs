@@ -8,11 +8,14 @@ pub mod shm;
 #[allow(unsafe_code)]
 pub mod sys;
 
+#[cfg(feature = "tools")]
 pub mod bench;
 pub mod channel;
 pub mod ctl;
+#[cfg(feature = "tools")]
 pub mod daemon;
 pub mod engine;
+#[cfg(feature = "tools")]
 pub mod generator;
 pub mod legacy;
 pub mod local;

@@ -1,0 +1,31 @@
+#!/bin/sh
+# Installs what building and testing need on Debian and Ubuntu:  scripts/setup.sh build|test
+# As root it installs by itself; otherwise it says what is missing and goes on, and checks that
+# need it say that they are skipped.
+set -eu
+build="gcc libc6-dev"
+test="$build g++ make flex bison pkg-config dpkg-dev libclang-dev strace valgrind iproute2 tcpdump \
+ wireshark-common python3 autoconf automake libtool procps util-linux ca-certificates"
+case ${1:-build} in
+build) want=$build ;;
+test) want=$test ;;
+*) echo "usage: scripts/setup.sh build|test" >&2; exit 2 ;;
+esac
+if ! command -v dpkg-query >/dev/null; then
+    echo "setup: not a Debian system; please see that these are installed: $want"
+    exit 0
+fi
+missing=""
+for package in $want; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ]; then
+    echo "setup: installing$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+else
+    echo "setup: missing packages, some checks will be skipped; install them with: sudo apt-get install$missing"
+fi

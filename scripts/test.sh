@@ -1,0 +1,79 @@
+#!/bin/sh
+# Everything that CI checks, in one command:  scripts/test.sh
+# Installs what it needs (Debian packages by name, crates). A check that cannot run says
+# "skipped: why". Closing lines are those of cargo's test runner.
+set -u
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-$PWD/target}
+failed=""
+
+step() { printf '\n== %s\n' "$*"; }
+check() {
+    name=$1
+    shift
+    step "$name"
+    started=$(date +%s)
+    "$@" || { failed="$failed [$name]"; echo "FAILED: $name"; }
+    echo "($name: $(($(date +%s) - started)) s)"
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+
+format() {
+    if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; else echo "skipped: rustfmt is not installed"; fi
+}
+lint() {
+    if cargo clippy --version >/dev/null 2>&1; then
+        cargo clippy --workspace --all-targets --quiet -- -D warnings
+    else
+        echo "skipped: clippy is not installed"
+    fi
+}
+docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet; }
+
+# The protocols of the data path under every interleaving.
+loom() {
+    RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" cargo test --quiet --release \
+        -p uvale --no-default-features --test protocols
+}
+
+# The unsafe module and the engine above it.
+asan() {
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$target/asan" PROPTEST_CASES=32 \
+        cargo test --quiet -p uvale --no-default-features --lib --target "$host" -- shm:: engine:: lock::
+}
+memcheck() {
+    if ! has valgrind; then echo "skipped: valgrind is not installed"; return 0; fi
+    binary=$(cargo test -p uvale --lib --no-run --message-format=json 2>/dev/null |
+        sed -n 's/.*"executable":"\([^"]*uvale-[^"]*\)".*/\1/p' | tail -n 1)
+    valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+        "$binary" --test-threads=1 shm::
+}
+miri() {
+    if cargo miri --version >/dev/null 2>&1; then
+        cargo miri test -p uvale --no-default-features --lib -- lock:: sleepers::
+    else
+        echo "skipped: miri is not installed in this toolchain"
+    fi
+}
+fuzz() {
+    if has g++; then scripts/fuzz.sh "${FUZZ_SECONDS:-20}"; else echo "skipped: libFuzzer needs g++"; fi
+}
+
+scripts/setup.sh test || exit 1
+check "format" format
+check "clippy" lint
+check "documentation" docs
+check "programs" cargo build --workspace --quiet
+check "tests" cargo test --workspace --no-fail-fast
+check "loom" loom
+check "address sanitizer" asan
+check "valgrind" memcheck
+check "miri" miri
+check "fuzzing" fuzz
+
+if [ -n "$failed" ]; then
+    printf '\nfailed:%s\n' "$failed"
+    exit 1
+fi
+printf '\nall checks passed\n'
