@@ -93,6 +93,8 @@ fn generate(config: &Config) -> Result<Summary, String> {
             std::thread::sleep(end.saturating_duration_since(Instant::now()).min(TICK));
         }
     }
+    // whoever waits for a receiver to be there can wait for this line
+    eprintln!("{} on {}: ready", config.function.name(), config.port);
     Ok(run_threads(config, endpoints))
 }
 
