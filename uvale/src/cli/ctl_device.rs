@@ -56,8 +56,8 @@ impl Device {
 }
 
 /// Tells the shim of this process, or of the one that takes its place, which world is meant, and
-/// to say why a request is refused, unless the user has set how much it says.
-pub fn prepare_environment(dir: Option<&Path>) -> Result<(), String> {
+/// whether to say why a request is refused, unless the user has set how much it says.
+pub fn prepare_environment(dir: Option<&Path>, explain: bool) -> Result<(), String> {
     const VERBOSE: &str = "NMSHIM_VERBOSE";
     let dir = dir
         .map(std::path::absolute)
@@ -69,7 +69,7 @@ pub fn prepare_environment(dir: Option<&Path>) -> Result<(), String> {
         if let Some(dir) = dir {
             std::env::set_var(uvale::place::ENV_DIR, dir);
         }
-        if std::env::var_os(VERBOSE).is_none() {
+        if explain && std::env::var_os(VERBOSE).is_none() {
             std::env::set_var(VERBOSE, "1");
         }
     }

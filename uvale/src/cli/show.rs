@@ -123,13 +123,7 @@ pub fn status(args: Args) -> Result<ExitCode, String> {
         let (_, switches) = fetch::<Vec<report::Switch>>(session, Report::Switches)?;
         let (_, ports) = fetch::<Vec<report::Port>>(session, Report::Ports)?;
         let place = printable(&dir.display().to_string());
-        let in_use = format!(
-            "{} of {}, {} ports",
-            switches.len(),
-            daemon.max_switches,
-            ports.len()
-        );
-        Ok(status_text(&daemon, &place, &in_use))
+        Ok(status_text(&daemon, &place, switches.len(), ports.len()))
     })
 }
 
@@ -224,17 +218,19 @@ fn fdb_text(switch: &str, mut entries: Vec<report::FdbEntry>) -> String {
     table.text()
 }
 
-fn status_text(daemon: &report::Daemon, dir: &str, in_use: &str) -> String {
+fn status_text(daemon: &report::Daemon, dir: &str, switches: usize, ports: usize) -> String {
     let others = daemon.processes.saturating_sub(1);
     let mut text = format!(
         "daemon       uvale {}, pid {}, up {}\n\
          directory    {dir}\n\
-         switches     {in_use}\n\
+         switches     {switches} of {}\n\
+         ports        {ports}\n\
          processes    {others}, and this command\n\
          descriptors  {} of /dev/netmap open\n",
         printable(&daemon.version),
         daemon.pid,
         duration(daemon.uptime),
+        daemon.max_switches,
         daemon.descriptors,
     );
     if daemon.memories.is_empty() {
@@ -329,8 +325,12 @@ mod tests {
                 total: [10, 20, 30],
             }],
         };
-        let text = status_text(&daemon, "/run/uvale", "1 of 8, 2 ports");
+        let text = status_text(&daemon, "/run/uvale", 1, 2);
         assert!(text.contains("processes    2, and this command"), "{text}");
+        assert!(
+            text.contains("switches     1 of 8\nports        2\n"),
+            "{text}"
+        );
         assert!(text.contains("pid 42, up 1 min 1 s"), "{text}");
         assert!(text.contains("3 of 30  2 of 20     1 of 10"), "{text}");
     }
