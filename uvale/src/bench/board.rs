@@ -103,23 +103,34 @@ impl Board {
         let number = memfd.as_fd();
         use std::os::fd::AsRawFd;
         let memory = Memory::map(&number.as_raw_fd(), LEN).map_err(|e| e.to_string())?;
-        Ok(Self { memory, memfd: Some(memfd) })
+        Ok(Self {
+            memory,
+            memfd: Some(memfd),
+        })
     }
 
     /// The one that this process was given.
     pub fn from_stdin() -> Result<Self, String> {
-        let size = rustix::fs::fstat(std::io::stdin()).map_err(|e| e.to_string())?.st_size;
+        let size = rustix::fs::fstat(std::io::stdin())
+            .map_err(|e| e.to_string())?
+            .st_size;
         if usize::try_from(size) != Ok(LEN) {
             return Err("workers are started by `uvale bench` itself".into());
         }
         let memory = Memory::map(&std::io::stdin(), LEN).map_err(|e| e.to_string())?;
-        Ok(Self { memory, memfd: None })
+        Ok(Self {
+            memory,
+            memfd: None,
+        })
     }
 
     /// A descriptor for a worker's standard input.
     pub fn descriptor(&self) -> Result<OwnedFd, String> {
         let memfd = self.memfd.as_ref().ok_or("not the maker of this board")?;
-        memfd.as_fd().try_clone_to_owned().map_err(|e| e.to_string())
+        memfd
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|e| e.to_string())
     }
 
     fn header(&self) -> &Header {
@@ -138,7 +149,9 @@ impl Board {
 
     /// The limit loops' table.
     pub fn table(&self) -> &Table {
-        self.memory.at(TABLE_AT).expect("the table fits: LEN covers it")
+        self.memory
+            .at(TABLE_AT)
+            .expect("the table fits: LEN covers it")
     }
 
     /// Forgets what former workers told.
@@ -187,7 +200,10 @@ impl Board {
                 RUN => return true,
                 QUIT => return false,
                 seen => {
-                    let timeout = futex::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+                    let timeout = futex::Timespec {
+                        tv_sec: 0,
+                        tv_nsec: 100_000_000,
+                    };
                     let _ = futex::wait(word, futex::Flags::empty(), seen, Some(&timeout));
                 }
             }

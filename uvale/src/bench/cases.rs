@@ -47,6 +47,7 @@ pub struct Bench<'a> {
     pub world: &'a World,
     pub cpus: Vec<usize>,
     pub windows: Windows,
+    pub real_time: bool,
 }
 
 impl Bench<'_> {
@@ -62,15 +63,26 @@ impl Bench<'_> {
         let Ok([limit, spinning, blocking]) = <[Outcome; 3]>::try_from(outcomes) else {
             return Err("three groups have three outcomes".into());
         };
-        Ok(Figures { limit, spinning, blocking })
+        Ok(Figures {
+            limit,
+            spinning,
+            blocking,
+        })
     }
 
     /// Round trips (or, `asleep`, one way to a sleeper) over VALE and over a socketpair, in turns.
     pub fn wake_up(&self, asleep: bool) -> Result<[Outcome; 2], String> {
         self.board.reset();
-        let netmap = |port: &str, mac, peer| Way::Netmap { port: port.into(), mac, peer };
+        let netmap = |port: &str, mac, peer| Way::Netmap {
+            port: port.into(),
+            mac,
+            peer,
+        };
         let (here, there) = (0x0200_0000_1001, RECEIVER);
-        let ports = [netmap("vale0:wake1", here, there), netmap("vale0:wake2", there, here)];
+        let ports = [
+            netmap("vale0:wake1", here, there),
+            netmap("vale0:wake2", there, here),
+        ];
         let sockets = rustix::net::socketpair(
             rustix::net::AddressFamily::UNIX,
             rustix::net::SocketType::SEQPACKET,
@@ -97,11 +109,20 @@ impl Bench<'_> {
         let with_sockets = vec![(b, Some(sockets.0)), (a, Some(sockets.1))];
         let mut bare = Group::start(self.board, 1, None, with_sockets)?;
         let outcomes = measure(self.board, &mut [&mut vale, &mut bare], self.windows)?;
-        outcomes.try_into().map_err(|_| "two groups have two outcomes".into())
+        outcomes
+            .try_into()
+            .map_err(|_| "two groups have two outcomes".into())
     }
 
     fn spec(&self, group: usize, place: usize, cpu: usize, role: Role) -> Spec {
-        Spec { index: group * GROUP_SIZE + place, group, cpu, role }
+        let index = group * GROUP_SIZE + place;
+        Spec {
+            index,
+            group,
+            cpu,
+            real_time: self.real_time,
+            role,
+        }
     }
 
     fn start(&self, number: usize, roles: Vec<(usize, Role)>) -> Result<Group<'_>, String> {
@@ -118,12 +139,23 @@ impl Bench<'_> {
         let (tx, rx) = cpus::place(&self.cpus, case.senders, case.receivers);
         let Case { batch, len, .. } = case;
         let lanes_to = |r: usize| (0..case.senders).map(|s| s * case.receivers + r).collect();
-        let lanes_of = |s: usize| (0..case.receivers).map(|r| s * case.receivers + r).collect();
+        let lanes_of = |s: usize| {
+            (0..case.receivers)
+                .map(|r| s * case.receivers + r)
+                .collect()
+        };
         let receivers = rx.iter().enumerate();
         let receivers = receivers.map(|(r, cpu)| (*cpu, Role::LimitReceive { lanes: lanes_to(r) }));
         let senders = tx.iter().enumerate().map(|(s, cpu)| match case.path {
             Path::Pipe => (*cpu, Role::LimitPipe { batch, len }),
-            Path::Vale => (*cpu, Role::LimitVale { lanes: lanes_of(s), batch, len }),
+            Path::Vale => (
+                *cpu,
+                Role::LimitVale {
+                    lanes: lanes_of(s),
+                    batch,
+                    len,
+                },
+            ),
         });
         receivers.chain(senders).collect()
     }
@@ -138,12 +170,28 @@ impl Bench<'_> {
         let dmac = if case.receivers > 1 { ALL } else { RECEIVER };
         let receivers = rx.iter().enumerate().map(|(i, cpu)| {
             let mac = RECEIVER + ((i as u64) << 40);
-            (*cpu, Role::Receive { port: name("rx", i), blocking, mac })
+            (
+                *cpu,
+                Role::Receive {
+                    port: name("rx", i),
+                    blocking,
+                    mac,
+                },
+            )
         });
         let senders = tx.iter().enumerate().map(|(i, cpu)| {
             let smac = 0x0200_0000_2002 + ((i as u64) << 40);
             let port = name("tx", i);
-            (*cpu, Role::Send { port, batch: case.batch, len: case.len, dmac, smac })
+            (
+                *cpu,
+                Role::Send {
+                    port,
+                    batch: case.batch,
+                    len: case.len,
+                    dmac,
+                    smac,
+                },
+            )
         });
         receivers.chain(senders).collect()
     }
@@ -159,8 +207,11 @@ mod tests {
         let receivers = (0..8u64).map(|i| RECEIVER + (i << 40));
         let senders = (0..2u64).map(|i| 0x0200_0000_2002 + (i << 40));
         let others = [0x0200_0000_1001, super::super::NOBODY];
-        let mut places: Vec<usize> =
-            receivers.chain(senders).chain(others).map(limit::hash).collect();
+        let mut places: Vec<usize> = receivers
+            .chain(senders)
+            .chain(others)
+            .map(limit::hash)
+            .collect();
         places.sort_unstable();
         let n = places.len();
         places.dedup();

@@ -5,16 +5,26 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// Processors this process may use, one of each core if that leaves two or more: two threads of
 /// one core share what is measured here.
 pub fn usable() -> Vec<usize> {
-    let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
-    let all: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
-    let cores: Vec<usize> = all.iter().copied().filter(|cpu| first_of_core(*cpu, &all)).collect();
+    let Ok(set) = sched_getaffinity(None) else {
+        return Vec::new();
+    };
+    let all: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|cpu| set.is_set(*cpu))
+        .collect();
+    let cores: Vec<usize> = all
+        .iter()
+        .copied()
+        .filter(|cpu| first_of_core(*cpu, &all))
+        .collect();
     if cores.len() >= 2 { cores } else { all }
 }
 
 /// Is no sibling of `cpu` with a lower number among `all`?
 fn first_of_core(cpu: usize, all: &[usize]) -> bool {
     let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
-    let Ok(text) = std::fs::read_to_string(path) else { return true };
+    let Ok(text) = std::fs::read_to_string(path) else {
+        return true;
+    };
     !siblings(&text).any(|other| other < cpu && all.contains(&other))
 }
 
@@ -66,7 +76,10 @@ mod tests {
         assert_eq!(place(&[0, 1], 2, 1), (vec![0, 0], vec![1]));
         assert_eq!(place(&[0, 1], 1, 3), (vec![0], vec![1, 1, 1]));
         assert_eq!(place(&[3, 5, 7, 9], 2, 1), (vec![3, 7], vec![5]));
-        assert_eq!(place(&[3, 5, 7, 9], 1, 8), (vec![3], vec![5, 7, 9, 5, 7, 9, 5, 7]));
+        assert_eq!(
+            place(&[3, 5, 7, 9], 1, 8),
+            (vec![3], vec![5, 7, 9, 5, 7, 9, 5, 7])
+        );
     }
 
     #[test]

@@ -29,9 +29,17 @@ pub struct Sender<'a> {
 impl<'a> Sender<'a> {
     /// A sender into `lanes` of the board.
     pub fn new(board: &'a Board, lanes: &[usize]) -> Option<Self> {
-        let lanes = lanes.iter().map(|i| board.lane(*i)).collect::<Option<Vec<_>>>()?;
+        let lanes = lanes
+            .iter()
+            .map(|i| board.lane(*i))
+            .collect::<Option<Vec<_>>>()?;
         let (heads, tail) = (vec![0; lanes.len()], vec![0; lanes.len()]);
-        Some(Self { lanes, heads, tail, at: 0 })
+        Some(Self {
+            lanes,
+            heads,
+            tail,
+            at: 0,
+        })
     }
 
     /// Slots free in lane `i`; looks again only when it knows of too few.
@@ -57,7 +65,12 @@ impl<'a> Sender<'a> {
             let at = (from.wrapping_add(i) & MASK) as usize;
             let (ts, rs) = (&lane.tx[at], &lane.rx[at]);
             let (back, back_ptr) = (rs.word().load(Relaxed), rs.ptr.load(Relaxed));
-            put(rs, ts.word().load(Relaxed) as u32, len, ts.ptr.load(Relaxed));
+            put(
+                rs,
+                ts.word().load(Relaxed) as u32,
+                len,
+                ts.ptr.load(Relaxed),
+            );
             ts.word().store(back, Relaxed);
             ts.ptr.store(back_ptr, Relaxed);
         }
@@ -78,7 +91,11 @@ impl<'a> Sender<'a> {
         let lines = usize::from(len).div_ceil(64).min(BUFFER_LINES);
         let table = &board.table().0;
         for lane in 0..self.lanes.len() {
-            let room = if alone { batch } else { self.room(lane, batch).min(batch) };
+            let room = if alone {
+                batch
+            } else {
+                self.room(lane, batch).min(batch)
+            };
             let to = self.lanes[lane];
             let tail = self.tail[lane];
             for i in 0..room {
@@ -117,7 +134,8 @@ impl<'a> Sender<'a> {
 
 #[inline(always)]
 fn put(slot: &Slot, buf_idx: u32, len: u16, ptr: u64) {
-    slot.word().store(u64::from(buf_idx) | u64::from(len) << 32, Relaxed);
+    slot.word()
+        .store(u64::from(buf_idx) | u64::from(len) << 32, Relaxed);
     slot.ptr.store(ptr, Relaxed);
 }
 
@@ -130,7 +148,10 @@ pub struct Receiver<'a> {
 impl<'a> Receiver<'a> {
     /// A receiver from `lanes` of the board.
     pub fn new(board: &'a Board, lanes: &[usize]) -> Option<Self> {
-        let lanes = lanes.iter().map(|i| board.lane(*i)).collect::<Option<Vec<_>>>()?;
+        let lanes = lanes
+            .iter()
+            .map(|i| board.lane(*i))
+            .collect::<Option<Vec<_>>>()?;
         let heads = vec![0; lanes.len()];
         Some(Self { lanes, heads })
     }

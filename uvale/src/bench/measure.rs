@@ -14,6 +14,8 @@ pub struct Windows {
     pub length: Duration,
     /// undisturbed ones wanted
     pub wanted: usize,
+    /// pause after each: real-time workers leave others a share
+    pub pause: Duration,
 }
 
 /// Time for caches, rings and sleepers to get into their stride.
@@ -62,9 +64,14 @@ pub fn measure(
         }
         for (i, group) in groups.iter_mut().enumerate() {
             seen[i].push(window(board, group, windows.length, &mut samples[i])?);
+            std::thread::sleep(windows.pause);
         }
     }
-    Ok(seen.iter().zip(samples).map(|(windows, samples)| outcome(windows, samples)).collect())
+    Ok(seen
+        .iter()
+        .zip(samples)
+        .map(|(windows, samples)| outcome(windows, samples))
+        .collect())
 }
 
 fn good(windows: &[Window]) -> usize {
@@ -76,8 +83,15 @@ fn outcome(windows: &[Window], mut samples: Vec<u32>) -> Outcome {
     let count = |w: &&Window| disturbed || w.share >= UNDISTURBED;
     let over = |f: fn(&Window) -> f64| median(windows.iter().filter(count).map(f).collect());
     samples.sort_unstable();
-    let rate = Rate { sent: over(|w| w.rate.sent), delivered: over(|w| w.rate.delivered) };
-    Outcome { rate, disturbed, samples }
+    let rate = Rate {
+        sent: over(|w| w.rate.sent),
+        delivered: over(|w| w.rate.delivered),
+    };
+    Outcome {
+        rate,
+        disturbed,
+        samples,
+    }
 }
 
 fn window(
@@ -95,8 +109,6 @@ fn window(
     std::thread::sleep(length);
     let after = look(board, group);
     group.set_running(false);
-    // The last packets settle, and blocked receivers fall asleep, before others take over.
-    std::thread::sleep(Duration::from_millis(2));
     group.check()?;
     for spec in group.specs() {
         samples.extend(board.worker(spec.index).take_samples());
@@ -133,7 +145,12 @@ fn look(board: &Board, group: &Group<'_>) -> Look {
             .map(|s| board.worker(s.index).count.load(Relaxed))
             .fold(0, u64::wrapping_add)
     };
-    Look { at: Instant::now(), sent: sum(false), delivered: sum(true), on_cpu }
+    Look {
+        at: Instant::now(),
+        sent: sum(false),
+        delivered: sum(true),
+        on_cpu,
+    }
 }
 
 /// Nanoseconds that process `pid` has run, or a number that never grows if nobody knows.
@@ -156,7 +173,9 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 
 /// The value below which `percent` of the sorted values lie.
 pub fn percentile(sorted: &[u32], percent: usize) -> Option<u32> {
-    sorted.get((sorted.len() * percent / 100).min(sorted.len().checked_sub(1)?)).copied()
+    sorted
+        .get((sorted.len() * percent / 100).min(sorted.len().checked_sub(1)?))
+        .copied()
 }
 
 #[cfg(test)]
@@ -175,7 +194,13 @@ mod tests {
 
     #[test]
     fn disturbed_windows_count_only_if_there_are_no_others() {
-        let window = |delivered, share| Window { rate: Rate { sent: 0.0, delivered }, share };
+        let window = |delivered, share| Window {
+            rate: Rate {
+                sent: 0.0,
+                delivered,
+            },
+            share,
+        };
         let mixed = outcome(&[window(1.0, 0.5), window(9.0, 1.0)], vec![3, 1]);
         assert_eq!((mixed.rate.delivered, mixed.disturbed), (9.0, false));
         assert_eq!(mixed.samples, [1, 3]);

@@ -8,21 +8,32 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::measure::median;
-use super::raw::die_with_parent;
+use super::raw::{die_with_parent, start_real_time};
 use super::world::end;
 
 const PROGRAM: &str = "dpdk-testpmd";
 const START: Duration = Duration::from_secs(10);
 
 /// Million packets a second at the receiver, or why there is no such figure.
-pub fn run(cpus: &[usize], seconds: usize) -> Result<f64, String> {
+pub fn run(cpus: &[usize], seconds: usize, real_time: bool) -> Result<f64, String> {
     if !installed() {
         return Err(format!("{PROGRAM} not installed"));
     }
-    let [tx_cpu, rx_cpu, ..] = cpus else { return Err("one processor only".into()) };
+    let [tx_cpu, rx_cpu, ..] = cpus else {
+        return Err("one processor only".into());
+    };
     let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("uvale-memif-XXXXXX"))
         .map_err(|e| format!("cannot make a directory: {e}"))?;
-    let rates = exchange(&dir, *tx_cpu, *rx_cpu, seconds);
+    let start = |role, cpu, mode| Testpmd::start(&dir, role, cpu, mode, real_time);
+    let receiver = start("server", *rx_cpu, "rxonly");
+    let rates = receiver.and_then(|receiver| {
+        exchange(
+            &dir,
+            receiver,
+            || start("client", *tx_cpu, "txonly"),
+            seconds,
+        )
+    });
     let _ = std::fs::remove_dir_all(&dir);
     rates.map(|rates| median(rates) / 1e6)
 }
@@ -33,12 +44,16 @@ fn installed() -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(PROGRAM).is_file())
 }
 
-fn exchange(dir: &Path, tx: usize, rx: usize, seconds: usize) -> Result<Vec<f64>, String> {
-    let mut receiver = Testpmd::start(dir, "server", rx, "rxonly")?;
+fn exchange(
+    dir: &Path,
+    mut receiver: Testpmd,
+    sender: impl FnOnce() -> Result<Testpmd, String>,
+    seconds: usize,
+) -> Result<Vec<f64>, String> {
     if !super::board::wait_for(START, || dir.join("memif").exists() || receiver.is_gone()) {
         return Err(receiver.why("has not made its socket"));
     }
-    let mut sender = Testpmd::start(dir, "client", tx, "txonly")?;
+    let mut sender = sender()?;
     // The first seconds say 0, and then something in between.
     let end = Instant::now() + START + Duration::from_secs(seconds as u64);
     let mut rates = Vec::new();
@@ -66,7 +81,13 @@ struct Testpmd {
 }
 
 impl Testpmd {
-    fn start(dir: &Path, role: &str, cpu: usize, mode: &str) -> Result<Self, String> {
+    fn start(
+        dir: &Path,
+        role: &str,
+        cpu: usize,
+        mode: &str,
+        real_time: bool,
+    ) -> Result<Self, String> {
         let log = dir.join(format!("{role}.log"));
         let errors = std::fs::File::create(&log).map_err(|e| e.to_string())?;
         let socket = dir.join("memif");
@@ -74,12 +95,20 @@ impl Testpmd {
         // Two logical cores on one processor: the first only sleeps and prints.
         command.arg(format!("--lcores=0@{cpu},1@{cpu}"));
         command.args(["--no-huge", "-m", "256", "--no-pci", "--no-telemetry"]);
-        command.arg(format!("--file-prefix=uvale-bench-{}-{role}", std::process::id()));
+        command.arg(format!(
+            "--file-prefix=uvale-bench-{}-{role}",
+            std::process::id()
+        ));
         command.arg(format!(
             "--vdev=net_memif0,role={role},id=0,socket={},socket-abstract=no,rsize=10",
             socket.display()
         ));
-        command.args(["--", "--burst=32", "--stats-period=1", "--total-num-mbufs=8192"]);
+        command.args([
+            "--",
+            "--burst=32",
+            "--stats-period=1",
+            "--total-num-mbufs=8192",
+        ]);
         command.arg(format!("--forward-mode={mode}"));
         if mode == "txonly" {
             command.arg("--txpkts=60");
@@ -87,7 +116,12 @@ impl Testpmd {
         command.env_remove("LD_PRELOAD").stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(errors);
         die_with_parent(&mut command);
-        let mut child = command.spawn().map_err(|e| format!("cannot run {PROGRAM}: {e}"))?;
+        if real_time {
+            start_real_time(&mut command);
+        }
+        let mut child = command
+            .spawn()
+            .map_err(|e| format!("cannot run {PROGRAM}: {e}"))?;
         let stdout = child.stdout.take().ok_or("no standard output")?;
         let (tell, rates) = mpsc::channel();
         std::thread::spawn(move || {
@@ -108,7 +142,11 @@ impl Testpmd {
 
     fn why(&self, what: &str) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let last = log.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("no message");
+        let last = log
+            .lines()
+            .rev()
+            .find(|l| !l.trim().is_empty())
+            .unwrap_or("no message");
         format!("{PROGRAM} {what}: {last}")
     }
 }
@@ -121,7 +159,12 @@ impl Drop for Testpmd {
 
 /// Packets a second in a line of testpmd's statistics.
 fn received(line: &str) -> Option<f64> {
-    line.trim().strip_prefix("Rx-pps:")?.split_whitespace().next()?.parse().ok()
+    line.trim()
+        .strip_prefix("Rx-pps:")?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -130,8 +173,14 @@ mod tests {
 
     #[test]
     fn statistics() {
-        assert_eq!(received("  Rx-pps:     44305574          Rx-bps:    146675800"), Some(44305574.0));
-        assert_eq!(received("  Tx-pps:            0          Tx-bps:            0"), None);
+        assert_eq!(
+            received("  Rx-pps:     44305574          Rx-bps:    146675800"),
+            Some(44305574.0)
+        );
+        assert_eq!(
+            received("  Tx-pps:            0          Tx-bps:            0"),
+            None
+        );
         assert_eq!(received("  RX-packets: 986816     RX-missed: 0"), None);
     }
 }

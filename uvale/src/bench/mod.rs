@@ -60,6 +60,9 @@ pub struct Args {
     /// Windows to take the median of
     #[arg(long, value_name = "N")]
     windows: Option<usize>,
+    /// Keep other programs off the processors while a window lasts (needs CAP_SYS_NICE)
+    #[arg(long)]
+    real_time: bool,
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
@@ -109,11 +112,24 @@ impl Run {
         let windows = Windows {
             length: Duration::from_millis(args.window.unwrap_or(length).max(1)),
             wanted: args.windows.unwrap_or(wanted).max(1),
+            pause: Duration::from_millis(if args.real_time { 20 } else { 2 }),
         };
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let load = load.split_whitespace().next().and_then(|l| l.parse().ok()).unwrap_or(0.0);
-        let report = Report { processors: cpus::usable(), load, ..Default::default() };
-        Ok(Self { args, report, windows })
+        let load = load
+            .split_whitespace()
+            .next()
+            .and_then(|l| l.parse().ok())
+            .unwrap_or(0.0);
+        let report = Report {
+            processors: cpus::usable(),
+            load,
+            ..Default::default()
+        };
+        Ok(Self {
+            args,
+            report,
+            windows,
+        })
     }
 
     fn go(mut self) -> Result<(), String> {
@@ -135,8 +151,13 @@ impl Run {
 
     fn measure(&mut self) -> Result<(), String> {
         let n = self.report.processors.len();
-        self.say(&format!("{n} processors in use, load average {:.2} at the start", self.report.load));
-        if self.report.load > 0.5 {
+        self.say(&format!(
+            "{n} processors in use, load average {:.2} at the start",
+            self.report.load
+        ));
+        if self.args.real_time {
+            raw::go_real_time(raw::CONDUCTOR).map_err(|e| format!("--real-time: {e}"))?;
+        } else if self.report.load > 0.5 {
             self.say("other programs are running: absolute figures will be low, ratios may wobble");
         }
         let board = board::Board::new()?;
@@ -146,6 +167,7 @@ impl Run {
             world: &world,
             cpus: self.report.processors.clone(),
             windows: self.windows,
+            real_time: self.args.real_time,
         };
         for (section, title, cases) in self.plan() {
             if self.wants(section) {
@@ -170,7 +192,11 @@ impl Run {
         let quick = self.args.quick;
         let or = |given: &[u32], full: &[u32], few: &[u32]| -> Vec<u32> {
             let usual = if quick { few } else { full };
-            if given.is_empty() { usual.to_vec() } else { given.to_vec() }
+            if given.is_empty() {
+                usual.to_vec()
+            } else {
+                given.to_vec()
+            }
         };
         let batches = or(&self.args.batch, &[1, 8, 64, 256], &[1, 256]);
         let several = or(&self.args.batch, &[1, 8, 64, 256], &[256]);
@@ -181,21 +207,42 @@ impl Run {
         };
         let cases = |path, senders, receivers, batches: &[u32]| {
             let of_size = |len| {
-                batches.iter().map(move |batch| Case { path, senders, receivers, len, batch: *batch })
+                batches.iter().map(move |batch| Case {
+                    path,
+                    senders,
+                    receivers,
+                    len,
+                    batch: *batch,
+                })
             };
             sizes.iter().copied().flat_map(of_size).collect::<Vec<_>>()
         };
         vec![
-            (Section::Vale, "VALE, 1 to 1", cases(Path::Vale, 1, 1, &batches)),
+            (
+                Section::Vale,
+                "VALE, 1 to 1",
+                cases(Path::Vale, 1, 1, &batches),
+            ),
             (Section::Pipe, "pipe", cases(Path::Pipe, 1, 1, &batches)),
-            (Section::Many, "VALE, 2 to 1", cases(Path::Vale, 2, 1, &several)),
-            (Section::Many, "VALE, 1 to 8 flooding", cases(Path::Vale, 1, 8, &several)),
+            (
+                Section::Many,
+                "VALE, 2 to 1",
+                cases(Path::Vale, 2, 1, &several),
+            ),
+            (
+                Section::Many,
+                "VALE, 1 to 8 flooding",
+                cases(Path::Vale, 1, 8, &several),
+            ),
         ]
     }
 
     fn table(&mut self, bench: &Bench<'_>, title: &str, cases: &[Case]) {
         let Some(first) = cases.first() else { return };
-        self.say(&format!("\n{title}: Mpps delivered{}", shared(bench, first)));
+        self.say(&format!(
+            "\n{title}: Mpps delivered{}",
+            shared(bench, first)
+        ));
         self.say(&Row::head());
         for case in cases {
             match bench.run(*case) {
@@ -205,7 +252,10 @@ impl Run {
                     self.report.rows.push(row);
                 }
                 Err(why) => {
-                    self.skip(format!("{title}, {} bytes, batch {}: {why}", case.len, case.batch));
+                    self.skip(format!(
+                        "{title}, {} bytes, batch {}: {why}",
+                        case.len, case.batch
+                    ));
                 }
             }
         }
@@ -229,9 +279,11 @@ impl Run {
 
     fn memif(&mut self) {
         let seconds = if self.args.quick { 3 } else { 6 };
-        match memif::run(&self.report.processors, seconds) {
+        match memif::run(&self.report.processors, seconds, self.args.real_time) {
             Ok(rate) => {
-                self.say(&format!("\nDPDK memif, 60 bytes, bursts of 32: {rate:.2} Mpps"));
+                self.say(&format!(
+                    "\nDPDK memif, 60 bytes, bursts of 32: {rate:.2} Mpps"
+                ));
                 self.report.memif = Some(rate);
             }
             Err(why) => self.skip(format!("memif: {why}")),

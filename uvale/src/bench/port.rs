@@ -36,10 +36,13 @@ impl Port {
             return Err(format!("{name}: the name is too long"));
         }
         header.nr_name[..name.len()].copy_from_slice(name.as_bytes());
-        let mut body = nmreq_register { nr_mode: NR_REG_ALL_NIC, ..Default::default() };
+        let mut body = nmreq_register {
+            nr_mode: NR_REG_ALL_NIC,
+            ..Default::default()
+        };
         raw::request(&fd, &mut header, &mut body).map_err(|e| format!("{name}: {e}"))?;
-        let memory = Memory::map(&fd, body.nr_memsize as usize)
-            .map_err(|e| format!("{name}: mmap: {e}"))?;
+        let memory =
+            Memory::map(&fd, body.nr_memsize as usize).map_err(|e| format!("{name}: mmap: {e}"))?;
 
         let nifp = body.nr_offset as usize;
         // Offsets of tx rings, host tx rings, rx rings, host rx rings; relative to the netmap_if.
@@ -90,7 +93,9 @@ impl Port {
 
 fn host_tx_rings(memory: &Memory, nifp: usize) -> usize {
     let at = nifp + core::mem::offset_of!(netmap_if, ni_host_tx_rings);
-    memory.at::<core::sync::atomic::AtomicU32>(at).map_or(0, |n| n.load(Relaxed) as usize)
+    memory
+        .at::<core::sync::atomic::AtomicU32>(at)
+        .map_or(0, |n| n.load(Relaxed) as usize)
 }
 
 /// A ring as a program uses it.
@@ -113,7 +118,14 @@ impl<'a> Ring<'a> {
         let buffers = memory.slice_at(first, lines)?;
         let lines_per_buffer = header.nr_buf_size.load(Relaxed) as usize / size_of::<Line>();
         let head = header.head.load(Relaxed);
-        (n > 1 && head < n).then_some(Self { header, slots, buffers, lines_per_buffer, n, head })
+        (n > 1 && head < n).then_some(Self {
+            header,
+            slots,
+            buffers,
+            lines_per_buffer,
+            n,
+            head,
+        })
     }
 
     /// Slots between head and tail.
@@ -126,7 +138,9 @@ impl<'a> Ring<'a> {
     #[inline(always)]
     pub fn packet(&self, slot: u32) -> Option<&'a [AtomicU64; 8]> {
         let index = self.slots.get(slot as usize)?.buf_idx.load(Relaxed) as usize;
-        self.buffers.get(index * self.lines_per_buffer).map(Line::words)
+        self.buffers
+            .get(index * self.lines_per_buffer)
+            .map(Line::words)
     }
 
     /// First slot that is ours.

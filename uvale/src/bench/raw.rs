@@ -87,7 +87,14 @@ impl Memory {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
         let base = unsafe {
-            libc::mmap(core::ptr::null_mut(), len, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0)
+            libc::mmap(
+                core::ptr::null_mut(),
+                len,
+                protection,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
         };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -159,7 +166,11 @@ pub fn sync(fd: &impl AsRawFd, which: u32) -> io::Result<()> {
 /// `poll` on one descriptor; 0 after the timeout or a signal.
 #[inline(always)]
 pub fn poll(fd: &impl AsRawFd, events: i16, timeout_ms: i32) -> io::Result<i16> {
-    let mut set = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let mut set = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events,
+        revents: 0,
+    };
     // SAFETY: one pollfd, borrowed exclusively during the call.
     let result = unsafe { libc::poll(&raw mut set, 1, timeout_ms) };
     match check(result) {
@@ -170,7 +181,44 @@ pub fn poll(fd: &impl AsRawFd, events: i16, timeout_ms: i32) -> io::Result<i16> 
 
 #[inline(always)]
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Real-time priority of the process that conducts: above the workers, else it could not stop them.
+pub const CONDUCTOR: i32 = 2;
+/// Real-time priority of the workers.
+pub const PERFORMER: i32 = 1;
+
+/// Puts this process before all ordinary ones on its processor; what it starts is ordinary again.
+pub fn go_real_time(priority: i32) -> io::Result<()> {
+    let parameter = libc::sched_param {
+        sched_priority: priority,
+    };
+    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: `parameter` lives during the call; 0 means the calling thread.
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const parameter) })
+}
+
+/// Puts what `command` starts, all its threads, before all ordinary processes.
+pub fn start_real_time(command: &mut Command) {
+    let parameter = libc::sched_param {
+        sched_priority: PERFORMER,
+    };
+    // SAFETY: sched_setscheduler is a plain system call, so async-signal-safe; `parameter` is the
+    // closure's own.
+    unsafe {
+        command.pre_exec(move || {
+            check(libc::sched_setscheduler(
+                0,
+                libc::SCHED_RR,
+                &raw const parameter,
+            ))
+        });
+    }
 }
 
 /// If this process dies, what `command` starts is killed.

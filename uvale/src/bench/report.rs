@@ -30,7 +30,11 @@ pub struct Row {
 impl Row {
     /// Figures of a case.
     pub fn new(case: Case, figures: &Figures) -> Self {
-        let Figures { limit, spinning, blocking } = figures;
+        let Figures {
+            limit,
+            spinning,
+            blocking,
+        } = figures;
         Self {
             path: match case.path {
                 Path::Vale => "vale",
@@ -60,7 +64,15 @@ impl Row {
     pub fn head() -> String {
         format!(
             "{:>5} {:>5} {:>9} {:>9} {:>7} {:>9} {:>9} {:>7} {:>9}",
-            "bytes", "batch", "limit", "spinning", "/limit", "(sent)", "blocking", "/spin", "(sent)"
+            "bytes",
+            "batch",
+            "limit",
+            "spinning",
+            "/limit",
+            "(sent)",
+            "blocking",
+            "/spin",
+            "(sent)"
         )
     }
 
@@ -158,15 +170,28 @@ pub struct Target {
 
 impl Target {
     fn new(name: &'static str, value: f64, wanted: f64, at_most: bool) -> Self {
-        let met = if at_most { value <= wanted } else { value >= wanted };
-        Self { name, value, wanted, at_most, met }
+        let met = if at_most {
+            value <= wanted
+        } else {
+            value >= wanted
+        };
+        Self {
+            name,
+            value,
+            wanted,
+            at_most,
+            met,
+        }
     }
 
     /// A line of text.
     pub fn line(&self) -> String {
         let sign = if self.at_most { "<=" } else { ">=" };
         let met = if self.met { "met" } else { "MISSED" };
-        format!("{:<52} {:>8.2}  {sign} {:<6} {met}", self.name, self.value, self.wanted)
+        format!(
+            "{:<52} {:>8.2}  {sign} {:<6} {met}",
+            self.name, self.value, self.wanted
+        )
     }
 }
 
@@ -178,21 +203,51 @@ impl Report {
             targets.push(Target::new(name, value, wanted, false));
         };
         let small = |path: &'static str| {
-            self.rows.iter().filter(move |r| r.is(path, 1, 1) && r.len == 60)
+            self.rows
+                .iter()
+                .filter(move |r| r.is(path, 1, 1) && r.len == 60)
         };
         let best = |path| small(path).max_by_key(|r| r.batch).filter(|r| r.batch > 1);
         if let Some(row) = best("vale") {
-            least("VALE, largest batch: of the limit", row.spinning_to_limit, 0.6);
-            least("VALE, largest batch: Mpps (quiet machine)", row.spinning, 60.0);
-            least("VALE, blocking receiver: of spinning", row.blocking_to_spinning, 0.7);
+            least(
+                "VALE, largest batch: of the limit",
+                row.spinning_to_limit,
+                0.6,
+            );
+            least(
+                "VALE, largest batch: Mpps (quiet machine)",
+                row.spinning,
+                60.0,
+            );
+            least(
+                "VALE, blocking receiver: of spinning",
+                row.blocking_to_spinning,
+                0.7,
+            );
         }
         if let Some(row) = small("vale").find(|r| r.batch == 1) {
-            least("VALE, one packet a sync: of the limit", row.spinning_to_limit, 0.6);
+            least(
+                "VALE, one packet a sync: of the limit",
+                row.spinning_to_limit,
+                0.6,
+            );
         }
         if let Some(row) = best("pipe") {
-            least("pipe, largest batch: of the limit", row.spinning_to_limit, 0.5);
-            least("pipe, largest batch: Mpps (quiet machine)", row.spinning, 200.0);
-            least("pipe, blocking receiver: of spinning", row.blocking_to_spinning, 0.7);
+            least(
+                "pipe, largest batch: of the limit",
+                row.spinning_to_limit,
+                0.5,
+            );
+            least(
+                "pipe, largest batch: Mpps (quiet machine)",
+                row.spinning,
+                200.0,
+            );
+            least(
+                "pipe, blocking receiver: of spinning",
+                row.blocking_to_spinning,
+                0.7,
+            );
         }
         if let Some(memif) = self.memif {
             if let Some(row) = best("vale") {
@@ -224,12 +279,24 @@ mod tests {
     use crate::bench::measure::Rate;
 
     fn outcome(delivered: f64) -> Outcome {
-        Outcome { rate: Rate { sent: delivered, delivered }, ..Default::default() }
+        Outcome {
+            rate: Rate {
+                sent: delivered,
+                delivered,
+            },
+            ..Default::default()
+        }
     }
 
     #[test]
     fn targets_are_judged_by_the_largest_batch_and_the_single_packet() {
-        let case = |batch| Case { path: Path::Vale, senders: 1, receivers: 1, len: 60, batch };
+        let case = |batch| Case {
+            path: Path::Vale,
+            senders: 1,
+            receivers: 1,
+            len: 60,
+            batch,
+        };
         let figures = |limit, spinning, blocking| Figures {
             limit: outcome(limit),
             spinning: outcome(spinning),
@@ -239,7 +306,11 @@ mod tests {
             Row::new(case(1), &figures(10.0, 5.0, 5.0)),
             Row::new(case(256), &figures(100.0, 70.0, 60.0)),
         ];
-        let mut report = Report { rows, memif: Some(60.0), ..Default::default() };
+        let mut report = Report {
+            rows,
+            memif: Some(60.0),
+            ..Default::default()
+        };
         report.judge();
         let met: Vec<_> = report.targets.iter().map(|t| (t.name, t.met)).collect();
         assert_eq!(
@@ -256,9 +327,15 @@ mod tests {
 
     #[test]
     fn latency_has_an_upper_bound() {
-        let samples = |ns| Outcome { samples: vec![ns; 3], ..Default::default() };
+        let samples = |ns| Outcome {
+            samples: vec![ns; 3],
+            ..Default::default()
+        };
         let wake_up = WakeUp::new(ASLEEP, &[samples(4000), samples(2000)]).unwrap();
-        let mut report = Report { wake_ups: vec![wake_up], ..Default::default() };
+        let mut report = Report {
+            wake_ups: vec![wake_up],
+            ..Default::default()
+        };
         report.judge();
         assert_eq!(report.targets[0].value, 2.0);
         assert!(!report.targets[0].met);

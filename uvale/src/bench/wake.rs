@@ -40,7 +40,11 @@ fn now() -> u64 {
 
 /// One side of a connection over which 60-byte messages with a number in them go.
 enum Link<'a> {
-    Netmap { port: &'a Port, tx: Ring<'a>, rx: Ring<'a> },
+    Netmap {
+        port: &'a Port,
+        tx: Ring<'a>,
+        rx: Ring<'a>,
+    },
     Socket(BorrowedFd<'a>),
 }
 
@@ -80,7 +84,10 @@ impl Link<'_> {
             }
             Self::Socket(fd) => {
                 let mut set = [PollFd::new(fd, PollFlags::IN)];
-                let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(TIMEOUT_MS) * 1_000_000 };
+                let timeout = Timespec {
+                    tv_sec: 0,
+                    tv_nsec: i64::from(TIMEOUT_MS) * 1_000_000,
+                };
                 match rustix::event::poll(&mut set, Some(&timeout)) {
                     Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
                     Ok(_) => {}
@@ -111,7 +118,11 @@ fn with_link(
             introduce(&port, *mac)?;
             let (tx, rx) = (port.tx()?, port.rx()?);
             tx.address(*peer, *mac);
-            part(&mut Link::Netmap { port: &port, tx, rx })
+            part(&mut Link::Netmap {
+                port: &port,
+                tx,
+                rx,
+            })
         }
         Way::Socket => part(&mut Link::Socket(std::io::stdout().as_fd())),
     }

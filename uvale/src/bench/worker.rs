@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::board::{Board, Running, Worker};
 use super::limit;
 use super::port::Port;
+use super::raw;
 use super::wake;
 
 /// What a worker is to do.
@@ -19,6 +20,8 @@ pub struct Spec {
     pub group: usize,
     /// processor to stay on
     pub cpu: usize,
+    /// go before all ordinary programs
+    pub real_time: bool,
     /// its part
     pub role: Role,
 }
@@ -29,13 +32,27 @@ pub enum Role {
     /// limit loop: sends slots through a pipe
     LimitPipe { batch: u32, len: u16 },
     /// limit loop: sends into a switch
-    LimitVale { lanes: Vec<usize>, batch: u32, len: u16 },
+    LimitVale {
+        lanes: Vec<usize>,
+        batch: u32,
+        len: u16,
+    },
     /// limit loop: receives
     LimitReceive { lanes: Vec<usize> },
     /// netmap: sends packets from `smac` to `dmac`
-    Send { port: String, batch: u32, len: u16, dmac: u64, smac: u64 },
+    Send {
+        port: String,
+        batch: u32,
+        len: u16,
+        dmac: u64,
+        smac: u64,
+    },
     /// netmap: receives, in a loop of NIOCRXSYNC or blocking in poll
-    Receive { port: String, blocking: bool, mac: u64 },
+    Receive {
+        port: String,
+        blocking: bool,
+        mac: u64,
+    },
     /// sends to its peer and waits for the answer, again and again
     Ping(wake::Way),
     /// answers
@@ -71,7 +88,10 @@ impl Role {
                 | Self::LimitVale { .. }
                 | Self::LimitReceive { .. }
                 | Self::Send { .. }
-                | Self::Receive { blocking: false, .. }
+                | Self::Receive {
+                    blocking: false,
+                    ..
+                }
         )
     }
 }
@@ -107,7 +127,13 @@ pub fn run(spec: &str) -> Result<(), String> {
     let spec: Spec = serde_json::from_str(spec).map_err(|e| format!("--worker: {e}"))?;
     let board = Board::from_stdin()?;
     super::cpus::pin(spec.cpu)?;
-    let stage = Stage { board: &board, spec: &spec };
+    if spec.real_time {
+        raw::go_real_time(raw::PERFORMER).map_err(|e| format!("--real-time: {e}"))?;
+    }
+    let stage = Stage {
+        board: &board,
+        spec: &spec,
+    };
     match &spec.role {
         Role::LimitPipe { batch, len } => {
             let mut sender = limit::Sender::new(&board, &[0]).ok_or("no such lane")?;
@@ -132,12 +158,18 @@ pub fn run(spec: &str) -> Result<(), String> {
                 })
             })
         }
-        Role::Send { port, batch, len, dmac, smac } => {
-            send(&stage, &Port::open(port)?, *batch, *len, (*dmac, *smac))
-        }
-        Role::Receive { port, blocking, mac } => {
-            receive(&stage, &Port::open(port)?, *blocking, *mac)
-        }
+        Role::Send {
+            port,
+            batch,
+            len,
+            dmac,
+            smac,
+        } => send(&stage, &Port::open(port)?, *batch, *len, (*dmac, *smac)),
+        Role::Receive {
+            port,
+            blocking,
+            mac,
+        } => receive(&stage, &Port::open(port)?, *blocking, *mac),
         Role::Ping(way) => wake::ping(&stage, way),
         Role::Pong(way) => wake::pong(&stage, way),
         Role::Pace(way) => wake::pace(&stage, way),

@@ -30,9 +30,14 @@ impl World {
         let (mut reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
         let log = std::fs::File::create(dir.join("uvale.log")).map_err(|e| e.to_string())?;
         let mut command = this_program()?;
-        command.args(["daemon", "--ready-fd", "1", "--dir"]).arg(&dir).process_group(0);
+        command
+            .args(["daemon", "--ready-fd", "1", "--dir"])
+            .arg(&dir)
+            .process_group(0);
         command.stdin(Stdio::null()).stdout(writer).stderr(log);
-        let daemon = command.spawn().map_err(|e| format!("cannot start a daemon: {e}"))?;
+        let daemon = command
+            .spawn()
+            .map_err(|e| format!("cannot start a daemon: {e}"))?;
         drop(command);
         let world = Self { dir, shim, daemon };
         let mut word = [0u8; 16];
@@ -66,7 +71,9 @@ pub fn end(child: &mut Child) {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
     let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM);
-    if !wait_for(Duration::from_secs(3), || !matches!(child.try_wait(), Ok(None))) {
+    if !wait_for(Duration::from_secs(3), || {
+        !matches!(child.try_wait(), Ok(None))
+    }) {
         let _ = child.kill();
     }
     let _ = child.wait();
@@ -88,7 +95,11 @@ impl<'a> Group<'a> {
         world: Option<&World>,
         specs: Vec<(Spec, Option<OwnedFd>)>,
     ) -> Result<Self, String> {
-        let mut group = Self { board, number, workers: Vec::new() };
+        let mut group = Self {
+            board,
+            number,
+            workers: Vec::new(),
+        };
         for (spec, stdout) in specs {
             let child = spawn(board, world, &spec, stdout)?;
             group.workers.push((spec, child));
@@ -99,7 +110,9 @@ impl<'a> Group<'a> {
     }
 
     fn wait_until_ready(&mut self) -> Result<(), String> {
-        let Some((spec, child)) = self.workers.last_mut() else { return Ok(()) };
+        let Some((spec, child)) = self.workers.last_mut() else {
+            return Ok(());
+        };
         let (board, index) = (self.board, spec.index);
         wait_for(Duration::from_secs(10), || {
             board.is_ready(index) || !matches!(child.try_wait(), Ok(None))
@@ -144,7 +157,9 @@ impl Drop for Group<'_> {
     fn drop(&mut self) {
         self.board.quit(self.number);
         for (_, child) in &mut self.workers {
-            if !wait_for(Duration::from_secs(2), || !matches!(child.try_wait(), Ok(None))) {
+            if !wait_for(Duration::from_secs(2), || {
+                !matches!(child.try_wait(), Ok(None))
+            }) {
                 let _ = child.kill();
             }
             let _ = child.wait();
@@ -160,14 +175,20 @@ fn spawn(
 ) -> Result<Child, String> {
     let text = serde_json::to_string(spec).map_err(|e| e.to_string())?;
     let mut command = this_program()?;
-    command.args(["bench", "--worker", &text]).stdin(board.descriptor()?);
+    command
+        .args(["bench", "--worker", &text])
+        .stdin(board.descriptor()?);
     if let Some(stdout) = stdout {
         command.stdout(stdout);
     }
     if spec.role.is_netmap() {
         let world = world.ok_or("no world for a netmap worker")?;
-        command.env("LD_PRELOAD", &world.shim).env(place::ENV_DIR, &world.dir);
+        command
+            .env("LD_PRELOAD", &world.shim)
+            .env(place::ENV_DIR, &world.dir);
         command.env(start::ENV_AUTOSTART, "0");
     }
-    command.spawn().map_err(|e| format!("cannot start a worker: {e}"))
+    command
+        .spawn()
+        .map_err(|e| format!("cannot start a worker: {e}"))
 }
