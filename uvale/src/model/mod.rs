@@ -14,6 +14,7 @@
 //! | `memory.rs`, `pool.rs` | allocators, their ids and regions; object pools |
 //! | `graveyard.rs` | rings whose locks somebody still holds |
 //! | `repair.rs` | after a client died: locks broken, pipes repaired, buffers audited |
+//! | `options.rs` | options of requests |
 //! | `info.rs` | requests that only look |
 //! | `inspect.rs` | what `uvale ports` and the like show |
 //!
@@ -28,6 +29,7 @@ mod inspect;
 mod krings;
 mod lookup;
 mod memory;
+mod options;
 mod pipe;
 mod pool;
 mod register;
@@ -233,25 +235,34 @@ impl World {
             return Err(Refusal::new(Errno::BADF, "no such descriptor"));
         }
         let name = name_of(&mut request.header);
-        let served = request.options.is_empty();
+        let options = &mut request.options;
+        for option in options.iter_mut() {
+            option.header.nro_status = Errno::OPNOTSUPP.raw_os_error() as u32;
+        }
         match request.header.nr_reqtype {
-            NETMAP_REQ_REGISTER => {
-                with_body(request, |reg| self.register(client, &name, reg, served))
+            NETMAP_REQ_REGISTER => with_body(&mut request.body, |reg| {
+                self.register(client, &name, reg, options)
+            }),
+            NETMAP_REQ_PORT_INFO_GET => {
+                with_body(&mut request.body, |body| self.port_info(&name, body))
             }
-            NETMAP_REQ_PORT_INFO_GET => with_body(request, |body| self.port_info(&name, body)),
-            NETMAP_REQ_VALE_ATTACH => with_body(request, |body| self.attach(&name, body)),
-            NETMAP_REQ_VALE_DETACH => with_body(request, |body| self.detach(&name, body)),
+            NETMAP_REQ_VALE_ATTACH => with_body(&mut request.body, |body| self.attach(&name, body)),
+            NETMAP_REQ_VALE_DETACH => with_body(&mut request.body, |body| self.detach(&name, body)),
             NETMAP_REQ_VALE_LIST => self.list(&name, request),
-            NETMAP_REQ_PORT_HDR_SET => with_body(request, |body| self.set_header(&name, body)),
-            NETMAP_REQ_PORT_HDR_GET => with_body(request, |body: &mut nmreq_port_hdr| {
+            NETMAP_REQ_PORT_HDR_SET => {
+                with_body(&mut request.body, |body| self.set_header(&name, body))
+            }
+            NETMAP_REQ_PORT_HDR_GET => with_body(&mut request.body, |body: &mut nmreq_port_hdr| {
                 body.nr_hdr_len = self.header_len(&name)?;
                 Ok(())
             }),
-            NETMAP_REQ_VALE_NEWIF => with_body(request, |body| self.newif(&name, body)),
+            NETMAP_REQ_VALE_NEWIF => with_body(&mut request.body, |body| self.newif(&name, body)),
             NETMAP_REQ_VALE_DELIF => self.delif(&name),
             NETMAP_REQ_VALE_POLLING_ENABLE | NETMAP_REQ_VALE_POLLING_DISABLE => self.polling(&name),
-            NETMAP_REQ_POOLS_INFO_GET => with_body(request, |body| self.pools_info(&name, body)),
-            NETMAP_REQ_CSB_ENABLE => csb_enable(request),
+            NETMAP_REQ_POOLS_INFO_GET => {
+                with_body(&mut request.body, |body| self.pools_info(&name, body))
+            }
+            NETMAP_REQ_CSB_ENABLE => self.csb_enable(client, options),
             NETMAP_REQ_SYNC_KLOOP_START => self.kloop_start(client),
             NETMAP_REQ_SYNC_KLOOP_STOP => self.kloop_stop(client),
             other => Err(Refusal::new(
@@ -263,7 +274,7 @@ impl World {
 
     fn list(&mut self, name: &[u8], request: &mut Request) -> Result<()> {
         let mut found = None;
-        with_body(request, |body| {
+        with_body(&mut request.body, |body| {
             if !name.is_empty() {
                 return self.list_by_name(name, body);
             }
@@ -283,10 +294,8 @@ impl World {
                 "the descriptor is not bound to a port",
             ));
         }
-        Err(Refusal::new(
-            Errno::INVAL,
-            "the sync loop needs CSB mode, which is not supported yet",
-        ))
+        let why = "the sync loop needs CSB mode, which is not supported yet";
+        Err(Refusal::new(Errno::INVAL, why))
     }
 
     fn kloop_stop(&self, client: ClientId) -> Result<()> {
@@ -300,31 +309,14 @@ impl World {
     }
 }
 
-fn csb_enable(request: &Request) -> Result<()> {
-    if request
-        .options
-        .iter()
-        .all(|o| o.header.nro_reqtype != NETMAP_REQ_OPT_CSB)
-    {
-        return Err(Refusal::new(
-            Errno::INVAL,
-            "CSB_ENABLE needs the CSB option",
-        ));
-    }
-    Err(Refusal::new(
-        Errno::OPNOTSUPP,
-        "CSB mode is not supported yet",
-    ))
-}
-
 /// Serves a request through its typed body, and puts back what has become of it.
 fn with_body<B: AbiBytes>(
-    request: &mut Request,
+    bytes: &mut Vec<u8>,
     serve: impl FnOnce(&mut B) -> Result<()>,
 ) -> Result<()> {
-    let mut body = B::from_bytes(&request.body)
+    let mut body = B::from_bytes(bytes)
         .ok_or_else(|| Refusal::new(Errno::INVAL, "the request's body is too short"))?;
     serve(&mut body)?;
-    request.body = body.as_bytes().to_vec();
+    *bytes = body.as_bytes().to_vec();
     Ok(())
 }

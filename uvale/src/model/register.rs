@@ -7,9 +7,11 @@ use rustix::io::Errno;
 
 use super::adapter::{AdapterId, DIRS, Kind};
 use super::memory::Which;
+use super::options::all_served;
 use super::{ClientId, Refusal, Result, World};
 use crate::ctl::PORT_SLEEPERS;
 use crate::engine::{self, RX, TX};
+use crate::request::OptionCopy;
 
 /// What a descriptor is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +85,7 @@ impl World {
         client: ClientId,
         name: &[u8],
         reg: &mut nmreq_register,
-        served: bool,
+        options: &mut [OptionCopy],
     ) -> Result<()> {
         if let Some(bound) = self.bound(client) {
             let label = bound.public.name.clone();
@@ -101,7 +103,7 @@ impl World {
             self.memories.put(mem);
         }
         let id = found?;
-        let done = self.register_adapter(client, id, reg, served);
+        let done = self.register_adapter(client, id, reg, options);
         if done.is_err() {
             self.put_adapter(id);
         }
@@ -113,7 +115,7 @@ impl World {
         client: ClientId,
         id: AdapterId,
         reg: &mut nmreq_register,
-        served: bool,
+        options: &mut [OptionCopy],
     ) -> Result<()> {
         let na = &self.adapters[id];
         if na.virt_hdr_len != 0 && reg.nr_flags & NR_ACCEPT_VNET_HDR == 0 {
@@ -127,7 +129,7 @@ impl World {
             ));
         }
         self.bind(client, id, reg)?;
-        let finished = self.finish_register(client, reg, served);
+        let finished = self.finish_register(client, reg, options);
         if finished.is_err() {
             self.unbind(client);
         }
@@ -139,8 +141,9 @@ impl World {
         &mut self,
         client: ClientId,
         reg: &mut nmreq_register,
-        served: bool,
+        options: &mut [OptionCopy],
     ) -> Result<()> {
+        self.register_options(client, options)?;
         let Some(bound) = self.bound(client) else {
             return Ok(());
         };
@@ -158,13 +161,7 @@ impl World {
         if reg.nr_extra_bufs > 0 {
             reg.nr_extra_bufs = self.alloc_extra(mem, netmap_if, reg.nr_extra_bufs)?;
         }
-        if served {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            Errno::OPNOTSUPP,
-            "an option of this request is not supported (see nro_status of each option)",
-        ))
+        all_served(options)
     }
 
     /// netmap_do_regif: binds the descriptor to rings of `id`.

@@ -1,10 +1,12 @@
 //! The control plane against what kernel netmap was seen to do.
 
 mod errors;
+mod options;
 mod persistent;
 mod pipes;
 mod random;
 mod repair;
+mod sharing;
 mod vale;
 
 use core::sync::atomic::Ordering::Relaxed;
@@ -70,6 +72,17 @@ pub(super) fn all() -> nmreq_register {
     nmreq_register {
         nr_mode: NR_REG_ALL_NIC,
         ..nmreq_register::default()
+    }
+}
+
+/// The body of a REGISTER with so many tx and rx rings of so many slots.
+pub(super) fn with(rings: [u16; 2], slots: [u32; 2]) -> nmreq_register {
+    nmreq_register {
+        nr_tx_rings: rings[0],
+        nr_rx_rings: rings[1],
+        nr_tx_slots: slots[0],
+        nr_rx_slots: slots[1],
+        ..all()
     }
 }
 

@@ -25,22 +25,12 @@ fn both_ends_show_the_same_buffers() {
     assert_eq!(w.krings_in_use(), 0);
 }
 
-fn small(rings: [u16; 2], slots: [u32; 2]) -> nmreq_register {
-    nmreq_register {
-        nr_tx_rings: rings[0],
-        nr_rx_rings: rings[1],
-        nr_tx_slots: slots[0],
-        nr_rx_slots: slots[1],
-        ..all()
-    }
-}
-
 #[test]
 fn configured_pipe() {
     let mut w = world();
     let wanted = nmreq_register {
         nr_extra_bufs: 10,
-        ..small([3, 2], [256, 512])
+        ..with([3, 2], [256, 512])
     };
     let (m, reg) = open(&mut w, "cfgp{1", wanted);
     assert_eq!((reg.nr_memsize, reg.nr_extra_bufs), (18_333_696, 10));
@@ -71,7 +61,7 @@ fn configured_pipe() {
     assert_eq!(vm.extra().len(), 10);
     assert!(w.audit().is_empty(), "{:?}", w.audit());
 
-    let large = attempt(&mut w, "big{1", small([0, 0], [4096, 8192])).unwrap();
+    let large = attempt(&mut w, "big{1", with([0, 0], [4096, 8192])).unwrap();
     assert_eq!((large.nr_tx_slots, large.nr_rx_slots), (4096, 4096));
 }
 
@@ -79,7 +69,7 @@ fn configured_pipe() {
 fn krings_of_a_pair_point_at_each_other() {
     use core::sync::atomic::Ordering::Relaxed;
     let mut w = world();
-    let (m, _) = open(&mut w, "p{1", small([2, 1], [16, 32]));
+    let (m, _) = open(&mut w, "p{1", with([2, 1], [16, 32]));
     let info: Vec<_> = w.ports().collect();
     let of = |name: &str| info.iter().find(|p| p.name == name).unwrap();
     let (master, slave) = (of("p{1"), of("p}1"));
@@ -239,7 +229,7 @@ fn an_end_opened_in_parts_gets_whole_rings() {
     let one = nmreq_register {
         nr_mode: NR_REG_ONE_NIC,
         nr_ringid: 1,
-        ..small([2, 2], [0, 0])
+        ..with([2, 2], [0, 0])
     };
     let (q, _) = open(&mut w, "p{2", one);
     assert_eq!(w.binding(q).unwrap().first, [1, 1]);

@@ -7,6 +7,7 @@ use super::super::Finding;
 use super::*;
 use crate::ctl::{PORT_ON, RING_ON, SWITCH_PORTS};
 use crate::engine::{RX, TX};
+use crate::lock::LockWord;
 
 const NAMES: [&str; 12] = [
     "vale0:a",
@@ -116,6 +117,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..60)
 }
 
+/// Takes a lock, if it is free, and does not give it back.
+fn keep(lock: &LockWord, session: u32) {
+    if let Some(guard) = lock.try_lock(session) {
+        core::mem::forget(guard);
+    }
+}
+
 /// Session of the stopped process; those of descriptors are 100 and up.
 const STOPPED: u32 = 50;
 
@@ -208,7 +216,7 @@ impl Run {
                     if !rings.is_empty() {
                         let k = self.w.ctl().kring(rings[which % rings.len()]).unwrap();
                         let lock = if which & 64 != 0 { &k.busy } else { &k.q_lock };
-                        lock.try_lock(STOPPED).map(core::mem::forget);
+                        keep(lock, STOPPED);
                     }
                 }
             }
@@ -305,13 +313,7 @@ impl Run {
         let held: Vec<u32> = [RX, TX].map(|dir| self.selected(c, dir)).concat();
         for (i, index) in held.iter().enumerate() {
             if locks >> (i % 8) & 1 != 0 {
-                self.w
-                    .ctl()
-                    .kring(*index)
-                    .unwrap()
-                    .busy
-                    .try_lock(session)
-                    .map(core::mem::forget);
+                keep(&self.w.ctl().kring(*index).unwrap().busy, session);
             }
         }
         // The hang-ups of descriptor and session come in either order.

@@ -12,7 +12,7 @@ fn hold(lock: &LockWord) {
     core::mem::forget(lock.try_lock(DEAD).expect("free"));
 }
 
-fn kring<'a>(w: &'a World, c: ClientId, tx: bool, i: u32) -> &'a ctl::Kring {
+fn kring(w: &World, c: ClientId, tx: bool, i: u32) -> &ctl::Kring {
     let port = w.ctl().port(w.binding(c).unwrap().port).unwrap();
     let first = if tx { &port.tx_kring } else { &port.rx_kring };
     w.ctl().kring(first.load(Relaxed) + i).unwrap()
