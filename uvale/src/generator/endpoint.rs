@@ -59,12 +59,17 @@ impl<D: Device> Endpoint<D> {
             .map_err(|error| format!("NIOCTXSYNC: {error}"))
     }
 
+    /// Gives the slots of received packets back to netmap.
+    pub fn release_rx(&self) -> Result<(), String> {
+        self.device
+            .sync_rx()
+            .map_err(|error| format!("NIOCRXSYNC: {error}"))
+    }
+
     /// Waits for packets at most `timeout`; spins once when `busy`. False when nothing came.
     pub fn wait_rx(&self, busy: bool, timeout: Duration) -> Result<bool, String> {
         if busy {
-            self.device
-                .sync_rx()
-                .map_err(|error| format!("NIOCRXSYNC: {error}"))?;
+            self.release_rx()?;
             return Ok(true);
         }
         self.poll(libc::POLLIN, timeout)

@@ -19,6 +19,8 @@ use super::stats::{Outcome, Tally};
 /// Pings that are remembered; more than ever wait for their answers.
 const TABLE: usize = 1 << 16;
 const STAMP: usize = 12;
+/// How long the last answers may take to leave.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// What a ping carries: number, seconds, nanoseconds.
 fn stamp(number: u32, nanos: u64) -> [u8; STAMP] {
@@ -123,6 +125,7 @@ pub fn ping<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Resul
         await_answers(worker, endpoint, &mut chains, &mut pinger, &mut tally)?;
         lost += pinger.give_up();
     }
+    endpoint.release_rx()?;
     worker.counters.store(&tally);
     let latency = Some(pinger.latency.summary(tally.packets, lost, pinger.late));
     Ok(Outcome {
@@ -266,7 +269,9 @@ pub fn pong<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Resul
         }
         worker.counters.store(&tally);
     }
-    let unsent = super::tx::drain(worker, endpoint)?;
+    endpoint.release_rx()?;
+    // a pinger that has gone will not take the last answers
+    let unsent = super::tx::drain(worker, endpoint, Some(PARTING))?;
     worker.counters.store(&tally);
     Ok(Outcome {
         tally,

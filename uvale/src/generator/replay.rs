@@ -334,7 +334,7 @@ pub fn run<D: Device>(
             Stop::Room | Stop::Quota => {}
         }
     }
-    let unsent = drain(worker, endpoint)?;
+    let unsent = drain(worker, endpoint, config.linger)?;
     worker.counters.store(&tally);
     let notes = replay.source.notes(tally.skipped);
     Ok(Outcome {

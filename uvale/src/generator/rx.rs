@@ -196,11 +196,7 @@ fn receive_until_end<D: Device>(
             sink.flush()?;
         }
     }
-    // the slots of the last packets go back to netmap
-    endpoint
-        .device
-        .sync_rx()
-        .map_err(|error| format!("NIOCRXSYNC: {error}"))?;
+    endpoint.release_rx()?;
     Ok(span)
 }
 

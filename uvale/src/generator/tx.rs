@@ -294,7 +294,7 @@ pub fn run<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Result
         }
         worker.counters.store(&tally);
     }
-    let unsent = drain(worker, endpoint)?;
+    let unsent = drain(worker, endpoint, config.linger)?;
     worker.counters.store(&tally);
     Ok(Outcome {
         tally,
@@ -304,9 +304,14 @@ pub fn run<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Result
     })
 }
 
-/// Waits until netmap has taken all packets from the tx rings; returns how many slots it did not
-/// take when the wait was given up.
-pub fn drain<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Result<u64, String> {
+/// Waits until netmap has taken all packets from the tx rings; gives up when nothing has happened
+/// for `linger`. Returns how many slots were not taken. (On a pipe, slots are taken when the
+/// receiver has released them.)
+pub fn drain<D: Device>(
+    worker: &Worker<'_>,
+    endpoint: &mut Endpoint<D>,
+    linger: Option<Duration>,
+) -> Result<u64, String> {
     let mut pause = Duration::from_micros(20);
     let (mut last, mut progress) = (u64::MAX, Instant::now());
     let mut told = false;
@@ -321,7 +326,7 @@ pub fn drain<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Resu
             pause = Duration::from_micros(20);
         }
         let silent = progress.elapsed();
-        let given_up = worker.config.linger.is_some_and(|limit| silent >= limit);
+        let given_up = linger.is_some_and(|limit| silent >= limit);
         if pending == 0 || given_up || worker.stopping() {
             return Ok(pending);
         }
