@@ -35,63 +35,66 @@ pub struct Rate {
 /// What the windows of one group say.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// median
-    pub rate: Rate,
-    /// no window was undisturbed: the median is over disturbed ones
-    pub disturbed: bool,
+    /// one per round; `None`: other programs took a worker's processor away
+    pub rates: Vec<Option<Rate>>,
     /// latencies of all windows, sorted
     pub samples: Vec<u32>,
 }
 
-struct Window {
-    rate: Rate,
-    share: f64,
+impl Outcome {
+    /// Median over the undisturbed windows.
+    pub fn rate(&self) -> Rate {
+        let over = |f: fn(&Rate) -> f64| median(self.rates.iter().flatten().map(f).collect());
+        Rate {
+            sent: over(|r| r.sent),
+            delivered: over(|r| r.delivered),
+        }
+    }
+
+    /// Median over the rounds of how many times as much was delivered as to `other`. Whatever
+    /// makes the machine faster or slower from one moment to the next concerns both.
+    pub fn ratio(&self, other: &Self) -> f64 {
+        let pairs = self.rates.iter().zip(&other.rates);
+        let ratios = pairs.filter_map(|(a, b)| {
+            let (a, b) = ((*a)?.delivered, (*b)?.delivered);
+            (b > 0.0).then(|| a / b)
+        });
+        median(ratios.collect())
+    }
+
+    /// Largest over smallest rate.
+    pub fn spread(&self) -> f64 {
+        let rates = || self.rates.iter().flatten().map(|r| r.delivered);
+        let least = rates().fold(f64::INFINITY, f64::min);
+        rates().fold(0.0, f64::max) / least
+    }
+
+    fn undisturbed(&self) -> usize {
+        self.rates.iter().flatten().count()
+    }
 }
 
-/// Measures all `groups` in turns. A window in which other programs took a worker's processor
-/// away is repeated, up to twice as many times as windows are wanted.
+/// Measures all `groups` in turns, one window each a round. A window in which other programs took
+/// a worker's processor away does not count; there are up to three times as many rounds as are
+/// wanted.
 pub fn measure(
     board: &Board,
     groups: &mut [&mut Group<'_>],
     windows: Windows,
 ) -> Result<Vec<Outcome>, String> {
-    let mut seen: Vec<Vec<Window>> = groups.iter().map(|_| Vec::new()).collect();
-    let mut samples: Vec<Vec<u32>> = groups.iter().map(|_| Vec::new()).collect();
-    let enough = |w: &Vec<Window>| good(w) >= windows.wanted;
+    let mut outcomes = vec![Outcome::default(); groups.len()];
     for _ in 0..windows.wanted * 3 {
-        if seen.iter().all(enough) {
+        if outcomes.iter().all(|o| o.undisturbed() >= windows.wanted) {
             break;
         }
-        for (i, group) in groups.iter_mut().enumerate() {
-            seen[i].push(window(board, group, windows.length, &mut samples[i])?);
+        for (group, outcome) in groups.iter_mut().zip(&mut outcomes) {
+            let rate = window(board, group, windows.length, &mut outcome.samples)?;
+            outcome.rates.push(rate);
             std::thread::sleep(windows.pause);
         }
     }
-    Ok(seen
-        .iter()
-        .zip(samples)
-        .map(|(windows, samples)| outcome(windows, samples))
-        .collect())
-}
-
-fn good(windows: &[Window]) -> usize {
-    windows.iter().filter(|w| w.share >= UNDISTURBED).count()
-}
-
-fn outcome(windows: &[Window], mut samples: Vec<u32>) -> Outcome {
-    let disturbed = good(windows) == 0;
-    let count = |w: &&Window| disturbed || w.share >= UNDISTURBED;
-    let over = |f: fn(&Window) -> f64| median(windows.iter().filter(count).map(f).collect());
-    samples.sort_unstable();
-    let rate = Rate {
-        sent: over(|w| w.rate.sent),
-        delivered: over(|w| w.rate.delivered),
-    };
-    Outcome {
-        rate,
-        disturbed,
-        samples,
-    }
+    outcomes.iter_mut().for_each(|o| o.samples.sort_unstable());
+    Ok(outcomes)
 }
 
 fn window(
@@ -99,7 +102,7 @@ fn window(
     group: &mut Group<'_>,
     length: Duration,
     samples: &mut Vec<u32>,
-) -> Result<Window, String> {
+) -> Result<Option<Rate>, String> {
     group.set_running(true);
     std::thread::sleep(WARM_UP);
     for spec in group.specs() {
@@ -126,7 +129,7 @@ fn window(
         sent: rate(after.sent, before.sent),
         delivered: rate(after.delivered, before.delivered),
     };
-    Ok(Window { rate, share })
+    Ok((share >= UNDISTURBED).then_some(rate))
 }
 
 struct Look {
@@ -193,18 +196,27 @@ mod tests {
     }
 
     #[test]
-    fn disturbed_windows_count_only_if_there_are_no_others() {
-        let window = |delivered, share| Window {
-            rate: Rate {
-                sent: 0.0,
-                delivered,
-            },
-            share,
+    fn disturbed_windows_do_not_count_and_ratios_are_taken_round_by_round() {
+        let outcome = |delivered: &[f64]| Outcome {
+            // 0 stands for a disturbed window
+            rates: delivered
+                .iter()
+                .map(|d| {
+                    (*d > 0.0).then_some(Rate {
+                        sent: 0.0,
+                        delivered: *d,
+                    })
+                })
+                .collect(),
+            samples: Vec::new(),
         };
-        let mixed = outcome(&[window(1.0, 0.5), window(9.0, 1.0)], vec![3, 1]);
-        assert_eq!((mixed.rate.delivered, mixed.disturbed), (9.0, false));
-        assert_eq!(mixed.samples, [1, 3]);
-        let none = outcome(&[window(1.0, 0.5), window(3.0, 0.6)], vec![]);
-        assert_eq!((none.rate.delivered, none.disturbed), (2.0, true));
+        let (limit, other) = (
+            outcome(&[100.0, 20.0, 0.0, 100.0]),
+            outcome(&[50.0, 10.0, 40.0, 0.0]),
+        );
+        assert_eq!(limit.rate().delivered, 100.0);
+        assert_eq!(other.ratio(&limit), 0.5);
+        assert_eq!(limit.spread(), 5.0);
+        assert_eq!(outcome(&[0.0]).rate().delivered, 0.0);
     }
 }

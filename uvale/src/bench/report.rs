@@ -5,6 +5,10 @@ use serde::Serialize;
 use super::cases::{Case, Figures, Path};
 use super::measure::{Outcome, percentile};
 
+/// Beyond this spread of the limit the absolute figures say little: on a virtual machine the host
+/// may move the processors about, near to each other and far from each other.
+const UNSTEADY: f64 = 1.5;
+
 /// One case: million packets a second, and ratios.
 #[derive(Debug, Serialize)]
 pub struct Row {
@@ -23,8 +27,8 @@ pub struct Row {
     blocking_sent: f64,
     pub spinning_to_limit: f64,
     pub blocking_to_spinning: f64,
-    /// other programs took processor time in every window
-    pub disturbed: bool,
+    /// largest over smallest rate of the limit's windows: how unsteady the machine was
+    limit_spread: f64,
 }
 
 impl Row {
@@ -44,14 +48,14 @@ impl Row {
             receivers: case.receivers,
             len: case.len,
             batch: case.batch,
-            limit: limit.rate.delivered,
-            spinning: spinning.rate.delivered,
-            spinning_sent: spinning.rate.sent,
-            blocking: blocking.rate.delivered,
-            blocking_sent: blocking.rate.sent,
-            spinning_to_limit: ratio(spinning.rate.delivered, limit.rate.delivered),
-            blocking_to_spinning: ratio(blocking.rate.delivered, spinning.rate.delivered),
-            disturbed: limit.disturbed || spinning.disturbed || blocking.disturbed,
+            limit: limit.rate().delivered,
+            spinning: spinning.rate().delivered,
+            spinning_sent: spinning.rate().sent,
+            blocking: blocking.rate().delivered,
+            blocking_sent: blocking.rate().sent,
+            spinning_to_limit: spinning.ratio(limit),
+            blocking_to_spinning: blocking.ratio(spinning),
+            limit_spread: limit.spread(),
         }
     }
 
@@ -78,7 +82,11 @@ impl Row {
 
     /// A line of the table.
     pub fn line(&self) -> String {
-        let mark = if self.disturbed { "  disturbed" } else { "" };
+        let mark = match self.limit_spread {
+            _ if self.limit == 0.0 || self.spinning == 0.0 => "  disturbed".into(),
+            spread if spread > UNSTEADY => format!("  unsteady ({spread:.1}x)"),
+            _ => String::new(),
+        };
         format!(
             "{:>5} {:>5} {:>9.2} {:>9.2} {:>7.2} {:>9.2} {:>9.2} {:>7.2} {:>9.2}{mark}",
             self.len,
@@ -279,12 +287,13 @@ mod tests {
     use crate::bench::measure::Rate;
 
     fn outcome(delivered: f64) -> Outcome {
+        let rate = Rate {
+            sent: delivered,
+            delivered,
+        };
         Outcome {
-            rate: Rate {
-                sent: delivered,
-                delivered,
-            },
-            ..Default::default()
+            rates: vec![Some(rate)],
+            samples: Vec::new(),
         }
     }
 
