@@ -7,7 +7,7 @@
 //! | `lookup.rs` | from a name to an adapter |
 //! | `register.rs` | REGISTER and its undoing: ring selection, [`Binding`] |
 //! | `adapter.rs` | adapters (anything that can be bound) and their reference counts |
-//! | `vale.rs`, `pipe.rs` | what is special about VALE ports (ephemeral, persistent) and pipes |
+//! | `vale.rs`, `persistent.rs`, `pipe.rs` | what is special about VALE ports and pipes |
 //! | `switch.rs` | switches and their port numbers |
 //! | `krings.rs` | krings and port records in control memory |
 //! | `rings.rs` | what lies in a region: rings, buffers, `netmap_if` |
@@ -30,6 +30,7 @@ mod krings;
 mod lookup;
 mod memory;
 mod options;
+mod persistent;
 mod pipe;
 mod pool;
 mod register;
@@ -133,6 +134,23 @@ impl Default for Config {
                 buf: params(2048, 4098),
             },
         }
+    }
+}
+
+impl Config {
+    /// Checks the sizes; netmap itself finds out only when the first port is opened. The refusal
+    /// names the parameter and its range.
+    pub fn check(&self) -> Result<()> {
+        if !(1..=MAX_SWITCHES as u32).contains(&self.max_switches) {
+            return Err(Refusal::new(
+                Errno::INVAL,
+                format!(
+                    "max_switches={} is out of range: 1 to {MAX_SWITCHES}",
+                    self.max_switches
+                ),
+            ));
+        }
+        memory::check(self)
     }
 }
 

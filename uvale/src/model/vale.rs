@@ -1,12 +1,9 @@
-//! VALE ports: ephemeral ones, which live with their descriptors, and persistent ones, which have
-//! an interface name and are attached to switches by request.
+//! VALE ports, and the requests about those that are on a switch. What only persistent ports have
+//! is in `persistent.rs`.
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use nm_abi::{
-    IFNAMSIZ, nmreq_port_hdr, nmreq_register, nmreq_vale_attach, nmreq_vale_detach,
-    nmreq_vale_newif,
-};
+use nm_abi::{nmreq_port_hdr, nmreq_register};
 use rustix::io::Errno;
 
 use super::adapter::{Adapter, AdapterId, Kind, NAME_MAX, Name};
@@ -154,7 +151,7 @@ impl World {
 
     /// netmap_vale_vp_create: a port with nobody referring to it yet. What `reg` asks for is
     /// brought into bounds, and the bounds are written back.
-    fn new_vale(
+    pub(super) fn new_vale(
         &mut self,
         name: &[u8],
         interface: Option<Name>,
@@ -206,69 +203,6 @@ impl World {
         }))
     }
 
-    /// netmap_vi_create: a persistent port with an interface of that name. Without `autodelete`
-    /// it lives until VALE_DELIF, with it as long as anybody refers to it.
-    pub(super) fn new_persistent(
-        &mut self,
-        name: &[u8],
-        reg: &mut nmreq_register,
-        autodelete: bool,
-    ) -> Result<()> {
-        let label = String::from_utf8_lossy(name).into_owned();
-        let bad = |errno, why: &str| Refusal::new(errno, format!("{label:?}: {why}"));
-        if name.starts_with(nm_abi::NM_BDG_NAME.as_bytes()) {
-            return Err(bad(
-                Errno::INVAL,
-                "the name of a persistent port must not start with vale",
-            ));
-        }
-        if name.len() >= IFNAMSIZ {
-            return Err(bad(
-                Errno::INVAL,
-                "an interface's name has at most 15 characters",
-            ));
-        }
-        if let Some(&id) = self.interfaces.get(name) {
-            self.show_config(id, reg)?;
-            return Err(bad(Errno::EXIST, "there is an interface of that name"));
-        }
-        if !is_interface_name(name) {
-            return Err(bad(Errno::INVAL, "an interface cannot be called that"));
-        }
-        let mem = match reg.nr_mem_id {
-            0 => None,
-            id => Some(self.memories.find(id)?),
-        };
-        let made = self.new_vale(name, Some(name.to_vec()), reg, mem);
-        if let Some(mem) = mem {
-            self.memories.put(mem);
-        }
-        let id = made?;
-        if let Kind::Vale {
-            autodelete: flag, ..
-        } = &mut self.adapters[id].kind
-        {
-            *flag = autodelete;
-        }
-        self.interfaces.insert(name.to_vec(), id);
-        if !autodelete {
-            self.get_adapter(id);
-        }
-        self.show_config(id, reg)
-    }
-
-    /// nm_update_info: what a port has, into a request.
-    fn show_config(&self, id: AdapterId, reg: &mut nmreq_register) -> Result<()> {
-        let na = &self.adapters[id];
-        reg.nr_rx_rings = na.rings[RX] as u16;
-        reg.nr_tx_rings = na.rings[TX] as u16;
-        reg.nr_rx_slots = na.slots[RX];
-        reg.nr_tx_slots = na.slots[TX];
-        reg.nr_memsize = self.memories.at(na.mem).size()?;
-        reg.nr_mem_id = na.mem;
-        Ok(())
-    }
-
     /// netmap_update_config: a persistent port goes back to the name of its interface. (netmap
     /// does so whenever it is opened or asked about, and from then on it is not found under its
     /// name on the switch.)
@@ -299,132 +233,6 @@ impl World {
             )),
             _ => Ok(()),
         }
-    }
-
-    /// VALE_NEWIF.
-    pub(super) fn newif(&mut self, name: &[u8], body: &mut nmreq_vale_newif) -> Result<()> {
-        let mut reg = nmreq_register {
-            nr_tx_slots: body.nr_tx_slots,
-            nr_rx_slots: body.nr_rx_slots,
-            nr_tx_rings: body.nr_tx_rings,
-            nr_rx_rings: body.nr_rx_rings,
-            nr_mem_id: body.nr_mem_id,
-            ..nmreq_register::default()
-        };
-        self.new_persistent(name, &mut reg, false)?;
-        body.nr_tx_slots = reg.nr_tx_slots;
-        body.nr_rx_slots = reg.nr_rx_slots;
-        body.nr_tx_rings = reg.nr_tx_rings;
-        body.nr_rx_rings = reg.nr_rx_rings;
-        body.nr_mem_id = reg.nr_mem_id;
-        Ok(())
-    }
-
-    /// VALE_DELIF.
-    pub(super) fn delif(&mut self, name: &[u8]) -> Result<()> {
-        let label = String::from_utf8_lossy(name).into_owned();
-        let Some(&id) = self.interfaces.get(name) else {
-            return Err(Refusal::new(
-                Errno::NXIO,
-                format!("{label:?}: no such persistent port"),
-            ));
-        };
-        let na = &self.adapters[id];
-        if let Kind::Vale {
-            autodelete: true, ..
-        } = na.kind
-        {
-            return Err(Refusal::new(
-                Errno::INVAL,
-                format!("{label} was made for the pipes on it and goes with them"),
-            ));
-        }
-        if na.active > 0 || na.refs > 1 {
-            let attached = matches!(na.kind, Kind::Vale { place: Some(_), .. });
-            let why = if attached {
-                "is attached to a switch: detach it first"
-            } else {
-                "is in use: close what is open on it"
-            };
-            return Err(Refusal::new(Errno::BUSY, format!("{label} {why}")));
-        }
-        self.put_adapter(id);
-        Ok(())
-    }
-
-    /// VALE_ATTACH.
-    pub(super) fn attach(&mut self, name: &[u8], body: &mut nmreq_vale_attach) -> Result<()> {
-        let mem = match body.reg.nr_mem_id {
-            0 => None,
-            id => Some(self.memories.find(id)?),
-        };
-        let done = self.attach_with(name, body, mem);
-        if let Some(mem) = mem {
-            self.memories.put(mem);
-        }
-        done
-    }
-
-    fn attach_with(
-        &mut self,
-        name: &[u8],
-        body: &mut nmreq_vale_attach,
-        mem: Option<MemId>,
-    ) -> Result<()> {
-        // Only its being there matters: what is not found is made next.
-        if let Ok(Some(id)) = self.get_vale(name, &mut body.reg, Purpose::Command, mem, false) {
-            let label = self.adapters[id].label();
-            self.put_adapter(id);
-            return Err(Refusal::new(
-                Errno::BUSY,
-                format!("{label} is attached already"),
-            ));
-        }
-        let found = self.get_vale(name, &mut body.reg, Purpose::Command, mem, true)?;
-        let id = found.ok_or_else(|| not_vale(name))?;
-        // The reference stays: VALE_DETACH gives it back.
-        if let Kind::Vale {
-            place: Some(place), ..
-        } = self.adapters[id].kind
-        {
-            body.port_index = place.number;
-        }
-        Ok(())
-    }
-
-    /// VALE_DETACH.
-    pub(super) fn detach(&mut self, name: &[u8], body: &mut nmreq_vale_detach) -> Result<()> {
-        let found = self.get_vale(
-            name,
-            &mut nmreq_register::default(),
-            Purpose::Command,
-            None,
-            false,
-        )?;
-        let id = found.ok_or_else(|| not_vale(name))?;
-        let Kind::Vale {
-            place,
-            attached_by_request,
-            ..
-        } = self.adapters[id].kind
-        else {
-            self.put_adapter(id);
-            return Err(not_vale(name));
-        };
-        if !attached_by_request {
-            let label = self.adapters[id].label();
-            self.put_adapter(id);
-            return Err(Refusal::new(
-                Errno::BUSY,
-                format!("{label} lives with the descriptors that have it open: close them instead"),
-            ));
-        }
-        body.port_index = place.map_or(0, |p| p.number);
-        self.detach_port(id);
-        // the reference that attaching had taken, and ours
-        self.put_adapter(id);
-        self.put_adapter(id);
-        Ok(())
     }
 
     /// PORT_HDR_SET.
@@ -476,17 +284,11 @@ impl World {
     }
 }
 
-fn not_vale(name: &[u8]) -> Refusal {
+/// The name has not the form of one on a switch.
+pub(super) fn not_vale(name: &[u8]) -> Refusal {
     let name = String::from_utf8_lossy(name);
     Refusal::new(
         Errno::INVAL,
         format!("{name:?} is no port of a VALE switch: it takes valeNAME:PORT"),
     )
-}
-
-/// What Linux accepts as the name of a network device; a % would ask it to choose a number.
-fn is_interface_name(name: &[u8]) -> bool {
-    let bad =
-        |c: &u8| *c == b'/' || *c == b':' || *c == b'%' || c.is_ascii_whitespace() || *c == 0x0b;
-    !name.is_empty() && name != b"." && name != b".." && !name.iter().any(bad)
 }

@@ -142,9 +142,14 @@ fn it_can_be_opened_attached_or_not() {
         ("z1", Some((0, 0)), 1)
     );
     // netmap's oddity: once opened it has forgotten its name on the switch
-    assert_eq!(detach(&mut w, "vale0:z1"), Err(Errno::NXIO));
+    assert_eq!(attempt(&mut w, "vale0:z1", all()).err(), Some(Errno::INVAL));
     w.close(c);
     assert_eq!(delif(&mut w, "z1"), Some(Errno::BUSY));
+    // but it can be detached, and go
+    assert_eq!(detach(&mut w, "vale1:z1"), Err(Errno::NXIO));
+    assert_eq!(detach(&mut w, "vale0:z1"), Ok(0));
+    assert_eq!(delif(&mut w, "z1"), None);
+    assert_eq!(w.ports().count(), 0);
 }
 
 #[test]
