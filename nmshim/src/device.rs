@@ -44,6 +44,7 @@ pub trait File: Send + Sync {
     /// not 0, `offset` is page aligned and not negative, access mode and sharing type fit.
     fn mmap(
         &self,
+        fd: RawFd,
         addr: *mut c_void,
         len: usize,
         prot: c_int,

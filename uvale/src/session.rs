@@ -15,7 +15,7 @@ use crate::ctl::Ctl;
 use crate::engine::{Host, RegionMap};
 use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN};
 use crate::shm::{BufferPool, Mapping, Memfd};
-use crate::sys::{Fd, HIGH_FD};
+use crate::sys::{Fd, OwnFd};
 
 /// A failure with its explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,11 +53,11 @@ impl std::error::Error for Failure {}
 
 /// An attached process.
 pub struct Session {
-    connection: Fd,
+    connection: OwnFd,
     number: u32,
     ctl: Arc<Ctl>,
     regions: Mutex<HashMap<u32, Weak<RegionMap>>>,
-    wakers: RwLock<HashMap<u32, Fd>>,
+    wakers: RwLock<HashMap<u32, OwnFd>>,
 }
 
 /// Connects to the daemon that listens at `socket`. The descriptor is high and close-on-exec.
@@ -86,7 +86,7 @@ pub fn refused(reply: Reply) -> Failure {
 impl Session {
     /// Attaches this process to the daemon at `socket`.
     pub fn attach(socket: &Path) -> Result<Self, Failure> {
-        let connection = high(connect(socket).map_err(|errno| {
+        let connection = OwnFd::new(connect(socket).map_err(|errno| {
             Failure::new(errno, format!("no uvale daemon answers at {}", socket.display()))
         })?);
         let (reply, mut fds) = call(connection.as_fd(), &Call::Attach { protocol: PROTOCOL })?;
@@ -106,7 +106,7 @@ impl Session {
     }
 
     /// The connection: it hangs up when the daemon is gone.
-    pub fn connection(&self) -> &Fd {
+    pub fn connection(&self) -> &OwnFd {
         &self.connection
     }
 
@@ -193,7 +193,7 @@ impl Session {
         if reply != Reply::Waker {
             return None;
         }
-        let waker = high(fds.pop()?);
+        let waker = OwnFd::new(fds.pop()?);
         let mut wakers = self.wakers.write().unwrap_or_else(PoisonError::into_inner);
         wakers.insert(client, waker);
         Some(())
@@ -218,14 +218,6 @@ pub struct RegionShape {
     pub buf_count: u32,
     /// bytes that a program may map
     pub mem_size: u64,
-}
-
-/// Moves `fd` out of the program's way, or leaves it where it is if there is no room above.
-fn high(fd: Fd) -> Fd {
-    match rustix::io::fcntl_dupfd_cloexec(&fd, HIGH_FD) {
-        Ok(moved) => moved.into(),
-        Err(_) => fd,
-    }
 }
 
 impl Host for Session {

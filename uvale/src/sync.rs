@@ -2,7 +2,7 @@
 //! can put loom's in their stead (`tests/loom.rs`).
 
 pub use core::hint::spin_loop;
-pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::thread::futex;
 

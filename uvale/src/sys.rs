@@ -1,6 +1,8 @@
 //! System calls that must not pass through libc symbols: in a program under the shim these could
 //! be the program's own (`close`, `send`, `epoll_wait` of a user-level TCP stack) or the shim's.
 
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 
@@ -26,12 +28,6 @@ impl Fd {
         self.0
     }
 
-    /// Moves the descriptor to a number of at least `least`, close-on-exec, out of the way of
-    /// programs that count on low numbers.
-    pub fn move_high(self, least: RawFd) -> Result<Self, Errno> {
-        let high = rustix::io::fcntl_dupfd_cloexec(&self, least)?;
-        Ok(Self::from(high))
-    }
 }
 
 impl From<OwnedFd> for Fd {
@@ -57,6 +53,83 @@ impl Drop for Fd {
     fn drop(&mut self) {
         // SAFETY: the descriptor is owned and not used after this.
         unsafe { rustix::io::close(self.0) };
+    }
+}
+
+/// Numbers whose ownership is kept track of.
+const TRACKED: usize = 4096;
+/// Which of them this process' side of uvale owns, a bit each.
+static OWNED: [AtomicU64; TRACKED / 64] = [const { AtomicU64::new(0) }; TRACKED / 64];
+
+/// Bounds of what was ever owned.
+static LOWEST: AtomicI32 = AtomicI32::new(i32::MAX);
+static HIGHEST: AtomicI32 = AtomicI32::new(0);
+
+/// A descriptor that lives in a program's process but is none of its business: at a high number,
+/// close-on-exec, and known to [`is_own`], so that the program can neither close nor replace it.
+#[derive(Debug)]
+pub struct OwnFd(Fd);
+
+impl OwnFd {
+    /// Takes `fd` out of the program's way. Without room above it stays where it is.
+    pub fn new(fd: Fd) -> Self {
+        let fd = match rustix::io::fcntl_dupfd_cloexec(&fd, HIGH_FD) {
+            Ok(moved) => Fd::from(moved),
+            Err(_) => fd,
+        };
+        if let Some((word, bit)) = tracked(fd.0) {
+            LOWEST.fetch_min(fd.0, Ordering::Relaxed);
+            HIGHEST.fetch_max(fd.0 + 1, Ordering::Relaxed);
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+        Self(fd)
+    }
+}
+
+impl Drop for OwnFd {
+    fn drop(&mut self) {
+        if let Some((word, bit)) = tracked(self.0.0) {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+}
+
+impl AsFd for OwnFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for OwnFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.0
+    }
+}
+
+fn tracked(fd: RawFd) -> Option<(&'static AtomicU64, u64)> {
+    let fd = usize::try_from(fd).ok().filter(|fd| *fd < TRACKED)?;
+    Some((&OWNED[fd / 64], 1 << (fd % 64)))
+}
+
+/// Is `fd` an [`OwnFd`]?
+pub fn is_own(fd: RawFd) -> bool {
+    tracked(fd).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+}
+
+/// The numbers outside which nothing is own; empty if nothing ever was.
+pub fn own_range() -> core::ops::Range<RawFd> {
+    LOWEST.load(Ordering::Relaxed)..HIGHEST.load(Ordering::Relaxed)
+}
+
+/// In the child of a fork: closes its copies of the parent's own descriptors, whose owners there
+/// the child must never use. Async-signal-safe.
+pub fn close_own_in_child() {
+    for (i, word) in OWNED.iter().enumerate() {
+        let mut bits = word.swap(0, Ordering::Relaxed);
+        while bits != 0 {
+            drop(Fd((i * 64) as RawFd + bits.trailing_zeros() as RawFd));
+            bits &= bits - 1;
+        }
     }
 }
 

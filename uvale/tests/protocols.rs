@@ -8,7 +8,7 @@
 
 mod sync {
     pub use loom::hint::spin_loop;
-    pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
     /// A futex sleep may end at any time; under loom it is a yield.
     pub fn wait(_word: &AtomicU32, _expected: u32) {

@@ -35,7 +35,7 @@ pub unsafe fn mmap(
     if flags & libc::MAP_ANONYMOUS == 0
         && let Some(d) = table::device(fd)
     {
-        return map_device(&d, addr, len, prot, flags, offset).unwrap_or_else(|e| {
+        return map_device(&d, fd, addr, len, prot, flags, offset).unwrap_or_else(|e| {
             fail(e.0);
             libc::MAP_FAILED
         });
@@ -47,6 +47,7 @@ pub unsafe fn mmap(
 /// The kernel's own checks, in its order, then the driver.
 fn map_device(
     d: &DeviceRef,
+    fd: c_int,
     addr: *mut c_void,
     len: size_t,
     prot: c_int,
@@ -72,7 +73,7 @@ fn map_device(
         return Err(Errno(libc::EACCES));
     }
     slot::guarded(Err(Errno(libc::EIO)), || {
-        d.file.mmap(addr, len, prot, flags, offset)
+        d.file.mmap(fd, addr, len, prot, flags, offset)
     })
 }
 

@@ -101,6 +101,17 @@ impl NetmapFile {
         };
         let attachment = Attachment::new(session, binding, region)
             .ok_or_else(|| Failure::new(rustix::io::Errno::NXIO, "the port is gone already"))?;
+        say(
+            Level::Trace,
+            format_args!(
+                "{}: tx rings {:?}, rx rings {:?}, region {} of {} bytes",
+                bound.name,
+                bound.first[1]..bound.last[1],
+                bound.first[0]..bound.last[0],
+                bound.region,
+                bound.mem_size
+            ),
+        );
         let _ = self.bound.set(Bind { attachment, mem_size: bound.mem_size, name: bound.name });
         Ok(())
     }
@@ -141,10 +152,10 @@ impl NetmapFile {
     /// then, which costs one system call in very many syncs.
     #[inline]
     fn look_after_daemon(&self, session: &Session) -> Result<()> {
-        if self.syncs.fetch_add(1, Relaxed) % LOOK_EVERY == LOOK_EVERY - 1 {
-            self.look_now(session)?;
-        }
-        Ok(())
+        // Threads that count at the same time may lose a count, which does no harm.
+        let syncs = self.syncs.load(Relaxed).wrapping_add(1);
+        self.syncs.store(syncs, Relaxed);
+        if syncs % LOOK_EVERY == 0 { self.look_now(session) } else { Ok(()) }
     }
 
     #[cold]
@@ -235,13 +246,14 @@ impl File for NetmapFile {
 
     fn mmap(
         &self,
+        fd: RawFd,
         addr: *mut c_void,
         len: usize,
         prot: c_int,
         flags: c_int,
         offset: i64,
     ) -> Result<*mut c_void> {
-        let bind = self.bound.get().ok_or(Errno(libc::EINVAL))?;
+        let bind = self.bound(fd).ok_or(Errno(libc::EINVAL))?;
         let size = bind.mem_size.next_multiple_of(4096);
         let end = (offset as u64).checked_add(len as u64).ok_or(Errno(libc::EINVAL))?;
         if end.next_multiple_of(4096) > size {
@@ -262,6 +274,9 @@ impl File for NetmapFile {
             let hup = if self.gone.load(Relaxed) { libc::POLLHUP } else { 0 };
             return libc::POLLERR | hup;
         };
+        if self.look_after_daemon(session).is_err() {
+            return libc::POLLERR | libc::POLLHUP;
+        }
         bind.attachment.poll(session, events)
     }
 
@@ -285,9 +300,6 @@ impl File for NetmapFile {
 
     fn arm(&self, fd: RawFd, events: c_short) {
         if let Ok((session, bind)) = self.ready(fd) {
-            if !session.is_alive() {
-                self.gone.store(true, Relaxed);
-            }
             bind.attachment.announce(session, events);
         }
     }

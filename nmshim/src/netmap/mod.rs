@@ -12,7 +12,7 @@ mod say;
 mod world;
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -41,10 +41,6 @@ pub static NETMAP: Netmap = Netmap { worlds: Mutex::new(Vec::new()), files: Mute
 
 /// Forks this process has made: a description open at a fork may be shared from then on.
 static FORKS: AtomicU32 = AtomicU32::new(0);
-/// Range of our own descriptors.
-static PRIVATE_FROM: AtomicI32 = AtomicI32::new(i32::MAX);
-static PRIVATE_TO: AtomicI32 = AtomicI32::new(0);
-
 extern "C" fn before_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
@@ -55,12 +51,6 @@ fn watch_forks() {
         // SAFETY: the handler lives as long as the process and only touches an atomic.
         unsafe { libc::pthread_atfork(Some(before_fork), None, None) };
     });
-}
-
-/// Widens the range of private descriptors by `fd`.
-fn note_private(fd: RawFd) {
-    PRIVATE_FROM.fetch_min(fd, Ordering::Relaxed);
-    PRIVATE_TO.fetch_max(fd + 1, Ordering::Relaxed);
 }
 
 fn errno(failure: &Failure) -> Errno {
@@ -163,11 +153,11 @@ impl Driver for Netmap {
     }
 
     fn is_private(&self, fd: RawFd) -> bool {
-        world::is_private(fd)
+        uvale::sys::is_own(fd)
     }
 
     fn private_range(&self) -> Range<RawFd> {
-        PRIVATE_FROM.load(Ordering::Relaxed)..PRIVATE_TO.load(Ordering::Relaxed)
+        uvale::sys::own_range()
     }
 
     fn parameter(&self, name: &str) -> Option<String> {

@@ -4,35 +4,19 @@
 //! copy of the connection, so that the parent's death is noticed) and attaches anew on first use.
 //! Sessions are never freed: a thread may be in the middle of a sync with one.
 
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
-use std::os::fd::RawFd;
+use core::sync::atomic::{AtomicPtr, Ordering};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fd::AsRawFd;
 use rustix::io::Errno;
 use uvale::ctl::Ctl;
 use uvale::session::{Failure, Session};
 
-/// Worlds a process may attach to in its life; each costs one descriptor.
-const MAX_SESSIONS: usize = 32;
-/// Every live session of this process, for the fork handler, which may neither lock nor allocate.
-static SESSIONS: [SessionSlot; MAX_SESSIONS] = [const { SessionSlot::EMPTY }; MAX_SESSIONS];
-
-struct SessionSlot {
-    /// where the world keeps its pointer
-    pointer: AtomicPtr<AtomicPtr<Session>>,
-    connection: AtomicI32,
-    taken: AtomicBool,
-}
-
-impl SessionSlot {
-    const EMPTY: Self = Self {
-        pointer: AtomicPtr::new(core::ptr::null_mut()),
-        connection: AtomicI32::new(-1),
-        taken: AtomicBool::new(false),
-    };
-}
+/// Worlds that a fork must be told of; a process hardly ever meets more than one.
+const MAX_WORLDS: usize = 32;
+/// Where the worlds keep their sessions, for the fork handler, which may neither lock nor allocate.
+static SESSIONS: [AtomicPtr<AtomicPtr<Session>>; MAX_WORLDS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_WORLDS];
 
 /// A world, known by the path of its socket.
 pub struct World {
@@ -46,7 +30,9 @@ pub struct World {
 
 impl World {
     pub fn new(socket: PathBuf) -> Self {
-        let session = Box::leak(Box::new(AtomicPtr::new(core::ptr::null_mut())));
+        let session: &'static AtomicPtr<Session> =
+            Box::leak(Box::new(AtomicPtr::new(core::ptr::null_mut())));
+        register(session);
         Self { socket, session, ctl: Mutex::new(None) }
     }
 
@@ -105,44 +91,29 @@ impl World {
             Some(known) => session.adopt_ctl(known.clone()),
             None => *ctl = Some(session.shared_ctl().clone()),
         }
-        let connection = session.connection().as_raw_fd();
-        super::note_private(connection);
         let session: &'static Session = Box::leak(Box::new(session));
         self.session.store(core::ptr::from_ref(session).cast_mut(), Ordering::Release);
-        register(self.session, connection);
         Ok(session)
     }
 }
 
-fn register(pointer: &'static AtomicPtr<Session>, connection: RawFd) {
+fn register(pointer: &'static AtomicPtr<Session>) {
+    let pointer = core::ptr::from_ref(pointer).cast_mut();
+    let null = core::ptr::null_mut();
     for slot in &SESSIONS {
-        // A slot of a dead session of the same world is taken over.
-        if slot.taken.swap(true, Ordering::AcqRel) {
-            continue;
+        if slot.compare_exchange(null, pointer, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            return;
         }
-        slot.connection.store(connection, Ordering::Relaxed);
-        slot.pointer.store(core::ptr::from_ref(pointer).cast_mut(), Ordering::Release);
-        return;
     }
 }
 
 /// In the child of a fork: lets go of the parent's sessions. Async-signal-safe.
 pub fn forked() {
     for slot in &SESSIONS {
-        let pointer = slot.pointer.swap(core::ptr::null_mut(), Ordering::AcqRel);
-        let connection = slot.connection.swap(-1, Ordering::AcqRel);
-        slot.taken.store(false, Ordering::Release);
-        // SAFETY: null, or a leaked pointer cell.
-        if let Some(cell) = unsafe { pointer.as_ref() } {
+        // SAFETY: null, or a leaked cell.
+        if let Some(cell) = unsafe { slot.load(Ordering::Acquire).as_ref() } {
             cell.store(core::ptr::null_mut(), Ordering::Release);
         }
-        if connection >= 0 {
-            drop(uvale::sys::Fd::from_raw(connection));
-        }
     }
-}
-
-/// Is `fd` the connection of a session?
-pub fn is_private(fd: RawFd) -> bool {
-    SESSIONS.iter().any(|slot| slot.connection.load(Ordering::Relaxed) == fd)
+    uvale::sys::close_own_in_child();
 }

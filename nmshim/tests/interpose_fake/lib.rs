@@ -21,7 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The shared page; `interpose.h` has the same in C.
+/// The shared page; `interpose_c/fake.h` has the same in C.
 #[repr(C)]
 struct State {
     rx: AtomicU32,
@@ -39,6 +39,7 @@ struct State {
     spin_finds: AtomicU32,
     forks: AtomicU32,
     flags: AtomicU32,
+    arm_finds: AtomicU32,
 }
 
 struct FakeFile {
@@ -245,6 +246,7 @@ impl File for FakeFile {
 
     fn mmap(
         &self,
+        _fd: RawFd,
         addr: *mut c_void,
         len: usize,
         prot: c_int,
@@ -311,6 +313,10 @@ impl File for FakeFile {
 
     fn arm(&self, _fd: RawFd, _events: c_short) {
         self.state.arms.fetch_add(1, SeqCst);
+        // What comes in just before somebody is armed sends no token.
+        self.state
+            .rx
+            .fetch_add(self.state.arm_finds.load(SeqCst), SeqCst);
         self.state.armed.fetch_add(1, SeqCst);
     }
 

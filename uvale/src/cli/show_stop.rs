@@ -14,7 +14,6 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use uvale::proto::Report;
 use uvale::report;
 use uvale::session::Session;
-use uvale::sys::Fd;
 
 use super::show::{Place, fetch};
 use super::table::print;
@@ -77,7 +76,7 @@ fn own_daemon(session: &Session, daemon: &report::Daemon) -> Result<OwnedFd, Str
 
 /// Who made the socket that `connection` reached: the kernel's word.
 #[allow(unsafe_code)]
-fn peer(connection: &Fd) -> Result<libc::ucred, std::io::Error> {
+fn peer(connection: &impl AsRawFd) -> Result<libc::ucred, std::io::Error> {
     let mut peer = libc::ucred {
         pid: 0,
         uid: u32::MAX,
