@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nm_abi::NS_MOREFRAG;
+mod errors;
 
 use super::capture::{Captured, Reader, Writer};
 use super::config::tests::config;
 use super::fake::{FakeDevice, Shape, Wire};
-use super::memory::Slot;
 use super::stats::Summary;
 use super::{Endpoint, run_threads};
 
@@ -250,52 +249,6 @@ fn captures_pass_byte_for_byte() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_left_out_and_said() {
-    let capture = sample(&[60, 0, 70_000, 61]);
-    let copy = TempFile::new("pcap");
-    let (sent, received) = both(
-        Shape::default(),
-        &format!("-f tx --pcap {}", capture.show()),
-        &format!("-f rx -n 2 --pcap {}", copy.show()),
-    );
-    assert!(sent.ok() && received.ok());
-    assert_eq!((sent.packets, sent.skipped), (2, 2));
-    assert_eq!(
-        copy.data().iter().map(Vec::len).collect::<Vec<_>>(),
-        [60, 61]
-    );
-    assert!(
-        sent.notes.iter().any(|note| note.contains("left out")),
-        "{:?}",
-        sent.notes
-    );
-}
-
-#[test]
-fn a_cut_capture_is_sent_as_far_as_it_goes() {
-    let capture = sample(&[60, 70, 80]);
-    let bytes = std::fs::read(&capture.0).unwrap();
-    std::fs::write(&capture.0, &bytes[..bytes.len() - 1]).unwrap();
-    let (sent, _) = both(
-        Shape::default(),
-        &format!("-f tx --pcap {}", capture.show()),
-        "-f rx -n 2",
-    );
-    assert_eq!((sent.ok(), sent.packets), (true, 2));
-    assert!(sent.notes[0].contains("middle of a packet"));
-    std::fs::write(&capture.0, b"no capture at all").unwrap();
-    let sent = run(
-        &format!("-f tx --pcap {}", capture.show()),
-        Wire::new(Shape::default()).endpoint(0),
-    );
-    assert!(
-        !sent.ok() && sent.errors[0].contains("neither pcap nor pcapng"),
-        "{:?}",
-        sent.errors
-    );
-}
-
-#[test]
 fn sequence_numbers_are_followed() {
     let (sent, received) = both(
         Shape::default(),
@@ -343,18 +296,6 @@ fn losses_are_found() {
 }
 
 #[test]
-fn a_full_ring_is_noticed() {
-    let wire = Wire::new(Shape {
-        lossy: true,
-        ..Shape::default()
-    });
-    // nobody reads: 15 packets fit, 85 are lost
-    assert_eq!(run("-f tx -n 100", wire.endpoint(0)).packets, 100);
-    let received = run("-f rx --idle 0", wire.endpoint(1));
-    assert_eq!((received.packets, received.ring_full), (15, 1));
-}
-
-#[test]
 fn ping_is_answered() {
     for (shape, line) in [
         (Shape::default(), "-f ping -n 200"),
@@ -387,149 +328,6 @@ fn ping_is_answered() {
                 && latency.p50_ns <= latency.max_ns
         );
         assert_eq!(answered.packets, n);
-    }
-}
-
-#[test]
-fn unanswered_pings_are_lost() {
-    let summary = run(
-        "-f ping -n 3 --timeout 0.01",
-        Wire::new(Shape::default()).endpoint(0),
-    );
-    let latency = summary.latency.unwrap();
-    assert_eq!((latency.sent, latency.answered, latency.lost), (3, 0, 3));
-}
-
-#[test]
-fn malformed_slots_are_counted_and_stepped_over() {
-    for mode in ["-f rx", "-f rx --pcap", "-f rxseq"] {
-        let wire = Wire::new(Shape::default());
-        let good = wire.a_buffer();
-        let slot = |buf_idx, len, flags| Slot {
-            buf_idx,
-            len,
-            flags,
-        };
-        wire.plant(1, slot(good, 60, 0));
-        wire.plant(1, slot(good, 2049, 0));
-        wire.plant(1, slot(0, 60, 0));
-        wire.plant(1, slot(u32::MAX, 60, 0));
-        // a chain that is broken in its middle counts once
-        wire.plant(1, slot(good, 60, NS_MOREFRAG));
-        wire.plant(1, slot(good, 0xffff, NS_MOREFRAG));
-        wire.plant(1, slot(good, 60, 0));
-        wire.plant(1, slot(good, 100, NS_MOREFRAG));
-        wire.plant(1, slot(good, 1, 0));
-        // and one without an end
-        wire.plant(1, slot(good, 60, NS_MOREFRAG));
-        let file = TempFile::new("pcap");
-        let path = if mode.contains("--pcap") {
-            file.show()
-        } else {
-            String::new()
-        };
-        let summary = run(&format!("{mode} {path} --idle 0"), wire.endpoint(1));
-        assert!(summary.ok());
-        assert_eq!(
-            (summary.packets, summary.bytes, summary.malformed),
-            (2, 161, 5),
-            "{mode}"
-        );
-    }
-}
-
-#[test]
-fn rings_in_disorder_end_the_run_with_a_sentence() {
-    for line in ["-f rx", "-f tx", "-f ping", "-f pong", "-f rxseq"] {
-        let wire = Wire::new(Shape::default());
-        let mut endpoint = wire.endpoint(0);
-        endpoint.device.dead = true;
-        wire.spoil(0, 0, |ring| ring.tail = 16);
-        wire.spoil(0, 1, |ring| ring.tail = u32::MAX);
-        let summary = run(line, endpoint);
-        assert!(
-            !summary.ok() && summary.errors[0].contains("tail"),
-            "{line}: {:?}",
-            summary.errors
-        );
-    }
-}
-
-#[test]
-fn a_bad_tx_buffer_is_not_written_to() {
-    let wire = Wire::new(Shape::default());
-    let mut endpoint = wire.endpoint(0);
-    wire.spoil_tx_slot(0, 3, u32::MAX);
-    endpoint.device.dead = true;
-    let summary = run("-f tx -n 10", endpoint);
-    assert!(
-        !summary.ok() && summary.errors[0].contains("slot 3"),
-        "{:?}",
-        summary.errors
-    );
-}
-
-#[test]
-fn silence_ends_a_receiver() {
-    let wire = Wire::new(Shape::default());
-    assert_eq!(run("-f tx -n 5", wire.endpoint(0)).packets, 5);
-    let summary = run("-f rx --idle 0", wire.endpoint(1));
-    assert_eq!((summary.packets, summary.ok()), (5, true));
-    assert_eq!(run("-f pong --idle 0", wire.endpoint(1)).packets, 0);
-}
-
-#[test]
-fn untaken_packets_are_given_up_on_request() {
-    let wire = Wire::new(Shape {
-        slots: 8,
-        ..Shape::default()
-    });
-    let summary = run("-f tx -n 10 --linger 0.01", wire.endpoint(0));
-    // 7 are at the receiver, 3 wait in the sender's ring
-    assert_eq!((summary.packets, summary.unsent), (10, 3));
-}
-
-#[test]
-fn chains_that_cannot_fit_are_refused() {
-    for (shape, line) in [
-        (
-            Shape {
-                slots: 4,
-                buf_size: 64,
-                ..Shape::default()
-            },
-            "-f tx -l 300",
-        ),
-        (
-            Shape {
-                slots: 256,
-                buf_size: 64,
-                ..Shape::default()
-            },
-            "-f tx -l 5000",
-        ),
-        (
-            Shape {
-                buf_size: 64,
-                ..Shape::default()
-            },
-            "-f tx -l 100 -I",
-        ),
-        (
-            Shape {
-                slots: 4,
-                buf_size: 64,
-                ..Shape::default()
-            },
-            "-f ping -l 300",
-        ),
-    ] {
-        let summary = run(line, Wire::new(shape).endpoint(0));
-        assert!(
-            !summary.ok() && summary.errors[0].contains("slots"),
-            "{line}: {:?}",
-            summary.errors
-        );
     }
 }
 

@@ -6,6 +6,7 @@
 //! contents by copying in and out. Sizes are read once, checked against the region, and kept in
 //! private fields; the slots and indices read later are checked each time they are used.
 
+use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,16 +44,23 @@ impl Region {
         }
     }
 
-    /// Reads a `T` at byte offset `at`; `None` when it does not lie inside, or is misaligned.
+    /// Copies a `T` from byte offset `at`, which needs no alignment; `None` when it does not lie
+    /// inside.
     fn read<T: nm_abi::AbiBytes>(&self, at: usize) -> Option<T> {
         let end = at.checked_add(size_of::<T>())?;
-        let pointer = self.base.as_ptr().wrapping_add(at).cast::<T>();
-        if end > self.len || !pointer.is_aligned() {
+        if end > self.len {
             return None;
         }
-        // SAFETY: inside the mapping and aligned, as just checked; every bit pattern is a valid
-        // `T` (promise of `AbiBytes`), and a volatile read tolerates a concurrent writer.
-        Some(unsafe { pointer.read_volatile() })
+        let mut value = T::zeroed();
+        let bytes = value.as_bytes_mut();
+        // SAFETY: `bytes.len()` bytes from `at` on are inside the mapping, as just checked, and do not
+        // overlap the private copy. Another program may write them meanwhile; then the copy holds
+        // any mixture of bytes, which is still a valid `T` (promise of `AbiBytes`).
+        unsafe {
+            let source = self.base.as_ptr().wrapping_add(at);
+            std::ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), bytes.len());
+        }
+        Some(value)
     }
 
     /// The rings that the `netmap_if` at offset `nifp` gives access to. An entry of 0 in its table
@@ -88,7 +96,7 @@ impl Region {
 }
 
 /// One entry of `netmap_if.ring_ofs`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 #[repr(transparent)]
 struct Offset(i64);
 
@@ -109,7 +117,9 @@ pub struct Rings {
 /// `head` is private and authoritative: it is read once when the ring is found and from then on
 /// only written to the shared header.
 pub struct Ring {
-    header: *mut netmap_ring,
+    head_word: *mut u32,
+    cur_word: *mut u32,
+    tail_word: *mut u32,
     slots: *mut netmap_slot,
     buffers: *mut u8,
     num_slots: u32,
@@ -141,17 +151,20 @@ impl Ring {
     fn new(region: Arc<Region>, place: usize) -> Result<Ring, String> {
         let outside = || format!("its header at offset {place} lies outside the region");
         let header: netmap_ring = region.read(place).ok_or_else(outside)?;
+        let base = region.base.as_ptr();
+        if !base.wrapping_add(place).cast::<u64>().is_aligned() {
+            return Err(format!("its header at offset {place} is misaligned"));
+        }
         let num_slots = header.num_slots;
         if num_slots < 2 {
             return Err(format!("it has {num_slots} slots"));
         }
         let slots = place + size_of::<netmap_ring>();
-        let slots_end = (num_slots as usize)
+        (num_slots as usize)
             .checked_mul(size_of::<netmap_slot>())
             .and_then(|bytes| bytes.checked_add(slots))
             .filter(|end| *end <= region.len)
             .ok_or_else(|| format!("its {num_slots} slots do not fit in the region"))?;
-        debug_assert!(slots_end <= region.len);
         let buffers = isize::try_from(header.buf_ofs)
             .ok()
             .and_then(|offset| place.checked_add_signed(offset))
@@ -173,9 +186,11 @@ impl Ring {
                 header.head
             ));
         }
-        let base = region.base.as_ptr();
+        let word = |offset: usize| base.wrapping_add(place + offset).cast::<u32>();
         Ok(Ring {
-            header: base.wrapping_add(place).cast(),
+            head_word: word(offset_of!(netmap_ring, head)),
+            cur_word: word(offset_of!(netmap_ring, cur)),
+            tail_word: word(offset_of!(netmap_ring, tail)),
             slots: base.wrapping_add(slots).cast(),
             buffers: base.wrapping_add(buffers),
             num_slots,
@@ -216,9 +231,9 @@ impl Ring {
     /// netmap's `tail`, or what is wrong with it.
     #[inline]
     pub fn tail(&self) -> Result<u32, String> {
-        // SAFETY: the header lies inside the region and is aligned (checked in `new`); the field is
-        // only ever accessed as a whole aligned word, here atomically because netmap writes it.
-        let tail = unsafe { AtomicU32::from_ptr(&raw mut (*self.header).tail) };
+        // SAFETY: the header lies inside the region and is 8-byte aligned (checked in `new`), so the
+        // field is an aligned word inside it, which we only access atomically: netmap writes it.
+        let tail = unsafe { AtomicU32::from_ptr(self.tail_word) };
         let tail = tail.load(Ordering::Acquire);
         if tail < self.num_slots {
             Ok(tail)
@@ -244,8 +259,8 @@ impl Ring {
         // SAFETY: as in `tail`; both fields are ours to write. Release, so that whoever acts on
         // `head` sees the slots and buffers written before.
         unsafe {
-            AtomicU32::from_ptr(&raw mut (*self.header).cur).store(cur, Ordering::Release);
-            AtomicU32::from_ptr(&raw mut (*self.header).head).store(head, Ordering::Release);
+            AtomicU32::from_ptr(self.cur_word).store(cur, Ordering::Release);
+            AtomicU32::from_ptr(self.head_word).store(head, Ordering::Release);
         }
     }
 
@@ -355,3 +370,6 @@ impl Ring {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;
