@@ -16,6 +16,9 @@ use crate::wait;
 /// Names the runtime directory of a world to programs started with `uvale run`.
 const ENV_DIR: &str = "UVALE_DIR";
 
+/// Lines of output that a failure shows of the beginning and of the end.
+const SHOWN: usize = 40;
+
 /// A world of its own, made by `uvale run --private`: gone when this value is dropped.
 ///
 /// A command that only waits for the end of its standard input keeps it alive; programs join it by
@@ -193,9 +196,30 @@ impl Program {
         }
     }
 
-    /// Everything it has printed so far, for a failure's message.
+    /// What it has printed so far, for a failure's message: the beginning and the end if it is long.
     pub fn said(&self) -> String {
-        format!("{}:\n{}", self.name, self.lock().lines.concat())
+        let output = self.lock();
+        let lines = &output.lines;
+        let (head, tail) = (
+            lines.len().min(SHOWN),
+            lines.len().saturating_sub(SHOWN).max(SHOWN),
+        );
+        let left_out = match tail.saturating_sub(head).min(lines.len() - head) {
+            0 => String::new(),
+            n => format!("... {n} lines ...\n"),
+        };
+        let end = lines.get(tail..).unwrap_or_default().concat();
+        format!("{}:\n{}{left_out}{end}", self.name, lines[..head].concat())
+    }
+
+    /// Everything it has printed but for the first `lines` lines.
+    pub fn said_since(&self, lines: usize) -> String {
+        self.lock().lines.get(lines..).unwrap_or_default().concat()
+    }
+
+    /// How many lines it has printed.
+    pub fn lines(&self) -> usize {
+        self.lock().lines.len()
     }
 
     /// Standard output so far.
@@ -222,7 +246,7 @@ impl Program {
                 .find(|l| accept(l))
                 .map(String::from)
         };
-        let line = wait::until(wait::DEADLINE, || {
+        let line = wait::until(wait::deadline(), || {
             // ended: what was printed before is collected, look once more
             let ended = self.readers.iter().all(|r| r.is_finished());
             find().map(Ok).or(ended.then_some(Err(())))
@@ -232,7 +256,7 @@ impl Program {
             Some(Err(())) => panic!("ended before it said: {what}\n{}", self.said()),
             None => panic!(
                 "did not say in {:?}: {what}\n{}",
-                wait::DEADLINE,
+                wait::deadline(),
                 self.said()
             ),
         }
@@ -261,10 +285,10 @@ impl Program {
 
     fn try_wait(&mut self) -> Option<ExitStatus> {
         let child = &mut self.child;
-        let status = wait::until(wait::DEADLINE, || {
+        let status = wait::until(wait::deadline(), || {
             child.try_wait().expect("a child of ours can be waited for")
         })?;
-        wait::until(wait::DEADLINE, || {
+        wait::until(wait::deadline(), || {
             self.readers.iter().all(|r| r.is_finished()).then_some(())
         });
         Some(status)
@@ -276,7 +300,7 @@ impl Program {
     /// If it does not end.
     pub fn wait(&mut self) -> ExitStatus {
         let status = self.try_wait();
-        status.unwrap_or_else(|| panic!("did not end in {:?}: {}", wait::DEADLINE, self.said()))
+        status.unwrap_or_else(|| panic!("did not end in {:?}: {}", wait::deadline(), self.said()))
     }
 
     /// Waits for its end, and gives its standard output.

@@ -21,6 +21,20 @@ fn listen_for(world: &World, tcpdump: &App, port: &str, file: &str, count: usize
     listen(world, tcpdump, port, file, &["-c", &count.to_string()])
 }
 
+/// The capture of a pipe's end. The generator ends when the receiver has given every slot back, and
+/// a receiver that stops by a count leaves without doing so: it is stopped from outside instead.
+fn through_pipe(
+    world: &World,
+    listener: Program,
+    from: &str,
+    sent: &[Frame],
+    file: &str,
+) -> Vec<Frame> {
+    world.send(from, sent);
+    interrupt(listener);
+    read(world, file)
+}
+
 /// Ends a program as a person at its terminal would; tcpdump and dumpcap then say what they saw.
 fn interrupt(program: Program) -> String {
     program.signal(Signal::INT);
@@ -69,10 +83,9 @@ fn tcpdump_on_a_pipe_sees_the_whole_capture_in_order() {
     let world = World::new();
     let sent = capture::recorded();
     for (from, to) in [("netmap:x{1", "netmap:x}1"), ("netmap:y}7", "netmap:y{7")] {
-        let listener = listen_for(&world, &tcpdump, to, "pipe.pcap", sent.len());
-        world.send(from, &sent);
-        listener.wait_success();
-        capture::assert_same(to, &read(&world, "pipe.pcap"), &sent);
+        let listener = listen(&world, &tcpdump, to, "pipe.pcap", &[]);
+        let arrived = through_pipe(&world, listener, from, &sent, "pipe.pcap");
+        capture::assert_same(to, &arrived, &sent);
     }
 }
 
@@ -87,17 +100,9 @@ fn tcpdump_with_a_filter_takes_what_it_takes_offline() {
         !wanted.is_empty() && wanted.len() < sent.len(),
         "a filter that tells frames apart"
     );
-    let count = wanted.len().to_string();
-    let listener = listen(
-        &world,
-        &tcpdump,
-        "netmap:f}1",
-        "live.pcap",
-        &["-c", &count, filter[0]],
-    );
-    world.send("netmap:f{1", &sent);
-    listener.wait_success();
-    capture::assert_same("filter", &read(&world, "live.pcap"), &wanted);
+    let listener = listen(&world, &tcpdump, "netmap:f}1", "live.pcap", &filter);
+    let arrived = through_pipe(&world, listener, "netmap:f{1", &sent, "live.pcap");
+    capture::assert_same("filter", &arrived, &wanted);
 }
 
 #[test]
@@ -132,38 +137,32 @@ fn a_third_port_sees_floods_but_not_learned_destinations() {
     capture::assert_same("c", &read(&world, "c.pcap"), &at_third);
 }
 
+/// Starts dumpcap, and waits until it has opened its file, which it does after the port.
+fn dump(world: &World, dumpcap: &App, port: &str, file: &str, more: &[&str]) -> Program {
+    let path = world.file(file);
+    let path = path.to_string_lossy();
+    let program = world.spawn(dumpcap, &[&["-i", port, "-w", &path][..], more].concat());
+    program.wait_text("File:");
+    program
+}
+
 #[test]
 fn dumpcap_writes_what_was_sent() {
     let dumpcap = or_skip!("dumpcap", apps::dumpcap());
     let world = World::new();
     let sent = capture::recorded_from(CLIENT);
+    let count = sent.len().to_string();
     // both of its file formats: pcapng is its default
-    for (name, format) in [("vale0:c", "-n"), ("netmap:d}3", "-P")] {
-        let peer = if name.starts_with("vale") {
-            "vale0:a"
-        } else {
-            "netmap:d{3"
-        };
-        let path = world.file("dumpcap.out");
-        let count = sent.len().to_string();
-        let listener = world.spawn(
-            &dumpcap,
-            &[
-                "-i",
-                name,
-                format,
-                "-c",
-                &count,
-                "-w",
-                &path.to_string_lossy(),
-            ],
-        );
-        // it says so when the file is open, which it opens after the port
-        listener.wait_text("File:");
-        world.send(peer, &sent);
+    for (file, format) in [("d.pcapng", "-n"), ("d.pcap", "-P")] {
+        let listener = dump(&world, &dumpcap, "vale0:c", file, &[format, "-c", &count]);
+        world.send("vale0:a", &sent);
         listener.wait_success();
-        capture::assert_same(name, &read(&world, "dumpcap.out"), &sent);
+        capture::assert_same(file, &read(&world, file), &sent);
     }
+    let whole = capture::recorded();
+    let listener = dump(&world, &dumpcap, "netmap:d}3", "pipe.pcapng", &[]);
+    let arrived = through_pipe(&world, listener, "netmap:d{3", &whole, "pipe.pcapng");
+    capture::assert_same("pipe", &arrived, &whole);
 }
 
 #[test]
@@ -173,21 +172,8 @@ fn tcpdump_and_dumpcap_on_one_switch_see_the_same() {
     let world = World::new();
     let sent = capture::recorded_from(SERVER);
     let listener = listen_for(&world, &tcpdump, "vale5:t", "t.pcap", sent.len());
-    let path = world.file("d.pcap");
     let count = sent.len().to_string();
-    let second = world.spawn(
-        &dumpcap,
-        &[
-            "-i",
-            "vale5:d",
-            "-P",
-            "-c",
-            &count,
-            "-w",
-            &path.to_string_lossy(),
-        ],
-    );
-    second.wait_text("File:");
+    let second = dump(&world, &dumpcap, "vale5:d", "d.pcap", &["-P", "-c", &count]);
     world.send("vale5:s", &sent);
     listener.wait_success();
     second.wait_success();
@@ -229,7 +215,13 @@ fn tcpdump_that_gives_up_root_goes_on_capturing() {
     let sent = capture::recorded_from(CLIENT);
     let count = sent.len().to_string();
     // it changes to that user after the port is open, as Debian's own does by default
-    let listener = listen(&world, &tcpdump, "vale0:b", "z.pcap", &["-Z", "nobody", "-c", &count]);
+    let listener = listen(
+        &world,
+        &tcpdump,
+        "vale0:b",
+        "z.pcap",
+        &["-Z", "nobody", "-c", &count],
+    );
     world.send("vale0:a", &sent);
     listener.wait_success();
     capture::assert_same("another user", &read(&world, "z.pcap"), &sent);
@@ -241,10 +233,10 @@ fn everything_in_one_private_run() {
     let world = World::new();
     let sent = capture::recorded();
     let script = r#"
-        "$TCPDUMP" -i 'netmap:s}1' -U -c "$COUNT" -w "$OUT" 2>"$OUT.log" &
+        "$TCPDUMP" -i 'netmap:s}1' -U -w "$OUT" 2>"$OUT.log" &
         until grep -q 'listening on' "$OUT.log"; do kill -0 $! || exit 9; sleep 0.05; done
         "$UVALE" gen -i 'netmap:s{1' -f tx --pcap "$IN" || exit 8
-        wait $!
+        kill $!; wait $!
     "#;
     let out = world.file("private.pcap");
     let uvale = &compat_tests::target::binaries().uvale;
@@ -256,9 +248,7 @@ fn everything_in_one_private_run() {
         .env("TCPDUMP", &tcpdump.path)
         .env("UVALE", uvale)
         .env("OUT", &out);
-    command
-        .env("IN", compat_tests::target::data("http.pcap"))
-        .env("COUNT", sent.len().to_string());
+    command.env("IN", compat_tests::target::data("http.pcap"));
     command.env(
         "LD_LIBRARY_PATH",
         tcpdump.libraries.expect("tcpdump runs on our libpcap"),
