@@ -126,10 +126,13 @@ impl Bench<'_> {
     }
 
     fn start(&self, number: usize, roles: Vec<(usize, Role)>) -> Result<Group<'_>, String> {
+        // Real-time processes that share a processor take turns far longer than a window.
+        let real_time = self.real_time && roles.len() <= self.cpus.len();
         let specs = roles
             .into_iter()
             .enumerate()
-            .map(|(place, (cpu, role))| (self.spec(number, place, cpu, role), None))
+            .map(|(place, (cpu, role))| self.spec(number, place, cpu, role))
+            .map(|spec| (Spec { real_time, ..spec }, None))
             .collect();
         Group::start(self.board, number, Some(self.world), specs)
     }
