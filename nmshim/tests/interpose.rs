@@ -101,9 +101,20 @@ fn programs() -> &'static Path {
 }
 
 fn preloaded(program: impl AsRef<std::ffi::OsStr>, dir: &Dir) -> Command {
-    let mut command = Command::new(program);
-    command.env("LD_PRELOAD", library()).env("FAKE_DIR", &dir.0);
+    let mut command = Command::new("timeout");
     command
+        .arg("300")
+        .arg("env")
+        .arg(assignment("LD_PRELOAD", &library()))
+        .arg(program);
+    command.env("FAKE_DIR", &dir.0);
+    command
+}
+
+fn assignment(name: &str, value: &Path) -> std::ffi::OsString {
+    let mut text = std::ffi::OsString::from(format!("{name}="));
+    text.push(value);
+    text
 }
 
 fn succeed(command: &mut Command) -> Output {
@@ -121,7 +132,13 @@ fn section(program: &str, name: &str) {
     }
     let dir = Dir::new();
     let linked = programs().join(format!("{program}-linked"));
-    succeed(Command::new(linked).env("FAKE_DIR", &dir.0).arg(name));
+    succeed(
+        Command::new("timeout")
+            .arg("300")
+            .arg(linked)
+            .env("FAKE_DIR", &dir.0)
+            .arg(name),
+    );
 }
 
 macro_rules! sections {

@@ -45,7 +45,9 @@ impl Armed {
                 e.arm(self, via);
             }
             Object::Device(d) => {
-                let counted = d.gate.enter(&*d.file, fd);
+                // The same description twice in one wait counts once: it must not wait for itself.
+                let again = self.list.iter().any(|a| a.slot == *slot);
+                let counted = !again && d.gate.enter(&*d.file, fd);
                 d.arm(fd, events);
                 let via = via.unwrap_or(fd);
                 self.list.push(Armament {

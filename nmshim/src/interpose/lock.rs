@@ -84,7 +84,7 @@ const DRAINING: u64 = 1 << 62;
 const COUNT: u64 = DRAINING - 1;
 /// How often a sleeper that waits for the others to wake looks again before it goes on without draining
 /// (the last rounds last 50 microseconds each).
-const PATIENCE: u32 = 4000;
+const PATIENCE: u32 = 500;
 
 /// Who sleeps on a description, and whether a token was seen on it.
 ///
@@ -120,7 +120,7 @@ impl SleepGate {
                     return false;
                 }
             } else if s == DIRTY {
-                if self.drain(file, fd, 1) {
+                if self.drain(file, fd, s, 1) {
                     return true;
                 }
                 continue;
@@ -140,24 +140,26 @@ impl SleepGate {
     /// The thread is awake again; `token`: it saw the descriptor readable.
     pub fn leave(&self, token: bool) {
         let dirty = if token { DIRTY } else { 0 };
-        let _ = self
-            .state
-            .fetch_update(AcqRel, Acquire, |s| Some((s - 1) | dirty));
+        // A fork's child may leave what its parent entered: `reset` has forgotten that.
+        let _ = self.state.fetch_update(AcqRel, Acquire, |s| {
+            Some((if s & COUNT == 0 { s } else { s - 1 }) | dirty)
+        });
     }
 
-    /// A token was seen by a call that did not sleep: throw it away if no one needs it.
+    /// A token was seen by a call that did not sleep: throw it away unless somebody is armed, who will
+    /// see it too and leave the gate dirty.
     pub fn clean(&self, file: &dyn File, fd: RawFd) {
-        let s = self.state.fetch_or(DIRTY, AcqRel);
+        let s = self.state.load(Acquire);
         if s & (COUNT | DRAINING) == 0 {
-            self.drain(file, fd, 0);
+            self.drain(file, fd, s, 0);
         }
     }
 
-    /// dirty, nobody armed -> draining -> clean with `count` armed.
-    fn drain(&self, file: &dyn File, fd: RawFd, count: u64) -> bool {
+    /// `from` (nobody armed) -> draining -> clean with `count` armed. False: it is no longer `from`.
+    fn drain(&self, file: &dyn File, fd: RawFd, from: u64, count: u64) -> bool {
         if self
             .state
-            .compare_exchange(DIRTY, DRAINING, AcqRel, Relaxed)
+            .compare_exchange(from, DRAINING, AcqRel, Relaxed)
             .is_err()
         {
             return false;

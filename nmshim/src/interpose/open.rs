@@ -209,7 +209,13 @@ unsafe fn read_stream(text: &str, mode: *const c_char) -> *mut FILE {
         let wanted = CStr::from_ptr(mode).to_bytes();
         let writes = wanted.iter().any(|b| b"wa+".contains(b));
         let fdopen = process::next_symbol(c"fdopen");
-        match open_parameter(text, if writes { libc::O_RDWR } else { libc::O_RDONLY }) {
+        let cloexec = if wanted.contains(&b'e') {
+            libc::O_CLOEXEC
+        } else {
+            0
+        };
+        let access = if writes { libc::O_RDWR } else { libc::O_RDONLY };
+        match open_parameter(text, access | cloexec) {
             Ok(fd) if !fdopen.is_null() => {
                 core::mem::transmute::<*mut libc::c_void, Fdopen>(fdopen)(fd, mode)
             }

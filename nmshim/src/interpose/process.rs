@@ -51,8 +51,11 @@ pub fn borrowed_memory() -> bool {
     pid != 0 && pid != raw::getpid()
 }
 
-/// Asks the driver about a candidate and enters the answer.
-pub fn adopt(fd: RawFd) {
+/// Asks the driver about a candidate and enters the answer. False: not in a vfork child.
+pub fn adopt(fd: RawFd) -> bool {
+    if borrowed_memory() {
+        return false;
+    }
     let file = super::slot::guarded(None, || driver().adopt(fd));
     table::settle(
         fd,
@@ -60,6 +63,7 @@ pub fn adopt(fd: RawFd) {
             table::same_file(&f).unwrap_or_else(|| Ref::new(Object::Device(Device::new(f))))
         }),
     );
+    true
 }
 
 /// Is this one a socket of the device's daemon, unknown so far? Then the driver is asked at its first use.

@@ -107,7 +107,9 @@ pub fn slot(fd: c_int) -> Option<Ref> {
     loop {
         let w = word(fd);
         if w == CANDIDATE {
-            super::process::adopt(fd);
+            if !super::process::adopt(fd) {
+                return None;
+            }
             continue;
         }
         let r = Ref::try_take(slot_of(w)?);

@@ -28,7 +28,7 @@
 struct state {
 	_Atomic uint32_t rx, room, bound, gone;
 	_Atomic uint64_t edges;
-	_Atomic uint32_t armed, polls, arms, disarms, drains, spins, last_closes, spin_finds, forks, flags;
+	_Atomic uint32_t armed, polls, arms, disarms, drains, spins, last_closes, spin_finds, forks, flags, arm_finds;
 };
 #define BIND 0x4601
 #define PUSH 0x4602

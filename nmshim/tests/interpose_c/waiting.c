@@ -27,6 +27,9 @@ static void polling(void)
 	IS(poll(many, 200, 5), 0); later(&l, fd, s, PUSH, 1); IS(poll(many, 200, -1), 100); done(&l); act(fd, TAKE, 1); IS(s->armed, 0);
 	/* spinning finds something */
 	s->spin_finds = 1; arms = s->arms; IS(poll1(fd, POLLIN, -1), POLLIN); IS(s->arms, arms); s->spin_finds = 0; act(fd, TAKE, s->rx);
+	/* what came in between looking and arming is not slept over; the alarm is for when it is */
+	struct epoll_event ev; int ep = epoll_create1(0); fd_set r; FD_ZERO(&r); FD_SET(fd, &r); watch(ep, fd, EPOLLIN, 1); s->arm_finds = 1; alarm(20);
+	IS(poll1(fd, POLLIN, -1), POLLIN); act(fd, TAKE, s->rx); IS(epoll_wait(ep, &ev, 1, -1), 1); act(fd, TAKE, s->rx); IS(select(fd + 1, &r, NULL, NULL, NULL), 1); act(fd, TAKE, s->rx); s->arm_finds = 0; alarm(0);
 	/* the daemon is gone while we sleep, and after */
 	int g = device(); struct state *gs = page(g); later(&l, g, gs, GONE, 0); IS(poll1(g, POLLIN, -1), POLLERR | POLLHUP); done(&l); IS(poll1(g, POLLIN, -1), POLLERR | POLLHUP);
 	g = device(); gs = page(g); later(&l, g, gs, HANG_UP, 0); IS(poll1(g, POLLIN, -1), POLLERR | POLLHUP); done(&l);

@@ -24,6 +24,7 @@ pub use ctl::ctl;
 pub use wait::{pwait, pwait2, wait};
 
 use super::armed::Armed;
+use super::inline::Inline;
 use super::lock::Lock;
 use super::slot::{Object, Ref};
 use super::symbols::next;
@@ -168,7 +169,10 @@ impl Epoll {
         if begins {
             self.sleepers.fetch_add(1, SeqCst);
         } else {
-            self.sleepers.fetch_sub(1, SeqCst);
+            // A fork's child may end what its parent began: `reset_lock` has forgotten that.
+            let _ = self
+                .sleepers
+                .fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1));
         }
     }
 
@@ -187,18 +191,20 @@ impl Epoll {
         self.sleepers.store(0, SeqCst);
     }
 
-    /// Arms every device in the set and in the sets nested in it.
+    /// Arms every device in the set and in the sets nested in it. Not under the lock: arming waits for
+    /// sleepers to wake, and they need the lock for that.
     pub fn arm(&self, armed: &mut Armed, via: Option<RawFd>) {
-        let state = self.state.lock();
-        for i in state
-            .interests
-            .iter()
-            .filter(|i| i.emulated && !i.off && !i.failed && i.alive())
-        {
-            let fd = table::number(&i.target, i.fd);
-            // A nested set's members are seen through the set's own descriptor.
-            let via = via.or(i.target.epoll().map(|_| i.fd));
-            armed.add(&i.target, fd, i.asked(), via);
+        let mut members: Inline<(Ref, RawFd, c_short, Option<RawFd>), 4> = Inline::new();
+        for i in self.state.lock().interests.iter() {
+            if i.emulated && !i.off && !i.failed && i.alive() {
+                let fd = table::number(&i.target, i.fd);
+                // A nested set's members are seen through the set's own descriptor.
+                let via = via.or(i.target.epoll().map(|_| i.fd));
+                members.push((i.target.clone(), fd, i.asked(), via));
+            }
+        }
+        for (target, fd, events, via) in members.iter() {
+            armed.add(target, *fd, *events, *via);
         }
     }
 
