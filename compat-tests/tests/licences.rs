@@ -20,9 +20,10 @@ const ALLOWED: [&str; 10] = [
 fn is_allowed(expression: &str) -> bool {
     let expression = expression.replace(['(', ')'], " ").replace('/', " OR ");
     // AND binds tighter than OR in SPDX; our crates use parentheses only around alternatives.
-    expression
-        .split(" AND ")
-        .all(|part| part.split(" OR ").any(|licence| ALLOWED.contains(&licence.trim())))
+    expression.split(" AND ").all(|part| {
+        part.split(" OR ")
+            .any(|licence| ALLOWED.contains(&licence.trim()))
+    })
 }
 
 #[test]
@@ -32,13 +33,22 @@ fn licences_allow_what_we_do() {
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let packages = metadata["packages"].as_array().expect("packages");
     assert!(packages.len() > 10);
     let refused: Vec<String> = packages
         .iter()
-        .map(|p| (p["name"].as_str().unwrap_or("?"), p["license"].as_str().unwrap_or("none")))
+        .map(|p| {
+            (
+                p["name"].as_str().unwrap_or("?"),
+                p["license"].as_str().unwrap_or("none"),
+            )
+        })
         .filter(|(_, licence)| !is_allowed(licence))
         .map(|(name, licence)| format!("{name}: {licence}"))
         .collect();

@@ -299,3 +299,33 @@ pub fn fact(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr().lock(), "fact: {line}");
 }
+
+/// Runs one case of a program that has several, in a world of its own that must be empty afterwards.
+pub fn check_case(program_name: &str, case: &str) {
+    let path = compat_tests::or_skip!(case, program(program_name));
+    let place = Place::new();
+    let said = place.run(&path, &[case]);
+    assert!(said.ends_with(&format!("ok {case}\n")), "{said}");
+    place.assert_left_clean();
+}
+
+/// A test for each case of a program, and one that none was forgotten.
+#[allow(unused_macros, reason = "not every test file has such a program")]
+macro_rules! cases {
+    ($program:literal: $($test:ident = $case:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                robust_common::check_case($program, $case);
+            }
+        )*
+
+        #[test]
+        fn no_case_is_forgotten() {
+            let path = compat_tests::or_skip!("cases", robust_common::program($program));
+            let listed = robust_common::Place::new().run(&path, &["--list"]);
+            let listed: Vec<_> = listed.lines().collect();
+            assert_eq!(listed, [$($case),*]);
+        }
+    };
+}
