@@ -86,7 +86,7 @@ impl World {
         }
         self.collect();
         for mem in touched {
-            findings.extend(self.audit_memory(mem));
+            findings.extend(self.audit_at_rest(mem));
         }
         findings
     }
@@ -114,6 +114,29 @@ impl World {
         let busy = synced && k.busy.break_dead(session);
         let filled = k.q_lock.owner() == session && k.q_lock.break_dead(session);
         busy || filled
+    }
+
+    /// Counts the buffers of a memory while no ring of it moves. Nothing is found if a ring does
+    /// move just now: nobody is waited for.
+    fn audit_at_rest(&self, mem: MemId) -> Vec<Finding> {
+        let ctl = self.ctl.clone();
+        let users = self.adapters.iter().filter(|(_, na)| na.mem == mem);
+        let krings = users.flat_map(|(_, na)| DIRS.iter().flat_map(|dir| na.krings(*dir)));
+        let mut guards = Vec::new();
+        for k in krings.filter_map(|k| ctl.kring(k.index)) {
+            let locked = [&k.busy, &k.q_lock].map(|lock| lock.try_lock(super::DAEMON_SESSION));
+            let [Some(busy), Some(q_lock)] = locked else {
+                return Vec::new();
+            };
+            guards.extend([busy, q_lock]);
+        }
+        let mut found = self.audit_memory(mem);
+        if !found.is_empty() {
+            // A program that exchanges two buffers right now shows one of them twice.
+            let again = self.audit_memory(mem);
+            found.retain(|f| again.contains(f));
+        }
+        found
     }
 
     /// Counts the buffers of all memories in use. Rings in motion can make a buffer seem to be

@@ -167,7 +167,9 @@ fn a_name_is_free_while_a_stopped_sender_holds_the_old_ring() {
 
 #[test]
 fn buffers_under_a_stopped_writer_are_not_given_out() {
-    let mut w = world();
+    let mut config = Config::default();
+    config.global.buf.num = 8192;
+    let mut w = world_with(config);
     let global = |n| nmreq_register {
         nr_mem_id: 1,
         nr_extra_bufs: n,
@@ -181,7 +183,7 @@ fn buffers_under_a_stopped_writer_are_not_given_out() {
     core::mem::forget(guard);
     w.close(c);
     let (d, reg) = open(&mut w, "vale0:d", global(1_000_000));
-    assert_eq!(reg.nr_extra_bufs, 163_840 - 2 - 2048 - 2048 - 1024 - 1024);
+    assert_eq!(reg.nr_extra_bufs, 8192 - 2 - 2048 - 2048 - 2048);
     assert!(View::of(&w, d).extra().iter().all(|b| !held.contains(b)));
     assert!(w.audit().is_empty(), "{:?}", w.audit());
     w.session_died(9);
@@ -275,4 +277,32 @@ fn buffers_that_moved_between_pipes_all_come_back() {
     assert_eq!(free(&w), before);
     w.close(keeper);
     nothing_left(&mut w);
+}
+
+#[test]
+fn the_count_after_a_death_tells_what_is_wrong_and_disturbs_nobody() {
+    let mut w = world();
+    let (m, s) = pipe(&mut w, 16);
+    let rx = UserRing::of(&w, m, true, 0);
+    let twice = rx.swap_first(View::of(&w, m).buffers(true, 0)[5]);
+    hold(&kring(&w, m, true, 0).busy);
+    let found = w.session_died(DEAD);
+    let mem_id = w.binding(m).unwrap().mem_id;
+    assert!(
+        found.contains(&Finding::Missing { mem_id, count: 1 }),
+        "{found:?}"
+    );
+    assert!(
+        found.iter().any(|f| matches!(f, Finding::Doubled { .. })),
+        "{found:?}"
+    );
+    assert!(w.is_quiet(), "no lock is left");
+    rx.swap_first(twice);
+
+    // a ring that moves is not waited for
+    core::mem::forget(kring(&w, s, true, 0).busy.try_lock(9).unwrap());
+    hold(&kring(&w, m, true, 0).busy);
+    rx.swap_first(0);
+    assert_eq!(w.session_died(DEAD).len(), 1);
+    assert_eq!(kring(&w, s, true, 0).busy.owner(), 9);
 }
