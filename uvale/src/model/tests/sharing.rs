@@ -23,6 +23,9 @@ fn extra_buffers_of_several_descriptors_come_back() {
     w.close(a);
 
     // a program that drops its list: its buffers are back when the memory's last user has left
+    let mut config = Config::default();
+    config.global.buf.size = 64;
+    let mut w = world_with(config);
     for i in 0..3 {
         let null = nmreq_register {
             nr_mode: NR_REG_NULL,
