@@ -1,15 +1,17 @@
 #!/bin/sh
-# Installs what building and testing need on Debian and Ubuntu:  scripts/setup.sh build|test
-# As root it installs by itself; otherwise it says what is missing and goes on, and checks that
-# need it say that they are skipped.
+# Installs what building and testing need on Debian and Ubuntu:  scripts/setup.sh build|demo|test
+# As root it installs by itself; otherwise it says what is missing and how to install it. Only the
+# demonstration cannot go on without; checks that need a missing package say that they are skipped.
 set -eu
 build="gcc libc6-dev"
+demo="$build make flex bison dpkg-dev libclang-dev ca-certificates"
 test="$build g++ make flex bison pkg-config dpkg-dev libclang-dev strace valgrind iproute2 tcpdump \
  wireshark-common python3 autoconf automake libtool procps util-linux ca-certificates"
 case ${1:-build} in
 build) want=$build ;;
+demo) want=$demo ;;
 test) want=$test ;;
-*) echo "usage: scripts/setup.sh build|test" >&2; exit 2 ;;
+*) echo "usage: scripts/setup.sh build|demo|test" >&2; exit 2 ;;
 esac
 if ! command -v dpkg-query >/dev/null; then
     echo "setup: not a Debian system; please see that these are installed: $want"
@@ -26,6 +28,9 @@ if [ "$(id -u)" = 0 ]; then
     apt-get update -qq
     # shellcheck disable=SC2086
     apt-get install -y -qq --no-install-recommends $missing >/dev/null
+elif [ "$want" = "$demo" ]; then
+    echo "setup: missing packages; install them with: sudo apt-get install -y$missing" >&2
+    exit 1
 else
     echo "setup: missing packages, some checks will be skipped; install them with: sudo apt-get install$missing"
 fi

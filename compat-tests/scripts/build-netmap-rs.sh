@@ -1,12 +1,14 @@
 #!/bin/sh
-# build-netmap-rs.sh INCLUDE_DIR CACHE_DIR : the crate netmap-rs 0.3, unchanged, built against the
-# headers in INCLUDE_DIR. Leaves the executables in CACHE_DIR/netmap-rs/bin:
+# build-netmap-rs.sh INCLUDE_DIR CACHE_DIR [PROGRAM] : the crate netmap-rs 0.3, unchanged, built
+# against the headers in INCLUDE_DIR. Leaves the executables in CACHE_DIR/netmap-rs/bin:
 #   integration   the crate's own integration tests (VALE, pipes, Tokio)
 #   its programs  by their own names: pkt-gen, ping, bridge, vale-ctl
+# With PROGRAM only that one, which spares most of the packages that the crate needs.
 . "$(dirname "$0")/common.sh"
 
 include=$1
 cache=$2
+only=${3:-}
 prefix=$cache/netmap-rs
 build=$cache/build/netmap-rs
 version=0.3.1
@@ -14,6 +16,7 @@ features=sys,tokio-async
 stamp=$(headers_stamp "$include" "$0")
 
 up_to_date "$prefix/.stamp" "$stamp" && exit 0
+[ -z "$only" ] || ! up_to_date "$prefix/.stamp-$only" "$stamp" || exit 0
 command -v cargo >/dev/null 2>&1 || skip "no cargo here to build netmap-rs with"
 need_packages gcc binutils libclang-dev
 
@@ -69,7 +72,10 @@ build_crate() {
     NETMAP_LOCATION=$build/location
     export NETMAP_LOCATION
     # cargo builds a package's programs for its integration tests as well
-    cargo test --no-run --test integration --features $features --target-dir "$build/target" \
+    what="test --no-run --test integration --features $features"
+    [ -z "$only" ] || what="build --bin $only --features sys"
+    # shellcheck disable=SC2086
+    cargo $what --target-dir "$build/target" \
         --message-format json >"$build/messages.json" 2>"$build/build.log" || {
         tail -n 40 "$build/build.log" >&2
         fail "netmap-rs does not build against the headers in $include"
@@ -83,5 +89,5 @@ make_location
 rm -rf "$prefix"
 mkdir -p "$prefix/bin"
 build_crate
-[ -x "$prefix/bin/integration" ] || fail "the build left no integration test"
-echo "$stamp" >"$prefix/.stamp"
+[ -x "$prefix/bin/${only:-integration}" ] || fail "the build left no ${only:-integration}"
+echo "$stamp" >"$prefix/.stamp${only:+-$only}"
