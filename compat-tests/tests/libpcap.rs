@@ -205,6 +205,64 @@ fn tcpdump_interrupted_in_poll_flushes_and_frees_its_port() {
 }
 
 #[test]
+fn tcpdump_takes_every_kind_of_name() {
+    let tcpdump = or_skip!("tcpdump", apps::tcpdump());
+    let world = World::new();
+    let sent = capture::recorded_from(CLIENT);
+    let count = sent.len().to_string();
+    // names that programs in the wild use: letters, no digit, `netmap:` before a switch
+    let switches = [
+        ("valeA:f", "valeA:g"),
+        ("vale:x", "vale:y"),
+        ("netmap:vale0:1", "vale0:2"),
+        ("vale7:a/R", "vale7:b"),
+    ];
+    for (to, from) in switches {
+        let listener = listen(&world, &tcpdump, to, "name.pcap", &["-c", &count]);
+        world.send(from, &sent);
+        listener.wait_success();
+        capture::assert_same(to, &read(&world, "name.pcap"), &sent);
+    }
+    // pipes of a switch port, of no interface at all, exclusive and receiving only
+    let pipes = [
+        ("vale0:1}3", "vale0:1{3"),
+        ("netmap:w_lo}1", "netmap:w_lo{1"),
+        ("netmap:foo}0/xR", "netmap:foo{0"),
+    ];
+    for (to, from) in pipes {
+        let listener = listen(&world, &tcpdump, to, "name.pcap", &[]);
+        let arrived = through_pipe(&world, listener, from, &sent, "name.pcap");
+        capture::assert_same(to, &arrived, &sent);
+    }
+}
+
+#[test]
+fn tcpdump_says_why_a_port_can_not_be_opened() {
+    let tcpdump = or_skip!("tcpdump", apps::tcpdump());
+    let world = World::new();
+    let nowhere = world.file("nothing.pcap");
+    let cases = [
+        ("netmap:nosuchif9", "No such device or address"),
+        ("netmap:x{one", "Invalid argument"),
+        (
+            "vale0:a-longer-name-than-a-port-can-have",
+            "Invalid argument",
+        ),
+    ];
+    for (port, why) in cases {
+        let mut program = world.spawn(&tcpdump, &["-i", port, "-w", &nowhere.to_string_lossy()]);
+        assert_eq!(program.wait().code(), Some(1), "{}", program.said());
+        assert!(
+            program
+                .said()
+                .contains(&format!("cannot access {port}: {why}")),
+            "{}",
+            program.said()
+        );
+    }
+}
+
+#[test]
 fn tcpdump_that_gives_up_root_goes_on_capturing() {
     let tcpdump = or_skip!("tcpdump", apps::tcpdump());
     if !rustix::process::geteuid().is_root() {

@@ -35,3 +35,21 @@ fn integration_tests_pass_again_in_the_same_world() {
         );
     }
 }
+
+#[test]
+fn its_pkt_gen_fills_a_switch() {
+    let pkt_gen = or_skip!("netmap-rs", apps::netmap_rs("pkt-gen"));
+    let world = World::new();
+    // it puts `netmap:` before the name of a switch
+    let receiver = world.spawn(&pkt_gen, &["-i", "vale0:dst", "-f", "rx"]);
+    receiver.wait_text("draining port");
+    // ten batches that fit into the receiver's ring
+    let sender = world.spawn(
+        &pkt_gen,
+        &["-i", "vale0:src", "-f", "tx", "-n", "640", "-s", "60"],
+    );
+    assert!(sender.wait_success().contains("sent 640 frames"));
+    // its numbers, in the first bytes of the destination address, make unicasts and multicasts in
+    // turn; its own check of their order counts twice and always finds a gap
+    receiver.wait_line("all frames", |line| line.starts_with("received 640 frames"));
+}
