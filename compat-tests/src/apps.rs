@@ -38,6 +38,12 @@ pub fn dumpcap() -> Result<App, Skip> {
     Ok(on_our_libpcap("dumpcap/dumpcap"))
 }
 
+/// Debian's own tshark on that libpcap.
+pub fn tshark() -> Result<App, Skip> {
+    prepare("get-tshark.sh")?;
+    Ok(on_our_libpcap("tshark/tshark"))
+}
+
 /// A program of the crate netmap-rs: `integration` is its integration test.
 pub fn netmap_rs(name: &str) -> Result<App, Skip> {
     prepare("build-netmap-rs.sh")?;

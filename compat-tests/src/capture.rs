@@ -126,10 +126,11 @@ pub fn write(path: &Path, frames: &[Frame]) {
 /// At the first frame that differs, with its number and both sides.
 pub fn assert_same(what: &str, arrived: &[Frame], sent: &[Frame]) {
     for (number, (a, s)) in arrived.iter().zip(sent).enumerate() {
+        let at = a.bytes.iter().zip(&s.bytes).position(|(a, s)| a != s);
         assert_eq!(
             a,
             s,
-            "{what}: frame {number} of {} differs (arrived, sent)",
+            "{what}: frame {number} of {} differs (arrived, sent) from byte {at:?}",
             sent.len()
         );
     }

@@ -182,6 +182,43 @@ fn tcpdump_and_dumpcap_on_one_switch_see_the_same() {
 }
 
 #[test]
+fn tshark_decodes_what_its_own_dumpcap_captures() {
+    let tshark = or_skip!("tshark", apps::tshark());
+    let world = World::new();
+    let sent = capture::recorded_from(CLIENT);
+    let count = sent.len().to_string();
+    let fields = [
+        "-T",
+        "fields",
+        "-e",
+        "frame.number",
+        "-e",
+        "frame.len",
+        "-e",
+        "eth.src",
+    ];
+    // it starts dumpcap and its helpers, which all run under the shim
+    let listener = world.spawn(
+        &tshark,
+        &[&["-i", "vale0:b", "-c", &count][..], &fields].concat(),
+    );
+    listener.wait_text("Capture started");
+    world.send("vale0:a", &sent);
+    let mut listener = listener;
+    assert!(listener.wait().success(), "{}", listener.said());
+    let line = |(i, f): (usize, &Frame)| format!("{}\t{}\t02:00:00:00:00:01\n", i + 1, f.original);
+    assert_eq!(
+        listener.stdout(),
+        sent.iter().enumerate().map(line).collect::<String>()
+    );
+    assert!(
+        !listener.said_since(0).contains("FATAL"),
+        "a helper of it failed: {}",
+        listener.said()
+    );
+}
+
+#[test]
 fn tcpdump_interrupted_in_poll_flushes_and_frees_its_port() {
     let tcpdump = or_skip!("tcpdump", apps::tcpdump());
     let world = World::new();
