@@ -102,9 +102,17 @@ split_all() {
 start() {
     output=$1
     shift
-    on_libpcap "$uvale" run -- "$@" >"$output" 2>&1 &
+    LD_LIBRARY_PATH=$cache/pcap/lib "$uvale" run -- "$@" >"$output" 2>&1 &
     started=$!
     running="$running $started"
+}
+
+# has_ended PID : a child that nobody waited for yet is a zombie.
+has_ended() {
+    case $(sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null) in
+    "" | Z*) return 0 ;;
+    *) return 1 ;;
+    esac
 }
 
 # until_true PID COMMAND... : waits for it; fails if process PID ends first, or patience does.
@@ -113,7 +121,7 @@ until_true() {
     shift
     end=$(($(date +%s) + patience))
     until "$@"; do
-        kill -0 "$watched" 2>/dev/null || { echo "ended too early: $*"; return 1; }
+        if has_ended "$watched" && ! "$@"; then echo "the program ended before: $*"; return 1; fi
         [ "$(date +%s)" -lt "$end" ] || { echo "waited $patience s in vain: $*"; return 1; }
         sleep 0.05
     done
@@ -123,7 +131,8 @@ is_complete() { [ "$(size_of "$2")" -ge "$(size_of "$1")" ]; }
 
 # finish PID SIGNAL : ends a program of ours and gives its status.
 finish() {
-    kill -"$2" "$1" && wait "$1"
+    kill -"$2" "$1" && { until_true "$1" has_ended "$1" || kill -KILL "$1"; }
+    wait "$1"
     status=$?
     running=$(echo " $running " | sed "s/ $1 / /")
     return $status
@@ -189,8 +198,8 @@ print_table() {
     [ ! -d /sys/module/netmap ] || kernel=yes
     printf '\nsent by       uvale gen, replaying compat-tests/data/http.pcap\n'
     printf 'forwarded by  bridge of the crate netmap-rs, unchanged, built against include/\n'
-    printf 'received by   tcpdump %s on libpcap %s, unchanged, built against include/\n' "$version" "$pcap_version"
-    printf 'netmap in the kernel: %s; the daemon came up by itself\n\n' "$kernel"
+    printf 'received by   tcpdump %s; the netmap module of its libpcap %s, unchanged, built against include/\n' "$version" "$pcap_version"
+    printf 'netmap in the kernel: %s; uvale'"'"'s daemon came up by itself\n\n' "$kernel"
     printf '%-8s %-14s %6s %9s %9s %8s  %-9s %s\n' host way sent received bytes dropped identical time
     cat "$work/table"
 }
@@ -221,4 +230,4 @@ if [ $result = 0 ]; then echo ok; else echo failed; fi
 "$uvale" stop >>"$log" 2>&1 || { echo "the daemon did not stop" >>"$log"; result=1; }
 print_table
 [ $result = 0 ] || give_up "logs and captures of both sides are in $work; scripts/test.sh shows which part is broken"
-printf '\nall frames arrived, byte for byte (captures and log: %s)\n' "$work"
+printf '\nall %s frames arrived, byte for byte; captures and log: %s\n' "$in_all" "$work"
