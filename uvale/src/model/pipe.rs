@@ -126,23 +126,9 @@ impl World {
                 if self.new_persistent(base, reg, true).is_err() {
                     return Err(refusal);
                 }
-                let found = self.get_na(base, reg, mem, create);
-                if found.is_err() {
-                    self.drop_unused_interface(base);
-                }
-                found
+                self.get_na(base, reg, mem, create)
             }
             found => found,
-        }
-    }
-
-    /// Removes a persistent port that was made for a pipe which then was not.
-    fn drop_unused_interface(&mut self, name: &[u8]) {
-        if let Some(&id) = self.interfaces.get(name)
-            && self.adapters[id].refs == 0
-        {
-            self.get_adapter(id);
-            self.put_adapter(id);
         }
     }
 

@@ -304,3 +304,45 @@ fn a_mapping_outlives_its_descriptor() {
     let word = |at| shared.map.at::<AtomicU32>(at).unwrap().load(Relaxed);
     assert_eq!((word(offset + 24), word(ring + 8)), (1, 1024));
 }
+
+#[test]
+fn a_refused_descriptor_leaves_the_rings_of_others_alone_and_none_of_its_own() {
+    let mut w = world();
+    let one = |ring| nmreq_register {
+        nr_mode: NR_REG_ONE_NIC,
+        nr_ringid: ring,
+        ..with([2, 2], [64, 64])
+    };
+    let clients: Vec<_> = (0..12).map(|_| open(&mut w, "vale0:m", one(0)).0).collect();
+    let used = |w: &World| w.memories().last().unwrap().used;
+    let before = used(&w);
+    assert_eq!((before[0], before[1]), (12, 2));
+    assert_eq!(attempt(&mut w, "vale0:m", one(1)).err(), Some(Errno::NOMEM));
+    assert_eq!(used(&w), before);
+    assert!(w.audit().is_empty());
+    w.close(clients[3]);
+    assert!(attempt(&mut w, "vale0:m", one(1)).is_ok());
+}
+
+#[test]
+fn a_new_port_has_no_sleepers_and_no_counts_of_an_older_one() {
+    let mut w = world();
+    let (c, _) = open(&mut w, "vale0:a", all());
+    let index = w.ports().next().unwrap().krings[0][0];
+    let k = w.ctl().kring(index).unwrap();
+    k.sleepers.store(u64::MAX, Relaxed);
+    k.produced.full.store(5, Relaxed);
+    k.sync.packets.store(6, Relaxed);
+    w.close(c);
+    open(&mut w, "vale0:b", all());
+    assert_eq!(w.ports().next().unwrap().krings[0][0], index);
+    let k = w.ctl().kring(index).unwrap();
+    assert_eq!(
+        (
+            k.sleepers.load(Relaxed),
+            k.produced.full.load(Relaxed),
+            k.sync.packets.load(Relaxed)
+        ),
+        (0, 0, 0)
+    );
+}
