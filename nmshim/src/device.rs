@@ -112,6 +112,12 @@ pub trait Driver: Sync {
     /// Giving an `Arc` that was given before says that `fd` shares that description.
     fn adopt(&self, fd: RawFd) -> Option<Arc<dyn File>>;
 
+    /// Runs right before a fork: waits until nothing of the driver's is half done, and keeps it so.
+    fn before_fork(&self) {}
+
+    /// Runs in the parent right after a fork: undoes [`Driver::before_fork`].
+    fn after_fork_in_parent(&self) {}
+
     /// Runs in the child right after fork, before user code: only async-signal-safe work.
     fn after_fork_in_child(&self);
 

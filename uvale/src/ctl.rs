@@ -23,7 +23,7 @@ use crate::lock::LockWord;
 use crate::shm::{Mapping, Shared};
 
 /// Written at offset 0; changes with every change of the layout below.
-pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0001;
+pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0002;
 /// Entries of a switch's forwarding table (netmap's NM_BDG_HASH).
 pub const FDB_SIZE: usize = 1024;
 /// Port numbers of a switch (netmap's NM_BDG_MAXPORTS); two of them stay unused, as in netmap.
@@ -136,7 +136,7 @@ pub struct Kring {
     pub generation: AtomicU32,
     pad0: [AtomicU64; 11],
 
-    // -- written by the syncing side --
+    // -- the syncing side's own --
     /// held during a sync of this ring (netmap's nr_busy)
     pub busy: LockWord,
     /// head, as of the last sync
@@ -145,29 +145,32 @@ pub struct Kring {
     pub rcur: AtomicU32,
     /// tail, as of the last sync
     pub rtail: AtomicU32,
-    /// tx: next slot to send; rx: first slot not yet released
-    pub hwcur: AtomicU32,
     pad1: AtomicU32,
     /// counters of the syncing side
     pub sync: SyncCounters,
-    pad2: [AtomicU64; 5],
+    pad2: [AtomicU64; 4],
 
-    // -- written by the producing side --
-    /// held while a sender fills this rx ring
-    pub q_lock: LockWord,
+    // -- published by one side and read by the other: a cache line each --
+    /// tx: next slot to send; rx: first slot not yet released
+    pub hwcur: AtomicU32,
+    pad3: [AtomicU32; 15],
     /// tx: last slot free to the program; rx: first slot not yet filled
     pub hwtail: AtomicU32,
     /// what the peer has published (pipes)
     pub pipe_tail: AtomicU32,
-    pad3: AtomicU32,
+    pad4: [AtomicU32; 14],
+
+    // -- the producing side's own --
+    /// held while a sender fills this rx ring
+    pub q_lock: LockWord,
     /// counters of the producing side
     pub produced: ProduceCounters,
-    pad4: [AtomicU64; 7],
+    pad5: [AtomicU64; 8],
 
     // -- wake-ups --
     /// bit mask of the port's descriptors that sleep on this ring
     pub sleepers: AtomicU64,
-    pad5: [AtomicU64; 15],
+    pad6: [AtomicU64; 15],
 }
 
 /// What a tx ring sent, and why it dropped. Written under `busy`.
@@ -183,6 +186,8 @@ pub struct SyncCounters {
     pub short: AtomicU64,
     /// frames for the port they came from, or for a port that is gone
     pub no_dest: AtomicU64,
+    /// packets for a port whose ring is not open for receiving, or whose lock is not let go of
+    pub no_receiver: AtomicU64,
     /// chains cut off at the end of the batch
     pub truncated: AtomicU64,
     /// calls with head or cur out of range
@@ -229,12 +234,14 @@ pub const CTL_LEN: usize = KRINGS + MAX_KRINGS * size_of::<Kring>();
 
 const _: () = {
     assert!(size_of::<Port>() == 512);
-    assert!(size_of::<Kring>() == 512);
+    assert!(size_of::<Kring>() == 640);
     assert!(size_of::<Switch>() % 4096 == 0);
     assert!(KRINGS % 128 == 0);
     assert!(core::mem::offset_of!(Kring, busy) == 128);
-    assert!(core::mem::offset_of!(Kring, q_lock) == 256);
-    assert!(core::mem::offset_of!(Kring, sleepers) == 384);
+    assert!(core::mem::offset_of!(Kring, hwcur) == 256);
+    assert!(core::mem::offset_of!(Kring, hwtail) == 320);
+    assert!(core::mem::offset_of!(Kring, q_lock) == 384);
+    assert!(core::mem::offset_of!(Kring, sleepers) == 512);
 };
 
 /// Control memory, mapped.

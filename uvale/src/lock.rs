@@ -1,20 +1,40 @@
 //! The lock of the data path: one word in control memory that names its owner.
 //!
-//! The owner is a session (one attached process), so that the daemon can break the locks of a
-//! process that died. Waiters spin briefly, then sleep on a futex with a timeout; the timeout only
-//! bounds the damage of a lost wake-up by a dying owner, it decides nothing.
+//! The owner is a session (one attached process) and a thread of it. The session lets the daemon
+//! break the locks of a process that died; the thread lets a signal handler that interrupted a sync
+//! find out that it would wait for itself. Waiters spin briefly, then sleep on a futex with a
+//! timeout: a waiter that is not woken (the owner died, or was interrupted between looking for
+//! waiters and letting go) looks again by itself. Nobody waits for ever for a process that is
+//! stopped.
 
-use crate::sync::{AtomicU32, Ordering, spin_loop, wait, wake_all};
+use crate::sync::{AtomicU64, Ordering, spin_loop, wait, wake_all};
 
 /// Set while somebody sleeps on the word.
-const WAITERS: u32 = 1 << 31;
+const WAITERS: u64 = 1 << 31;
+/// The session in a word.
+const SESSION: u64 = WAITERS - 1;
 /// Rounds of spinning before sleeping.
 const SPINS: u32 = 200;
+/// Sleeps (of 20 ms) before a waiter gives up.
+const PATIENCE: u32 = 50;
 
-/// A lock in shared memory: 0 when free, else the owner's session number.
+/// Who takes a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(u64);
+
+impl Owner {
+    /// Thread `thread` (any number, the same for the same thread) of session `session` (1 to
+    /// 2^31 - 1).
+    #[inline]
+    pub fn new(session: u32, thread: u32) -> Self {
+        Self(u64::from(session) & SESSION | u64::from(thread) << 32)
+    }
+}
+
+/// A lock in shared memory: 0 when free, else its owner.
 #[repr(transparent)]
 #[derive(Debug, Default)]
-pub struct LockWord(AtomicU32);
+pub struct LockWord(AtomicU64);
 
 #[allow(unsafe_code)]
 // SAFETY: a transparent wrapper of an integer atomic.
@@ -24,34 +44,42 @@ unsafe impl crate::shm::Shared for LockWord {}
 #[derive(Debug)]
 pub struct LockGuard<'a> {
     word: &'a LockWord,
+    owner: Owner,
 }
 
 impl LockWord {
-    /// Takes the lock for session `owner` (1 to 2^31 - 1), waiting as long as it takes.
+    /// Takes the lock. `None` if this very thread holds it (we are in a signal handler), or if
+    /// its owner has not let go of it for a second (it is stopped).
     #[inline]
-    pub fn lock(&self, owner: u32) -> LockGuard<'_> {
-        if self.0.compare_exchange(0, owner, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            self.lock_slow(owner);
-        }
-        LockGuard { word: self }
+    pub fn lock(&self, owner: Owner) -> Option<LockGuard<'_>> {
+        let taken = self
+            .0
+            .compare_exchange(0, owner.0, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+            || self.lock_slow(owner);
+        taken.then_some(LockGuard { word: self, owner })
     }
 
-    /// Takes the lock if it is free.
+    /// Takes the lock for a session without threads (the daemon's), if it is free.
     #[inline]
-    pub fn try_lock(&self, owner: u32) -> Option<LockGuard<'_>> {
+    pub fn try_lock(&self, session: u32) -> Option<LockGuard<'_>> {
+        let owner = Owner::new(session, 0);
         // SYNC POINT: Acquire pairs with the Release of `LockGuard::drop` and of `break_dead`.
         self.0
-            .compare_exchange(0, owner, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(0, owner.0, Ordering::Acquire, Ordering::Relaxed)
             .ok()
-            .map(|_| LockGuard { word: self })
+            .map(|_| LockGuard { word: self, owner })
     }
 
     #[cold]
-    fn lock_slow(&self, owner: u32) {
-        let mut spins = 0;
-        let mut mine = owner;
+    fn lock_slow(&self, owner: Owner) -> bool {
+        let (mut spins, mut sleeps) = (0, 0);
+        let mut mine = owner.0;
         loop {
             let seen = self.0.load(Ordering::Relaxed);
+            if seen & !WAITERS == owner.0 {
+                return false;
+            }
             if seen & !WAITERS == 0 {
                 // After having slept, assume that others sleep too and keep the mark.
                 if self
@@ -59,13 +87,15 @@ impl LockWord {
                     .compare_exchange(seen, mine | seen, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
                 {
-                    return;
+                    return true;
                 }
             } else if spins < SPINS {
                 spins += 1;
                 spin_loop();
+            } else if sleeps >= PATIENCE {
+                return false;
             } else {
-                mine = owner | WAITERS;
+                mine = owner.0 | WAITERS;
                 if seen & WAITERS == 0
                     && self
                         .0
@@ -74,35 +104,49 @@ impl LockWord {
                 {
                     continue;
                 }
-                wait(&self.0, seen | WAITERS);
+                sleeps += u32::from(wait(&self.0, seen | WAITERS));
             }
         }
     }
 
     /// The session that holds the lock, 0 for none.
     pub fn owner(&self) -> u32 {
+        (self.0.load(Ordering::Relaxed) & SESSION) as u32
+    }
+
+    /// The word without the mark of waiters: tells one owner from another.
+    pub fn holder(&self) -> u64 {
         self.0.load(Ordering::Relaxed) & !WAITERS
     }
 
-    /// Frees the lock if the dead session `owner` holds it. True if it did.
-    pub fn break_dead(&self, owner: u32) -> bool {
-        let seen = self.0.load(Ordering::Relaxed);
-        let broken = seen & !WAITERS == owner
-            && self.0.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if broken {
-            wake_all(&self.0);
+    /// Frees the lock if the dead session `session` holds it. True if it did.
+    pub fn break_dead(&self, session: u32) -> bool {
+        loop {
+            let seen = self.0.load(Ordering::Relaxed);
+            if session == 0 || (seen & SESSION) as u32 != session {
+                return false;
+            }
+            // A waiter may set its mark in between: then once more.
+            if self.0.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                wake_all(&self.0);
+                return true;
+            }
         }
-        // A waiter may have set its mark in between: then the word changed, try once more.
-        broken || (self.owner() == owner && owner != 0 && self.break_dead(owner))
     }
 }
 
 impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
+        let word = &self.word.0;
+        // A plain store when nobody waits: an exchange would cost as much as the lock itself. Who
+        // sets its mark between the two finds the word changed when it goes to sleep, or at the
+        // latest when its sleep times out.
         // SYNC POINT: Release pairs with the Acquire of `lock`, `lock_slow` and `try_lock`.
-        if self.word.0.swap(0, Ordering::Release) & WAITERS != 0 {
-            wake_all(&self.word.0);
+        if word.load(Ordering::Relaxed) == self.owner.0 {
+            word.store(0, Ordering::Release);
+        } else if word.swap(0, Ordering::Release) & WAITERS != 0 {
+            wake_all(word);
         }
     }
 }

@@ -53,6 +53,9 @@ pub struct TxDrops {
     pub short: u64,
     /// for the port it came from, or for a port that is gone
     pub no_destination: u64,
+    /// for a port whose ring is not open for receiving, or whose lock a stopped process holds
+    #[serde(default)]
+    pub no_receiver: u64,
 }
 
 /// Counters of an rx ring since the port was opened.

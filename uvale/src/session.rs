@@ -195,6 +195,7 @@ impl Session {
         }
         let waker = OwnFd::new(fds.pop()?);
         let mut wakers = self.wakers.write().unwrap_or_else(PoisonError::into_inner);
+        drop_closed(&mut wakers);
         wakers.insert(client, waker);
         Some(())
     }
@@ -204,6 +205,30 @@ impl Session {
         let wakers = self.wakers.read().unwrap_or_else(PoisonError::into_inner);
         let waker = wakers.get(&client)?;
         Some(rustix::net::send(waker, TOKEN, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
+    }
+}
+
+/// Wakers that are kept at most.
+const MAX_WAKERS: usize = 1024;
+
+/// Lets go of the wakers of descriptors that are closed: the daemon's end, which they are, has
+/// heard the hang-up. If too many are left one that is not needed now goes too.
+fn drop_closed(wakers: &mut HashMap<u32, OwnFd>) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let clients: Vec<u32> = wakers.keys().copied().collect();
+    let mut fds: Vec<PollFd<'_>> =
+        wakers.values().map(|fd| PollFd::new(fd, PollFlags::empty())).collect();
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let _ = poll(&mut fds, Some(&now));
+    let hung_up = |fd: &PollFd<'_>| fd.revents().intersects(PollFlags::HUP | PollFlags::ERR);
+    let closed: Vec<u32> =
+        clients.iter().zip(&fds).filter(|(_, fd)| hung_up(fd)).map(|(client, _)| *client).collect();
+    drop(fds);
+    closed.iter().for_each(|client| drop(wakers.remove(client)));
+    if wakers.len() >= MAX_WAKERS
+        && let Some(any) = clients.iter().find(|c| wakers.contains_key(c))
+    {
+        wakers.remove(any);
     }
 }
 

@@ -6,15 +6,24 @@ pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::thread::futex;
 
-/// Sleeps while `word` is `expected`, at most 20 ms. The timeout only bounds the damage that a
-/// process does which dies between freeing a lock and waking its waiters.
-pub fn wait(word: &AtomicU32, expected: u32) {
+/// Sleeps while the lower half of `word` is that of `expected`, at most 20 ms. True if the time
+/// ran out.
+pub fn wait(word: &AtomicU64, expected: u64) -> bool {
     let timeout = futex::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-    let _ = futex::wait(word, futex::Flags::empty(), expected, Some(&timeout));
+    let result = futex::wait(lower(word), futex::Flags::empty(), expected as u32, Some(&timeout));
+    result == Err(rustix::io::Errno::TIMEDOUT)
 }
 
 /// Wakes everybody who sleeps on `word`.
 #[cold]
-pub fn wake_all(word: &AtomicU32) {
-    let _ = futex::wake(word, futex::Flags::empty(), u32::MAX >> 1);
+pub fn wake_all(word: &AtomicU64) {
+    let _ = futex::wake(lower(word), futex::Flags::empty(), u32::MAX >> 1);
+}
+
+/// The half that futexes, which are 32 bits wide, look at.
+#[allow(unsafe_code)]
+fn lower(word: &AtomicU64) -> &AtomicU32 {
+    // SAFETY: on the little-endian machines we build for (see `shm`) the lower half lies first;
+    // size and alignment of a u32 fit, and the kernel only reads it.
+    unsafe { &*core::ptr::from_ref(word).cast::<AtomicU32>() }
 }

@@ -11,10 +11,11 @@ mod sync {
     pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
     /// A futex sleep may end at any time; under loom it is a yield.
-    pub fn wait(_word: &AtomicU32, _expected: u32) {
+    pub fn wait(_word: &AtomicU64, _expected: u64) -> bool {
         loom::thread::yield_now();
+        false
     }
-    pub fn wake_all(_word: &AtomicU32) {}
+    pub fn wake_all(_word: &AtomicU64) {}
 }
 
 mod shm {
@@ -30,7 +31,7 @@ mod lock;
 #[path = "../src/sleepers.rs"]
 mod sleepers;
 
-use lock::LockWord;
+use lock::{LockWord, Owner};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use sync::{AtomicU32, AtomicU64, Ordering};
@@ -49,15 +50,15 @@ fn lock_excludes_and_publishes() {
         let shared = Arc::new((LockWord::default(), UnsafeCell::new(0u32)));
         let other = shared.clone();
         let thread = loom::thread::spawn(move || {
-            let _guard = other.0.lock(2);
+            let _guard = other.0.lock(Owner::new(2, 1)).unwrap();
             other.1.with_mut(|p| unsafe { *p += 1 });
         });
         {
-            let _guard = shared.0.lock(3);
+            let _guard = shared.0.lock(Owner::new(3, 1)).unwrap();
             shared.1.with_mut(|p| unsafe { *p += 1 });
         }
         thread.join().unwrap();
-        let _guard = shared.0.lock(4);
+        let _guard = shared.0.lock(Owner::new(4, 1)).unwrap();
         shared.1.with(|p| assert_eq!(unsafe { *p }, 2));
     });
 }
@@ -69,14 +70,14 @@ fn lock_of_the_dead_is_broken() {
     check(|| {
         let shared = Arc::new((LockWord::default(), UnsafeCell::new(0u32)));
         {
-            let guard = shared.0.lock(7);
+            let guard = shared.0.lock(Owner::new(7, 1)).unwrap();
             shared.1.with_mut(|p| unsafe { *p = 7 });
             std::mem::forget(guard); // dies holding it
         }
         let waiter = {
             let shared = shared.clone();
             loom::thread::spawn(move || {
-                let _guard = shared.0.lock(8);
+                let _guard = shared.0.lock(Owner::new(8, 1)).unwrap();
                 shared.1.with(|p| assert_eq!(unsafe { *p }, 7));
             })
         };
@@ -95,13 +96,26 @@ fn lock_of_the_living_is_left_alone() {
         let live = {
             let lock = lock.clone();
             loom::thread::spawn(move || {
-                let guard = lock.lock(5);
+                let guard = lock.lock(Owner::new(5, 1)).unwrap();
                 assert_eq!(lock.owner(), 5);
                 drop(guard);
             })
         };
         assert!(!lock.break_dead(6));
         live.join().unwrap();
+    });
+}
+
+/// A signal handler that interrupted the holder finds out, instead of waiting for itself.
+#[test]
+fn nobody_waits_for_itself() {
+    check(|| {
+        let lock = LockWord::default();
+        let guard = lock.lock(Owner::new(2, 1));
+        assert!(guard.is_some());
+        assert!(lock.lock(Owner::new(2, 1)).is_none());
+        drop(guard);
+        assert!(lock.lock(Owner::new(2, 1)).is_some());
     });
 }
 
@@ -162,7 +176,7 @@ struct Ring {
 }
 
 fn send(ring: &Ring, session: u32, value: u32) -> bool {
-    let _guard = ring.q_lock.lock(session);
+    let _guard = ring.q_lock.lock(Owner::new(session, 1)).unwrap();
     let at = ring.hwtail.load(Ordering::Relaxed);
     let hwcur = ring.hwcur.load(Ordering::Acquire);
     let busy = if at >= hwcur { at - hwcur } else { at + N - hwcur };

@@ -30,6 +30,8 @@ mod syscall;
 mod table;
 mod wait;
 
+pub use lock::Lock;
+
 use crate::device::Result;
 use core::ffi::c_void;
 use libc::c_int;

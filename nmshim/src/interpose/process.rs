@@ -18,7 +18,11 @@ extern "C" fn start() {
     unsafe {
         symbols::resolve();
         PID.store(raw::getpid(), Release);
-        libc::pthread_atfork(None, None, Some(after_fork_in_child));
+        libc::pthread_atfork(
+            Some(before_fork),
+            Some(after_fork_in_parent),
+            Some(after_fork_in_child),
+        );
     }
     find_inherited();
 }
@@ -26,6 +30,14 @@ extern "C" fn start() {
 #[used]
 #[unsafe(link_section = ".init_array")]
 static START: extern "C" fn() = start;
+
+extern "C" fn before_fork() {
+    super::slot::guarded((), || driver().before_fork());
+}
+
+extern "C" fn after_fork_in_parent() {
+    super::slot::guarded((), || driver().after_fork_in_parent());
+}
 
 /// In the child of a fork, before any user code.
 extern "C" fn after_fork_in_child() {

@@ -1,9 +1,9 @@
 //! An open description of `/dev/netmap`.
 
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use std::os::fd::RawFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use libc::{c_int, c_short, c_ulong};
 use rustix::fd::AsRawFd;
@@ -31,7 +31,8 @@ pub struct NetmapFile {
     world: Arc<World>,
     client: u32,
     flags: c_int,
-    bound: OnceLock<Bind>,
+    /// null until bound
+    bound: AtomicPtr<Bind>,
     forks_at_open: u32,
     adopted: bool,
     gone: AtomicBool,
@@ -65,7 +66,7 @@ impl NetmapFile {
             world,
             client,
             flags,
-            bound: OnceLock::new(),
+            bound: AtomicPtr::new(core::ptr::null_mut()),
             forks_at_open: FORKS.load(Relaxed),
             adopted: false,
             gone: AtomicBool::new(false),
@@ -79,7 +80,9 @@ impl NetmapFile {
     }
 
     pub fn adopted(world: Arc<World>, client: u32, flags: c_int, bound: Option<Bound>) -> Self {
-        Self { adopted: true, ..Self::new(world, client, flags, bound) }
+        let mut file = Self::new(world, client, flags, bound);
+        file.adopted = true;
+        file
     }
 
     pub fn client(&self) -> u32 {
@@ -112,15 +115,27 @@ impl NetmapFile {
                 bound.mem_size
             ),
         );
-        let _ = self.bound.set(Bind { attachment, mem_size: bound.mem_size, name: bound.name });
+        let bind = Bind { attachment, mem_size: bound.mem_size, name: bound.name };
+        let bind = Box::into_raw(Box::new(bind));
+        if self.bound.compare_exchange(core::ptr::null_mut(), bind, AcqRel, Acquire).is_err() {
+            // SAFETY: just made, and nobody else has seen it.
+            drop(unsafe { Box::from_raw(bind) });
+        }
         Ok(())
+    }
+
+    /// The binding, if this process knows of one.
+    #[inline]
+    fn known_bind(&self) -> Option<&Bind> {
+        // SAFETY: null, or a box that lives as long as `self`: it is set once.
+        unsafe { self.bound.load(Acquire).as_ref() }
     }
 
     /// The binding, if there is one. A description shared with another process may have been
     /// bound there.
     #[inline]
     fn bound(&self, fd: RawFd) -> Option<&Bind> {
-        self.bound.get().or_else(|| self.ask_for_binding(fd))
+        self.known_bind().or_else(|| self.ask_for_binding(fd))
     }
 
     #[cold]
@@ -131,7 +146,7 @@ impl NetmapFile {
         {
             let _ = self.bind(bound);
         }
-        self.bound.get()
+        self.known_bind()
     }
 
     /// Session and binding, for a sync.
@@ -207,7 +222,12 @@ impl NetmapFile {
             0 => Ok(()),
             errno => {
                 let errno = rustix::io::Errno::from_raw_os_error(errno);
-                self.explain(&what(request), errno, &why);
+                // The end of a walk through all ports is no trouble.
+                let end_of_walk = errno == rustix::io::Errno::NOENT
+                    && request.header.nr_reqtype == nm_abi::NETMAP_REQ_VALE_LIST;
+                if !end_of_walk {
+                    self.explain(&what(request), errno, &why);
+                }
                 Err(errno)
             }
         }
@@ -215,8 +235,20 @@ impl NetmapFile {
 
     /// One explaining line at verbosity 1.
     fn explain(&self, what: &str, errno: rustix::io::Errno, why: &str) -> Errno {
-        say(Level::Refusal, format_args!("{what}: {errno}: {why}"));
+        let errno_text = errno.to_string();
+        let errno_text = errno_text.split(" (os error").next().unwrap_or_default();
+        say(Level::Refusal, format_args!("{what}: {errno_text}: {why}"));
         Errno(errno.raw_os_error())
+    }
+}
+
+impl Drop for NetmapFile {
+    fn drop(&mut self) {
+        let bind = *self.bound.get_mut();
+        if !bind.is_null() {
+            // SAFETY: made by `Box::into_raw` in `bind`, and nobody can have a reference any more.
+            drop(unsafe { Box::from_raw(bind) });
+        }
     }
 }
 
@@ -311,7 +343,7 @@ impl File for NetmapFile {
     }
 
     fn edges(&self) -> u64 {
-        match (self.world.current(), self.bound.get()) {
+        match (self.world.current(), self.known_bind()) {
             (Some(session), Some(bind)) => bind.attachment.edges(session),
             _ => 0,
         }
@@ -328,11 +360,11 @@ impl File for NetmapFile {
     fn shared(&self) -> bool {
         self.adopted
             || FORKS.load(Relaxed) != self.forks_at_open
-            || self.bound.get().is_some_and(|b| b.attachment.binding().sleeper.is_none())
+            || self.known_bind().is_some_and(|b| b.attachment.binding().sleeper.is_none())
     }
 
     fn describe(&self) -> String {
-        self.bound.get().map_or_else(|| "unbound".to_owned(), |b| b.name.clone())
+        self.known_bind().map_or_else(|| "unbound".to_owned(), |b| b.name.clone())
     }
 }
 

@@ -15,7 +15,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use rustix::fd::AsFd;
 use uvale::channel::call;
@@ -24,35 +24,27 @@ use uvale::session::{Failure, connect, refused};
 use uvale::sys::{Fd, borrow};
 
 use crate::device::{self, Driver, Errno, File};
+use crate::interpose::Lock;
 use file::NetmapFile;
 use say::{Level, say};
 use world::World;
 
+/// Open descriptions by world and number.
+type Files = Option<HashMap<(u64, u32), Weak<NetmapFile>>>;
+
 /// The driver of `/dev/netmap`.
 pub struct Netmap {
     /// worlds this process has met, by the path of their sockets
-    worlds: Mutex<Vec<Arc<World>>>,
+    worlds: Lock<Vec<Arc<World>>>,
     /// open descriptions by world and number, so that one that comes back is recognised
-    files: Mutex<Option<HashMap<(u64, u32), Weak<NetmapFile>>>>,
+    files: Lock<Files>,
 }
 
 /// The one driver.
-pub static NETMAP: Netmap = Netmap { worlds: Mutex::new(Vec::new()), files: Mutex::new(None) };
+pub static NETMAP: Netmap = Netmap { worlds: Lock::new(Vec::new()), files: Lock::new(None) };
 
 /// Forks this process has made: a description open at a fork may be shared from then on.
 static FORKS: AtomicU32 = AtomicU32::new(0);
-extern "C" fn before_fork() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
-}
-
-fn watch_forks() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the handler lives as long as the process and only touches an atomic.
-        unsafe { libc::pthread_atfork(Some(before_fork), None, None) };
-    });
-}
-
 fn errno(failure: &Failure) -> Errno {
     Errno(failure.errno.raw_os_error())
 }
@@ -60,7 +52,7 @@ fn errno(failure: &Failure) -> Errno {
 impl Netmap {
     /// The world at `socket`; a dead one is replaced.
     fn world(&self, socket: std::path::PathBuf) -> Arc<World> {
-        let mut worlds = self.worlds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut worlds = self.worlds.lock();
         worlds.retain(|w| w.socket() != socket || w.is_usable());
         if let Some(world) = worlds.iter().find(|w| w.socket() == socket) {
             return world.clone();
@@ -71,19 +63,18 @@ impl Netmap {
     }
 
     fn remember(&self, world: u64, file: &Arc<NetmapFile>) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.files.lock();
         let files = files.get_or_insert_default();
         files.retain(|_, f| f.strong_count() > 0);
         files.insert((world, file.client()), Arc::downgrade(file));
     }
 
     fn known(&self, world: u64, client: u32) -> Option<Arc<NetmapFile>> {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.lock();
         files.as_ref()?.get(&(world, client))?.upgrade()
     }
 
     fn try_open(&self, flags: libc::c_int) -> Result<(RawFd, Arc<NetmapFile>), Failure> {
-        watch_forks();
         let socket = uvale::place::socket(&uvale::place::runtime_dir())?;
         let world = self.world(socket);
         let session = world.session_or_start()?;
@@ -97,7 +88,6 @@ impl Netmap {
     }
 
     fn try_adopt(&self, fd: RawFd) -> Option<Arc<NetmapFile>> {
-        watch_forks();
         let socket = peer_path(fd)?;
         let (reply, _) = call(borrow(&fd), &Call::Whois).ok()?;
         let Reply::Opened { client, flags, bound } = reply else { return None };
@@ -133,6 +123,18 @@ fn set_flags(fd: &Fd, flags: libc::c_int) -> Result<(), rustix::io::Errno> {
     Ok(())
 }
 
+impl Netmap {
+    /// Lets go of what `before_fork` took, in the thread that took it or in its copy.
+    fn release(&self) {
+        // SAFETY: `before_fork` of this very thread holds the locks and has forgotten the guards.
+        unsafe {
+            self.files.reset();
+            self.worlds.reset();
+        }
+        self.worlds.lock().iter().for_each(|w| w.release());
+    }
+}
+
 impl Driver for Netmap {
     fn open(&self, flags: libc::c_int) -> device::Result<(RawFd, Arc<dyn File>)> {
         match self.try_open(flags) {
@@ -148,7 +150,20 @@ impl Driver for Netmap {
         self.try_adopt(fd).map(|file| file as Arc<dyn File>)
     }
 
+    fn before_fork(&self) {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+        // In the order in which they are taken elsewhere.
+        let worlds = self.worlds.lock();
+        worlds.iter().for_each(|w| w.hold());
+        core::mem::forget((worlds, self.files.lock()));
+    }
+
+    fn after_fork_in_parent(&self) {
+        self.release();
+    }
+
     fn after_fork_in_child(&self) {
+        self.release();
         world::forked();
     }
 

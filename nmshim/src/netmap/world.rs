@@ -6,11 +6,13 @@
 
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use uvale::ctl::Ctl;
 use uvale::session::{Failure, Session};
+
+use crate::interpose::Lock;
 
 /// Worlds that a fork must be told of; a process hardly ever meets more than one.
 const MAX_WORLDS: usize = 32;
@@ -25,7 +27,7 @@ pub struct World {
     session: &'static AtomicPtr<Session>,
     /// control memory as the first session mapped it; a child goes on with the mapping it
     /// inherits, and a daemon that restarted has a memory with another number
-    ctl: Mutex<Option<Arc<Ctl>>>,
+    ctl: Lock<Option<Arc<Ctl>>>,
 }
 
 impl World {
@@ -33,7 +35,7 @@ impl World {
         let session: &'static AtomicPtr<Session> =
             Box::leak(Box::new(AtomicPtr::new(core::ptr::null_mut())));
         register(session);
-        Self { socket, session, ctl: Mutex::new(None) }
+        Self { socket, session, ctl: Lock::new(None) }
     }
 
     pub fn socket(&self) -> &Path {
@@ -71,12 +73,23 @@ impl World {
         }
     }
 
+    /// Before a fork: no attach is half done.
+    pub fn hold(&self) {
+        core::mem::forget(self.ctl.lock());
+    }
+
+    /// After it.
+    pub fn release(&self) {
+        // SAFETY: held by `hold` of this thread, or of the thread this one is the copy of.
+        unsafe { self.ctl.reset() };
+    }
+
     #[cold]
     fn attach(
         &self,
         attach: impl FnOnce() -> Result<Session, Failure>,
     ) -> Result<&'static Session, Failure> {
-        let mut ctl = self.ctl.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ctl = self.ctl.lock();
         if let Some(session) = self.current() {
             return Ok(session);
         }

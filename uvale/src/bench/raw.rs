@@ -189,9 +189,9 @@ fn check(result: libc::c_int) -> io::Result<()> {
 }
 
 /// Real-time priority of the process that conducts: above the workers, else it could not stop them.
-pub const CONDUCTOR: i32 = 2;
+pub const CONDUCTOR: i32 = 21;
 /// Real-time priority of the workers.
-pub const PERFORMER: i32 = 1;
+pub const PERFORMER: i32 = 20;
 
 /// Puts this process before all ordinary ones on its processor; what it starts is ordinary again.
 pub fn go_real_time(priority: i32) -> io::Result<()> {

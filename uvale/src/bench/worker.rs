@@ -126,10 +126,10 @@ impl<'a> Stage<'a> {
 pub fn run(spec: &str) -> Result<(), String> {
     let spec: Spec = serde_json::from_str(spec).map_err(|e| format!("--worker: {e}"))?;
     let board = Board::from_stdin()?;
-    super::cpus::pin(spec.cpu)?;
     if spec.real_time {
         raw::go_real_time(raw::PERFORMER).map_err(|e| format!("--real-time: {e}"))?;
     }
+    super::cpus::pin(spec.cpu)?;
     let stage = Stage {
         board: &board,
         spec: &spec,

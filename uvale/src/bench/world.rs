@@ -27,7 +27,8 @@ impl World {
         )?;
         let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("uvale-bench-XXXXXX"))
             .map_err(|e| format!("cannot make a directory: {e}"))?;
-        let (mut reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
+        let flags = rustix::pipe::PipeFlags::CLOEXEC;
+        let (reader, writer) = rustix::pipe::pipe_with(flags).map_err(|e| e.to_string())?;
         let log = std::fs::File::create(dir.join("uvale.log")).map_err(|e| e.to_string())?;
         let mut command = this_program()?;
         command
@@ -41,7 +42,7 @@ impl World {
         drop(command);
         let world = Self { dir, shim, daemon };
         let mut word = [0u8; 16];
-        let n = reader.read(&mut word).unwrap_or(0);
+        let n = std::fs::File::from(reader).read(&mut word).unwrap_or(0);
         if word[..n].starts_with(b"ready") {
             return Ok(world);
         }

@@ -158,7 +158,9 @@ fn close_inherited() {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers: Vec<i32> =
         open.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
-    for fd in numbers.into_iter().filter(|fd| *fd > 2) {
+    // The descriptor that listed the others is closed by now.
+    let is_open = |fd: &i32| rustix::io::fcntl_getfd(uvale::sys::borrow(fd)).is_ok();
+    for fd in numbers.into_iter().filter(|fd| *fd > 2 && is_open(fd)) {
         drop(uvale::sys::Fd::from_raw(fd));
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);

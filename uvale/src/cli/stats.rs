@@ -97,6 +97,7 @@ fn total_tx(rings: &[TxRing]) -> TxRing {
             bad_slot: sum.drops.bad_slot + ring.drops.bad_slot,
             short: sum.drops.short + ring.drops.short,
             no_destination: sum.drops.no_destination + ring.drops.no_destination,
+            no_receiver: sum.drops.no_receiver + ring.drops.no_receiver,
         },
         reinit: sum.reinit + ring.reinit,
         truncated: sum.truncated + ring.truncated,
@@ -141,7 +142,7 @@ impl From<&TxRing> for Line {
             drops: [
                 ("short", ring.drops.short),
                 ("no_destination", ring.drops.no_destination),
-                ("", 0),
+                ("no_receiver", ring.drops.no_receiver),
             ],
             // A bad slot counts as a slot. Its packet goes on without it, or is a short frame then.
             faults: [
@@ -186,6 +187,7 @@ pub fn in_words(reasons: impl Iterator<Item = (&'static str, String)>) -> String
     let words = |key| match key {
         "short" => "short frame",
         "no_destination" => "no destination",
+        "no_receiver" => "nobody receiving",
         "bad_slot" => "bad slot",
         "truncated" => "chain cut off",
         "reinit" => "bad head or cur",
@@ -362,6 +364,7 @@ pub mod tests {
                 bad_slot: 1,
                 short: 2,
                 no_destination: 3,
+                no_receiver: 9,
             },
             reinit: 4,
             truncated: 5,
@@ -382,7 +385,7 @@ pub mod tests {
         };
         assert_eq!(
             why(&tx),
-            "short frame 2, no destination 3, bad slot 1, chain cut off 5, bad head or cur 4"
+            "short frame 2, no destination 3, nobody receiving 9, bad slot 1, chain cut off 5, bad head or cur 4"
         );
         assert_eq!(
             why(&rx),

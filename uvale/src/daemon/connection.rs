@@ -47,6 +47,15 @@ impl Connection {
         receive(self.fd.as_fd(), RecvFlags::DONTWAIT)
     }
 
+    /// Is the other end closed?
+    pub fn has_hung_up(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let _ = poll(&mut fds, Some(&now));
+        fds[0].revents().intersects(PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR)
+    }
+
     /// Does the process at the other end belong to the daemon's own user?
     fn is_own_user(&self) -> Result<(), Reply> {
         let own = rustix::process::geteuid();

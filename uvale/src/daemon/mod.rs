@@ -171,6 +171,8 @@ impl Daemon {
             match connection.receive() {
                 Ok(Some(packet)) => self.handle(id, packet),
                 Err(Errno::AGAIN) => return,
+                // An empty packet looks like the end of the connection and is not.
+                Ok(None) if !connection.has_hung_up() => {}
                 Ok(None) | Err(_) => self.hang_up(id),
             }
         }

@@ -159,6 +159,7 @@ fn tx_ring(kring: &Kring) -> shape::TxRing {
             bad_slot: c.bad_slot.load(Relaxed),
             short: c.short.load(Relaxed),
             no_destination: c.no_dest.load(Relaxed),
+            no_receiver: c.no_receiver.load(Relaxed),
         },
         reinit: c.reinit.load(Relaxed),
         truncated: c.truncated.load(Relaxed),

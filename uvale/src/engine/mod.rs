@@ -27,6 +27,7 @@ pub mod vnet;
 use std::sync::Arc;
 
 use crate::ctl::Ctl;
+use crate::lock::Owner;
 use crate::shm::{BufferPool, Mapping};
 
 pub use attachment::{Attachment, Binding};
@@ -50,6 +51,11 @@ pub trait Host: Send + Sync {
     fn ctl(&self) -> &Ctl;
     /// The session that owns the locks taken here.
     fn session(&self) -> u32;
+    /// This thread of the session.
+    #[inline]
+    fn owner(&self) -> Owner {
+        Owner::new(self.session(), crate::sys::thread_number())
+    }
     /// Region `number`, mapped; `None` if it is gone. May ask the daemon.
     fn region(&self, number: u32) -> Option<Arc<RegionMap>>;
     /// Makes the descriptor with wake-up number `client` readable.

@@ -32,7 +32,7 @@ impl<'a> Synced<'a> {
         generation: u32,
     ) -> Option<(Self, LockGuard<'a>)> {
         let kring = host.ctl().kring(index)?;
-        let guard = kring.busy.lock(host.session());
+        let guard = kring.busy.lock(host.owner())?;
         // Looked at under the lock: the daemon takes a ring out of service by clearing the mode
         // and then passing through this lock once.
         if kring.mode.load(Relaxed) != RING_ON

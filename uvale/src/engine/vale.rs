@@ -21,6 +21,8 @@ use nm_abi::{NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG};
 const BATCH: usize = 1024;
 /// An Ethernet header.
 const MIN_FRAME: u32 = 14;
+/// Slots whose buffers are asked for ahead of copying.
+const PRIME: u32 = 32;
 /// End of a list of packets.
 const NIL: u32 = u32::MAX;
 /// Queues: 16 rings of each port and one for broadcasts.
@@ -60,6 +62,12 @@ pub struct Scratch {
     regions: Vec<Option<Arc<RegionMap>>>,
     /// generation of the switch for which `regions` was swept
     swept: u32,
+    /// a receiver's ring whose lock was not let go of, and who held it
+    stuck: Option<(u32, u64)>,
+    /// session that has used this
+    session: u32,
+    /// in use: if found so on entry, what is here was left in the middle
+    in_use: bool,
 }
 
 impl Default for Scratch {
@@ -70,7 +78,33 @@ impl Default for Scratch {
             dests: Vec::with_capacity(64),
             regions: Vec::new(),
             swept: 0,
+            stuck: None,
+            session: 0,
+            in_use: false,
         }
+    }
+}
+
+impl Scratch {
+    /// Packets strung together for `queue`, and the broadcasts.
+    #[cold]
+    fn packets_for(&self, queue: usize) -> u64 {
+        let walk = |head: u32| {
+            let next = |i: &u32| self.frags.get(*i as usize).map(|f| f.next);
+            core::iter::successors(Some(head), next).take(BATCH * 2).filter(|i| *i != NIL).count()
+        };
+        (walk(self.queues[queue].head) + walk(self.queues[BROADCAST_QUEUE].head)) as u64
+    }
+
+    /// Ready for use by `session`. A fork in the middle of another thread's sync copies a work
+    /// area in motion, and a panic or a jump out of a signal handler leaves one: such a thing is
+    /// let go of without looking at it.
+    fn begin(&mut self, session: u32) {
+        if self.in_use || self.session != session {
+            core::mem::forget(core::mem::take(self));
+            self.session = session;
+        }
+        self.in_use = true;
     }
 }
 
@@ -82,6 +116,7 @@ struct Tally {
     bad_slot: u64,
     short: u64,
     no_dest: u64,
+    no_receiver: u64,
 }
 
 /// The sending port during one sync.
@@ -100,7 +135,9 @@ struct Sender<'a> {
 pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, scratch: &mut Scratch) -> u32 {
     let k = tx.kring;
     if let Some(sender) = Sender::new(host, tx) {
+        scratch.begin(host.session());
         sender.forward(tx, head, scratch);
+        scratch.in_use = false;
     }
     k.hwcur.store(head, Relaxed);
     let hwtail = tx.prev(head);
@@ -140,6 +177,7 @@ impl<'a> Sender<'a> {
         count(&c.bad_slot, tally.bad_slot);
         count(&c.short, tally.short);
         count(&c.no_dest, tally.no_dest);
+        count(&c.no_receiver, tally.no_receiver);
     }
 
     /// Collect: copies slots out of the ring until a batch is full or `head` is reached, and finds
@@ -166,6 +204,9 @@ impl<'a> Sender<'a> {
             }
             let indirect = slot.flags & NS_INDIRECT != 0;
             let at = if indirect { view.ptr() } else { pool.offset(slot.buf_idx) as u64 };
+            if !indirect {
+                self.region.map.prefetch(at as usize);
+            }
             let mut frag =
                 Frag { at, len: slot.len.into(), flags: slot.flags, frags: 1, next: NIL, bytes: 0 };
             if frag.len > pool.size() || (indirect && at == 0) {
@@ -207,7 +248,9 @@ impl<'a> Sender<'a> {
         self.classify(scratch, tally);
         let mut dests = core::mem::take(&mut scratch.dests);
         for &queue in &dests {
-            self.deliver(queue as usize, scratch);
+            if !self.deliver(queue as usize, scratch) {
+                tally.no_receiver += scratch.packets_for(queue as usize);
+            }
             scratch.queues[queue as usize] = EMPTY;
         }
         scratch.queues[BROADCAST_QUEUE] = EMPTY;
@@ -335,51 +378,60 @@ impl<'a> Sender<'a> {
         Some(fdb::addresses(lo, hi))
     }
 
-    /// Copy, publish, wake: fills one receiver's ring.
+    /// Copy, publish, wake: fills one receiver's ring. False if there is nobody to receive.
     #[inline]
-    fn deliver(&self, queue: usize, scratch: &mut Scratch) {
+    fn deliver(&self, queue: usize, scratch: &mut Scratch) -> bool {
         let (number, ring_nr) = ((queue / MAX_RINGS) as u32, (queue % MAX_RINGS) as u32);
-        let Some((index, port, kring)) = self.receiver(number, ring_nr) else { return };
+        let Some((index, port, rx)) = self.receiver(number, ring_nr) else { return false };
+        let Some(kring) = self.host.ctl().kring(rx) else { return false };
         // The region is mapped before the lock is taken: mapping may have to ask the daemon.
         let wanted = kring.region.load(Relaxed);
         let cached = &mut scratch.regions[number as usize];
         if cached.as_ref().is_none_or(|r| r.number != wanted) {
             *cached = self.host.region(wanted);
         }
-        let Some(region) = cached.as_deref() else { return };
+        let Some(region) = cached.as_deref() else { return false };
 
-        let guard = kring.q_lock.lock(self.host.session());
+        // One second of waiting for a process that is stopped is enough.
+        if scratch.stuck == Some((rx, kring.q_lock.holder())) {
+            return false;
+        }
+        let Some(guard) = kring.q_lock.lock(self.host.owner()) else {
+            scratch.stuck = Some((rx, kring.q_lock.holder()));
+            return false;
+        };
         let n = kring.num_slots.load(Relaxed);
         let live = kring.mode.load(Relaxed) == RING_ON
             && kring.port.load(Relaxed) == index
             && kring.region.load(Relaxed) == region.number;
         let ring = RingView::new(&region.map, kring.ring_ofs.load(Relaxed), n);
-        let (Some(ring), true) = (ring, live) else { return };
-        let room = Room::of(kring, n);
-        let Some(room) = room else { return };
+        let (Some(ring), true) = (ring, live) else { return false };
+        let Some(room) = Room::of(kring, n) else { return false };
         let receiver = Receiver { port, kring, region, ring };
         let end = self.fill(&receiver, room, queue, &scratch.frags, &scratch.queues);
         if end == room.at {
-            return;
+            return true;
         }
         count(&kring.produced.progress, 1);
-        // SYNC POINT: Release pairs with the Acquire in `Attachment::rxsync`: slots and payload
-        // are visible before the index that shows them.
+        // SYNC POINT: Release pairs with the Acquire in `attachment::rx`: slots and payload are
+        // visible before the index that shows them.
         kring.hwtail.store(end, Release);
         let mask = to_wake(kring);
         drop(guard);
         wake(self.host, kring, mask);
+        true
     }
 
     /// The port behind `number` and the rx kring that the sender's ring maps to.
     #[inline]
-    fn receiver(&self, number: u32, ring_nr: u32) -> Option<(u32, &'a Port, &'a Kring)> {
+    fn receiver(&self, number: u32, ring_nr: u32) -> Option<(u32, &'a Port, u32)> {
         let index = self.member(number)?;
         let port = self.host.ctl().port(index)?;
         let rings = port.num_rx_rings.load(Relaxed).max(1);
         let ring_nr = if ring_nr < rings { ring_nr } else { ring_nr % rings };
-        let kring = self.host.ctl().kring(port.rx_kring.load(Relaxed) + ring_nr)?;
-        (kring.mode.load(Relaxed) == RING_ON).then_some((index, port, kring))
+        let rx = port.rx_kring.load(Relaxed).checked_add(ring_nr)?;
+        let on = self.host.ctl().kring(rx)?.mode.load(Relaxed) == RING_ON;
+        on.then_some((index, port, rx))
     }
 
     /// Copies the packets of `queue` and the broadcasts, in the order they were sent, until one
@@ -399,6 +451,7 @@ impl<'a> Sender<'a> {
         let (mut full, mut stopped) = (0u64, false);
         let mut unconvertible = 0u64;
         let slow = to.port.virt_hdr_len.load(Relaxed) != self.virt_hdr_len;
+        let mut primed = 0u32;
         while next != NIL || flood != NIL {
             // NIL is above every index, so the smaller of the two is the older packet.
             let first = next.min(flood) as usize;
@@ -424,6 +477,11 @@ impl<'a> Sender<'a> {
                     }
                 }
             } else {
+                if primed == 0 {
+                    primed = PRIME;
+                    to.prime(at, left.min(PRIME));
+                }
+                primed -= 1;
                 left -= u32::from(packet.frags);
                 bad += self.copy(chain, to, &mut at);
             }
@@ -514,6 +572,20 @@ struct Receiver<'a> {
     kring: &'a Kring,
     region: &'a RegionMap,
     ring: RingView<'a>,
+}
+
+impl Receiver<'_> {
+    /// Asks for the buffers of the next slots to be written: they were last in the receiver's
+    /// cache, and fetching them one by one while copying would be most of the time it takes.
+    #[inline]
+    fn prime(&self, mut at: u32, slots: u32) {
+        let n = self.ring.num_slots();
+        for _ in 0..slots {
+            let buf_idx = self.ring.slots()[at as usize].load().buf_idx;
+            self.region.map.prefetch_to_write(self.region.pool.offset(buf_idx));
+            at = if at + 1 == n { 0 } else { at + 1 };
+        }
+    }
 }
 
 /// Free slots of a receiving ring: where they begin and how many they are.

@@ -175,6 +175,30 @@ impl Mapping {
         Some((u64::from_le(lo), u64::from_le(hi)))
     }
 
+    /// Hints that the line at `ofs` will be read. Any `ofs` will do.
+    #[inline]
+    pub fn prefetch(&self, ofs: usize) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch never faults and changes nothing.
+        unsafe {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.base.as_ptr().wrapping_add(ofs).cast());
+        }
+        let _ = ofs;
+    }
+
+    /// Hints that the line at `ofs` will be written. Any `ofs` will do.
+    #[inline]
+    pub fn prefetch_to_write(&self, ofs: usize) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch never faults and changes nothing.
+        unsafe {
+            use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_ET0>(self.base.as_ptr().wrapping_add(ofs).cast());
+        }
+        let _ = ofs;
+    }
+
     /// Address of byte `ofs`, for the payload copy; the caller keeps to the bounds it checked.
     #[inline]
     pub(super) fn ptr_at(&self, ofs: usize) -> *mut u8 {
