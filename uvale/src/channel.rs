@@ -29,8 +29,12 @@ pub struct Packet {
 
 /// A connected pair of sockets, close-on-exec.
 pub fn pair() -> Result<(Fd, Fd), Errno> {
-    let (a, b) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let (a, b) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     Ok((a.into(), b.into()))
 }
 
@@ -51,7 +55,12 @@ pub fn send<T: Serialize>(
         return Err(Errno::MSGSIZE);
     }
     loop {
-        match sendmsg(to, &[IoSlice::new(&bytes)], &mut control, flags | SendFlags::NOSIGNAL) {
+        match sendmsg(
+            to,
+            &[IoSlice::new(&bytes)],
+            &mut control,
+            flags | SendFlags::NOSIGNAL,
+        ) {
             Err(Errno::INTR) => {}
             other => return other.map(drop),
         }
@@ -89,7 +98,9 @@ pub fn call(connection: BorrowedFd<'_>, request: &Call) -> Result<(Reply, Vec<Fd
     let (mine, theirs) = pair()?;
     send(connection, request, &[theirs.as_fd()], SendFlags::empty()).map_err(gone)?;
     drop(theirs);
-    let packet = receive(mine.as_fd(), RecvFlags::empty()).map_err(gone)?.ok_or(Errno::NXIO)?;
+    let packet = receive(mine.as_fd(), RecvFlags::empty())
+        .map_err(gone)?
+        .ok_or(Errno::NXIO)?;
     let reply = decode(&packet.bytes).ok_or(Errno::PROTO)?;
     Ok((reply, packet.fds))
 }
@@ -109,7 +120,13 @@ mod tests {
     fn a_packet_carries_bytes_and_descriptors() {
         let (a, b) = pair().unwrap();
         let (x, y) = pair().unwrap();
-        send(a.as_fd(), &Call::Region(7), &[x.as_fd()], SendFlags::empty()).unwrap();
+        send(
+            a.as_fd(),
+            &Call::Region(7),
+            &[x.as_fd()],
+            SendFlags::empty(),
+        )
+        .unwrap();
         let packet = receive(b.as_fd(), RecvFlags::empty()).unwrap().unwrap();
         assert_eq!(decode(&packet.bytes), Some(Call::Region(7)));
         drop(x);

@@ -259,13 +259,18 @@ impl Ctl {
 
     /// Marks fresh memory as control memory (daemon only) and wraps it.
     pub fn format(mapping: Mapping) -> Option<Self> {
-        mapping.at::<Header>(0)?.magic.store(CTL_MAGIC, Ordering::Release);
+        mapping
+            .at::<Header>(0)?
+            .magic
+            .store(CTL_MAGIC, Ordering::Release);
         Self::new(mapping)
     }
 
     /// Random number of this world.
     pub fn world(&self) -> u64 {
-        self.mapping.at::<Header>(0).map_or(0, |h| h.world.load(Ordering::Relaxed))
+        self.mapping
+            .at::<Header>(0)
+            .map_or(0, |h| h.world.load(Ordering::Relaxed))
     }
 
     /// Names the world (daemon only).
@@ -304,6 +309,9 @@ impl Ctl {
 #[inline]
 pub fn count(counter: &AtomicU64, n: u64) {
     if n != 0 {
-        counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        counter.store(
+            counter.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
     }
 }

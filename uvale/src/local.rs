@@ -39,7 +39,11 @@ impl LocalWorld {
         let memfd = Memfd::create("uvale-local", CTL_LEN)?;
         let ctl = Arc::new(Ctl::format(Mapping::new(&memfd)?).ok_or(Errno::NOMEM)?);
         let world = Mutex::new(World::new(ctl.clone(), config));
-        Ok(Self { ctl, world, woken: Mutex::default() })
+        Ok(Self {
+            ctl,
+            world,
+            woken: Mutex::default(),
+        })
     }
 
     /// Opens and registers a port with all its rings; `shape` may change the request.
@@ -56,7 +60,11 @@ impl LocalWorld {
         header.nr_reqtype = NETMAP_REQ_REGISTER as u16;
         crate::request::set_name(&mut header, name.as_bytes());
         let body = register.as_bytes().to_vec();
-        let mut request = Request { header, body, options: Vec::new() };
+        let mut request = Request {
+            header,
+            body,
+            options: Vec::new(),
+        };
 
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         let client = world.open();
@@ -66,7 +74,11 @@ impl LocalWorld {
         }
         let gone = || Refusal::new(Errno::NXIO, "the port is gone");
         let binding = world.binding(client).ok_or_else(gone)?.for_engine();
-        let region = world.region(binding.region).ok_or_else(gone)?.shared.clone();
+        let region = world
+            .region(binding.region)
+            .ok_or_else(gone)?
+            .shared
+            .clone();
         drop(world);
         let attachment = Attachment::new(self, binding, region).ok_or_else(gone)?;
         Ok(LocalPort { client, attachment })
@@ -74,7 +86,10 @@ impl LocalWorld {
 
     /// Closes a port.
     pub fn close(&self, port: LocalPort) {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner).close(port.client);
+        self.world
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .close(port.client);
     }
 
     /// Descriptors woken since the last call.
@@ -87,10 +102,18 @@ impl LocalWorld {
     pub fn ring<'a>(&self, port: &'a LocalPort, dir: usize, ring: u32) -> Option<RingView<'a>> {
         use core::sync::atomic::Ordering::Relaxed;
         let record = self.ctl.port(port.attachment.binding().port)?;
-        let first = if dir == crate::engine::RX { &record.rx_kring } else { &record.tx_kring };
+        let first = if dir == crate::engine::RX {
+            &record.rx_kring
+        } else {
+            &record.tx_kring
+        };
         let kring = self.ctl.kring(first.load(Relaxed) + ring)?;
         let map = &port.attachment.region().map;
-        RingView::new(map, kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed))
+        RingView::new(
+            map,
+            kring.ring_ofs.load(Relaxed),
+            kring.num_slots.load(Relaxed),
+        )
     }
 }
 
@@ -109,6 +132,9 @@ impl Host for LocalWorld {
     }
 
     fn wake(&self, client: u32) {
-        self.woken.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+        self.woken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(client);
     }
 }

@@ -99,7 +99,12 @@ impl LockWord {
                 if seen & WAITERS == 0
                     && self
                         .0
-                        .compare_exchange(seen, seen | WAITERS, Ordering::Relaxed, Ordering::Relaxed)
+                        .compare_exchange(
+                            seen,
+                            seen | WAITERS,
+                            Ordering::Relaxed,
+                            Ordering::Relaxed,
+                        )
                         .is_err()
                 {
                     continue;
@@ -127,7 +132,11 @@ impl LockWord {
                 return false;
             }
             // A waiter may set its mark in between: then once more.
-            if self.0.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            if self
+                .0
+                .compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+            {
                 wake_all(&self.0);
                 return true;
             }
@@ -169,7 +178,10 @@ mod guarded {
         /// Data guarded by `word`, which stays at its address as long as the data is used.
         pub fn new(word: &LockWord, data: T) -> Self {
             let word = core::ptr::from_ref(word) as usize;
-            Self { word, data: core::cell::UnsafeCell::new(data) }
+            Self {
+                word,
+                data: core::cell::UnsafeCell::new(data),
+            }
         }
 
         /// The data, if `guard` is a guard of the right lock.

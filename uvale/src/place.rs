@@ -46,7 +46,10 @@ pub fn is_safe(dir: &Path) -> Result<bool, String> {
     };
     let uid = rustix::process::getuid().as_raw();
     if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory {
-        return Err(format!("{} is not a directory; remove it or set {ENV_DIR}", dir.display()));
+        return Err(format!(
+            "{} is not a directory; remove it or set {ENV_DIR}",
+            dir.display()
+        ));
     }
     if stat.st_uid != uid {
         return Err(format!(

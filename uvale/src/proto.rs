@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -137,6 +137,8 @@ pub struct Bound {
     pub tx_poll: bool,
     /// bit in the sleeper table
     pub sleeper: Option<u8>,
+    /// a null port
+    pub is_null: bool,
     /// name of the port, for messages
     pub name: String,
 }

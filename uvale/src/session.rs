@@ -29,7 +29,10 @@ pub struct Failure {
 impl Failure {
     /// A failure that `why` explains.
     pub fn new(errno: Errno, why: impl Into<String>) -> Self {
-        Self { errno, why: why.into() }
+        Self {
+            errno,
+            why: why.into(),
+        }
     }
 }
 
@@ -79,7 +82,10 @@ pub fn connect(socket: &Path) -> Result<Fd, Errno> {
 pub fn refused(reply: Reply) -> Failure {
     match reply {
         Reply::Refused { errno, why } => Failure::new(Errno::from_raw_os_error(errno), why),
-        _ => Failure::new(Errno::PROTO, "the uvale daemon gave an answer that does not fit"),
+        _ => Failure::new(
+            Errno::PROTO,
+            "the uvale daemon gave an answer that does not fit",
+        ),
     }
 }
 
@@ -87,10 +93,15 @@ impl Session {
     /// Attaches this process to the daemon at `socket`.
     pub fn attach(socket: &Path) -> Result<Self, Failure> {
         let connection = OwnFd::new(connect(socket).map_err(|errno| {
-            Failure::new(errno, format!("no uvale daemon answers at {}", socket.display()))
+            Failure::new(
+                errno,
+                format!("no uvale daemon answers at {}", socket.display()),
+            )
         })?);
         let (reply, mut fds) = call(connection.as_fd(), &Call::Attach { protocol: PROTOCOL })?;
-        let Reply::Attached { session } = reply else { return Err(refused(reply)) };
+        let Reply::Attached { session } = reply else {
+            return Err(refused(reply));
+        };
         let memfd = fds.pop().ok_or(Errno::PROTO)?;
         let ctl = Ctl::new(Mapping::new(&Memfd::from_peer(memfd)?)?).ok_or(Failure::new(
             Errno::PROTO,
@@ -129,11 +140,25 @@ impl Session {
     /// A region's memfd, the shape of its buffers and how many of its bytes a program may map.
     pub fn region_memfd(&self, number: u32) -> Result<(Memfd, RegionShape), Failure> {
         let (reply, mut fds) = call(self.connection.as_fd(), &Call::Region(number))?;
-        let Reply::Region { pool_ofs, buf_size, buf_count, mem_size } = reply else {
+        let Reply::Region {
+            pool_ofs,
+            buf_size,
+            buf_count,
+            mem_size,
+        } = reply
+        else {
             return Err(refused(reply));
         };
         let memfd = Memfd::from_peer(fds.pop().ok_or(Errno::PROTO)?)?;
-        Ok((memfd, RegionShape { pool_ofs, buf_size, buf_count, mem_size }))
+        Ok((
+            memfd,
+            RegionShape {
+                pool_ofs,
+                buf_size,
+                buf_count,
+                mem_size,
+            },
+        ))
     }
 
     /// The region, mapped; an error says why not.
@@ -184,7 +209,10 @@ impl Session {
     pub fn is_alive(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(&self.connection, PollFlags::empty())];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         matches!(poll(&mut fds, Some(&now)), Ok(0) | Err(Errno::INTR))
     }
 
@@ -204,7 +232,11 @@ impl Session {
     fn send_token(&self, client: u32) -> Option<Result<usize, Errno>> {
         let wakers = self.wakers.read().unwrap_or_else(PoisonError::into_inner);
         let waker = wakers.get(&client)?;
-        Some(rustix::net::send(waker, TOKEN, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
+        Some(rustix::net::send(
+            waker,
+            TOKEN,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        ))
     }
 }
 
@@ -216,13 +248,22 @@ const MAX_WAKERS: usize = 1024;
 fn drop_closed(wakers: &mut HashMap<u32, OwnFd>) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let clients: Vec<u32> = wakers.keys().copied().collect();
-    let mut fds: Vec<PollFd<'_>> =
-        wakers.values().map(|fd| PollFd::new(fd, PollFlags::empty())).collect();
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds: Vec<PollFd<'_>> = wakers
+        .values()
+        .map(|fd| PollFd::new(fd, PollFlags::empty()))
+        .collect();
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     let _ = poll(&mut fds, Some(&now));
     let hung_up = |fd: &PollFd<'_>| fd.revents().intersects(PollFlags::HUP | PollFlags::ERR);
-    let closed: Vec<u32> =
-        clients.iter().zip(&fds).filter(|(_, fd)| hung_up(fd)).map(|(client, _)| *client).collect();
+    let closed: Vec<u32> = clients
+        .iter()
+        .zip(&fds)
+        .filter(|(_, fd)| hung_up(fd))
+        .map(|(client, _)| *client)
+        .collect();
     drop(fds);
     closed.iter().for_each(|client| drop(wakers.remove(client)));
     if wakers.len() >= MAX_WAKERS
@@ -267,7 +308,10 @@ impl Host for Session {
         if let Some(Err(errno)) = sent
             && errno != Errno::AGAIN
         {
-            self.wakers.write().unwrap_or_else(PoisonError::into_inner).remove(&client);
+            self.wakers
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&client);
         }
     }
 }

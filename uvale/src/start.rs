@@ -30,7 +30,9 @@ pub fn attach(dir: &Path) -> Result<Session, Failure> {
     for _ in 0..3 {
         place::is_safe(dir).map_err(|why| Failure::new(Errno::ACCESS, why))?;
         match Session::attach(&socket) {
-            Err(f) if matches!(f.errno, Errno::NOENT | Errno::CONNREFUSED | Errno::NXIO) => last = f,
+            Err(f) if matches!(f.errno, Errno::NOENT | Errno::CONNREFUSED | Errno::NXIO) => {
+                last = f
+            }
             other => return other,
         }
         if std::env::var_os(ENV_AUTOSTART).is_some_and(|v| v == "0") {
@@ -64,9 +66,16 @@ fn start(dir: &Path) -> Result<(), Failure> {
         Ok(0) => Ok(()),
         Ok(code) => Err(Failure::new(
             Errno::NXIO,
-            format!("{} could not start a daemon in {} (status {code})", program.display(), dir.display()),
+            format!(
+                "{} could not start a daemon in {} (status {code})",
+                program.display(),
+                dir.display()
+            ),
         )),
-        Err(errno) => Err(Failure::new(errno, format!("cannot run {}: {errno}", program.display()))),
+        Err(errno) => Err(Failure::new(
+            errno,
+            format!("cannot run {}: {errno}", program.display()),
+        )),
     }
 }
 
@@ -76,12 +85,24 @@ pub fn program() -> Option<PathBuf> {
         return Some(named.into());
     }
     let own = crate::sys::own_object();
-    let beside = own.as_deref().and_then(Path::parent).into_iter().flat_map(|dir| {
-        [dir.join("uvale"), dir.join("../uvale"), dir.join("../bin/uvale")]
-    });
+    let beside = own
+        .as_deref()
+        .and_then(Path::parent)
+        .into_iter()
+        .flat_map(|dir| {
+            [
+                dir.join("uvale"),
+                dir.join("../uvale"),
+                dir.join("../bin/uvale"),
+            ]
+        });
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = std::env::split_paths(&path).map(|dir| dir.join("uvale")).collect::<Vec<_>>();
-    beside.chain(in_path).find(|candidate| is_program(candidate))
+    let in_path = std::env::split_paths(&path)
+        .map(|dir| dir.join("uvale"))
+        .collect::<Vec<_>>();
+    beside
+        .chain(in_path)
+        .find(|candidate| is_program(candidate))
 }
 
 /// The shim: named by the user (`NMSHIM`), beside this program or under its prefix.
@@ -92,10 +113,15 @@ pub fn shim() -> Option<PathBuf> {
     }
     let exe = std::env::current_exe().ok()?;
     let dir = exe.parent()?;
-    [dir.join(NAME), dir.join("../lib").join(NAME), dir.join("../lib/uvale").join(NAME), dir.join("deps").join(NAME)]
-        .into_iter()
-        .find(|p| p.is_file())
-        .and_then(|p| p.canonicalize().ok())
+    [
+        dir.join(NAME),
+        dir.join("../lib").join(NAME),
+        dir.join("../lib/uvale").join(NAME),
+        dir.join("deps").join(NAME),
+    ]
+    .into_iter()
+    .find(|p| p.is_file())
+    .and_then(|p| p.canonicalize().ok())
 }
 
 fn is_program(path: &Path) -> bool {

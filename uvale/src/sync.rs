@@ -9,8 +9,16 @@ use rustix::thread::futex;
 /// Sleeps while the lower half of `word` is that of `expected`, at most 20 ms. True if the time
 /// ran out.
 pub fn wait(word: &AtomicU64, expected: u64) -> bool {
-    let timeout = futex::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-    let result = futex::wait(lower(word), futex::Flags::empty(), expected as u32, Some(&timeout));
+    let timeout = futex::Timespec {
+        tv_sec: 0,
+        tv_nsec: 20_000_000,
+    };
+    let result = futex::wait(
+        lower(word),
+        futex::Flags::empty(),
+        expected as u32,
+        Some(&timeout),
+    );
     result == Err(rustix::io::Errno::TIMEDOUT)
 }
 

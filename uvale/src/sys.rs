@@ -27,7 +27,6 @@ impl Fd {
     pub fn raw(&self) -> RawFd {
         self.0
     }
-
 }
 
 impl From<OwnedFd> for Fd {
@@ -51,8 +50,9 @@ impl AsRawFd for Fd {
 
 impl Drop for Fd {
     fn drop(&mut self) {
+        // A program may have closed the number behind our back: that is no reason to panic.
         // SAFETY: the descriptor is owned and not used after this.
-        unsafe { rustix::io::close(self.0) };
+        let _ = unsafe { rustix::io::try_close(self.0) };
     }
 }
 
@@ -148,8 +148,14 @@ pub const HIGH_FD: RawFd = 800;
 /// # Safety
 /// `to` must be valid for writing `len` bytes.
 pub unsafe fn read_own_memory(address: u64, to: *mut u8, len: usize) -> bool {
-    let local = libc::iovec { iov_base: to.cast(), iov_len: len };
-    let remote = libc::iovec { iov_base: address as usize as *mut _, iov_len: len };
+    let local = libc::iovec {
+        iov_base: to.cast(),
+        iov_len: len,
+    };
+    let remote = libc::iovec {
+        iov_base: address as usize as *mut _,
+        iov_len: len,
+    };
     // SAFETY: the kernel writes at most `len` bytes to `to`, which the caller vouches for.
     let n = unsafe { libc::process_vm_readv(own_pid(), &local, 1, &remote, 1, 0) };
     finish(n, len, || {
@@ -166,8 +172,14 @@ pub fn read_bytes(address: u64, to: &mut [u8]) -> bool {
 
 /// Writes `from` to `address` of this process. False if the address is bad or read-only.
 pub fn write_bytes(address: u64, from: &[u8]) -> bool {
-    let local = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
-    let remote = libc::iovec { iov_base: address as usize as *mut _, iov_len: from.len() };
+    let local = libc::iovec {
+        iov_base: from.as_ptr().cast_mut().cast(),
+        iov_len: from.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: address as usize as *mut _,
+        iov_len: from.len(),
+    };
     // SAFETY: the kernel reads `from` and writes where the program asked it to write.
     let n = unsafe { libc::process_vm_writev(own_pid(), &local, 1, &remote, 1, 0) };
     finish(n, from.len(), || {
@@ -224,7 +236,10 @@ pub fn run_quietly(
         })
         .collect();
     let pointers = |list: &[std::ffi::CString]| {
-        list.iter().map(|s| s.as_ptr()).chain([core::ptr::null()]).collect::<Vec<_>>()
+        list.iter()
+            .map(|s| s.as_ptr())
+            .chain([core::ptr::null()])
+            .collect::<Vec<_>>()
     };
     let (argv_p, envp_p) = (pointers(&argv), pointers(&envp));
 
@@ -234,17 +249,29 @@ pub fn run_quietly(
     if pid == 0 {
         // SAFETY: NUL-terminated strings and NULL-terminated arrays, alive in the child's copy.
         unsafe {
-            libc::syscall(libc::SYS_execve, path.as_ptr(), argv_p.as_ptr(), envp_p.as_ptr());
+            libc::syscall(
+                libc::SYS_execve,
+                path.as_ptr(),
+                argv_p.as_ptr(),
+                envp_p.as_ptr(),
+            );
             libc::syscall(libc::SYS_exit_group, 127);
         }
         std::process::abort();
     }
-    let pid = i32::try_from(pid).ok().filter(|p| *p > 0).ok_or(Errno::AGAIN)?;
+    let pid = i32::try_from(pid)
+        .ok()
+        .filter(|p| *p > 0)
+        .ok_or(Errno::AGAIN)?;
     let mut status = 0;
     loop {
         // SAFETY: `status` is ours. __WALL: children without SIGCHLD are found only so.
         if unsafe { libc::waitpid(pid, &mut status, libc::__WALL) } == pid {
-            return Ok(if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 });
+            return Ok(if libc::WIFEXITED(status) {
+                libc::WEXITSTATUS(status)
+            } else {
+                -1
+            });
         }
         match std::io::Error::last_os_error().raw_os_error() {
             Some(libc::EINTR) => {}
@@ -271,5 +298,7 @@ pub fn own_object() -> Option<std::path::PathBuf> {
     // SAFETY: on success the loader gives a NUL-terminated name that lives as long as the object.
     let name = unsafe { core::ffi::CStr::from_ptr(info.dli_fname) };
     let path = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(name.to_bytes()));
-    path.canonicalize().ok().or_else(|| std::env::current_exe().ok())
+    path.canonicalize()
+        .ok()
+        .or_else(|| std::env::current_exe().ok())
 }

@@ -179,7 +179,11 @@ fn send(ring: &Ring, session: u32, value: u32) -> bool {
     let _guard = ring.q_lock.lock(Owner::new(session, 1)).unwrap();
     let at = ring.hwtail.load(Ordering::Relaxed);
     let hwcur = ring.hwcur.load(Ordering::Acquire);
-    let busy = if at >= hwcur { at - hwcur } else { at + N - hwcur };
+    let busy = if at >= hwcur {
+        at - hwcur
+    } else {
+        at + N - hwcur
+    };
     if busy == N - 1 {
         return false;
     }

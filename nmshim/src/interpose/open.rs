@@ -231,6 +231,21 @@ unsafe fn read_stream(text: &str, mode: *const c_char) -> *mut FILE {
     }
 }
 
+/// fopen called from the constructor of a library that is set up before us: the next one is looked
+/// up now.
+pub fn early_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
+    let next = super::process::next_symbol(c"fopen");
+    if next.is_null() {
+        return no_stdio();
+    }
+    // SAFETY: the C library's fopen, with the program's own arguments.
+    unsafe {
+        let fopen: unsafe extern "C" fn(*const c_char, *const c_char) -> *mut FILE =
+            core::mem::transmute(next);
+        fopen(path, mode)
+    }
+}
+
 /// There is no stdio behind us.
 pub fn no_stdio() -> *mut FILE {
     fail(libc::ENOSYS);

@@ -95,7 +95,7 @@ symbols! {
         fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = open::openat, otherwise libc_call!(libc::SYS_openat, dir, path, flags, mode) as c_int;
         fn __open_2(path: *const c_char, flags: c_int) -> c_int = open::open_2, otherwise libc_call!(libc::SYS_openat, libc::AT_FDCWD, path, flags) as c_int;
         fn __openat_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int = open::openat_2, otherwise libc_call!(libc::SYS_openat, dir, path, flags) as c_int;
-        fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE = open::fopen, otherwise open::no_stdio();
+        fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE = open::fopen, otherwise open::early_fopen(path, mode);
         fn fstatat(dir: c_int, path: *const c_char, buf: StatBuf, flags: c_int) -> c_int = stat::fstatat, otherwise libc_call!(libc::SYS_newfstatat, dir, path, buf, flags) as c_int;
         fn fstat(fd: c_int, buf: StatBuf) -> c_int = stat::fstat, otherwise libc_call!(libc::SYS_fstat, fd, buf) as c_int;
         fn __xstat(version: c_int, path: *const c_char, buf: StatBuf) -> c_int = stat::xstat, otherwise { let _ = version; libc_call!(libc::SYS_newfstatat, libc::AT_FDCWD, path, buf, 0) as c_int };

@@ -101,6 +101,7 @@ impl NetmapFile {
             last: bound.last,
             tx_poll: bound.tx_poll,
             sleeper: bound.sleeper,
+            is_null: bound.is_null,
         };
         let attachment = Attachment::new(session, binding, region)
             .ok_or_else(|| Failure::new(rustix::io::Errno::NXIO, "the port is gone already"))?;
@@ -115,9 +116,17 @@ impl NetmapFile {
                 bound.mem_size
             ),
         );
-        let bind = Bind { attachment, mem_size: bound.mem_size, name: bound.name };
+        let bind = Bind {
+            attachment,
+            mem_size: bound.mem_size,
+            name: bound.name,
+        };
         let bind = Box::into_raw(Box::new(bind));
-        if self.bound.compare_exchange(core::ptr::null_mut(), bind, AcqRel, Acquire).is_err() {
+        if self
+            .bound
+            .compare_exchange(core::ptr::null_mut(), bind, AcqRel, Acquire)
+            .is_err()
+        {
             // SAFETY: just made, and nobody else has seen it.
             drop(unsafe { Box::from_raw(bind) });
         }
@@ -141,8 +150,12 @@ impl NetmapFile {
     #[cold]
     fn ask_for_binding(&self, fd: RawFd) -> Option<&Bind> {
         if self.shared()
-            && let Ok((Reply::Opened { bound: Some(bound), .. }, _)) =
-                call(borrow(&fd), &Call::Whois)
+            && let Ok((
+                Reply::Opened {
+                    bound: Some(bound), ..
+                },
+                _,
+            )) = call(borrow(&fd), &Call::Whois)
         {
             let _ = self.bind(bound);
         }
@@ -170,7 +183,11 @@ impl NetmapFile {
         // Threads that count at the same time may lose a count, which does no harm.
         let syncs = self.syncs.load(Relaxed).wrapping_add(1);
         self.syncs.store(syncs, Relaxed);
-        if syncs % LOOK_EVERY == 0 { self.look_now(session) } else { Ok(()) }
+        if syncs % LOOK_EVERY == 0 {
+            self.look_now(session)
+        } else {
+            Ok(())
+        }
     }
 
     #[cold]
@@ -180,7 +197,10 @@ impl NetmapFile {
             self.gone.store(true, Relaxed);
             say(
                 Level::Refusal,
-                format_args!("{}: the uvale daemon is gone; close and open again", self.describe()),
+                format_args!(
+                    "{}: the uvale daemon is gone; close and open again",
+                    self.describe()
+                ),
             );
             return Err(Errno(libc::ENXIO));
         }
@@ -211,7 +231,13 @@ impl NetmapFile {
         };
         let (reply, _) =
             call(borrow(&fd), &Call::Request(request.encode())).map_err(|e| failed(e.into()))?;
-        let Reply::Done { errno, why, request: done, bound } = reply else {
+        let Reply::Done {
+            errno,
+            why,
+            request: done,
+            bound,
+        } = reply
+        else {
             return Err(failed(refused(reply)));
         };
         *request = Request::decode(&done).ok_or(rustix::io::Errno::PROTO)?;
@@ -268,11 +294,9 @@ impl File for NetmapFile {
                 Ok(0)
             }
             nm_abi::NIOCCTRL => self.control(fd, arg as u64),
-            request => {
-                legacy::ioctl(request, &Own, arg as u64, &mut |r| self.carry_out(fd, r))
-                    .map(|()| 0)
-                    .map_err(|e| Errno(e.raw_os_error()))
-            }
+            request => legacy::ioctl(request, &Own, arg as u64, &mut |r| self.carry_out(fd, r))
+                .map(|()| 0)
+                .map_err(|e| Errno(e.raw_os_error())),
         }
     }
 
@@ -287,7 +311,9 @@ impl File for NetmapFile {
     ) -> Result<*mut c_void> {
         let bind = self.bound(fd).ok_or(Errno(libc::EINVAL))?;
         let size = bind.mem_size.next_multiple_of(4096);
-        let end = (offset as u64).checked_add(len as u64).ok_or(Errno(libc::EINVAL))?;
+        let end = (offset as u64)
+            .checked_add(len as u64)
+            .ok_or(Errno(libc::EINVAL))?;
         if end.next_multiple_of(4096) > size {
             return Err(self.explain(
                 "mmap",
@@ -303,7 +329,11 @@ impl File for NetmapFile {
 
     fn poll(&self, fd: RawFd, events: c_short) -> c_short {
         let Ok((session, bind)) = self.ready(fd) else {
-            let hup = if self.gone.load(Relaxed) { libc::POLLHUP } else { 0 };
+            let hup = if self.gone.load(Relaxed) {
+                libc::POLLHUP
+            } else {
+                0
+            };
             return libc::POLLERR | hup;
         };
         if self.look_after_daemon(session).is_err() {
@@ -313,7 +343,9 @@ impl File for NetmapFile {
     }
 
     fn spin(&self, fd: RawFd, events: c_short) -> c_short {
-        let Ok((session, bind)) = self.ready(fd) else { return 0 };
+        let Ok((session, bind)) = self.ready(fd) else {
+            return 0;
+        };
         for _ in 0..SPIN_ROUNDS {
             if bind.attachment.glance(session, events) {
                 return bind.attachment.poll(session, events);
@@ -350,7 +382,9 @@ impl File for NetmapFile {
     }
 
     fn liveness(&self) -> RawFd {
-        self.world.current().map_or(-1, |s| s.connection().as_raw_fd())
+        self.world
+            .current()
+            .map_or(-1, |s| s.connection().as_raw_fd())
     }
 
     fn open_flags(&self) -> c_int {
@@ -360,11 +394,14 @@ impl File for NetmapFile {
     fn shared(&self) -> bool {
         self.adopted
             || FORKS.load(Relaxed) != self.forks_at_open
-            || self.known_bind().is_some_and(|b| b.attachment.binding().sleeper.is_none())
+            || self
+                .known_bind()
+                .is_some_and(|b| b.attachment.binding().sleeper.is_none())
     }
 
     fn describe(&self) -> String {
-        self.known_bind().map_or_else(|| "unbound".to_owned(), |b| b.name.clone())
+        self.known_bind()
+            .map_or_else(|| "unbound".to_owned(), |b| b.name.clone())
     }
 }
 

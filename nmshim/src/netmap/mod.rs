@@ -41,7 +41,10 @@ pub struct Netmap {
 }
 
 /// The one driver.
-pub static NETMAP: Netmap = Netmap { worlds: Lock::new(Vec::new()), files: Lock::new(None) };
+pub static NETMAP: Netmap = Netmap {
+    worlds: Lock::new(Vec::new()),
+    files: Lock::new(None),
+};
 
 /// Forks this process has made: a description open at a fork may be shared from then on.
 static FORKS: AtomicU32 = AtomicU32::new(0);
@@ -79,8 +82,21 @@ impl Netmap {
         let world = self.world(socket);
         let session = world.session_or_start()?;
         let fd = connect(world.socket())?;
-        let (reply, _) = call(fd.as_fd(), &Call::Open { protocol: PROTOCOL, flags })?;
-        let Reply::Opened { client, flags: _, bound } = reply else { return Err(refused(reply)) };
+        let (reply, _) = call(
+            fd.as_fd(),
+            &Call::Open {
+                protocol: PROTOCOL,
+                flags,
+            },
+        )?;
+        let Reply::Opened {
+            client,
+            flags: _,
+            bound,
+        } = reply
+        else {
+            return Err(refused(reply));
+        };
         set_flags(&fd, flags)?;
         let file = Arc::new(NetmapFile::new(world, client, flags, bound));
         self.remember(session.world(), &file);
@@ -90,7 +106,14 @@ impl Netmap {
     fn try_adopt(&self, fd: RawFd) -> Option<Arc<NetmapFile>> {
         let socket = peer_path(fd)?;
         let (reply, _) = call(borrow(&fd), &Call::Whois).ok()?;
-        let Reply::Opened { client, flags, bound } = reply else { return None };
+        let Reply::Opened {
+            client,
+            flags,
+            bound,
+        } = reply
+        else {
+            return None;
+        };
         let world = self.world(socket);
         let session = world.session().ok()?;
         if let Some(file) = self.known(session.world(), client) {
@@ -140,7 +163,10 @@ impl Driver for Netmap {
         match self.try_open(flags) {
             Ok((fd, file)) => Ok((fd, file)),
             Err(failure) => {
-                say(Level::Trouble, format_args!("cannot open /dev/netmap: {failure}"));
+                say(
+                    Level::Trouble,
+                    format_args!("cannot open /dev/netmap: {failure}"),
+                );
                 Err(errno(&failure))
             }
         }

@@ -22,7 +22,9 @@ fn verbosity() -> u8 {
     if seen != UNKNOWN {
         return seen;
     }
-    let read = std::env::var("NMSHIM_VERBOSE").ok().and_then(|v| v.trim().parse().ok());
+    let read = std::env::var("NMSHIM_VERBOSE")
+        .ok()
+        .and_then(|v| v.trim().parse().ok());
     let value = read.unwrap_or(0u8).min(UNKNOWN - 1);
     VERBOSITY.store(value, Ordering::Relaxed);
     value

@@ -35,7 +35,11 @@ impl World {
         let session: &'static AtomicPtr<Session> =
             Box::leak(Box::new(AtomicPtr::new(core::ptr::null_mut())));
         register(session);
-        Self { socket, session, ctl: Lock::new(None) }
+        Self {
+            socket,
+            session,
+            ctl: Lock::new(None),
+        }
     }
 
     pub fn socket(&self) -> &Path {
@@ -67,9 +71,9 @@ impl World {
     pub fn session_or_start(&self) -> Result<&'static Session, Failure> {
         match self.current() {
             Some(session) => Ok(session),
-            None => self.attach(|| {
-                uvale::start::attach(self.socket.parent().unwrap_or(Path::new("/")))
-            }),
+            None => {
+                self.attach(|| uvale::start::attach(self.socket.parent().unwrap_or(Path::new("/"))))
+            }
         }
     }
 
@@ -105,7 +109,8 @@ impl World {
             None => *ctl = Some(session.shared_ctl().clone()),
         }
         let session: &'static Session = Box::leak(Box::new(session));
-        self.session.store(core::ptr::from_ref(session).cast_mut(), Ordering::Release);
+        self.session
+            .store(core::ptr::from_ref(session).cast_mut(), Ordering::Release);
         Ok(session)
     }
 }
@@ -114,7 +119,10 @@ fn register(pointer: &'static AtomicPtr<Session>) {
     let pointer = core::ptr::from_ref(pointer).cast_mut();
     let null = core::ptr::null_mut();
     for slot in &SESSIONS {
-        if slot.compare_exchange(null, pointer, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        if slot
+            .compare_exchange(null, pointer, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+        {
             return;
         }
     }

@@ -50,9 +50,18 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
         config.max_switches = n;
     }
     settings::check(&config)?;
-    let idle = args.idle.or(args.idle_default.then_some(IDLE_SECONDS)).map(Duration::from_secs);
+    let idle = args
+        .idle
+        .or(args.idle_default.then_some(IDLE_SECONDS))
+        .map(Duration::from_secs);
     let group = args.group.as_deref().map(group_number).transpose()?;
-    uvale::daemon::run(uvale::daemon::Options { dir, group, idle, config, ready: args.ready_fd })?;
+    uvale::daemon::run(uvale::daemon::Options {
+        dir,
+        group,
+        idle,
+        config,
+        ready: args.ready_fd,
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -115,9 +124,17 @@ fn spawn(dir: &Path, args: &Args) -> Result<(), String> {
         command.args(["--max-switches", &n.to_string()]);
     }
     let log = log_file(dir)?;
-    command.env_remove("LD_PRELOAD").current_dir("/").process_group(0);
-    command.stdin(Stdio::null()).stdout(writer).stderr(log.try_clone().map_err(|e| e.to_string())?);
-    let mut child = command.spawn().map_err(|e| format!("cannot start the daemon: {e}"))?;
+    command
+        .env_remove("LD_PRELOAD")
+        .current_dir("/")
+        .process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(log.try_clone().map_err(|e| e.to_string())?);
+    let mut child = command
+        .spawn()
+        .map_err(|e| format!("cannot start the daemon: {e}"))?;
     drop(command);
     let mut text = String::new();
     let mut first = [0u8; 16];
@@ -128,7 +145,10 @@ fn spawn(dir: &Path, args: &Args) -> Result<(), String> {
     }
     let _ = child.wait();
     let _ = std::fs::File::open(log_path(dir)).and_then(|mut f| f.read_to_string(&mut text));
-    let last = text.lines().next_back().unwrap_or("the daemon did not start");
+    let last = text
+        .lines()
+        .next_back()
+        .unwrap_or("the daemon did not start");
     Err(last.trim_start_matches("uvale: ").to_owned())
 }
 
@@ -155,9 +175,13 @@ fn log_file(dir: &Path) -> Result<std::fs::File, String> {
 /// Closes everything above stderr and clears the signal mask a starting program may have had.
 fn close_inherited() {
     use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
-    let numbers: Vec<i32> =
-        open.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let numbers: Vec<i32> = open
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .collect();
     // The descriptor that listed the others is closed by now.
     let is_open = |fd: &i32| rustix::io::fcntl_getfd(uvale::sys::borrow(fd)).is_ok();
     for fd in numbers.into_iter().filter(|fd| *fd > 2 && is_open(fd)) {

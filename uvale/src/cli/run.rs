@@ -53,9 +53,8 @@ fn cannot_run(program: &OsString, e: &std::io::Error) -> String {
 
 /// Puts the shim into the program's environment.
 fn preload(command: &mut Command) -> Result<(), String> {
-    let shim = uvale::start::shim().ok_or(
-        "libnmshim.so was not found beside this program or in ../lib; name it in NMSHIM",
-    )?;
+    let shim = uvale::start::shim()
+        .ok_or("libnmshim.so was not found beside this program or in ../lib; name it in NMSHIM")?;
     let mut preload = shim.into_os_string();
     if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|v| !v.is_empty()) {
         preload.push(":");
@@ -86,7 +85,9 @@ pub fn under_shim() -> Result<(), String> {
 /// A world of its own: directory and daemon, both gone when the program has ended.
 fn private(mut command: Command, max_switches: Option<u32>) -> Result<ExitCode, String> {
     let world = PrivateWorld::new(max_switches)?;
-    command.env(uvale::place::ENV_DIR, &world.dir).env(uvale::start::ENV_AUTOSTART, "0");
+    command
+        .env(uvale::place::ENV_DIR, &world.dir)
+        .env(uvale::start::ENV_AUTOSTART, "0");
 
     // From here on signals are for the program; they are taken from the queue and passed on.
     let mut passed_on = SigSet::empty();
@@ -168,16 +169,23 @@ impl PrivateWorld {
         let exe = std::env::current_exe().map_err(|e| e.to_string())?;
         let mut command = Command::new(exe);
         let (mut reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
-        command.args(["daemon", "--ready-fd", "1", "--dir"]).arg(&dir);
+        command
+            .args(["daemon", "--ready-fd", "1", "--dir"])
+            .arg(&dir);
         if let Some(n) = max_switches {
             command.args(["--max-switches", &n.to_string()]);
         }
         let log = std::fs::File::create(dir.join("uvale.log")).map_err(|e| e.to_string())?;
-        command.stdin(std::process::Stdio::null()).stdout(writer).stderr(log);
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(writer)
+            .stderr(log);
         // A ^C at the terminal is for the program; the daemon leaves when the program has.
         command.env_remove("LD_PRELOAD").process_group(0);
         die_with_parent(&mut command);
-        let daemon = command.spawn().map_err(|e| format!("cannot start a daemon: {e}"))?;
+        let daemon = command
+            .spawn()
+            .map_err(|e| format!("cannot start a daemon: {e}"))?;
         drop(command);
         let world = Self { dir, daemon };
         let mut word = [0u8; 16];

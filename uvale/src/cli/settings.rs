@@ -16,7 +16,9 @@ struct File {
 /// Reads the configuration, or netmap's own values if there is no file.
 pub fn load(named: Option<&Path>) -> Result<Config, String> {
     let mut config = Config::default();
-    let Some(path) = named.map(Path::to_owned).or_else(found) else { return Ok(config) };
+    let Some(path) = named.map(Path::to_owned).or_else(found) else {
+        return Ok(config);
+    };
     let text = std::fs::read_to_string(&path)
         .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let file: File = toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -28,20 +30,16 @@ pub fn load(named: Option<&Path>) -> Result<Config, String> {
 
 /// Refuses what no world can have.
 pub fn check(config: &Config) -> Result<(), String> {
-    let most = uvale::ctl::MAX_SWITCHES as u32;
-    if config.max_switches == 0 || config.max_switches > most {
-        return Err(format!("max_switches is {} and must be 1 to {most}", config.max_switches));
-    }
-    Ok(())
+    config.check().map_err(|refusal| refusal.why)
 }
 
 fn found() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("UVALE_CONFIG").filter(|v| !v.is_empty()) {
         return Some(named.into());
     }
-    let home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"))
-    });
+    let home = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
     home.map(|dir| dir.join("uvale.toml"))
         .into_iter()
         .chain([PathBuf::from("/etc/uvale.toml")])

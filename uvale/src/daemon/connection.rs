@@ -39,7 +39,10 @@ struct Answer<'a>(Reply, Option<BorrowedFd<'a>>);
 
 impl Connection {
     pub fn new(fd: Fd) -> Self {
-        Self { fd, role: Role::New }
+        Self {
+            fd,
+            role: Role::New,
+        }
     }
 
     /// The next packet; `Ok(None)` after a hang-up, `EAGAIN` if there is nothing.
@@ -51,9 +54,14 @@ impl Connection {
     pub fn has_hung_up(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let _ = poll(&mut fds, Some(&now));
-        fds[0].revents().intersects(PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR)
+        fds[0]
+            .revents()
+            .intersects(PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR)
     }
 
     /// Does the process at the other end belong to the daemon's own user?
@@ -76,7 +84,10 @@ impl Connection {
 }
 
 fn refuse(errno: Errno, why: impl Into<String>) -> Reply {
-    Reply::Refused { errno: errno.raw_os_error(), why: why.into() }
+    Reply::Refused {
+        errno: errno.raw_os_error(),
+        why: why.into(),
+    }
 }
 
 impl Daemon {
@@ -84,11 +95,16 @@ impl Daemon {
     /// connection that sent it nothing else.
     pub(super) fn handle(&mut self, id: u64, packet: Packet) {
         // Without a socket for the answer there is nobody to tell.
-        let Some(reply_to) = packet.fds.first() else { return };
+        let Some(reply_to) = packet.fds.first() else {
+            return;
+        };
         let answer = match decode::<Call>(&packet.bytes) {
             Some(call) => self.answer(id, call),
             None => Answer(
-                refuse(Errno::PROTO, "the message cannot be read; is libnmshim of another version?"),
+                refuse(
+                    Errno::PROTO,
+                    "the message cannot be read; is libnmshim of another version?",
+                ),
                 None,
             ),
         };
@@ -115,7 +131,10 @@ impl Daemon {
             (Role::Session(_), Call::Parameter(name)) => {
                 Answer(Reply::Parameter(self.parameter(&name)), None)
             }
-            _ => Answer(refuse(Errno::PROTO, "this call does not belong on this connection"), None),
+            _ => Answer(
+                refuse(Errno::PROTO, "this call does not belong on this connection"),
+                None,
+            ),
         }
     }
 
@@ -130,7 +149,9 @@ impl Daemon {
                 ),
             ));
         }
-        self.connections.get(&id).map_or(Ok(()), |c| c.is_own_user())
+        self.connections
+            .get(&id)
+            .map_or(Ok(()), |c| c.is_own_user())
     }
 
     fn become_role(&mut self, id: u64, role: Role) {
@@ -157,17 +178,34 @@ impl Daemon {
         let client = self.world.open();
         self.devices.insert(client.0, id);
         self.become_role(id, Role::Device { client, flags });
-        Answer(Reply::Opened { client: client.0, flags, bound: None }, None)
+        Answer(
+            Reply::Opened {
+                client: client.0,
+                flags,
+                bound: None,
+            },
+            None,
+        )
     }
 
     fn whois(&mut self, client: ClientId, flags: i32) -> Answer<'_> {
         let bound = self.bound(client);
-        Answer(Reply::Opened { client: client.0, flags, bound }, None)
+        Answer(
+            Reply::Opened {
+                client: client.0,
+                flags,
+                bound,
+            },
+            None,
+        )
     }
 
     fn request(&mut self, client: ClientId, bytes: &[u8]) -> Answer<'_> {
         let Some(mut request) = Request::decode(bytes) else {
-            return Answer(refuse(Errno::PROTO, "the netmap request cannot be read"), None);
+            return Answer(
+                refuse(Errno::PROTO, "the netmap request cannot be read"),
+                None,
+            );
         };
         let was_bound = self.world.binding(client).is_some();
         let (errno, why) = match self.world.request(client, &mut request) {
@@ -178,7 +216,15 @@ impl Daemon {
             }
         };
         let bound = if was_bound { None } else { self.bound(client) };
-        Answer(Reply::Done { errno, why, request: request.encode(), bound }, None)
+        Answer(
+            Reply::Done {
+                errno,
+                why,
+                request: request.encode(),
+                bound,
+            },
+            None,
+        )
     }
 
     fn bound(&self, client: ClientId) -> Option<Bound> {
@@ -192,6 +238,7 @@ impl Daemon {
             last: b.last,
             tx_poll: b.tx_poll,
             sleeper: b.sleeper,
+            is_null: b.is_null,
             name: b.name.clone(),
         })
     }

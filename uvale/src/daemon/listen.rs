@@ -28,22 +28,38 @@ impl Listener {
     pub fn new(dir: &Path, group: Option<u32>) -> Result<Self, String> {
         if let Some(socket) = activated() {
             let path = place::socket(dir).unwrap_or_default();
-            return Ok(Self { socket, path, _lock: None });
+            return Ok(Self {
+                socket,
+                path,
+                _lock: None,
+            });
         }
         prepare(dir, group)?;
         let path = place::socket(dir).map_err(|_| {
-            format!("{} is too long a name for a socket; choose a shorter directory", dir.display())
+            format!(
+                "{} is too long a name for a socket; choose a shorter directory",
+                dir.display()
+            )
         })?;
         let lock = only_one(dir)?;
         // Whoever holds the lock may remove what a killed daemon left.
         let _ = rustix::fs::unlink(&path);
-        let socket = bind(&path).map_err(|e| format!("cannot listen at {}: {e}", path.display()))?;
-        let mode = if group.is_some() { Mode::from(0o660) } else { Mode::from(0o600) };
+        let socket =
+            bind(&path).map_err(|e| format!("cannot listen at {}: {e}", path.display()))?;
+        let mode = if group.is_some() {
+            Mode::from(0o660)
+        } else {
+            Mode::from(0o600)
+        };
         let _ = rustix::fs::chmod(&path, mode);
         if let Some(group) = group {
             chown_group(&path, group)?;
         }
-        Ok(Self { socket, path, _lock: Some(lock) })
+        Ok(Self {
+            socket,
+            path,
+            _lock: Some(lock),
+        })
     }
 
     /// Where it listens.
@@ -125,7 +141,10 @@ fn only_one(dir: &Path) -> Result<Fd, String> {
     let lock = Fd::from(lock);
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
-        Err(_) => Err(format!("another uvale daemon already serves {}", dir.display())),
+        Err(_) => Err(format!(
+            "another uvale daemon already serves {}",
+            dir.display()
+        )),
     }
 }
 

@@ -71,7 +71,9 @@ pub fn run(options: Options) -> Result<(), String> {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         signals.add(signal);
     }
-    signals.thread_block().map_err(|e| format!("cannot block signals: {e}"))?;
+    signals
+        .thread_block()
+        .map_err(|e| format!("cannot block signals: {e}"))?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|e| format!("cannot make a signalfd: {e}"))?;
 
@@ -101,7 +103,10 @@ pub fn run(options: Options) -> Result<(), String> {
         let retry = daemon.world.collect();
         if daemon.in_use() {
             idle_since = Instant::now();
-        } else if options.idle.is_some_and(|limit| idle_since.elapsed() >= limit) {
+        } else if options
+            .idle
+            .is_some_and(|limit| idle_since.elapsed() >= limit)
+        {
             log("nobody has used this world for a while: leaving");
             return Ok(());
         }
@@ -179,7 +184,9 @@ impl Daemon {
     }
 
     fn hang_up(&mut self, id: u64) {
-        let Some(connection) = self.connections.remove(&id) else { return };
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
         match connection.role {
             Role::New => {}
             Role::Device { client, .. } => {
@@ -188,7 +195,9 @@ impl Daemon {
             }
             Role::Session(session) => {
                 for finding in self.world.session_died(session) {
-                    log(&format!("after the death of session {session}: {finding:?}"));
+                    log(&format!(
+                        "after the death of session {session}: {finding:?}"
+                    ));
                 }
             }
         }
@@ -213,6 +222,9 @@ fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(
         Resource::Nofile,
-        Rlimit { current: limit.maximum, maximum: limit.maximum },
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
     );
 }

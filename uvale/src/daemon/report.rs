@@ -15,7 +15,10 @@ use crate::sys::Fd;
 
 /// A memfd that holds `text`.
 pub fn as_memfd(text: &[u8]) -> Result<Fd, Errno> {
-    let fd = Fd::from(rustix::fs::memfd_create("uvale-report", MemfdFlags::CLOEXEC)?);
+    let fd = Fd::from(rustix::fs::memfd_create(
+        "uvale-report",
+        MemfdFlags::CLOEXEC,
+    )?);
     let mut rest = text;
     while !rest.is_empty() {
         let n = rustix::io::write(&fd, rest)?;
@@ -33,11 +36,17 @@ impl Daemon {
             Report::Fdb(name) => serde_json::to_vec(&self.fdb(name)?),
             Report::Daemon => serde_json::to_vec(&self.itself()),
         };
-        text.map_err(|e| Reply::Refused { errno: libc::EIO, why: e.to_string() })
+        text.map_err(|e| Reply::Refused {
+            errno: libc::EIO,
+            why: e.to_string(),
+        })
     }
 
     fn ports(&self) -> Vec<shape::Port> {
-        self.world.ports().map(|info| port(&self.world, &self.ctl, &info)).collect()
+        self.world
+            .ports()
+            .map(|info| port(&self.world, &self.ctl, &info))
+            .collect()
     }
 
     fn switches(&self) -> Vec<shape::Switch> {
@@ -61,7 +70,10 @@ impl Daemon {
                 [] => format!("there is no switch {name}; no switch exists"),
                 known => format!("there is no switch {name}; there are: {}", known.join(", ")),
             };
-            return Err(Reply::Refused { errno: libc::ENOENT, why });
+            return Err(Reply::Refused {
+                errno: libc::ENOENT,
+                why,
+            });
         };
         let entries = self.world.fdb(switch.index).into_iter();
         Ok(entries
@@ -74,8 +86,11 @@ impl Daemon {
     }
 
     fn itself(&self) -> shape::Daemon {
-        let processes =
-            self.connections.values().filter(|c| matches!(c.role, Role::Session(_))).count();
+        let processes = self
+            .connections
+            .values()
+            .filter(|c| matches!(c.role, Role::Session(_)))
+            .count();
         shape::Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: rustix::process::getpid().as_raw_nonzero().get(),
@@ -169,7 +184,11 @@ fn tx_ring(kring: &Kring) -> shape::TxRing {
 fn rx_ring(kring: &Kring) -> shape::RxRing {
     let c = &kring.produced;
     let n = kring.num_slots.load(Relaxed).max(1);
-    let published = if kring.pipe.load(Relaxed) == 0 { &kring.hwtail } else { &kring.pipe_tail };
+    let published = if kring.pipe.load(Relaxed) == 0 {
+        &kring.hwtail
+    } else {
+        &kring.pipe_tail
+    };
     let (hwcur, tail) = (kring.hwcur.load(Relaxed) % n, published.load(Relaxed) % n);
     shape::RxRing {
         packets: c.packets.load(Relaxed),

@@ -36,6 +36,8 @@ pub struct Binding {
     pub tx_poll: bool,
     /// bit in the port's sleeper table; `None`: there was none left
     pub sleeper: Option<u8>,
+    /// a null port: nothing is behind its rings and a sync changes nothing
+    pub is_null: bool,
 }
 
 /// A bound descriptor in the process that uses it.
@@ -59,8 +61,13 @@ impl Attachment {
                 Some(Guarded::new(&kring.busy, Scratch::default()))
             })
             .collect::<Option<_>>()?;
-        (region.number == binding.region)
-            .then_some(Self { binding, region, rx_kring, tx_kring, scratch })
+        (region.number == binding.region).then_some(Self {
+            binding,
+            region,
+            rx_kring,
+            tx_kring,
+            scratch,
+        })
     }
 
     /// The binding.
@@ -74,7 +81,11 @@ impl Attachment {
     }
 
     fn selected(&self, dir: usize) -> core::ops::Range<u32> {
-        let base = if dir == RX { self.rx_kring } else { self.tx_kring };
+        let base = if dir == RX {
+            self.rx_kring
+        } else {
+            self.tx_kring
+        };
         base + self.binding.first[dir]..base + self.binding.last[dir]
     }
 
@@ -95,12 +106,39 @@ impl Attachment {
         Synced::enter(host, &self.region, kring, self.binding.generation)
     }
 
+    /// One tx ring. False if the program's indices were wrong.
+    #[inline]
+    fn tx(
+        &self,
+        host: &dyn Host,
+        ring: &Synced<'_>,
+        scratch: &Guarded<Scratch>,
+        guard: &mut LockGuard<'_>,
+    ) -> bool {
+        let Ok(head) = ring.tx_prologue() else {
+            ring.reinit();
+            return false;
+        };
+        let hwtail = if self.binding.is_null {
+            ring.kring.hwtail.load(Relaxed)
+        } else if ring.kring.pipe.load(Relaxed) != 0 {
+            pipe::txsync(host, ring, head)
+        } else {
+            let Some(scratch) = scratch.get(guard) else {
+                return true;
+            };
+            vale::txsync(host, ring, head, scratch)
+        };
+        ring.finalize(hwtail);
+        true
+    }
+
     /// NIOCTXSYNC: sends what the program has put into its tx rings.
     #[inline]
     pub fn txsync(&self, host: &dyn Host) {
         for (scratch, kring) in self.scratch.iter().zip(self.selected(TX)) {
             if let Some((ring, mut guard)) = self.enter(host, kring) {
-                tx(host, &ring, scratch, &mut guard);
+                self.tx(host, &ring, scratch, &mut guard);
             }
         }
     }
@@ -137,8 +175,10 @@ impl Attachment {
             if want == 0 && !self.has_pending(host, kring) {
                 continue;
             }
-            let Some((ring, mut guard)) = self.enter(host, kring) else { continue };
-            if !tx(host, &ring, scratch, &mut guard) {
+            let Some((ring, mut guard)) = self.enter(host, kring) else {
+                continue;
+            };
+            if !self.tx(host, &ring, scratch, &mut guard) {
                 revents |= libc::POLLERR;
             }
             if has_news(ring.kring) {
@@ -151,7 +191,9 @@ impl Attachment {
 
     /// Has the program moved head since the last sync?
     fn has_pending(&self, host: &dyn Host, index: u32) -> bool {
-        let Some(kring) = host.ctl().kring(index) else { return false };
+        let Some(kring) = host.ctl().kring(index) else {
+            return false;
+        };
         let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
         crate::shm::RingView::new(&self.region.map, ofs, n)
             .is_some_and(|r| r.header().head.load(Relaxed) != kring.hwcur.load(Relaxed))
@@ -161,7 +203,9 @@ impl Attachment {
     fn poll_rx(&self, host: &dyn Host, want: Events) -> Events {
         let mut revents = 0;
         for kring in self.selected(RX) {
-            let Some((ring, _guard)) = self.enter(host, kring) else { continue };
+            let Some((ring, _guard)) = self.enter(host, kring) else {
+                continue;
+            };
             if !rx(host, &ring) {
                 revents |= libc::POLLERR;
             }
@@ -175,18 +219,24 @@ impl Attachment {
     /// Says on all rings that `events` concern that this descriptor is about to sleep. False if
     /// it cannot be woken one by one and has to look again from time to time.
     pub fn announce(&self, host: &dyn Host, events: Events) -> bool {
-        let Some(bit) = self.binding.sleeper else { return false };
+        let Some(bit) = self.binding.sleeper else {
+            return false;
+        };
         for dir in directions(events) {
-            self.krings(host, dir).for_each(|k| announce(&k.sleepers, bit));
+            self.krings(host, dir)
+                .for_each(|k| announce(&k.sleepers, bit));
         }
         true
     }
 
     /// Takes [`Attachment::announce`] back.
     pub fn withdraw(&self, host: &dyn Host, events: Events) {
-        let Some(bit) = self.binding.sleeper else { return };
+        let Some(bit) = self.binding.sleeper else {
+            return;
+        };
         for dir in directions(events) {
-            self.krings(host, dir).for_each(|k| withdraw(&k.sleepers, bit));
+            self.krings(host, dir)
+                .for_each(|k| withdraw(&k.sleepers, bit));
         }
     }
 
@@ -195,14 +245,20 @@ impl Attachment {
         [RX, TX]
             .into_iter()
             .flat_map(|dir| self.krings(host, dir))
-            .fold(0, |sum, k| sum.wrapping_add(k.produced.progress.load(Relaxed)))
+            .fold(0, |sum, k| {
+                sum.wrapping_add(k.produced.progress.load(Relaxed))
+            })
     }
 
     /// Is there, at first glance and without a sync, something that `events` wait for? What a
     /// short spin before sleeping looks at.
     pub fn glance(&self, host: &dyn Host, events: Events) -> bool {
         let fresh = |k: &Kring| {
-            let published = if k.pipe.load(Relaxed) == 0 { &k.hwtail } else { &k.pipe_tail };
+            let published = if k.pipe.load(Relaxed) == 0 {
+                &k.hwtail
+            } else {
+                &k.pipe_tail
+            };
             published.load(Relaxed) != k.rtail.load(Relaxed)
         };
         directions(events).any(|dir| self.krings(host, dir).any(fresh))
@@ -220,28 +276,6 @@ fn directions(events: Events) -> impl Iterator<Item = usize> {
 #[inline]
 fn has_news(kring: &Kring) -> bool {
     kring.rcur.load(Relaxed) != kring.rtail.load(Relaxed)
-}
-
-/// One tx ring. False if the program's indices were wrong.
-#[inline]
-fn tx(
-    host: &dyn Host,
-    ring: &Synced<'_>,
-    scratch: &Guarded<Scratch>,
-    guard: &mut LockGuard<'_>,
-) -> bool {
-    let Ok(head) = ring.tx_prologue() else {
-        ring.reinit();
-        return false;
-    };
-    let hwtail = if ring.kring.pipe.load(Relaxed) != 0 {
-        pipe::txsync(host, ring, head)
-    } else {
-        let Some(scratch) = scratch.get(guard) else { return true };
-        vale::txsync(host, ring, head, scratch)
-    };
-    ring.finalize(hwtail);
-    true
 }
 
 /// One rx ring. False if the program's indices were wrong; like netmap it goes on then with what
@@ -281,7 +315,10 @@ fn release(ring: &Synced<'_>, head: u32) {
         let view = &ring.ring.slots()[i as usize];
         let slot = view.load();
         if slot.flags & NS_BUF_CHANGED != 0 {
-            view.store(Slot { flags: slot.flags & !NS_BUF_CHANGED, ..slot });
+            view.store(Slot {
+                flags: slot.flags & !NS_BUF_CHANGED,
+                ..slot
+            });
         }
         i = ring.next(i);
     }

@@ -49,7 +49,11 @@ pub fn learn(table: &[AtomicU64; FDB_SIZE], mac: Mac, port: u32) {
 #[inline]
 pub fn lookup(table: &[AtomicU64; FDB_SIZE], mac: Mac) -> u32 {
     let entry = table[hash(mac)].load(Relaxed);
-    if entry & MAC_MASK == mac { (entry >> 48) as u32 } else { BROADCAST }
+    if entry & MAC_MASK == mac {
+        (entry >> 48) as u32
+    } else {
+        BROADCAST
+    }
 }
 
 #[cfg(test)]
@@ -67,14 +71,20 @@ mod tests {
         let frame: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
         let lo = u64::from_le_bytes(frame[0..8].try_into().unwrap());
         let hi = u64::from_le_bytes(frame[4..12].try_into().unwrap());
-        assert_eq!(addresses(lo, hi), (mac([1, 2, 3, 4, 5, 6]), mac([7, 8, 9, 10, 11, 12])));
+        assert_eq!(
+            addresses(lo, hi),
+            (mac([1, 2, 3, 4, 5, 6]), mac([7, 8, 9, 10, 11, 12]))
+        );
     }
 
     #[test]
     fn a_collision_overwrites() {
         let table = [const { AtomicU64::new(0) }; FDB_SIZE];
         let first = mac([2, 0, 0, 0, 0, 1]);
-        let second = (1u64..).map(|i| first + (i << 8)).find(|m| hash(*m) == hash(first)).unwrap();
+        let second = (1u64..)
+            .map(|i| first + (i << 8))
+            .find(|m| hash(*m) == hash(first))
+            .unwrap();
         learn(&table, first, 3);
         assert_eq!(lookup(&table, first), 3);
         learn(&table, second, 4);

@@ -37,7 +37,9 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32) -> u32 {
     if head == from {
         return hwtail;
     }
-    let Some((rx_kring, rx)) = peer(host, tx) else { return hwtail };
+    let Some((rx_kring, rx)) = peer(host, tx) else {
+        return hwtail;
+    };
 
     let (mut complete_to, mut packets, mut bytes) = (from, 0u64, 0u64);
     let (mut pending, mut i) = (0u64, from);
@@ -84,7 +86,9 @@ pub fn rxsync(host: &dyn Host, rx: &Synced<'_>, head: u32) -> u32 {
     if head == from || head >= rx.n {
         return hwtail;
     }
-    let Some((tx_kring, tx)) = peer(host, rx) else { return hwtail };
+    let Some((tx_kring, tx)) = peer(host, rx) else {
+        return hwtail;
+    };
 
     let mut i = from;
     while i != head {

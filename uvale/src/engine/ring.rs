@@ -43,7 +43,15 @@ impl<'a> Synced<'a> {
         }
         let n = kring.num_slots.load(Relaxed);
         let ring = RingView::new(&region.map, kring.ring_ofs.load(Relaxed), n)?;
-        Some((Self { kring, ring, region, n }, guard))
+        Some((
+            Self {
+                kring,
+                ring,
+                region,
+                n,
+            },
+            guard,
+        ))
     }
 
     /// netmap's nm_txsync_prologue: takes head and cur over from the program.
@@ -63,7 +71,11 @@ impl<'a> Synced<'a> {
         k.rhead.store(head, Relaxed);
         k.rcur.store(cur, Relaxed);
         // On a wrapped ring the comparisons above let a head beyond the last slot pass.
-        if head < self.n { Ok(head) } else { Err(BadIndices) }
+        if head < self.n {
+            Ok(head)
+        } else {
+            Err(BadIndices)
+        }
     }
 
     /// netmap's nm_rxsync_prologue. Like there, head and cur are taken over even if they are
@@ -80,7 +92,11 @@ impl<'a> Synced<'a> {
             return Err(BadIndices);
         }
         self.restore_tail(k.rtail.load(Relaxed));
-        if head < self.n { Ok(()) } else { Err(BadIndices) }
+        if head < self.n {
+            Ok(())
+        } else {
+            Err(BadIndices)
+        }
     }
 
     /// head and cur, each read once.
@@ -120,7 +136,11 @@ impl<'a> Synced<'a> {
     pub fn reinit(&self) -> bool {
         let (k, h) = (self.kring, self.ring.header());
         count(&k.sync.reinit, 1);
-        let (head, cur, tail) = (h.head.load(Relaxed), h.cur.load(Relaxed), h.tail.load(Relaxed));
+        let (head, cur, tail) = (
+            h.head.load(Relaxed),
+            h.cur.load(Relaxed),
+            h.tail.load(Relaxed),
+        );
         k.rhead.store(head, Relaxed);
         k.rcur.store(cur, Relaxed);
         k.rtail.store(tail, Relaxed);

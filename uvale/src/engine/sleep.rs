@@ -29,7 +29,9 @@ pub(super) fn wake(host: &dyn Host, kring: &Kring, mask: u64) {
 
 #[cold]
 fn wake_each(host: &dyn Host, kring: &Kring, mut mask: u64) {
-    let Some(port) = host.ctl().port(kring.port.load(Ordering::Relaxed)) else { return };
+    let Some(port) = host.ctl().port(kring.port.load(Ordering::Relaxed)) else {
+        return;
+    };
     while mask != 0 {
         let bit = mask.trailing_zeros() as usize;
         mask &= mask - 1;

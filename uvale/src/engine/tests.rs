@@ -16,7 +16,9 @@ fn world() -> LocalWorld {
 }
 
 fn port(world: &LocalWorld, name: &str) -> LocalPort {
-    world.open(name, |r| (r.nr_tx_slots, r.nr_rx_slots) = (16, 16)).unwrap()
+    world
+        .open(name, |r| (r.nr_tx_slots, r.nr_rx_slots) = (16, 16))
+        .unwrap()
 }
 
 const BROADCAST: [u8; 6] = [0xff; 6];
@@ -31,14 +33,25 @@ fn frame(dst: [u8; 6], src: [u8; 6], tag: u8) -> Vec<u8> {
 /// Puts a frame into the tx ring as a program does. False if there is no room.
 fn put(w: &LocalWorld, p: &LocalPort, bytes: &[u8], flags: u16) -> bool {
     let ring = w.ring(p, TX, 0).unwrap();
-    let (head, tail) = (ring.header().head.load(Relaxed), ring.header().tail.load(Relaxed));
+    let (head, tail) = (
+        ring.header().head.load(Relaxed),
+        ring.header().tail.load(Relaxed),
+    );
     if head == tail {
         return false;
     }
     let view = &ring.slots()[head as usize];
-    let slot = Slot { len: bytes.len() as u16, flags, ..view.load() };
+    let slot = Slot {
+        len: bytes.len() as u16,
+        flags,
+        ..view.load()
+    };
     let region = p.attachment.region();
-    assert!(copy_in(bytes, &region.map, region.pool.offset(slot.buf_idx)));
+    assert!(copy_in(
+        bytes,
+        &region.map,
+        region.pool.offset(slot.buf_idx)
+    ));
     view.store(slot);
     let next = (head + 1) % ring.num_slots();
     ring.header().head.store(next, Relaxed);
@@ -50,7 +63,10 @@ fn put(w: &LocalWorld, p: &LocalPort, bytes: &[u8], flags: u16) -> bool {
 fn take(w: &LocalWorld, p: &LocalPort) -> Vec<Vec<u8>> {
     p.attachment.rxsync(w);
     let ring = w.ring(p, RX, 0).unwrap();
-    let (mut head, tail) = (ring.header().head.load(Relaxed), ring.header().tail.load(Relaxed));
+    let (mut head, tail) = (
+        ring.header().head.load(Relaxed),
+        ring.header().tail.load(Relaxed),
+    );
     let mut got = Vec::new();
     while head != tail {
         let slot = ring.slots()[head as usize].load();
@@ -68,7 +84,11 @@ fn take(w: &LocalWorld, p: &LocalPort) -> Vec<Vec<u8>> {
 #[test]
 fn a_switch_learns_floods_and_drops_at_the_full() {
     let w = world();
-    let (a, b, c) = (port(&w, "vale0:a"), port(&w, "vale0:b"), port(&w, "vale0:c"));
+    let (a, b, c) = (
+        port(&w, "vale0:a"),
+        port(&w, "vale0:b"),
+        port(&w, "vale0:c"),
+    );
     let (ma, mb) = ([2, 0, 0, 0, 0, 0xa], [2, 0, 0, 0, 0, 0xb]);
     assert!(put(&w, &a, &frame(BROADCAST, ma, 1), 0));
     a.attachment.txsync(&w);

@@ -51,7 +51,11 @@ struct Queue {
     slots: u32,
 }
 
-const EMPTY: Queue = Queue { head: NIL, tail: NIL, slots: 0 };
+const EMPTY: Queue = Queue {
+    head: NIL,
+    tail: NIL,
+    slots: 0,
+};
 
 /// Work area of one tx ring, private to the process (netmap's nkr_ft).
 pub struct Scratch {
@@ -91,7 +95,10 @@ impl Scratch {
     fn packets_for(&self, queue: usize) -> u64 {
         let walk = |head: u32| {
             let next = |i: &u32| self.frags.get(*i as usize).map(|f| f.next);
-            core::iter::successors(Some(head), next).take(BATCH * 2).filter(|i| *i != NIL).count()
+            core::iter::successors(Some(head), next)
+                .take(BATCH * 2)
+                .filter(|i| *i != NIL)
+                .count()
         };
         (walk(self.queues[queue].head) + walk(self.queues[BROADCAST_QUEUE].head)) as u64
     }
@@ -150,7 +157,9 @@ impl<'a> Sender<'a> {
     #[inline]
     fn new(host: &'a dyn Host, tx: &Synced<'a>) -> Option<Self> {
         let port = host.ctl().port(tx.kring.port.load(Relaxed))?;
-        let switch = host.ctl().switch(port.switch.load(Acquire).checked_sub(1)?)?;
+        let switch = host
+            .ctl()
+            .switch(port.switch.load(Acquire).checked_sub(1)?)?;
         Some(Self {
             host,
             port,
@@ -200,15 +209,28 @@ impl<'a> Sender<'a> {
             let view = &slots[i as usize];
             let slot = view.load();
             if slot.flags & NS_BUF_CHANGED != 0 {
-                view.store(Slot { flags: slot.flags & !NS_BUF_CHANGED, ..slot });
+                view.store(Slot {
+                    flags: slot.flags & !NS_BUF_CHANGED,
+                    ..slot
+                });
             }
             let indirect = slot.flags & NS_INDIRECT != 0;
-            let at = if indirect { view.ptr() } else { pool.offset(slot.buf_idx) as u64 };
+            let at = if indirect {
+                view.ptr()
+            } else {
+                pool.offset(slot.buf_idx) as u64
+            };
             if !indirect {
                 self.region.map.prefetch(at as usize);
             }
-            let mut frag =
-                Frag { at, len: slot.len.into(), flags: slot.flags, frags: 1, next: NIL, bytes: 0 };
+            let mut frag = Frag {
+                at,
+                len: slot.len.into(),
+                flags: slot.flags,
+                frags: 1,
+                next: NIL,
+                bytes: 0,
+            };
             if frag.len > pool.size() || (indirect && at == 0) {
                 // As in netmap: an empty fragment, which as the first of a packet is dropped.
                 (frag.at, frag.len, frag.flags) = (pool.offset(0) as u64, 0, 0);
@@ -272,7 +294,12 @@ impl<'a> Sender<'a> {
     /// Classify: learns sources, looks destinations up and strings packets together.
     #[inline]
     fn classify(&self, scratch: &mut Scratch, tally: &mut Tally) {
-        let Scratch { frags, queues, dests, .. } = scratch;
+        let Scratch {
+            frags,
+            queues,
+            dests,
+            ..
+        } = scratch;
         let mut last = (u64::MAX, 0u32);
         let mut smac = self.port.last_smac.load(Relaxed);
         let mut i = 0usize;
@@ -345,7 +372,11 @@ impl<'a> Sender<'a> {
     /// Index of the port record of port `number` of the switch.
     #[inline]
     fn member(&self, number: u32) -> Option<u32> {
-        self.switch.ports.get(number as usize)?.load(Acquire).checked_sub(1)
+        self.switch
+            .ports
+            .get(number as usize)?
+            .load(Acquire)
+            .checked_sub(1)
     }
 
     /// Destination and source address of the packet that starts at `first`; `None` if it has no
@@ -370,7 +401,10 @@ impl<'a> Sender<'a> {
                 return None;
             }
             let word = |from: usize| {
-                head[from..from + 8].iter().rev().fold(0u64, |w, b| w << 8 | u64::from(*b))
+                head[from..from + 8]
+                    .iter()
+                    .rev()
+                    .fold(0u64, |w, b| w << 8 | u64::from(*b))
             };
             return Some(fdb::addresses(word(0), word(4)));
         }
@@ -382,15 +416,21 @@ impl<'a> Sender<'a> {
     #[inline]
     fn deliver(&self, queue: usize, scratch: &mut Scratch) -> bool {
         let (number, ring_nr) = ((queue / MAX_RINGS) as u32, (queue % MAX_RINGS) as u32);
-        let Some((index, port, rx)) = self.receiver(number, ring_nr) else { return false };
-        let Some(kring) = self.host.ctl().kring(rx) else { return false };
+        let Some((index, port, rx)) = self.receiver(number, ring_nr) else {
+            return false;
+        };
+        let Some(kring) = self.host.ctl().kring(rx) else {
+            return false;
+        };
         // The region is mapped before the lock is taken: mapping may have to ask the daemon.
         let wanted = kring.region.load(Relaxed);
         let cached = &mut scratch.regions[number as usize];
         if cached.as_ref().is_none_or(|r| r.number != wanted) {
             *cached = self.host.region(wanted);
         }
-        let Some(region) = cached.as_deref() else { return false };
+        let Some(region) = cached.as_deref() else {
+            return false;
+        };
 
         // One second of waiting for a process that is stopped is enough.
         if scratch.stuck == Some((rx, kring.q_lock.holder())) {
@@ -405,9 +445,18 @@ impl<'a> Sender<'a> {
             && kring.port.load(Relaxed) == index
             && kring.region.load(Relaxed) == region.number;
         let ring = RingView::new(&region.map, kring.ring_ofs.load(Relaxed), n);
-        let (Some(ring), true) = (ring, live) else { return false };
-        let Some(room) = Room::of(kring, n) else { return false };
-        let receiver = Receiver { port, kring, region, ring };
+        let (Some(ring), true) = (ring, live) else {
+            return false;
+        };
+        let Some(room) = Room::of(kring, n) else {
+            return false;
+        };
+        let receiver = Receiver {
+            port,
+            kring,
+            region,
+            ring,
+        };
         let end = self.fill(&receiver, room, queue, &scratch.frags, &scratch.queues);
         if end == room.at {
             return true;
@@ -428,7 +477,11 @@ impl<'a> Sender<'a> {
         let index = self.member(number)?;
         let port = self.host.ctl().port(index)?;
         let rings = port.num_rx_rings.load(Relaxed).max(1);
-        let ring_nr = if ring_nr < rings { ring_nr } else { ring_nr % rings };
+        let ring_nr = if ring_nr < rings {
+            ring_nr
+        } else {
+            ring_nr % rings
+        };
         let rx = port.rx_kring.load(Relaxed).checked_add(ring_nr)?;
         let on = self.host.ctl().kring(rx)?.mode.load(Relaxed) == RING_ON;
         on.then_some((index, port, rx))
@@ -452,6 +505,7 @@ impl<'a> Sender<'a> {
         let mut unconvertible = 0u64;
         let slow = to.port.virt_hdr_len.load(Relaxed) != self.virt_hdr_len;
         let mut primed = 0u32;
+        let mut needed = queues[queue].slots + queues[BROADCAST_QUEUE].slots;
         while next != NIL || flood != NIL {
             // NIL is above every index, so the smaller of the two is the older packet.
             let first = next.min(flood) as usize;
@@ -477,12 +531,13 @@ impl<'a> Sender<'a> {
                     }
                 }
             } else {
-                if primed == 0 {
-                    primed = PRIME;
-                    to.prime(at, left.min(PRIME));
+                let slots = u32::from(packet.frags);
+                if primed < slots {
+                    primed = PRIME.min(needed).min(left).max(slots);
+                    to.prime(at, primed);
                 }
-                primed -= 1;
-                left -= u32::from(packet.frags);
+                (primed, needed, left) =
+                    (primed - slots, needed.saturating_sub(slots), left - slots);
                 bad += self.copy(chain, to, &mut at);
             }
             packets += 1;
@@ -521,7 +576,12 @@ impl<'a> Sender<'a> {
             let buf_idx = view.load().buf_idx;
             let copied = copy_in(&out.bytes, &to.region.map, to.region.pool.offset(buf_idx));
             let len = if copied { out.bytes.len() as u16 } else { 0 };
-            view.store(Slot { buf_idx, len, flags: out.flags, ptr: 0 });
+            view.store(Slot {
+                buf_idx,
+                len,
+                flags: out.flags,
+                ptr: 0,
+            });
             *at = if *at + 1 == n { 0 } else { *at + 1 };
             *left -= 1;
         }
@@ -535,7 +595,11 @@ impl<'a> Sender<'a> {
             return copy_out(&self.region.map, frag.at as usize, len).unwrap_or_default();
         }
         let mut bytes = vec![0; len];
-        if crate::sys::read_bytes(frag.at, &mut bytes) { bytes } else { Vec::new() }
+        if crate::sys::read_bytes(frag.at, &mut bytes) {
+            bytes
+        } else {
+            Vec::new()
+        }
     }
 
     /// Copies one packet into the slots from `at` on. Returns how many fragments could not be
@@ -559,7 +623,12 @@ impl<'a> Sender<'a> {
             bad += u64::from(!copied);
             let more = if i + 1 < chain.len() { NS_MOREFRAG } else { 0 };
             let len = if copied { frag.len as u16 } else { 0 };
-            view.store(Slot { buf_idx, len, flags: flags | more, ptr: 0 });
+            view.store(Slot {
+                buf_idx,
+                len,
+                flags: flags | more,
+                ptr: 0,
+            });
             *at = if *at + 1 == n { 0 } else { *at + 1 };
         }
         bad
@@ -582,7 +651,9 @@ impl Receiver<'_> {
         let n = self.ring.num_slots();
         for _ in 0..slots {
             let buf_idx = self.ring.slots()[at as usize].load().buf_idx;
-            self.region.map.prefetch_to_write(self.region.pool.offset(buf_idx));
+            self.region
+                .map
+                .prefetch_to_write(self.region.pool.offset(buf_idx));
             at = if at + 1 == n { 0 } else { at + 1 };
         }
     }
@@ -606,7 +677,14 @@ impl Room {
         if at >= n || hwcur >= n {
             return None;
         }
-        let busy = if at >= hwcur { at - hwcur } else { at + n - hwcur };
-        Some(Self { at, free: n - 1 - busy })
+        let busy = if at >= hwcur {
+            at - hwcur
+        } else {
+            at + n - hwcur
+        };
+        Some(Self {
+            at,
+            free: n - 1 - busy,
+        })
     }
 }

@@ -57,6 +57,7 @@ impl Binding {
             last: self.last,
             tx_poll: self.tx_poll,
             sleeper: self.sleeper,
+            is_null: self.is_null,
         }
     }
 }

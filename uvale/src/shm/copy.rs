@@ -17,7 +17,13 @@ use super::Mapping;
 /// not a multiple of 8.
 #[inline]
 #[must_use]
-pub fn copy_packet(src: &Mapping, src_ofs: usize, dst: &Mapping, dst_ofs: usize, len: usize) -> bool {
+pub fn copy_packet(
+    src: &Mapping,
+    src_ofs: usize,
+    dst: &Mapping,
+    dst_ofs: usize,
+    len: usize,
+) -> bool {
     let lines = len.div_ceil(64);
     let bytes = lines * 64;
     let fits = |m: &Mapping, ofs: usize| ofs % 8 == 0 && ofs <= m.len() && bytes <= m.len() - ofs;

@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use super::mapping::{Mapping, Shared};
 
 /// The fields of `struct netmap_ring` before its slots. Programs write `head`, `cur`, `flags`
-/// and, if they misbehave, everything else.
-#[repr(C, align(128))]
+/// and, if they misbehave, everything else. netmap aligns rings to 64 bytes only.
+#[repr(C, align(64))]
 pub struct RingHeader {
     /// distance in bytes from this ring to buffer 0
     pub buf_ofs: AtomicI64,
@@ -78,7 +78,12 @@ impl Slot {
     #[inline]
     fn from_word(word: u64) -> Self {
         // Fields lie in memory order; both supported machines are little endian.
-        Self { buf_idx: word as u32, len: (word >> 32) as u16, flags: (word >> 48) as u16, ptr: 0 }
+        Self {
+            buf_idx: word as u32,
+            len: (word >> 32) as u16,
+            flags: (word >> 48) as u16,
+            ptr: 0,
+        }
     }
 
     #[inline]
@@ -100,7 +105,10 @@ impl SlotView {
     /// The whole slot.
     #[inline]
     pub fn load_full(&self) -> Slot {
-        Slot { ptr: self.ptr(), ..self.load() }
+        Slot {
+            ptr: self.ptr(),
+            ..self.load()
+        }
     }
 
     /// The `ptr` field alone.
@@ -173,8 +181,11 @@ impl BufferPool {
     pub fn new(region: &Mapping, ofs: u64, size: u32, count: u32) -> Option<Self> {
         let ofs = usize::try_from(ofs).ok()?;
         let bytes = (size as usize).checked_mul(count as usize)?;
-        (ofs.checked_add(bytes)? <= region.len() && size % 64 == 0 && size > 0)
-            .then_some(Self { ofs, size, count })
+        (ofs.checked_add(bytes)? <= region.len() && size % 64 == 0 && size > 0).then_some(Self {
+            ofs,
+            size,
+            count,
+        })
     }
 
     /// Bytes per buffer, a multiple of 64.
