@@ -23,8 +23,10 @@ use crate::device::{Errno, File, Result};
 
 /// Syncs between two looks at whether the daemon is still there.
 const LOOK_EVERY: u32 = 1 << 16;
-/// Rounds of looking at the rings before a thread goes to sleep.
-const SPIN_ROUNDS: u32 = 2000;
+/// Rounds of looking at the rings before a thread goes to sleep, at most and at least: doubled
+/// when looking was worth it, halved when it was not, so that where the other side needs this
+/// very processor little is wasted.
+const SPIN_ROUNDS: core::ops::RangeInclusive<u32> = 16..=2048;
 
 /// An open description, as this process knows it.
 pub struct NetmapFile {
@@ -37,6 +39,7 @@ pub struct NetmapFile {
     adopted: bool,
     gone: AtomicBool,
     syncs: AtomicU32,
+    spin_rounds: AtomicU32,
     last_look: AtomicU64,
 }
 
@@ -71,6 +74,7 @@ impl NetmapFile {
             adopted: false,
             gone: AtomicBool::new(false),
             syncs: AtomicU32::new(0),
+            spin_rounds: AtomicU32::new(*SPIN_ROUNDS.end()),
             last_look: AtomicU64::new(0),
         };
         if let Some(bound) = bound {
@@ -346,12 +350,15 @@ impl File for NetmapFile {
         let Ok((session, bind)) = self.ready(fd) else {
             return 0;
         };
-        for _ in 0..SPIN_ROUNDS {
+        let rounds = self.spin_rounds.load(Relaxed);
+        for _ in 0..rounds {
             if bind.attachment.glance(session, events) {
+                self.spin_rounds.store((rounds * 2).min(*SPIN_ROUNDS.end()), Relaxed);
                 return bind.attachment.poll(session, events);
             }
             core::hint::spin_loop();
         }
+        self.spin_rounds.store((rounds / 2).max(*SPIN_ROUNDS.start()), Relaxed);
         0
     }
 
