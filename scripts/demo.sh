@@ -214,7 +214,8 @@ if [ "$(id -u)" = 0 ]; then
 else
     scripts/setup.sh demo || exit 1
 fi
-read_log="read the log above; everything that was built so far is kept, so a second call goes on from here"
+read_log="see the last lines above (Debian's archive and the crates' registry must be in reach), then call this
+again: what has been built is kept"
 step "uvale and its shim (cargo build --release)" "$read_log" build_uvale
 step "libpcap with its netmap module, from Debian's source, and tcpdump" "$read_log" build_app build-tcpdump.sh
 step "bridge, from the crate netmap-rs" "$read_log" build_app build-netmap-rs.sh bridge
