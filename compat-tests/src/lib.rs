@@ -5,7 +5,7 @@
 //! arrive byte for byte, a program's own tests must pass, facts must equal the kernel's.
 //!
 //! - [`target`]: where this build lies; `uvale` and `libnmshim.so` built from the same source
-//! - [`apps`]: programs from Debian's archive and crates.io, built by `scripts/*.sh` into the target directory
+//! - [`apps`]: programs from Debian's archive and the crate registry, built by `scripts/*.sh` into the target directory
 //! - [`world`]: a private world and programs started in it
 //! - [`capture`]: packets of capture files: reading, filtering, comparing
 //! - [`facts`]: `key=value` records and the differences that are expected

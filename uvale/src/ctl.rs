@@ -235,8 +235,8 @@ pub const CTL_LEN: usize = KRINGS + MAX_KRINGS * size_of::<Kring>();
 const _: () = {
     assert!(size_of::<Port>() == 512);
     assert!(size_of::<Kring>() == 640);
-    assert!(size_of::<Switch>() % 4096 == 0);
-    assert!(KRINGS % 128 == 0);
+    assert!(size_of::<Switch>().is_multiple_of(4096));
+    assert!(KRINGS.is_multiple_of(128));
     assert!(core::mem::offset_of!(Kring, busy) == 128);
     assert!(core::mem::offset_of!(Kring, hwcur) == 256);
     assert!(core::mem::offset_of!(Kring, hwtail) == 320);

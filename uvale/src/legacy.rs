@@ -8,7 +8,7 @@
 //! - the `nmreq` is written back whatever happens, with its name cut to 15 characters, and with
 //!   results only on success.
 //!
-//! [`ioctl`] goes the whole way for a program's pointer.
+//! [`ioctl()`] goes the whole way for a program's pointer.
 
 use nm_abi::*;
 use rustix::io::Errno;

@@ -56,8 +56,8 @@ impl LocalWorld {
         register.nr_mode = NR_REG_ALL_NIC;
         shape(&mut register);
         let mut header = nmreq_header::zeroed();
-        header.nr_version = NETMAP_API as u16;
-        header.nr_reqtype = NETMAP_REQ_REGISTER as u16;
+        header.nr_version = NETMAP_API;
+        header.nr_reqtype = NETMAP_REQ_REGISTER;
         crate::request::set_name(&mut header, name.as_bytes());
         let body = register.as_bytes().to_vec();
         let mut request = Request {

@@ -57,7 +57,8 @@ impl LockWord {
             .compare_exchange(0, owner.0, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
             || self.lock_slow(owner);
-        taken.then_some(LockGuard { word: self, owner })
+        // Not `then_some`: a guard that is made is a guard that unlocks.
+        taken.then(|| LockGuard { word: self, owner })
     }
 
     /// Takes the lock for a session without threads (the daemon's), if it is free.

@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -45,6 +45,8 @@ pub enum Call {
     Region(u32),
     /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and it.
     Waker(u32),
+    /// On a session: wake client `0`, without an answer. For callers that have no descriptor left.
+    Wake(u32),
     /// On a session: a report. Answer: [`Reply::Report`] and a memfd with JSON in it.
     Report(Report),
     /// On a session: the kernel parameter of this name. Answer: [`Reply::Parameter`].

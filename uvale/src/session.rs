@@ -10,7 +10,7 @@ use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketAddrUnix};
 
-use crate::channel::call;
+use crate::channel::{call, send};
 use crate::ctl::Ctl;
 use crate::engine::{Host, RegionMap};
 use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN};
@@ -57,6 +57,8 @@ impl std::error::Error for Failure {}
 /// An attached process.
 pub struct Session {
     connection: OwnFd,
+    /// given up for a moment when the program has used up its descriptors
+    spares: Mutex<Vec<OwnFd>>,
     number: u32,
     ctl: Arc<Ctl>,
     regions: Mutex<HashMap<u32, Weak<RegionMap>>>,
@@ -108,6 +110,7 @@ impl Session {
             "the uvale daemon is of another version than this program's libnmshim; restart it",
         ))?;
         Ok(Self {
+            spares: Mutex::new(spare_descriptors()),
             connection,
             number: session,
             ctl: Arc::new(ctl),
@@ -161,13 +164,26 @@ impl Session {
         ))
     }
 
+    /// Fetches a region for a program whose descriptor table is full, with the descriptors that
+    /// were kept for this.
+    fn with_spares(&self, number: u32) -> Result<(Memfd, RegionShape), Failure> {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        spares.clear();
+        let fetched = self.region_memfd(number);
+        *spares = spare_descriptors();
+        fetched
+    }
+
     /// The region, mapped; an error says why not.
     pub fn map_region(&self, number: u32) -> Result<Arc<RegionMap>, Failure> {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(region) = regions.get(&number).and_then(Weak::upgrade) {
             return Ok(region);
         }
-        let (memfd, shape) = self.region_memfd(number)?;
+        let (memfd, shape) = match self.region_memfd(number) {
+            Err(failure) if failure.errno == Errno::MFILE => self.with_spares(number)?,
+            other => other?,
+        };
         let map = Mapping::new(&memfd)?;
         let pool = BufferPool::new(&map, shape.pool_ofs, shape.buf_size, shape.buf_count)
             .ok_or(Errno::PROTO)?;
@@ -240,6 +256,15 @@ impl Session {
     }
 }
 
+/// As many descriptors as a call needs at a time: two for the answer's socket, one that comes.
+fn spare_descriptors() -> Vec<OwnFd> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    (0..3)
+        .filter_map(|_| rustix::fs::memfd_create("uvale-spare", flags).ok())
+        .map(|fd| OwnFd::new(fd.into()))
+        .collect()
+}
+
 /// Wakers that are kept at most.
 const MAX_WAKERS: usize = 1024;
 
@@ -304,14 +329,21 @@ impl Host for Session {
             self.fetch_waker(client)?;
             self.send_token(client)
         });
-        // A full queue (EAGAIN) is as good as a token. Anything else: the descriptor is closed.
-        if let Some(Err(errno)) = sent
-            && errno != Errno::AGAIN
-        {
-            self.wakers
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&client);
+        match sent {
+            // A full queue (EAGAIN) is as good as a token.
+            Some(Ok(_) | Err(Errno::AGAIN)) => {}
+            // The descriptor is closed.
+            Some(Err(_)) => {
+                self.wakers
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&client);
+            }
+            // No descriptor to be had (the program's table is full): the daemon sends it for us.
+            None => {
+                let wake = Call::Wake(client);
+                let _ = send(self.connection.as_fd(), &wake, &[], SendFlags::DONTWAIT);
+            }
         }
     }
 }

@@ -114,6 +114,7 @@ fn nobody_waits_for_itself() {
         let guard = lock.lock(Owner::new(2, 1));
         assert!(guard.is_some());
         assert!(lock.lock(Owner::new(2, 1)).is_none());
+        assert_eq!(lock.owner(), 2, "a refused guard must not unlock");
         drop(guard);
         assert!(lock.lock(Owner::new(2, 1)).is_some());
     });

@@ -54,7 +54,7 @@ fn map_device(
     flags: c_int,
     offset: off_t,
 ) -> Result<*mut c_void> {
-    if offset as usize % stat::page_size() != 0 || len == 0 {
+    if !(offset as usize).is_multiple_of(stat::page_size()) || len == 0 {
         return Err(Errno(libc::EINVAL));
     }
     if len > isize::MAX as usize - stat::page_size() {

@@ -21,8 +21,8 @@ use super::world::World;
 use super::{FORKS, errno};
 use crate::device::{Errno, File, Result};
 
-/// Syncs between two looks at whether the daemon is still there.
-const LOOK_EVERY: u32 = 1 << 16;
+/// Syncs between two looks at the clock; a look at the daemon follows at most once a second.
+const LOOK_EVERY: u32 = 64;
 /// Rounds of looking at the rings before a thread goes to sleep, at most and at least: doubled
 /// when looking was worth it, halved when it was not, so that where the other side needs this
 /// very processor little is wasted.
@@ -181,13 +181,13 @@ impl NetmapFile {
     }
 
     /// A program that only ever syncs would not notice that the daemon is gone: looks now and
-    /// then, which costs one system call in very many syncs.
+    /// then, which costs at most one system call a second.
     #[inline]
     fn look_after_daemon(&self, session: &Session) -> Result<()> {
         // Threads that count at the same time may lose a count, which does no harm.
         let syncs = self.syncs.load(Relaxed).wrapping_add(1);
         self.syncs.store(syncs, Relaxed);
-        if syncs % LOOK_EVERY == 0 {
+        if syncs.is_multiple_of(LOOK_EVERY) {
             self.look_now(session)
         } else {
             Ok(())

@@ -105,6 +105,11 @@ impl Netmap {
 
     fn try_adopt(&self, fd: RawFd) -> Option<Arc<NetmapFile>> {
         let socket = peer_path(fd)?;
+        // Whoever listens there is asked, and trusted with our memory, only if it is our own user.
+        let peer = rustix::net::sockopt::socket_peercred(borrow(&fd)).ok()?;
+        if peer.uid != rustix::process::geteuid() {
+            return None;
+        }
         let (reply, _) = call(borrow(&fd), &Call::Whois).ok()?;
         let Reply::Opened {
             client,

@@ -33,7 +33,7 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
             Step::Request { reqtype, name, body, client } => {
                 let client = clients[usize::from(client) % clients.len()];
                 let mut header = nm_abi::nmreq_header::zeroed();
-                header.nr_version = nm_abi::NETMAP_API as u16;
+                header.nr_version = nm_abi::NETMAP_API;
                 header.nr_reqtype = u16::from(reqtype % 18);
                 uvale::request::set_name(&mut header, name.as_bytes());
                 let mut bytes = body.to_vec();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use uvale::daemon::ALREADY_SERVED;
 use uvale::start::IDLE_SECONDS;
 
 use super::settings;
@@ -34,6 +35,9 @@ pub struct Args {
     /// VALE switches that may exist at a time
     #[arg(long, value_name = "N")]
     max_switches: Option<u32>,
+    /// Remove the runtime directory at the end
+    #[arg(long, hide = true)]
+    remove_dir: bool,
     /// Descriptor that hears when the socket listens
     #[arg(long, hide = true)]
     ready_fd: Option<i32>,
@@ -55,15 +59,29 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
         .or(args.idle_default.then_some(IDLE_SECONDS))
         .map(Duration::from_secs);
     let group = args.group.as_deref().map(group_number).transpose()?;
-    uvale::daemon::run(uvale::daemon::Options {
+    let remove = args.remove_dir.then(|| dir.clone());
+    let outcome = uvale::daemon::run(uvale::daemon::Options {
         dir,
         group,
         idle,
         config,
         ready: args.ready_fd,
-    })?;
-    Ok(ExitCode::SUCCESS)
+    });
+    if let Some(dir) = remove {
+        let _ = std::fs::remove_dir_all(dir);
+    }
+    match outcome {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(why) if why.contains(ALREADY_SERVED) => {
+            eprintln!("uvale: {why}");
+            Ok(ExitCode::from(SERVED_BY_ANOTHER))
+        }
+        Err(why) => Err(why),
+    }
 }
+
+/// Exit status of a daemon that found another one in its directory.
+const SERVED_BY_ANOTHER: u8 = 75;
 
 fn group_number(group: &str) -> Result<u32, String> {
     if let Ok(number) = group.parse() {
@@ -85,15 +103,23 @@ fn detach(dir: &Path, args: &Args) -> Result<ExitCode, String> {
         if answers(dir) {
             return Ok(ExitCode::SUCCESS);
         }
-        let why = match spawn(dir, args) {
-            Ok(()) => return Ok(ExitCode::SUCCESS),
-            Err(why) => why,
-        };
-        if Instant::now() > deadline || !why.contains("another uvale daemon") {
-            return Err(why);
+        match spawn(dir, args)? {
+            Spawned::Listens => return Ok(ExitCode::SUCCESS),
+            Spawned::AnotherServes if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Spawned::AnotherServes => {
+                let dir = dir.display();
+                return Err(format!("a uvale daemon holds {dir}/uvale.lock and does not answer"));
+            }
         }
-        std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// What became of a daemon that was started.
+enum Spawned {
+    Listens,
+    AnotherServes,
 }
 
 fn answers(dir: &Path) -> bool {
@@ -101,7 +127,7 @@ fn answers(dir: &Path) -> bool {
 }
 
 /// Starts the daemon proper; an error is what it wrote before it gave up.
-fn spawn(dir: &Path, args: &Args) -> Result<(), String> {
+fn spawn(dir: &Path, args: &Args) -> Result<Spawned, String> {
     let exe = std::env::current_exe().map_err(|e| e.to_string())?;
     let (reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
     let mut command = Command::new(exe);
@@ -141,9 +167,12 @@ fn spawn(dir: &Path, args: &Args) -> Result<(), String> {
     let mut reader = reader;
     let n = reader.read(&mut first).unwrap_or(0);
     if first[..n].starts_with(b"ready") {
-        return Ok(());
+        return Ok(Spawned::Listens);
     }
-    let _ = child.wait();
+    let status = child.wait().map_err(|e| e.to_string())?;
+    if status.code() == Some(i32::from(SERVED_BY_ANOTHER)) {
+        return Ok(Spawned::AnotherServes);
+    }
     let _ = std::fs::File::open(log_path(dir)).and_then(|mut f| f.read_to_string(&mut text));
     let last = text
         .lines()

@@ -43,8 +43,16 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     if let Some(dir) = args.dir {
         let dir = std::path::absolute(dir).map_err(|e| e.to_string())?;
         command.env(uvale::place::ENV_DIR, dir);
+        // This run may be inside a private one, which forbids it.
+        command.env_remove(uvale::start::ENV_AUTOSTART);
     }
-    Err(cannot_run(&args.program[0], &command.exec()))
+    Ok(not_run(&args.program[0], &command.exec()))
+}
+
+/// Says why a program did not run; the exit status is that of env(1) and nohup(1).
+fn not_run(program: &OsString, e: &std::io::Error) -> ExitCode {
+    eprintln!("uvale: {}", cannot_run(program, e));
+    ExitCode::from(if e.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
 }
 
 fn cannot_run(program: &OsString, e: &std::io::Error) -> String {
@@ -55,10 +63,11 @@ fn cannot_run(program: &OsString, e: &std::io::Error) -> String {
 fn preload(command: &mut Command) -> Result<(), String> {
     let shim = uvale::start::shim()
         .ok_or("libnmshim.so was not found beside this program or in ../lib; name it in NMSHIM")?;
-    let mut preload = shim.into_os_string();
-    if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|v| !v.is_empty()) {
+    let mut preload = shim.clone().into_os_string();
+    let others = std::env::var_os("LD_PRELOAD").unwrap_or_default();
+    for other in std::env::split_paths(&others).filter(|p| *p != shim && !p.as_os_str().is_empty()) {
         preload.push(":");
-        preload.push(others);
+        preload.push(other);
     }
     command.env("LD_PRELOAD", preload);
     if let Ok(exe) = std::env::current_exe() {
@@ -100,7 +109,12 @@ fn private(mut command: Command, max_switches: Option<u32>) -> Result<ExitCode, 
         .map_err(|e| e.to_string())?;
     let program = command.get_program().to_owned();
     restore_mask(&mut command, before);
-    let mut child = command.spawn().map_err(|e| cannot_run(&program, &e))?;
+    // If this process is killed outright, the world goes; the program should not outlive it.
+    die_with_parent(&mut command);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(e) => return Ok(not_run(&program, &e)),
+    };
     let status = wait_passing_signals(&mut child, &passed_on)?;
     drop(world);
     Ok(match (status.code(), status.signal()) {
@@ -139,23 +153,32 @@ fn wait_passing_signals(
         if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
             return Ok(status);
         }
-        match signals.wait() {
-            Ok(Signal::SIGCHLD) => {}
+        match next_signal(signals) {
             // A terminal sends its signals to the whole group, the program has them already.
-            Ok(signal) if from_terminal(signal) => {}
-            Ok(signal) => {
+            Some((Signal::SIGCHLD, _) | (_, Sender::Kernel)) | None => {}
+            Some((signal, Sender::Process)) => {
                 let _ = kill(pid, signal);
             }
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(e) => return Err(e.to_string()),
         }
     }
 }
 
-fn from_terminal(signal: Signal) -> bool {
-    use std::io::IsTerminal;
-    matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH)
-        && std::io::stdin().is_terminal()
+/// Who sent a signal.
+enum Sender {
+    Kernel,
+    Process,
+}
+
+/// Waits for one of `signals`; `None` if interrupted.
+#[allow(unsafe_code)]
+fn next_signal(signals: &SigSet) -> Option<(Signal, Sender)> {
+    // SAFETY: an all-zero siginfo_t is valid, and the kernel fills it in.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    // SAFETY: the set and the siginfo are valid for the call.
+    let number = unsafe { libc::sigwaitinfo(signals.as_ref(), &mut info) };
+    let signal = Signal::try_from(number).ok()?;
+    let sender = if info.si_code == libc::SI_KERNEL { Sender::Kernel } else { Sender::Process };
+    Some((signal, sender))
 }
 
 struct PrivateWorld {
@@ -170,7 +193,7 @@ impl PrivateWorld {
         let mut command = Command::new(exe);
         let (mut reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
         command
-            .args(["daemon", "--ready-fd", "1", "--dir"])
+            .args(["daemon", "--remove-dir", "--ready-fd", "1", "--dir"])
             .arg(&dir);
         if let Some(n) = max_switches {
             command.args(["--max-switches", &n.to_string()]);

@@ -391,7 +391,7 @@ pub mod tests {
             why(&rx),
             "receiver full 6, header not convertible 8, bad copy 7"
         );
-        assert_eq!((tx.dropped(), rx.dropped()), (5, 14));
+        assert_eq!((tx.dropped(), rx.dropped()), (14, 14));
     }
 
     #[test]

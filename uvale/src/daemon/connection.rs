@@ -94,6 +94,10 @@ impl Daemon {
     /// Serves one packet. One that makes no sense is answered if it can be, and costs the
     /// connection that sent it nothing else.
     pub(super) fn handle(&mut self, id: u64, packet: Packet) {
+        if let Some(Call::Wake(client)) = decode::<Call>(&packet.bytes) {
+            self.wake(id, client);
+            return;
+        }
         // Without a socket for the answer there is nobody to tell.
         let Some(reply_to) = packet.fds.first() else {
             return;
@@ -263,6 +267,16 @@ impl Daemon {
         match id.and_then(|id| self.connections.get(id)) {
             Some(connection) => Answer(Reply::Waker, Some(connection.fd.as_fd())),
             None => Answer(refuse(Errno::NXIO, "that descriptor is closed"), None),
+        }
+    }
+
+    /// Sends a token for a session that has no descriptor to do it with.
+    fn wake(&self, id: u64, client: u32) {
+        let asks = self.connections.get(&id).map(|c| c.role);
+        let device = self.devices.get(&client).and_then(|id| self.connections.get(id));
+        if let (Some(Role::Session(_)), Some(device)) = (asks, device) {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            let _ = rustix::net::send(&device.fd, crate::proto::TOKEN, flags);
         }
     }
 

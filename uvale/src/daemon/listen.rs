@@ -12,6 +12,8 @@ use crate::sys::Fd;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// How the refusal of a second daemon in a directory begins.
+pub const ALREADY_SERVED: &str = "another uvale daemon already serves";
 /// First descriptor that systemd passes.
 const LISTEN_FDS_START: i32 = 3;
 
@@ -142,7 +144,7 @@ fn only_one(dir: &Path) -> Result<Fd, String> {
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
         Err(_) => Err(format!(
-            "another uvale daemon already serves {}",
+            "{ALREADY_SERVED} {}",
             dir.display()
         )),
     }

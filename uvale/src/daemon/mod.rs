@@ -9,6 +9,8 @@ mod connection;
 mod listen;
 mod report;
 
+pub use listen::ALREADY_SERVED;
+
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::PathBuf;

@@ -130,7 +130,7 @@ pub struct Args {
     #[arg(short = 'B')]
     pub framing: bool,
 
-    /// Sizes to ask for: TX_SLOTS[,RX_SLOTS[,TX_RINGS[,RX_RINGS]]]
+    /// Sizes to ask for: `TX_SLOTS[,RX_SLOTS[,TX_RINGS[,RX_RINGS]]]`
     #[arg(short = 'C', value_name = "CONF")]
     pub config: Option<String>,
 

@@ -253,7 +253,7 @@ impl Packet {
     /// Overwrites payload bytes from `offset` (even) on, as far as the packet reaches. A packet
     /// whose size changes may vary in its first 16 payload bytes only.
     pub fn set_payload(&mut self, offset: usize, data: &[u8]) {
-        debug_assert!(offset % 2 == 0);
+        debug_assert!(offset.is_multiple_of(2));
         let at = self.layout.payload() + offset;
         let end = (at + data.len()).min(self.len);
         if at >= end {

@@ -99,7 +99,7 @@ impl<R: Read> PcapNgBlocks<R> {
         }
         let kind = self.decode([a, b, c, d]);
         let total = self.decode(length) as usize;
-        if total < taken + 4 || total > MAX_BLOCK || total % 4 != 0 {
+        if total < taken + 4 || total > MAX_BLOCK || !total.is_multiple_of(4) {
             return Err(format_error(&format!("a block of {total} bytes")));
         }
         self.block.clear();

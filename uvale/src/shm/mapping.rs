@@ -146,7 +146,7 @@ impl Mapping {
     pub fn slice_at<T: Shared>(&self, ofs: usize, n: usize) -> Option<&[T]> {
         let bytes = n.checked_mul(size_of::<T>())?;
         let end = ofs.checked_add(bytes)?;
-        if end > self.len || ofs % align_of::<T>() != 0 {
+        if end > self.len || !ofs.is_multiple_of(align_of::<T>()) {
             return None;
         }
         // SAFETY: [ofs, end) lies inside the mapping (checked above), which lives as long as
