@@ -155,8 +155,17 @@ impl Drop for LockGuard<'_> {
         // SYNC POINT: Release pairs with the Acquire of `lock`, `lock_slow` and `try_lock`.
         if word.load(Ordering::Relaxed) == self.owner.0 {
             word.store(0, Ordering::Release);
-        } else if word.swap(0, Ordering::Release) & WAITERS != 0 {
+            return;
+        }
+        // Marked by a waiter, or broken by the daemon and perhaps somebody else's by now.
+        let marked = self.owner.0 | WAITERS;
+        if word
+            .compare_exchange(marked, 0, Ordering::Release, Ordering::Relaxed)
+            .is_ok()
+        {
             wake_all(word);
+        } else {
+            let _ = word.compare_exchange(self.owner.0, 0, Ordering::Release, Ordering::Relaxed);
         }
     }
 }

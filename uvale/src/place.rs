@@ -18,7 +18,8 @@ const SUN_PATH: usize = 108;
 pub fn runtime_dir() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).filter(|v: &OsString| !v.is_empty());
     if let Some(dir) = set(ENV_DIR) {
-        return dir.into();
+        // Relative to where this program is, not to where the daemon will be.
+        return std::path::absolute(&dir).unwrap_or_else(|_| dir.into());
     }
     let uid = rustix::process::getuid().as_raw();
     match set("XDG_RUNTIME_DIR") {

@@ -353,12 +353,14 @@ impl File for NetmapFile {
         let rounds = self.spin_rounds.load(Relaxed);
         for _ in 0..rounds {
             if bind.attachment.glance(session, events) {
-                self.spin_rounds.store((rounds * 2).min(*SPIN_ROUNDS.end()), Relaxed);
+                self.spin_rounds
+                    .store((rounds * 2).min(*SPIN_ROUNDS.end()), Relaxed);
                 return bind.attachment.poll(session, events);
             }
             core::hint::spin_loop();
         }
-        self.spin_rounds.store((rounds / 2).max(*SPIN_ROUNDS.start()), Relaxed);
+        self.spin_rounds
+            .store((rounds / 2).max(*SPIN_ROUNDS.start()), Relaxed);
         0
     }
 

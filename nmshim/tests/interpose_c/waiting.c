@@ -138,8 +138,8 @@ static void nesting(void)
 	IS(rewatch(out, in, EPOLLIN, 11), 0); IS(epoll_wait(out, e, 4, 0), 1); IS(e[0].data.u64, 11); IS(epoll_ctl(out, EPOLL_CTL_DEL, in, NULL), 0); IS(epoll_wait(top, e, 4, 5), 0); IS(s->armed, 0);
 }
 struct sleeper { int ep, n; struct epoll_event e; pthread_t t; };
-static void *sleep_in(void *p) { struct sleeper *w = p; w->n = epoll_wait(w->ep, &w->e, 1, 5000); return NULL; }
-static void *poll_in(void *p) { struct sleeper *w = p; w->n = poll1(w->ep, w->e.events, 5000); return NULL; }
+static void *sleep_in(void *p) { struct sleeper *w = p; w->n = epoll_wait(w->ep, &w->e, 1, 60000); return NULL; }
+static void *poll_in(void *p) { struct sleeper *w = p; w->n = poll1(w->ep, w->e.events, 60000); return NULL; }
 static void asleep(pthread_t t) { (void)t; usleep(30000); }
 static void kicks(void)
 {
@@ -167,9 +167,13 @@ static void kicks(void)
 	}
 	/* several threads in one set: each event finds somebody */
 	int ep = epoll_create1(0); watch(ep, fd, EPOLLIN | EPOLLONESHOT, 1); struct sleeper w[4];
-	for (int i = 0; i < 4; i++) { w[i].ep = ep; pthread_create(&w[i].t, NULL, sleep_in, &w[i]); }
+	for (int i = 0; i < 4; i++) { w[i].ep = ep; w[i].n = -1; pthread_create(&w[i].t, NULL, sleep_in, &w[i]); }
 	while (s->armed != 4) usleep(200);
-	act(fd, PUSH, 1); for (int i = 0; i < 3; i++) { usleep(10000); rewatch(ep, fd, EPOLLIN | EPOLLONESHOT, 1); }
+	act(fd, PUSH, 1);
+	for (int i = 0; i < 3; i++) {
+		for (int woken = 0; woken <= i; usleep(200)) { woken = 0; for (int j = 0; j < 4; j++) woken += *(volatile int *)&w[j].n != -1; }
+		rewatch(ep, fd, EPOLLIN | EPOLLONESHOT, 1);
+	}
 	for (int i = 0; i < 4; i++) { pthread_join(w[i].t, NULL); IS(w[i].n, 1); }
 	IS(s->armed, 0); IS(s->arms, s->disarms);
 }

@@ -110,7 +110,9 @@ fn detach(dir: &Path, args: &Args) -> Result<ExitCode, String> {
             }
             Spawned::AnotherServes => {
                 let dir = dir.display();
-                return Err(format!("a uvale daemon holds {dir}/uvale.lock and does not answer"));
+                return Err(format!(
+                    "a uvale daemon holds {dir}/uvale.lock and does not answer"
+                ));
             }
         }
     }

@@ -52,7 +52,11 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
 /// Says why a program did not run; the exit status is that of env(1) and nohup(1).
 fn not_run(program: &OsString, e: &std::io::Error) -> ExitCode {
     eprintln!("uvale: {}", cannot_run(program, e));
-    ExitCode::from(if e.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
+    ExitCode::from(if e.kind() == std::io::ErrorKind::NotFound {
+        127
+    } else {
+        126
+    })
 }
 
 fn cannot_run(program: &OsString, e: &std::io::Error) -> String {
@@ -65,7 +69,8 @@ fn preload(command: &mut Command) -> Result<(), String> {
         .ok_or("libnmshim.so was not found beside this program or in ../lib; name it in NMSHIM")?;
     let mut preload = shim.clone().into_os_string();
     let others = std::env::var_os("LD_PRELOAD").unwrap_or_default();
-    for other in std::env::split_paths(&others).filter(|p| *p != shim && !p.as_os_str().is_empty()) {
+    for other in std::env::split_paths(&others).filter(|p| *p != shim && !p.as_os_str().is_empty())
+    {
         preload.push(":");
         preload.push(other);
     }
@@ -177,7 +182,11 @@ fn next_signal(signals: &SigSet) -> Option<(Signal, Sender)> {
     // SAFETY: the set and the siginfo are valid for the call.
     let number = unsafe { libc::sigwaitinfo(signals.as_ref(), &mut info) };
     let signal = Signal::try_from(number).ok()?;
-    let sender = if info.si_code == libc::SI_KERNEL { Sender::Kernel } else { Sender::Process };
+    let sender = if info.si_code == libc::SI_KERNEL {
+        Sender::Kernel
+    } else {
+        Sender::Process
+    };
     Some((signal, sender))
 }
 

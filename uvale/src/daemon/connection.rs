@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::{Daemon, log};
+use super::Daemon;
 use crate::channel::{Packet, receive, send};
 use crate::model::{ClientId, Refusal};
 use crate::proto::{Bound, Call, PROTOCOL, Reply, decode};
@@ -215,7 +215,7 @@ impl Daemon {
         let (errno, why) = match self.world.request(client, &mut request) {
             Ok(()) => (0, String::new()),
             Err(Refusal { errno, why }) => {
-                log(&format!("refused: {why}"));
+                self.log_refusal(&why);
                 (errno.raw_os_error(), why)
             }
         };
@@ -273,7 +273,10 @@ impl Daemon {
     /// Sends a token for a session that has no descriptor to do it with.
     fn wake(&self, id: u64, client: u32) {
         let asks = self.connections.get(&id).map(|c| c.role);
-        let device = self.devices.get(&client).and_then(|id| self.connections.get(id));
+        let device = self
+            .devices
+            .get(&client)
+            .and_then(|id| self.connections.get(id));
         if let (Some(Role::Session(_)), Some(device)) = (asks, device) {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             let _ = rustix::net::send(&device.fd, crate::proto::TOKEN, flags);

@@ -1,5 +1,6 @@
 //! The listening socket: made in the runtime directory, or handed over by systemd.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -21,8 +22,12 @@ const LISTEN_FDS_START: i32 = 3;
 pub struct Listener {
     socket: Fd,
     path: PathBuf,
-    /// held for the daemon's life; `None` under socket activation
+    /// held for the daemon's life
     _lock: Option<Fd>,
+    /// made by us, and so removed by us
+    own_path: bool,
+    /// kept for the moment when there is no other descriptor
+    spare: Cell<Option<Fd>>,
 }
 
 impl Listener {
@@ -30,10 +35,15 @@ impl Listener {
     pub fn new(dir: &Path, group: Option<u32>) -> Result<Self, String> {
         if let Some(socket) = activated() {
             let path = place::socket(dir).unwrap_or_default();
+            // So that nobody serves the same directory from a socket of its own.
+            let lock = only_one(dir).ok();
+            let spare = Cell::new(spare_descriptor());
             return Ok(Self {
                 socket,
                 path,
-                _lock: None,
+                _lock: lock,
+                own_path: false,
+                spare,
             });
         }
         prepare(dir, group)?;
@@ -57,16 +67,30 @@ impl Listener {
         if let Some(group) = group {
             chown_group(&path, group)?;
         }
+        let spare = Cell::new(spare_descriptor());
         Ok(Self {
             socket,
             path,
             _lock: Some(lock),
+            own_path: true,
+            spare,
         })
     }
 
     /// Where it listens.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// With no descriptor left, takes a connection with the one kept for this and hangs up on it:
+    /// its program gets an error instead of waiting, and we do not spin.
+    fn turn_away(&self) -> Option<()> {
+        let mut spare = self.spare.take();
+        drop(spare.take());
+        let turned = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC).map(Fd::from);
+        drop(turned.ok()?);
+        self.spare.set(spare_descriptor());
+        Some(())
     }
 
     /// The next waiting connection, if any.
@@ -76,6 +100,7 @@ impl Listener {
             match rustix::net::accept_with(&self.socket, flags) {
                 Ok(fd) => return Some(fd.into()),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::MFILE | Errno::NFILE) => self.turn_away()?,
                 Err(_) => return None,
             }
         }
@@ -90,10 +115,17 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if self._lock.is_some() {
+        if self.own_path {
             let _ = rustix::fs::unlink(&self.path);
         }
     }
+}
+
+fn spare_descriptor() -> Option<Fd> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    rustix::fs::memfd_create("uvale-spare", flags)
+        .ok()
+        .map(Fd::from)
 }
 
 /// The socket systemd passed to this process, if it did.
@@ -143,10 +175,7 @@ fn only_one(dir: &Path) -> Result<Fd, String> {
     let lock = Fd::from(lock);
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
-        Err(_) => Err(format!(
-            "{ALREADY_SERVED} {}",
-            dir.display()
-        )),
+        Err(_) => Err(format!("{ALREADY_SERVED} {}", dir.display())),
     }
 }
 

@@ -63,6 +63,8 @@ struct Daemon {
     /// the report being sent
     last_report: Option<crate::sys::Fd>,
     started: Instant,
+    /// the second of the last refusal, and how many there were in it
+    refusals: (u64, u32),
 }
 
 /// Runs a daemon until a signal or idleness ends it.
@@ -164,6 +166,7 @@ impl Daemon {
             next_session: 2,
             last_report: None,
             started: Instant::now(),
+            refusals: (0, 0),
         })
     }
 
@@ -206,9 +209,27 @@ impl Daemon {
     }
 }
 
-/// One line for the daemon's log, which is stderr.
+/// One line for the daemon's log, which is stderr. A log that cannot be written stops nothing.
 fn log(line: &str) {
-    eprintln!("uvale: {line}");
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "uvale: {line}");
+}
+
+/// Refusals that are logged a second; a client that asks for more is not worth a full disk.
+const REFUSALS_A_SECOND: u32 = 20;
+
+impl Daemon {
+    /// Logs a refusal, unless there were many in this second.
+    fn log_refusal(&mut self, why: &str) {
+        let second = self.started.elapsed().as_secs();
+        if self.refusals.0 != second {
+            self.refusals = (second, 0);
+        }
+        self.refusals.1 += 1;
+        if self.refusals.1 <= REFUSALS_A_SECOND {
+            log(&format!("refused: {why}"));
+        }
+    }
 }
 
 fn random() -> u64 {

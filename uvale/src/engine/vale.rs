@@ -131,6 +131,8 @@ struct Sender<'a> {
     host: &'a dyn Host,
     port: &'a Port,
     switch: &'a Switch,
+    /// the switch as port records name it
+    switch_ref: u32,
     me: u32,
     ring_nr: u32,
     region: &'a RegionMap,
@@ -157,13 +159,13 @@ impl<'a> Sender<'a> {
     #[inline]
     fn new(host: &'a dyn Host, tx: &Synced<'a>) -> Option<Self> {
         let port = host.ctl().port(tx.kring.port.load(Relaxed))?;
-        let switch = host
-            .ctl()
-            .switch(port.switch.load(Acquire).checked_sub(1)?)?;
+        let switch_ref = port.switch.load(Acquire);
+        let switch = host.ctl().switch(switch_ref.checked_sub(1)?)?;
         Some(Self {
             host,
             port,
             switch,
+            switch_ref,
             me: port.bdg_port.load(Relaxed),
             ring_nr: tx.kring.ring_id.load(Relaxed) % MAX_RINGS as u32,
             region: tx.region,
@@ -443,6 +445,8 @@ impl<'a> Sender<'a> {
         let n = kring.num_slots.load(Relaxed);
         let live = kring.mode.load(Relaxed) == RING_ON
             && kring.port.load(Relaxed) == index
+            && port.switch.load(Relaxed) == self.switch_ref
+            && port.bdg_port.load(Relaxed) == number
             && kring.region.load(Relaxed) == region.number;
         let ring = RingView::new(&region.map, kring.ring_ofs.load(Relaxed), n);
         let (Some(ring), true) = (ring, live) else {

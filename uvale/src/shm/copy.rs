@@ -26,7 +26,8 @@ pub fn copy_packet(
 ) -> bool {
     let lines = len.div_ceil(64);
     let bytes = lines * 64;
-    let fits = |m: &Mapping, ofs: usize| ofs.is_multiple_of(8) && ofs <= m.len() && bytes <= m.len() - ofs;
+    let fits =
+        |m: &Mapping, ofs: usize| ofs.is_multiple_of(8) && ofs <= m.len() && bytes <= m.len() - ofs;
     if !fits(src, src_ofs) || !fits(dst, dst_ofs) {
         return false;
     }

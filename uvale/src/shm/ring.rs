@@ -181,11 +181,8 @@ impl BufferPool {
     pub fn new(region: &Mapping, ofs: u64, size: u32, count: u32) -> Option<Self> {
         let ofs = usize::try_from(ofs).ok()?;
         let bytes = (size as usize).checked_mul(count as usize)?;
-        (ofs.checked_add(bytes)? <= region.len() && size.is_multiple_of(64) && size > 0).then_some(Self {
-            ofs,
-            size,
-            count,
-        })
+        (ofs.checked_add(bytes)? <= region.len() && size.is_multiple_of(64) && size > 0)
+            .then_some(Self { ofs, size, count })
     }
 
     /// Bytes per buffer, a multiple of 64.
