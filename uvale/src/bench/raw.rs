@@ -70,6 +70,27 @@ pub fn copy_lines(from: &[Line], to: &[Line]) {
     }
 }
 
+/// Copies a slot: all of it in one (`whole`), or field by field.
+#[inline(always)]
+pub fn copy_slot(from: &Slot, to: &Slot, whole: bool) {
+    use core::sync::atomic::Ordering::Relaxed;
+    if !whole {
+        to.buf_idx.store(from.buf_idx.load(Relaxed), Relaxed);
+        to.len.store(from.len.load(Relaxed), Relaxed);
+        to.flags.store(from.flags.load(Relaxed), Relaxed);
+        to.ptr.store(from.ptr.load(Relaxed), Relaxed);
+        return;
+    }
+    // SAFETY: two live slots of 16 bytes, in different rings, made of atomics, so writing through
+    // a shared reference is allowed. Only the limit loops come here, and there the sender owns
+    // both slots until it publishes the index behind them.
+    unsafe {
+        let from = core::ptr::from_ref(from).cast::<[u64; 2]>();
+        let to = to.buf_idx.as_ptr().cast::<[u64; 2]>();
+        core::ptr::copy_nonoverlapping(from, to, 1);
+    }
+}
+
 /// A shared mapping of a memfd or of a netmap descriptor.
 pub struct Memory {
     base: NonNull<u8>,

@@ -136,14 +136,20 @@ pub fn run(spec: &str) -> Result<(), String> {
     };
     match &spec.role {
         Role::LimitPipe { batch, len } => {
-            let mut sender = limit::Sender::new(&board, &[0]).ok_or("no such lane")?;
+            let mut sender = limit::Sender::new(&board, 0).ok_or("no such lane")?;
             let (batch, len) = (*batch, *len);
             stage.perform(|running| count(&stage, running, || Ok(sender.pipe(batch, len))))
         }
         Role::LimitVale { lanes, batch, len } => {
-            let mut sender = limit::Sender::new(&board, lanes).ok_or("no such lane")?;
-            let (batch, len) = (*batch, *len);
-            stage.perform(|running| count(&stage, running, || Ok(sender.vale(&board, batch, len))))
+            let (table, batch, len) = (board.table(), *batch, *len);
+            if let [lane] = lanes[..] {
+                let mut sender = limit::Sender::new(&board, lane).ok_or("no such lane")?;
+                return stage.perform(|running| {
+                    count(&stage, running, || Ok(sender.vale(table, batch, len)))
+                });
+            }
+            let mut sender = limit::Flooder::new(&board, lanes).ok_or("no such lane")?;
+            stage.perform(|running| count(&stage, running, || Ok(sender.vale(table, batch, len))))
         }
         Role::LimitReceive { lanes } => {
             let mut receiver = limit::Receiver::new(&board, lanes).ok_or("no such lane")?;
