@@ -46,7 +46,7 @@ memcheck() {
     if ! has valgrind; then echo "skipped: valgrind is not installed"; return 0; fi
     binary=$(cargo test -p uvale --lib --no-run --message-format=json 2>/dev/null |
         sed -n 's/.*"executable":"\([^"]*uvale-[^"]*\)".*/\1/p' | tail -n 1)
-    valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+    valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
         "$binary" --test-threads=1 shm::
 }
 miri() {

@@ -107,10 +107,11 @@ impl Scratch {
     /// area in motion, and a panic or a jump out of a signal handler leaves one: such a thing is
     /// let go of without looking at it.
     fn begin(&mut self, session: u32) {
-        if self.in_use || self.session != session {
+        let unused = self.session == 0;
+        if self.in_use || (self.session != session && !unused) {
             core::mem::forget(core::mem::take(self));
-            self.session = session;
         }
+        self.session = session;
         self.in_use = true;
     }
 }
