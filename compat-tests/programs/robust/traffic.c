@@ -16,7 +16,7 @@
  *   gapless=1 rx: no packet may be missing; 2: none after the first that arrives
  *   excl=1    bind exclusively
  *   go=FILE   after "ready" wait until FILE exists
- *   loose=1   rx: count what is right, mind nothing else, and send the hello packet again and again
+ *   loose=1   rx: count what is right and mind nothing else
  *   hello=1   rx: send one packet first, so that the switch learns the address `id`
  *   then=W    after the last packet: end, hold (until killed)                         [end]
  *
@@ -191,14 +191,12 @@ static void send_hello(struct port *p, unsigned id)
 static void receive(struct port *p, const struct options *o)
 {
 	unsigned first = o->ring < 0 ? 0 : (unsigned)o->ring;
-	unsigned last = o->ring < 0 ? p->reg.nr_rx_rings : first + 1, rounds = 0;
+	unsigned last = o->ring < 0 ? p->reg.nr_rx_rings : first + 1;
 	while (!finished(o)) {
 		unsigned got = 0;
 		for (unsigned r = first; r < last; r++)
 			got += o->loose ? count_ring(rx_ring(p, r))
 					: empty_ring(rx_ring(p, r), o->batch, &seen, o->gapless);
-		if (o->loose && ++rounds % 100 == 0)
-			send_hello(p, o->id);
 		__atomic_store_n(&total, seen.packets, __ATOMIC_RELAXED);
 		if (finished(o))
 			break;
