@@ -46,7 +46,10 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32) -> u32 {
     while i != head {
         let (ts, rs) = (&tx.ring.slots()[i as usize], &rx.slots()[i as usize]);
         let mut slot = ts.load_full();
-        rs.store_full(slot);
+        // Slots that say already what they are to say stay in both caches.
+        if rs.load_full() != slot {
+            rs.store_full(slot);
+        }
         pending += u64::from(slot.len);
         if slot.flags & NS_BUF_CHANGED != 0 {
             slot.flags &= !NS_BUF_CHANGED;
@@ -94,7 +97,9 @@ pub fn rxsync(host: &dyn Host, rx: &Synced<'_>, head: u32) -> u32 {
     while i != head {
         let (rs, ts) = (&rx.ring.slots()[i as usize], &tx.slots()[i as usize]);
         let mut slot = rs.load_full();
-        ts.store_full(slot);
+        if ts.load_full() != slot {
+            ts.store_full(slot);
+        }
         if slot.flags & NS_BUF_CHANGED != 0 {
             slot.flags &= !NS_BUF_CHANGED;
             rs.store(slot);

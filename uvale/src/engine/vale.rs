@@ -303,45 +303,31 @@ impl<'a> Sender<'a> {
             dests,
             ..
         } = scratch;
-        let mut last = (u64::MAX, 0u32);
+        // Runs of packets to one address cost one look-up.
+        let mut last = (u64::MAX, None);
         let mut smac = self.port.last_smac.load(Relaxed);
         let mut i = 0usize;
         while i < frags.len() {
-            let packet = frags[i];
-            let this = i;
-            i += packet.frags.max(1) as usize;
-            tally.bytes += u64::from(packet.bytes);
+            let (this, slots, bytes) = (i, frags[i].frags.max(1), frags[i].bytes);
+            i += slots as usize;
+            tally.bytes += u64::from(bytes);
 
-            let dest = match self.header(frags, this) {
-                None => {
-                    tally.short += 1;
-                    continue;
-                }
-                Some((dmac, source)) => {
-                    if source != smac && !fdb::is_group(source) {
-                        smac = source;
-                        self.port.last_smac.store(source, Relaxed);
-                        fdb::learn(&self.switch.fdb, source, self.me);
-                        last.0 = u64::MAX;
-                    }
-                    if fdb::is_group(dmac) {
-                        BROADCAST
-                    } else {
-                        // Runs of packets to one address cost one look-up.
-                        if last.0 != dmac {
-                            last = (dmac, fdb::lookup(&self.switch.fdb, dmac));
-                        }
-                        last.1
-                    }
-                }
+            let Some((dmac, source)) = self.header(frags, this) else {
+                tally.short += 1;
+                continue;
             };
-            let queue = if dest == BROADCAST {
-                BROADCAST_QUEUE
-            } else if dest >= NO_PORT || dest == self.me || self.member(dest).is_none() {
+            if source != smac && !fdb::is_group(source) {
+                smac = source;
+                self.port.last_smac.store(source, Relaxed);
+                fdb::learn(&self.switch.fdb, source, self.me);
+                last.0 = u64::MAX;
+            }
+            if last.0 != dmac {
+                last = (dmac, self.queue_for(dmac));
+            }
+            let Some(queue) = last.1 else {
                 tally.no_dest += 1;
                 continue;
-            } else {
-                dest as usize * MAX_RINGS + self.ring_nr as usize
             };
             let q = &mut queues[queue];
             if q.head == NIL {
@@ -353,11 +339,26 @@ impl<'a> Sender<'a> {
                 frags[q.tail as usize].next = this as u32;
             }
             q.tail = this as u32;
-            q.slots += u32::from(packet.frags);
+            q.slots += u32::from(slots);
         }
         if queues[BROADCAST_QUEUE].head != NIL {
             self.add_flooded(queues, dests);
         }
+    }
+
+    /// Where packets to `dmac` go; `None`: nowhere.
+    #[inline]
+    fn queue_for(&self, dmac: fdb::Mac) -> Option<usize> {
+        let dest = if fdb::is_group(dmac) {
+            BROADCAST
+        } else {
+            fdb::lookup(&self.switch.fdb, dmac)
+        };
+        if dest == BROADCAST {
+            return Some(BROADCAST_QUEUE);
+        }
+        let there = dest < NO_PORT && dest != self.me && self.member(dest).is_some();
+        there.then(|| dest as usize * MAX_RINGS + self.ring_nr as usize)
     }
 
     /// Broadcasts go to ring 0 of every port but the sender's.
@@ -513,6 +514,20 @@ impl<'a> Sender<'a> {
         let mut needed = queues[queue].slots + queues[BROADCAST_QUEUE].slots;
         while next != NIL || flood != NIL {
             // NIL is above every index, so the smaller of the two is the older packet.
+            if !slow && !stopped {
+                let (list, other) = if next < flood {
+                    (&mut next, flood)
+                } else {
+                    (&mut flood, next)
+                };
+                let run = self.copy_plain(to, frags, list, other, at, left.min(needed));
+                (at, left, needed) = (run.at, left - run.packets, needed - run.packets);
+                (packets, bytes) = (packets + u64::from(run.packets), bytes + run.bytes);
+                bad += run.bad;
+                if run.packets != 0 {
+                    continue;
+                }
+            }
             let first = next.min(flood) as usize;
             let packet = &frags[first];
             let source = if next < flood { &mut next } else { &mut flood };
@@ -557,6 +572,75 @@ impl<'a> Sender<'a> {
         count(&c.bad_copy, bad);
         count(&c.unconvertible, unconvertible);
         at
+    }
+
+    /// A run of packets of one slot each, the usual case, in a loop that fits into registers: from
+    /// the head of `list` on, as long as they are older than `other`, at most `most`.
+    #[inline]
+    fn copy_plain(
+        &self,
+        to: &Receiver<'_>,
+        frags: &[Frag],
+        list: &mut u32,
+        other: u32,
+        mut at: u32,
+        most: u32,
+    ) -> Run {
+        let (from, into, pool) = (&self.region.map, &to.region.map, to.region.pool);
+        let slots = to.ring.slots();
+        let mut next = *list;
+        let (mut packets, mut bytes, mut bad) = (0u32, 0u64, 0u64);
+        while next < other && packets < most {
+            let Some(frag) = frags.get(next as usize) else {
+                break;
+            };
+            let Some(view) = slots.get(at as usize) else {
+                break;
+            };
+            if frag.frags != 1 || frag.flags & NS_INDIRECT != 0 {
+                break;
+            }
+            if packets % PRIME == 0 {
+                to.prime(at, (most - packets).min(PRIME));
+            }
+            let old = view.load();
+            let buf_idx = old.buf_idx;
+            let copied = frag.len <= pool.size()
+                && copy_packet(
+                    from,
+                    frag.at as usize,
+                    into,
+                    pool.offset(buf_idx),
+                    frag.len as usize,
+                );
+            let len = if copied { frag.len as u16 } else { 0 };
+            bad += u64::from(!copied);
+            let new = Slot {
+                buf_idx,
+                len,
+                flags: 1 << 8,
+                ptr: 0,
+            };
+            // A slot that says already what it is to say stays in both caches.
+            if old != new {
+                view.store(new);
+            }
+            at = if at as usize + 1 == slots.len() {
+                0
+            } else {
+                at + 1
+            };
+            packets += 1;
+            bytes += u64::from(frag.bytes);
+            next = frag.next;
+        }
+        *list = next;
+        Run {
+            at,
+            packets,
+            bytes,
+            bad,
+        }
     }
 
     /// The slow path between ports with different virtio-net headers: works on private copies.
@@ -640,6 +724,15 @@ impl<'a> Sender<'a> {
         }
         bad
     }
+}
+
+/// What a run of plain packets came to.
+struct Run {
+    /// the slot after the last one filled
+    at: u32,
+    packets: u32,
+    bytes: u64,
+    bad: u64,
 }
 
 /// A receiving ring whose `q_lock` is held.
