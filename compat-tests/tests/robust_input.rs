@@ -31,7 +31,9 @@ impl Others {
             &["tx", "vale0:tx", "how=poll"],
         ];
         let programs = programs.iter().map(|args| place.spawn_ready(traffic, args));
-        Others { programs: programs.collect() }
+        Others {
+            programs: programs.collect(),
+        }
     }
 
     fn go_on(&mut self, when: &str) {
@@ -67,7 +69,10 @@ fn programs_that_write_nonsense_over_their_memory() {
         ["slots", "vale0:h3", "20000", "4"],
         ["slots", "vale0:h4", "20000", "5"],
     ];
-    let attacks: Vec<_> = attacks.iter().map(|args| place.spawn_ready(&hostile, args)).collect();
+    let attacks: Vec<_> = attacks
+        .iter()
+        .map(|args| place.spawn_ready(&hostile, args))
+        .collect();
     for attack in attacks {
         others.go_on("beside hostile programs");
         let said = attack.wait_success();
@@ -244,10 +249,22 @@ fn no_daemon_and_none_to_be_started() {
     let traffic = or_skip!("no daemon", program("traffic"));
     let place = Place::empty();
     let cases = [
-        ("UVALE_AUTOSTART", "0", "UVALE_AUTOSTART=0 says not to start one"),
+        (
+            "UVALE_AUTOSTART",
+            "0",
+            "UVALE_AUTOSTART=0 says not to start one",
+        ),
         ("UVALE_PROGRAM", "/nonexistent/uvale", "/nonexistent/uvale"),
-        ("UVALE_PROGRAM", "/bin/false", "/bin/false could not start a daemon"),
-        ("UVALE_PROGRAM", "/etc/passwd", "/etc/passwd could not start a daemon"),
+        (
+            "UVALE_PROGRAM",
+            "/bin/false",
+            "/bin/false could not start a daemon",
+        ),
+        (
+            "UVALE_PROGRAM",
+            "/etc/passwd",
+            "/etc/passwd could not start a daemon",
+        ),
     ];
     for (name, value, why) in cases {
         let mut command = place.command(&traffic);
@@ -289,7 +306,14 @@ fn can_change_user() -> Result<(), Skip> {
 
 fn as_nobody(place: &Place, shim: &Path, program: &Path, args: &[&str]) -> Command {
     let mut command = place.command(Path::new("setpriv"));
-    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "env"];
+    let user = [
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+        "env",
+    ];
     command
         .env_remove("LD_PRELOAD")
         .args(user)
@@ -318,7 +342,10 @@ fn another_user_is_refused() {
         let command = as_nobody(place, shim, traffic, &["rx", "vale0:x"]);
         let (errno, sentence) = cannot_open(command);
         assert_eq!(errno, EACCES, "{sentence}");
-        assert!(sentence.contains("belongs to user 0, not to you (65534)"), "{sentence}");
+        assert!(
+            sentence.contains("belongs to user 0, not to you (65534)"),
+            "{sentence}"
+        );
         assert!(sentence.contains("UVALE_DIR"), "{sentence}");
     };
     refused(&place);
@@ -344,7 +371,10 @@ fn a_daemon_whose_log_cannot_be_written() {
     let traffic = or_skip!("a full log", program("traffic"));
     let place = Place::empty();
     let full = std::fs::File::options().write(true).open("/dev/full");
-    let full = or_skip!("a full log", full.map_err(|e| Skip::required(format!("no /dev/full: {e}"))));
+    let full = or_skip!(
+        "a full log",
+        full.map_err(|e| Skip::required(format!("no /dev/full: {e}")))
+    );
     let mut daemon = Command::new(&target::binaries().uvale)
         .args(["daemon", "--dir"])
         .arg(place.dir())
@@ -353,13 +383,17 @@ fn a_daemon_whose_log_cannot_be_written() {
         .expect("the daemon starts");
     let up = || place.attach().is_ok() || matches!(daemon.try_wait(), Ok(Some(_)));
     compat_tests::wait::wait_for("the daemon to listen or to end", up);
-    let ended = daemon.try_wait().expect("a child of ours can be waited for");
+    let ended = daemon
+        .try_wait()
+        .expect("a child of ours can be waited for");
     assert!(ended.is_none(), "the daemon ended: {ended:?}");
     // a refusal is a line in the log
     let mut refused = place.spawn(&traffic, &["rx", "netmap:nosuchif"]);
     refused.wait();
     assert!(refused.said().contains("errno=6"), "{}", refused.said());
-    let ended = daemon.try_wait().expect("a child of ours can be waited for");
+    let ended = daemon
+        .try_wait()
+        .expect("a child of ours can be waited for");
     assert!(ended.is_none(), "the daemon ended: {ended:?}");
     let _ = daemon.kill();
     let _ = daemon.wait();

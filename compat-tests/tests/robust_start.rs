@@ -20,7 +20,10 @@ fn daemons_of(dir: &Path) -> Vec<i32> {
     numbers
         .filter(|pid| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let words: Vec<_> = line.split(|b| *b == 0).map(String::from_utf8_lossy).collect();
+            let words: Vec<_> = line
+                .split(|b| *b == 0)
+                .map(String::from_utf8_lossy)
+                .collect();
             words.iter().any(|w| w == "daemon") && words.iter().any(|w| *w == dir)
         })
         .collect()
@@ -38,7 +41,11 @@ fn twenty_programs_at_once_get_one_daemon() {
             program.wait_line("ready", |l| l.starts_with("ready"));
         }
         let status = place.status();
-        assert_eq!((status.descriptors, place.ports().len()), (20, 20), "round {round}");
+        assert_eq!(
+            (status.descriptors, place.ports().len()),
+            (20, 20),
+            "round {round}"
+        );
         let alone = || daemons_of(place.dir()) == [status.pid];
         wait_for("the losers to leave", alone);
         let log = std::fs::read_to_string(place.file("uvale.log")).unwrap_or_default();
@@ -107,7 +114,11 @@ fn a_second_daemon_is_refused_and_harms_nobody() {
     for _ in 0..5 {
         let mut second = place.spawn(uvale, &["daemon", "--dir", &dir]);
         assert!(!second.wait().success(), "{}", second.said());
-        assert!(second.said().contains("another uvale daemon"), "{}", second.said());
+        assert!(
+            second.said().contains("another uvale daemon"),
+            "{}",
+            second.said()
+        );
     }
     robust_common::assert_goes_on(&mut rx, "after other daemons were refused");
     end(tx);
@@ -141,8 +152,13 @@ fn a_sender_keeps_no_descriptors_of_receivers_that_are_gone() {
         }
     }
     let (first, last) = (counts[0], counts[counts.len() - 1]);
-    assert!(last <= first + 10, "descriptors of the sender after every 10 receivers: {counts:?}");
-    wait_for("the daemon to keep nothing", || descriptors(daemon) <= before);
+    assert!(
+        last <= first + 10,
+        "descriptors of the sender after every 10 receivers: {counts:?}"
+    );
+    wait_for("the daemon to keep nothing", || {
+        descriptors(daemon) <= before
+    });
     end(tx);
     place.assert_left_clean();
 }
@@ -160,7 +176,9 @@ fn processes_that_come_and_go() {
         place.run(&traffic, &["tx", &port, "n=100", "rings=2"]);
     }
     // the daemon hears of the end of the last one, and of our own question, in its own time
-    wait_for("the daemon to keep nothing", || descriptors(daemon) <= before);
+    wait_for("the daemon to keep nothing", || {
+        descriptors(daemon) <= before
+    });
     let status = place.status();
     assert_eq!(status.memories.len(), 2, "{status:?}");
     end(keep);
@@ -174,7 +192,10 @@ fn a_private_world_goes_with_its_program() {
     let uvale = &compat_tests::target::binaries().uvale;
     let place = Place::empty();
     for signal in [None, Some(Signal::TERM), Some(Signal::KILL)] {
-        let script = format!("echo dir=$UVALE_DIR; exec {} rx vale0:x how=poll", traffic.display());
+        let script = format!(
+            "echo dir=$UVALE_DIR; exec {} rx vale0:x how=poll",
+            traffic.display()
+        );
         let mut command = std::process::Command::new(uvale);
         command
             .args(["run", "--private", "--", "sh", "-c", &script])

@@ -106,6 +106,8 @@ pub struct Ring<'a> {
     lines_per_buffer: usize,
     n: u32,
     head: u32,
+    /// 0 and 1 in turns, from one time around the ring to the next
+    lap: u16,
 }
 
 impl<'a> Ring<'a> {
@@ -125,6 +127,7 @@ impl<'a> Ring<'a> {
             lines_per_buffer,
             n,
             head,
+            lap: 0,
         })
     }
 
@@ -153,15 +156,17 @@ impl<'a> Ring<'a> {
         self.n
     }
 
-    /// Fills `n` slots with packets of `len` bytes, whatever their buffers hold.
+    /// Fills `n` slots with packets of `len` bytes, whatever their buffers hold; every other time
+    /// around the ring of one byte less, so that no slot is sent twice as it is.
     #[inline(always)]
     pub fn fill(&mut self, n: u32, len: u16) {
         let mut head = self.head;
         for _ in 0..n {
             let slot = &self.slots[head as usize];
-            slot.len.store(len, Relaxed);
+            slot.len.store(len - self.lap, Relaxed);
             slot.flags.store(0, Relaxed);
             head = ring_next(head, self.n);
+            self.lap ^= u16::from(head == 0);
         }
         self.publish(head);
     }
