@@ -164,7 +164,7 @@ fn fill(slots: &[Slot; SLOTS], from: u32, n: u32, len: u16) {
 /// 0 and 1 in turns, from one time around the ring to the next.
 #[inline(always)]
 fn lap(at: u32) -> u16 {
-    (at / SLOTS as u32 & 1) as u16
+    ((at / SLOTS as u32) & 1) as u16
 }
 
 /// The buffer that a slot names.

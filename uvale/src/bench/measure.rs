@@ -51,15 +51,19 @@ impl Outcome {
         }
     }
 
-    /// Median over the rounds of how many times as much was delivered as to `other`. Whatever
-    /// makes the machine faster or slower from one moment to the next concerns both.
+    /// Median over the rounds of how many times as much was delivered as to `other`: whatever
+    /// makes the machine faster or slower from one moment to the next concerns both. Where no round
+    /// is good for both, the ratio of the medians.
     pub fn ratio(&self, other: &Self) -> f64 {
+        let times = |a: f64, b: f64| (b > 0.0).then(|| a / b);
         let pairs = self.rates.iter().zip(&other.rates);
-        let ratios = pairs.filter_map(|(a, b)| {
-            let (a, b) = ((*a)?.delivered, (*b)?.delivered);
-            (b > 0.0).then(|| a / b)
-        });
-        median(ratios.collect())
+        let ratios: Vec<f64> = pairs
+            .filter_map(|(a, b)| times((*a)?.delivered, (*b)?.delivered))
+            .collect();
+        if ratios.is_empty() {
+            return times(self.rate().delivered, other.rate().delivered).unwrap_or(0.0);
+        }
+        median(ratios)
     }
 
     /// Largest over smallest rate.
@@ -217,6 +221,7 @@ mod tests {
         assert_eq!(limit.rate().delivered, 100.0);
         assert_eq!(other.ratio(&limit), 0.5);
         assert_eq!(limit.spread(), 5.0);
+        assert_eq!(outcome(&[0.0, 8.0]).ratio(&outcome(&[4.0, 0.0])), 2.0);
         assert_eq!(outcome(&[0.0]).rate().delivered, 0.0);
     }
 }
