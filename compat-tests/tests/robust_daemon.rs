@@ -222,8 +222,8 @@ fn killed_together_with_a_sender() {
         let mut victim = place.spawn_ready(&traffic, &args);
         let mut others: Vec<_> = ["how=sync", "how=poll"]
             .iter()
-            .zip(["vale0:other0", "vale0:other1"])
-            .map(|(how, name)| place.spawn_ready(&traffic, &["tx", name, "id=2", "to=255", how]))
+            .zip([("vale0:other0", "id=2"), ("vale0:other1", "id=3")])
+            .map(|(how, (name, id))| place.spawn_ready(&traffic, &["tx", name, id, "to=255", how]))
             .collect();
         assert_goes_on(&mut victim, "before it is killed");
         // the daemon sees nothing of the sender's death any more

@@ -169,7 +169,7 @@ fn processes_that_come_and_go() {
     let traffic = or_skip!("processes that come and go", program("traffic"));
     let place = Place::new();
     let daemon = u64::try_from(place.status().pid).expect("a pid");
-    let keep = place.spawn_ready(&traffic, &["rx", "vale0:keep", "how=poll"]);
+    let keep = place.spawn_ready(&traffic, &["rx", "vale9:keep", "how=poll"]);
     let before = descriptors(daemon);
     for round in 0..100 {
         let port = format!("vale0:p{round}");

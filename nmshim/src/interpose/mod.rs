@@ -30,7 +30,7 @@ mod syscall;
 mod table;
 mod wait;
 
-pub use lock::Lock;
+pub use lock::{Lock, Locked};
 
 use crate::device::Result;
 use core::ffi::c_void;

@@ -240,6 +240,10 @@ impl Ours {
         }
         let lost = real[fds.len()..].iter().any(|p| p.revents != 0);
         let ready = self.copy_ordinary(fds, &real);
+        if lost {
+            let devices = self.list.iter().filter_map(|(_, r)| r.device());
+            devices.for_each(|d| super::slot::guarded((), || d.file.lost()));
+        }
         self.poll(fds);
         for (i, r) in self.list.iter() {
             // A hang-up the device does not speak of must not become an endless loop.

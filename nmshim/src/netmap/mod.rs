@@ -154,14 +154,24 @@ fn set_flags(fd: &Fd, flags: libc::c_int) -> Result<(), rustix::io::Errno> {
 impl Netmap {
     /// Lets go of what `before_fork` took, in the thread that took it or in its copy.
     fn release(&self) {
-        // SAFETY: `before_fork` of this very thread holds the locks and has forgotten the guards.
-        unsafe {
-            self.files.reset();
-            self.worlds.reset();
+        // SAFETY: this thread, or the one it is the copy of, holds `worlds` since `before_fork`.
+        let held = unsafe { (*HELD.0.get()).take() };
+        if let Some((worlds, files)) = held {
+            drop(files);
+            // While nobody can add a world whose lock is not ours.
+            worlds.iter().for_each(|w| w.release());
         }
-        self.worlds.lock().iter().for_each(|w| w.release());
     }
 }
+
+/// What is held over a fork.
+struct Held(core::cell::UnsafeCell<Option<(Worlds, OpenFiles)>>);
+type Worlds = crate::interpose::Locked<'static, Vec<Arc<World>>>;
+type OpenFiles = crate::interpose::Locked<'static, Files>;
+
+// SAFETY: touched only by the holder of `Netmap::worlds`.
+unsafe impl Sync for Held {}
+static HELD: Held = Held(core::cell::UnsafeCell::new(None));
 
 impl Driver for Netmap {
     fn open(&self, flags: libc::c_int) -> device::Result<(RawFd, Arc<dyn File>)> {
@@ -184,9 +194,11 @@ impl Driver for Netmap {
     fn before_fork(&self) {
         FORKS.fetch_add(1, Ordering::Relaxed);
         // In the order in which they are taken elsewhere.
-        let worlds = self.worlds.lock();
+        let worlds = NETMAP.worlds.lock();
         worlds.iter().for_each(|w| w.hold());
-        core::mem::forget((worlds, self.files.lock()));
+        let files = NETMAP.files.lock();
+        // SAFETY: only the thread that holds `worlds`, which is this one, touches the cell.
+        unsafe { *HELD.0.get() = Some((worlds, files)) };
     }
 
     fn after_fork_in_parent(&self) {
