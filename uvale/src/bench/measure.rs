@@ -35,16 +35,41 @@ pub struct Rate {
 /// What the windows of one group say.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// one per round; `None`: other programs took a worker's processor away
-    pub rates: Vec<Option<Rate>>,
+    /// one per round
+    pub windows: Vec<Window>,
     /// latencies of all windows, sorted
     pub samples: Vec<u32>,
 }
 
+/// One window.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub rate: Rate,
+    /// other programs took a worker's processor away
+    pub disturbed: bool,
+}
+
 impl Outcome {
-    /// Median over the undisturbed windows.
+    /// There was no window without other programs: the figures are over disturbed ones.
+    pub fn is_disturbed(&self) -> bool {
+        self.undisturbed() == 0
+    }
+
+    fn undisturbed(&self) -> usize {
+        self.windows.iter().filter(|w| !w.disturbed).count()
+    }
+
+    fn rates(&self) -> impl Iterator<Item = Rate> {
+        let all = self.is_disturbed();
+        self.windows
+            .iter()
+            .filter(move |w| all || !w.disturbed)
+            .map(|w| w.rate)
+    }
+
+    /// Median over the undisturbed windows, if there are any.
     pub fn rate(&self) -> Rate {
-        let over = |f: fn(&Rate) -> f64| median(self.rates.iter().flatten().map(f).collect());
+        let over = |f: fn(Rate) -> f64| median(self.rates().map(f).collect());
         Rate {
             sent: over(|r| r.sent),
             delivered: over(|r| r.delivered),
@@ -56,9 +81,10 @@ impl Outcome {
     /// is good for both, the ratio of the medians.
     pub fn ratio(&self, other: &Self) -> f64 {
         let times = |a: f64, b: f64| (b > 0.0).then(|| a / b);
-        let pairs = self.rates.iter().zip(&other.rates);
-        let ratios: Vec<f64> = pairs
-            .filter_map(|(a, b)| times((*a)?.delivered, (*b)?.delivered))
+        let rounds = self.windows.iter().zip(&other.windows);
+        let good = rounds.filter(|(a, b)| !a.disturbed && !b.disturbed);
+        let ratios: Vec<f64> = good
+            .filter_map(|(a, b)| times(a.rate.delivered, b.rate.delivered))
             .collect();
         if ratios.is_empty() {
             return times(self.rate().delivered, other.rate().delivered).unwrap_or(0.0);
@@ -66,15 +92,14 @@ impl Outcome {
         median(ratios)
     }
 
-    /// Largest over smallest rate.
+    /// Largest over smallest rate, 0 if nothing was delivered at some time.
     pub fn spread(&self) -> f64 {
-        let rates = || self.rates.iter().flatten().map(|r| r.delivered);
-        let least = rates().fold(f64::INFINITY, f64::min);
-        rates().fold(0.0, f64::max) / least
-    }
-
-    fn undisturbed(&self) -> usize {
-        self.rates.iter().flatten().count()
+        let rates = || self.rates().map(|r| r.delivered);
+        let (least, most) = (
+            rates().fold(f64::INFINITY, f64::min),
+            rates().fold(0.0, f64::max),
+        );
+        if least > 0.0 { most / least } else { 0.0 }
     }
 }
 
@@ -92,8 +117,8 @@ pub fn measure(
             break;
         }
         for (group, outcome) in groups.iter_mut().zip(&mut outcomes) {
-            let rate = window(board, group, windows.length, &mut outcome.samples)?;
-            outcome.rates.push(rate);
+            let window = window(board, group, windows.length, &mut outcome.samples)?;
+            outcome.windows.push(window);
             std::thread::sleep(windows.pause);
         }
     }
@@ -106,7 +131,7 @@ fn window(
     group: &mut Group<'_>,
     length: Duration,
     samples: &mut Vec<u32>,
-) -> Result<Option<Rate>, String> {
+) -> Result<Window, String> {
     group.set_running(true);
     std::thread::sleep(WARM_UP);
     for spec in group.specs() {
@@ -133,7 +158,10 @@ fn window(
         sent: rate(after.sent, before.sent),
         delivered: rate(after.delivered, before.delivered),
     };
-    Ok((share >= UNDISTURBED).then_some(rate))
+    Ok(Window {
+        rate,
+        disturbed: share < UNDISTURBED,
+    })
 }
 
 struct Look {
@@ -202,26 +230,28 @@ mod tests {
     #[test]
     fn disturbed_windows_do_not_count_and_ratios_are_taken_round_by_round() {
         let outcome = |delivered: &[f64]| Outcome {
-            // 0 stands for a disturbed window
-            rates: delivered
+            // a minus stands for a disturbed window
+            windows: delivered
                 .iter()
-                .map(|d| {
-                    (*d > 0.0).then_some(Rate {
+                .map(|d| Window {
+                    rate: Rate {
                         sent: 0.0,
-                        delivered: *d,
-                    })
+                        delivered: d.abs(),
+                    },
+                    disturbed: *d < 0.0,
                 })
                 .collect(),
             samples: Vec::new(),
         };
-        let (limit, other) = (
-            outcome(&[100.0, 20.0, 0.0, 100.0]),
-            outcome(&[50.0, 10.0, 40.0, 0.0]),
-        );
+        let limit = outcome(&[100.0, 20.0, -1.0, 100.0]);
+        let other = outcome(&[50.0, 10.0, 40.0, -1.0]);
         assert_eq!(limit.rate().delivered, 100.0);
         assert_eq!(other.ratio(&limit), 0.5);
         assert_eq!(limit.spread(), 5.0);
-        assert_eq!(outcome(&[0.0, 8.0]).ratio(&outcome(&[4.0, 0.0])), 2.0);
-        assert_eq!(outcome(&[0.0]).rate().delivered, 0.0);
+        assert!(!limit.is_disturbed());
+        assert_eq!(outcome(&[-1.0, 8.0]).ratio(&outcome(&[4.0, -1.0])), 2.0);
+        let all = outcome(&[-3.0, -5.0]);
+        assert!(all.is_disturbed());
+        assert_eq!(all.rate().delivered, 4.0);
     }
 }

@@ -108,7 +108,7 @@ struct Run {
 
 impl Run {
     fn new(args: Args) -> Result<Self, String> {
-        let (length, wanted) = if args.quick { (40, 5) } else { (50, 11) };
+        let (length, wanted) = if args.quick { (40, 5) } else { (50, 7) };
         let windows = Windows {
             length: Duration::from_millis(args.window.unwrap_or(length).max(1)),
             wanted: args.windows.unwrap_or(wanted).max(1),

@@ -29,6 +29,8 @@ pub struct Row {
     pub blocking_to_spinning: f64,
     /// largest over smallest rate of the limit's windows: how unsteady the machine was
     limit_spread: f64,
+    /// other programs took processor time in every window of a column
+    pub disturbed: bool,
 }
 
 impl Row {
@@ -56,6 +58,7 @@ impl Row {
             spinning_to_limit: spinning.ratio(limit),
             blocking_to_spinning: blocking.ratio(spinning),
             limit_spread: limit.spread(),
+            disturbed: [limit, spinning, blocking].iter().any(|o| o.is_disturbed()),
         }
     }
 
@@ -83,7 +86,7 @@ impl Row {
     /// A line of the table.
     pub fn line(&self) -> String {
         let mark = match self.limit_spread {
-            _ if self.limit == 0.0 || self.spinning == 0.0 => "  disturbed".into(),
+            _ if self.disturbed => "  disturbed".into(),
             spread if spread > UNSTEADY => format!("  unsteady ({spread:.1}x)"),
             _ => String::new(),
         };
@@ -284,7 +287,7 @@ pub const ASLEEP: &str = "receiver asleep";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::measure::Rate;
+    use crate::bench::measure::{Rate, Window};
 
     fn outcome(delivered: f64) -> Outcome {
         let rate = Rate {
@@ -292,7 +295,10 @@ mod tests {
             delivered,
         };
         Outcome {
-            rates: vec![Some(rate)],
+            windows: vec![Window {
+                rate,
+                disturbed: false,
+            }],
             samples: Vec::new(),
         }
     }
