@@ -83,8 +83,11 @@ pub trait File: Send + Sync {
     /// From then on `poll` returns `POLLERR | POLLHUP`. Negative: there is none.
     fn liveness(&self) -> RawFd;
 
-    /// The descriptor of [`File::liveness`] has fired: the daemon is gone.
-    fn lost(&self) {}
+    /// The descriptor itself has hung up (`own`), or [`File::liveness`] of some file in the set has
+    /// fired: the daemon is gone.
+    fn lost(&self, own: bool) {
+        let _ = own;
+    }
 
     /// Access mode given at open (`O_RDONLY`, `O_WRONLY`, `O_RDWR`), for `F_GETFL` and mmap. The status
     /// flags are the kernel's, kept on the socket.

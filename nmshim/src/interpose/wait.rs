@@ -240,9 +240,11 @@ impl Ours {
         }
         let lost = real[fds.len()..].iter().any(|p| p.revents != 0);
         let ready = self.copy_ordinary(fds, &real);
-        if lost {
-            let devices = self.list.iter().filter_map(|(_, r)| r.device());
-            devices.for_each(|d| super::slot::guarded((), || d.file.lost()));
+        for (i, r) in self.list.iter() {
+            let own = real[*i].revents & (POLLERR | POLLHUP) != 0;
+            if let (true, Some(d)) = (own || lost, r.device()) {
+                super::slot::guarded((), || d.file.lost(own));
+            }
         }
         self.poll(fds);
         for (i, r) in self.list.iter() {

@@ -396,9 +396,9 @@ impl File for NetmapFile {
             .map_or(-1, |s| s.connection().as_raw_fd())
     }
 
-    fn lost(&self) {
+    fn lost(&self, own: bool) {
         // Several worlds may be in one set: each asks after its own daemon.
-        if self.world.current().is_some_and(|s| !s.is_alive()) {
+        if own || self.world.current().is_some_and(|s| !s.is_alive()) {
             self.gone.store(true, Relaxed);
         }
     }

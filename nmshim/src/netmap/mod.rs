@@ -78,8 +78,27 @@ impl Netmap {
     }
 
     fn try_open(&self, flags: libc::c_int) -> Result<(RawFd, Arc<NetmapFile>), Failure> {
+        use rustix::io::Errno;
         let socket = uvale::place::socket(&uvale::place::runtime_dir())?;
-        let world = self.world(socket);
+        let world = self.world(socket.clone());
+        let knew = world.current().is_some();
+        match self.open_in(world, flags) {
+            // The daemon we knew is just dying: with another one it works.
+            Err(f)
+                if knew && matches!(f.errno, Errno::NXIO | Errno::CONNREFUSED | Errno::NOENT) =>
+            {
+                self.worlds.lock().retain(|w| w.socket() != socket);
+                self.open_in(self.world(socket), flags)
+            }
+            other => other,
+        }
+    }
+
+    fn open_in(
+        &self,
+        world: Arc<World>,
+        flags: libc::c_int,
+    ) -> Result<(RawFd, Arc<NetmapFile>), Failure> {
         let session = world.session_or_start()?;
         let fd = connect(world.socket())?;
         let (reply, _) = call(
