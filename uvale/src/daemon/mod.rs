@@ -199,10 +199,14 @@ impl Daemon {
                 self.world.close(client);
             }
             Role::Session(session) => {
-                for finding in self.world.session_died(session) {
+                let findings = self.world.session_died(session);
+                for finding in findings.iter().take(3) {
                     log(&format!(
                         "after the death of session {session}: {finding:?}"
                     ));
+                }
+                if findings.len() > 3 {
+                    log(&format!("and {} more of the kind", findings.len() - 3));
                 }
             }
         }

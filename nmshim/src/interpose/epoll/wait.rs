@@ -5,7 +5,7 @@ use super::{Epoll, ONESHOT, State};
 use crate::device::{Errno, Result};
 use crate::interpose::armed::Armed;
 use crate::interpose::raw::{self, SIGSET_BYTES};
-use crate::interpose::slot::Ref;
+use crate::interpose::slot::{Ref, guarded};
 use crate::interpose::symbols::next;
 use crate::interpose::table;
 use crate::interpose::wait::{Timeout, test_cancel, to_timespec};
@@ -119,6 +119,7 @@ impl Call<'_> {
                     }
                     Some(Meaning::Liveness(fd)) => {
                         let _ = raw::epoll_ctl(self.epfd, libc::EPOLL_CTL_DEL, fd, 0, 0);
+                        self.daemon_lost(fd);
                     }
                     Some(Meaning::Interest(id)) => {
                         self.woken(id, event.events, armed.as_deref_mut())
@@ -130,6 +131,22 @@ impl Call<'_> {
     }
 
     /// The kernel reported a registration of ours.
+    /// The daemon behind `liveness` is gone: every device of its that is in the set says so from
+    /// here on.
+    fn daemon_lost(&self, liveness: RawFd) {
+        let mut state = self.set.state.lock();
+        for i in state
+            .interests
+            .iter_mut()
+            .filter(|i| i.liveness == liveness)
+        {
+            (i.failed, i.fresh) = (true, true);
+            if let Some(d) = i.target.device() {
+                guarded((), || d.file.lost(false));
+            }
+        }
+    }
+
     fn woken(&self, id: u32, events: u32, armed: Option<&mut Armed>) {
         let mut state = self.set.state.lock();
         let Some(i) = state.interests.iter_mut().find(|i| i.id == id) else {
@@ -144,6 +161,7 @@ impl Call<'_> {
         if events & (EPOLLERR | EPOLLHUP) as u32 != 0 {
             // The other end is gone for good: reported from here on, and not by the kernel again and again.
             (i.failed, i.fresh) = (true, true);
+            guarded((), || d.file.lost(true));
             let _ = raw::epoll_ctl(self.epfd, libc::EPOLL_CTL_DEL, i.fd, 0, 0);
             return;
         }
