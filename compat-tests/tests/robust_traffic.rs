@@ -162,6 +162,16 @@ fn pipes_with_small_rings_and_fragments() {
     );
 }
 
+/// Both sides sleep for edges, of which there are very many.
+#[test]
+fn edges_are_not_lost() {
+    let traffic = or_skip!("edges", program("traffic"));
+    for _ in 0..6 {
+        let more = ["slots=16", "frags=3", "len=200", "batch=4", "cur=head"];
+        pipe(&traffic, 100_000, "et", "et", &more);
+    }
+}
+
 /// Back-pressure: a sender whose receiver does nothing sends one ring and then stands, and nothing is lost when
 /// the receiver begins at last.
 #[test]

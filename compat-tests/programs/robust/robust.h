@@ -231,6 +231,8 @@ static UNUSED void check_packet(struct seen *seen, const uint8_t *at, size_t len
 	seen->packets++;
 }
 
+static UNUSED int cur_is_head;
+
 /* Fills `ring` with up to `most` packets of `frags` slots each. Returns how many. */
 static UNUSED unsigned fill_ring(struct netmap_ring *ring, unsigned most, size_t length, unsigned frags, unsigned dest,
 				 unsigned sender, uint64_t *seq)
@@ -254,7 +256,10 @@ static UNUSED unsigned fill_ring(struct netmap_ring *ring, unsigned most, size_t
 		(*seq)++;
 		n++;
 	}
-	ring->head = ring->cur = head;
+	ring->head = head;
+	/* what is left is too little for a packet: no news until there is more. A program that leaves cur at head,
+	 * as many do, hears of it again and again */
+	ring->cur = space < frags && !cur_is_head ? ring->tail : head;
 	return n;
 }
 

@@ -13,6 +13,7 @@
  *   rings=N   rings to ask for                                                        [netmap's]
  *   ring=N    bind to that ring alone                                                 [all]
  *   how=W     sync, poll, select, epoll, et (edge triggered)                          [sync]
+ *   cur=head  tx: leave cur at head even if the slots left are too few
  *   gapless=1 rx: no packet may be missing; 2: none after the first that arrives
  *   excl=1    bind exclusively
  *   go=FILE   after "ready" wait until FILE exists
@@ -231,6 +232,7 @@ static void parse(struct options *o, int argc, char **argv)
 		else if (strcmp(key, "how") == 0) o->how = value;
 		else if (strcmp(key, "gapless") == 0) o->gapless = (int)number(value);
 		else if (strcmp(key, "excl") == 0) o->exclusive = value[0] == '1';
+		else if (strcmp(key, "cur") == 0) cur_is_head = strcmp(value, "head") == 0;
 		else if (strcmp(key, "loose") == 0) o->loose = value[0] == '1';
 		else if (strcmp(key, "go") == 0) o->go = value;
 		else if (strcmp(key, "hello") == 0) o->hello = value[0] == '1';
