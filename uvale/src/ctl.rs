@@ -165,7 +165,9 @@ pub struct Kring {
     pub q_lock: LockWord,
     /// counters of the producing side
     pub produced: ProduceCounters,
-    pad5: [AtomicU64; 8],
+    /// rx of a VALE port: hwcur as a sender saw it last
+    pub hwcur_seen: AtomicU32,
+    pad5: [AtomicU32; 15],
 
     // -- wake-ups --
     /// bit mask of the port's descriptors that sleep on this ring
@@ -301,7 +303,10 @@ impl Ctl {
     #[inline]
     fn record<T: Shared>(&self, base: usize, count: usize, i: u32) -> Option<&T> {
         let i = i as usize;
-        (i < count).then(|| self.mapping.at(base + i * size_of::<T>()))?
+        // SAFETY: the tables lie inside control memory by construction, and `new` made sure that
+        // the mapping is as long as that.
+        #[allow(unsafe_code)]
+        (i < count).then(|| unsafe { self.mapping.at_unchecked(base + i * size_of::<T>()) })
     }
 }
 

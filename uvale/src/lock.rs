@@ -50,7 +50,7 @@ pub struct LockGuard<'a> {
 impl LockWord {
     /// Takes the lock. `None` if this very thread holds it (we are in a signal handler), or if
     /// its owner has not let go of it for a second (it is stopped).
-    #[inline]
+    #[inline(always)]
     pub fn lock(&self, owner: Owner) -> Option<LockGuard<'_>> {
         let taken = self
             .0
@@ -146,7 +146,7 @@ impl LockWord {
 }
 
 impl Drop for LockGuard<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         let word = &self.word.0;
         // A plain store when nobody waits: an exchange would cost as much as the lock itself. Who

@@ -103,7 +103,21 @@ fn tagged(r: &Ref) -> usize {
 }
 
 /// A reference to the slot behind `fd`, device or epoll, dormant ones included.
+#[inline(always)]
 pub fn slot(fd: c_int) -> Option<Ref> {
+    let w = word(fd);
+    if w != CANDIDATE
+        && let Some(r) = Ref::try_take(slot_of(w)?)
+        && word(fd) == w
+    {
+        return Some(r);
+    }
+    slot_slow(fd)
+}
+
+/// A candidate, or a slot that was closed between the two looks.
+#[cold]
+fn slot_slow(fd: c_int) -> Option<Ref> {
     loop {
         let w = word(fd);
         if w == CANDIDATE {

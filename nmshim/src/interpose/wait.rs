@@ -26,6 +26,9 @@ use std::os::fd::RawFd;
 
 /// How long a sleep may last when another process may take our wake-up token.
 const SHARED_NAP: u64 = 100_000_000;
+/// How long any sleep may last before the rings are looked at again: a sender that was stopped
+/// between taking our announcement and sending the token wakes nobody, and neither do those after it.
+const LONGEST_NAP: u64 = 1_000_000_000;
 /// More descriptors than any process may have: such a call is the kernel's to refuse.
 const TOO_MANY: nfds_t = 1 << 21;
 
@@ -86,11 +89,9 @@ impl Timeout {
     }
 
     /// How long to sleep in the kernel.
-    pub fn nap(self, shared: bool) -> Option<u64> {
-        match (self.left(), shared) {
-            (left, true) => Some(left.unwrap_or(u64::MAX).min(SHARED_NAP)),
-            (left, false) => left,
-        }
+    pub fn nap(self, shared: bool) -> u64 {
+        let longest = if shared { SHARED_NAP } else { LONGEST_NAP };
+        self.left().unwrap_or(u64::MAX).min(longest)
     }
 }
 
@@ -215,15 +216,14 @@ impl Ours {
         for (i, _) in self.list.iter() {
             (real[*i].fd, real[*i].events) = (fds[*i].fd, POLLIN);
         }
-        let time = timeout.nap(armed.shared()).map(to_timespec);
-        let time = time.as_ref().map_or(null(), |t| t as *const timespec);
+        let time = to_timespec(timeout.nap(armed.shared()));
         // The next library's function, because it is where a thread can be cancelled.
         // SAFETY: `real` and `time` outlive the call; the mask is the program's, null or valid.
         let n = unsafe {
             next::ppoll(
                 real.as_mut_ptr(),
                 real.len() as nfds_t,
-                time,
+                &time,
                 mask.unwrap_or(null()),
             )
         };

@@ -23,10 +23,21 @@ use crate::device::{Errno, File, Result};
 
 /// Syncs between two looks at the clock; a look at the daemon follows at most once a second.
 const LOOK_EVERY: u32 = 64;
-/// Rounds of looking at the rings before a thread goes to sleep, at most and at least: doubled
-/// when looking was worth it, halved when it was not, so that where the other side needs this
-/// very processor little is wasted.
+/// Rounds of looking at the rings before a thread goes to sleep, at most and at least: more when
+/// it was or would have been worth it (a sleep that ended soon), fewer when it was not. Where the
+/// other side needs this very processor, looking longer and longer finds nothing until the thread
+/// sleeps; then no more of it for a while.
 const SPIN_ROUNDS: core::ops::RangeInclusive<u32> = 16..=2048;
+
+/// Sleeps after looking in vain as long as possible before it is tried again.
+const SPIN_HOLD: u32 = 256;
+/// A sleep that ended within so many ns might have been spared.
+const SHORT_SLEEP: u64 = 100_000;
+
+fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
 
 /// An open description, as this process knows it.
 pub struct NetmapFile {
@@ -40,6 +51,10 @@ pub struct NetmapFile {
     gone: AtomicBool,
     syncs: AtomicU32,
     spin_rounds: AtomicU32,
+    /// sleeps for which `spin_rounds` stays as it is
+    spin_hold: AtomicU32,
+    /// when a thread went to sleep last, in ns
+    slept_at: AtomicU64,
     last_look: AtomicU64,
 }
 
@@ -75,6 +90,8 @@ impl NetmapFile {
             gone: AtomicBool::new(false),
             syncs: AtomicU32::new(0),
             spin_rounds: AtomicU32::new(*SPIN_ROUNDS.end()),
+            spin_hold: AtomicU32::new(0),
+            slept_at: AtomicU64::new(0),
             last_look: AtomicU64::new(0),
         };
         if let Some(bound) = bound {
@@ -263,6 +280,24 @@ impl NetmapFile {
         }
     }
 
+    /// After a sleep: would looking a little longer have spared it?
+    fn adapt_spin(&self) {
+        let hold = self.spin_hold.load(Relaxed);
+        if hold > 0 {
+            self.spin_hold.store(hold - 1, Relaxed);
+            return;
+        }
+        let slept = now_ns().saturating_sub(self.slept_at.load(Relaxed));
+        let rounds = self.spin_rounds.load(Relaxed);
+        let (least, most) = (*SPIN_ROUNDS.start(), *SPIN_ROUNDS.end());
+        let rounds = if slept < SHORT_SLEEP {
+            rounds * 2
+        } else {
+            rounds / 2
+        };
+        self.spin_rounds.store(rounds.clamp(least, most), Relaxed);
+    }
+
     /// One explaining line at verbosity 1.
     fn explain(&self, what: &str, errno: rustix::io::Errno, why: &str) -> Errno {
         let errno_text = errno.to_string();
@@ -359,8 +394,10 @@ impl File for NetmapFile {
             }
             core::hint::spin_loop();
         }
-        self.spin_rounds
-            .store((rounds / 2).max(*SPIN_ROUNDS.start()), Relaxed);
+        if rounds >= *SPIN_ROUNDS.end() {
+            self.spin_rounds.store(*SPIN_ROUNDS.start(), Relaxed);
+            self.spin_hold.store(SPIN_HOLD, Relaxed);
+        }
         0
     }
 
@@ -372,12 +409,14 @@ impl File for NetmapFile {
     }
 
     fn arm(&self, fd: RawFd, events: c_short) {
+        self.slept_at.store(now_ns(), Relaxed);
         if let Ok((session, bind)) = self.ready(fd) {
             bind.attachment.announce(session, events);
         }
     }
 
     fn disarm(&self, fd: RawFd, events: c_short) {
+        self.adapt_spin();
         if let Ok((session, bind)) = self.ready(fd) {
             bind.attachment.withdraw(session, events);
         }

@@ -273,11 +273,15 @@ impl Daemon {
     /// Sends a token for a session that has no descriptor to do it with.
     fn wake(&self, id: u64, client: u32) {
         let asks = self.connections.get(&id).map(|c| c.role);
-        let device = self
-            .devices
-            .get(&client)
-            .and_then(|id| self.connections.get(id));
-        if let (Some(Role::Session(_)), Some(device)) = (asks, device) {
+        if let Some(Role::Session(_)) = asks {
+            self.send_token(client);
+        }
+    }
+
+    /// Wakes whoever sleeps on the descriptor of `client`.
+    pub(super) fn send_token(&self, client: u32) {
+        let id = self.devices.get(&client);
+        if let Some(device) = id.and_then(|id| self.connections.get(id)) {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             let _ = rustix::net::send(&device.fd, crate::proto::TOKEN, flags);
         }

@@ -200,6 +200,7 @@ impl Daemon {
             }
             Role::Session(session) => {
                 let findings = self.world.session_died(session);
+                self.wake_all();
                 for finding in findings.iter().take(3) {
                     log(&format!(
                         "after the death of session {session}: {finding:?}"
@@ -210,6 +211,16 @@ impl Daemon {
                 }
             }
         }
+    }
+}
+
+impl Daemon {
+    /// Makes every descriptor look at its rings again: a process that died between taking an
+    /// announcement of sleep and sending the token has left somebody asleep.
+    fn wake_all(&self) {
+        self.devices
+            .keys()
+            .for_each(|&client| self.send_token(client));
     }
 }
 

@@ -107,7 +107,7 @@ impl Attachment {
     }
 
     /// One tx ring. False if the program's indices were wrong.
-    #[inline]
+    #[inline(always)]
     fn tx(
         &self,
         host: &dyn Host,
@@ -134,7 +134,7 @@ impl Attachment {
     }
 
     /// NIOCTXSYNC: sends what the program has put into its tx rings.
-    #[inline]
+    #[inline(always)]
     pub fn txsync(&self, host: &dyn Host) {
         for (scratch, kring) in self.scratch.iter().zip(self.selected(TX)) {
             if let Some((ring, mut guard)) = self.enter(host, kring) {
@@ -144,7 +144,7 @@ impl Attachment {
     }
 
     /// NIOCRXSYNC: gives back what the program has released and shows it what has arrived.
-    #[inline]
+    #[inline(always)]
     pub fn rxsync(&self, host: &dyn Host) {
         for kring in self.selected(RX) {
             if let Some((ring, _guard)) = self.enter(host, kring) {
@@ -280,7 +280,7 @@ fn has_news(kring: &Kring) -> bool {
 
 /// One rx ring. False if the program's indices were wrong; like netmap it goes on then with what
 /// the re-initialisation made of them.
-#[inline]
+#[inline(always)]
 fn rx(host: &dyn Host, ring: &Synced<'_>) -> bool {
     let k = ring.kring;
     let is_pipe = k.pipe.load(Relaxed) != 0;

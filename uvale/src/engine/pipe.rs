@@ -11,7 +11,7 @@ use super::Host;
 use super::ring::Synced;
 use super::sleep::{to_wake, wake};
 use crate::ctl::{Kring, count};
-use crate::shm::RingView;
+use crate::shm::{RingView, Slot, SlotView};
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
 
 /// The other ring of the pair, of the same size and in the same region.
@@ -24,6 +24,99 @@ fn peer<'a>(host: &'a dyn Host, ring: &Synced<'a>) -> Option<(&'a Kring, RingVie
     }
     let view = RingView::new(&ring.region.map, kring.ring_ofs.load(Relaxed), ring.n)?;
     Some((kring, view))
+}
+
+/// `from..to` on a ring of `n` slots, cut where the ring ends.
+#[inline]
+fn stretches(from: u32, to: u32, n: u32) -> [core::ops::Range<usize>; 2] {
+    let (from, to, n) = (from as usize, to as usize, n as usize);
+    if from <= to {
+        [from..to, 0..0]
+    } else {
+        [from..n, 0..to]
+    }
+}
+
+/// What a sync has sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    /// slot after the last complete packet
+    complete_to: u32,
+    packets: u64,
+    bytes: u64,
+}
+
+/// Copies the slots `from..head` across.
+#[inline]
+fn send(tx: &Synced<'_>, rx: RingView<'_>, from: u32, head: u32) -> Sent {
+    let mut sent = Sent {
+        complete_to: from,
+        packets: 0,
+        bytes: 0,
+    };
+    let mut pending = 0;
+    for range in stretches(from, head, tx.n) {
+        let (start, slots) = (range.start as u32, tx.ring.slots().get(range.clone()));
+        let (Some(ts), Some(rs)) = (slots, rx.slots().get(range)) else {
+            break;
+        };
+        let simple = send_simple(ts, rs, &mut sent, start);
+        if simple < ts.len() {
+            send_any(
+                &ts[simple..],
+                &rs[simple..],
+                &mut sent,
+                start + simple as u32,
+                &mut pending,
+            );
+        }
+    }
+    if sent.complete_to == tx.n {
+        sent.complete_to = 0;
+    }
+    sent
+}
+
+/// Packets of one slot each, and with the buffers that the slots had before: as many as there are
+/// before one that is not so.
+#[inline]
+fn send_simple(ts: &[SlotView], rs: &[SlotView], sent: &mut Sent, start: u32) -> usize {
+    let (mut n, mut bytes) = (0usize, 0u64);
+    for (ts, rs) in ts.iter().zip(rs) {
+        let slot = ts.load_whole();
+        if slot.flags & (NS_BUF_CHANGED | NS_MOREFRAG) != 0 {
+            break;
+        }
+        rs.store_full(slot);
+        bytes += u64::from(slot.len);
+        n += 1;
+    }
+    if n > 0 {
+        sent.complete_to = start + n as u32;
+        sent.packets += n as u64;
+        sent.bytes += bytes;
+    }
+    n
+}
+
+#[inline(never)]
+fn send_any(ts: &[SlotView], rs: &[SlotView], sent: &mut Sent, start: u32, pending: &mut u64) {
+    for (at, (ts, rs)) in (start + 1..).zip(ts.iter().zip(rs)) {
+        let slot = ts.load_whole();
+        rs.store_full(slot);
+        *pending += u64::from(slot.len);
+        if slot.flags & NS_BUF_CHANGED != 0 {
+            ts.store(Slot {
+                flags: slot.flags & !NS_BUF_CHANGED,
+                ..slot
+            });
+        }
+        if slot.flags & NS_MOREFRAG == 0 {
+            sent.complete_to = at;
+            sent.packets += 1;
+            sent.bytes += core::mem::take(pending);
+        }
+    }
 }
 
 /// Sends `hwcur..head`; complete packets alone are shown to the other side. Returns hwtail.
@@ -41,26 +134,11 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32) -> u32 {
         return hwtail;
     };
 
-    let (mut complete_to, mut packets, mut bytes) = (from, 0u64, 0u64);
-    let (mut pending, mut i) = (0u64, from);
-    while i != head {
-        let (ts, rs) = (&tx.ring.slots()[i as usize], &rx.slots()[i as usize]);
-        let mut slot = ts.load_full();
-        // Slots that say already what they are to say stay in both caches.
-        if rs.load_full() != slot {
-            rs.store_full(slot);
-        }
-        pending += u64::from(slot.len);
-        if slot.flags & NS_BUF_CHANGED != 0 {
-            slot.flags &= !NS_BUF_CHANGED;
-            ts.store(slot);
-        }
-        i = tx.next(i);
-        if slot.flags & NS_MOREFRAG == 0 {
-            (complete_to, packets, bytes) = (i, packets + 1, bytes + pending);
-            pending = 0;
-        }
-    }
+    let Sent {
+        complete_to,
+        packets,
+        bytes,
+    } = send(tx, rx, from, head);
     count(&k.sync.packets, packets);
     count(&k.sync.bytes, bytes);
     count(&rx_kring.produced.packets, packets);
@@ -93,18 +171,21 @@ pub fn rxsync(host: &dyn Host, rx: &Synced<'_>, head: u32) -> u32 {
         return hwtail;
     };
 
-    let mut i = from;
-    while i != head {
-        let (rs, ts) = (&rx.ring.slots()[i as usize], &tx.slots()[i as usize]);
-        let mut slot = rs.load_full();
-        if ts.load_full() != slot {
+    for range in stretches(from, head, rx.n) {
+        let (Some(rs), Some(ts)) = (rx.ring.slots().get(range.clone()), tx.slots().get(range))
+        else {
+            return hwtail;
+        };
+        for (rs, ts) in rs.iter().zip(ts) {
+            let slot = rs.load_whole();
             ts.store_full(slot);
+            if slot.flags & NS_BUF_CHANGED != 0 {
+                rs.store(Slot {
+                    flags: slot.flags & !NS_BUF_CHANGED,
+                    ..slot
+                });
+            }
         }
-        if slot.flags & NS_BUF_CHANGED != 0 {
-            slot.flags &= !NS_BUF_CHANGED;
-            rs.store(slot);
-        }
-        i = rx.next(i);
     }
     count(&tx_kring.produced.progress, 1);
     // SYNC POINT: Release pairs with the Acquire in `txsync`.

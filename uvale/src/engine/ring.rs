@@ -24,7 +24,7 @@ pub struct BadIndices;
 impl<'a> Synced<'a> {
     /// Locks kring `index`, if it is a live ring of `region` and of the port record as it was
     /// when the descriptor was bound.
-    #[inline]
+    #[inline(always)]
     pub fn enter(
         host: &'a dyn Host,
         region: &'a RegionMap,
@@ -55,7 +55,7 @@ impl<'a> Synced<'a> {
     }
 
     /// netmap's nm_txsync_prologue: takes head and cur over from the program.
-    #[inline]
+    #[inline(always)]
     pub fn tx_prologue(&self) -> Result<u32, BadIndices> {
         let k = self.kring;
         let (head, cur) = self.indices();
@@ -80,7 +80,7 @@ impl<'a> Synced<'a> {
 
     /// netmap's nm_rxsync_prologue. Like there, head and cur are taken over even if they are
     /// wrong, and a cur that went back is none of our business.
-    #[inline]
+    #[inline(always)]
     pub fn rx_prologue(&self, hwtail: u32) -> Result<(), BadIndices> {
         let k = self.kring;
         let (head, cur) = self.indices();
@@ -116,7 +116,7 @@ impl<'a> Synced<'a> {
     }
 
     /// netmap's nm_sync_finalize: shows the program the new tail.
-    #[inline]
+    #[inline(always)]
     pub fn finalize(&self, hwtail: u32) {
         use core::sync::atomic::Ordering::Release;
         self.kring.rtail.store(hwtail, Relaxed);

@@ -130,6 +130,7 @@ fn configure(
         (&k.rhead, 0),
         (&k.rcur, 0),
         (&k.hwcur, 0),
+        (&k.hwcur_seen, 0),
         (&k.rtail, tail),
         (&k.hwtail, tail),
         (&k.pipe_tail, tail),

@@ -15,7 +15,7 @@ use super::Mapping;
 ///
 /// Returns false, having done nothing, if the rounded range leaves either mapping or an offset is
 /// not a multiple of 8.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn copy_packet(
     src: &Mapping,

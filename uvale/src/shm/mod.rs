@@ -19,4 +19,4 @@ mod tests;
 
 pub use copy::{copy_from_address, copy_in, copy_out, copy_packet};
 pub use mapping::{Mapping, Memfd, Shared};
-pub use ring::{BufferPool, RingHeader, RingView, Slot, SlotView};
+pub use ring::{BufferPool, RingHeader, RingPlace, RingView, Slot, SlotView};

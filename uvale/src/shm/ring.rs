@@ -54,7 +54,9 @@ unsafe impl Shared for RingHeader {}
 /// coherent copy, and `ptr`.
 #[repr(C, align(16))]
 pub struct SlotView {
-    word: AtomicU64,
+    buf_idx: AtomicU32,
+    len: AtomicU16,
+    flags: AtomicU16,
     ptr: AtomicU64,
 }
 
@@ -76,17 +78,6 @@ pub struct Slot {
 
 impl Slot {
     #[inline]
-    fn from_word(word: u64) -> Self {
-        // Fields lie in memory order; both supported machines are little endian.
-        Self {
-            buf_idx: word as u32,
-            len: (word >> 32) as u16,
-            flags: (word >> 48) as u16,
-            ptr: 0,
-        }
-    }
-
-    #[inline]
     fn word(self) -> u64 {
         u64::from(self.buf_idx) | u64::from(self.len) << 32 | u64::from(self.flags) << 48
     }
@@ -96,10 +87,24 @@ impl Slot {
 compile_error!("slot words are laid out for little-endian machines (x86_64, aarch64)");
 
 impl SlotView {
+    /// `buf_idx`, `len` and `flags` in one.
+    #[inline(always)]
+    fn word(&self) -> &AtomicU64 {
+        // SAFETY: the first eight bytes of a slot, which is aligned to 16.
+        unsafe { &*core::ptr::from_ref(self).cast::<AtomicU64>() }
+    }
+
     /// `buf_idx`, `len` and `flags` in one load; `ptr` reads 0.
     #[inline]
     pub fn load(&self) -> Slot {
-        Slot::from_word(self.word.load(Ordering::Relaxed))
+        // Programs store the fields one by one, and a load of all of them just afterwards would
+        // have to wait until they have reached the cache.
+        Slot {
+            buf_idx: self.buf_idx.load(Ordering::Relaxed),
+            len: self.len.load(Ordering::Relaxed),
+            flags: self.flags.load(Ordering::Relaxed),
+            ptr: 0,
+        }
     }
 
     /// The whole slot.
@@ -111,16 +116,38 @@ impl SlotView {
         }
     }
 
+    /// The whole slot in two loads.
+    #[inline]
+    pub fn load_whole(&self) -> Slot {
+        let word = self.word().load(Ordering::Relaxed);
+        // Fields lie in memory order; both supported machines are little endian.
+        let (len, flags) = ((word >> 32) as u16, (word >> 48) as u16);
+        Slot {
+            buf_idx: word as u32,
+            len,
+            flags,
+            ptr: self.ptr(),
+        }
+    }
+
     /// The `ptr` field alone.
     #[inline]
     pub fn ptr(&self) -> u64 {
         self.ptr.load(Ordering::Relaxed)
     }
 
+    /// Stores `len` and `flags` alone.
+    #[inline(always)]
+    pub fn store_len_flags(&self, len: u16, flags: u16) {
+        // SAFETY: the four bytes from `len` on, aligned to 4 because slots are aligned to 16.
+        let both = unsafe { &*core::ptr::from_ref(&self.len).cast::<AtomicU32>() };
+        both.store(u32::from(len) | u32::from(flags) << 16, Ordering::Relaxed);
+    }
+
     /// Stores `buf_idx`, `len` and `flags`, and leaves `ptr` as it is.
     #[inline]
     pub fn store(&self, slot: Slot) {
-        self.word.store(slot.word(), Ordering::Relaxed);
+        self.word().store(slot.word(), Ordering::Relaxed);
     }
 
     /// Stores all fields.
@@ -136,6 +163,45 @@ impl SlotView {
 pub struct RingView<'a> {
     header: &'a RingHeader,
     slots: &'a [SlotView],
+}
+
+/// Where a ring lies, checked once: what is left to check later is that the mapping is as long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingPlace {
+    ofs: usize,
+    end: usize,
+    num_slots: u32,
+}
+
+impl RingPlace {
+    /// Checks a ring of `num_slots` slots at byte `ofs` of `region`.
+    pub fn new(region: &Mapping, ofs: u64, num_slots: u32) -> Option<Self> {
+        RingView::new(region, ofs, num_slots)?;
+        let ofs = ofs as usize;
+        let end = ofs + size_of::<RingHeader>() + num_slots as usize * size_of::<SlotView>();
+        Some(Self {
+            ofs,
+            end,
+            num_slots,
+        })
+    }
+
+    /// The ring there.
+    #[inline(always)]
+    pub fn view<'a>(&self, region: &'a Mapping) -> Option<RingView<'a>> {
+        if self.end > region.len() || self.num_slots == 0 {
+            return None;
+        }
+        // SAFETY: `new` found `ofs` aligned (a mapping begins on a page) and computed `end` from
+        // it; the mapping reaches that far.
+        unsafe {
+            let header = region.at_unchecked::<RingHeader>(self.ofs);
+            let first = self.ofs + size_of::<RingHeader>();
+            let slots = region.at_unchecked::<SlotView>(first);
+            let slots = core::slice::from_raw_parts(slots, self.num_slots as usize);
+            Some(RingView { header, slots })
+        }
+    }
 }
 
 impl<'a> RingView<'a> {

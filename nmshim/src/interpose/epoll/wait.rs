@@ -206,17 +206,12 @@ impl Call<'_> {
         // SAFETY: the program's array and mask; the timeout outlives the call. The next library's
         // function, because it is where a thread can be cancelled.
         let n = unsafe {
-            match nap {
-                Some(ns) if self.fine => {
-                    let time = to_timespec(ns);
-                    next::epoll_pwait2(self.epfd, self.out, max, &time, mask)
-                }
-                _ => {
-                    let ms = nap.map_or(-1, |ns| {
-                        ns.div_ceil(1_000_000).min(c_int::MAX as u64) as c_int
-                    });
-                    next::epoll_pwait(self.epfd, self.out, max, ms, mask)
-                }
+            if self.fine {
+                let time = to_timespec(nap);
+                next::epoll_pwait2(self.epfd, self.out, max, &time, mask)
+            } else {
+                let ms = nap.div_ceil(1_000_000) as c_int;
+                next::epoll_pwait(self.epfd, self.out, max, ms, mask)
             }
         };
         if n < 0 {
