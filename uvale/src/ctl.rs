@@ -12,10 +12,14 @@
 //! | `Switch.fdb`, `Port.last_smac` | whoever sends, one atomic store per entry |
 //! | `Kring.rhead`, `rcur`, `rtail`, `hwcur`, tx `hwtail` | the holder of `Kring.busy` |
 //! | rx `Kring.hwtail` of a VALE port, `rx_*` counters | the holder of `Kring.q_lock` |
+//! | rx `hwtail` of a monitor, `rx_*` counters, `exchange` | the holder of the monitor's `q_lock` |
+//! | `Kring.mon_tail` | the holder of `busy`; the daemon when the first monitor comes |
 //! | `Kring.pipe_tail` | the peer ring's syncer, under the peer's `busy` |
 //! | `Kring.sleepers` | sleepers set and clear their own bit, wakers clear all |
 //!
-//! Lock order: `busy` of the own ring, then `q_lock` of one receiver; never two of a kind.
+//! Lock order: `busy` of the own ring, then `q_lock` of one receiver; never two of a kind. A sender
+//! that shows packets to a receiver's monitors also takes the receiver's `busy`, but does not wait
+//! for it.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -23,7 +27,7 @@ use crate::lock::LockWord;
 use crate::shm::{Mapping, Shared};
 
 /// Written at offset 0; changes with every change of the layout below.
-pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0002;
+pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0003;
 /// Entries of a switch's forwarding table (netmap's NM_BDG_HASH).
 pub const FDB_SIZE: usize = 1024;
 /// Port numbers of a switch (netmap's NM_BDG_MAXPORTS); two of them stay unused, as in netmap.
@@ -112,6 +116,13 @@ pub const RING_OFF: u32 = 0;
 /// nr_mode: ring in netmap mode.
 pub const RING_ON: u32 = 1;
 
+/// The descriptor that owns the ring is in CSB mode.
+pub const KLOOP_CSB: u32 = 1;
+/// A sync loop runs on the descriptor.
+pub const KLOOP_RUNNING: u32 = 2;
+/// It is to end.
+pub const KLOOP_STOPPING: u32 = 4;
+
 /// A kring: the private state of one netmap ring.
 #[repr(C, align(128))]
 pub struct Kring {
@@ -134,7 +145,24 @@ pub struct Kring {
     pub region: AtomicU32,
     /// generation of the port record this kring belongs to
     pub generation: AtomicU32,
-    pad0: [AtomicU64; 11],
+    /// who is given what passes through this ring, 0 for nobody: in the lower half the index plus
+    /// one of the first copy monitor's rx kring, in the upper half that of the zero-copy monitor
+    pub watch: AtomicU64,
+    /// rx of a monitor, by direction of the ring it monitors: the next copy monitor of that ring,
+    /// index plus one
+    pub mon_next: [AtomicU32; 2],
+    /// rx of a monitor, by direction: the ring it is fed from, index plus one
+    pub mon_parent: [AtomicU32; 2],
+    /// monitor: 1 once the monitored port has left netmap mode
+    pub orphan: AtomicU32,
+    pad_config: AtomicU32,
+    /// bits of slot.ptr that are an offset; 0: packets start where their buffers do
+    pub offset_mask: AtomicU64,
+    /// largest offset in bytes; larger ones count as this
+    pub offset_max: AtomicU32,
+    /// of the first ring of a descriptor in CSB mode: KLOOP_*
+    pub kloop: AtomicU32,
+    pad0: [AtomicU64; 5],
 
     // -- the syncing side's own --
     /// held during a sync of this ring (netmap's nr_busy)
@@ -145,7 +173,8 @@ pub struct Kring {
     pub rcur: AtomicU32,
     /// tail, as of the last sync
     pub rtail: AtomicU32,
-    pad1: AtomicU32,
+    /// rx with a monitor: first slot that copy monitors have not seen
+    pub mon_tail: AtomicU32,
     /// counters of the syncing side
     pub sync: SyncCounters,
     pad2: [AtomicU64; 4],
@@ -167,12 +196,39 @@ pub struct Kring {
     pub produced: ProduceCounters,
     /// rx of a VALE port: hwcur as a sender saw it last
     pub hwcur_seen: AtomicU32,
-    pad5: [AtomicU32; 15],
+    pad5: AtomicU32,
+    /// rx of a monitor: owner of `q_lock` that somebody waited for in vain (see `LockWord::holder`)
+    pub stuck_holder: AtomicU64,
+    /// rx of a monitor: packets dropped because `q_lock` was not let go of; written without it
+    pub stuck: AtomicU64,
+    /// rx of a zero-copy monitor: the exchange of two buffers under way, for whoever has to undo
+    /// it (see `engine::monitor`)
+    pub exchange: Exchange,
+    pad_produce: [AtomicU64; 2],
 
     // -- wake-ups --
     /// bit mask of the port's descriptors that sleep on this ring
     pub sleepers: AtomicU64,
     pad6: [AtomicU64; 15],
+}
+
+/// An exchange of buffers between two slots, written down before it is made.
+#[repr(C)]
+pub struct Exchange {
+    /// the two buffers: the monitored ring's in the lower half, the monitor's in the upper half
+    pub buffers: AtomicU64,
+    /// the two slots, likewise
+    pub slots: AtomicU64,
+    /// index of the monitored kring plus one while the exchange is under way, else 0
+    pub with: AtomicU64,
+}
+
+impl Kring {
+    /// Does anybody monitor this ring?
+    #[inline(always)]
+    pub fn is_watched(&self) -> bool {
+        self.watch.load(Ordering::Relaxed) != 0
+    }
 }
 
 /// What a tx ring sent, and why it dropped. Written under `busy`.

@@ -120,6 +120,9 @@ fn configure(
     k.dir.store(u32::from(dir == TX), Relaxed);
     k.region.store(region, Relaxed);
     k.generation.store(generation, Relaxed);
+    k.offset_mask.store(0, Relaxed);
+    k.offset_max.store(0, Relaxed);
+    k.kloop.store(0, Relaxed);
     // one slot of a tx ring stays with netmap
     let tail = if dir == TX {
         slots.saturating_sub(1)
