@@ -14,6 +14,12 @@ pub fn parse(text: &str) -> Facts {
     facts
 }
 
+/// Reads a record: the same, without comment lines.
+pub fn parse_record(text: &str) -> Facts {
+    let lines = text.lines().filter(|l| !l.starts_with('#'));
+    parse(&lines.collect::<Vec<_>>().join("\n"))
+}
+
 /// The section of a key: what stands before its first dot.
 pub fn section(key: &str) -> &str {
     key.split('.').next().unwrap_or(key)
@@ -60,7 +66,8 @@ impl Expected {
     }
 }
 
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+/// Does a pattern with `*` for anything fit the whole text?
+pub fn glob(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
         (None, None) => true,
         (Some((b'*', rest)), None) => glob(rest, text),
@@ -119,35 +126,39 @@ impl Comparison {
 
 /// Compares the facts of one section.
 pub fn compare(wanted: &str, kernel: &Facts, ours: &Facts, expected: &[Expected]) -> Comparison {
+    let of_section = |facts: &Facts| -> Facts {
+        let facts = facts.iter().filter(|(k, _)| section(k) == wanted);
+        facts.map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    let mut result = compare_all(&of_section(kernel), &of_section(ours));
+    for difference in &mut result.differences {
+        let entry = expected.iter().find(|e| e.fits(&difference.key));
+        difference.reason = entry.map(|e| e.reason.clone());
+    }
+    result
+}
+
+/// Compares all facts, by key; the differences have no reason yet.
+pub fn compare_all(kernel: &Facts, ours: &Facts) -> Comparison {
     let mut result = Comparison::default();
-    let mut keys: Vec<&String> = kernel
-        .keys()
-        .chain(ours.keys())
-        .filter(|k| section(k) == wanted)
-        .collect();
+    let mut keys: Vec<&String> = kernel.keys().chain(ours.keys()).collect();
     keys.sort();
     keys.dedup();
+    let none = Vec::new();
     for key in keys {
-        let none = Vec::new();
-        let (theirs, mine) = (
-            kernel.get(key).unwrap_or(&none),
-            ours.get(key).unwrap_or(&none),
-        );
+        let theirs = kernel.get(key).unwrap_or(&none);
+        let mine = ours.get(key).unwrap_or(&none);
         for i in 0..theirs.len().max(mine.len()) {
             let (kernel, ours) = (theirs.get(i).cloned(), mine.get(i).cloned());
             if kernel == ours {
                 result.equal += 1;
                 continue;
             }
-            let reason = expected
-                .iter()
-                .find(|e| e.fits(key))
-                .map(|e| e.reason.clone());
             result.differences.push(Difference {
                 key: key.clone(),
                 kernel,
                 ours,
-                reason,
+                reason: None,
             });
         }
     }

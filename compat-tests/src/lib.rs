@@ -9,6 +9,7 @@
 //! - [`world`]: a private world and programs started in it
 //! - [`capture`]: packets of capture files: reading, filtering, comparing
 //! - [`facts`]: `key=value` records and the differences that are expected
+//! - [`matrix`]: scenarios on every target, compared with what is expected (`compat-tests run`)
 //! - [`wait`]: waiting for a condition; nothing here is decided by how long something took
 //!
 //! A test whose program can't be had says `skipped: why` on standard error and passes, unless
@@ -17,6 +18,7 @@
 pub mod apps;
 pub mod capture;
 pub mod facts;
+pub mod matrix;
 pub mod target;
 pub mod wait;
 pub mod world;

@@ -32,13 +32,16 @@ pub fn data(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The folder of finished programs, `target/debug` or `target/release`: a test runs in `deps` below it.
+/// The folder of finished programs, `target/debug` or `target/release`: a program lies in it, a test
+/// in `deps` below it.
 pub fn profile_dir() -> PathBuf {
-    let exe = std::env::current_exe().expect("a running test has a path");
-    let deps = exe.parent().expect("it lies in a folder");
-    deps.parent()
-        .expect("cargo puts tests into target/PROFILE/deps")
-        .to_path_buf()
+    let exe = std::env::current_exe().expect("a running program has a path");
+    let dir = exe.parent().expect("it lies in a folder");
+    if dir.file_name().is_some_and(|n| n == "deps") {
+        let above = dir.parent();
+        return above.expect("target/PROFILE/deps").to_path_buf();
+    }
+    dir.to_path_buf()
 }
 
 /// The target directory itself.

@@ -284,8 +284,13 @@ impl Program {
     }
 
     fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.finish(wait::deadline())
+    }
+
+    /// Waits for its end; `None` if it is still there after `deadline`.
+    pub fn finish(&mut self, deadline: std::time::Duration) -> Option<ExitStatus> {
         let child = &mut self.child;
-        let status = wait::until(wait::deadline(), || {
+        let status = wait::until(deadline, || {
             child.try_wait().expect("a child of ours can be waited for")
         })?;
         wait::until(wait::deadline(), || {

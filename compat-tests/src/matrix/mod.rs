@@ -1,0 +1,306 @@
+//! One scenario, many targets: runs each scenario on each target that is there, and compares what
+//! it says with what is expected.
+//!
+//! - [`layout`]: where everything lies, in the source tree or in an unpacked bundle
+//! - [`scenario`]: the programs; [`platform`]: what they run on
+//! - [`expected`]: recorded or derived facts, known differences
+//! - [`table`]: the matrix for a person; [`junit`]: for a CI system
+
+pub mod expected;
+pub mod junit;
+pub mod layout;
+pub mod platform;
+pub mod scenario;
+pub mod table;
+
+use std::time::{Duration, Instant};
+
+use crate::facts::{self, Difference, Facts};
+use crate::wait;
+use crate::world::Program;
+use expected::Known;
+use layout::Layout;
+use platform::{Platform, Ready};
+use scenario::Scenario;
+
+/// How one scenario went on one target.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All facts as expected, or different for a listed reason.
+    Pass {
+        /// Facts as expected.
+        equal: usize,
+        /// Known differences.
+        listed: Vec<Difference>,
+    },
+    /// Something differs that should not.
+    Differs {
+        /// Facts as expected.
+        equal: usize,
+        /// All that differ; those with a reason are known.
+        differences: Vec<Difference>,
+        /// Listed as different, but the same.
+        stale: Vec<Known>,
+    },
+    /// Nothing to compare with.
+    Unrecorded {
+        /// Facts it printed.
+        facts: usize,
+    },
+    /// The facts are the record now.
+    Recorded {
+        /// Facts it printed.
+        facts: usize,
+    },
+    /// Did not run.
+    Skipped(String),
+}
+
+impl Outcome {
+    /// Does it make the run fail?
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Outcome::Differs { .. } | Outcome::Unrecorded { .. })
+    }
+}
+
+/// One cell of the matrix.
+#[derive(Debug)]
+pub struct Cell {
+    /// The scenario's name.
+    pub scenario: String,
+    /// How it went.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// One column.
+#[derive(Debug)]
+pub struct Column {
+    /// The target as it was named.
+    pub target: String,
+    /// One cell per scenario.
+    pub cells: Vec<Cell>,
+}
+
+/// A run's result.
+#[derive(Debug, Default)]
+pub struct Matrix {
+    /// One column per target; all have the same scenarios in the same order.
+    pub columns: Vec<Column>,
+}
+
+impl Matrix {
+    /// Did anything fail?
+    pub fn failed(&self) -> bool {
+        self.cells().any(|c| c.outcome.is_failure())
+    }
+
+    /// All cells.
+    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.columns.iter().flat_map(|c| &c.cells)
+    }
+}
+
+/// What to run.
+#[derive(Debug)]
+pub struct Plan {
+    /// The targets.
+    pub targets: Vec<Platform>,
+    /// The scenarios.
+    pub scenarios: Vec<Scenario>,
+    /// Write what is found as each target's record.
+    pub record: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// A sentence, if the expected facts can't be read or written.
+pub fn run(layout: &Layout, plan: &Plan) -> Result<Matrix, String> {
+    let known = expected::known(&layout.expected())?;
+    let mut matrix = Matrix::default();
+    for platform in &plan.targets {
+        let ready = platform.ready(layout);
+        let mut cells = Vec::new();
+        for scenario in &plan.scenarios {
+            let begin = Instant::now();
+            let ready = ready.as_ref().map_err(String::clone);
+            let outcome = match ready.and_then(|r| platform.suits(scenario).map(|()| r)) {
+                Err(why) => Outcome::Skipped(why),
+                Ok(ready) => {
+                    let run = Run {
+                        layout,
+                        platform,
+                        ready,
+                        scenario,
+                    };
+                    run.outcome(&known, plan.record)?
+                }
+            };
+            cells.push(Cell {
+                scenario: scenario.name.clone(),
+                outcome,
+                took: begin.elapsed(),
+            });
+        }
+        matrix.columns.push(Column {
+            target: platform.to_string(),
+            cells,
+        });
+    }
+    Ok(matrix)
+}
+
+/// One scenario on one target that is there.
+struct Run<'a> {
+    layout: &'a Layout,
+    platform: &'a Platform,
+    ready: &'a Ready,
+    scenario: &'a Scenario,
+}
+
+impl Run<'_> {
+    fn outcome(&self, known: &[Known], record: bool) -> Result<Outcome, String> {
+        if let Err(why) = self.can_open() {
+            return Ok(Outcome::Skipped(why));
+        }
+        let said = facts_of(self.ready.command(self.scenario, &[]), &self.scenario.name);
+        let lines = fact_lines(&said);
+        let dir = self.layout.expected();
+        let name = &self.scenario.name;
+        if record {
+            expected::write(&dir, self.platform, name, &lines)?;
+            let facts = lines.lines().count();
+            return Ok(Outcome::Recorded { facts });
+        }
+        let found = facts::parse(&lines);
+        let Some(record) = expected::record(&dir, self.platform, name) else {
+            let facts = lines.lines().count();
+            return Ok(Outcome::Unrecorded { facts });
+        };
+        let known: Vec<&Known> = known
+            .iter()
+            .filter(|k| k.target == self.platform.label() && &k.scenario == name)
+            .collect();
+        Ok(judge(&record.facts, &found, &known))
+    }
+
+    /// Does the target let a program have the interface?
+    fn can_open(&self) -> Result<(), String> {
+        if self.scenario.needs != scenario::Needs::Interface {
+            return Ok(());
+        }
+        let command = self.ready.command(self.scenario, &["--open".into()]);
+        let said = facts_of(command, &self.scenario.name);
+        match said.lines().find_map(|l| l.strip_prefix("open=")) {
+            Some("OK") => Ok(()),
+            Some(error) => Err(format!("the interface is refused: {error}")),
+            None => Err("the interface can't be tried".into()),
+        }
+    }
+}
+
+/// Compares facts with what is expected.
+pub fn judge(expected: &Facts, found: &Facts, known: &[&Known]) -> Outcome {
+    let mut comparison = facts::compare_all(expected, found);
+    let mut used = vec![false; known.len()];
+    for difference in &mut comparison.differences {
+        for (i, entry) in known.iter().enumerate() {
+            if entry.fits(&difference.key) {
+                used[i] = true;
+                difference.reason = Some(entry.reason.clone());
+            }
+        }
+    }
+    let stale: Vec<Known> = known
+        .iter()
+        .zip(&used)
+        .filter(|(_, used)| !**used)
+        .map(|(k, _)| (*k).clone())
+        .collect();
+    let (equal, differences) = (comparison.equal, comparison.differences);
+    if stale.is_empty() && differences.iter().all(|d| d.reason.is_some()) {
+        return Outcome::Pass {
+            equal,
+            listed: differences,
+        };
+    }
+    Outcome::Differs {
+        equal,
+        differences,
+        stale,
+    }
+}
+
+/// Runs a program and gives what it printed, and how it ended as one more fact.
+fn facts_of(command: std::process::Command, name: &str) -> String {
+    let mut program = Program::start(name, command);
+    let end = match program.finish(wait::deadline()) {
+        Some(status) => match status.code() {
+            Some(code) => code.to_string(),
+            None => "signal".into(),
+        },
+        None => "timeout".into(),
+    };
+    format!("{}exit={end}\n", program.stdout())
+}
+
+/// The lines that are facts.
+fn fact_lines(said: &str) -> String {
+    said.lines()
+        .filter(|l| l.contains('='))
+        .flat_map(|l| [l, "\n"])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &str) -> Known {
+        Known {
+            target: "uvale".into(),
+            scenario: "s".into(),
+            key: key.into(),
+            reason: "so it is".into(),
+        }
+    }
+
+    #[test]
+    fn equal_facts_pass() {
+        let facts = facts::parse("a.x=1\na.y=2\n");
+        let outcome = judge(&facts, &facts, &[]);
+        assert!(matches!(outcome, Outcome::Pass { equal: 2, ref listed } if listed.is_empty()));
+        assert!(!outcome.is_failure());
+    }
+
+    #[test]
+    fn a_listed_difference_passes_and_is_shown() {
+        let (want, got) = (
+            facts::parse("a.x=1\na.y=2\n"),
+            facts::parse("a.x=1\na.y=3\n"),
+        );
+        let known = entry("a.y");
+        let outcome = judge(&want, &got, &[&known]);
+        let Outcome::Pass { equal: 1, listed } = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(listed[0].reason.as_deref(), Some("so it is"));
+    }
+
+    #[test]
+    fn unlisted_and_stale_differences_fail() {
+        let (want, got) = (facts::parse("a.x=1\n"), facts::parse("a.x=2\n"));
+        assert!(judge(&want, &got, &[]).is_failure());
+        let stale = entry("a.x");
+        assert!(judge(&want, &want, &[&stale]).is_failure());
+    }
+
+    #[test]
+    fn a_fact_too_many_or_too_few_differs() {
+        let (one, two) = (facts::parse("a.x=1\n"), facts::parse("a.x=1\na.y=2\n"));
+        assert!(judge(&one, &two, &[]).is_failure());
+        assert!(judge(&two, &one, &[]).is_failure());
+    }
+}

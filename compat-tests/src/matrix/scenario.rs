@@ -1,0 +1,179 @@
+//! Scenarios: programs that use netmap's public interface and print facts.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use super::layout::Layout;
+use crate::{apps, target};
+
+/// What a scenario needs to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// VALE switches and pipes.
+    Switch,
+    /// A network interface.
+    Interface,
+}
+
+/// One scenario, ready to run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its file's name without the ending.
+    pub name: String,
+    /// The program that a preloaded library can reach.
+    pub dynamic: PathBuf,
+    /// The same without any shared library, if the toolchain could make it.
+    pub fixed: Option<PathBuf>,
+    /// What it needs.
+    pub needs: Needs,
+    /// One line for a person.
+    pub about: String,
+}
+
+/// How a scenario is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linked {
+    /// Against the system's C library.
+    Dynamic,
+    /// With everything inside.
+    Static,
+}
+
+impl Linked {
+    /// The folder that such programs lie in.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Linked::Dynamic => "dynamic",
+            Linked::Static => "static",
+        }
+    }
+}
+
+/// All scenarios, by name; compiled first where their sources are.
+///
+/// # Errors
+/// A sentence, if a scenario does not compile or say what it is.
+pub fn all(layout: &Layout) -> Result<Vec<Scenario>, String> {
+    let mut scenarios = Vec::new();
+    for name in names(layout)? {
+        scenarios.push(get(layout, &name)?);
+    }
+    Ok(scenarios)
+}
+
+fn names(layout: &Layout) -> Result<Vec<String>, String> {
+    let dir = if layout.is_bundle() {
+        layout.scenarios().join(Linked::Dynamic.folder())
+    } else {
+        layout.scenarios()
+    };
+    let entries = std::fs::read_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let mut names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .map(|e| e.path())
+        .filter(|p| layout.is_bundle() || p.extension().is_some_and(|x| x == "c"))
+        .filter_map(|p| Some(p.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+fn get(layout: &Layout, name: &str) -> Result<Scenario, String> {
+    let (dynamic, fixed) = if layout.is_bundle() {
+        let place = |l: Linked| layout.scenarios().join(l.folder()).join(name);
+        let fixed = place(Linked::Static);
+        (place(Linked::Dynamic), fixed.is_file().then_some(fixed))
+    } else {
+        let source = layout.scenarios().join(format!("{name}.c"));
+        let fixed = compile(&source, name, Linked::Static).ok();
+        (compile(&source, name, Linked::Dynamic)?, fixed)
+    };
+    let (needs, about) = describe(fixed.as_deref().unwrap_or(&dynamic), name)?;
+    Ok(Scenario {
+        name: name.into(),
+        dynamic,
+        fixed,
+        needs,
+        about,
+    })
+}
+
+/// Asks the program what it is.
+fn describe(program: &Path, name: &str) -> Result<(Needs, String), String> {
+    let output = Command::new(program)
+        .arg("--about")
+        .env_remove("LD_PRELOAD")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| format!("scenario {name} does not start: {e}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let value = |key: &str| {
+        text.lines()
+            .find_map(|l| l.strip_prefix(key)?.strip_prefix('='))
+    };
+    let needs = match value("for") {
+        Some("switch") => Needs::Switch,
+        Some("interface") => Needs::Interface,
+        other => return Err(format!("scenario {name} says for={other:?}")),
+    };
+    Ok((needs, value("about").unwrap_or_default().into()))
+}
+
+/// The compiled program, made anew if a source is younger.
+fn compile(source: &Path, name: &str, linked: Linked) -> Result<PathBuf, String> {
+    let dir = apps::cache_dir().join("scenarios").join(linked.folder());
+    std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let program = dir.join(name);
+    if is_current(&program, source) {
+        return Ok(program);
+    }
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    // under another name first: several test processes may do this at once
+    let fresh = dir.join(format!("{name}.{}", std::process::id()));
+    let link = match linked {
+        Linked::Dynamic => "-pie",
+        Linked::Static => "-static-pie",
+    };
+    let output = Command::new(&compiler)
+        .args(["-O1", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror"])
+        .args(["-Wno-override-init", "-pthread", "-fPIE", link])
+        .arg("-I")
+        .arg(target::include_dir())
+        .arg("-o")
+        .arg(&fresh)
+        .arg(source)
+        .output()
+        .map_err(|e| format!("no C compiler {compiler}: {e}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{} does not compile:\n{said}", source.display()));
+    }
+    std::fs::rename(&fresh, &program).map_err(|e| format!("{}: {e}", program.display()))?;
+    Ok(program)
+}
+
+/// Is the program younger than its source, the headers beside it and ours?
+fn is_current(program: &Path, source: &Path) -> bool {
+    let Some(made) = modified(program) else {
+        return false;
+    };
+    let beside = source.parent().unwrap_or(Path::new("."));
+    let folders = [beside.to_path_buf(), target::include_dir().join("net")];
+    let headers = folders
+        .iter()
+        .flat_map(|d| std::fs::read_dir(d).into_iter());
+    let newest = headers
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|x| x == "h"))
+        .chain([source.to_path_buf()])
+        .filter_map(|p| modified(&p))
+        .max();
+    newest.is_some_and(|changed| changed < made)
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).ok()?.modified().ok()
+}
