@@ -6,14 +6,6 @@
  */
 #include "robust.h"
 
-static volatile sig_atomic_t stopped;
-
-static void stop(int signal)
-{
-	(void)signal;
-	stopped = 1;
-}
-
 static void one_after_the_other(int rounds)
 {
 	for (int i = 0; i < rounds; i++) {
@@ -66,9 +58,8 @@ static void forever(const char *name)
 
 int main(int argc, char **argv)
 {
-	struct sigaction action = { .sa_handler = stop };
 	CHECK(argc >= 2);
-	sigaction(SIGTERM, &action, NULL);
+	stop_on_term();
 	say("ready pid=%d", (int)getpid());
 	if (strcmp(argv[1], "forever") == 0)
 		forever(argv[2]);

@@ -26,6 +26,7 @@
 #include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -64,6 +65,32 @@ static UNUSED void fail(const char *file, int line, const char *what)
 }
 
 #define CHECK(condition) do { if (!(condition)) fail(__FILE__, __LINE__, #condition); } while (0)
+
+static UNUSED volatile sig_atomic_t stopped;
+
+static UNUSED void on_alarm(int signal)
+{
+	(void)signal;
+}
+
+/* The signal may come just before a call that blocks, whatever the device: it comes again then. */
+static UNUSED void on_term(int signal)
+{
+	struct itimerval again = { .it_interval.tv_usec = 20000, .it_value.tv_usec = 20000 };
+
+	(void)signal;
+	stopped = 1;
+	setitimer(ITIMER_REAL, &again, NULL);
+}
+
+/* SIGTERM interrupts what blocks, and sets `stopped`. */
+static UNUSED void stop_on_term(void)
+{
+	struct sigaction action = { .sa_handler = on_term }, alarm_action = { .sa_handler = on_alarm };
+
+	sigaction(SIGALRM, &alarm_action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
 
 /* An open and bound /dev/netmap. */
 struct port {

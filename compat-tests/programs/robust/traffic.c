@@ -29,14 +29,6 @@
 #include "robust.h"
 #include <pthread.h>
 
-static volatile sig_atomic_t stopped;
-
-static void stop(int signal)
-{
-	(void)signal;
-	stopped = 1;
-}
-
 struct options {
 	int tx, gapless, hello, hold, exclusive, loose;
 	unsigned id, to, batch, frags, slots, rings;
@@ -262,14 +254,13 @@ int main(int argc, char **argv)
 {
 	struct options o = { .id = 1, .to = 0xff, .batch = 64, .len = SHORTEST, .frags = 1, .ring = -1, .how = "sync" };
 	struct port p;
-	struct sigaction action = { .sa_handler = stop };
 
 	CHECK(argc >= 3);
 	if (strcmp(argv[1], "newif") == 0 || strcmp(argv[1], "delif") == 0)
 		return interface(argv[1][0] == 'd', argv[2]);
 	o.tx = strcmp(argv[1], "tx") == 0;
 	parse(&o, argc, argv);
-	sigaction(SIGTERM, &action, NULL);
+	stop_on_term();
 	memset(&p, 0, sizeof p);
 	p.reg.nr_tx_slots = p.reg.nr_rx_slots = o.slots;
 	p.reg.nr_tx_rings = p.reg.nr_rx_rings = (uint16_t)o.rings;

@@ -23,6 +23,7 @@ mod open;
 mod process;
 mod raw;
 mod select;
+mod signals;
 mod slot;
 mod stat;
 mod symbols;

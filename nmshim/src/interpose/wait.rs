@@ -5,15 +5,16 @@
 //! ```text
 //! ask ours -> found, or nothing to wait for: ask the ordinary ones with timeout 0 (if any), answer
 //!   | nothing
-//! spin (no ordinary ones in the set) -> arm -> ask ours again -> found: disarm, as above
+//! block signals -> spin (no ordinary ones in the set) -> arm -> ask ours again -> found: disarm, as above
 //!   | nothing
 //! one real ppoll on everything, with the program's mask and the time that is left
-//! disarm -> ask ours -> found, time over, or a signal: answer; otherwise from the top
+//! disarm -> ask ours -> found, time over, or a signal: answer; otherwise spin again
 //! ```
 
 use super::armed::Armed;
 use super::inline::Inline;
 use super::raw::{self, SIGSET_BYTES, libc_call};
+use super::signals::Blocked;
 use super::slot::{Object, Ref};
 use super::symbols::next;
 use super::table;
@@ -210,7 +211,7 @@ impl Ours {
         fds: &mut [pollfd],
         mut armed: Armed,
         timeout: Timeout,
-        mask: Option<*const sigset_t>,
+        mask: *const sigset_t,
     ) -> Result<usize> {
         let mut real = self.real_set(fds, armed.liveness());
         for (i, _) in self.list.iter() {
@@ -219,14 +220,7 @@ impl Ours {
         let time = to_timespec(timeout.nap(armed.shared()));
         // The next library's function, because it is where a thread can be cancelled.
         // SAFETY: `real` and `time` outlive the call; the mask is the program's, null or valid.
-        let n = unsafe {
-            next::ppoll(
-                real.as_mut_ptr(),
-                real.len() as nfds_t,
-                &time,
-                mask.unwrap_or(null()),
-            )
-        };
+        let n = unsafe { next::ppoll(real.as_mut_ptr(), real.len() as nfds_t, &time, mask) };
         let error = raw::errno();
         self.list
             .iter()
@@ -287,12 +281,13 @@ pub fn wait(
 ) -> Result<usize> {
     test_cancel();
     let ours = Ours::find(fds);
+    let ready = ours.poll(fds);
+    if ready != 0 || timeout.is_zero() {
+        return ours.finish(fds, ready, mask);
+    }
+    *timeout = timeout.fixed();
+    let signals = Blocked::new();
     loop {
-        let ready = ours.poll(fds);
-        if ready != 0 || timeout.is_zero() {
-            return ours.finish(fds, ready, mask);
-        }
-        *timeout = timeout.fixed();
         if ours.ordinary == 0 && ours.spin(fds) {
             let ready = ours.poll(fds);
             if ready != 0 {
@@ -308,7 +303,8 @@ pub fn wait(
             drop(armed);
             return ours.finish(fds, ready, mask);
         }
-        let ready = ours.sleep(fds, armed, *timeout, mask)?;
+        let asleep = mask.unwrap_or(signals.before());
+        let ready = ours.sleep(fds, armed, *timeout, asleep)?;
         if ready != 0 || timeout.left() == Some(0) {
             return Ok(ready);
         }

@@ -5,6 +5,7 @@ use super::{Epoll, ONESHOT, State};
 use crate::device::{Errno, Result};
 use crate::interpose::armed::Armed;
 use crate::interpose::raw::{self, SIGSET_BYTES};
+use crate::interpose::signals::Blocked;
 use crate::interpose::slot::{Ref, guarded};
 use crate::interpose::symbols::next;
 use crate::interpose::table;
@@ -200,9 +201,9 @@ impl Call<'_> {
     }
 
     /// One real sleep; the number of ordinary events it brought.
-    fn sleep(&self, mut armed: Armed, timeout: Timeout) -> Result<usize> {
+    fn sleep(&self, mut armed: Armed, timeout: Timeout, signals: &Blocked) -> Result<usize> {
         let nap = timeout.nap(armed.shared());
-        let (max, mask) = (self.max as c_int, self.mask.unwrap_or(null()));
+        let (max, mask) = (self.max as c_int, self.mask.unwrap_or(signals.before()));
         // SAFETY: the program's array and mask; the timeout outlives the call. The next library's
         // function, because it is where a thread can be cancelled.
         let n = unsafe {
@@ -222,12 +223,13 @@ impl Call<'_> {
 
     fn run(&self, mut timeout: Timeout) -> Result<usize> {
         test_cancel();
+        let n = self.now()?;
+        if n != 0 || timeout.is_zero() {
+            return Ok(n);
+        }
+        timeout = timeout.fixed();
+        let signals = Blocked::new();
         loop {
-            let n = self.now()?;
-            if n != 0 || timeout.is_zero() {
-                return Ok(n);
-            }
-            timeout = timeout.fixed();
             if !self.ordinary() && self.spin() {
                 let n = self.collect(0);
                 if n != 0 {
@@ -245,7 +247,7 @@ impl Call<'_> {
                     Ok(n)
                 };
             }
-            let n = self.sleep(armed, timeout)?;
+            let n = self.sleep(armed, timeout, &signals)?;
             let n = self.collect(n);
             if n != 0 || timeout.left() == Some(0) {
                 return Ok(n);
