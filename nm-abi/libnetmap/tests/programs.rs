@@ -61,11 +61,11 @@ fn header_compiles_as_cxx() {
 }
 
 /// Builds `library.c` and lets it check the library.
-fn check(compiler: &str, flags: &[&str], link: Link) {
+fn check(name: &str, compiler: &str, flags: &[&str], link: Link) {
     if !common::have(compiler) {
         return;
     }
-    let dir = common::scratch(&format!("library-{}-{link:?}", compiler.replace('+', "x")));
+    let dir = common::scratch(&format!("library-{name}"));
     std::fs::write(dir.join("mem"), vec![0; 12288]).unwrap();
     let program = common::build(compiler, "library.c", flags, link, &dir);
     let output = common::run(Command::new(program).current_dir(&dir));
@@ -80,17 +80,17 @@ fn check(compiler: &str, flags: &[&str], link: Link) {
 
 #[test]
 fn library_works_shared() {
-    check("cc", &["-std=gnu11"], Link::Shared);
+    check("shared", "cc", &["-std=gnu11"], Link::Shared);
 }
 
 #[test]
 fn library_works_static() {
-    check("cc", &["-std=gnu11"], Link::Static);
+    check("static", "cc", &["-std=gnu11"], Link::Static);
 }
 
 #[test]
 fn library_works_in_cxx() {
-    check("c++", &["-x", "c++", "-std=gnu++17"], Link::Shared);
+    check("cxx", "c++", &["-x", "c++", "-std=gnu++17"], Link::Shared);
 }
 
 /// A program that is not position independent and has no dynamic linker at all.
@@ -105,7 +105,12 @@ fn library_works_in_a_static_program() {
         .arg(dir.join("probe"))
         .arg(probe);
     if cc.output().is_ok_and(|output| output.status.success()) {
-        check("cc", &["-static", "-no-pie", "-w"], Link::Static);
+        check(
+            "static-program",
+            "cc",
+            &["-static", "-no-pie", "-w"],
+            Link::Static,
+        );
     } else {
         println!("skipped: there is no static C library");
     }
