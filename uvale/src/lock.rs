@@ -52,19 +52,25 @@ impl LockWord {
     /// its owner has not let go of it for a second (it is stopped).
     #[inline(always)]
     pub fn lock(&self, owner: Owner) -> Option<LockGuard<'_>> {
+        self.lock_within(owner, PATIENCE)
+    }
+
+    /// The same for those who can do without the lock: gives up after `sleeps` sleeps of 20 ms; with
+    /// 0 after a short spin.
+    #[inline(always)]
+    pub fn lock_within(&self, owner: Owner, sleeps: u32) -> Option<LockGuard<'_>> {
         let taken = self
             .0
             .compare_exchange(0, owner.0, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
-            || self.lock_slow(owner);
+            || self.lock_slow(owner, sleeps);
         // Not `then_some`: a guard that is made is a guard that unlocks.
         taken.then(|| LockGuard { word: self, owner })
     }
 
-    /// Takes the lock for a session without threads (the daemon's), if it is free.
+    /// Takes the lock if it is free.
     #[inline]
-    pub fn try_lock(&self, session: u32) -> Option<LockGuard<'_>> {
-        let owner = Owner::new(session, 0);
+    pub fn try_lock_as(&self, owner: Owner) -> Option<LockGuard<'_>> {
         // SYNC POINT: Acquire pairs with the Release of `LockGuard::drop` and of `break_dead`.
         self.0
             .compare_exchange(0, owner.0, Ordering::Acquire, Ordering::Relaxed)
@@ -72,8 +78,14 @@ impl LockWord {
             .map(|_| LockGuard { word: self, owner })
     }
 
+    /// Takes the lock for a session without threads (the daemon's), if it is free.
+    #[inline]
+    pub fn try_lock(&self, session: u32) -> Option<LockGuard<'_>> {
+        self.try_lock_as(Owner::new(session, 0))
+    }
+
     #[cold]
-    fn lock_slow(&self, owner: Owner) -> bool {
+    fn lock_slow(&self, owner: Owner, patience: u32) -> bool {
         let (mut spins, mut sleeps) = (0, 0);
         let mut mine = owner.0;
         loop {
@@ -93,7 +105,7 @@ impl LockWord {
             } else if spins < SPINS {
                 spins += 1;
                 spin_loop();
-            } else if sleeps >= PATIENCE {
+            } else if sleeps >= patience {
                 return false;
             } else {
                 mine = owner.0 | WAITERS;

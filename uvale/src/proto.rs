@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -141,6 +141,8 @@ pub struct Bound {
     pub sleeper: Option<u8>,
     /// a null port
     pub is_null: bool,
+    /// a monitor
+    pub is_monitor: bool,
     /// name of the port, for messages
     pub name: String,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Port {
     /// name, as it was opened
     pub name: String,
-    /// vale, persistent, pipe-base, pipe-master, pipe-slave, null
+    /// vale, persistent, pipe-base, pipe-master, pipe-slave, null, monitor
     pub kind: String,
     /// switch it is on
     pub switch: Option<String>,
@@ -82,6 +82,9 @@ pub struct RxDrops {
     pub bad_copy: u64,
     /// packets whose virtio-net header could not be turned into what this port expects
     pub unconvertible: u64,
+    /// packets for a monitor whose lock a stopped process holds, or whose memory cannot be mapped
+    #[serde(default)]
+    pub stuck: u64,
 }
 
 /// A switch.

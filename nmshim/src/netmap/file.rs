@@ -123,6 +123,7 @@ impl NetmapFile {
             tx_poll: bound.tx_poll,
             sleeper: bound.sleeper,
             is_null: bound.is_null,
+            is_monitor: bound.is_monitor,
         };
         let attachment = Attachment::new(session, binding, region)
             .ok_or_else(|| Failure::new(rustix::io::Errno::NXIO, "the port is gone already"))?;

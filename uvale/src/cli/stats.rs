@@ -112,6 +112,7 @@ fn total_rx(rings: &[RxRing]) -> RxRing {
             full: sum.drops.full + ring.drops.full,
             bad_copy: sum.drops.bad_copy + ring.drops.bad_copy,
             unconvertible: sum.drops.unconvertible + ring.drops.unconvertible,
+            stuck: sum.drops.stuck + ring.drops.stuck,
         },
         wakeups: sum.wakeups + ring.wakeups,
         pending: sum.pending + ring.pending,
@@ -162,7 +163,7 @@ impl From<&RxRing> for Line {
             drops: [
                 ("full", ring.drops.full),
                 ("unconvertible", ring.drops.unconvertible),
-                ("", 0),
+                ("stuck", ring.drops.stuck),
             ],
             // Counts fragments: as in netmap they arrive empty, and the packet with them.
             faults: [("bad_copy", ring.drops.bad_copy), ("", 0), ("", 0)],
@@ -192,6 +193,7 @@ pub fn in_words(reasons: impl Iterator<Item = (&'static str, String)>) -> String
         "truncated" => "chain cut off",
         "reinit" => "bad head or cur",
         "full" => "receiver full",
+        "stuck" => "ring held by a stopped process",
         "unconvertible" => "header not convertible",
         "bad_copy" => "bad copy",
         other => other,
@@ -375,6 +377,7 @@ pub mod tests {
                 full: 6,
                 bad_copy: 7,
                 unconvertible: 8,
+                stuck: 10,
             },
             ..RxRing::default()
         };
@@ -389,9 +392,9 @@ pub mod tests {
         );
         assert_eq!(
             why(&rx),
-            "receiver full 6, header not convertible 8, bad copy 7"
+            "receiver full 6, header not convertible 8, ring held by a stopped process 10, bad copy 7"
         );
-        assert_eq!((tx.dropped(), rx.dropped()), (14, 14));
+        assert_eq!((tx.dropped(), rx.dropped()), (14, 24));
     }
 
     #[test]

@@ -243,6 +243,7 @@ impl Daemon {
             tx_poll: b.tx_poll,
             sleeper: b.sleeper,
             is_null: b.is_null,
+            is_monitor: b.is_monitor,
             name: b.name.clone(),
         })
     }

@@ -145,6 +145,7 @@ fn port(world: &World, ctl: &Ctl, info: &PortInfo) -> shape::Port {
         PortKind::PipeMaster => "pipe-master",
         PortKind::PipeSlave => "pipe-slave",
         PortKind::Null => "null",
+        PortKind::Monitor => "monitor",
     };
     let krings = |dir: usize| info.krings[dir].iter().filter_map(|i| ctl.kring(*i));
     shape::Port {
@@ -197,6 +198,7 @@ fn rx_ring(kring: &Kring) -> shape::RxRing {
             full: c.full.load(Relaxed),
             bad_copy: c.bad_copy.load(Relaxed),
             unconvertible: c.unconvertible.load(Relaxed),
+            stuck: kring.stuck.load(Relaxed),
         },
         wakeups: c.wakeups.load(Relaxed),
         pending: (tail + n - hwcur) % n,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::ring::Synced;
 use super::sleep::{RX, TX};
 use super::vale::{self, Scratch};
+use super::monitor::{self, Regions};
 use super::{Host, RegionMap, pipe};
 use crate::ctl::{Kring, PORT_ON, Port};
 use crate::lock::{Guarded, LockGuard};
@@ -38,6 +39,8 @@ pub struct Binding {
     pub sleeper: Option<u8>,
     /// a null port: nothing is behind its rings and a sync changes nothing
     pub is_null: bool,
+    /// a monitor: it receives only, from the syncs of the port it monitors
+    pub is_monitor: bool,
 }
 
 /// A bound descriptor in the process that uses it.
@@ -48,6 +51,8 @@ pub struct Attachment {
     tx_kring: u32,
     /// one per selected tx ring
     scratch: Vec<Guarded<Scratch>>,
+    /// of monitors, one per selected rx ring
+    monitors: Vec<Guarded<Regions>>,
 }
 
 impl Attachment {
@@ -61,12 +66,19 @@ impl Attachment {
                 Some(Guarded::new(&kring.busy, Scratch::default()))
             })
             .collect::<Option<_>>()?;
+        let monitors = (binding.first[RX]..binding.last[RX])
+            .map(|ring| {
+                let kring = host.ctl().kring(rx_kring.checked_add(ring)?)?;
+                Some(Guarded::new(&kring.busy, Regions::default()))
+            })
+            .collect::<Option<_>>()?;
         (region.number == binding.region).then_some(Self {
             binding,
             region,
             rx_kring,
             tx_kring,
             scratch,
+            monitors,
         })
     }
 
@@ -119,18 +131,50 @@ impl Attachment {
             ring.reinit();
             return false;
         };
+        let watched = ring.kring.is_watched();
+        let freed = match scratch.get(guard) {
+            Some(scratch) if watched => {
+                Some(monitor::sending(host, ring, head, &mut scratch.monitors))
+            }
+            _ => None,
+        };
         let hwtail = if self.binding.is_null {
             ring.kring.hwtail.load(Relaxed)
+        } else if self.binding.is_monitor {
+            return false;
         } else if ring.kring.pipe.load(Relaxed) != 0 {
-            pipe::txsync(host, ring, head)
+            self.pipe_tx(host, ring, head, scratch, guard)
         } else {
             let Some(scratch) = scratch.get(guard) else {
                 return true;
             };
             vale::txsync(host, ring, head, scratch)
         };
+        if let Some(freed) = freed {
+            monitor::sent(host, ring, freed, hwtail);
+        }
         ring.finalize(hwtail);
         true
+    }
+
+    /// A tx ring of a pipe, and what the monitors of the other end see of it.
+    #[inline(always)]
+    fn pipe_tx(
+        &self,
+        host: &dyn Host,
+        ring: &Synced<'_>,
+        head: u32,
+        scratch: &Guarded<Scratch>,
+        guard: &mut LockGuard<'_>,
+    ) -> u32 {
+        let hwtail = pipe::txsync(host, ring, head);
+        let peer = ring.kring.pipe.load(Relaxed).wrapping_sub(1);
+        if host.ctl().kring(peer).is_some_and(Kring::is_watched)
+            && let Some(scratch) = scratch.get(guard)
+        {
+            monitor::delivered(host, peer, &self.region, &mut scratch.monitors);
+        }
+        hwtail
     }
 
     /// NIOCTXSYNC: sends what the program has put into its tx rings.
@@ -146,9 +190,14 @@ impl Attachment {
     /// NIOCRXSYNC: gives back what the program has released and shows it what has arrived.
     #[inline(always)]
     pub fn rxsync(&self, host: &dyn Host) {
-        for kring in self.selected(RX) {
-            if let Some((ring, _guard)) = self.enter(host, kring) {
-                rx(host, &ring);
+        for (monitors, kring) in self.monitors.iter().zip(self.selected(RX)) {
+            if let Some((ring, mut guard)) = self.enter(host, kring) {
+                self.rx(host, &ring, monitors, &mut guard);
+                let watched = ring.kring.is_watched();
+                drop(guard);
+                if watched {
+                    monitor::catch_up(host, kring, &self.region, monitors);
+                }
             }
         }
     }
@@ -202,18 +251,70 @@ impl Attachment {
     /// Receives on all rings, so that none starves.
     fn poll_rx(&self, host: &dyn Host, want: Events) -> Events {
         let mut revents = 0;
-        for kring in self.selected(RX) {
-            let Some((ring, _guard)) = self.enter(host, kring) else {
+        for (monitors, kring) in self.monitors.iter().zip(self.selected(RX)) {
+            let Some((ring, mut guard)) = self.enter(host, kring) else {
                 continue;
             };
-            if !rx(host, &ring) {
+            if !self.rx(host, &ring, monitors, &mut guard) {
                 revents |= libc::POLLERR;
             }
             if has_news(ring.kring) {
                 revents |= want;
             }
+            let watched = ring.kring.is_watched();
+            drop(guard);
+            if watched {
+                monitor::catch_up(host, kring, &self.region, monitors);
+            }
         }
         revents
+    }
+
+    /// One rx ring. False if the program's indices were wrong, or if it is a monitor's and the
+    /// monitored port has gone; in the first case it goes on, like netmap, with what the
+    /// re-initialisation made of them.
+    #[inline(always)]
+    fn rx(
+        &self,
+        host: &dyn Host,
+        ring: &Synced<'_>,
+        monitors: &Guarded<Regions>,
+        guard: &mut LockGuard<'_>,
+    ) -> bool {
+        let k = ring.kring;
+        let is_pipe = k.pipe.load(Relaxed) != 0;
+        // SYNC POINT: Acquire pairs with the Release of hwtail in `vale::deliver` and in
+        // `monitor`. What a pipe's sender has published becomes hwtail in `pipe::rxsync` only, after
+        // the indices are checked.
+        let hwtail = k.hwtail.load(Acquire);
+        let good = ring.rx_prologue(hwtail).is_ok();
+        if !good {
+            ring.reinit();
+        }
+        let head = k.rhead.load(Relaxed);
+        let watched = k.is_watched();
+        if watched {
+            monitor::released(host, ring, head);
+        }
+        let hwtail = if is_pipe {
+            pipe::rxsync(host, ring, head)
+        } else if self.binding.is_monitor {
+            if k.orphan.load(Relaxed) != 0 {
+                stamp(ring);
+                return false;
+            }
+            give_back(ring, head);
+            hwtail
+        } else {
+            release(ring, head);
+            hwtail
+        };
+        if watched && let Some(monitors) = monitors.get(guard) {
+            monitor::arrived(host, ring, hwtail, monitors);
+        }
+        ring.finalize(hwtail);
+        stamp(ring);
+        good
     }
 
     /// Says on all rings that `events` concern that this descriptor is about to sleep. False if
@@ -278,31 +379,6 @@ fn has_news(kring: &Kring) -> bool {
     kring.rcur.load(Relaxed) != kring.rtail.load(Relaxed)
 }
 
-/// One rx ring. False if the program's indices were wrong; like netmap it goes on then with what
-/// the re-initialisation made of them.
-#[inline(always)]
-fn rx(host: &dyn Host, ring: &Synced<'_>) -> bool {
-    let k = ring.kring;
-    let is_pipe = k.pipe.load(Relaxed) != 0;
-    // SYNC POINT: Acquire pairs with the Release of hwtail in `vale::deliver`. What a pipe's
-    // sender has published becomes hwtail in `pipe::rxsync` only, after the indices are checked.
-    let hwtail = k.hwtail.load(Acquire);
-    let good = ring.rx_prologue(hwtail).is_ok();
-    if !good {
-        ring.reinit();
-    }
-    let head = k.rhead.load(Relaxed);
-    let hwtail = if is_pipe {
-        pipe::rxsync(host, ring, head)
-    } else {
-        release(ring, head);
-        hwtail
-    };
-    ring.finalize(hwtail);
-    stamp(ring);
-    good
-}
-
 /// VALE: gives `hwcur..head` back to the senders.
 #[inline]
 fn release(ring: &Synced<'_>, head: u32) {
@@ -322,8 +398,16 @@ fn release(ring: &Synced<'_>, head: u32) {
         }
         i = ring.next(i);
     }
-    // SYNC POINT: Release pairs with the Acquire in `vale::Room::of`.
-    ring.kring.hwcur.store(head, Release);
+    give_back(ring, head);
+}
+
+/// VALE and monitors: the slots before `head` may be filled again.
+#[inline]
+fn give_back(ring: &Synced<'_>, head: u32) {
+    if head < ring.n {
+        // SYNC POINT: Release pairs with the Acquire in `vale::Room::of`.
+        ring.kring.hwcur.store(head, Release);
+    }
 }
 
 /// The time of this sync, as netmap writes it into rx rings.

@@ -8,6 +8,7 @@
 //! | `vale.rs` | tx of a VALE port: collect, classify, copy, publish, wake |
 //! | `fdb.rs` | the learning table |
 //! | `pipe.rs` | tx and rx of a pipe |
+//! | `monitor.rs` | who else sees what passes through a ring |
 //! | `sleep.rs` | who sleeps on a ring and how it is woken |
 //!
 //! The same engine runs in the shim for trusted clients and can run in the daemon for others; all
@@ -15,6 +16,7 @@
 
 mod attachment;
 mod fdb;
+mod monitor;
 mod pipe;
 mod ring;
 mod sleep;

@@ -11,6 +11,8 @@ use crate::shm::RingView;
 /// A ring whose `busy` lock is held.
 pub struct Synced<'a> {
     pub kring: &'a Kring,
+    /// its index in control memory
+    pub index: u32,
     pub ring: RingView<'a>,
     pub region: &'a RegionMap,
     /// number of slots: the checked, private value
@@ -33,25 +35,40 @@ impl<'a> Synced<'a> {
     ) -> Option<(Self, LockGuard<'a>)> {
         let kring = host.ctl().kring(index)?;
         let guard = kring.busy.lock(host.owner())?;
+        if kring.generation.load(Relaxed) != generation {
+            return None;
+        }
+        Some((Self::locked(kring, region, index)?, guard))
+    }
+
+    /// Kring `index` for somebody else than its own port, if it is a live ring of `region` and not
+    /// being synced.
+    pub fn try_enter(
+        host: &'a dyn Host,
+        region: &'a RegionMap,
+        index: u32,
+    ) -> Option<(Self, LockGuard<'a>)> {
+        let kring = host.ctl().kring(index)?;
+        let guard = kring.busy.try_lock_as(host.owner())?;
+        Some((Self::locked(kring, region, index)?, guard))
+    }
+
+    #[inline(always)]
+    fn locked(kring: &'a Kring, region: &'a RegionMap, index: u32) -> Option<Self> {
         // Looked at under the lock: the daemon takes a ring out of service by clearing the mode
         // and then passing through this lock once.
-        if kring.mode.load(Relaxed) != RING_ON
-            || kring.generation.load(Relaxed) != generation
-            || kring.region.load(Relaxed) != region.number
-        {
+        if kring.mode.load(Relaxed) != RING_ON || kring.region.load(Relaxed) != region.number {
             return None;
         }
         let n = kring.num_slots.load(Relaxed);
         let ring = RingView::new(&region.map, kring.ring_ofs.load(Relaxed), n)?;
-        Some((
-            Self {
-                kring,
-                ring,
-                region,
-                n,
-            },
-            guard,
-        ))
+        Some(Self {
+            kring,
+            index,
+            ring,
+            region,
+            n,
+        })
     }
 
     /// netmap's nm_txsync_prologue: takes head and cur over from the program.

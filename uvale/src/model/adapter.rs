@@ -8,11 +8,13 @@
 //! | VALE port made for a pipe | the pipe's two ends | the pipe is |
 //! | pipe end | descriptors, pipes on it | nobody refers to either end |
 //! | null port | its descriptor | closed |
+//! | monitor | its descriptor; refers to the monitored port while that is open | closed |
 
 use std::collections::BTreeMap;
 
 use super::World;
 use super::memory::MemId;
+use super::monitor::Watchers;
 use crate::engine::{RX, TX};
 
 /// Names an adapter; never reused.
@@ -67,6 +69,13 @@ pub(super) enum Kind {
         peer: AdapterId,
     },
     Null,
+    /// sees what passes through the rings of another port
+    Monitor {
+        /// the monitored port; `None` once that has left netmap mode
+        port: Option<AdapterId>,
+        /// NR_MONITOR_TX, NR_MONITOR_RX, NR_ZCOPY_MON
+        flags: u64,
+    },
 }
 
 /// Where a ring lies in its region.
@@ -97,6 +106,8 @@ pub(super) struct Kring {
     pub on: bool,
     pub pending_on: bool,
     pub ring: Option<RingAt>,
+    /// who monitors it
+    pub watchers: Watchers,
 }
 
 /// All krings of an adapter.
@@ -130,6 +141,8 @@ pub(super) struct Adapter {
     pub krings: Option<Krings>,
     /// master ends of the pipes on it
     pub pipes: Vec<AdapterId>,
+    /// monitors of it that were made (netmap's monitor_id)
+    pub monitors_made: u64,
 }
 
 impl Adapter {
@@ -237,6 +250,7 @@ impl World {
                 }
             }
             Kind::Pipe { .. } => self.leave_parent(id),
+            Kind::Monitor { .. } => self.leave_monitored(id),
             Kind::Null => {}
         }
         let Some(na) = self.adapters.remove(id) else {

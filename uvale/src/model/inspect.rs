@@ -23,6 +23,8 @@ pub enum PortKind {
     PipeSlave,
     /// rings that lead nowhere
     Null,
+    /// sees what passes through the rings of another port
+    Monitor,
 }
 
 /// A port.
@@ -125,6 +127,7 @@ impl World {
                 role: Role::Slave, ..
             } => (PortKind::PipeSlave, None, 0),
             Kind::Null => (PortKind::Null, None, 0),
+            Kind::Monitor { .. } => (PortKind::Monitor, None, 0),
         };
         let krings = [RX, TX].map(|dir| {
             let real = na.krings(dir).iter().take(na.rings[dir] as usize);

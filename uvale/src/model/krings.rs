@@ -123,6 +123,14 @@ fn configure(
     k.offset_mask.store(0, Relaxed);
     k.offset_max.store(0, Relaxed);
     k.kloop.store(0, Relaxed);
+    k.watch.store(0, Relaxed);
+    k.orphan.store(0, Relaxed);
+    for reference in k.mon_next.iter().chain(&k.mon_parent) {
+        reference.store(0, Relaxed);
+    }
+    k.stuck_holder.store(0, Relaxed);
+    k.stuck.store(0, Relaxed);
+    k.exchange.with.store(0, Relaxed);
     // one slot of a tx ring stays with netmap
     let tail = if dir == TX {
         slots.saturating_sub(1)
@@ -268,6 +276,7 @@ impl World {
                     on: false,
                     pending_on: false,
                     ring: None,
+                    watchers: Default::default(),
                 }
             });
             krings.collect::<Vec<_>>()

@@ -46,11 +46,8 @@ impl World {
         if reg.nr_mode == NR_REG_NULL {
             return self.new_null(name, reg, mem, create);
         }
-        if reg.nr_flags & (NR_MONITOR_TX | NR_MONITOR_RX) != 0 {
-            return Err(Refusal::new(
-                Errno::OPNOTSUPP,
-                "monitors are not supported yet",
-            ));
+        if let Some(id) = self.get_monitor(name, reg, mem, create)? {
+            return Ok(id);
         }
         if let Some(id) = self.get_pipe(name, reg, mem, create)? {
             return Ok(id);
@@ -110,6 +107,7 @@ impl World {
             port,
             krings: None,
             pipes: Vec::new(),
+            monitors_made: 0,
         });
         Ok(self.get_adapter(id))
     }

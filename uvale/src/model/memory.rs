@@ -234,13 +234,25 @@ impl Memories {
     /// A new private allocator with room for a port of that many rings and slots, its two
     /// default pipes and `extra` buffers, held by one reference.
     pub fn new_private(&mut self, rings: [u32; 2], slots: [u32; 2], extra: u32) -> Result<MemId> {
+        self.new_private_for(rings, slots, extra, DEFAULT_PIPES)
+    }
+
+    /// The same with room for `pipes` pipes.
+    pub fn new_private_for(
+        &mut self,
+        rings: [u32; 2],
+        slots: [u32; 2],
+        extra: u32,
+        pipes: u32,
+    ) -> Result<MemId> {
         let id = self.unused_id().ok_or_else(|| {
             Refusal::new(
                 Errno::NOMEM,
                 "all 65535 memory ids are in use: close some ports",
             )
         })?;
-        let memory = Memory::new(id, true, private_pools(self.private, rings, slots, extra));
+        let pools = private_pools(self.private, rings, slots, extra, pipes);
+        let memory = Memory::new(id, true, pools);
         if let Err(refusal) = &memory.pools {
             return Err(refusal.clone());
         }
@@ -365,11 +377,19 @@ fn discard_buffers(region: &Region) {
     );
 }
 
+/// Pipes that a private allocator has room for.
+const DEFAULT_PIPES: u32 = 2;
+
 /// netmap's sizing of a private allocator. Host rings are accounted for though they are fake;
 /// each pipe end needs two rings of each direction, and of the two default pipes four rings
 /// carry buffers.
-fn private_pools(least: Pools, rings: [u32; 2], slots: [u32; 2], extra: u32) -> Pools {
-    const PIPES: u32 = 2;
+fn private_pools(
+    least: Pools,
+    rings: [u32; 2],
+    slots: [u32; 2],
+    extra: u32,
+    pipes: u32,
+) -> Pools {
     let [rx_rings, tx_rings] = rings.map(|n| n + 1);
     let [rx_slots, tx_slots] = slots;
     let at_least = |p: PoolParams, size: u32, num: u32| PoolParams {
@@ -378,10 +398,10 @@ fn private_pools(least: Pools, rings: [u32; 2], slots: [u32; 2], extra: u32) -> 
     };
     let if_size = nm_abi::netmap_if::bytes_for((tx_rings + rx_rings) as usize) as u32;
     let ring_size = nm_abi::netmap_ring::bytes_for(tx_slots.max(rx_slots)) as u32;
-    let buffers = (4 * PIPES + rx_rings) * rx_slots + (4 * PIPES + tx_rings) * tx_slots + 2 + extra;
+    let buffers = (4 * pipes + rx_rings) * rx_slots + (4 * pipes + tx_rings) * tx_slots + 2 + extra;
     Pools {
-        netif: at_least(least.netif, if_size, 2 + 4 * PIPES),
-        ring: at_least(least.ring, ring_size, tx_rings + rx_rings + 8 * PIPES),
+        netif: at_least(least.netif, if_size, 2 + 4 * pipes),
+        ring: at_least(least.ring, ring_size, tx_rings + rx_rings + 8 * pipes),
         buf: at_least(least.buf, 0, buffers),
     }
 }

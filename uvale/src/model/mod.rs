@@ -8,6 +8,7 @@
 //! | `register.rs` | REGISTER and its undoing: ring selection, [`Binding`] |
 //! | `adapter.rs` | adapters (anything that can be bound) and their reference counts |
 //! | `vale.rs`, `persistent.rs`, `pipe.rs` | what is special about VALE ports and pipes |
+//! | `monitor.rs` | monitors: which rings feed which |
 //! | `switch.rs` | switches and their port numbers |
 //! | `krings.rs` | krings and port records in control memory |
 //! | `rings.rs` | what lies in a region: rings, buffers, `netmap_if` |
@@ -29,6 +30,7 @@ mod inspect;
 mod krings;
 mod lookup;
 mod memory;
+mod monitor;
 mod options;
 mod persistent;
 mod pipe;

@@ -180,6 +180,7 @@ impl World {
             port,
             krings: None,
             pipes: Vec::new(),
+            monitors_made: 0,
         };
         let master = end(self, Role::Master, master_port, rings, slots);
         let slave = end(self, Role::Slave, slave_port, swap(rings), swap(slots));

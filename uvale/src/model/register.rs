@@ -44,6 +44,10 @@ pub struct Binding {
     pub is_pipe: bool,
     /// a null port: its rings lead nowhere and a sync changes nothing
     pub is_null: bool,
+    /// addresses of the CSB's two arrays in the program, once it is in CSB mode
+    pub csb: Option<(u64, u64)>,
+    /// a monitor: it receives only, from the syncs of the port it monitors
+    pub is_monitor: bool,
 }
 
 impl Binding {
@@ -58,6 +62,7 @@ impl Binding {
             tx_poll: self.tx_poll,
             sleeper: self.sleeper,
             is_null: self.is_null,
+            is_monitor: self.is_monitor,
         }
     }
 }
@@ -73,7 +78,7 @@ pub(super) struct Bound {
 
 /// The rings that a request selects.
 #[derive(Clone, Copy, Debug)]
-struct Selection {
+pub(super) struct Selection {
     first: [u32; 2],
     last: [u32; 2],
     exclusive: bool,
@@ -238,9 +243,10 @@ impl World {
 
     /// nm_register of each kind.
     fn set_mode(&mut self, id: AdapterId, on: bool) -> Result<()> {
-        match self.adapters[id].peer() {
-            Some(peer) => self.register_pipe(id, peer, on)?,
-            None => self.commit_modes(id, on),
+        match self.adapters[id].kind {
+            Kind::Pipe { peer, .. } => self.register_pipe(id, peer, on)?,
+            Kind::Monitor { .. } => self.register_monitor(id, on),
+            _ => self.commit_modes(id, on),
         }
         if self.adapters[id].active == 0 {
             self.show_port_on(id, on);
@@ -273,7 +279,7 @@ impl World {
     }
 
     /// netmap_interp_ringid: the rings that mode, ring number and flags select.
-    fn select(&self, id: AdapterId, reg: &nmreq_register) -> Result<Selection> {
+    pub(super) fn select(&self, id: AdapterId, reg: &nmreq_register) -> Result<Selection> {
         let na = &self.adapters[id];
         let bad = |why: String| Refusal::new(Errno::INVAL, format!("{}: {why}", na.label()));
         let excluded = [NR_TX_RINGS_ONLY, NR_RX_RINGS_ONLY];
@@ -390,6 +396,8 @@ impl World {
             sleeper: self.take_sleeper(client, na.port),
             is_pipe: matches!(na.kind, Kind::Pipe { .. }),
             is_null: matches!(na.kind, Kind::Null),
+            csb: None,
+            is_monitor: matches!(na.kind, Kind::Monitor { .. }),
         };
         Ok(Bound {
             id,
@@ -433,6 +441,9 @@ impl World {
         self.release_rings(id, &s);
         self.free_sleeper(id, &public);
         let last = self.adapters[id].active == 0;
+        if last {
+            self.stop_monitors(id);
+        }
         if last || self.modes_pending(id, s.first, s.last) {
             // Cannot fail: only putting rings into service can.
             let _ = self.set_mode(id, false);

@@ -9,6 +9,9 @@
 //! |---|---|---|
 //! | tx | the peer's `pipe_tail` | what was copied but not shown is sent again |
 //! | rx | the slot after the peer's `pipe_tail` | what was shown as returned is not returned twice |
+//!
+//! A zero-copy monitor takes its buffers from the monitored ring, one exchange after the other. One
+//! that was under way is undone, before any lock is broken that keeps others off the two slots.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -17,7 +20,8 @@ use super::adapter::DIRS;
 use super::krings::is_quiet;
 use super::memory::{MemId, Which};
 use crate::ctl::Kring;
-use crate::engine::TX;
+use crate::engine::{RX, TX};
+use crate::shm::{RingView, Slot};
 
 /// What a repair or an audit has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +65,7 @@ impl World {
         if session <= super::DAEMON_SESSION {
             return Vec::new();
         }
+        self.undo_exchanges(session);
         let mut findings = Vec::new();
         let mut touched: Vec<MemId> = Vec::new();
         for (_, na) in self.adapters.iter() {
@@ -89,6 +94,43 @@ impl World {
             findings.extend(self.audit_at_rest(mem));
         }
         findings
+    }
+
+    /// Puts the buffers back that the session was about to exchange between two rings.
+    fn undo_exchanges(&self, session: u32) {
+        let live = self
+            .adapters
+            .iter()
+            .flat_map(|(_, na)| na.krings(RX).iter().map(|k| k.index));
+        for index in live.chain(self.buried_krings()) {
+            let monitor = self.kring(index);
+            if monitor.q_lock.owner() != session {
+                continue;
+            }
+            if let Some((with, [theirs, own])) = monitor.exchange.under_way() {
+                self.put_buffer(with, theirs);
+                self.put_buffer(index, own);
+                monitor.exchange.settle();
+            }
+        }
+    }
+
+    /// Stores the buffer's index in a slot of kring `index`; nothing if there is no such slot.
+    fn put_buffer(&self, index: u32, (slot, buf_idx): (u32, u32)) {
+        let Some(k) = self.ctl.kring(index) else {
+            return;
+        };
+        let Some(region) = self.memories.region(k.region.load(Relaxed)) else {
+            return;
+        };
+        let n = k.num_slots.load(Relaxed);
+        let ring = RingView::new(region.map(), k.ring_ofs.load(Relaxed), n);
+        if let Some(view) = ring.and_then(|r| r.slots().get(slot as usize)) {
+            view.store(Slot {
+                buf_idx,
+                ..view.load()
+            });
+        }
     }
 
     /// Repairs one ring and breaks its locks. True if the session held any.

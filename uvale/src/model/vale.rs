@@ -200,6 +200,7 @@ impl World {
             port,
             krings: None,
             pipes: Vec::new(),
+            monitors_made: 0,
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::super::RegionMap;
+use super::super::{RegionMap, monitor};
 use super::super::sleep::{to_wake, wake};
 use super::scratch::Scratch;
 use super::{BROADCAST_QUEUE, Sender};
@@ -71,6 +71,9 @@ impl<'a> Sender<'a> {
         kring.hwtail.store(end, Release);
         let mask = to_wake(kring);
         drop(guard);
+        if kring.is_watched() {
+            monitor::delivered(self.host, rx, region, &mut scratch.monitors);
+        }
         wake(self.host, kring, mask);
         true
     }
@@ -118,16 +121,16 @@ impl Receiver<'_> {
 
 /// Free slots of a receiving ring: where they begin and how many they are.
 #[derive(Clone, Copy)]
-pub(super) struct Room {
-    pub(super) at: u32,
-    pub(super) free: u32,
+pub(in crate::engine) struct Room {
+    pub(in crate::engine) at: u32,
+    pub(in crate::engine) free: u32,
 }
 
 impl Room {
     /// Room for `wanted` slots if there is so much, else what there is. One slot always stays
     /// empty. `None` if the indices make no sense.
     #[inline(always)]
-    pub(super) fn of(kring: &Kring, n: u32, wanted: u32) -> Option<Self> {
+    pub(in crate::engine) fn of(kring: &Kring, n: u32, wanted: u32) -> Option<Self> {
         let at = kring.hwtail.load(Relaxed);
         // What some sender saw of hwcur is still true: slots that were free then, and were not
         // filled since, are free. The line of hwcur itself is the receiver's, and busy.

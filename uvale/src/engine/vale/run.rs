@@ -13,7 +13,7 @@ use crate::ctl::{FDB_SIZE, Kring, MAX_RINGS, RING_ON, count};
 use crate::shm::{RingPlace, RingView, Slot, SlotView, copy_packet};
 use nm_abi::{NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG};
 
-use super::super::RegionMap;
+use super::super::{RegionMap, monitor};
 
 /// Syncs that go the general way after one in which a run ended early.
 const DETOUR: u32 = 32;
@@ -136,6 +136,9 @@ impl<'a> Sender<'a> {
         drop(guard);
         if done.end != room.at {
             let mask = to_wake(kring);
+            if kring.is_watched() {
+                monitor::delivered(self.host, plan.kring, to, &mut scratch.monitors);
+            }
             wake(self.host, kring, mask);
         }
         Some(done.next)

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::super::RegionMap;
+use super::super::monitor::Regions;
 use super::{BATCH, BROADCAST_QUEUE, NIL, QUEUES, run};
 
 /// One slot of the batch, copied out of the ring before anything is checked.
@@ -53,6 +54,8 @@ pub struct Scratch {
     pub(super) detour: u32,
     /// the last run
     pub(super) plan: run::Plan,
+    /// of the monitors of this ring and of the receivers' rings
+    pub(in crate::engine) monitors: Regions,
 }
 
 impl Default for Scratch {
@@ -68,6 +71,7 @@ impl Default for Scratch {
             in_use: false,
             detour: 0,
             plan: run::Plan::default(),
+            monitors: Regions::default(),
         }
     }
 }

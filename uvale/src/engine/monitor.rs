@@ -1,0 +1,477 @@
+//! Monitors: rings that see what passes through a ring of another port.
+//!
+//! As in netmap the sync that moves a packet also shows it, in the thread that syncs:
+//!
+//! | monitor | of a tx ring | of an rx ring |
+//! |---|---|---|
+//! | copy | before it is sent: `hwcur..head` | when it has arrived: `mon_tail..hwtail` |
+//! | zero-copy | once it is sent: the slots that became free | once it is released: `hwcur..head` |
+//!
+//! A ring has any number of copy monitors, in a list through their krings, and a chain of
+//! zero-copy monitors: the first is given what the port has released, the second what the first
+//! has released, and so on. A monitor without room misses the oldest packets of the sync.
+//!
+//! A zero-copy monitor exchanges buffers with the monitored ring. Between the two stores that do
+//! so one buffer is in both slots and one in none, so the exchange is written down first
+//! ([`Exchange`]) and a process that dies in the middle of it is put right by the daemon. Both
+//! slots are beyond what either program has been shown at that time.
+//!
+//! The lists are the daemon's. It changes them under the ring's `busy` where it can have it; where
+//! not, whoever walks along may meet a monitor that is leaving and sees that under its `q_lock`.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::{compiler_fence, fence};
+use std::sync::Arc;
+
+use super::ring::Synced;
+use super::sleep::{RX, TX, to_wake, wake};
+use super::vale::Room;
+use super::{Host, RegionMap};
+use crate::ctl::{Exchange, Kring, RING_ON, count};
+use crate::lock::{Guarded, LockGuard};
+use crate::shm::{RingView, Slot, copy_packet};
+use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON};
+
+/// Sleeps of 20 ms for a monitor's lock: what a process that is merely not running needs, and no
+/// more, for a monitor must not hold the monitored port up.
+const PATIENCE: u32 = 5;
+/// Monitors of one ring that are looked at; more than there can be, so that a list that was made
+/// circular ends.
+const MOST: u32 = crate::ctl::MAX_KRINGS as u32;
+/// Regions of monitors kept mapped by each ring.
+const KEPT: usize = 4;
+
+/// The regions of the monitors of a ring, so that they need not be mapped for each sync.
+#[derive(Default)]
+pub struct Regions {
+    kept: [Option<Arc<RegionMap>>; KEPT],
+    next: usize,
+    session: u32,
+    /// being changed: if found so on entry, a fork has copied it in that state
+    changing: bool,
+}
+
+impl Regions {
+    fn get(&mut self, host: &dyn Host, number: u32) -> Option<Arc<RegionMap>> {
+        if self.changing || self.session != host.session() {
+            core::mem::forget(core::mem::take(self));
+            self.session = host.session();
+        }
+        let known = self.kept.iter().flatten().find(|r| r.number == number);
+        if let Some(region) = known {
+            return Some(region.clone());
+        }
+        let region = host.region(number)?;
+        self.changing = true;
+        self.kept[self.next] = Some(region.clone());
+        self.next = (self.next + 1) % KEPT;
+        self.changing = false;
+        Some(region)
+    }
+}
+
+/// Slots of a ring, from `from` on.
+#[derive(Clone, Copy)]
+struct Span {
+    from: u32,
+    len: u32,
+}
+
+impl Span {
+    /// `from..to` on a ring of `n` slots; `None` if it is empty or makes no sense.
+    fn between(from: u32, to: u32, n: u32) -> Option<Self> {
+        if from >= n || to >= n || from == to {
+            return None;
+        }
+        let len = if to > from { to - from } else { to + n - from };
+        Some(Self { from, len })
+    }
+
+    /// The last `len` of these slots, and those before them.
+    fn split_last(self, len: u32, n: u32) -> (Self, Self) {
+        let missed = self.len - len;
+        let from = (self.from + missed) % n;
+        let first = Self {
+            len: missed,
+            ..self
+        };
+        (first, Self { from, len })
+    }
+
+    fn slots<'a>(
+        self,
+        ring: &RingView<'a>,
+    ) -> impl Iterator<Item = (u32, &'a crate::shm::SlotView)> {
+        let (slots, n) = (ring.slots(), ring.num_slots());
+        (0..self.len).map(move |i| {
+            let at = (self.from + i) % n;
+            (at, &slots[at as usize])
+        })
+    }
+}
+
+/// How many packets end in these slots.
+fn packets(ring: &RingView<'_>, span: Span) -> u64 {
+    let ends = span
+        .slots(ring)
+        .filter(|(_, s)| s.load().flags & NS_MOREFRAG == 0);
+    ends.count() as u64
+}
+
+/// A monitor's ring that is about to be filled, with its `q_lock` held.
+struct Filling<'a> {
+    kring: &'a Kring,
+    ring: RingView<'a>,
+    guard: LockGuard<'a>,
+    /// slot to fill next
+    at: u32,
+    n: u32,
+    packets: u64,
+    bytes: u64,
+    bad: u64,
+}
+
+impl<'a> Filling<'a> {
+    /// Locks `kring`, if it still monitors ring `of`, and finds out for how many of the slots in
+    /// `span` it has room. What it misses is counted.
+    fn begin(
+        host: &'a dyn Host,
+        kring: &'a Kring,
+        region: &'a RegionMap,
+        of: &Synced<'_>,
+        span: Span,
+    ) -> Option<(Self, Span)> {
+        let holder = kring.q_lock.holder();
+        let known = holder != 0 && holder == kring.stuck_holder.load(Relaxed);
+        let guard = match known {
+            true => None,
+            false => kring.q_lock.lock_within(host.owner(), PATIENCE),
+        };
+        let Some(guard) = guard else {
+            kring.stuck_holder.store(kring.q_lock.holder(), Relaxed);
+            kring.stuck.fetch_add(packets(&of.ring, span), Relaxed);
+            return None;
+        };
+        if kring.stuck_holder.load(Relaxed) != 0 {
+            kring.stuck_holder.store(0, Relaxed);
+        }
+        let live = kring.mode.load(Relaxed) == RING_ON
+            && kring.region.load(Relaxed) == region.number
+            && is_fed_from(kring, of);
+        let n = kring.num_slots.load(Relaxed);
+        let ring = RingView::new(&region.map, kring.ring_ofs.load(Relaxed), n)?;
+        let room = Room::of(kring, n, span.len)?;
+        if !live {
+            return None;
+        }
+        let (missed, span) = span.split_last(span.len.min(room.free), of.n);
+        if missed.len > 0 {
+            count(&kring.produced.full, packets(&of.ring, missed));
+        }
+        let filling = Self {
+            kring,
+            ring,
+            guard,
+            at: room.at,
+            n,
+            packets: 0,
+            bytes: 0,
+            bad: 0,
+        };
+        Some((filling, span))
+    }
+
+    /// The slot filled last is done: counts it and goes on to the next.
+    fn step(&mut self, len: u16, flags: u16) {
+        self.packets += u64::from(flags & NS_MOREFRAG == 0);
+        self.bytes += u64::from(len);
+        self.at = if self.at + 1 == self.n {
+            0
+        } else {
+            self.at + 1
+        };
+    }
+
+    /// Counts, publishes and wakes.
+    fn end(self, host: &dyn Host) {
+        let produced = &self.kring.produced;
+        count(&produced.bad_copy, self.bad);
+        if self.at == self.kring.hwtail.load(Relaxed) {
+            return;
+        }
+        count(&produced.packets, self.packets);
+        count(&produced.bytes, self.bytes);
+        count(&produced.progress, 1);
+        // SYNC POINT: Release pairs with the Acquire in `attachment::rx`: slots and payload are
+        // visible before the index that shows them.
+        self.kring.hwtail.store(self.at, Release);
+        let mask = to_wake(self.kring);
+        drop(self.guard);
+        wake(host, self.kring, mask);
+    }
+}
+
+/// The direction of a ring, as an index.
+fn direction(ring: &Synced<'_>) -> usize {
+    if ring.kring.dir.load(Relaxed) != 0 {
+        TX
+    } else {
+        RX
+    }
+}
+
+fn is_fed_from(monitor: &Kring, ring: &Synced<'_>) -> bool {
+    monitor.mon_parent[direction(ring)].load(Acquire) == ring.index + 1
+}
+
+/// The flags of a slot as a monitor of `ring` sees them.
+fn seen_flags(ring: &Synced<'_>, flags: u16) -> u16 {
+    match direction(ring) {
+        TX => flags | NS_TXMON,
+        _ => flags & !NS_TXMON,
+    }
+}
+
+/// A tx ring is about to send `hwcur..head`: shows it to copy monitors. Returns where the slots
+/// begin that the sync will free, for [`sent`].
+#[cold]
+pub fn sending(host: &dyn Host, tx: &Synced<'_>, head: u32, regions: &mut Regions) -> u32 {
+    show(host, tx, tx.kring.hwcur.load(Relaxed), head, regions);
+    tx.next(tx.kring.hwtail.load(Relaxed))
+}
+
+/// A tx ring has sent: gives the slots from `freed` to `hwtail` to the zero-copy monitor.
+#[cold]
+pub fn sent(host: &dyn Host, tx: &Synced<'_>, freed: u32, hwtail: u32) {
+    exchange(host, tx, freed, tx.next(hwtail));
+}
+
+/// An rx ring is about to give `hwcur..head` back: exchanges it with the zero-copy monitor.
+#[cold]
+pub fn released(host: &dyn Host, rx: &Synced<'_>, head: u32) {
+    exchange(host, rx, rx.kring.hwcur.load(Relaxed), head);
+}
+
+/// Shows copy monitors what has arrived in an rx ring.
+#[cold]
+pub fn arrived(host: &dyn Host, rx: &Synced<'_>, hwtail: u32, regions: &mut Regions) {
+    if rx.kring.watch.load(Acquire) as u32 == 0 || hwtail >= rx.n {
+        return;
+    }
+    show(host, rx, rx.kring.mon_tail.load(Relaxed), hwtail, regions);
+    rx.kring.mon_tail.store(hwtail, Relaxed);
+}
+
+/// After something was put into rx ring `index` of `region`, which has monitors: shows it to the
+/// copy monitors in place of the receiver. Left to whoever syncs the ring just now, if somebody
+/// does.
+#[cold]
+pub fn delivered(host: &dyn Host, index: u32, region: &RegionMap, regions: &mut Regions) {
+    let Some(kring) = host.ctl().kring(index) else {
+        return;
+    };
+    if kring.watch.load(Acquire) as u32 == 0 {
+        return;
+    }
+    loop {
+        let Some((ring, guard)) = Synced::try_enter(host, region, index) else {
+            return;
+        };
+        take_in(host, &ring, regions);
+        drop(guard);
+        if !is_behind(kring) {
+            return;
+        }
+    }
+}
+
+/// After a sync of an rx ring with monitors: senders that came while it held the lock have left
+/// their packets to us.
+#[cold]
+pub fn catch_up(host: &dyn Host, index: u32, region: &RegionMap, regions: &Guarded<Regions>) {
+    let Some(kring) = host.ctl().kring(index) else {
+        return;
+    };
+    while is_behind(kring) {
+        let Some((ring, mut guard)) = Synced::try_enter(host, region, index) else {
+            return;
+        };
+        let Some(regions) = regions.get(&mut guard) else {
+            return;
+        };
+        take_in(host, &ring, regions);
+    }
+}
+
+/// Shows copy monitors what has been published on an rx ring since its last sync.
+fn take_in(host: &dyn Host, rx: &Synced<'_>, regions: &mut Regions) {
+    let hwtail = published(rx.kring);
+    if rx.kring.pipe.load(Relaxed) != 0 && hwtail < rx.n {
+        rx.kring.hwtail.store(hwtail, Relaxed);
+    }
+    arrived(host, rx, hwtail, regions);
+}
+
+/// Have copy monitors not seen all that has arrived? To be asked after `busy` was let go of.
+fn is_behind(kring: &Kring) -> bool {
+    // SYNC POINT: pairs with the compare-and-exchange of `try_enter`, which comes after the
+    // sender's store of what it has published: either it finds the lock free, or we find that.
+    fence(SeqCst);
+    let tail = published(kring);
+    kring.watch.load(Acquire) as u32 != 0
+        && tail < kring.num_slots.load(Relaxed)
+        && tail != kring.mon_tail.load(Relaxed)
+}
+
+/// The slot after the last one that senders have published.
+fn published(rx: &Kring) -> u32 {
+    let tail = if rx.pipe.load(Relaxed) == 0 {
+        &rx.hwtail
+    } else {
+        &rx.pipe_tail
+    };
+    tail.load(Acquire)
+}
+
+/// Copies the slots `from..to` to each copy monitor.
+fn show(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32, regions: &mut Regions) {
+    let Some(span) = Span::between(from, to, ring.n) else {
+        return;
+    };
+    let mut next = ring.kring.watch.load(Acquire) as u32;
+    for _ in 0..MOST {
+        let Some(kring) = next.checked_sub(1).and_then(|i| host.ctl().kring(i)) else {
+            return;
+        };
+        if !is_fed_from(kring, ring) {
+            return;
+        }
+        // Mapped before the lock is taken: mapping may have to ask the daemon.
+        let region = regions.get(host, kring.region.load(Relaxed));
+        match region {
+            Some(region) => copy_to(host, kring, &region, ring, span),
+            None => drop(kring.stuck.fetch_add(packets(&ring.ring, span), Relaxed)),
+        }
+        next = kring.mon_next[direction(ring)].load(Acquire);
+    }
+}
+
+/// Copies the slots of `span` to one monitor. A length beyond the monitor's buffers is cut off.
+fn copy_to(host: &dyn Host, kring: &Kring, region: &RegionMap, of: &Synced<'_>, span: Span) {
+    let Some((mut to, span)) = Filling::begin(host, kring, region, of, span) else {
+        return;
+    };
+    let (from_pool, to_pool) = (&of.region.pool, &region.pool);
+    let most = from_pool.size().min(to_pool.size());
+    for (_, view) in span.slots(&of.ring) {
+        let slot = view.load();
+        let mine = &to.ring.slots()[to.at as usize];
+        let buf_idx = mine.load().buf_idx;
+        let len = u32::from(slot.len).min(most);
+        let copied = copy_packet(
+            &of.region.map,
+            from_pool.offset(slot.buf_idx),
+            &region.map,
+            to_pool.offset(buf_idx),
+            len as usize,
+        );
+        to.bad += u64::from(!copied);
+        let len = if copied { len as u16 } else { 0 };
+        let flags = seen_flags(of, slot.flags);
+        mine.store(Slot {
+            buf_idx,
+            len,
+            flags,
+            ptr: 0,
+        });
+        to.step(len, flags);
+    }
+    to.end(host);
+}
+
+/// Exchanges the slots `from..to` with free ones of the zero-copy monitor, which uses the same
+/// memory.
+fn exchange(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32) {
+    let first = (ring.kring.watch.load(Acquire) >> 32) as u32;
+    let Some(kring) = first.checked_sub(1).and_then(|i| host.ctl().kring(i)) else {
+        return;
+    };
+    let Some(span) = Span::between(from, to, ring.n) else {
+        return;
+    };
+    if !is_fed_from(kring, ring) {
+        return;
+    }
+    let Some((mut to, span)) = Filling::begin(host, kring, ring.region, ring, span) else {
+        return;
+    };
+    let pool = &ring.region.pool;
+    for (at, view) in span.slots(&ring.ring) {
+        let mine = &to.ring.slots()[to.at as usize];
+        let (theirs, free) = (view.load(), mine.load());
+        let flags = seen_flags(ring, theirs.flags);
+        // Only buffers move between rings: an index that is none stays with the program that
+        // wrote it.
+        let good = pool.is_valid(theirs.buf_idx) && pool.is_valid(free.buf_idx);
+        let (taken, given) = if good {
+            (theirs.buf_idx, free.buf_idx)
+        } else {
+            (free.buf_idx, theirs.buf_idx)
+        };
+        to.bad += u64::from(!good);
+        let len = if good { theirs.len } else { 0 };
+        kring.exchange.note(ring.index, [theirs, free], [at, to.at]);
+        view.store(Slot {
+            buf_idx: given,
+            len: free.len,
+            flags: theirs.flags | NS_BUF_CHANGED,
+            ptr: 0,
+        });
+        mine.store(Slot {
+            buf_idx: taken,
+            len,
+            flags,
+            ptr: 0,
+        });
+        kring.exchange.done();
+        to.step(len, flags);
+    }
+    to.end(host);
+}
+
+impl Exchange {
+    /// Writes down that slot `at[0]` of ring `with`, now `slots[0]`, and slot `at[1]` of the monitor's
+    /// ring, now `slots[1]`, exchange their buffers.
+    fn note(&self, with: u32, slots: [Slot; 2], at: [u32; 2]) {
+        let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
+        self.buffers
+            .store(pair(slots[0].buf_idx, slots[1].buf_idx), Relaxed);
+        self.slots.store(pair(at[0], at[1]), Relaxed);
+        // A process that is killed has executed its instructions up to one of them. So it is their
+        // order in the program that counts, which is what Release before and the fence after see
+        // to.
+        self.with.store(u64::from(with) + 1, Release);
+        compiler_fence(SeqCst);
+    }
+
+    /// The exchange is made.
+    fn done(&self) {
+        self.with.store(0, Release);
+        compiler_fence(SeqCst);
+    }
+
+    /// What was under way when the writer died: the other kring, and by ring (the monitored one
+    /// first) slot and buffer to go back to. `None`: nothing.
+    pub fn under_way(&self) -> Option<(u32, [(u32, u32); 2])> {
+        let with = self.with.load(Acquire).checked_sub(1)? as u32;
+        let (buffers, slots) = (self.buffers.load(Relaxed), self.slots.load(Relaxed));
+        let halves = |word: u64| [word as u32, (word >> 32) as u32];
+        let [(a, b), (c, d)] = [halves(slots), halves(buffers)].map(|[x, y]| (x, y));
+        Some((with, [(a, c), (b, d)]))
+    }
+
+    /// Nothing is under way any more; whoever calls this has put the slots right.
+    pub fn settle(&self) {
+        self.done();
+    }
+}
