@@ -106,6 +106,8 @@ pub(super) struct Kring {
     pub on: bool,
     pub pending_on: bool,
     pub ring: Option<RingAt>,
+    /// what has been agreed about offsets
+    pub offsets: super::options::Offsets,
     /// who monitors it
     pub watchers: Watchers,
 }

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rustix::io::Errno;
 
 use super::adapter::{AdapterId, DIRS, Kring, Krings};
+use super::options::Offsets;
 use super::{DAEMON_SESSION, Refusal, Result, World};
 use crate::ctl::{self, Ctl, MAX_KRINGS, MAX_PORTS, PORT_ON, RING_OFF, RING_ON};
 use crate::engine::{RX, TX};
@@ -276,6 +277,7 @@ impl World {
                     on: false,
                     pending_on: false,
                     ring: None,
+                    offsets: Offsets::default(),
                     watchers: Default::default(),
                 }
             });

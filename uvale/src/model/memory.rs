@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::extmem::External;
 use super::pool::{Limits, PAGE, Pool};
 use super::{Config, PoolParams, Pools, Refusal, Result};
 use crate::engine::RegionMap;
@@ -44,6 +45,8 @@ pub struct Region {
     pub memfd: Memfd,
     /// our own mapping, and where the packet buffers are
     pub shared: Arc<RegionMap>,
+    /// a program's own memory
+    external: bool,
 }
 
 impl Region {
@@ -69,6 +72,8 @@ pub(super) struct Memory {
     /// sized pools, or why the configuration is no good
     pools: Result<[Pool; 3]>,
     pub region: Option<u32>,
+    /// the region is a program's own memory
+    pub external: Option<External>,
 }
 
 impl Memory {
@@ -92,6 +97,7 @@ impl Memory {
             active: 0,
             pools: sized(),
             region: None,
+            external: None,
         }
     }
 
@@ -136,6 +142,20 @@ impl Memory {
         self.pool_mut(Which::Ring)?.reset(0);
         // buffers 0 and 1 belong to nobody
         self.pool_mut(Which::Buf)?.reset(2);
+        Ok(())
+    }
+
+    /// Is there anything to take from each pool?
+    fn check_room(&self) -> Result<()> {
+        for which in [Which::If, Which::Ring, Which::Buf] {
+            let pool = self.pool(which)?;
+            if pool.free_count() == 0 {
+                return Err(Refusal::new(
+                    Errno::NOMEM,
+                    format!("{}total: the memory has no room for one", pool.name()),
+                ));
+            }
+        }
         Ok(())
     }
 }
@@ -227,8 +247,51 @@ impl Memories {
         }
         self.by_id.remove(&id);
         if let Some(region) = region.and_then(|n| self.regions.remove(&n)) {
-            discard_buffers(&region);
+            Self::discard_buffers(&region);
         }
+    }
+
+    /// An id for a new allocator.
+    pub fn new_id(&self) -> Result<MemId> {
+        self.unused_id().ok_or_else(|| {
+            Refusal::new(
+                Errno::NOMEM,
+                "all 65535 memory ids are in use: close some ports",
+            )
+        })
+    }
+
+    /// The least that private allocators have.
+    pub fn least_private(&self) -> Pools {
+        self.private
+    }
+
+    /// The allocator `id` over a program's memory, held by one reference.
+    pub fn add_external(
+        &mut self,
+        id: MemId,
+        memfd: Memfd,
+        pools: [Pool; 3],
+        external: External,
+    ) -> Result<()> {
+        let mut memory = Memory {
+            id,
+            private: true,
+            refs: 1,
+            active: 0,
+            pools: Ok(pools),
+            region: None,
+            external: Some(external),
+        };
+        memory.reset()?;
+        let number = self.next_region;
+        let region = region_of(&memory, number, memfd)?;
+        memory.region = Some(number);
+        self.regions.insert(number, region);
+        self.next_region += 1;
+        self.by_id.insert(id, memory);
+        self.last = id;
+        Ok(())
     }
 
     /// A new private allocator with room for a port of that many rings and slots, its two
@@ -245,12 +308,7 @@ impl Memories {
         extra: u32,
         pipes: u32,
     ) -> Result<MemId> {
-        let id = self.unused_id().ok_or_else(|| {
-            Refusal::new(
-                Errno::NOMEM,
-                "all 65535 memory ids are in use: close some ports",
-            )
-        })?;
+        let id = self.new_id()?;
         let pools = private_pools(self.private, rings, slots, extra, pipes);
         let memory = Memory::new(id, true, pools);
         if let Err(refusal) = &memory.pools {
@@ -264,6 +322,9 @@ impl Memories {
     /// Makes sure that allocator `id` has memory, and counts one user more.
     pub fn finalize(&mut self, id: MemId) -> Result<()> {
         let memory = &self.by_id[&id];
+        if memory.external.is_some() {
+            memory.check_room()?;
+        }
         if memory.region.is_none() {
             let number = self.next_region;
             let region = make_region(memory, number)?;
@@ -285,9 +346,30 @@ impl Memories {
             // Cannot fail: the pools were sized before the first user came.
             let _ = memory.reset();
             if let Some(region) = self.region_of(id) {
-                discard_buffers(region);
+                Self::discard_buffers(region);
             }
         }
+    }
+
+    /// Gives the pages of packet buffers back to the system. Rings and `netmap_if`s stay readable:
+    /// a program may keep its mapping after its descriptor. Memory of its own it keeps whole.
+    fn discard_buffers(region: &Region) {
+        use rustix::fs::{FallocateFlags, fallocate};
+        if region.external {
+            return;
+        }
+        let pool = region.pool();
+        let (start, len) = (
+            pool.offset(0) as u64,
+            u64::from(pool.size()) * u64::from(pool.count()),
+        );
+        // Best effort: without it the pages live as long as somebody maps them.
+        let _ = fallocate(
+            &region.memfd,
+            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+            start,
+            len,
+        );
     }
 
     /// netmap's choice: ids are tried upwards from the one given out last.
@@ -340,13 +422,28 @@ fn make_region(memory: &Memory, number: u32) -> Result<Region> {
     };
     let len = usize::try_from(size).map_err(|_| failed(Errno::NOMEM))?;
     let memfd = Memfd::create("netmap-region", len).map_err(failed)?;
+    region_of(memory, number, memfd)
+}
+
+/// The region of `memory` in `memfd`.
+fn region_of(memory: &Memory, number: u32, memfd: Memfd) -> Result<Region> {
+    let size = memory.size()?;
+    let failed = |errno: Errno| {
+        Refusal::new(
+            Errno::NOMEM,
+            format!(
+                "cannot map the region of {size} bytes for memory {}: {errno}",
+                memory.id
+            ),
+        )
+    };
     let map = Mapping::new(&memfd).map_err(failed)?;
     let buffers = memory.pool(Which::Buf)?;
     let pool = BufferPool::new(
         &map,
         memory.offset(Which::Buf)?,
         buffers.size(),
-        buffers.total(),
+        buffers.whole(),
     )
     .ok_or_else(|| failed(Errno::INVAL))?;
     let shared = Arc::new(RegionMap { number, map, pool });
@@ -356,25 +453,8 @@ fn make_region(memory: &Memory, number: u32) -> Result<Region> {
         size,
         memfd,
         shared,
+        external: memory.external.is_some(),
     })
-}
-
-/// Gives the pages of packet buffers back to the system. Rings and `netmap_if`s stay readable: a
-/// program may keep its mapping after its descriptor.
-fn discard_buffers(region: &Region) {
-    use rustix::fs::{FallocateFlags, fallocate};
-    let pool = region.pool();
-    let (start, len) = (
-        pool.offset(0) as u64,
-        u64::from(pool.size()) * u64::from(pool.count()),
-    );
-    // Best effort: without it the pages live as long as somebody maps them.
-    let _ = fallocate(
-        &region.memfd,
-        FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-        start,
-        len,
-    );
 }
 
 /// Pipes that a private allocator has room for.

@@ -15,7 +15,8 @@
 //! | `memory.rs`, `pool.rs` | allocators, their ids and regions; object pools |
 //! | `graveyard.rs` | rings whose locks somebody still holds |
 //! | `repair.rs` | after a client died: locks broken, pipes repaired, buffers audited |
-//! | `options.rs` | options of requests |
+//! | `options.rs`, `extmem.rs`, `kloop.rs` | options of requests: offsets and CSB, a program's own memory, sync loops |
+//! | `caller.rs` | what a request comes with besides its bytes |
 //! | `info.rs` | requests that only look |
 //! | `inspect.rs` | what `uvale ports` and the like show |
 //!
@@ -24,9 +25,12 @@
 //! every index read from one is checked.
 
 mod adapter;
+mod caller;
+mod extmem;
 mod graveyard;
 mod info;
 mod inspect;
+mod kloop;
 mod krings;
 mod lookup;
 mod memory;
@@ -59,6 +63,7 @@ use memory::Memories;
 use register::Bound;
 use switch::Bridge;
 
+pub use caller::{Caller, FileRange, Interface, Offer};
 pub use inspect::{FdbEntry, MemoryInfo, PortInfo, PortKind, SwitchInfo};
 pub use memory::Region;
 pub use register::Binding;
@@ -239,9 +244,19 @@ impl World {
             .map(|b| b.netmap_if)
     }
 
+    /// NIOCCTRL: serves one request of a process that nothing is known of.
+    pub fn request(&mut self, client: ClientId, request: &mut Request) -> Result<()> {
+        self.request_from(client, &mut Caller::default(), request)
+    }
+
     /// NIOCCTRL: serves one request. What the program gets to see is written into it; on a
     /// refusal the program gets the errno and the status of each option, and no body.
-    pub fn request(&mut self, client: ClientId, request: &mut Request) -> Result<()> {
+    pub fn request_from(
+        &mut self,
+        client: ClientId,
+        caller: &mut Caller,
+        request: &mut Request,
+    ) -> Result<()> {
         if !(NETMAP_MIN_API..=NETMAP_MAX_API).contains(&request.header.nr_version) {
             return Err(Refusal::new(
                 Errno::INVAL,
@@ -261,7 +276,7 @@ impl World {
         }
         match request.header.nr_reqtype {
             NETMAP_REQ_REGISTER => with_body(&mut request.body, |reg| {
-                self.register(client, &name, reg, options)
+                self.register(client, caller, &name, reg, options)
             }),
             NETMAP_REQ_PORT_INFO_GET => {
                 with_body(&mut request.body, |body| self.port_info(&name, body))
@@ -282,8 +297,10 @@ impl World {
             NETMAP_REQ_POOLS_INFO_GET => {
                 with_body(&mut request.body, |body| self.pools_info(&name, body))
             }
-            NETMAP_REQ_CSB_ENABLE => self.csb_enable(client, options),
-            NETMAP_REQ_SYNC_KLOOP_START => self.kloop_start(client),
+            NETMAP_REQ_CSB_ENABLE => self.csb_enable(client, caller, options),
+            NETMAP_REQ_SYNC_KLOOP_START => with_body(&mut request.body, |body| {
+                self.kloop_start(client, caller.session, body, options)
+            }),
             NETMAP_REQ_SYNC_KLOOP_STOP => self.kloop_stop(client),
             other => Err(Refusal::new(
                 Errno::INVAL,
@@ -305,27 +322,6 @@ impl World {
             set_name(&mut request.header, &name);
         }
         Ok(())
-    }
-
-    fn kloop_start(&self, client: ClientId) -> Result<()> {
-        if self.bound(client).is_none() {
-            return Err(Refusal::new(
-                Errno::NXIO,
-                "the descriptor is not bound to a port",
-            ));
-        }
-        let why = "the sync loop needs CSB mode, which is not supported yet";
-        Err(Refusal::new(Errno::INVAL, why))
-    }
-
-    fn kloop_stop(&self, client: ClientId) -> Result<()> {
-        match self.bound(client) {
-            Some(_) => Ok(()),
-            None => Err(Refusal::new(
-                Errno::NXIO,
-                "the descriptor is not bound to a port",
-            )),
-        }
     }
 }
 

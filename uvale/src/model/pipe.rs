@@ -306,6 +306,7 @@ impl World {
         for (a, b) in slots(region, from)?.iter().zip(slots(region, to)?) {
             b.store_full(a.load_full());
         }
+        self.copy_offset_mask(self.adapters[id].mem, our_ring, their_ring)?;
         for (end, dir) in [(id, dir), (peer, opposite(dir))] {
             let k = &mut self.adapters[end].krings_mut(dir)[i];
             k.fake = true;

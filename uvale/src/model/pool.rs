@@ -30,9 +30,12 @@ pub(super) struct Pool {
     size: u32,
     /// objects
     total: u32,
-    /// bytes of a cluster, a multiple of the page size
-    cluster_size: u32,
-    clusters: u32,
+    /// bytes that the pool takes in its region, whole pages
+    bytes: u64,
+    /// only each `step`th object is ever handed out
+    step: u32,
+    /// objects from this one on are never handed out
+    end: u32,
     /// one bit per object, set when free; empty until the pool has memory
     bitmap: Vec<u32>,
     free: u32,
@@ -76,16 +79,55 @@ impl Pool {
             limits,
             size,
             total: clusters * entries,
-            cluster_size: entries * size,
-            clusters,
+            bytes: u64::from(clusters) * u64::from(entries * size),
+            step: 1,
+            end: clusters * entries,
             bitmap: Vec::new(),
             free: 0,
         })
     }
 
-    /// Bytes of all clusters.
+    /// A pool in a program's own memory: `total` objects of `size` bytes, one behind the other, in
+    /// `bytes` bytes of whole pages. Of these, only those that begin on a multiple of `align`
+    /// bytes are handed out, and the last one only if it is `whole`.
+    pub fn external(
+        name: &'static str,
+        PoolParams { size, num: total }: PoolParams,
+        bytes: u64,
+        align: u32,
+        whole: bool,
+    ) -> Self {
+        let limits = Limits {
+            name,
+            min_size: size,
+            max_size: size,
+            min_num: total,
+            max_num: total,
+        };
+        Self {
+            limits,
+            size,
+            total,
+            bytes,
+            step: align / gcd(size, align),
+            end: if whole {
+                total
+            } else {
+                total.saturating_sub(1)
+            },
+            bitmap: Vec::new(),
+            free: 0,
+        }
+    }
+
+    /// Bytes that the pool takes in its region.
     pub fn bytes(&self) -> u64 {
-        u64::from(self.clusters) * u64::from(self.cluster_size)
+        self.bytes
+    }
+
+    /// Objects from 0 on that lie in the region as a whole.
+    pub fn whole(&self) -> u32 {
+        self.end
     }
 
     /// Bytes of one object.
@@ -120,9 +162,19 @@ impl Pool {
             *last = (1 << tail) - 1;
         }
         self.free = self.total;
+        if self.step > 1 || self.end < self.total {
+            for i in 0..self.total {
+                if !self.is_usable(i) {
+                    self.bitmap[i as usize / 32] &= !(1 << (i % 32));
+                    self.free -= 1;
+                }
+            }
+        }
         for i in 0..reserved.min(self.total) {
-            self.bitmap[0] &= !(1 << i);
-            self.free -= 1;
+            if self.is_free(i) {
+                self.bitmap[0] &= !(1 << i);
+                self.free -= 1;
+            }
         }
     }
 
@@ -143,7 +195,7 @@ impl Pool {
 
     /// Gives object `i` back; false if it is out of range or free already.
     pub fn give_back(&mut self, i: u32) -> bool {
-        if i >= self.total || self.is_free(i) {
+        if !self.is_usable(i) || self.is_free(i) {
             return false;
         }
         let Some(word) = self.bitmap.get_mut(i as usize / 32) else {
@@ -154,12 +206,21 @@ impl Pool {
         true
     }
 
+    /// Is object `i` one that can be handed out?
+    pub fn is_usable(&self, i: u32) -> bool {
+        i < self.end && i.is_multiple_of(self.step)
+    }
+
     /// Is object `i` free?
     pub fn is_free(&self, i: u32) -> bool {
         self.bitmap
             .get(i as usize / 32)
             .is_some_and(|word| word & 1 << (i % 32) != 0)
     }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use nm_abi::*;
 use rustix::io::Errno;
 
 use super::adapter::{AdapterId, DIRS, Kind};
+use super::caller::Caller;
+use super::kloop::Kloop;
 use super::memory::Which;
 use super::options::all_served;
 use super::{ClientId, Refusal, Result, World};
@@ -74,6 +76,7 @@ pub(super) struct Bound {
     /// object number of its `netmap_if`
     pub netmap_if: u32,
     pub public: Binding,
+    pub kloop: Kloop,
 }
 
 /// The rings that a request selects.
@@ -84,11 +87,19 @@ pub(super) struct Selection {
     exclusive: bool,
 }
 
+impl Selection {
+    /// The selected rings of a direction.
+    pub fn range(&self, dir: usize) -> core::ops::Range<u32> {
+        self.first[dir]..self.last[dir]
+    }
+}
+
 impl World {
     /// The body of REGISTER.
     pub(super) fn register(
         &mut self,
         client: ClientId,
+        caller: &mut Caller,
         name: &[u8],
         reg: &mut nmreq_register,
         options: &mut [OptionCopy],
@@ -100,16 +111,17 @@ impl World {
                 format!("this descriptor is bound to {label} already"),
             ));
         }
-        let mem = match reg.nr_mem_id {
-            0 => None,
-            id => Some(self.memories.find(id)?),
+        let mem = match (self.extmem_option(caller, options)?, reg.nr_mem_id) {
+            (None, 0) => None,
+            (None, id) => Some(self.memories.find(id)?),
+            (external, _) => external,
         };
         let found = self.get_na(name, reg, mem, true);
         if let Some(mem) = mem {
             self.memories.put(mem);
         }
         let id = found?;
-        let done = self.register_adapter(client, id, reg, options);
+        let done = self.register_adapter(client, caller, id, reg, options);
         if done.is_err() {
             self.put_adapter(id);
         }
@@ -119,6 +131,7 @@ impl World {
     fn register_adapter(
         &mut self,
         client: ClientId,
+        caller: &mut Caller,
         id: AdapterId,
         reg: &mut nmreq_register,
         options: &mut [OptionCopy],
@@ -134,8 +147,8 @@ impl World {
                 ),
             ));
         }
-        self.bind(client, id, reg)?;
-        let finished = self.finish_register(client, reg, options);
+        self.bind(client, id, reg, options)?;
+        let finished = self.finish_register(client, caller, reg, options);
         if finished.is_err() {
             self.unbind(client);
         }
@@ -146,10 +159,11 @@ impl World {
     fn finish_register(
         &mut self,
         client: ClientId,
+        caller: &mut Caller,
         reg: &mut nmreq_register,
         options: &mut [OptionCopy],
     ) -> Result<()> {
-        self.register_options(client, options)?;
+        self.register_csb(client, caller, options)?;
         let Some(bound) = self.bound(client) else {
             return Ok(());
         };
@@ -171,14 +185,20 @@ impl World {
     }
 
     /// netmap_do_regif: binds the descriptor to rings of `id`.
-    fn bind(&mut self, client: ClientId, id: AdapterId, reg: &nmreq_register) -> Result<()> {
+    fn bind(
+        &mut self,
+        client: ClientId,
+        id: AdapterId,
+        reg: &nmreq_register,
+        options: &mut [OptionCopy],
+    ) -> Result<()> {
         let mem = self.adapters[id].mem;
         self.memories.finalize(mem)?;
         if self.adapters[id].active == 0 {
             self.adapters[id].buf_size = self.memories.at(mem).pool(Which::Buf)?.size();
             self.update_config(id);
         }
-        let bound = self.bind_rings(client, id, reg);
+        let bound = self.bind_rings(client, id, reg, options);
         match bound {
             Ok(bound) => {
                 self.adapters[id].active += 1;
@@ -199,6 +219,7 @@ impl World {
         client: ClientId,
         id: AdapterId,
         reg: &nmreq_register,
+        options: &mut [OptionCopy],
     ) -> Result<Bound> {
         let selection = self.select(id, reg)?;
         let first_user = self.adapters[id].active == 0;
@@ -212,7 +233,7 @@ impl World {
             }
         }
         let bound = self.take_rings(id, &selection).and_then(|()| {
-            let made = self.bring_up(id, &selection);
+            let made = self.bring_up(id, &selection, options);
             made.inspect_err(|_| {
                 self.release_rings(id, &selection);
                 self.delete_rings(id);
@@ -227,8 +248,14 @@ impl World {
     }
 
     /// Rings, `netmap_if`, service. Returns the number of the `netmap_if`.
-    fn bring_up(&mut self, id: AdapterId, selection: &Selection) -> Result<u32> {
+    fn bring_up(
+        &mut self,
+        id: AdapterId,
+        selection: &Selection,
+        options: &mut [OptionCopy],
+    ) -> Result<u32> {
         self.create_rings(id)?;
+        self.offsets_option(id, selection, options)?;
         let netmap_if = self.new_netmap_if(id, selection.first, selection.last)?;
         if self.adapters[id].active == 0 || self.modes_pending(id, selection.first, selection.last)
         {
@@ -403,6 +430,7 @@ impl World {
             id,
             netmap_if,
             public,
+            kloop: Kloop::default(),
         })
     }
 
@@ -431,6 +459,7 @@ impl World {
             id,
             netmap_if,
             public,
+            ..
         } = self.clients.get_mut(&client.0)?.take()?;
         let s = Selection {
             first: public.first,

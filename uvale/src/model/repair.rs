@@ -65,6 +65,7 @@ impl World {
         if session <= super::DAEMON_SESSION {
             return Vec::new();
         }
+        self.end_kloops_of(session);
         self.undo_exchanges(session);
         let mut findings = Vec::new();
         let mut touched: Vec<MemId> = Vec::new();
@@ -210,7 +211,10 @@ impl World {
                 buffer,
             })
             .collect();
-        let count = |f: &dyn Fn(u32) -> bool| (2..pool.total()).filter(|b| f(*b)).count() as u32;
+        let count = |f: &dyn Fn(u32) -> bool| {
+            let usable = (2..pool.total()).filter(|b| pool.is_usable(*b));
+            usable.filter(|b| f(*b)).count() as u32
+        };
         let missing = count(&|b| !pool.is_free(b) && times[b as usize] == 0);
         let free_in_use = count(&|b| pool.is_free(b) && times[b as usize] > 0);
         if missing > 0 {

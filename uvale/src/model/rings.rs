@@ -173,8 +173,60 @@ impl World {
         ] {
             w[at].store(value, Relaxed);
         }
-        store_wide(w, ring_word::OFFSET_MASK, 0);
+        store_wide(w, ring_word::OFFSET_MASK, k.offset_mask.load(Relaxed));
         store_wide(w, ring_word::BUF_ALIGN, 0);
+        Ok(())
+    }
+
+    /// Shows what has been agreed about offsets to the data path and to the program.
+    pub(super) fn show_offsets(&self, id: AdapterId, dir: usize, i: u32) -> Result<()> {
+        let na = &self.adapters[id];
+        let k = &na.krings(dir)[i as usize];
+        let shared = self.kring(k.index);
+        shared.offset_max.store(k.offsets.max as u32, Relaxed);
+        shared.offset_mask.store(k.offsets.mask, Relaxed);
+        if let Some(ring) = k.ring {
+            let region = self.memories.active_region(na.mem)?;
+            let w = words(region.map(), ring.offset, size_of::<netmap_ring>() / 4)?;
+            store_wide(w, ring_word::OFFSET_MASK, k.offsets.mask);
+        }
+        Ok(())
+    }
+
+    /// Puts an offset into all slots of a ring.
+    pub(super) fn set_initial_offset(
+        &self,
+        id: AdapterId,
+        dir: usize,
+        i: u32,
+        offset: u64,
+    ) -> Result<()> {
+        let na = &self.adapters[id];
+        let k = &na.krings(dir)[i as usize];
+        let Some(ring) = k.ring else { return Ok(()) };
+        let region = self.memories.active_region(na.mem)?;
+        for slot in slots(region, ring)? {
+            let whole = slot.load_full();
+            let ptr = whole.ptr & !k.offsets.mask | offset & k.offsets.mask;
+            slot.store_full(Slot { ptr, ..whole });
+        }
+        Ok(())
+    }
+
+    /// A ring of a pipe's end shows what the other end has agreed about offsets; the data path
+    /// does not go by it.
+    pub(super) fn copy_offset_mask(&self, mem: MemId, from: RingAt, to: RingAt) -> Result<()> {
+        let region = self.memories.active_region(mem)?;
+        let n = size_of::<netmap_ring>() / 4;
+        let (a, b) = (
+            words(region.map(), from.offset, n)?,
+            words(region.map(), to.offset, n)?,
+        );
+        for at in [ring_word::OFFSET_MASK, ring_word::BUF_ALIGN] {
+            for word in [at, at + 1] {
+                b[word].store(a[word].load(Relaxed), Relaxed);
+            }
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The control plane against what kernel netmap was seen to do.
 
 mod errors;
+mod kloop;
 mod options;
 mod persistent;
 mod pipes;
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use nm_abi::*;
 use rustix::io::Errno;
 
-use super::{Binding, ClientId, Config, World};
+use super::{Binding, Caller, ClientId, Config, World};
 use crate::ctl::{CTL_LEN, Ctl};
 use crate::engine::{Attachment, Host, RegionMap};
 use crate::request::{Request, set_name};

@@ -1,0 +1,62 @@
+//! What a request comes with besides its bytes: what only the process that makes it can know.
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::shm::Memfd;
+
+/// The process behind a request.
+#[derive(Debug, Default)]
+pub struct Caller {
+    /// its session, 0 if it has none
+    pub session: u32,
+    /// the memory that the EXTMEM option names
+    pub extmem: Option<Offer>,
+    /// what the system has under the request's name, if that is an interface
+    pub interface: Option<Interface>,
+    /// Out: so many entries of the CSB option have to be set up in the program's memory before the
+    /// request counts as served; 0 for none.
+    pub csb_entries: u32,
+}
+
+/// Memory of a program for a region.
+#[derive(Debug)]
+pub enum Offer {
+    /// it lies in this memfd
+    Memory {
+        /// sealed against shrinking
+        memfd: Memfd,
+        /// whole pages
+        pages: u64,
+        /// in which parts of files else it is or was, so that it is known again
+        known_as: Vec<FileRange>,
+    },
+    /// it is the region of that number
+    Region(u32),
+    /// it cannot be used
+    Refused(Errno),
+}
+
+/// Pages of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRange {
+    /// number of the device
+    pub dev: u64,
+    /// number of the inode
+    pub ino: u64,
+    /// first byte
+    pub offset: u64,
+    /// pages
+    pub pages: u64,
+}
+
+/// A network interface of the system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// its MTU in bytes
+    pub mtu: u32,
+    /// its queues
+    pub tx_queues: u16,
+    /// its queues
+    pub rx_queues: u16,
+}
