@@ -475,3 +475,6 @@ impl Exchange {
         self.done();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,19 +11,19 @@ use crate::model::Config;
 use crate::shm::{Slot, copy_in, copy_out};
 use nm_abi::NS_MOREFRAG;
 
-fn world() -> LocalWorld {
+pub(super) fn world() -> LocalWorld {
     LocalWorld::new(Config::default()).unwrap()
 }
 
-fn port(world: &LocalWorld, name: &str) -> LocalPort {
+pub(super) fn port(world: &LocalWorld, name: &str) -> LocalPort {
     world
         .open(name, |r| (r.nr_tx_slots, r.nr_rx_slots) = (16, 16))
         .unwrap()
 }
 
-const BROADCAST: [u8; 6] = [0xff; 6];
+pub(super) const BROADCAST: [u8; 6] = [0xff; 6];
 
-fn frame(dst: [u8; 6], src: [u8; 6], tag: u8) -> Vec<u8> {
+pub(super) fn frame(dst: [u8; 6], src: [u8; 6], tag: u8) -> Vec<u8> {
     let mut frame = [dst, src].concat();
     frame.extend([0x88, 0xb5]);
     frame.resize(60, tag);
@@ -31,7 +31,7 @@ fn frame(dst: [u8; 6], src: [u8; 6], tag: u8) -> Vec<u8> {
 }
 
 /// Puts a frame into the tx ring as a program does. False if there is no room.
-fn put(w: &LocalWorld, p: &LocalPort, bytes: &[u8], flags: u16) -> bool {
+pub(super) fn put(w: &LocalWorld, p: &LocalPort, bytes: &[u8], flags: u16) -> bool {
     let ring = w.ring(p, TX, 0).unwrap();
     let (head, tail) = (
         ring.header().head.load(Relaxed),
@@ -60,7 +60,7 @@ fn put(w: &LocalWorld, p: &LocalPort, bytes: &[u8], flags: u16) -> bool {
 }
 
 /// Takes everything that has arrived.
-fn take(w: &LocalWorld, p: &LocalPort) -> Vec<Vec<u8>> {
+pub(super) fn take(w: &LocalWorld, p: &LocalPort) -> Vec<Vec<u8>> {
     p.attachment.rxsync(w);
     let ring = w.ring(p, RX, 0).unwrap();
     let (mut head, tail) = (
