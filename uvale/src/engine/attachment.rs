@@ -3,10 +3,10 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::Arc;
 
+use super::monitor::{self, Regions};
 use super::ring::Synced;
 use super::sleep::{RX, TX};
 use super::vale::{self, Scratch};
-use super::monitor::{self, Regions};
 use super::{Host, RegionMap, pipe};
 use crate::ctl::{Kring, PORT_ON, Port};
 use crate::lock::{Guarded, LockGuard};
@@ -50,9 +50,9 @@ pub struct Attachment {
     rx_kring: u32,
     tx_kring: u32,
     /// one per selected tx ring
-    scratch: Vec<Guarded<Scratch>>,
+    pub(super) scratch: Vec<Guarded<Scratch>>,
     /// of monitors, one per selected rx ring
-    monitors: Vec<Guarded<Regions>>,
+    pub(super) monitors: Vec<Guarded<Regions>>,
 }
 
 impl Attachment {
@@ -92,7 +92,7 @@ impl Attachment {
         &self.region
     }
 
-    fn selected(&self, dir: usize) -> core::ops::Range<u32> {
+    pub(super) fn selected(&self, dir: usize) -> core::ops::Range<u32> {
         let base = if dir == RX {
             self.rx_kring
         } else {
@@ -114,7 +114,11 @@ impl Attachment {
     }
 
     #[inline]
-    fn enter<'a>(&'a self, host: &'a dyn Host, kring: u32) -> Option<(Synced<'a>, LockGuard<'a>)> {
+    pub(super) fn enter<'a>(
+        &'a self,
+        host: &'a dyn Host,
+        kring: u32,
+    ) -> Option<(Synced<'a>, LockGuard<'a>)> {
         Synced::enter(host, &self.region, kring, self.binding.generation)
     }
 
@@ -131,6 +135,26 @@ impl Attachment {
             ring.reinit();
             return false;
         };
+        match self.send(host, ring, head, scratch, guard) {
+            Ok(hwtail) => {
+                ring.finalize(hwtail);
+                true
+            }
+            Err(Unsent::Monitor) => false,
+            Err(Unsent::Busy) => true,
+        }
+    }
+
+    /// Sends what lies before `head`. Returns hwtail.
+    #[inline(always)]
+    pub(super) fn send(
+        &self,
+        host: &dyn Host,
+        ring: &Synced<'_>,
+        head: u32,
+        scratch: &Guarded<Scratch>,
+        guard: &mut LockGuard<'_>,
+    ) -> Result<u32, Unsent> {
         let watched = ring.kring.is_watched();
         let freed = match scratch.get(guard) {
             Some(scratch) if watched => {
@@ -141,20 +165,19 @@ impl Attachment {
         let hwtail = if self.binding.is_null {
             ring.kring.hwtail.load(Relaxed)
         } else if self.binding.is_monitor {
-            return false;
+            return Err(Unsent::Monitor);
         } else if ring.kring.pipe.load(Relaxed) != 0 {
             self.pipe_tx(host, ring, head, scratch, guard)
         } else {
             let Some(scratch) = scratch.get(guard) else {
-                return true;
+                return Err(Unsent::Busy);
             };
             vale::txsync(host, ring, head, scratch)
         };
         if let Some(freed) = freed {
             monitor::sent(host, ring, freed, hwtail);
         }
-        ring.finalize(hwtail);
-        true
+        Ok(hwtail)
     }
 
     /// A tx ring of a pipe, and what the monitors of the other end see of it.
@@ -282,7 +305,6 @@ impl Attachment {
         guard: &mut LockGuard<'_>,
     ) -> bool {
         let k = ring.kring;
-        let is_pipe = k.pipe.load(Relaxed) != 0;
         // SYNC POINT: Acquire pairs with the Release of hwtail in `vale::deliver` and in
         // `monitor`. What a pipe's sender has published becomes hwtail in `pipe::rxsync` only, after
         // the indices are checked.
@@ -291,17 +313,37 @@ impl Attachment {
         if !good {
             ring.reinit();
         }
+        let Some(hwtail) = self.receive(host, ring, hwtail, monitors, guard) else {
+            stamp(ring);
+            return false;
+        };
+        ring.finalize(hwtail);
+        stamp(ring);
+        good
+    }
+
+    /// Gives back what lies before `rhead`, and takes in what has arrived. Returns hwtail; `None`
+    /// for a monitor whose port has gone.
+    #[inline(always)]
+    pub(super) fn receive(
+        &self,
+        host: &dyn Host,
+        ring: &Synced<'_>,
+        hwtail: u32,
+        monitors: &Guarded<Regions>,
+        guard: &mut LockGuard<'_>,
+    ) -> Option<u32> {
+        let k = ring.kring;
         let head = k.rhead.load(Relaxed);
         let watched = k.is_watched();
         if watched {
             monitor::released(host, ring, head);
         }
-        let hwtail = if is_pipe {
+        let hwtail = if k.pipe.load(Relaxed) != 0 {
             pipe::rxsync(host, ring, head)
         } else if self.binding.is_monitor {
             if k.orphan.load(Relaxed) != 0 {
-                stamp(ring);
-                return false;
+                return None;
             }
             give_back(ring, head);
             hwtail
@@ -312,9 +354,7 @@ impl Attachment {
         if watched && let Some(monitors) = monitors.get(guard) {
             monitor::arrived(host, ring, hwtail, monitors);
         }
-        ring.finalize(hwtail);
-        stamp(ring);
-        good
+        Some(hwtail)
     }
 
     /// Says on all rings that `events` concern that this descriptor is about to sleep. False if
@@ -364,6 +404,14 @@ impl Attachment {
         };
         directions(events).any(|dir| self.krings(host, dir).any(fresh))
     }
+}
+
+/// Why a tx ring did not send.
+pub(super) enum Unsent {
+    /// monitors do not send
+    Monitor,
+    /// its work area is another thread's
+    Busy,
 }
 
 /// The directions in which `events` wait.

@@ -9,12 +9,14 @@
 //! | `fdb.rs` | the learning table |
 //! | `pipe.rs` | tx and rx of a pipe |
 //! | `monitor.rs` | who else sees what passes through a ring |
+//! | `csb.rs` | a descriptor in CSB mode: one pass of a sync loop over a ring |
 //! | `sleep.rs` | who sleeps on a ring and how it is woken |
 //!
 //! The same engine runs in the shim for trusted clients and can run in the daemon for others; all
 //! it knows about the process around it is [`Host`].
 
 mod attachment;
+pub mod csb;
 mod fdb;
 mod monitor;
 mod pipe;

@@ -74,8 +74,15 @@ impl<'a> Synced<'a> {
     /// netmap's nm_txsync_prologue: takes head and cur over from the program.
     #[inline(always)]
     pub fn tx_prologue(&self) -> Result<u32, BadIndices> {
+        let head = self.tx_take(self.indices())?;
+        self.restore_tail(self.kring.rtail.load(Relaxed));
+        Ok(head)
+    }
+
+    /// The same with a head and cur that come from elsewhere.
+    #[inline(always)]
+    pub fn tx_take(&self, (head, cur): (u32, u32)) -> Result<u32, BadIndices> {
         let k = self.kring;
-        let (head, cur) = self.indices();
         let (rhead, rtail) = (k.rhead.load(Relaxed), k.rtail.load(Relaxed));
         let sane = k.hwcur.load(Relaxed) < self.n
             && rhead < self.n
@@ -84,7 +91,6 @@ impl<'a> Synced<'a> {
         if !sane || !between(rhead, head, cur, rtail) {
             return Err(BadIndices);
         }
-        self.restore_tail(rtail);
         k.rhead.store(head, Relaxed);
         k.rcur.store(cur, Relaxed);
         // On a wrapped ring the comparisons above let a head beyond the last slot pass.
@@ -99,8 +105,15 @@ impl<'a> Synced<'a> {
     /// wrong, and a cur that went back is none of our business.
     #[inline(always)]
     pub fn rx_prologue(&self, hwtail: u32) -> Result<(), BadIndices> {
+        self.rx_take(self.indices(), hwtail)?;
+        self.restore_tail(self.kring.rtail.load(Relaxed));
+        Ok(())
+    }
+
+    /// The same with a head and cur that come from elsewhere.
+    #[inline(always)]
+    pub fn rx_take(&self, (head, cur): (u32, u32), hwtail: u32) -> Result<(), BadIndices> {
         let k = self.kring;
-        let (head, cur) = self.indices();
         k.rcur.store(cur, Relaxed);
         k.rhead.store(head, Relaxed);
         let hwcur = k.hwcur.load(Relaxed);
@@ -108,7 +121,6 @@ impl<'a> Synced<'a> {
         if !sane || !between(hwcur, head, cur, hwtail) {
             return Err(BadIndices);
         }
-        self.restore_tail(k.rtail.load(Relaxed));
         if head < self.n {
             Ok(())
         } else {
