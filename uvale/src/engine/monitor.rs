@@ -442,7 +442,7 @@ fn exchange(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32) {
 impl Exchange {
     /// Writes down that slot `at[0]` of ring `with`, now `slots[0]`, and slot `at[1]` of the monitor's
     /// ring, now `slots[1]`, exchange their buffers.
-    fn note(&self, with: u32, slots: [Slot; 2], at: [u32; 2]) {
+    pub(crate) fn note(&self, with: u32, slots: [Slot; 2], at: [u32; 2]) {
         let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
         self.buffers
             .store(pair(slots[0].buf_idx, slots[1].buf_idx), Relaxed);

@@ -1,6 +1,7 @@
 //! The control plane against what kernel netmap was seen to do.
 
 mod errors;
+mod monitors;
 mod kloop;
 mod options;
 mod persistent;
