@@ -196,7 +196,9 @@ pub struct Kring {
     pub produced: ProduceCounters,
     /// rx of a VALE port: hwcur as a sender saw it last
     pub hwcur_seen: AtomicU32,
-    pad5: AtomicU32,
+    /// rx of a VALE port: hwtail as the senders have it, who need not share the receiver's line
+    /// to know it; written before hwtail
+    pub filled: AtomicU32,
     /// rx of a monitor: owner of `q_lock` that somebody waited for in vain (see `LockWord::holder`)
     pub stuck_holder: AtomicU64,
     /// rx of a monitor: packets dropped because `q_lock` was not let go of; written without it

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use super::ring::Synced;
 use super::sleep::{RX, TX, to_wake, wake};
-use super::vale::Room;
+use super::vale::{Room, publish};
 use super::{Host, RegionMap};
 use crate::ctl::{Exchange, Kring, RING_ON, count};
 use crate::lock::{Guarded, LockGuard};
@@ -196,15 +196,13 @@ impl<'a> Filling<'a> {
     fn end(self, host: &dyn Host) {
         let produced = &self.kring.produced;
         count(&produced.bad_copy, self.bad);
-        if self.at == self.kring.hwtail.load(Relaxed) {
+        if self.at == self.kring.filled.load(Relaxed) {
             return;
         }
         count(&produced.packets, self.packets);
         count(&produced.bytes, self.bytes);
         count(&produced.progress, 1);
-        // SYNC POINT: Release pairs with the Acquire in `attachment::rx`: slots and payload are
-        // visible before the index that shows them.
-        self.kring.hwtail.store(self.at, Release);
+        publish(self.kring, self.at);
         let mask = to_wake(self.kring);
         drop(self.guard);
         wake(host, self.kring, mask);

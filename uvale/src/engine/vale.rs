@@ -13,7 +13,7 @@ mod scratch;
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
-pub(super) use deliver::Room;
+pub(super) use deliver::{Room, publish};
 pub use scratch::Scratch;
 use scratch::{EMPTY, Frag};
 

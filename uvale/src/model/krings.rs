@@ -145,6 +145,7 @@ fn configure(
         (&k.hwcur_seen, 0),
         (&k.rtail, tail),
         (&k.hwtail, tail),
+        (&k.filled, tail),
         (&k.pipe_tail, tail),
     ] {
         field.store(value, Relaxed);

@@ -463,13 +463,7 @@ const DEFAULT_PIPES: u32 = 2;
 /// netmap's sizing of a private allocator. Host rings are accounted for though they are fake;
 /// each pipe end needs two rings of each direction, and of the two default pipes four rings
 /// carry buffers.
-fn private_pools(
-    least: Pools,
-    rings: [u32; 2],
-    slots: [u32; 2],
-    extra: u32,
-    pipes: u32,
-) -> Pools {
+fn private_pools(least: Pools, rings: [u32; 2], slots: [u32; 2], extra: u32, pipes: u32) -> Pools {
     let [rx_rings, tx_rings] = rings.map(|n| n + 1);
     let [rx_slots, tx_slots] = slots;
     let at_least = |p: PoolParams, size: u32, num: u32| PoolParams {

@@ -155,8 +155,13 @@ impl World {
             }
         }
         let busy = synced && k.busy.break_dead(session);
-        let filled = k.q_lock.owner() == session && k.q_lock.break_dead(session);
-        busy || filled
+        let filling = k.q_lock.owner() == session;
+        if filling {
+            // What was filled and not shown has not happened.
+            k.filled.store(k.hwtail.load(Acquire), Relaxed);
+        }
+        let filling = filling && k.q_lock.break_dead(session);
+        busy || filling
     }
 
     /// Counts the buffers of a memory while no ring of it moves. Nothing is found if a ring does

@@ -199,15 +199,9 @@ impl Mapping {
     }
 
     /// Hints that the line at `ofs` will be written. Any `ofs` will do.
-    #[inline]
+    #[inline(always)]
     pub fn prefetch_to_write(&self, ofs: usize) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch never faults and changes nothing.
-        unsafe {
-            use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_ET0>(self.base.as_ptr().wrapping_add(ofs).cast());
-        }
-        let _ = ofs;
+        prefetch_to_write(self.base.as_ptr().wrapping_add(ofs));
     }
 
     /// Address of byte `ofs`, for the payload copy; the caller keeps to the bounds it checked.
@@ -217,6 +211,24 @@ impl Mapping {
         // SAFETY: callers in this module pass `ofs <= len`, so the result is inside the
         // allocation or one past its end.
         unsafe { self.base.as_ptr().add(ofs) }
+    }
+}
+
+/// Hints that the line at `at` will be written. Any address will do.
+#[inline(always)]
+pub fn prefetch_to_write<T>(at: *const T) {
+    // Written as assembly because the compiler makes an ordinary prefetch of its own intrinsic
+    // unless it builds for a particular processor, and a line fetched to be read has to be asked
+    // for once more when it is written.
+    // SAFETY: a prefetch never faults and changes nothing; processors without it skip it.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        core::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        core::arch::asm!("prfm pstl1keep, [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
     }
 }
 

@@ -18,5 +18,5 @@ mod ring;
 mod tests;
 
 pub use copy::{copy_from_address, copy_in, copy_out, copy_packet};
-pub use mapping::{Mapping, Memfd, Shared};
+pub use mapping::{Mapping, Memfd, Shared, prefetch_to_write};
 pub use ring::{BufferPool, RingHeader, RingPlace, RingView, Slot, SlotView};

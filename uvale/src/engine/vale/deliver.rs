@@ -2,8 +2,8 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::super::{RegionMap, monitor};
 use super::super::sleep::{to_wake, wake};
+use super::super::{RegionMap, monitor};
 use super::scratch::Scratch;
 use super::{BROADCAST_QUEUE, Sender};
 use crate::ctl::{Kring, MAX_RINGS, Port, RING_ON, count};
@@ -66,9 +66,7 @@ impl<'a> Sender<'a> {
             return true;
         }
         count(&kring.produced.progress, 1);
-        // SYNC POINT: Release pairs with the Acquire in `attachment::rx`: slots and payload are
-        // visible before the index that shows them.
-        kring.hwtail.store(end, Release);
+        publish(kring, end);
         let mask = to_wake(kring);
         drop(guard);
         if kring.is_watched() {
@@ -126,12 +124,21 @@ pub(in crate::engine) struct Room {
     pub(in crate::engine) free: u32,
 }
 
+/// Shows the receiver the slots before `end`. The caller holds `q_lock`.
+#[inline(always)]
+pub fn publish(kring: &Kring, end: u32) {
+    kring.filled.store(end, Relaxed);
+    // SYNC POINT: Release pairs with the Acquire in `attachment::rx`: slots and payload are
+    // visible before the index that shows them.
+    kring.hwtail.store(end, Release);
+}
+
 impl Room {
     /// Room for `wanted` slots if there is so much, else what there is. One slot always stays
     /// empty. `None` if the indices make no sense.
     #[inline(always)]
     pub(in crate::engine) fn of(kring: &Kring, n: u32, wanted: u32) -> Option<Self> {
-        let at = kring.hwtail.load(Relaxed);
+        let at = kring.filled.load(Relaxed);
         // What some sender saw of hwcur is still true: slots that were free then, and were not
         // filled since, are free. The line of hwcur itself is the receiver's, and busy.
         if let Some(room) = Self::between(at, kring.hwcur_seen.load(Relaxed), n)

@@ -3,14 +3,14 @@
 //! and goes the general way; the packets of one receiver stay in order, for a run is published
 //! before anything after it is looked at.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::super::ring::Synced;
 use super::super::sleep::{to_wake, wake};
-use super::deliver::Room;
+use super::deliver::{Room, publish};
 use super::{BATCH, BROADCAST_QUEUE, MIN_FRAME, Scratch, Sender, Tally, fdb};
 use crate::ctl::{FDB_SIZE, Kring, MAX_RINGS, RING_ON, count};
-use crate::shm::{RingPlace, RingView, Slot, SlotView, copy_packet};
+use crate::shm::{RingPlace, RingView, Slot, SlotView, copy_packet, prefetch_to_write};
 use nm_abi::{NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG};
 
 use super::super::{RegionMap, monitor};
@@ -19,6 +19,8 @@ use super::super::{RegionMap, monitor};
 const DETOUR: u32 = 32;
 /// Packets copied before their slots are written.
 const STRETCH: usize = 64;
+/// A sync of fewer packets is probably followed by another of the kind.
+const FEW: u64 = 8;
 
 /// What the last run needed, so that the next sync need not find out again. It holds as long as
 /// the packets look the same and nothing of the switch, the table entry and the ring has changed.
@@ -134,6 +136,9 @@ impl<'a> Sender<'a> {
         tally.bytes += done.bytes;
         self.finish(kring, room.at, &done);
         drop(guard);
+        if done.packets < FEW {
+            self.prime(to, &ring, done.end);
+        }
         if done.end != room.at {
             let mask = to_wake(kring);
             if kring.is_watched() {
@@ -306,6 +311,16 @@ impl<'a> Sender<'a> {
         (self.region.map.two_words(next.at) == Some(words)).then_some(next)
     }
 
+    /// Asks for what the next sync will write: these lines were last the receiver's.
+    #[inline(always)]
+    fn prime(&self, to: &RegionMap, ring: &RingView<'_>, end: u32) {
+        if let Some(view) = ring.slots().get(end as usize + 1) {
+            prefetch_to_write(view);
+            let buf_idx = view.load().buf_idx;
+            to.map.prefetch_to_write(to.pool.offset(buf_idx));
+        }
+    }
+
     /// Counts and publishes.
     #[inline(always)]
     fn finish(&self, kring: &Kring, begin: u32, done: &Done) {
@@ -319,8 +334,7 @@ impl<'a> Sender<'a> {
             count(&c.packets, done.delivered);
             count(&c.bytes, done.delivered_bytes);
             count(&c.progress, 1);
-            // SYNC POINT: Release pairs with the Acquire in `attachment::rx`.
-            kring.hwtail.store(done.end, Release);
+            publish(kring, done.end);
         }
     }
 }
