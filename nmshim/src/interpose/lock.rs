@@ -43,7 +43,8 @@ impl<T> Lock<T> {
         self.owner
             .compare_exchange(0, raw::thread_pointer(), Acquire, Relaxed)
             .is_ok()
-            .then_some(Locked(self))
+            // not `then_some`: a guard made for nothing would give up somebody else's lock
+            .then(|| Locked(self))
     }
 
     /// In a fork's child: forget an owner that does not exist here.
