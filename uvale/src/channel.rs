@@ -95,8 +95,18 @@ pub fn receive(from: BorrowedFd<'_>, flags: RecvFlags) -> Result<Option<Packet>,
 
 /// Makes a call over `connection` and waits for the answer. A daemon that is gone is `ENXIO`.
 pub fn call(connection: BorrowedFd<'_>, request: &Call) -> Result<(Reply, Vec<Fd>), Errno> {
+    call_with(connection, request, None)
+}
+
+/// The same with a descriptor.
+pub fn call_with(
+    connection: BorrowedFd<'_>,
+    request: &Call,
+    fd: Option<BorrowedFd<'_>>,
+) -> Result<(Reply, Vec<Fd>), Errno> {
     let (mine, theirs) = pair()?;
-    send(connection, request, &[theirs.as_fd()], SendFlags::empty()).map_err(gone)?;
+    let fds: Vec<_> = [Some(theirs.as_fd()), fd].into_iter().flatten().collect();
+    send(connection, request, &fds, SendFlags::empty()).map_err(gone)?;
     drop(theirs);
     let packet = receive(mine.as_fd(), RecvFlags::empty())
         .map_err(gone)?

@@ -11,8 +11,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::{FileRange, Interface};
+
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -38,9 +40,27 @@ pub enum Call {
     },
     /// On a device: what is this? Answer: [`Reply::Opened`].
     Whois,
-    /// On a device: NIOCCTRL with an encoded [`crate::request::Request`]. Answer:
+    /// On a device: NIOCCTRL. With it comes the memfd of [`Memory::Pages`]. Answer:
     /// [`Reply::Done`].
-    Request(Vec<u8>),
+    Request {
+        /// an encoded [`crate::request::Request`]
+        request: Vec<u8>,
+        /// what goes with it
+        facts: Facts,
+    },
+    /// On a device: the CSB is set up in the program's memory. Answer: [`Reply::Ok`].
+    SetCsb {
+        /// address of the program's array
+        atok: u64,
+        /// address of the loop's array
+        ktoa: u64,
+    },
+    /// On a device: REGISTER has failed after all. Answer: [`Reply::Ok`].
+    Unbind,
+    /// On a device: the sync loop is over. Answer: [`Reply::Ok`].
+    KloopEnd,
+    /// On a session: does a region lie in that part of a file? Answer: [`Reply::Found`].
+    FindMemory(FileRange),
     /// On a session: memory region `0`. Answer: [`Reply::Region`] and its memfd.
     Region(u32),
     /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and it.
@@ -51,6 +71,33 @@ pub enum Call {
     Report(Report),
     /// On a session: the kernel parameter of this name. Answer: [`Reply::Parameter`].
     Parameter(String),
+}
+
+/// What a request comes with besides its bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// session of the process
+    pub session: u32,
+    /// the memory that the EXTMEM option names
+    pub memory: Option<Memory>,
+    /// what the system has under the request's name
+    pub interface: Option<Interface>,
+}
+
+/// Memory of a program for a region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Memory {
+    /// the memfd that comes with the call
+    Pages {
+        /// how many, from the start of the memfd
+        pages: u64,
+        /// in which parts of files else they are or were
+        known_as: Vec<FileRange>,
+    },
+    /// a region that exists
+    Region(u32),
+    /// it cannot be used: errno
+    Refused(i32),
 }
 
 /// What `uvale` commands ask for.
@@ -93,7 +140,13 @@ pub enum Reply {
         request: Vec<u8>,
         /// after a successful REGISTER
         bound: Option<Bound>,
+        /// entries of the CSB option that have to be set up in the program's memory now; 0 for none
+        csb_entries: u32,
     },
+    /// it is done
+    Ok,
+    /// number of a region, if there is one
+    Found(Option<u32>),
     /// shape of a region; with its memfd
     Region {
         /// byte offset of buffer 0
@@ -143,6 +196,8 @@ pub struct Bound {
     pub is_null: bool,
     /// a monitor
     pub is_monitor: bool,
+    /// addresses of the CSB's arrays
+    pub csb: Option<(u64, u64)>,
     /// name of the port, for messages
     pub name: String,
 }
@@ -175,7 +230,7 @@ mod tests {
 
         #[test]
         fn round_trip(number: u32, text: String, bytes: Vec<u8>) {
-            for call in [Call::Region(number), Call::Parameter(text.clone()), Call::Request(bytes.clone())] {
+            for call in [Call::Region(number), Call::Parameter(text.clone()), Call::Request { request: bytes.clone(), facts: Facts::default() }] {
                 prop_assert_eq!(decode::<Call>(&encode(&call)), Some(call));
             }
         }

@@ -10,11 +10,9 @@ use rustix::fd::AsRawFd;
 use rustix::net::RecvFlags;
 use uvale::channel::call;
 use uvale::engine::{Attachment, Binding};
-use uvale::legacy;
 use uvale::proto::{Bound, Call, Reply};
-use uvale::request::{Request, UserMemory};
-use uvale::session::{Failure, Session, refused};
-use uvale::sys::{borrow, read_bytes, write_bytes};
+use uvale::session::{Failure, Session};
+use uvale::sys::borrow;
 
 use super::say::{Level, say};
 use super::world::World;
@@ -59,23 +57,12 @@ pub struct NetmapFile {
 }
 
 /// What a successful REGISTER left behind.
-struct Bind {
-    attachment: Attachment,
+pub struct Bind {
+    pub attachment: Attachment,
+    /// in CSB mode, as far as this process knows
+    pub csb: AtomicBool,
     mem_size: u64,
     name: String,
-}
-
-/// The program's memory.
-struct Own;
-
-impl UserMemory for Own {
-    fn read(&self, addr: u64, to: &mut [u8]) -> bool {
-        read_bytes(addr, to)
-    }
-
-    fn write(&self, addr: u64, from: &[u8]) -> bool {
-        write_bytes(addr, from)
-    }
 }
 
 impl NetmapFile {
@@ -110,8 +97,12 @@ impl NetmapFile {
         self.client
     }
 
-    /// Makes the data path ready for what the daemon has bound this description to.
     fn bind(&self, bound: Bound) -> core::result::Result<(), Failure> {
+        self.publish(self.make_bind(bound)?)
+    }
+
+    /// Makes the data path ready for what the daemon has bound this description to.
+    pub fn make_bind(&self, bound: Bound) -> core::result::Result<Bind, Failure> {
         let session = self.world.session()?;
         let region = session.map_region(bound.region)?;
         let binding = Binding {
@@ -138,11 +129,16 @@ impl NetmapFile {
                 bound.mem_size
             ),
         );
-        let bind = Bind {
+        Ok(Bind {
             attachment,
+            csb: AtomicBool::new(bound.csb.is_some()),
             mem_size: bound.mem_size,
             name: bound.name,
-        };
+        })
+    }
+
+    /// From now on every thread finds the binding.
+    pub fn publish(&self, bind: Bind) -> core::result::Result<(), Failure> {
         let bind = Box::into_raw(Box::new(bind));
         if self
             .bound
@@ -165,7 +161,7 @@ impl NetmapFile {
     /// The binding, if there is one. A description shared with another process may have been
     /// bound there.
     #[inline]
-    fn bound(&self, fd: RawFd) -> Option<&Bind> {
+    pub fn bound(&self, fd: RawFd) -> Option<&Bind> {
         self.known_bind().or_else(|| self.ask_for_binding(fd))
     }
 
@@ -184,6 +180,16 @@ impl NetmapFile {
         self.known_bind()
     }
 
+    /// Is it bound, as far as this process knows?
+    pub fn is_bound(&self) -> bool {
+        self.known_bind().is_some()
+    }
+
+    /// This process' session.
+    pub fn session(&self) -> core::result::Result<&'static Session, Failure> {
+        self.world.session()
+    }
+
     /// Session and binding, for a sync.
     #[inline]
     fn ready(&self, fd: RawFd) -> Result<(&'static Session, &Bind)> {
@@ -195,13 +201,18 @@ impl NetmapFile {
             None => self.world.session().map_err(|f| errno(&f))?,
         };
         let bind = self.bound(fd).ok_or(Errno(libc::ENXIO))?;
+        // Another process that has the description can have put it into CSB mode.
+        let alone = !self.adopted && FORKS.load(Relaxed) == self.forks_at_open;
+        if bind.csb.load(Relaxed) || !alone && bind.attachment.in_csb_mode(session) {
+            return Err(Errno(libc::EBUSY));
+        }
         Ok((session, bind))
     }
 
     /// A program that only ever syncs would not notice that the daemon is gone: looks now and
     /// then, which costs at most one system call a second.
     #[inline]
-    fn look_after_daemon(&self, session: &Session) -> Result<()> {
+    pub fn look_after_daemon(&self, session: &Session) -> Result<()> {
         // Threads that count at the same time may lose a count, which does no harm.
         let syncs = self.syncs.load(Relaxed).wrapping_add(1);
         self.syncs.store(syncs, Relaxed);
@@ -213,7 +224,7 @@ impl NetmapFile {
     }
 
     #[cold]
-    fn look_now(&self, session: &Session) -> Result<()> {
+    pub fn look_now(&self, session: &Session) -> Result<()> {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse).tv_sec as u64;
         if self.last_look.swap(now, Relaxed) != now && !session.is_alive() {
             self.gone.store(true, Relaxed);
@@ -227,58 +238,6 @@ impl NetmapFile {
             return Err(Errno(libc::ENXIO));
         }
         Ok(())
-    }
-
-    fn control(&self, fd: RawFd, arg: u64) -> Result<c_int> {
-        let mut request = match Request::copy_in(&Own, arg) {
-            Ok(request) => request,
-            Err(e) => return Err(self.explain("NIOCCTRL", e, "the request cannot be read")),
-        };
-        let result = self.carry_out(fd, &mut request);
-        match request.copy_out(&Own, arg, result) {
-            Ok(()) => Ok(0),
-            Err(e) => Err(Errno(e.raw_os_error())),
-        }
-    }
-
-    /// Sends a request to the daemon and takes over its results.
-    fn carry_out(
-        &self,
-        fd: RawFd,
-        request: &mut Request,
-    ) -> core::result::Result<(), rustix::io::Errno> {
-        let failed = |failure: Failure| {
-            self.explain("request", failure.errno, &failure.why);
-            failure.errno
-        };
-        let (reply, _) =
-            call(borrow(&fd), &Call::Request(request.encode())).map_err(|e| failed(e.into()))?;
-        let Reply::Done {
-            errno,
-            why,
-            request: done,
-            bound,
-        } = reply
-        else {
-            return Err(failed(refused(reply)));
-        };
-        *request = Request::decode(&done).ok_or(rustix::io::Errno::PROTO)?;
-        if let Some(bound) = bound {
-            self.bind(bound).map_err(failed)?;
-        }
-        match errno {
-            0 => Ok(()),
-            errno => {
-                let errno = rustix::io::Errno::from_raw_os_error(errno);
-                // The end of a walk through all ports is no trouble.
-                let end_of_walk = errno == rustix::io::Errno::NOENT
-                    && request.header.nr_reqtype == nm_abi::NETMAP_REQ_VALE_LIST;
-                if !end_of_walk {
-                    self.explain(&what(request), errno, &why);
-                }
-                Err(errno)
-            }
-        }
     }
 
     /// After a sleep: would looking a little longer have spared it?
@@ -297,14 +256,6 @@ impl NetmapFile {
             rounds / 2
         };
         self.spin_rounds.store(rounds.clamp(least, most), Relaxed);
-    }
-
-    /// One explaining line at verbosity 1.
-    fn explain(&self, what: &str, errno: rustix::io::Errno, why: &str) -> Errno {
-        let errno_text = errno.to_string();
-        let errno_text = errno_text.split(" (os error").next().unwrap_or_default();
-        say(Level::Refusal, format_args!("{what}: {errno_text}: {why}"));
-        Errno(errno.raw_os_error())
     }
 }
 
@@ -334,9 +285,7 @@ impl File for NetmapFile {
                 Ok(0)
             }
             nm_abi::NIOCCTRL => self.control(fd, arg as u64),
-            request => legacy::ioctl(request, &Own, arg as u64, &mut |r| self.carry_out(fd, r))
-                .map(|()| 0)
-                .map_err(|e| Errno(e.raw_os_error())),
+            request => self.legacy(fd, request, arg as u64),
         }
     }
 
@@ -459,36 +408,6 @@ impl File for NetmapFile {
         self.known_bind()
             .map_or_else(|| "unbound".to_owned(), |b| b.name.clone())
     }
-}
-
-/// Request and port, for messages.
-fn what(request: &mut Request) -> String {
-    let name = uvale::request::name_of(&mut request.header);
-    let kind = request_name(request.header.nr_reqtype);
-    format!("{kind} {}", String::from_utf8_lossy(&name))
-}
-
-/// netmap's name of a request type, without its prefix.
-fn request_name(reqtype: u16) -> &'static str {
-    const NAMES: [&str; 16] = [
-        "unknown request",
-        "REGISTER",
-        "PORT_INFO_GET",
-        "VALE_ATTACH",
-        "VALE_DETACH",
-        "VALE_LIST",
-        "PORT_HDR_SET",
-        "PORT_HDR_GET",
-        "VALE_NEWIF",
-        "VALE_DELIF",
-        "VALE_POLLING_ENABLE",
-        "VALE_POLLING_DISABLE",
-        "POOLS_INFO_GET",
-        "SYNC_KLOOP_START",
-        "SYNC_KLOOP_STOP",
-        "CSB_ENABLE",
-    ];
-    NAMES.get(usize::from(reqtype)).unwrap_or(&NAMES[0])
 }
 
 fn memfd_number(memfd: &uvale::shm::Memfd) -> RawFd {

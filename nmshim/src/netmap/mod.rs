@@ -4,10 +4,20 @@
 //! | file | what |
 //! |---|---|
 //! | `world.rs` | this process' session with a daemon, over forks and restarts |
-//! | `file.rs` | an open description: ioctls, mmap, poll |
+//! | `file.rs` | an open description: syncs, mmap, poll |
+//! | `request.rs` | its requests |
+//! | `extmem.rs`, `maps.rs` | the program's own memory as a region |
+//! | `csb.rs`, `kloop.rs` | CSB mode, and the sync loop in the calling thread |
+//! | `interface.rs` | the system's network interfaces |
 //! | `say.rs` | lines for the person, by `NMSHIM_VERBOSE` |
 
+mod csb;
+mod extmem;
 mod file;
+mod interface;
+mod kloop;
+mod maps;
+mod request;
 mod say;
 mod world;
 

@@ -7,8 +7,9 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use super::Daemon;
 use crate::channel::{Packet, receive, send};
-use crate::model::{ClientId, Refusal};
-use crate::proto::{Bound, Call, PROTOCOL, Reply, decode};
+use crate::model::{Caller, ClientId, Offer, Refusal};
+use crate::proto::{Bound, Call, Facts, Memory, PROTOCOL, Reply, decode};
+use crate::shm::Memfd;
 use crate::request::Request;
 use crate::sys::Fd;
 
@@ -83,6 +84,28 @@ impl Connection {
     }
 }
 
+/// The memory of an EXTMEM option, as the process that has it describes it.
+fn offer(memory: Memory, fd: Option<Fd>) -> Offer {
+    let with_memfd = |pages: u64, known_as| {
+        let memfd = Memfd::from_peer(fd.ok_or(Errno::PROTO)?)?;
+        if pages.checked_mul(4096) != Some(memfd.len() as u64) {
+            return Err(Errno::INVAL);
+        }
+        Ok(Offer::Memory {
+            memfd,
+            pages,
+            known_as,
+        })
+    };
+    match memory {
+        Memory::Pages { pages, known_as } => {
+            with_memfd(pages, known_as).unwrap_or_else(Offer::Refused)
+        }
+        Memory::Region(number) => Offer::Region(number),
+        Memory::Refused(errno) => Offer::Refused(Errno::from_raw_os_error(errno)),
+    }
+}
+
 fn refuse(errno: Errno, why: impl Into<String>) -> Reply {
     Reply::Refused {
         errno: errno.raw_os_error(),
@@ -99,11 +122,12 @@ impl Daemon {
             return;
         }
         // Without a socket for the answer there is nobody to tell.
-        let Some(reply_to) = packet.fds.first() else {
+        let mut fds = packet.fds.into_iter();
+        let Some(reply_to) = fds.next() else {
             return;
         };
         let answer = match decode::<Call>(&packet.bytes) {
-            Some(call) => self.answer(id, call),
+            Some(call) => self.answer(id, call, fds.next()),
             None => Answer(
                 refuse(
                     Errno::PROTO,
@@ -117,7 +141,7 @@ impl Daemon {
         let _ = send(reply_to.as_fd(), &answer.0, &fds, SendFlags::DONTWAIT);
     }
 
-    fn answer(&mut self, id: u64, call: Call) -> Answer<'_> {
+    fn answer(&mut self, id: u64, call: Call, fd: Option<Fd>) -> Answer<'_> {
         let Some(connection) = self.connections.get(&id) else {
             return Answer(refuse(Errno::NXIO, "the connection is gone"), None);
         };
@@ -125,7 +149,24 @@ impl Daemon {
             (Role::New, Call::Attach { protocol }) => self.attach(id, protocol),
             (Role::New, Call::Open { protocol, flags }) => self.open(id, protocol, flags),
             (Role::Device { client, flags }, Call::Whois) => self.whois(client, flags),
-            (Role::Device { client, .. }, Call::Request(bytes)) => self.request(client, &bytes),
+            (Role::Device { client, .. }, Call::Request { request, facts }) => {
+                self.request(client, &request, facts, fd)
+            }
+            (Role::Device { client, .. }, Call::SetCsb { atok, ktoa }) => {
+                self.world.set_csb(client, atok, ktoa);
+                Answer(Reply::Ok, None)
+            }
+            (Role::Device { client, .. }, Call::Unbind) => {
+                self.world.undo_register(client);
+                Answer(Reply::Ok, None)
+            }
+            (Role::Device { client, .. }, Call::KloopEnd) => {
+                self.world.kloop_end(client);
+                Answer(Reply::Ok, None)
+            }
+            (Role::Session(_), Call::FindMemory(range)) => {
+                Answer(Reply::Found(self.world.find_extmem(&range)), None)
+            }
             (Role::Session(_), Call::Region(number)) => self.region(number),
             (Role::Session(_), Call::Waker(client)) => self.waker(client),
             (Role::Session(_), Call::Report(what)) => match self.report(&what) {
@@ -204,7 +245,13 @@ impl Daemon {
         )
     }
 
-    fn request(&mut self, client: ClientId, bytes: &[u8]) -> Answer<'_> {
+    fn request(
+        &mut self,
+        client: ClientId,
+        bytes: &[u8],
+        facts: Facts,
+        fd: Option<Fd>,
+    ) -> Answer<'_> {
         let Some(mut request) = Request::decode(bytes) else {
             return Answer(
                 refuse(Errno::PROTO, "the netmap request cannot be read"),
@@ -212,7 +259,24 @@ impl Daemon {
             );
         };
         let was_bound = self.world.binding(client).is_some();
-        let (errno, why) = match self.world.request(client, &mut request) {
+        let mut caller = Caller {
+            // The loops of a session end with it; one that is gone cannot start any.
+            session: if self.has_session(facts.session) {
+                facts.session
+            } else {
+                0
+            },
+            extmem: facts.memory.map(|memory| offer(memory, fd)),
+            interface: facts.interface,
+            csb_entries: 0,
+        };
+        let served = self.world.request_from(client, &mut caller, &mut request);
+        let stops = request.header.nr_reqtype == nm_abi::NETMAP_REQ_SYNC_KLOOP_STOP;
+        if served.is_ok() && stops {
+            // The loop may be asleep.
+            self.send_token(client.0);
+        }
+        let (errno, why) = match served {
             Ok(()) => (0, String::new()),
             Err(Refusal { errno, why }) => {
                 self.log_refusal(&why);
@@ -226,9 +290,15 @@ impl Daemon {
                 why,
                 request: request.encode(),
                 bound,
+                csb_entries: caller.csb_entries,
             },
             None,
         )
+    }
+
+    fn has_session(&self, number: u32) -> bool {
+        let mut connections = self.connections.values();
+        connections.any(|c| c.role == Role::Session(number))
     }
 
     fn bound(&self, client: ClientId) -> Option<Bound> {
@@ -244,6 +314,7 @@ impl Daemon {
             sleeper: b.sleeper,
             is_null: b.is_null,
             is_monitor: b.is_monitor,
+            csb: b.csb,
             name: b.name.clone(),
         })
     }

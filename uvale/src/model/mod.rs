@@ -216,9 +216,7 @@ impl World {
 
     /// The last copy of the descriptor was closed.
     pub fn close(&mut self, client: ClientId) {
-        if let Some(id) = self.unbind(client) {
-            self.put_adapter(id);
-        }
+        self.undo_register(client);
         self.clients.remove(&client.0);
     }
 

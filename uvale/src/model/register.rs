@@ -452,6 +452,13 @@ impl World {
         }
     }
 
+    /// Undoes a REGISTER that could not be finished where the program's memory is.
+    pub fn undo_register(&mut self, client: ClientId) {
+        if let Some(id) = self.unbind(client) {
+            self.put_adapter(id);
+        }
+    }
+
     /// netmap_do_unregif: undoes [`World::bind`]; the reference to the adapter stays with the
     /// caller. Returns the adapter.
     pub(super) fn unbind(&mut self, client: ClientId) -> Option<AdapterId> {

@@ -1,0 +1,165 @@
+//! EXTMEM: makes the program's memory reachable for others.
+//!
+//! A memfd takes its place under the same addresses: the content is copied, then the memfd mapped over
+//! it, in one step for everybody who looks. Memory that a region lies in already is recognised by the
+//! file it belongs to, also in other processes: those then see the region where they had that file.
+
+use nm_abi::{AbiBytes, nmreq_opt_extmem};
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+use uvale::channel::call;
+use uvale::model::FileRange;
+use uvale::proto::{Call, Memory, Reply};
+use uvale::request::OptionCopy;
+use uvale::session::Session;
+use uvale::shm::{Mapping, Memfd, copy_in};
+use uvale::sys::read_bytes;
+
+use super::maps::{Area, areas};
+
+const PAGE: u64 = 4096;
+/// Bytes copied at a time.
+const CHUNK: usize = 1 << 18;
+
+/// The memory that an EXTMEM option names, as the daemon has to hear of it.
+pub fn offer(session: &Session, option: &OptionCopy) -> Result<(Memory, Option<Memfd>), Errno> {
+    let (start, pages) = range(option)?;
+    let areas = areas(start, start + pages * PAGE)?;
+    if !areas.iter().all(|a| a.is_readable && a.is_writable) {
+        return Err(Errno::FAULT);
+    }
+    let here = core::ptr::from_ref(&areas) as u64;
+    if (start..start + pages * PAGE).contains(&here) {
+        // The stack that this runs on cannot be exchanged under it.
+        return Err(Errno::NOMEM);
+    }
+    let file = shared_file(&areas, start, pages);
+    if let Some(range) = &file
+        && let Some(number) = find(session, range)
+    {
+        show_region(session, number, range, start, &areas)?;
+        return Ok((Memory::Region(number), None));
+    }
+    let memfd = replace(start, pages, &areas)?;
+    let known_as = [Some(identity(&memfd, pages)?), file];
+    let known_as = known_as.into_iter().flatten().collect();
+    Ok((Memory::Pages { pages, known_as }, Some(memfd)))
+}
+
+/// First address and number of the pages, as netmap takes them.
+fn range(option: &OptionCopy) -> Result<(u64, u64), Errno> {
+    let mut bytes = option.header.as_bytes().to_vec();
+    bytes.extend_from_slice(&option.body);
+    let asked = nmreq_opt_extmem::from_bytes(&bytes).ok_or(Errno::INVAL)?;
+    let (from, len) = (asked.nro_usrptr, asked.nro_info.nr_memsize);
+    let end = from
+        .checked_add(len)
+        .and_then(|end| end.checked_next_multiple_of(PAGE))
+        .ok_or(Errno::NOMEM)?;
+    let start = from / PAGE * PAGE;
+    let pages = (end - start) / PAGE;
+    if pages == 0 || pages > i32::MAX as u64 {
+        return Err(Errno::NOMEM);
+    }
+    Ok((start, pages))
+}
+
+/// The part of a file that is mapped there, if others can map it too.
+fn shared_file(areas: &[Area], start: u64, pages: u64) -> Option<FileRange> {
+    let first = areas.first()?;
+    let one_file = areas.windows(2).all(|pair| {
+        let (a, b) = (&pair[0], &pair[1]);
+        (a.dev, a.ino) == (b.dev, b.ino) && a.offset + (a.end - a.start) == b.offset
+    });
+    let shared = areas.iter().all(|a| a.is_shared) && first.ino != 0;
+    (one_file && shared).then(|| FileRange {
+        dev: first.dev,
+        ino: first.ino,
+        offset: first.offset + (start - first.start),
+        pages,
+    })
+}
+
+fn find(session: &Session, range: &FileRange) -> Option<u32> {
+    let found = call(
+        session.connection().as_fd(),
+        &Call::FindMemory(range.clone()),
+    );
+    match found {
+        Ok((Reply::Found(number), _)) => number,
+        _ => None,
+    }
+}
+
+fn identity(memfd: &Memfd, pages: u64) -> Result<FileRange, Errno> {
+    let stat = rustix::fs::fstat(memfd)?;
+    Ok(FileRange {
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+        offset: 0,
+        pages,
+    })
+}
+
+/// Puts a region that exists where the program has the file that it was made from.
+fn show_region(
+    session: &Session,
+    number: u32,
+    range: &FileRange,
+    start: u64,
+    areas: &[Area],
+) -> Result<(), Errno> {
+    let (memfd, _) = session.region_memfd(number).map_err(|f| f.errno)?;
+    if identity(&memfd, range.pages)? == *range {
+        return Ok(());
+    }
+    map_over(start, range.pages * PAGE, areas, &memfd)
+}
+
+/// Puts a memfd with the same content in the place of the pages.
+fn replace(start: u64, pages: u64, areas: &[Area]) -> Result<Memfd, Errno> {
+    let len = usize::try_from(pages * PAGE).map_err(|_| Errno::NOMEM)?;
+    let memfd = Memfd::create("netmap-extmem", len).map_err(|_| Errno::NOMEM)?;
+    let map = Mapping::new(&memfd).map_err(|_| Errno::NOMEM)?;
+    let mut chunk = vec![0; CHUNK.min(len)];
+    let mut done = 0;
+    while done < len {
+        let n = chunk.len().min(len - done);
+        if !read_bytes(start + done as u64, &mut chunk[..n]) {
+            return Err(Errno::FAULT);
+        }
+        for (i, page) in chunk[..n].chunks(PAGE as usize).enumerate() {
+            // What is zero stays a hole.
+            let at = done + i * PAGE as usize;
+            if page.iter().any(|b| *b != 0) && !copy_in(page, &map, at) {
+                return Err(Errno::NOMEM);
+            }
+        }
+        done += n;
+    }
+    map_over(start, pages * PAGE, areas, &memfd)?;
+    Ok(memfd)
+}
+
+fn map_over(start: u64, len: u64, areas: &[Area], memfd: &Memfd) -> Result<(), Errno> {
+    let executable = areas.iter().all(|a| a.is_executable);
+    let mut prot = ProtFlags::READ | ProtFlags::WRITE;
+    if executable {
+        prot |= ProtFlags::EXEC;
+    }
+    // SAFETY: the pages belong to the program, which has asked for this; they are mapped, readable and
+    // writable (`areas`), and stay so, with the same content. Nothing of ours lies there: it is memory
+    // that the program named, and not the stack.
+    let mapped = unsafe {
+        rustix::mm::mmap(
+            start as usize as *mut core::ffi::c_void,
+            len as usize,
+            prot,
+            MapFlags::SHARED | MapFlags::FIXED,
+            memfd.as_fd(),
+            0,
+        )
+    };
+    mapped.map(drop).map_err(|_| Errno::NOMEM)
+}

@@ -1,0 +1,265 @@
+//! NIOCCTRL and the legacy requests: from the program's memory to the daemon and back, with what only
+//! this process can do: its own memory as a region, its CSB, its sync loops.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::Ordering::Relaxed;
+
+use libc::c_int;
+use nm_abi::*;
+use rustix::fd::AsFd;
+use rustix::io::Errno as Why;
+use uvale::channel::{call, call_with};
+use uvale::engine::Host;
+use uvale::legacy;
+use uvale::model::Interface;
+use uvale::proto::{Bound, Call, Facts, Memory, Reply};
+use uvale::request::{OwnMemory, Request, name_of};
+use uvale::session::{Failure, refused};
+use uvale::sys::borrow;
+
+use super::csb::ProgramCsb;
+use super::file::NetmapFile;
+use super::say::{Level, say};
+use super::{extmem, kloop};
+use crate::device::{Errno, Result};
+
+/// Why a request fails, and how the program hears of it.
+pub enum Failed {
+    /// as errno
+    Errno(Why),
+    /// as the value of ioctl, as netmap returns errors of descriptors for a sync loop
+    Value(Why),
+}
+
+impl From<Why> for Failed {
+    fn from(errno: Why) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+type Served = core::result::Result<(), Failed>;
+
+impl NetmapFile {
+    /// NIOCCTRL.
+    pub fn control(&self, fd: RawFd, arg: u64) -> Result<c_int> {
+        let mut request = match Request::copy_in(&OwnMemory, arg) {
+            Ok(request) => request,
+            Err(e) => return Err(self.explain("NIOCCTRL", e, "the request cannot be read")),
+        };
+        let (result, value) = match self.carry_out(fd, &mut request) {
+            Ok(()) => (Ok(()), None),
+            Err(Failed::Errno(e)) => (Err(e), None),
+            Err(Failed::Value(e)) => (Err(e), Some(e.raw_os_error())),
+        };
+        match (request.copy_out(&OwnMemory, arg, result), value) {
+            (Ok(()), _) => Ok(0),
+            (Err(e), Some(value)) if e.raw_os_error() == value => Ok(value),
+            (Err(e), _) => Err(Errno(e.raw_os_error())),
+        }
+    }
+
+    /// The ioctls of the time before NIOCCTRL, and those that are none of netmap's.
+    pub fn legacy(&self, fd: RawFd, command: u32, arg: u64) -> Result<c_int> {
+        let mut serve = |request: &mut Request| match self.carry_out(fd, request) {
+            Ok(()) => Ok(()),
+            Err(Failed::Errno(e) | Failed::Value(e)) => Err(e),
+        };
+        legacy::ioctl(command, &OwnMemory, arg, &mut serve)
+            .map(|()| 0)
+            .map_err(|e| Errno(e.raw_os_error()))
+    }
+
+    /// Serves a request: the daemon's part, then ours.
+    fn carry_out(&self, fd: RawFd, request: &mut Request) -> Served {
+        let (served, bound, csb_entries) = self.ask(fd, request)?;
+        let served = match csb_entries {
+            0 => self.take_over(bound).and(served),
+            n => self.set_up_csb(fd, request, n as usize, bound, served),
+        };
+        if let Err(refusal) = served {
+            self.explain_refusal(request, &refusal);
+            return Err(refusal.errno.into());
+        }
+        match request.header.nr_reqtype {
+            NETMAP_REQ_SYNC_KLOOP_START => kloop::run(self, fd, request),
+            NETMAP_REQ_SYNC_KLOOP_STOP => Ok(kloop::wait_until_over(self, fd)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// The daemon's part. What it says, what the descriptor is bound to now, and how many entries of
+    /// a CSB are to be set up.
+    #[allow(clippy::type_complexity)]
+    fn ask(
+        &self,
+        fd: RawFd,
+        request: &mut Request,
+    ) -> core::result::Result<(core::result::Result<(), Failure>, Option<Bound>, u32), Why> {
+        let failed = |failure: Failure| {
+            self.explain("request", failure.errno, &failure.why);
+            failure.errno
+        };
+        let (facts, memfd) = self.facts(request).map_err(failed)?;
+        let message = Call::Request {
+            request: request.encode(),
+            facts,
+        };
+        let memfd = memfd.as_ref().map(|m| m.as_fd());
+        let (reply, _) = call_with(borrow(&fd), &message, memfd).map_err(|e| failed(e.into()))?;
+        let Reply::Done {
+            errno,
+            why,
+            request: done,
+            bound,
+            csb_entries,
+        } = reply
+        else {
+            return Err(failed(refused(reply)));
+        };
+        *request = Request::decode(&done).ok_or(Why::PROTO)?;
+        let served = match errno {
+            0 => Ok(()),
+            errno => Err(Failure::new(Why::from_raw_os_error(errno), why)),
+        };
+        Ok((served, bound, csb_entries))
+    }
+
+    /// What the daemon has to know besides the request.
+    fn facts(
+        &self,
+        request: &mut Request,
+    ) -> core::result::Result<(Facts, Option<uvale::shm::Memfd>), Failure> {
+        let mut facts = Facts {
+            session: 0,
+            memory: None,
+            interface: interface(request),
+        };
+        let reqtype = request.header.nr_reqtype;
+        if reqtype == NETMAP_REQ_SYNC_KLOOP_START {
+            facts.session = self.session()?.session();
+        }
+        if reqtype != NETMAP_REQ_REGISTER {
+            return Ok((facts, None));
+        }
+        let Some(option) = request.option(NETMAP_REQ_OPT_EXTMEM) else {
+            return Ok((facts, None));
+        };
+        if self.is_bound() {
+            return Ok((facts, None));
+        }
+        let (memory, memfd) = match extmem::offer(self.session()?, option) {
+            Ok(offer) => offer,
+            Err(errno) => (Memory::Refused(errno.raw_os_error()), None),
+        };
+        facts.memory = Some(memory);
+        Ok((facts, memfd))
+    }
+
+    fn take_over(&self, bound: Option<Bound>) -> core::result::Result<(), Failure> {
+        match bound {
+            Some(bound) => self.publish(self.make_bind(bound)?),
+            None => Ok(()),
+        }
+    }
+
+    /// netmap_csb_validate's part in the program's memory, after REGISTER or CSB_ENABLE has been served
+    /// or refused for an option.
+    fn set_up_csb(
+        &self,
+        fd: RawFd,
+        request: &mut Request,
+        entries: usize,
+        bound: Option<Bound>,
+        served: core::result::Result<(), Failure>,
+    ) -> core::result::Result<(), Failure> {
+        let option = request.option(NETMAP_REQ_OPT_CSB);
+        let Some((option, csb)) = option
+            .and_then(|o| Some((ProgramCsb::of(o)?, o)))
+            .map(|(c, o)| (o, c))
+        else {
+            return served;
+        };
+        if !csb.is_accessible(entries) {
+            option.header.nro_status = Why::FAULT.raw_os_error() as u32;
+            if bound.is_some() {
+                let _ = call(borrow(&fd), &Call::Unbind);
+            }
+            return Err(Failure::new(Why::FAULT, "the CSB lies in no usable memory"));
+        }
+        served?;
+        let session = self.session()?;
+        let new = bound.map(|bound| self.make_bind(bound)).transpose()?;
+        let known = self.bound(fd);
+        let Some(bind) = new.as_ref().or(known) else {
+            return Ok(());
+        };
+        bind.attachment.csb_init(session, &csb);
+        bind.csb.store(true, Relaxed);
+        let (atok, ktoa) = csb.addresses();
+        call(borrow(&fd), &Call::SetCsb { atok, ktoa })?;
+        match new {
+            Some(bind) => self.publish(bind),
+            None => Ok(()),
+        }
+    }
+
+    fn explain_refusal(&self, request: &mut Request, refusal: &Failure) {
+        // The end of a walk through all ports is no trouble.
+        let end_of_walk =
+            refusal.errno == Why::NOENT && request.header.nr_reqtype == NETMAP_REQ_VALE_LIST;
+        if !end_of_walk {
+            self.explain(&what(request), refusal.errno, &refusal.why);
+        }
+    }
+
+    /// One explaining line at verbosity 1.
+    pub fn explain(&self, what: &str, errno: Why, why: &str) -> Errno {
+        let errno_text = errno.to_string();
+        let errno_text = errno_text.split(" (os error").next().unwrap_or_default();
+        say(Level::Refusal, format_args!("{what}: {errno_text}: {why}"));
+        Errno(errno.raw_os_error())
+    }
+}
+
+/// The interface of the system that a request may mean: netmap answers some questions about it.
+fn interface(request: &mut Request) -> Option<Interface> {
+    match request.header.nr_reqtype {
+        NETMAP_REQ_REGISTER
+        | NETMAP_REQ_PORT_INFO_GET
+        | NETMAP_REQ_POOLS_INFO_GET
+        | NETMAP_REQ_PORT_HDR_GET
+        | NETMAP_REQ_VALE_NEWIF
+        | NETMAP_REQ_VALE_DELIF => super::interface::look_up(&name_of(&mut request.header)),
+        _ => None,
+    }
+}
+
+/// Request and port, for messages.
+fn what(request: &mut Request) -> String {
+    let name = name_of(&mut request.header);
+    let kind = request_name(request.header.nr_reqtype);
+    format!("{kind} {}", String::from_utf8_lossy(&name))
+}
+
+/// netmap's name of a request type, without its prefix.
+fn request_name(reqtype: u16) -> &'static str {
+    const NAMES: [&str; 16] = [
+        "unknown request",
+        "REGISTER",
+        "PORT_INFO_GET",
+        "VALE_ATTACH",
+        "VALE_DETACH",
+        "VALE_LIST",
+        "PORT_HDR_SET",
+        "PORT_HDR_GET",
+        "VALE_NEWIF",
+        "VALE_DELIF",
+        "VALE_POLLING_ENABLE",
+        "VALE_POLLING_DISABLE",
+        "POOLS_INFO_GET",
+        "SYNC_KLOOP_START",
+        "SYNC_KLOOP_STOP",
+        "CSB_ENABLE",
+    ];
+    NAMES.get(usize::from(reqtype)).unwrap_or(&NAMES[0])
+}
