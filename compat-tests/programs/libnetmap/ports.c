@@ -499,7 +499,7 @@ open_and_close(void *argument)
 	const char *name = (const char *)argument;
 	int i;
 
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < 400; i++) {
 		struct nmport_d *d = nmport_open(name);
 
 		if (d == NULL || d->mem->refcount < 1 || !mapped(d->mem->mem))

@@ -181,3 +181,18 @@ impl SleepGate {
         self.drainer.store(0, Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_not_to_be_had_stays_with_its_owner() {
+        let lock = Lock::new(());
+        let held = lock.lock();
+        assert!(lock.try_lock().is_none());
+        assert!(lock.try_lock().is_none(), "the failed attempt let it go");
+        drop(held);
+        assert!(lock.try_lock().is_some());
+    }
+}
