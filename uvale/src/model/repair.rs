@@ -109,8 +109,11 @@ impl World {
                 continue;
             }
             if let Some((with, [theirs, own])) = monitor.exchange.under_way() {
-                self.put_buffer(with, theirs);
-                self.put_buffer(index, own);
+                let region = |i: u32| Some(self.ctl.kring(i)?.region.load(Relaxed));
+                if region(with) == region(index) {
+                    self.put_buffer(with, theirs);
+                    self.put_buffer(index, own);
+                }
                 monitor.exchange.settle();
             }
         }

@@ -1,7 +1,10 @@
 //! Monitors: section reg_mon of the record, and what follows from the source.
 
+use super::super::Finding;
 use super::*;
+use crate::ctl::Kring;
 use crate::engine::{RX, TX};
+use crate::shm::SlotView;
 
 fn flags(nr_flags: u64) -> nmreq_register {
     nmreq_register { nr_flags, ..all() }
@@ -209,7 +212,7 @@ fn a_port_ends_with_its_last_descriptor_whoever_monitors_it() {
     assert_eq!((orphan(&w, n), orphan(&w, m)), (0, 1));
 }
 
-fn kring(w: &World, c: ClientId, dir: usize, i: u32) -> &crate::ctl::Kring {
+fn kring(w: &World, c: ClientId, dir: usize, i: u32) -> &Kring {
     let port = w.ctl().port(w.binding(c).unwrap().port).unwrap();
     let first = [&port.rx_kring, &port.tx_kring][dir].load(Relaxed);
     w.ctl().kring(first + i).unwrap()
@@ -271,4 +274,118 @@ fn rings_that_are_opened_later() {
     monitor.rxsync(&host);
     assert_eq!(UserRing::of(&w, m, false, 1).owned(), 3);
     assert_eq!(UserRing::of(&w, m, false, 0).owned(), 0);
+}
+
+fn slot<'a>(w: &'a World, k: &Kring, at: u32) -> Option<&'a SlotView> {
+    let region = w.region(k.region.load(Relaxed))?;
+    let n = k.num_slots.load(Relaxed);
+    let ring = RingView::new(region.map(), k.ring_ofs.load(Relaxed), n)?;
+    ring.slots().get(at as usize)
+}
+
+/// Session `session`, which syncs ring `index`, stops in the middle of exchanging a buffer with the
+/// ring's zero-copy monitor: after `stage` of the two slots are written. False if there is no such
+/// monitor, or nothing that could be exchanged.
+pub(super) fn half_exchange(w: &World, index: u32, session: u32, stage: u8) -> bool {
+    let k = w.ctl().kring(index).unwrap();
+    let first = (k.watch.load(Relaxed) >> 32) as u32;
+    let Some(m) = first.checked_sub(1) else {
+        return false;
+    };
+    let monitor = w.ctl().kring(m).unwrap();
+    let Some(guard) = monitor.q_lock.try_lock(session) else {
+        return false;
+    };
+    // A slot that only this ring's side has, as those are that are exchanged.
+    let at = match (k.pipe.load(Relaxed), k.dir.load(Relaxed)) {
+        (0, _) => 0,
+        (_, 1) => k.pipe_tail.load(Relaxed),
+        _ if k.hwcur.load(Relaxed) == k.pipe_tail.load(Relaxed) => return false,
+        _ => k.hwcur.load(Relaxed),
+    };
+    let to = monitor.hwtail.load(Relaxed);
+    let (Some(theirs), Some(own)) = (slot(w, k, at), slot(w, monitor, to)) else {
+        return false;
+    };
+    core::mem::forget(guard);
+    let (a, b) = (theirs.load(), own.load());
+    monitor.exchange.note(index, [a, b], [at, to]);
+    let with_buffer = |slot: Slot, buf_idx| Slot { buf_idx, ..slot };
+    if stage > 0 {
+        theirs.store(with_buffer(a, b.buf_idx));
+    }
+    if stage > 1 {
+        own.store(with_buffer(b, a.buf_idx));
+    }
+    true
+}
+
+/// A ring of a monitored port at whose sync the process dies: port, tx, name of the other port.
+const DEATHS: [(&str, bool, &str); 4] = [
+    ("vale0:a", true, "vale0:b"),
+    ("vale0:a", false, "vale0:b"),
+    ("p{1", true, "p}1"),
+    ("p{1", false, "p}1"),
+];
+
+#[test]
+fn an_exchange_that_a_process_died_in_is_undone() {
+    const DEAD: u32 = 7;
+    for (port, tx, other) in DEATHS {
+        for stage in 0..3 {
+            for session_first in [true, false] {
+                let case = format!("{port} tx {tx} stage {stage} session first {session_first}");
+                let mut w = world();
+                let (a, _) = open(&mut w, port, with([1, 1], [16, 16]));
+                let (b, _) = open(&mut w, other, with([1, 1], [16, 16]));
+                let (m, _) = open(&mut w, port, flags(NR_ZCOPY_MON));
+                let host = Process::new(&w, 9);
+                UserRing::of(&w, b, true, 0).advance(5, 0);
+                host.attach(&w, b).txsync(&host);
+                host.attach(&w, a).rxsync(&host);
+                assert!(w.audit().is_empty());
+
+                let dir = if tx { TX } else { RX };
+                let k = kring(&w, a, dir, 0);
+                core::mem::forget(k.busy.try_lock(DEAD).unwrap());
+                let index = (0..).find(|i| core::ptr::eq(w.ctl().kring(*i).unwrap(), k));
+                assert!(half_exchange(&w, index.unwrap(), DEAD, stage), "{case}");
+                if stage == 1 {
+                    assert_ne!(w.audit(), [], "{case}: the test is no test");
+                }
+                if !session_first {
+                    w.close(a);
+                }
+                let found = w.session_died(DEAD);
+                let broken = |f: &Finding| matches!(f, Finding::LockBroken { .. });
+                assert!(found.iter().all(broken), "{case}: {found:?}");
+                assert_eq!(w.audit(), [], "{case}");
+                if session_first {
+                    w.close(a);
+                }
+                assert_eq!(w.audit(), [], "{case}");
+                w.close(m);
+                w.close(b);
+                assert!(!w.collect());
+                let left = (w.ports().count(), w.krings_in_use(), w.memories().count());
+                assert_eq!(left, (0, 0, 1), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nonsense_in_an_exchange_is_survived() {
+    const DEAD: u32 = 7;
+    let mut w = world();
+    let (_a, _) = open(&mut w, "vale0:a", all());
+    let (m, _) = open(&mut w, "vale0:a", flags(NR_ZCOPY_MON));
+    for (with, slots) in [(u64::MAX, 0), (1, u64::MAX), (1 << 31, 7 << 40), (3, 0)] {
+        let k = kring(&w, m, RX, 0);
+        core::mem::forget(k.q_lock.try_lock(DEAD).unwrap());
+        k.exchange.with.store(with, Relaxed);
+        k.exchange.slots.store(slots, Relaxed);
+        w.session_died(DEAD);
+        assert_eq!(kring(&w, m, RX, 0).q_lock.owner(), 0);
+    }
 }

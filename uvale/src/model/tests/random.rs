@@ -4,11 +4,11 @@
 use proptest::prelude::*;
 
 use super::super::Finding;
+use super::monitors::half_exchange;
 use super::*;
 use crate::ctl::{PORT_ON, RING_ON, SWITCH_PORTS};
 use crate::engine::{RX, TX};
 use crate::lock::LockWord;
-use crate::shm::SlotView;
 
 const NAMES: [&str; 12] = [
     "vale0:a",
@@ -318,7 +318,7 @@ impl Run {
         for (i, index) in held.iter().enumerate() {
             if locks >> (i % 8) & 1 != 0 {
                 keep(&self.w.ctl().kring(*index).unwrap().busy, session);
-                self.die_in_exchange(*index, session, locks);
+                half_exchange(&self.w, *index, session, locks / 16 % 3);
             }
         }
         // The hang-ups of descriptor and session come in either order.
@@ -330,53 +330,6 @@ impl Run {
             self.w.session_died(session);
         }
         assert!(self.w.binding(c).is_none());
-    }
-
-    /// The process dies while it exchanges a buffer of ring `index` with the zero-copy monitor,
-    /// before or after one of the two slots is written.
-    fn die_in_exchange(&self, index: u32, session: u32, locks: u8) {
-        let ctl = self.w.ctl();
-        let k = ctl.kring(index).unwrap();
-        let Some(m) = ((k.watch.load(Relaxed) >> 32) as u32).checked_sub(1) else {
-            return;
-        };
-        let monitor = ctl.kring(m).unwrap();
-        if k.busy.owner() != session || monitor.q_lock.owner() != 0 {
-            return;
-        }
-        keep(&monitor.q_lock, session);
-        // A slot whose buffer this ring alone holds, as those have that it gives back.
-        let at = match (k.pipe.load(Relaxed), k.dir.load(Relaxed)) {
-            (0, _) => 0,
-            (_, 1) => k.pipe_tail.load(Relaxed),
-            _ if k.hwcur.load(Relaxed) == k.pipe_tail.load(Relaxed) => return,
-            _ => k.hwcur.load(Relaxed),
-        };
-        let to = monitor.hwtail.load(Relaxed);
-        let (Some(theirs), Some(mine)) = (self.slot(k, at), self.slot(monitor, to)) else {
-            return;
-        };
-        let (a, b) = (theirs.load(), mine.load());
-        monitor.exchange.note(index, [a, b], [at, to]);
-        if locks & 16 != 0 {
-            theirs.store(Slot {
-                buf_idx: b.buf_idx,
-                ..a
-            });
-        }
-        if locks & 48 == 48 {
-            mine.store(Slot {
-                buf_idx: a.buf_idx,
-                ..b
-            });
-        }
-    }
-
-    fn slot(&self, k: &crate::ctl::Kring, at: u32) -> Option<&SlotView> {
-        let region = self.w.region(k.region.load(Relaxed))?;
-        let n = k.num_slots.load(Relaxed);
-        let ring = RingView::new(region.map(), k.ring_ofs.load(Relaxed), n)?;
-        ring.slots().get(at as usize)
     }
 
     fn check(&self) {

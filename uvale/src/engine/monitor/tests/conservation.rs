@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::Config;
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -35,17 +36,26 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..120)
 }
 
+/// A world whose memories are small enough to be counted after each step.
+fn small_world() -> LocalWorld {
+    let mut config = Config::default();
+    config.global.buf.num = 4096;
+    config.private.buf.num = 8;
+    LocalWorld::new(config).unwrap()
+}
+
 const BOTH: u64 = NR_MONITOR_TX | NR_MONITOR_RX;
 
 fn run(names: [&str; 2], acts: &[Act]) {
-    let w = world();
+    let w = small_world();
     let mut ports = names.map(|name| Some(port(&w, name)));
     let mut monitors: Vec<LocalPort> = Vec::new();
     for act in acts {
         match *act {
             Act::Open(p, zero_copy) => {
                 let flags = if zero_copy { NR_ZCOPY_MON } else { BOTH };
-                monitors.push(monitor(&w, names[p], flags));
+                // None if the memory has no ring left, which is netmap's limit too.
+                monitors.extend(w.open(names[p], |r| r.nr_flags = flags));
             }
             Act::Close(i) if !monitors.is_empty() => w.close(monitors.remove(i % monitors.len())),
             Act::See(i) if !monitors.is_empty() => {
@@ -98,7 +108,7 @@ proptest! {
         pipe: bool,
     ) {
         let names = if pipe { ["p{1", "p}1"] } else { ["vale0:a", "vale0:b"] };
-        let w = world();
+        let w = small_world();
         let (a, b) = (port(&w, names[0]), port(&w, names[1]));
         let big = |name: &str, flags| {
             w.open(name, |r| (r.nr_flags, r.nr_rx_slots) = (flags, 1024)).unwrap()
