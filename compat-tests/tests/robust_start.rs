@@ -91,6 +91,26 @@ fn an_idle_daemon_leaves() {
     rx.wait_success();
 }
 
+/// Whoever connects and says nothing is no user.
+#[test]
+fn silent_connections_do_not_keep_the_daemon() {
+    let mut place = Place::with(&["--idle", "1"]);
+    let silent: Vec<_> = (0..200)
+        .map(|_| {
+            use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+            let fd = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("a socket");
+            let to = SocketAddrUnix::new(place.socket()).expect("a short path");
+            connect(&fd, &to).expect("the daemon listens");
+            fd
+        })
+        .collect();
+    let traffic = or_skip!("silent connections", program("traffic"));
+    end(place.spawn_ready(&traffic, &["rx", "vale0:p", "how=poll"]));
+    let status = until(deadline(), || place.daemon_ended());
+    assert!(status.is_some_and(|s| s.success()), "{status:?}");
+    drop(silent);
+}
+
 #[test]
 fn a_persistent_port_keeps_the_daemon() {
     let traffic = or_skip!("a persistent port", program("traffic"));

@@ -1,6 +1,7 @@
 //! A connection, and a request's way: receive, decode, one match, reply.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -12,6 +13,10 @@ use crate::proto::{Bound, Call, Facts, Memory, PROTOCOL, Reply, decode};
 use crate::shm::Memfd;
 use crate::request::Request;
 use crate::sys::Fd;
+
+/// How long a connection may take to say what it is. A program that was stopped in the middle of
+/// an open may take longer, and is served as long as nobody else needs its place.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a connection is, decided by its first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,7 @@ pub enum Role {
 pub struct Connection {
     pub fd: Fd,
     pub role: Role,
+    since: Instant,
 }
 
 /// An answer, and at most one descriptor with it.
@@ -43,7 +49,13 @@ impl Connection {
         Self {
             fd,
             role: Role::New,
+            since: Instant::now(),
         }
+    }
+
+    /// Has it not said yet what it is, though it had the time?
+    pub fn is_silent(&self) -> bool {
+        self.role == Role::New && self.since.elapsed() >= PATIENCE
     }
 
     /// The next packet; `Ok(None)` after a hang-up, `EAGAIN` if there is nothing.

@@ -46,6 +46,8 @@ pub struct Options {
 /// Events on these are not connections.
 const LISTENER: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
+/// Connections that may stay without ever saying what they are.
+const MAX_SILENT: usize = 64;
 /// How often what could not be freed at once is tried again.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -119,6 +121,8 @@ pub fn run(options: Options) -> Result<(), String> {
             (false, Some(limit)) if !daemon.in_use() => {
                 Some(limit.saturating_sub(idle_since.elapsed()) + Duration::from_millis(1))
             }
+            // One that says nothing is not noticed by an event.
+            (false, Some(_)) if daemon.has_new() => Some(connection::PATIENCE),
             _ => None,
         };
         events.clear();
@@ -139,7 +143,7 @@ pub fn run(options: Options) -> Result<(), String> {
                         let id = daemon.next_connection;
                         daemon.next_connection += 1;
                         if watch(&fd, id).is_ok() {
-                            daemon.connections.insert(id, Connection::new(fd));
+                            daemon.accept(id, fd);
                         }
                     }
                 }
@@ -172,7 +176,8 @@ impl Daemon {
 
     /// Is there anybody, or anything that outlives its makers?
     fn in_use(&self) -> bool {
-        !self.connections.is_empty() || self.world.ports().any(|p| p.kind == PortKind::Persistent)
+        self.connections.values().any(|c| !c.is_silent())
+            || self.world.ports().any(|p| p.kind == PortKind::Persistent)
     }
 
     /// Something happened on a connection: serves what has come, and cleans up after a hang-up.
@@ -186,6 +191,20 @@ impl Daemon {
                 Ok(None) | Err(_) => self.hang_up(id),
             }
         }
+    }
+
+    /// Is there a connection that has not said yet what it is?
+    fn has_new(&self) -> bool {
+        self.connections.values().any(|c| c.role == Role::New)
+    }
+
+    /// A new connection. If too many have nothing to say, they go.
+    fn accept(&mut self, id: u64, fd: crate::sys::Fd) {
+        let silent = |c: &Connection| c.is_silent();
+        if self.connections.values().filter(|c| silent(c)).count() >= MAX_SILENT {
+            self.connections.retain(|_, c| !silent(c));
+        }
+        self.connections.insert(id, Connection::new(fd));
     }
 
     fn hang_up(&mut self, id: u64) {

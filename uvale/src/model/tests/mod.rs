@@ -1,8 +1,8 @@
 //! The control plane against what kernel netmap was seen to do.
 
 mod errors;
-mod monitors;
 mod kloop;
+mod monitors;
 mod options;
 mod persistent;
 mod pipes;
