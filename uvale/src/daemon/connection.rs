@@ -10,8 +10,8 @@ use super::Daemon;
 use crate::channel::{Packet, receive, send};
 use crate::model::{Caller, ClientId, Offer, Refusal};
 use crate::proto::{Bound, Call, Facts, Memory, PROTOCOL, Reply, decode};
-use crate::shm::Memfd;
 use crate::request::Request;
+use crate::shm::Memfd;
 use crate::sys::Fd;
 
 /// How long a connection may take to say what it is. A program that was stopped in the middle of

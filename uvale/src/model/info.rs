@@ -34,7 +34,10 @@ impl World {
             nr_mem_id: body.nr_mem_id,
             ..nmreq_register::default()
         };
-        let id = self.get_na(name, &mut reg, None, true)?;
+        let id = match self.get_na(name, &mut reg, None, true) {
+            Ok(id) => id,
+            Err(refusal) => return self.outside_info(name, body, refusal),
+        };
         let shown = self.show_port(id, body);
         self.put_adapter(id);
         shown
@@ -61,7 +64,16 @@ impl World {
             nr_mem_id: body.nr_mem_id,
             ..nmreq_register::default()
         };
-        let id = self.get_na(name, &mut reg, None, true)?;
+        let id = match self.get_na(name, &mut reg, None, true) {
+            Ok(id) => id,
+            Err(refusal) => {
+                let mem = self.outside_memory(name, body.nr_mem_id, refusal)?;
+                self.memories.finalize(mem)?;
+                let shown = self.show_pools(mem, body);
+                self.memories.deref(mem);
+                return shown;
+            }
+        };
         let mem = self.adapters[id].mem;
         let shown = self.memories.finalize(mem).and_then(|()| {
             let shown = self.show_pools(mem, body);
@@ -103,7 +115,10 @@ impl World {
             nr_mode: NR_REG_ALL_NIC,
             ..nmreq_register::default()
         };
-        let id = self.get_na(name, &mut reg, None, false)?;
+        let id = match self.get_na(name, &mut reg, None, false) {
+            Ok(id) => id,
+            Err(refusal) => return self.outside_header(name, refusal),
+        };
         let len = self.adapters[id].virt_hdr_len;
         self.put_adapter(id);
         Ok(len)

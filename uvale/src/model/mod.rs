@@ -16,6 +16,7 @@
 //! | `graveyard.rs` | rings whose locks somebody still holds |
 //! | `repair.rs` | after a client died: locks broken, pipes repaired, buffers audited |
 //! | `options.rs`, `extmem.rs`, `kloop.rs` | options of requests: offsets and CSB, a program's own memory, sync loops |
+//! | `outside.rs` | questions about the system's own interfaces |
 //! | `caller.rs` | what a request comes with besides its bytes |
 //! | `info.rs` | requests that only look |
 //! | `inspect.rs` | what `uvale ports` and the like show |
@@ -36,6 +37,7 @@ mod lookup;
 mod memory;
 mod monitor;
 mod options;
+mod outside;
 mod persistent;
 mod pipe;
 mod pool;
@@ -180,6 +182,8 @@ pub struct World {
     port_records: PortRecords,
     kring_ranges: KringRanges,
     graves: Vec<graveyard::Grave>,
+    /// the system's interface that the request being served names
+    interface: Option<(Name, Interface)>,
 }
 
 impl World {
@@ -198,6 +202,7 @@ impl World {
             port_records: PortRecords::default(),
             kring_ranges: KringRanges::default(),
             graves: Vec::new(),
+            interface: None,
         }
     }
 
@@ -268,6 +273,7 @@ impl World {
             return Err(Refusal::new(Errno::BADF, "no such descriptor"));
         }
         let name = name_of(&mut request.header);
+        self.interface = caller.interface.take().map(|i| (name.clone(), i));
         let options = &mut request.options;
         for option in options.iter_mut() {
             option.header.nro_status = Errno::OPNOTSUPP.raw_os_error() as u32;

@@ -37,6 +37,12 @@ impl World {
             self.show_config(id, reg)?;
             return Err(bad(Errno::EXIST, "there is an interface of that name"));
         }
+        if self.is_outside(name) {
+            return Err(bad(
+                Errno::EXIST,
+                "the system has an interface of that name",
+            ));
+        }
         if !is_interface_name(name) {
             return Err(bad(Errno::INVAL, "an interface cannot be called that"));
         }
@@ -97,6 +103,12 @@ impl World {
     pub(super) fn delif(&mut self, name: &[u8]) -> Result<()> {
         let label = String::from_utf8_lossy(name).into_owned();
         let Some(&id) = self.interfaces.get(name) else {
+            if self.is_outside(name) {
+                return Err(Refusal::new(
+                    Errno::INVAL,
+                    format!("{label:?} is an interface of this system and no persistent port"),
+                ));
+            }
             return Err(Refusal::new(
                 Errno::NXIO,
                 format!("{label:?}: no such persistent port"),

@@ -117,6 +117,7 @@ impl World {
             (external, _) => external,
         };
         let found = self.get_na(name, reg, mem, true);
+        let found = found.map_err(|refusal| self.refuse_outside(name, reg, mem, refusal));
         if let Some(mem) = mem {
             self.memories.put(mem);
         }
