@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::ctl::{CTL_LEN, Ctl};
 use crate::engine::{Attachment, Host, RegionMap};
 use crate::model::{ClientId, Config, Refusal, World};
-use crate::request::Request;
+use crate::request::{OptionCopy, Request};
 use crate::shm::{Mapping, Memfd, RingView};
 
 /// The session that a local world's threads take locks for.
@@ -52,6 +52,16 @@ impl LocalWorld {
         name: &str,
         shape: impl FnOnce(&mut nmreq_register),
     ) -> Result<LocalPort, Refusal> {
+        self.open_with(name, Vec::new(), shape)
+    }
+
+    /// The same with options.
+    pub fn open_with(
+        &self,
+        name: &str,
+        options: Vec<OptionCopy>,
+        shape: impl FnOnce(&mut nmreq_register),
+    ) -> Result<LocalPort, Refusal> {
         let mut register = nmreq_register::zeroed();
         register.nr_mode = NR_REG_ALL_NIC;
         shape(&mut register);
@@ -63,7 +73,7 @@ impl LocalWorld {
         let mut request = Request {
             header,
             body,
-            options: Vec::new(),
+            options,
         };
 
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);

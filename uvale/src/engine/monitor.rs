@@ -23,13 +23,14 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{compiler_fence, fence};
 use std::sync::Arc;
 
+use super::offsets::{Offsets, is_plain};
 use super::ring::Synced;
 use super::sleep::{RX, TX, to_wake, wake};
 use super::vale::{Room, publish};
 use super::{Host, RegionMap};
 use crate::ctl::{Exchange, Kring, RING_ON, count};
 use crate::lock::{Guarded, LockGuard};
-use crate::shm::{RingView, Slot, copy_packet};
+use crate::shm::{RingView, Slot, copy_exact, copy_packet};
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON};
 
 /// Sleeps of 20 ms for a monitor's lock: what a process that is merely not running needs, and no
@@ -361,18 +362,27 @@ fn copy_to(host: &dyn Host, kring: &Kring, region: &RegionMap, of: &Synced<'_>, 
     };
     let (from_pool, to_pool) = (&of.region.pool, &region.pool);
     let most = from_pool.size().min(to_pool.size());
+    let (from_offsets, to_offsets) = (Offsets::of(of.kring), Offsets::of(kring));
+    let plain = is_plain(of.kring, of.region) && is_plain(kring, region);
     for (_, view) in span.slots(&of.ring) {
         let slot = view.load();
         let mine = &to.ring.slots()[to.at as usize];
         let buf_idx = mine.load().buf_idx;
-        let len = u32::from(slot.len).min(most);
-        let copied = copy_packet(
-            &of.region.map,
-            from_pool.offset(slot.buf_idx),
-            &region.map,
-            to_pool.offset(buf_idx),
-            len as usize,
-        );
+        let (src, dst) = (from_pool.offset(slot.buf_idx), to_pool.offset(buf_idx));
+        let (copied, len) = if plain {
+            let len = u32::from(slot.len).min(most);
+            let copied = copy_packet(&of.region.map, src, &region.map, dst, len as usize);
+            (copied, len)
+        } else {
+            let (skip, put) = (from_offsets.get(view.ptr()), to_offsets.get(mine.ptr()));
+            let room = from_pool.size().saturating_sub(skip);
+            let len = u32::from(slot.len)
+                .min(room)
+                .min(to_pool.size().saturating_sub(put));
+            let (src, dst) = (src + skip as usize, dst + put as usize);
+            let copied = copy_exact(&of.region.map, src, &region.map, dst, len as usize);
+            (copied, len)
+        };
         to.bad += u64::from(!copied);
         let len = if copied { len as u16 } else { 0 };
         let flags = seen_flags(of, slot.flags);

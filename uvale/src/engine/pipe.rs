@@ -8,6 +8,7 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::Host;
+use super::offsets::Offsets;
 use super::ring::Synced;
 use super::sleep::{to_wake, wake};
 use crate::ctl::{Kring, count};
@@ -46,9 +47,9 @@ struct Sent {
     bytes: u64,
 }
 
-/// Copies the slots `from..head` across.
+/// Copies the slots `from..head` across. The receiver's offsets are the least that slots get.
 #[inline]
-fn send(tx: &Synced<'_>, rx: RingView<'_>, from: u32, head: u32) -> Sent {
+fn send(tx: &Synced<'_>, rx: RingView<'_>, from: u32, head: u32, least: Offsets) -> Sent {
     let mut sent = Sent {
         complete_to: from,
         packets: 0,
@@ -60,6 +61,10 @@ fn send(tx: &Synced<'_>, rx: RingView<'_>, from: u32, head: u32) -> Sent {
         let (Some(ts), Some(rs)) = (slots, rx.slots().get(range)) else {
             break;
         };
+        if !least.is_none() {
+            send_with_offsets(ts, rs, &mut sent, start, &mut pending, least);
+            continue;
+        }
         let simple = send_simple(ts, rs, &mut sent, start);
         if simple < ts.len() {
             send_any(
@@ -119,6 +124,27 @@ fn send_any(ts: &[SlotView], rs: &[SlotView], sent: &mut Sent, start: u32, pendi
     }
 }
 
+/// `send_any`, where a slot of the receiver's keeps its offset if that is larger.
+#[cold]
+fn send_with_offsets(
+    ts: &[SlotView],
+    rs: &[SlotView],
+    sent: &mut Sent,
+    start: u32,
+    pending: &mut u64,
+    least: Offsets,
+) {
+    let before: Vec<u32> = rs.iter().map(|rs| least.get(rs.ptr())).collect();
+    send_any(ts, rs, sent, start, pending);
+    for (rs, before) in rs.iter().zip(before) {
+        let slot = rs.load_full();
+        if least.get(slot.ptr) < before {
+            let ptr = least.put(slot.ptr, before);
+            rs.store_full(Slot { ptr, ..slot });
+        }
+    }
+}
+
 /// Sends `hwcur..head`; complete packets alone are shown to the other side. Returns hwtail.
 pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32) -> u32 {
     let k = tx.kring;
@@ -138,7 +164,7 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32) -> u32 {
         complete_to,
         packets,
         bytes,
-    } = send(tx, rx, from, head);
+    } = send(tx, rx, from, head, Offsets::of(rx_kring));
     count(&k.sync.packets, packets);
     count(&k.sync.bytes, bytes);
     count(&rx_kring.produced.packets, packets);

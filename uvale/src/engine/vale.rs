@@ -17,6 +17,7 @@ pub(super) use deliver::{Room, publish};
 pub use scratch::Scratch;
 use scratch::{EMPTY, Frag};
 
+use super::offsets::{self, Offsets};
 use super::ring::Synced;
 use super::{Host, RegionMap, fdb, vnet};
 use crate::ctl::{MAX_RINGS, Port, SWITCH_PORTS, Switch, count};
@@ -57,6 +58,9 @@ struct Sender<'a> {
     ring_nr: u32,
     region: &'a RegionMap,
     virt_hdr_len: u32,
+    offsets: Offsets,
+    /// the short ways of copying will do
+    plain: bool,
     owner: crate::lock::Owner,
     ctl: &'a crate::ctl::Ctl,
 }
@@ -93,6 +97,8 @@ impl<'a> Sender<'a> {
             ring_nr: tx.kring.ring_id.load(Relaxed) % MAX_RINGS as u32,
             region: tx.region,
             virt_hdr_len: port.virt_hdr_len.load(Relaxed),
+            offsets: Offsets::of(tx.kring),
+            plain: offsets::is_plain(tx.kring, tx.region),
             owner: host.owner(),
             ctl,
         })
@@ -159,10 +165,16 @@ impl<'a> Sender<'a> {
                 });
             }
             let indirect = slot.flags & NS_INDIRECT != 0;
-            let at = if indirect {
+            let ptr = if indirect || !self.plain {
                 view.ptr()
             } else {
-                pool.offset(slot.buf_idx) as u64
+                0
+            };
+            let offset = self.offsets.get(ptr);
+            let at = if indirect {
+                ptr
+            } else {
+                pool.offset(slot.buf_idx) as u64 + u64::from(offset)
             };
             if !indirect {
                 self.region.map.prefetch(at as usize);
@@ -175,7 +187,7 @@ impl<'a> Sender<'a> {
                 next: NIL,
                 bytes: 0,
             };
-            if frag.len > pool.size() || (indirect && at == 0) {
+            if frag.len > pool.size().saturating_sub(offset) || (indirect && at == 0) {
                 // As in netmap: an empty fragment, which as the first of a packet is dropped.
                 (frag.at, frag.len, frag.flags) = (pool.offset(0) as u64, 0, 0);
                 tally.bad_slot += 1;

@@ -15,7 +15,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use nm_abi::*;
 use rustix::io::Errno;
 
-use super::adapter::{AdapterId, DIRS, Kring};
+use super::adapter::{AdapterId, DIRS, Kind, Kring};
 use super::caller::Caller;
 use super::register::{Bound, Selection};
 use super::{ClientId, Refusal, Result, World};
@@ -147,6 +147,12 @@ impl World {
     ) -> Result<()> {
         let na = &self.adapters[id];
         let label = na.label();
+        if matches!(na.kind, Kind::Monitor { flags, .. } if flags & NR_ZCOPY_MON != 0) {
+            return Err(Refusal::new(
+                Errno::OPNOTSUPP,
+                format!("{label}: zero-copy monitors have no offsets of their own"),
+            ));
+        }
         let mut agreed = check_offsets(asked, na.buf_size)
             .map_err(|why| Refusal::new(Errno::INVAL, format!("{label}: {why}")))?;
         // rx rings first, as netmap goes through them

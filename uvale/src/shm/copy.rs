@@ -73,6 +73,26 @@ unsafe fn copy_lines(from: *const u64, to: *mut u64, lines: usize) {
     let _ = (AtomicU64::new(0), Ordering::Relaxed);
 }
 
+/// Copies `len` bytes from byte `src_ofs` of `src` to byte `dst_ofs` of `dst`, no more and from and
+/// to anywhere. False, having done nothing, if a range leaves its mapping.
+#[must_use]
+pub fn copy_exact(
+    src: &Mapping,
+    src_ofs: usize,
+    dst: &Mapping,
+    dst_ofs: usize,
+    len: usize,
+) -> bool {
+    let fits = |m: &Mapping, ofs: usize| ofs <= m.len() && len <= m.len() - ofs;
+    if !fits(src, src_ofs) || !fits(dst, dst_ofs) {
+        return false;
+    }
+    // SAFETY: both ranges of `len` bytes lie inside their mappings (checked above). They may overlap,
+    // and other processes may write them at the same time; see the head of this file.
+    unsafe { core::ptr::copy(src.ptr_at(src_ofs), dst.ptr_at(dst_ofs), len) };
+    true
+}
+
 /// Copies `len` bytes from address `address` of this process (NS_INDIRECT) to byte `dst_ofs` of
 /// `dst`. A bad address does not fault: the kernel does the reading and says so, and the result
 /// is false, as it is when the destination range leaves the mapping.

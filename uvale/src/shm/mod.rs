@@ -17,6 +17,6 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-pub use copy::{copy_from_address, copy_in, copy_out, copy_packet};
+pub use copy::{copy_exact, copy_from_address, copy_in, copy_out, copy_packet};
 pub use mapping::{Mapping, Memfd, Shared, prefetch_to_write};
 pub use ring::{BufferPool, RingHeader, RingPlace, RingView, Slot, SlotView};

@@ -6,7 +6,7 @@ use super::mapping::{Mapping, Shared};
 
 /// The fields of `struct netmap_ring` before its slots. Programs write `head`, `cur`, `flags`
 /// and, if they misbehave, everything else. netmap aligns rings to 64 bytes only.
-#[repr(C, align(64))]
+#[repr(C, align(16))]
 pub struct RingHeader {
     /// distance in bytes from this ring to buffer 0
     pub buf_ofs: AtomicI64,
@@ -240,6 +240,7 @@ pub struct BufferPool {
     ofs: usize,
     size: u32,
     count: u32,
+    lined: bool,
 }
 
 impl BufferPool {
@@ -247,11 +248,23 @@ impl BufferPool {
     pub fn new(region: &Mapping, ofs: u64, size: u32, count: u32) -> Option<Self> {
         let ofs = usize::try_from(ofs).ok()?;
         let bytes = (size as usize).checked_mul(count as usize)?;
-        (ofs.checked_add(bytes)? <= region.len() && size.is_multiple_of(64) && size > 0)
-            .then_some(Self { ofs, size, count })
+        let lined = ofs.is_multiple_of(64) && size.is_multiple_of(64);
+        (ofs.checked_add(bytes)? <= region.len() && size > 0).then_some(Self {
+            ofs,
+            size,
+            count,
+            lined,
+        })
     }
 
-    /// Bytes per buffer, a multiple of 64.
+    /// Do buffers begin and end with lines of 64 bytes? Those of netmap's own memory do, those in a
+    /// program's need not.
+    #[inline(always)]
+    pub fn is_lined(&self) -> bool {
+        self.lined
+    }
+
+    /// Bytes per buffer.
     #[inline]
     pub fn size(&self) -> u32 {
         self.size

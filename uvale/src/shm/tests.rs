@@ -62,7 +62,8 @@ fn rings_must_fit_their_region() {
     assert!(RingView::new(&map, 0, fits as u32 + 1).is_none());
     assert!(RingView::new(&map, 0, 0).is_none());
     assert!(RingView::new(&map, 64, 1).is_some());
-    assert!(RingView::new(&map, 32, 1).is_none());
+    assert!(RingView::new(&map, 16, 1).is_some());
+    assert!(RingView::new(&map, 8, 1).is_none());
     assert!(RingView::new(&map, u64::MAX, 1).is_none());
     assert!(RingView::new(&map, PAGE as u64, 1).is_none());
 }
@@ -155,7 +156,9 @@ fn buffers_beyond_the_pool_mean_buffer_zero() {
     assert_eq!(pool.offset(u32::MAX), PAGE);
     assert!(BufferPool::new(&map, PAGE as u64, 2048, 3).is_none());
     assert!(BufferPool::new(&map, u64::MAX, 2048, 1).is_none());
-    assert!(BufferPool::new(&map, 0, 100, 1).is_none());
+    assert!(!BufferPool::new(&map, 0, 100, 1).unwrap().is_lined());
+    assert!(!BufferPool::new(&map, 32, 128, 1).unwrap().is_lined());
+    assert!(BufferPool::new(&map, 0, 0, 1).is_none());
     let pool = BufferPool::new(&map, 0, 2048, 4).unwrap();
     assert_eq!(
         [0, 1, 2, 3, 4].map(|i| pool.is_valid(i)),

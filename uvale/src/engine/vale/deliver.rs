@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use super::super::offsets::{Offsets, is_plain};
 use super::super::sleep::{to_wake, wake};
 use super::super::{RegionMap, monitor};
 use super::scratch::Scratch;
@@ -60,6 +61,8 @@ impl<'a> Sender<'a> {
             kring,
             region,
             ring,
+            offsets: Offsets::of(kring),
+            plain: is_plain(kring, region),
         };
         let end = self.fill(&receiver, room, queue, &scratch.frags, &scratch.queues);
         if end == room.at {
@@ -99,6 +102,9 @@ pub(super) struct Receiver<'a> {
     pub(super) kring: &'a Kring,
     pub(super) region: &'a RegionMap,
     pub(super) ring: RingView<'a>,
+    pub(super) offsets: Offsets,
+    /// the short ways of copying will do
+    pub(super) plain: bool,
 }
 
 impl Receiver<'_> {

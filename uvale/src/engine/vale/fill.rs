@@ -6,7 +6,7 @@ use super::deliver::{Receiver, Room};
 use super::scratch::{Frag, Queue};
 use super::{BROADCAST_QUEUE, NIL, PRIME, Sender, vnet};
 use crate::ctl::count;
-use crate::shm::{Slot, copy_from_address, copy_in, copy_out, copy_packet};
+use crate::shm::{Slot, SlotView, copy_exact, copy_from_address, copy_in, copy_out, copy_packet};
 use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 
 impl Sender<'_> {
@@ -27,11 +27,12 @@ impl Sender<'_> {
         let (mut full, mut stopped) = (0u64, false);
         let mut unconvertible = 0u64;
         let slow = to.port.virt_hdr_len.load(Relaxed) != self.virt_hdr_len;
+        let plain = self.plain && to.plain;
         let mut primed = 0u32;
         let mut needed = queues[queue].slots + queues[BROADCAST_QUEUE].slots;
         while next != NIL || flood != NIL {
             // NIL is above every index, so the smaller of the two is the older packet.
-            if !slow && !stopped {
+            if !slow && !stopped && plain {
                 let (list, other) = if next < flood {
                     (&mut next, flood)
                 } else {
@@ -75,7 +76,11 @@ impl Sender<'_> {
                 }
                 (primed, needed, left) =
                     (primed - slots, needed.saturating_sub(slots), left - slots);
-                bad += self.copy(chain, to, &mut at);
+                bad += if plain {
+                    self.copy(chain, to, &mut at)
+                } else {
+                    self.copy_exactly(chain, to, &mut at)
+                };
             }
             packets += 1;
             bytes += u64::from(packet.bytes);
@@ -175,14 +180,15 @@ impl Sender<'_> {
             src_hdr: self.virt_hdr_len,
             dst_hdr: to.port.virt_hdr_len.load(Relaxed),
             dst_mfs: to.port.mfs.load(Relaxed),
-            buf_size: to.region.pool.size(),
+            buf_size: to.room(),
             room: *left,
         };
         let n = to.ring.num_slots();
         for out in vnet::convert(&frags, &conversion)? {
             let view = &to.ring.slots()[*at as usize];
-            let buf_idx = view.load().buf_idx;
-            let copied = copy_in(&out.bytes, &to.region.map, to.region.pool.offset(buf_idx));
+            let (buf_idx, offset) = (view.load().buf_idx, to.offset_of(view));
+            let dst = to.region.pool.offset(buf_idx) + offset as usize;
+            let copied = copy_in(&out.bytes, &to.region.map, dst);
             let len = if copied { out.bytes.len() as u16 } else { 0 };
             view.store(Slot {
                 buf_idx,
@@ -240,6 +246,67 @@ impl Sender<'_> {
             *at = if *at + 1 == n { 0 } else { *at + 1 };
         }
         bad
+    }
+}
+
+impl Sender<'_> {
+    /// The same as `copy` where packets begin anywhere in their buffers.
+    #[cold]
+    fn copy_exactly(&self, chain: &[Frag], to: &Receiver<'_>, at: &mut u32) -> u64 {
+        let n = to.ring.num_slots();
+        let mut bad = 0;
+        for (i, frag) in chain.iter().enumerate() {
+            let more = if i + 1 < chain.len() { NS_MOREFRAG } else { 0 };
+            let flags = (chain.len() as u16) << 8 | more;
+            let view = &to.ring.slots()[*at as usize];
+            bad += u64::from(!self.copy_one(frag, to, view, flags));
+            *at = if *at + 1 == n { 0 } else { *at + 1 };
+        }
+        bad
+    }
+
+    /// Copies one fragment to where it has room. False if it has none: it arrives empty.
+    fn copy_one(&self, frag: &Frag, to: &Receiver<'_>, view: &SlotView, flags: u16) -> bool {
+        let (map, pool) = (&to.region.map, to.region.pool);
+        let slot = view.load_full();
+        let (own, dst) = (to.offsets.get(slot.ptr), pool.offset(slot.buf_idx));
+        let indirect = frag.flags & NS_INDIRECT != 0;
+        let from = if indirect { own.into() } else { frag.at };
+        let place = to
+            .offsets
+            .place(own, dst as u64, pool.size(), from, frag.len);
+        let len = frag.len as usize;
+        let copied = place.filter(|offset| {
+            let dst = dst + *offset as usize;
+            if indirect {
+                copy_from_address(frag.at, map, dst, len)
+            } else {
+                copy_exact(&self.region.map, frag.at as usize, map, dst, len)
+            }
+        });
+        view.store_full(Slot {
+            buf_idx: slot.buf_idx,
+            len: if copied.is_some() { len as u16 } else { 0 },
+            flags,
+            ptr: to.offsets.put(slot.ptr, copied.unwrap_or(own)),
+        });
+        copied.is_some()
+    }
+}
+
+impl Receiver<'_> {
+    /// Offset of a slot.
+    fn offset_of(&self, view: &SlotView) -> u32 {
+        if self.offsets.is_none() {
+            return 0;
+        }
+        self.offsets.get(view.ptr())
+    }
+
+    /// Bytes that there are behind any offset.
+    fn room(&self) -> u32 {
+        let most = self.offsets.get(u64::MAX);
+        self.region.pool.size().saturating_sub(most)
     }
 }
 

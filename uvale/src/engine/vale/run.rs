@@ -5,6 +5,7 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use super::super::offsets::is_plain;
 use super::super::ring::Synced;
 use super::super::sleep::{to_wake, wake};
 use super::deliver::{Room, publish};
@@ -94,7 +95,7 @@ impl<'a> Sender<'a> {
         scratch: &mut Scratch,
         tally: &mut Tally,
     ) -> Option<u32> {
-        if self.virt_hdr_len != 0 {
+        if self.virt_hdr_len != 0 || !self.plain {
             return None;
         }
         let first = self.plain(tx.ring.slots().get(from as usize)?)?;
@@ -119,6 +120,7 @@ impl<'a> Sender<'a> {
             && kring.generation.load(Relaxed) == plan.kring_generation
             && kring.region.load(Relaxed) == to.number
             && kring.port.load(Relaxed) == plan.port
+            && is_plain(kring, to)
             && port.switch.load(Relaxed) == self.switch_ref
             && port.bdg_port.load(Relaxed) == plan.number;
         if !live {

@@ -1,6 +1,7 @@
 //! The control plane against what kernel netmap was seen to do.
 
 mod errors;
+mod extmem;
 mod kloop;
 mod monitors;
 mod options;
