@@ -128,7 +128,7 @@ pub enum Reply {
         /// flags of open(2)
         flags: i32,
         /// what it is bound to
-        bound: Option<Bound>,
+        bound: Option<Box<Bound>>,
     },
     /// a netmap request was carried out or refused by netmap's rules
     Done {
@@ -139,7 +139,7 @@ pub enum Reply {
         /// the request with its results
         request: Vec<u8>,
         /// after a successful REGISTER
-        bound: Option<Bound>,
+        bound: Option<Box<Bound>>,
         /// entries of the CSB option that have to be set up in the program's memory now; 0 for none
         csb_entries: u32,
     },

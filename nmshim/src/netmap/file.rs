@@ -66,7 +66,7 @@ pub struct Bind {
 }
 
 impl NetmapFile {
-    pub fn new(world: Arc<World>, client: u32, flags: c_int, bound: Option<Bound>) -> Self {
+    pub fn new(world: Arc<World>, client: u32, flags: c_int, bound: Option<Box<Bound>>) -> Self {
         let file = Self {
             world,
             client,
@@ -82,12 +82,17 @@ impl NetmapFile {
             last_look: AtomicU64::new(0),
         };
         if let Some(bound) = bound {
-            let _ = file.bind(bound);
+            let _ = file.bind(*bound);
         }
         file
     }
 
-    pub fn adopted(world: Arc<World>, client: u32, flags: c_int, bound: Option<Bound>) -> Self {
+    pub fn adopted(
+        world: Arc<World>,
+        client: u32,
+        flags: c_int,
+        bound: Option<Box<Bound>>,
+    ) -> Self {
         let mut file = Self::new(world, client, flags, bound);
         file.adopted = true;
         file
@@ -175,7 +180,7 @@ impl NetmapFile {
                 _,
             )) = call(borrow(&fd), &Call::Whois)
         {
-            let _ = self.bind(bound);
+            let _ = self.bind(*bound);
         }
         self.known_bind()
     }

@@ -94,7 +94,8 @@ impl NetmapFile {
         &self,
         fd: RawFd,
         request: &mut Request,
-    ) -> core::result::Result<(core::result::Result<(), Failure>, Option<Bound>, u32), Why> {
+    ) -> core::result::Result<(core::result::Result<(), Failure>, Option<Box<Bound>>, u32), Why>
+    {
         let failed = |failure: Failure| {
             self.explain("request", failure.errno, &failure.why);
             failure.errno
@@ -155,9 +156,9 @@ impl NetmapFile {
         Ok((facts, memfd))
     }
 
-    fn take_over(&self, bound: Option<Bound>) -> core::result::Result<(), Failure> {
+    fn take_over(&self, bound: Option<Box<Bound>>) -> core::result::Result<(), Failure> {
         match bound {
-            Some(bound) => self.publish(self.make_bind(bound)?),
+            Some(bound) => self.publish(self.make_bind(*bound)?),
             None => Ok(()),
         }
     }
@@ -169,7 +170,7 @@ impl NetmapFile {
         fd: RawFd,
         request: &mut Request,
         entries: usize,
-        bound: Option<Bound>,
+        bound: Option<Box<Bound>>,
         served: core::result::Result<(), Failure>,
     ) -> core::result::Result<(), Failure> {
         let option = request.option(NETMAP_REQ_OPT_CSB);
@@ -188,7 +189,7 @@ impl NetmapFile {
         }
         served?;
         let session = self.session()?;
-        let new = bound.map(|bound| self.make_bind(bound)).transpose()?;
+        let new = bound.map(|bound| self.make_bind(*bound)).transpose()?;
         let known = self.bound(fd);
         let Some(bind) = new.as_ref().or(known) else {
             return Ok(());

@@ -313,9 +313,9 @@ impl Daemon {
         connections.any(|c| c.role == Role::Session(number))
     }
 
-    fn bound(&self, client: ClientId) -> Option<Bound> {
+    fn bound(&self, client: ClientId) -> Option<Box<Bound>> {
         let b = self.world.binding(client)?;
-        Some(Bound {
+        Some(Box::new(Bound {
             port: b.port,
             generation: b.generation,
             region: b.region,
@@ -328,7 +328,7 @@ impl Daemon {
             is_monitor: b.is_monitor,
             csb: b.csb,
             name: b.name.clone(),
-        })
+        }))
     }
 
     fn region(&mut self, number: u32) -> Answer<'_> {
