@@ -10,12 +10,14 @@
 //! - [`capture`]: packets of capture files: reading, filtering, comparing
 //! - [`facts`]: `key=value` records and the differences that are expected
 //! - [`matrix`]: scenarios on every target, compared with what is expected (`compat-tests run`)
+//! - [`mod@bundle`]: all of that in one archive (`compat-tests bundle`)
 //! - [`wait`]: waiting for a condition; nothing here is decided by how long something took
 //!
 //! A test whose program can't be had says `skipped: why` on standard error and passes, unless
 //! `COMPAT_REQUIRE=1` is set, which turns every such skip into a failure (for CI, which has it all).
 
 pub mod apps;
+pub mod bundle;
 pub mod capture;
 pub mod facts;
 pub mod matrix;

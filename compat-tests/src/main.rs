@@ -1,7 +1,9 @@
 //! `compat-tests`: scenarios on every target, and the bundle that takes them elsewhere.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use compat_tests::bundle;
 use compat_tests::matrix::layout::Layout;
 use compat_tests::matrix::platform::Platform;
 use compat_tests::matrix::{self, Plan, junit, scenario, table};
@@ -19,6 +21,12 @@ fn main() -> ExitCode {
     let result = match words.split_first() {
         Some((&"run", rest)) => run(rest),
         Some((&"list", [])) => list(),
+        Some((&"bundle", [archive])) => {
+            bundle::write(&Layout::find(), Path::new(archive)).map(|manifest| {
+                print!("{manifest}");
+                ExitCode::SUCCESS
+            })
+        }
         Some((&("help" | "--help" | "-h"), _)) => {
             println!("{USAGE}");
             Ok(ExitCode::SUCCESS)

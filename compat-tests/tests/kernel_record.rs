@@ -2,6 +2,7 @@
 //!
 //! The probe and its record are in `data/kernel-record`; `KERNEL_RECORD=dir` names others.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -10,6 +11,8 @@ use compat_tests::facts::{self, Comparison, Expected, Facts};
 use compat_tests::world::World;
 use compat_tests::{Skip, or_skip, target};
 
+/// In `docs/differences.md`, what comes before and after the list of facts that differ.
+const LIST: (&str, &str) = ("```kernel-record\n", "```");
 const RECORD: &str = "netmap-linux-6.1.txt";
 
 fn record_dir() -> Result<PathBuf, Skip> {
@@ -66,6 +69,7 @@ fn probe_facts_equal_the_kernels() {
     let world = World::new();
     let sections = world.spawn(&probe, &["-l"]).wait_success();
     let mut failures = Vec::new();
+    let mut used = BTreeSet::new();
     let mut total = (0, 0, 0);
     for section in sections.lines() {
         let found = facts::compare(section, &kernel, &run_section(&probe, section), &expected);
@@ -76,6 +80,9 @@ fn probe_facts_equal_the_kernels() {
             total.2 + found.listed(),
         );
         failures.extend(unexplained(&found));
+        for difference in &found.differences {
+            used.extend((0..expected.len()).filter(|i| expected[*i].fits(&difference.key)));
+        }
     }
     let _ = writeln!(
         std::io::stderr().lock(),
@@ -91,11 +98,24 @@ fn probe_facts_equal_the_kernels() {
         failures.len(),
         failures.join("\n")
     );
+    let stale = expected.iter().enumerate();
+    let stale = stale.filter(|(i, _)| !used.contains(i));
+    let stale: Vec<&str> = stale.map(|(_, e)| e.pattern()).collect();
+    assert!(
+        stale.is_empty(),
+        "docs/differences.md lists what does not differ: {stale:?}"
+    );
 }
 
+/// The list in `docs/differences.md`.
 fn read_expected() -> Vec<Expected> {
-    let file = target::data("kernel-differences.txt");
-    facts::parse_expected(&std::fs::read_to_string(file).expect("the list of differences is text"))
+    let file = target::workspace().join("docs/differences.md");
+    let text = std::fs::read_to_string(file).expect("the list of differences is text");
+    let list = text
+        .split_once(LIST.0)
+        .and_then(|(_, rest)| rest.split_once(LIST.1));
+    let (list, _) = list.expect("docs/differences.md has a list of facts of the record");
+    facts::parse_expected(list)
 }
 
 #[test]
@@ -107,7 +127,7 @@ fn listed_differences_name_facts_of_the_record() {
         let known = kernel.keys().any(|key| entry.fits(key));
         assert!(
             known,
-            "kernel-differences.txt: {} fits no fact of the record",
+            "docs/differences.md: {} fits no fact of the record",
             entry.pattern()
         );
     }

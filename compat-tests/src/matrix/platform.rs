@@ -114,11 +114,11 @@ impl fmt::Display for Platform {
 }
 
 impl Ready {
-    /// The program that runs a scenario here, with `args`.
-    pub fn command(&self, scenario: &Scenario, args: &[String]) -> Command {
+    /// The program of a scenario as it runs here, with `args`: `fixed` where nothing is preloaded.
+    pub fn command(&self, dynamic: &Path, fixed: Option<&Path>, args: &[&str]) -> Command {
         let mut command = match &self.uvale {
-            Some(_) => self.start(&scenario.dynamic),
-            None => self.start(scenario.fixed.as_ref().unwrap_or(&scenario.dynamic)),
+            Some(_) => self.start(dynamic),
+            None => self.start(fixed.unwrap_or(dynamic)),
         };
         command.args(args);
         if let Some(port) = &self.port {

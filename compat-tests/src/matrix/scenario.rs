@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use super::layout::Layout;
+use super::netmap_tests::Suite;
 use crate::{apps, target};
 
 /// What a scenario needs to run on.
@@ -16,15 +17,27 @@ pub enum Needs {
     Interface,
 }
 
+/// What a scenario runs.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// A program that prints facts.
+    Facts {
+        /// The program that a preloaded library can reach.
+        dynamic: PathBuf,
+        /// The same without any shared library, if the toolchain could make it.
+        fixed: Option<PathBuf>,
+    },
+    /// Tests of netmap's own.
+    Netmap(Suite),
+}
+
 /// One scenario, ready to run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Its file's name without the ending.
     pub name: String,
-    /// The program that a preloaded library can reach.
-    pub dynamic: PathBuf,
-    /// The same without any shared library, if the toolchain could make it.
-    pub fixed: Option<PathBuf>,
+    /// What runs.
+    pub work: Work,
     /// What it needs.
     pub needs: Needs,
     /// One line for a person.
@@ -59,6 +72,12 @@ pub fn all(layout: &Layout) -> Result<Vec<Scenario>, String> {
     for name in names(layout)? {
         scenarios.push(get(layout, &name)?);
     }
+    scenarios.extend(Suite::ALL.map(|suite| Scenario {
+        name: suite.name().into(),
+        work: Work::Netmap(suite),
+        needs: Needs::Switch,
+        about: suite.about().into(),
+    }));
     Ok(scenarios)
 }
 
@@ -92,8 +111,7 @@ fn get(layout: &Layout, name: &str) -> Result<Scenario, String> {
     let (needs, about) = describe(fixed.as_deref().unwrap_or(&dynamic), name)?;
     Ok(Scenario {
         name: name.into(),
-        dynamic,
-        fixed,
+        work: Work::Facts { dynamic, fixed },
         needs,
         about,
     })

@@ -1,0 +1,111 @@
+//! All scenarios on every target that is there.
+
+use std::path::Path;
+
+use compat_tests::matrix::layout::Layout;
+use compat_tests::matrix::platform::Platform;
+use compat_tests::matrix::scenario::{self, Work};
+use compat_tests::matrix::{self, Outcome, Plan, expected, junit, table};
+use compat_tests::{Skip, or_skip, report_skip};
+
+fn scenarios(layout: &Layout) -> Result<Vec<scenario::Scenario>, Skip> {
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    let there = std::process::Command::new(&compiler)
+        .arg("--version")
+        .output();
+    there.map_err(|e| Skip::required(format!("no C compiler {compiler}: {e}")))?;
+    Ok(scenario::all(layout).expect("the scenarios compile"))
+}
+
+#[test]
+fn every_scenario_is_as_expected() {
+    let layout = Layout::find();
+    let scenarios = or_skip!("scenarios", scenarios(&layout));
+    let plan = Plan {
+        targets: Platform::usual(),
+        scenarios,
+        record: false,
+    };
+    let matrix = matrix::run(&layout, &plan).expect("expected facts are readable");
+    let text = table::render(&matrix);
+    assert!(!matrix.failed(), "\n{text}");
+    for cell in &matrix.columns[0].cells {
+        if let Outcome::Skipped(why) = &cell.outcome {
+            report_skip(&cell.scenario, &Skip::optional(why.clone()));
+        }
+    }
+    let xml = junit::render(&matrix);
+    let document = roxmltree::Document::parse(&xml).expect("well-formed XML");
+    let suites = document
+        .descendants()
+        .filter(|n| n.has_tag_name("testsuite"));
+    assert_eq!(suites.count(), matrix.columns.len());
+}
+
+/// A record says where it comes from, and each scenario has one.
+#[test]
+fn every_scenario_has_expected_facts() {
+    let layout = Layout::find();
+    for scenario in or_skip!("scenarios", scenarios(&layout)) {
+        let platform = match scenario.needs {
+            scenario::Needs::Switch => Platform::Kernel,
+            scenario::Needs::Interface => Platform::Nic("any".into()),
+        };
+        let record = expected::record(&layout.expected(), &platform, &scenario.name);
+        let record = record.unwrap_or_else(|| panic!("{} has no expected facts", scenario.name));
+        let text = std::fs::read_to_string(&record.file).expect("a record is text");
+        let first = text.lines().next().unwrap_or_default();
+        assert!(
+            first.starts_with("# derived from source") || first.starts_with("# recorded"),
+            "{}: the first line says where the facts come from",
+            record.file.display()
+        );
+        if matches!(scenario.work, Work::Facts { .. }) {
+            assert!(!record.facts.contains_key("stopped"), "{}", scenario.name);
+        }
+    }
+}
+
+/// Expected facts and known differences that no scenario has are leftovers.
+#[test]
+fn nothing_is_expected_of_scenarios_that_are_gone() {
+    let layout = Layout::find();
+    let names: Vec<String> = or_skip!("scenarios", scenarios(&layout))
+        .into_iter()
+        .map(|s| s.name)
+        .collect();
+    for folder in ["uvale", "kernel", "nic", "ptnet"] {
+        let Ok(entries) = std::fs::read_dir(layout.expected().join(folder)) else {
+            continue;
+        };
+        for entry in entries.filter_map(Result::ok) {
+            let path = entry.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            assert!(names.contains(&name.into_owned()), "{}", path.display());
+        }
+    }
+    for known in expected::known(&layout.expected()).expect("the list is well formed") {
+        assert!(names.contains(&known.scenario), "{known:?}");
+    }
+}
+
+/// A program that is killed or prints something else must not pass.
+#[test]
+fn a_broken_scenario_differs() {
+    let layout = Layout::find();
+    let mut scenarios = or_skip!("scenarios", scenarios(&layout));
+    scenarios.retain(|s| s.name == "option_list");
+    for broken in ["/bin/false", "/bin/echo"] {
+        scenarios[0].work = Work::Facts {
+            dynamic: Path::new(broken).into(),
+            fixed: None,
+        };
+        let plan = Plan {
+            targets: vec![Platform::Uvale],
+            scenarios: scenarios.clone(),
+            record: false,
+        };
+        let matrix = matrix::run(&layout, &plan).expect("expected facts are readable");
+        assert!(matrix.failed(), "{broken}\n{}", table::render(&matrix));
+    }
+}
