@@ -39,33 +39,51 @@ const PATIENCE: u32 = 5;
 /// Monitors of one ring that are looked at; more than there can be, so that a list that was made
 /// circular ends.
 const MOST: u32 = crate::ctl::MAX_KRINGS as u32;
-/// Regions of monitors kept mapped by each ring.
-const KEPT: usize = 4;
+/// Uses of other regions after which a monitor's region counts as no longer needed.
+const KEEP: u64 = 1000;
 
-/// The regions of the monitors of a ring, so that they need not be mapped for each sync.
+/// The regions of monitors that a ring's syncs feed, kept mapped.
 #[derive(Default)]
 pub struct Regions {
-    kept: [Option<Arc<RegionMap>>; KEPT],
-    next: usize,
+    kept: Vec<Kept>,
+    /// counts the uses
+    now: u64,
     session: u32,
     /// being changed: if found so on entry, a fork has copied it in that state
     changing: bool,
 }
 
+struct Kept {
+    region: Arc<RegionMap>,
+    used: u64,
+}
+
 impl Regions {
+    /// Region `number`, mapped if need be.
     fn get(&mut self, host: &dyn Host, number: u32) -> Option<Arc<RegionMap>> {
         if self.changing || self.session != host.session() {
             core::mem::forget(core::mem::take(self));
             self.session = host.session();
         }
-        let known = self.kept.iter().flatten().find(|r| r.number == number);
-        if let Some(region) = known {
-            return Some(region.clone());
+        self.now += 1;
+        if let Some(kept) = self.kept.iter_mut().find(|k| k.region.number == number) {
+            kept.used = self.now;
+            return Some(kept.region.clone());
         }
+        self.map(host, number)
+    }
+
+    /// Maps one region more, and lets go of those that nothing needs any longer.
+    #[cold]
+    fn map(&mut self, host: &dyn Host, number: u32) -> Option<Arc<RegionMap>> {
         let region = host.region(number)?;
+        let (now, used) = (self.now, self.now);
         self.changing = true;
-        self.kept[self.next] = Some(region.clone());
-        self.next = (self.next + 1) % KEPT;
+        self.kept.retain(|k| now - k.used < KEEP);
+        self.kept.push(Kept {
+            region: region.clone(),
+            used,
+        });
         self.changing = false;
         Some(region)
     }
@@ -158,7 +176,7 @@ impl<'a> Filling<'a> {
         }
         let live = kring.mode.load(Relaxed) == RING_ON
             && kring.region.load(Relaxed) == region.number
-            && is_fed_from(kring, of);
+            && is_fed_from(kring, direction(of.kring), of.index);
         let n = kring.num_slots.load(Relaxed);
         let ring = RingView::new(&region.map, kring.ring_ofs.load(Relaxed), n)?;
         let room = Room::of(kring, n, span.len)?;
@@ -211,21 +229,18 @@ impl<'a> Filling<'a> {
 }
 
 /// The direction of a ring, as an index.
-fn direction(ring: &Synced<'_>) -> usize {
-    if ring.kring.dir.load(Relaxed) != 0 {
-        TX
-    } else {
-        RX
-    }
+fn direction(kring: &Kring) -> usize {
+    if kring.dir.load(Relaxed) != 0 { TX } else { RX }
 }
 
-fn is_fed_from(monitor: &Kring, ring: &Synced<'_>) -> bool {
-    monitor.mon_parent[direction(ring)].load(Acquire) == ring.index + 1
+/// Is `monitor` fed from ring `index` of direction `dir`?
+fn is_fed_from(monitor: &Kring, dir: usize, index: u32) -> bool {
+    monitor.mon_parent[dir].load(Acquire) == index + 1
 }
 
 /// The flags of a slot as a monitor of `ring` sees them.
 fn seen_flags(ring: &Synced<'_>, flags: u16) -> u16 {
-    match direction(ring) {
+    match direction(ring.kring) {
         TX => flags | NS_TXMON,
         _ => flags & !NS_TXMON,
     }
@@ -248,7 +263,13 @@ pub fn sent(host: &dyn Host, tx: &Synced<'_>, freed: u32, hwtail: u32) {
 /// An rx ring is about to give `hwcur..head` back: exchanges it with the zero-copy monitor.
 #[cold]
 pub fn released(host: &dyn Host, rx: &Synced<'_>, head: u32) {
-    exchange(host, rx, rx.kring.hwcur.load(Relaxed), head);
+    let (hwcur, tail) = (rx.kring.hwcur.load(Relaxed), published(rx.kring));
+    let ahead = |at: u32| (at + rx.n - hwcur) % rx.n;
+    // A head that is ahead of what has arrived is a mistake that the prologue lets stand. Slots
+    // there are the senders', who would not notice that their buffers change.
+    if hwcur < rx.n && tail < rx.n && head < rx.n && ahead(head) <= ahead(tail) {
+        exchange(host, rx, hwcur, head);
+    }
 }
 
 /// Shows copy monitors what has arrived in an rx ring.
@@ -272,6 +293,10 @@ pub fn delivered(host: &dyn Host, index: u32, region: &RegionMap, regions: &mut 
     if kring.watch.load(Acquire) as u32 == 0 {
         return;
     }
+    // Mapped before the lock is taken: mapping may have to ask the daemon.
+    for_each_copy(host, kring, index, |monitor| {
+        regions.get(host, monitor.region.load(Relaxed));
+    });
     loop {
         let Some((ring, guard)) = Synced::try_enter(host, region, index) else {
             return;
@@ -337,21 +362,27 @@ fn show(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32, regions: &mut Re
     let Some(span) = Span::between(from, to, ring.n) else {
         return;
     };
-    let mut next = ring.kring.watch.load(Acquire) as u32;
+    for_each_copy(host, ring.kring, ring.index, |monitor| {
+        match regions.get(host, monitor.region.load(Relaxed)) {
+            Some(region) => copy_to(host, monitor, &region, ring, span),
+            None => drop(monitor.stuck.fetch_add(packets(&ring.ring, span), Relaxed)),
+        }
+    });
+}
+
+/// Goes through the copy monitors of the ring of `kring`, which has that index.
+fn for_each_copy<'a>(host: &'a dyn Host, kring: &Kring, index: u32, mut f: impl FnMut(&'a Kring)) {
+    let dir = direction(kring);
+    let mut next = kring.watch.load(Acquire) as u32;
     for _ in 0..MOST {
-        let Some(kring) = next.checked_sub(1).and_then(|i| host.ctl().kring(i)) else {
+        let Some(monitor) = next.checked_sub(1).and_then(|i| host.ctl().kring(i)) else {
             return;
         };
-        if !is_fed_from(kring, ring) {
+        if !is_fed_from(monitor, dir, index) {
             return;
         }
-        // Mapped before the lock is taken: mapping may have to ask the daemon.
-        let region = regions.get(host, kring.region.load(Relaxed));
-        match region {
-            Some(region) => copy_to(host, kring, &region, ring, span),
-            None => drop(kring.stuck.fetch_add(packets(&ring.ring, span), Relaxed)),
-        }
-        next = kring.mon_next[direction(ring)].load(Acquire);
+        f(monitor);
+        next = monitor.mon_next[dir].load(Acquire);
     }
 }
 
@@ -407,9 +438,6 @@ fn exchange(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32) {
     let Some(span) = Span::between(from, to, ring.n) else {
         return;
     };
-    if !is_fed_from(kring, ring) {
-        return;
-    }
     let Some((mut to, span)) = Filling::begin(host, kring, ring.region, ring, span) else {
         return;
     };
