@@ -27,7 +27,7 @@ use crate::lock::LockWord;
 use crate::shm::{Mapping, Shared};
 
 /// Written at offset 0; changes with every change of the layout below.
-pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0003;
+pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0004;
 /// Entries of a switch's forwarding table (netmap's NM_BDG_HASH).
 pub const FDB_SIZE: usize = 1024;
 /// Port numbers of a switch (netmap's NM_BDG_MAXPORTS); two of them stay unused, as in netmap.
@@ -54,6 +54,17 @@ pub struct Header {
     pub magic: AtomicU64,
     /// random number of this world: tells a restarted daemon from the one before
     pub world: AtomicU64,
+    /// module parameters
+    pub tuning: Tuning,
+}
+
+/// Module parameters that the data path works by. Written by the daemon, rarely.
+#[repr(C, align(128))]
+pub struct Tuning {
+    /// most slots that a switch takes at a time (bridge_batch); 0: nothing is forwarded
+    pub batch: AtomicU32,
+    /// not 0: each receiving sync sets its ring's time stamp (no_timestamp is 0)
+    pub timestamps: AtomicU32,
 }
 
 /// A VALE switch.
@@ -338,6 +349,12 @@ impl Ctl {
         if let Some(header) = self.mapping.at::<Header>(0) {
             header.world.store(number, Ordering::Relaxed);
         }
+    }
+
+    /// Module parameters that the data path works by; there always in control memory that is whole.
+    #[inline]
+    pub fn tuning(&self) -> Option<&Tuning> {
+        self.mapping.at::<Header>(0).map(|header| &header.tuning)
     }
 
     /// Switch record `i`; `None` out of range.

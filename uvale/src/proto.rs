@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{FileRange, Interface};
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -69,8 +69,23 @@ pub enum Call {
     Wake(u32),
     /// On a session: a report. Answer: [`Reply::Report`] and a memfd with JSON in it.
     Report(Report),
-    /// On a session: the kernel parameter of this name. Answer: [`Reply::Parameter`].
+    /// On a session: the module parameter of this name. Answer: [`Reply::Parameter`].
     Parameter(String),
+    /// On a session: write a module parameter. Answer: [`Reply::Written`].
+    SetParameter {
+        /// its name
+        name: String,
+        /// what is written to its file
+        text: String,
+    },
+    /// First on a connection: here is a module parameter's file, opened for writing. Answer:
+    /// [`Reply::Ok`]. From then on each packet without a reply socket is what is written to it.
+    OpenParameter {
+        /// [`PROTOCOL`] of the caller
+        protocol: u32,
+        /// its name
+        name: String,
+    },
 }
 
 /// What a request comes with besides its bytes.
@@ -111,6 +126,8 @@ pub enum Report {
     Fdb(String),
     /// the daemon itself
     Daemon,
+    /// module parameters
+    Parameters,
 }
 
 /// Answers.
@@ -162,8 +179,13 @@ pub enum Reply {
     Waker,
     /// with a memfd
     Report,
-    /// value of a parameter as its file in /sys/module/netmap/parameters would show it
-    Parameter(Option<String>),
+    /// a parameter, if there is one of that name
+    Parameter(Option<Parameter>),
+    /// it is written
+    Written {
+        /// no port will be opened with this value: why
+        warning: Option<String>,
+    },
     /// the call itself makes no sense or is not allowed
     Refused {
         /// errno
@@ -171,6 +193,15 @@ pub enum Reply {
         /// why, and what to do
         why: String,
     },
+}
+
+/// A module parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// its value, as its file in /sys/module/netmap/parameters would show it
+    pub value: String,
+    /// may it be written?
+    pub writable: bool,
 }
 
 /// A descriptor's binding, as the data path needs it.

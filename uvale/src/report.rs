@@ -29,6 +29,23 @@ pub struct Port {
     pub rx: Vec<RxRing>,
 }
 
+/// A module parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// its name
+    pub name: String,
+    /// its value, as its file under /sys/module/netmap/parameters reads
+    pub value: String,
+    /// the value it starts with in netmap
+    pub default: String,
+    /// may it be written while the daemon runs?
+    pub writable: bool,
+    /// what it does here: yes (as in netmap), stored (nothing), shown (it tells what is)
+    pub effect: String,
+    /// what it is about
+    pub what: String,
+}
+
 /// Counters of a tx ring since the port was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TxRing {

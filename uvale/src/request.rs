@@ -333,6 +333,29 @@ fn split_sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u16::from_le_bytes(*len).into())
 }
 
+/// netmap's name of a request type, without its prefix.
+pub fn type_name(reqtype: u16) -> &'static str {
+    const NAMES: [&str; 16] = [
+        "unknown request",
+        "REGISTER",
+        "PORT_INFO_GET",
+        "VALE_ATTACH",
+        "VALE_DETACH",
+        "VALE_LIST",
+        "PORT_HDR_SET",
+        "PORT_HDR_GET",
+        "VALE_NEWIF",
+        "VALE_DELIF",
+        "VALE_POLLING_ENABLE",
+        "VALE_POLLING_DISABLE",
+        "POOLS_INFO_GET",
+        "SYNC_KLOOP_START",
+        "SYNC_KLOOP_STOP",
+        "CSB_ENABLE",
+    ];
+    NAMES.get(usize::from(reqtype)).unwrap_or(&NAMES[0])
+}
+
 /// The name in a header without its final NUL. A name that fills the field is cut.
 pub fn name_of(header: &mut nmreq_header) -> Vec<u8> {
     let last = header.nr_name.len() - 1;

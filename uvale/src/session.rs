@@ -13,7 +13,7 @@ use rustix::net::{SendFlags, SocketAddrUnix};
 use crate::channel::{call, send};
 use crate::ctl::Ctl;
 use crate::engine::{Host, RegionMap};
-use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN};
+use crate::proto::{Call, PROTOCOL, Parameter, Reply, Report, TOKEN};
 use crate::shm::{BufferPool, Mapping, Memfd};
 use crate::sys::{Fd, OwnFd};
 
@@ -213,11 +213,23 @@ impl Session {
         Ok(text)
     }
 
-    /// A kernel parameter's value, as its file under /sys/module/netmap/parameters shows it.
-    pub fn parameter(&self, name: &str) -> Option<String> {
+    /// A module parameter.
+    pub fn parameter(&self, name: &str) -> Option<Parameter> {
         match call(self.connection.as_fd(), &Call::Parameter(name.to_owned())) {
             Ok((Reply::Parameter(value), _)) => value,
             _ => None,
+        }
+    }
+
+    /// Writes a module parameter; gives a warning if no port will be opened with this value.
+    pub fn set_parameter(&self, name: &str, text: &str) -> Result<Option<String>, Failure> {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        match call(
+            self.connection.as_fd(),
+            &Call::SetParameter { name, text },
+        )? {
+            (Reply::Written { warning }, _) => Ok(warning),
+            (other, _) => Err(refused(other)),
         }
     }
 

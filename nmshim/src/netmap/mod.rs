@@ -249,6 +249,10 @@ impl Driver for Netmap {
 
     fn parameter(&self, name: &str) -> Option<String> {
         let socket = uvale::place::socket(&uvale::place::runtime_dir()).ok()?;
-        self.world(socket).session_or_start().ok()?.parameter(name)
+        self.world(socket)
+            .session_or_start()
+            .ok()?
+            .parameter(name)
+            .map(|p| p.value)
     }
 }

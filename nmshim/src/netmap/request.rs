@@ -238,29 +238,6 @@ fn interface(request: &mut Request) -> Option<Interface> {
 /// Request and port, for messages.
 fn what(request: &mut Request) -> String {
     let name = name_of(&mut request.header);
-    let kind = request_name(request.header.nr_reqtype);
+    let kind = uvale::request::type_name(request.header.nr_reqtype);
     format!("{kind} {}", String::from_utf8_lossy(&name))
-}
-
-/// netmap's name of a request type, without its prefix.
-fn request_name(reqtype: u16) -> &'static str {
-    const NAMES: [&str; 16] = [
-        "unknown request",
-        "REGISTER",
-        "PORT_INFO_GET",
-        "VALE_ATTACH",
-        "VALE_DETACH",
-        "VALE_LIST",
-        "PORT_HDR_SET",
-        "PORT_HDR_GET",
-        "VALE_NEWIF",
-        "VALE_DELIF",
-        "VALE_POLLING_ENABLE",
-        "VALE_POLLING_DISABLE",
-        "POOLS_INFO_GET",
-        "SYNC_KLOOP_START",
-        "SYNC_KLOOP_STOP",
-        "CSB_ENABLE",
-    ];
-    NAMES.get(usize::from(reqtype)).unwrap_or(&NAMES[0])
 }

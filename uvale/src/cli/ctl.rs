@@ -22,8 +22,10 @@ use super::table::{print, printable};
 /// Manages VALE switches with vale-ctl's options; without options lists all their ports. Of
 /// several of -a -d -g -h -l -n -p -P -r the last one counts.
 #[derive(clap::Args)]
-#[command(disable_help_flag = true)]
+#[command(disable_help_flag = true, disable_help_subcommand = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Attach an interface to a switch: valeSSS:INTERFACE
     #[arg(short, value_name = "PORT", overrides_with_all = ACTIONS)]
     attach: Option<String>,
@@ -61,11 +63,17 @@ pub struct Args {
     #[arg(short, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Runtime directory of the world [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale or /run/uvale]
-    #[arg(long)]
+    #[arg(long, global = true)]
     dir: Option<std::path::PathBuf>,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Show and write module parameters: NAME [VALUE]
+    Param(super::param::Args),
 }
 
 const ACTIONS: [&str; 9] = [
@@ -124,6 +132,12 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode, String> {
+    if let Some(Command::Param(param)) = &args.command {
+        if args.action()? != Action::ListAll || args.verbose > 0 {
+            return Err("param does not go with other options".into());
+        }
+        return super::param::run(param, args.dir.as_deref());
+    }
     let action = args.action()?;
     // the end of a list is an errno too, and nothing to explain
     let explain = action != Action::ListAll;

@@ -32,6 +32,8 @@ pub enum Role {
         /// flags of open(2)
         flags: i32,
     },
+    /// a module parameter's file, opened for writing
+    Parameter(&'static str),
 }
 
 /// The daemon's end of a connection.
@@ -42,7 +44,7 @@ pub struct Connection {
 }
 
 /// An answer, and at most one descriptor with it.
-struct Answer<'a>(Reply, Option<BorrowedFd<'a>>);
+pub(super) struct Answer<'a>(pub Reply, pub Option<BorrowedFd<'a>>);
 
 impl Connection {
     pub fn new(fd: Fd) -> Self {
@@ -118,7 +120,7 @@ fn offer(memory: Memory, fd: Option<Fd>) -> Offer {
     }
 }
 
-fn refuse(errno: Errno, why: impl Into<String>) -> Reply {
+pub(super) fn refuse(errno: Errno, why: impl Into<String>) -> Reply {
     Reply::Refused {
         errno: errno.raw_os_error(),
         why: why.into(),
@@ -129,6 +131,13 @@ impl Daemon {
     /// Serves one packet. One that makes no sense is answered if it can be, and costs the
     /// connection that sent it nothing else.
     pub(super) fn handle(&mut self, id: u64, packet: Packet) {
+        let role = self.connections.get(&id).map(|c| c.role);
+        if let Some(Role::Parameter(name)) = role
+            && packet.fds.is_empty()
+        {
+            self.written(name, &packet.bytes);
+            return;
+        }
         if let Some(Call::Wake(client)) = decode::<Call>(&packet.bytes) {
             self.wake(id, client);
             return;
@@ -160,6 +169,9 @@ impl Daemon {
         match (connection.role, call) {
             (Role::New, Call::Attach { protocol }) => self.attach(id, protocol),
             (Role::New, Call::Open { protocol, flags }) => self.open(id, protocol, flags),
+            (Role::New, Call::OpenParameter { protocol, name }) => {
+                self.open_parameter(id, protocol, &name)
+            }
             (Role::Device { client, flags }, Call::Whois) => self.whois(client, flags),
             (Role::Device { client, .. }, Call::Request { request, facts }) => {
                 self.request(client, &request, facts, fd)
@@ -185,8 +197,9 @@ impl Daemon {
                 Ok(text) => self.text(&text),
                 Err(reply) => Answer(reply, None),
             },
-            (Role::Session(_), Call::Parameter(name)) => {
-                Answer(Reply::Parameter(self.parameter(&name)), None)
+            (Role::Session(_), Call::Parameter(name)) => Answer(self.parameter(&name), None),
+            (Role::Session(_), Call::SetParameter { name, text }) => {
+                Answer(self.set_parameter(&name, &text), None)
             }
             _ => Answer(
                 refuse(Errno::PROTO, "this call does not belong on this connection"),
@@ -196,7 +209,7 @@ impl Daemon {
     }
 
     /// Checks the version and the user of a first message.
-    fn admit(&self, id: u64, protocol: u32) -> Result<(), Reply> {
+    pub(super) fn admit(&self, id: u64, protocol: u32) -> Result<(), Reply> {
         if protocol != PROTOCOL {
             return Err(refuse(
                 Errno::PROTO,
@@ -289,7 +302,10 @@ impl Daemon {
             self.send_token(client.0);
         }
         let (errno, why) = match served {
-            Ok(()) => (0, String::new()),
+            Ok(()) => {
+                self.log_served(&mut request);
+                (0, String::new())
+            }
             Err(Refusal { errno, why }) => {
                 self.log_refusal(&why);
                 (errno.raw_os_error(), why)

@@ -7,6 +7,7 @@
 
 mod connection;
 mod listen;
+mod parameters;
 mod report;
 
 pub use listen::ALREADY_SERVED;
@@ -54,12 +55,13 @@ const RETRY: Duration = Duration::from_millis(50);
 /// A running daemon.
 struct Daemon {
     world: World,
-    config: Config,
     ctl: Arc<Ctl>,
     ctl_memfd: Memfd,
     connections: HashMap<u64, Connection>,
     /// connection of each device, by wake-up number
     devices: HashMap<u32, u64>,
+    /// connections that are parameters' files
+    writers: Vec<u64>,
     next_connection: u64,
     next_session: u32,
     /// the report being sent
@@ -160,11 +162,11 @@ impl Daemon {
         ctl.set_world(random());
         Ok(Self {
             world: World::new(ctl.clone(), config),
-            config,
             ctl,
             ctl_memfd,
             connections: HashMap::new(),
             devices: HashMap::new(),
+            writers: Vec::new(),
             next_connection: 0,
             // 1 is the daemon itself.
             next_session: 2,
@@ -177,6 +179,7 @@ impl Daemon {
     /// Is there anybody, or anything that outlives its makers?
     fn in_use(&self) -> bool {
         self.connections.values().any(|c| !c.is_silent())
+            || self.world.has_changed_parameters()
             || self.world.ports().any(|p| p.kind == PortKind::Persistent)
     }
 
@@ -184,7 +187,12 @@ impl Daemon {
     fn serve(&mut self, id: u64) {
         while let Some(connection) = self.connections.get(&id) {
             match connection.receive() {
-                Ok(Some(packet)) => self.handle(id, packet),
+                Ok(Some(packet)) => {
+                    if !matches!(connection.role, Role::Parameter(_)) {
+                        self.take_written();
+                    }
+                    self.handle(id, packet);
+                }
                 Err(Errno::AGAIN) => return,
                 // An empty packet looks like the end of the connection and is not.
                 Ok(None) if !connection.has_hung_up() => {}
@@ -213,6 +221,7 @@ impl Daemon {
         };
         match connection.role {
             Role::New => {}
+            Role::Parameter(_) => self.writers.retain(|writer| *writer != id),
             Role::Device { client, .. } => {
                 self.devices.remove(&client.0);
                 self.world.close(client);
@@ -263,6 +272,19 @@ impl Daemon {
         if self.refusals.1 <= REFUSALS_A_SECOND {
             log(&format!("refused: {why}"));
         }
+    }
+}
+
+impl Daemon {
+    /// Logs a request that was served, if the parameter `verbose` says so.
+    fn log_served(&self, request: &mut crate::request::Request) {
+        if self.world.config().knobs.verbose == 0 {
+            return;
+        }
+        let name = crate::request::name_of(&mut request.header);
+        let name = String::from_utf8_lossy(&name);
+        let what = crate::request::type_name(request.header.nr_reqtype);
+        log(&format!("served: {what} {name}"));
     }
 }
 

@@ -35,6 +35,7 @@ impl Daemon {
             Report::Switches => serde_json::to_vec(&self.switches()),
             Report::Fdb(name) => serde_json::to_vec(&self.fdb(name)?),
             Report::Daemon => serde_json::to_vec(&self.itself()),
+            Report::Parameters => serde_json::to_vec(&self.parameters()),
         };
         text.map_err(|e| Reply::Refused {
             errno: libc::EIO,
@@ -97,7 +98,7 @@ impl Daemon {
             uptime: self.started.elapsed().as_secs(),
             processes,
             descriptors: self.devices.len(),
-            max_switches: self.config.max_switches,
+            max_switches: self.world.config().max_switches,
             memories: self
                 .world
                 .memories()
@@ -110,30 +111,6 @@ impl Daemon {
                 })
                 .collect(),
         }
-    }
-
-    /// A netmap module parameter, as its file under /sys/module/netmap/parameters reads.
-    pub(super) fn parameter(&self, name: &str) -> Option<String> {
-        let c = &self.config;
-        let value = match name {
-            "buf_size" => c.global.buf.size,
-            "buf_num" => c.global.buf.num,
-            "ring_size" => c.global.ring.size,
-            "ring_num" => c.global.ring.num,
-            "if_size" => c.global.netif.size,
-            "if_num" => c.global.netif.num,
-            "priv_buf_size" => c.private.buf.size,
-            "priv_buf_num" => c.private.buf.num,
-            "priv_ring_size" => c.private.ring.size,
-            "priv_ring_num" => c.private.ring.num,
-            "priv_if_size" => c.private.netif.size,
-            "priv_if_num" => c.private.netif.num,
-            "max_bridges" => c.max_switches,
-            "bridge_batch" => 1024,
-            "verbose" | "debug" | "no_timestamp" | "default_pipes" | "no_pendintr" => 0,
-            _ => return None,
-        };
-        Some(value.to_string())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::ctl::{Kring, PORT_ON, Port};
 use crate::lock::{Guarded, LockGuard};
 use crate::shm::Slot;
 use crate::sleepers::{announce, withdraw};
-use nm_abi::NS_BUF_CHANGED;
+use nm_abi::{NR_TIMESTAMP, NS_BUF_CHANGED};
 
 /// poll(2) event bits, as the program passes them.
 pub type Events = i16;
@@ -314,11 +314,11 @@ impl Attachment {
             ring.reinit();
         }
         let Some(hwtail) = self.receive(host, ring, hwtail, monitors, guard) else {
-            stamp(ring);
+            stamp(host, ring);
             return false;
         };
         ring.finalize(hwtail);
-        stamp(ring);
+        stamp(host, ring);
         good
     }
 
@@ -458,9 +458,14 @@ fn give_back(ring: &Synced<'_>, head: u32) {
     }
 }
 
-/// The time of this sync, as netmap writes it into rx rings.
+/// The time of this sync, as netmap writes it into rx rings, unless no_timestamp says not to.
 #[inline]
-fn stamp(ring: &Synced<'_>) {
+fn stamp(host: &dyn Host, ring: &Synced<'_>) {
+    let always = |t: &crate::ctl::Tuning| t.timestamps.load(Relaxed) != 0;
+    let asked = || ring.ring.header().flags.load(Relaxed) & NR_TIMESTAMP != 0;
+    if !host.ctl().tuning().is_some_and(always) && !asked() {
+        return;
+    }
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     let ts = &ring.ring.header().ts;
     ts[0].store(now.tv_sec as u64, Relaxed);

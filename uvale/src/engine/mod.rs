@@ -39,6 +39,7 @@ use crate::shm::{BufferPool, Mapping};
 pub use attachment::{Attachment, Binding};
 pub use sleep::RX;
 pub use sleep::TX;
+pub use vale::BATCH;
 
 /// A memory region mapped into this process.
 #[derive(Debug)]

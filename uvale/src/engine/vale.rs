@@ -24,8 +24,8 @@ use crate::ctl::{MAX_RINGS, Port, SWITCH_PORTS, Switch, count};
 use crate::shm::Slot;
 use nm_abi::{NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG};
 
-/// Slots per batch (netmap's bridge_batch); the last packet may exceed it.
-const BATCH: usize = 1024;
+/// Most slots per batch (what bridge_batch starts with); the last packet may exceed it.
+pub const BATCH: usize = 1024;
 /// An Ethernet header.
 const MIN_FRAME: u32 = 14;
 /// Slots whose buffers are asked for ahead of copying.
@@ -63,6 +63,8 @@ struct Sender<'a> {
     plain: bool,
     owner: crate::lock::Owner,
     ctl: &'a crate::ctl::Ctl,
+    /// slots per batch, from 1 to [`BATCH`]
+    batch: u32,
 }
 
 /// Sends `hwcur..head` of a VALE port's tx ring. The ring is always consumed whole; what a
@@ -81,10 +83,14 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, scratch: &mut Scratch
 }
 
 impl<'a> Sender<'a> {
-    /// `None` for a port that is on no switch: what it sends goes nowhere.
+    /// `None` for a port that is on no switch, and while bridge_batch is 0: what it sends goes nowhere.
     #[inline(always)]
     fn new(host: &'a dyn Host, tx: &Synced<'a>) -> Option<Self> {
         let ctl = host.ctl();
+        let batch = ctl.tuning()?.batch.load(Relaxed).min(BATCH as u32);
+        if batch == 0 {
+            return None;
+        }
         let port = ctl.port(tx.kring.port.load(Relaxed))?;
         let switch_ref = port.switch.load(Acquire);
         let switch = ctl.switch(switch_ref.checked_sub(1)?)?;
@@ -101,6 +107,7 @@ impl<'a> Sender<'a> {
             plain: offsets::is_plain(tx.kring, tx.region),
             owner: host.owner(),
             ctl,
+            batch,
         })
     }
 
@@ -202,7 +209,7 @@ impl<'a> Sender<'a> {
             out[first].bytes = bytes;
             (first, bytes) = (out.len(), 0);
             tally.packets += 1;
-            if first >= BATCH {
+            if first >= self.batch as usize {
                 return i;
             }
         }

@@ -69,6 +69,8 @@ pub(super) struct Memory {
     pub private: bool,
     refs: u32,
     pub active: u32,
+    /// what the pools were to be
+    wanted: Pools,
     /// sized pools, or why the configuration is no good
     pools: Result<[Pool; 3]>,
     pub region: Option<u32>,
@@ -95,6 +97,7 @@ impl Memory {
             private,
             refs: 1,
             active: 0,
+            wanted,
             pools: sized(),
             region: None,
             external: None,
@@ -168,6 +171,11 @@ pub(super) struct Memories {
     last: MemId,
     regions: BTreeMap<u32, Region>,
     next_region: u32,
+    /// what the global allocator is to be (if_size and so on)
+    global: Pools,
+    /// the global allocator has been asked for, and was what `global` says then
+    configured: bool,
+    /// what private allocators have at least (priv_if_size and so on)
     private: Pools,
 }
 
@@ -178,7 +186,48 @@ impl Memories {
             last: GLOBAL,
             regions: BTreeMap::new(),
             next_region: 1,
+            global: config.global,
+            configured: false,
             private: config.private,
+        }
+    }
+
+    /// Notes what allocators are to be. A private one is made by it; the global one follows when it
+    /// has no users.
+    pub fn set_wanted(&mut self, config: &Config) {
+        self.global = config.global;
+        self.private = config.private;
+    }
+
+    /// netmap_mem_config: the global allocator, when nobody uses it, becomes what it is to be. Its
+    /// old region goes: who still has it mapped keeps it.
+    fn configure(&mut self, id: MemId) {
+        let global = self.global;
+        let memory = self.at_mut(id);
+        if id != GLOBAL || memory.active > 0 {
+            return;
+        }
+        if memory.wanted != global {
+            let refs = memory.refs;
+            let old = core::mem::replace(memory, Memory::new(GLOBAL, false, global));
+            memory.refs = refs;
+            if let Some(region) = old.region.and_then(|n| self.regions.remove(&n)) {
+                Self::discard_buffers(&region);
+            }
+        }
+        self.configured = true;
+    }
+
+    /// Bytes of an object of the global allocator, and how many there are; 0 while nobody has asked
+    /// for it, or for any memory.
+    pub fn current(&self, which: Which) -> (u32, u32) {
+        let memory = self.at(GLOBAL);
+        match memory.pool(which) {
+            Ok(pool) if self.configured => {
+                let total = memory.region.map_or(0, |_| pool.total());
+                (pool.size(), total)
+            }
+            _ => (0, 0),
         }
     }
 
@@ -230,6 +279,7 @@ impl Memories {
 
     /// One reference more.
     pub fn get(&mut self, id: MemId) -> MemId {
+        self.configure(id);
         self.at_mut(id).refs += 1;
         id
     }
@@ -279,6 +329,7 @@ impl Memories {
             private: true,
             refs: 1,
             active: 0,
+            wanted: self.private,
             pools: Ok(pools),
             region: None,
             external: Some(external),
@@ -321,6 +372,7 @@ impl Memories {
 
     /// Makes sure that allocator `id` has memory, and counts one user more.
     pub fn finalize(&mut self, id: MemId) -> Result<()> {
+        self.configure(id);
         let memory = &self.by_id[&id];
         if memory.external.is_some() {
             memory.check_room()?;

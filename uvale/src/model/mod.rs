@@ -19,6 +19,7 @@
 //! | `outside.rs` | questions about the system's own interfaces |
 //! | `caller.rs` | what a request comes with besides its bytes |
 //! | `info.rs` | requests that only look |
+//! | `parameters.rs` | module parameters |
 //! | `inspect.rs` | what `uvale ports` and the like show |
 //!
 //! Trust: control memory is written by trusted clients, so what the world needs of it to stay
@@ -38,6 +39,7 @@ mod memory;
 mod monitor;
 mod options;
 mod outside;
+mod parameters;
 mod persistent;
 mod pipe;
 mod pool;
@@ -68,6 +70,7 @@ use switch::Bridge;
 pub use caller::{Caller, FileRange, Interface, Offer};
 pub use inspect::{FdbEntry, MemoryInfo, PortInfo, PortKind, SwitchInfo};
 pub use memory::Region;
+pub use parameters::{Effect, Knobs, ParameterInfo};
 pub use register::Binding;
 pub use repair::Finding;
 
@@ -125,6 +128,8 @@ pub struct Config {
     pub global: Pools,
     /// what private allocators have at least (priv_if_size and so on)
     pub private: Pools,
+    /// the rest
+    pub knobs: Knobs,
 }
 
 impl Default for Config {
@@ -142,6 +147,7 @@ impl Default for Config {
                 ring: params(5 * 4096, 4),
                 buf: params(2048, 4098),
             },
+            knobs: Knobs::default(),
         }
     }
 }
@@ -154,7 +160,7 @@ impl Config {
             return Err(Refusal::new(
                 Errno::INVAL,
                 format!(
-                    "max_switches={} is out of range: 1 to {MAX_SWITCHES}",
+                    "max_switches={} (max_bridges) is out of range: set it to 1 to {MAX_SWITCHES}",
                     self.max_switches
                 ),
             ));
@@ -171,6 +177,9 @@ pub struct ClientId(pub u32);
 #[derive(Debug)]
 pub struct World {
     ctl: Arc<Ctl>,
+    config: Config,
+    /// as it was when the world began
+    initial: Config,
     adapters: Adapters,
     /// persistent ports by the name of their interface
     interfaces: BTreeMap<Name, AdapterId>,
@@ -190,8 +199,10 @@ impl World {
     /// An empty world over fresh control memory.
     pub fn new(ctl: Arc<Ctl>, config: Config) -> Self {
         let switches = (config.max_switches as usize).clamp(1, MAX_SWITCHES);
-        Self {
+        let mut world = Self {
             ctl,
+            config,
+            initial: config,
             adapters: Adapters::default(),
             interfaces: BTreeMap::new(),
             bridges: (0..switches).map(|_| Bridge::default()).collect(),
@@ -203,7 +214,9 @@ impl World {
             kring_ranges: KringRanges::default(),
             graves: Vec::new(),
             interface: None,
-        }
+        };
+        world.apply_parameters();
+        world
     }
 
     /// Control memory.

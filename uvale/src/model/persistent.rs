@@ -50,7 +50,9 @@ impl World {
             0 => None,
             id => Some(self.memories.find(id)?),
         };
-        let made = self.new_vale(name, Some(name.to_vec()), reg, mem);
+        // A memory whose size cannot be told would leave the port half made.
+        let sized = mem.map_or(Ok(0), |mem| self.memories.at(mem).size());
+        let made = sized.and_then(|_| self.new_vale(name, Some(name.to_vec()), reg, mem));
         if let Some(mem) = mem {
             self.memories.put(mem);
         }

@@ -123,9 +123,9 @@ impl World {
     ) -> Result<AdapterId> {
         match self.get_na(base, reg, mem, create) {
             Err(refusal) if refusal.errno == Errno::NXIO => {
-                if self.new_persistent(base, reg, true).is_err() {
-                    return Err(refusal);
-                }
+                // netmap's errno, and the reason that it does not tell
+                self.new_persistent(base, reg, true)
+                    .map_err(|made| Refusal::new(refusal.errno, made.why))?;
                 self.get_na(base, reg, mem, create)
             }
             found => found,

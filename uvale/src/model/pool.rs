@@ -22,6 +22,11 @@ pub(super) struct Limits {
     pub max_num: u32,
 }
 
+/// The fewest objects of this size that fill whole pages, if they fit a cluster.
+fn entries_of_cluster(size: u32) -> Option<u32> {
+    (1..=MAX_CLUSTER / size).find(|n| (n * size).is_multiple_of(PAGE))
+}
+
 /// Objects of one size in whole clusters, and which of them are free.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
@@ -50,30 +55,32 @@ impl Pool {
         let bad = |why: String| Refusal::new(Errno::INVAL, why);
         if size >= MAX_CLUSTER {
             return Err(bad(format!(
-                "{name}_size={size} is more than netmap supports: at most {}",
+                "{name}_size={size} is more than netmap supports: set {name}_size to {} at most",
                 limits.max_size
             )));
         }
         let size = size.next_multiple_of(LINE);
         if size < limits.min_size || size > limits.max_size {
             return Err(bad(format!(
-                "{name}_size={size} is out of range: {} to {} bytes",
+                "{name}_size={size} is out of range: set {name}_size to {} to {} bytes",
                 limits.min_size, limits.max_size
             )));
         }
         if num < limits.min_num || num > limits.max_num {
             return Err(bad(format!(
-                "{name}_num={num} is out of range: {} to {}",
+                "{name}_num={num} is out of range: set {name}_num to {} to {}",
                 limits.min_num, limits.max_num
             )));
         }
-        let entries = (1..=MAX_CLUSTER / size)
-            .find(|n| n * size % PAGE == 0)
-            .ok_or_else(|| {
-                bad(format!(
-                    "{name}_size={size} does not fill whole pages of a 4 MB cluster"
-                ))
-            })?;
+        let entries = entries_of_cluster(size).ok_or_else(|| {
+            let good = (size..=limits.max_size)
+                .step_by(LINE as usize)
+                .find(|size| entries_of_cluster(*size).is_some());
+            bad(format!(
+                "{name}_size={size}: no number of these up to 4 MB fills whole pages; set {name}_size to {}",
+                good.unwrap_or(limits.max_size)
+            ))
+        })?;
         let clusters = num.div_ceil(entries);
         Ok(Self {
             limits,

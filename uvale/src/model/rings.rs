@@ -135,8 +135,9 @@ impl World {
         }
         pool.take(&mut 0).ok_or_else(|| {
             no_memory(format!(
-                "{label}: all {} rings of memory {mem} are in use: raise {name}_num or close some ports or pipes",
-                pool.total()
+                "{label}: all {n} rings of memory {mem} are in use: set {name}_num to more than {n}, or close some \
+                 ports or pipes",
+                n = pool.total()
             ))
         })
     }
@@ -244,6 +245,7 @@ impl World {
             got.clear();
         }
         let (name, total, len) = (pool.name(), pool.total(), pool.size() as u16);
+        let enough = total - pool.free_count() + ring.slots;
         let region = self.memories.active_region(mem)?;
         for (i, slot) in slots(region, ring)?.iter().enumerate() {
             let filled = got.get(i).map(|&buf_idx| Slot {
@@ -258,8 +260,8 @@ impl World {
             return Ok(());
         }
         Err(no_memory(format!(
-            "{label}: memory {mem} has not {n} of its {total} buffers free: raise {name}_num, or ask for fewer slots \
-             or extra buffers"
+            "{label}: memory {mem} has not {n} of its {total} buffers free: set {name}_num to {enough} or more, or ask \
+             for fewer slots or extra buffers"
         )))
     }
 
@@ -278,13 +280,15 @@ impl World {
         let name = pool.name();
         if bytes > pool.size() as usize {
             return Err(no_memory(format!(
-                "{label}: needs {name}_size={bytes} for so many rings"
+                "{label}: netmap_ifs of memory {mem} have {} bytes: set {name}_size={bytes} for so many rings",
+                pool.size()
             )));
         }
         let object = pool.take(&mut 0).ok_or_else(|| {
             no_memory(format!(
-                "{label}: all {} netmap_ifs of memory {mem} are in use: raise {name}_num or close some descriptors",
-                pool.total()
+                "{label}: all {n} netmap_ifs of memory {mem} are in use: set {name}_num to more than {n}, or close \
+                 some descriptors",
+                n = pool.total()
             ))
         })?;
         self.write_netmap_if(id, object, first, last)?;

@@ -9,7 +9,7 @@ use super::super::offsets::is_plain;
 use super::super::ring::Synced;
 use super::super::sleep::{to_wake, wake};
 use super::deliver::{Room, publish};
-use super::{BATCH, BROADCAST_QUEUE, MIN_FRAME, Scratch, Sender, Tally, fdb};
+use super::{BROADCAST_QUEUE, MIN_FRAME, Scratch, Sender, Tally, fdb};
 use crate::ctl::{FDB_SIZE, Kring, MAX_RINGS, RING_ON, count};
 use crate::shm::{RingPlace, RingView, Slot, SlotView, copy_packet, prefetch_to_write};
 use nm_abi::{NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG};
@@ -132,7 +132,7 @@ impl<'a> Sender<'a> {
         } else {
             head + tx.n - from
         };
-        let room = Room::of(kring, ring.num_slots(), most.min(BATCH as u32))?;
+        let room = Room::of(kring, ring.num_slots(), most.min(self.batch))?;
         let done = self.copy_run(tx, (from, head), first, words, to, ring, room);
         tally.packets += done.packets;
         tally.bytes += done.bytes;
@@ -306,7 +306,7 @@ impl<'a> Sender<'a> {
         more: u64,
     ) -> Option<Plain> {
         done.next = tx.next(done.next);
-        if done.next == head || done.packets + more >= BATCH as u64 {
+        if done.next == head || done.packets + more >= u64::from(self.batch) {
             return None;
         }
         let next = self.plain(&tx.ring.slots()[done.next as usize])?;

@@ -1,0 +1,107 @@
+//! Module parameters: read and written by calls, and by programs that write to their files.
+//!
+//! A parameter's file opened for writing is a connection of its own, so that a write that nobody
+//! intercepts (the C library's own, a program that the file came to by exec) arrives here as
+//! well. What was written before a call was sent is taken in before that call is served.
+
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+
+use super::connection::{Answer, Role, refuse};
+use super::{Daemon, log};
+use crate::model::{Effect, Refusal};
+use crate::proto::{Parameter, Reply};
+use crate::report as shape;
+
+impl Daemon {
+    pub(super) fn parameter(&self, name: &str) -> Reply {
+        let info = self.world.parameter(name);
+        Reply::Parameter(info.map(|p| Parameter {
+            value: p.value,
+            writable: p.writable,
+        }))
+    }
+
+    pub(super) fn set_parameter(&mut self, name: &str, text: &str) -> Reply {
+        match self.world.set_parameter(name, text) {
+            Ok(warning) => {
+                let text = text.trim_end();
+                log(&format!("parameter {name} is set to {text}"));
+                if let Some(warning) = &warning {
+                    log(&format!("no port can be opened with it: {warning}"));
+                }
+                Reply::Written { warning }
+            }
+            Err(Refusal { errno, why }) => {
+                self.log_refusal(&why);
+                refuse(errno, why)
+            }
+        }
+    }
+
+    pub(super) fn parameters(&self) -> Vec<shape::Parameter> {
+        let all = self.world.parameters().into_iter();
+        all.map(|p| shape::Parameter {
+            name: p.name.to_owned(),
+            value: p.value,
+            default: p.default,
+            writable: p.writable,
+            effect: match p.effect {
+                Effect::Yes => "yes",
+                Effect::Stored => "stored",
+                Effect::Shown => "shown",
+            }
+            .to_owned(),
+            what: p.what.to_owned(),
+        })
+        .collect()
+    }
+
+    /// A connection becomes a parameter's file, opened for writing.
+    pub(super) fn open_parameter(&mut self, id: u64, protocol: u32, name: &str) -> Answer<'_> {
+        if let Err(reply) = self.admit(id, protocol) {
+            return Answer(reply, None);
+        }
+        let refused = |errno, why: &str| Answer(refuse(errno, format!("{name}: {why}")), None);
+        let info = match self.world.parameter(name) {
+            None => return refused(Errno::NOENT, "there is no such parameter"),
+            Some(info) if !info.writable => {
+                return refused(Errno::ACCESS, "the parameter cannot be written");
+            }
+            Some(info) => info,
+        };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return refused(Errno::NXIO, "the connection is gone");
+        };
+        connection.role = Role::Parameter(info.name);
+        // Who reads from it all the same comes to the end at once.
+        let _ = rustix::net::shutdown(&connection.fd, Shutdown::Write);
+        self.writers.push(id);
+        Answer(Reply::Ok, None)
+    }
+
+    /// Bytes that were written to a parameter's file.
+    pub(super) fn written(&mut self, name: &'static str, bytes: &[u8]) {
+        // As in the kernel: a C string, and nothing of nothing.
+        let text = String::from_utf8_lossy(nm_abi::name::until_nul(bytes));
+        if !bytes.is_empty() {
+            let _ = self.set_parameter(name, &text);
+        }
+    }
+
+    /// Takes in what has been written to parameters' files so far. A packet of such a file that
+    /// was received before must be handled first.
+    pub(super) fn take_written(&mut self) {
+        for i in 0..self.writers.len() {
+            while let Some(id) = self.writers.get(i).copied()
+                && let Some(connection) = self.connections.get(&id)
+            {
+                // A hang-up is for `serve` to find.
+                let Ok(Some(packet)) = connection.receive() else {
+                    break;
+                };
+                self.handle(id, packet);
+            }
+        }
+    }
+}
