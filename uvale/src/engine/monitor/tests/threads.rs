@@ -1,0 +1,103 @@
+//! Senders, a receiver and the program that watches at the same time.
+
+use core::sync::atomic::AtomicBool;
+use std::sync::Barrier;
+
+use super::*;
+
+/// A sender that finds the receiver's ring locked leaves its packets to the receiver's sync, which
+/// may be over but for letting go of the lock: none stays behind.
+fn nothing_stays_unseen(names: [&str; 2], rounds: usize) {
+    const EACH: u8 = 6;
+    let w = world();
+    let (a, b) = (port(&w, names[0]), port(&w, names[1]));
+    let m = monitor(&w, names[1], NR_MONITOR_RX);
+    let (start, sent) = (Barrier::new(2), AtomicBool::new(false));
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            for _ in 0..rounds {
+                start.wait();
+                for tag in 0..EACH {
+                    send(&w, &a, tag..tag + 1);
+                }
+                sent.store(true, Relaxed);
+                start.wait();
+                start.wait();
+            }
+        });
+        for round in 0..rounds {
+            sent.store(false, Relaxed);
+            start.wait();
+            // Syncs, but neither takes nor releases anything.
+            while !sent.load(Relaxed) {
+                b.attachment.rxsync(&w);
+            }
+            start.wait();
+            let got = seen(&w, &m);
+            assert_eq!(got, rx_tags(0..EACH), "round {round}");
+            m.attachment.rxsync(&w);
+            assert_eq!(take(&w, &b).len(), usize::from(EACH));
+            // Only the sender's sync shows a pipe's sender what came back.
+            a.attachment.txsync(&w);
+            start.wait();
+        }
+    });
+    assert_eq!(audit(&w), []);
+}
+
+#[test]
+fn nothing_stays_unseen_on_a_switch() {
+    nothing_stays_unseen(["vale0:a", "vale0:b"], 3000);
+}
+
+#[test]
+fn nothing_stays_unseen_on_a_pipe() {
+    nothing_stays_unseen(["p{1", "p}1"], 3000);
+}
+
+/// Monitors come and go while packets flow: buffers stay where they belong.
+#[test]
+fn monitors_come_and_go() {
+    for names in [["vale0:a", "vale0:b"], ["p{1", "p}1"]] {
+        let w = world();
+        let (a, b) = (port(&w, names[0]), port(&w, names[1]));
+        let stop = AtomicBool::new(false);
+        let received = std::thread::scope(|s| {
+            s.spawn(|| {
+                while !stop.load(Relaxed) {
+                    for tag in 0..8 {
+                        put(&w, &a, &packet(tag), 0);
+                    }
+                    a.attachment.txsync(&w);
+                }
+            });
+            let receiver = s.spawn(|| {
+                let mut received = 0;
+                while !stop.load(Relaxed) {
+                    received += take(&w, &b).len();
+                }
+                received
+            });
+            let mut monitors = Vec::new();
+            for round in 0..400 {
+                let flags = [NR_ZCOPY_MON, NR_MONITOR_RX | NR_MONITOR_TX][round % 2];
+                monitors.push(monitor(&w, names[round / 2 % 2], flags));
+                for m in &monitors {
+                    drop(seen(&w, m));
+                    m.attachment.rxsync(&w);
+                }
+                if monitors.len() > 3 {
+                    w.close(monitors.remove(round % 4));
+                }
+            }
+            stop.store(true, Relaxed);
+            monitors.into_iter().for_each(|m| w.close(m));
+            receiver.join().unwrap()
+        });
+        assert!(received > 0);
+        assert_eq!(audit(&w), []);
+        let mut world = w.world.lock().unwrap();
+        assert!(!world.collect());
+        assert!(world.is_quiet());
+    }
+}
