@@ -55,6 +55,15 @@ fn nothing_stays_unseen_on_a_pipe() {
     nothing_stays_unseen(["p{1", "p}1"], 3000);
 }
 
+/// Sets what it refers to when it goes.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// Monitors come and go while packets flow: buffers stay where they belong.
 #[test]
 fn monitors_come_and_go() {
@@ -78,6 +87,8 @@ fn monitors_come_and_go() {
                 }
                 received
             });
+            // A panic here must end the threads, too.
+            let _stop = Stop(&stop);
             let mut monitors = Vec::new();
             for round in 0..400 {
                 let flags = [NR_ZCOPY_MON, NR_MONITOR_RX | NR_MONITOR_TX][round % 2];
