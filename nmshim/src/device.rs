@@ -14,6 +14,7 @@
 //!   `poll`, decide.
 
 use core::ops::Range;
+use core::sync::atomic::AtomicI64;
 use libc::{c_int, c_short, c_ulong, c_void};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -106,6 +107,32 @@ pub trait File: Send + Sync {
 
     /// A short text for `NMSHIM_VERBOSE` lines (`vale0:a`, `unbound`).
     fn describe(&self) -> String;
+
+    /// The text of a module parameter's file; `None` for the device.
+    fn text(&self) -> Option<&dyn Text> {
+        None
+    }
+}
+
+/// A module parameter's file, open for writing.
+pub trait Text {
+    /// What it reads, without the newline.
+    fn load(&self) -> Result<String>;
+
+    /// Bytes of one write.
+    fn store(&self, bytes: &[u8]) -> Result<()>;
+
+    /// Where the next read starts, in bytes.
+    fn position(&self) -> &AtomicI64;
+}
+
+/// A module parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// What its file reads, without the newline.
+    pub text: String,
+    /// May it be written?
+    pub writable: bool,
 }
 
 /// The device node and the process' own part of it.
@@ -133,9 +160,22 @@ pub trait Driver: Sync {
     /// A range outside which `is_private` is false; empty while there are none. Cheap: every close asks.
     fn private_range(&self) -> Range<RawFd>;
 
-    /// The text of `/sys/module/netmap/parameters/<name>` without a newline, `None` if there is no such file.
-    fn parameter(&self, name: &str) -> Option<String> {
+    /// `/sys/module/netmap/parameters/<name>`, `None` if there is no such file.
+    fn parameter(&self, name: &str) -> Option<Parameter> {
         let _ = name;
         None
+    }
+
+    /// That file, which is writable, opened for writing; its [`File::text`] is there. What is
+    /// written to the descriptor past the library reaches the parameter too.
+    fn open_parameter(&self, name: &str, flags: c_int) -> Result<(RawFd, Arc<dyn File>)> {
+        let _ = (name, flags);
+        Err(Errno(libc::EACCES))
+    }
+
+    /// Bytes of one write to that file.
+    fn write_parameter(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let _ = (name, bytes);
+        Err(Errno(libc::EACCES))
     }
 }

@@ -1,6 +1,8 @@
 //! What a device file does with everything but waiting: ioctl and mmap go to the driver, and the rest
-//! answers as a character device does that has no read, write, llseek or fsync.
+//! answers as a character device does that has no read, write, llseek or fsync. A parameter's file has
+//! these (`parameter.rs`).
 
+use super::parameter::{self, piece, pieces};
 use super::raw::{answer, fail};
 use super::symbols::next;
 use super::table::{self, DeviceRef};
@@ -81,8 +83,27 @@ fn access_mode(d: &DeviceRef) -> c_int {
     slot::guarded(0, || d.file.open_flags()) & libc::O_ACCMODE
 }
 
-/// Reading or writing (`other` is the access mode that forbids it): the device has neither.
+/// Reading into `to`, from `at` or where the description stands.
+///
+/// # Safety
+/// The buffers are the program's.
 #[cold]
+unsafe fn get(d: &DeviceRef, to: Result<&[iovec]>, at: Option<off_t>) -> ssize_t {
+    // SAFETY: by contract.
+    unsafe { parameter::read(d, to, at) }.unwrap_or_else(|| no_data(d, libc::O_WRONLY))
+}
+
+/// Writing `from`.
+///
+/// # Safety
+/// The buffers are the program's.
+#[cold]
+unsafe fn put(d: &DeviceRef, from: Result<&[iovec]>) -> ssize_t {
+    // SAFETY: by contract.
+    unsafe { parameter::write(d, from) }.unwrap_or_else(|| no_data(d, libc::O_RDONLY))
+}
+
+/// Reading or writing (`other` is the access mode that forbids it): the device has neither.
 fn no_data(d: &DeviceRef, other: c_int) -> ssize_t {
     fail(if access_mode(d) == other {
         libc::EBADF
@@ -91,15 +112,17 @@ fn no_data(d: &DeviceRef, other: c_int) -> ssize_t {
     }) as ssize_t
 }
 
-/// Entry points on a descriptor that the device refuses: `name(args) -> type: what a device answers`.
+/// Entry points that the device itself does not have: `name(args) -> type: what we answer`.
 macro_rules! refused {
     ($( fn $name:ident($fd:ident: c_int $(, $arg:ident: $ty:ty)*) -> $ret:ty = $next:ident, |$d:ident| $answer:expr; )*) => {
         $(
             pub unsafe fn $name($fd: c_int $(, $arg: $ty)*) -> $ret {
-                match table::device($fd) {
-                    Some($d) => $answer as $ret,
-                    // SAFETY: the program's own arguments.
-                    None => unsafe { next::$next($fd $(, $arg)*) },
+                // SAFETY: the program's own arguments, as the C function's contract asks for.
+                unsafe {
+                    match table::device($fd) {
+                        Some($d) => $answer as $ret,
+                        None => next::$next($fd $(, $arg)*),
+                    }
                 }
             }
         )*
@@ -107,18 +130,18 @@ macro_rules! refused {
 }
 
 refused! {
-    fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t = read, |d| no_data(&d, libc::O_WRONLY);
-    fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t = write, |d| no_data(&d, libc::O_RDONLY);
-    fn pread(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t) -> ssize_t = pread, |d| no_data(&d, libc::O_WRONLY);
-    fn pwrite(fd: c_int, buf: *const c_void, len: size_t, offset: off_t) -> ssize_t = pwrite, |d| no_data(&d, libc::O_RDONLY);
-    fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t = readv, |d| no_data(&d, libc::O_WRONLY);
-    fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t = writev, |d| no_data(&d, libc::O_RDONLY);
-    fn preadv(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t = preadv, |d| no_data(&d, libc::O_WRONLY);
-    fn pwritev(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t = pwritev, |d| no_data(&d, libc::O_RDONLY);
-    fn read_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t) -> ssize_t = __read_chk, |d| no_data(&d, libc::O_WRONLY);
-    fn pread_chk(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t = __pread_chk, |d| no_data(&d, libc::O_WRONLY);
-    fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t = lseek, |_d| fail(libc::ESPIPE);
-    fn fsync(fd: c_int) -> c_int = fsync, |_d| fail(libc::EINVAL);
-    fn fdatasync(fd: c_int) -> c_int = fdatasync, |_d| fail(libc::EINVAL);
-    fn ftruncate(fd: c_int, len: off_t) -> c_int = ftruncate, |_d| fail(libc::EINVAL);
+    fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t = read, |d| get(&d, Ok(&[piece(buf, len)]), None);
+    fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t = write, |d| put(&d, Ok(&[piece(buf.cast_mut(), len)]));
+    fn pread(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t) -> ssize_t = pread, |d| get(&d, Ok(&[piece(buf, len)]), Some(offset));
+    fn pwrite(fd: c_int, buf: *const c_void, len: size_t, offset: off_t) -> ssize_t = pwrite, |d| put(&d, Ok(&[piece(buf.cast_mut(), len)]));
+    fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t = readv, |d| get(&d, pieces(iov, n), None);
+    fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t = writev, |d| put(&d, pieces(iov, n));
+    fn preadv(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t = preadv, |d| get(&d, pieces(iov, n), Some(offset));
+    fn pwritev(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t = pwritev, |d| put(&d, pieces(iov, n));
+    fn read_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t) -> ssize_t = __read_chk, |d| get(&d, Ok(&[piece(buf, len.min(room))]), None);
+    fn pread_chk(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t = __pread_chk, |d| get(&d, Ok(&[piece(buf, len.min(room))]), Some(offset));
+    fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t = lseek, |d| parameter::seek(&d, offset, whence);
+    fn fsync(fd: c_int) -> c_int = fsync, |d| parameter::nothing_to_do(&d);
+    fn fdatasync(fd: c_int) -> c_int = fdatasync, |d| parameter::nothing_to_do(&d);
+    fn ftruncate(fd: c_int, len: off_t) -> c_int = ftruncate, |d| parameter::nothing_to_do(&d);
 }

@@ -20,6 +20,7 @@ mod file;
 mod inline;
 mod lock;
 mod open;
+mod parameter;
 mod process;
 mod raw;
 mod select;

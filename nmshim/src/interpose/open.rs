@@ -1,9 +1,9 @@
 //! Paths that exist only here: the device node, and the module's parameters under /sys.
 
-use super::raw::{self, answer, fail, libc_call};
+use super::raw::{self, answer, fail};
 use super::slot::{Device, Object, Ref, guarded};
 use super::symbols::next;
-use super::{process, table};
+use super::{parameter, process, table};
 use crate::device::{DEVICE_PATH, Errno, Result};
 use crate::driver;
 use core::ffi::CStr;
@@ -18,8 +18,8 @@ pub enum Name {
     Device,
     /// `/sys/module/netmap` or its `parameters`
     Directory,
-    /// A parameter and its text.
-    Parameter(String),
+    /// A parameter.
+    Parameter(parameter::File),
 }
 
 /// Is `path` one of ours? Ordinary paths cost a comparison that ends at the first differing byte.
@@ -68,7 +68,7 @@ fn in_module(rest: &CStr) -> Option<Name> {
         }
         other => {
             let name = other.strip_prefix("/parameters/")?;
-            guarded(None, || driver().parameter(name)).map(Name::Parameter)
+            parameter::File::find(name).map(Name::Parameter)
         }
     }
 }
@@ -82,7 +82,7 @@ fn open_name(name: Name, flags: c_int) -> Result<c_int> {
         Name::Directory => Err(Errno(libc::EACCES)),
         _ if flags & libc::O_DIRECTORY != 0 => Err(Errno(libc::ENOTDIR)),
         Name::Device => open_device(flags),
-        Name::Parameter(text) => open_parameter(&text, flags),
+        Name::Parameter(file) => file.open(flags),
     }
 }
 
@@ -95,39 +95,6 @@ fn open_device(flags: c_int) -> Result<c_int> {
         return Err(Errno(libc::EMFILE));
     }
     Ok(fd)
-}
-
-/// A sealed memory file with the parameter's text, opened for reading.
-fn open_parameter(text: &str, flags: c_int) -> Result<c_int> {
-    if flags & libc::O_ACCMODE != libc::O_RDONLY {
-        return Err(Errno(libc::EACCES));
-    }
-    let line = format!("{text}\n");
-    let cloexec = if flags & libc::O_CLOEXEC != 0 {
-        libc::MFD_CLOEXEC
-    } else {
-        0
-    };
-    // SAFETY: the name is a C string and `line` outlives the write; the descriptor is ours until we return it.
-    unsafe {
-        let fd = raw::check(raw::call(
-            libc::SYS_memfd_create,
-            [
-                c"netmap".as_ptr() as usize,
-                (cloexec | libc::MFD_ALLOW_SEALING) as usize,
-                0,
-                0,
-                0,
-                0,
-            ],
-        ))? as c_int;
-        libc_call!(libc::SYS_pwrite64, fd, line.as_ptr(), line.len(), 0);
-        let seals =
-            libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
-        libc_call!(libc::SYS_fcntl, fd, libc::F_ADD_SEALS, seals);
-        table::forget_stale(fd);
-        Ok(fd)
-    }
 }
 
 /// The kernel opened something ordinary.
@@ -191,42 +158,13 @@ pub unsafe fn creat(path: *const c_char, mode: mode_t) -> c_int {
     unsafe { open(path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, mode) }
 }
 
-/// Only parameters are read through stdio; everything else is the next library's.
+/// Only parameters are streams of ours; everything else is the next library's.
 pub unsafe fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
     // SAFETY: the program's own arguments.
     unsafe {
         match recognise(path) {
-            Some(Name::Parameter(text)) => read_stream(&text, mode),
+            Some(Name::Parameter(file)) => file.stream(mode),
             _ => next::fopen(path, mode),
-        }
-    }
-}
-
-unsafe fn read_stream(text: &str, mode: *const c_char) -> *mut FILE {
-    type Fdopen = unsafe extern "C" fn(c_int, *const c_char) -> *mut FILE;
-    // SAFETY: `mode` is the program's C string; fdopen is called with its C type and a descriptor of ours.
-    unsafe {
-        let wanted = CStr::from_ptr(mode).to_bytes();
-        let writes = wanted.iter().any(|b| b"wa+".contains(b));
-        let fdopen = process::next_symbol(c"fdopen");
-        let cloexec = if wanted.contains(&b'e') {
-            libc::O_CLOEXEC
-        } else {
-            0
-        };
-        let access = if writes { libc::O_RDWR } else { libc::O_RDONLY };
-        match open_parameter(text, access | cloexec) {
-            Ok(fd) if !fdopen.is_null() => {
-                core::mem::transmute::<*mut libc::c_void, Fdopen>(fdopen)(fd, mode)
-            }
-            Ok(fd) => {
-                raw::close(fd);
-                no_stdio()
-            }
-            Err(e) => {
-                fail(e.0);
-                null_mut()
-            }
         }
     }
 }
@@ -247,7 +185,7 @@ pub fn early_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
 }
 
 /// There is no stdio behind us.
-pub fn no_stdio() -> *mut FILE {
+fn no_stdio() -> *mut FILE {
     fail(libc::ENOSYS);
     null_mut()
 }

@@ -3,7 +3,7 @@
 use super::open::{Name, recognise};
 use super::raw::{self, fail};
 use super::symbols::next;
-use super::table;
+use super::{parameter, table};
 use core::ffi::CStr;
 use core::mem::zeroed;
 use libc::{c_char, c_int, c_uint, mode_t};
@@ -11,6 +11,7 @@ use libc::{c_char, c_int, c_uint, mode_t};
 /// Everybody may open the device here, and that is what its mode says.
 const DEVICE_MODE: mode_t = libc::S_IFCHR | 0o666;
 const PARAMETER_MODE: mode_t = libc::S_IFREG | 0o444;
+const OWNER_WRITES: mode_t = 0o200;
 const DIRECTORY_MODE: mode_t = libc::S_IFDIR | 0o755;
 /// Number of the inode in the directory it seems to be in; programs compare it between calls only.
 const INODE: u64 = 0x6e6d;
@@ -31,7 +32,14 @@ pub fn page_size() -> usize {
 fn looks(name: &Name) -> (mode_t, i64, &'static CStr) {
     match name {
         Name::Device => (DEVICE_MODE, 0, c"/dev"),
-        Name::Parameter(_) => (PARAMETER_MODE, page_size() as i64, c"/sys/module"),
+        Name::Parameter(file) => {
+            let write = if file.parameter.writable {
+                OWNER_WRITES
+            } else {
+                0
+            };
+            (PARAMETER_MODE | write, page_size() as i64, c"/sys/module")
+        }
         Name::Directory => (DIRECTORY_MODE, 0, c"/sys/module"),
     }
 }
@@ -115,7 +123,7 @@ unsafe fn named(dir: c_int, path: *const c_char, flags: c_int) -> Option<Name> {
     // SAFETY: null or the program's C string; kernels take null for the empty path.
     unsafe {
         if flags & libc::AT_EMPTY_PATH != 0 && (path.is_null() || *path == 0) {
-            return table::device(dir).map(|_| Name::Device);
+            return table::device(dir).map(|d| parameter::name_of(&d));
         }
         recognise(path)
     }
@@ -150,7 +158,7 @@ pub unsafe fn fstat(fd: c_int, buf: *mut libc::stat) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
         match table::device(fd) {
-            Some(_) => fill(&Name::Device, buf),
+            Some(d) => fill(&parameter::name_of(&d), buf),
             None => next::fstat(fd, buf),
         }
     }
@@ -180,7 +188,7 @@ pub unsafe fn fxstat(version: c_int, fd: c_int, buf: *mut libc::stat) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
         match table::device(fd) {
-            Some(_) => fill(&Name::Device, buf),
+            Some(d) => fill(&parameter::name_of(&d), buf),
             None => next::__fxstat(version, fd, buf),
         }
     }
@@ -223,6 +231,7 @@ fn allowed(name: &Name, mode: c_int) -> c_int {
     let refused = match name {
         _ if mode & !(libc::R_OK | libc::W_OK | libc::X_OK) != 0 => return fail(libc::EINVAL),
         Name::Device => libc::X_OK,
+        Name::Parameter(file) if file.parameter.writable => libc::X_OK,
         Name::Parameter(_) => libc::W_OK | libc::X_OK,
         Name::Directory => libc::W_OK,
     };

@@ -9,6 +9,7 @@
 //! | `extmem.rs`, `maps.rs` | the program's own memory as a region |
 //! | `csb.rs`, `kloop.rs` | CSB mode, and the sync loop in the calling thread |
 //! | `interface.rs` | the system's network interfaces |
+//! | `parameter.rs` | a module parameter's file, open for writing |
 //! | `say.rs` | lines for the person, by `NMSHIM_VERBOSE` |
 
 mod csb;
@@ -17,6 +18,7 @@ mod file;
 mod interface;
 mod kloop;
 mod maps;
+mod parameter;
 mod request;
 mod say;
 mod world;
@@ -73,6 +75,12 @@ impl Netmap {
         let world = Arc::new(World::new(socket));
         worlds.push(world.clone());
         world
+    }
+
+    /// The world that this process belongs to.
+    fn own_world(&self) -> Result<Arc<World>, Failure> {
+        let socket = uvale::place::socket(&uvale::place::runtime_dir())?;
+        Ok(self.world(socket))
     }
 
     fn remember(&self, world: u64, file: &Arc<NetmapFile>) {
@@ -247,12 +255,30 @@ impl Driver for Netmap {
         uvale::sys::own_range()
     }
 
-    fn parameter(&self, name: &str) -> Option<String> {
-        let socket = uvale::place::socket(&uvale::place::runtime_dir()).ok()?;
-        self.world(socket)
-            .session_or_start()
-            .ok()?
-            .parameter(name)
-            .map(|p| p.value)
+    fn parameter(&self, name: &str) -> Option<device::Parameter> {
+        let world = self.own_world().ok()?;
+        let found = world.session_or_start().ok()?.parameter(name)?;
+        Some(device::Parameter {
+            text: found.value,
+            writable: found.writable,
+        })
+    }
+
+    fn open_parameter(
+        &self,
+        name: &str,
+        flags: libc::c_int,
+    ) -> device::Result<(RawFd, Arc<dyn File>)> {
+        let opened = self
+            .own_world()
+            .and_then(|world| parameter::open(world, name, flags));
+        opened
+            .map(|(fd, file)| (fd, file as Arc<dyn File>))
+            .map_err(|failure| errno(&failure))
+    }
+
+    fn write_parameter(&self, name: &str, bytes: &[u8]) -> device::Result<()> {
+        let world = self.own_world().map_err(|failure| errno(&failure))?;
+        parameter::write(&world, name, bytes)
     }
 }

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use libc::{
     POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, c_int, c_short, c_ulong, c_void,
 };
-use nmshim::device::{Driver, Errno, File, Result};
+use nmshim::device::{Driver, Errno, File, Parameter, Result};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -174,8 +174,11 @@ impl Driver for Fake {
         PRIVATE
     }
 
-    fn parameter(&self, name: &str) -> Option<String> {
-        (name == "buf_size").then(|| "2048".into())
+    fn parameter(&self, name: &str) -> Option<Parameter> {
+        (name == "buf_size").then(|| Parameter {
+            text: "2048".into(),
+            writable: false,
+        })
     }
 }
 
