@@ -2,46 +2,18 @@
 //! library, in C++ with the static one; with `NETMAP_INCLUDE=dir`, also compiled against the
 //! `libnetmap.h` of that netmap, and with `NETMAP_LIB=dir` linked with the `libnetmap.a` there.
 
+mod libnetmap_common;
 mod robust_common;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use compat_tests::{Skip, or_skip, report_skip, target};
+use libnetmap_common::libraries;
 use robust_common::Place;
 
 /// The case that runs without the shim.
 const WITHOUT_DEVICE: &str = "no-device";
-
-/// The folder of `libnetmap.so` and `libnetmap.a`, built first.
-fn libraries() -> &'static Path {
-    static DIR: OnceLock<PathBuf> = OnceLock::new();
-    DIR.get_or_init(|| {
-        if let Some(dir) = std::env::var_os("UVALE_BIN_DIR") {
-            return dir.into();
-        }
-        let dir = target::profile_dir();
-        let profile = match dir.file_name().and_then(|n| n.to_str()) {
-            Some("debug") | None => "dev",
-            Some(other) => other,
-        };
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
-            .current_dir(target::workspace())
-            .args(["build", "--quiet", "-p", "libnetmap", "--profile", profile])
-            .arg("--target-dir")
-            .arg(target::target_dir())
-            .output()
-            .expect("cargo starts");
-        assert!(
-            output.status.success(),
-            "libnetmap does not build:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        dir
-    })
-}
 
 /// A way to compile and link.
 struct Build<'a> {

@@ -3,6 +3,7 @@
 
 mod ctl;
 mod daemon;
+mod param;
 
 use std::process::Command;
 

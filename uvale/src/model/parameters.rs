@@ -288,7 +288,7 @@ impl Kind {
             Kind::Bool => "Y or N",
         };
         parsed.map_err(|errno| {
-            let text = text.trim_end();
+            let text = text.strip_suffix('\n').unwrap_or(text);
             Refusal::new(errno, format!("{name} takes {wanted}, not '{text}'"))
         })
     }
