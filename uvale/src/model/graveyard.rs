@@ -164,9 +164,19 @@ impl World {
     }
 
     fn grave_is_quiet(&self, grave: &Grave) -> bool {
-        let ranges = grave.ranges.iter().flat_map(|&(start, n)| start..start + n);
+        let krings = || grave.ranges.iter().flat_map(|&(start, n)| start..start + n);
+        // Krings go after their rings, which may lie in a grave of their own.
+        let others = self.graves.iter().filter(|g| !core::ptr::eq(*g, grave));
+        let pending = |index| {
+            others
+                .clone()
+                .any(|g| g.rings.iter().any(|r| r.kring == index))
+        };
         let rings = grave.rings.iter().map(|r| r.kring);
-        ranges.chain(rings).all(|index| is_quiet(&self.ctl, index))
+        !krings().any(pending)
+            && krings()
+                .chain(rings)
+                .all(|index| is_quiet(&self.ctl, index))
     }
 
     fn free_grave(&mut self, grave: &Grave) {

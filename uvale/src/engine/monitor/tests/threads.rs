@@ -99,6 +99,8 @@ fn monitors_come_and_go() {
                 }
                 if monitors.len() > 3 {
                     w.close(monitors.remove(round % 4));
+                    // As the daemon does: what a sync was in the middle of goes later.
+                    w.world.lock().unwrap().collect();
                 }
             }
             stop.store(true, Relaxed);
@@ -108,7 +110,6 @@ fn monitors_come_and_go() {
         assert!(received > 0);
         assert_eq!(audit(&w), []);
         let mut world = w.world.lock().unwrap();
-        assert!(!world.collect());
-        assert!(world.is_quiet());
+        assert!(!world.collect() && world.is_quiet());
     }
 }
