@@ -224,7 +224,7 @@ pub fn set_mode(path: &Path, mode: u32) {
         .expect("the mode of a file of ours can be set");
 }
 
-/// A program of `programs/robust`, compiled once per test process.
+/// A program of `programs/robust` or of another folder there, compiled once per test process.
 pub fn program(name: &str) -> Result<PathBuf, Skip> {
     static DONE: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
     let mut done = DONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -232,11 +232,14 @@ pub fn program(name: &str) -> Result<PathBuf, Skip> {
     if let Some(path) = done.get(name) {
         return Ok(path.clone());
     }
+    // "folder/name", or a name in the folder of this file's tests.
+    let (folder, file) = name.split_once('/').unwrap_or(("robust", name));
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("programs/robust")
-        .join(format!("{name}.c"));
+        .join("programs")
+        .join(folder)
+        .join(format!("{file}.c"));
     let flags = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
-    let app = apps::compile_c(&source, &format!("robust-{name}"), &flags)?;
+    let app = apps::compile_c(&source, &format!("{folder}-{file}"), &flags)?;
     done.insert(name.to_owned(), app.path.clone());
     Ok(app.path)
 }
