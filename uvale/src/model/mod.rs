@@ -12,7 +12,7 @@
 //! | `switch.rs` | switches and their port numbers |
 //! | `krings.rs` | krings and port records in control memory |
 //! | `rings.rs` | what lies in a region: rings, buffers, `netmap_if` |
-//! | `memory.rs`, `pool.rs` | allocators, their ids and regions; object pools |
+//! | `memory.rs`, `pool.rs`, `sizing.rs` | allocators, their ids and regions; object pools; how big they are |
 //! | `graveyard.rs` | rings whose locks somebody still holds |
 //! | `repair.rs` | after a client died: locks broken, pipes repaired, buffers audited |
 //! | `options.rs`, `extmem.rs`, `kloop.rs` | options of requests: offsets and CSB, a program's own memory, sync loops |
@@ -46,6 +46,7 @@ mod pool;
 mod register;
 mod repair;
 mod rings;
+mod sizing;
 mod switch;
 mod vale;
 
