@@ -148,6 +148,7 @@ static void several(void)
 	drain(&zero);
 	fact_received("behind_two", &behind, 0);
 	close_port(&zero);
+	settle();
 	send_one(&a, 0x53);
 	fact_received("behind_first_gone", &behind, 0);
 	fact("receiver", "%u", drain(&b));

@@ -71,7 +71,7 @@ static void put_at(struct port *p, uint64_t offset, unsigned len, int tag)
 	struct netmap_slot *slot = &ring->slot[ring->head];
 	slot->ptr = offset;
 	uint8_t *data = (uint8_t *)NETMAP_BUF(ring, slot->buf_idx);
-	memset(data, 0xee, ring->nr_buf_size);
+	memset(data, 0xff, ring->nr_buf_size);
 	if (offset <= ring->nr_buf_size) {
 		unsigned room = ring->nr_buf_size - (unsigned)offset;
 		memset(data + offset, tag, len < room ? len : room);

@@ -191,6 +191,13 @@ static MAYBE_UNUSED void close_port(struct port *port)
 	port->fd = -1;
 }
 
+/* Where packets follow a close: a request in between, so that this is about the packets. `closing` is about the close. */
+static MAYBE_UNUSED void settle(void)
+{
+	struct nmreq_vale_list list = { 0 };
+	request(NETMAP_REQ_VALE_LIST, "", &list);
+}
+
 /* OPEN(p, "vale0:a", .nr_flags = NR_EXCLUSIVE): a `struct port p`, bound if p.error is 0. */
 #define OPEN(p, name, ...) OPEN_WITH(p, name, NULL, ##__VA_ARGS__)
 #define OPEN_WITH(p, name, options, ...) \

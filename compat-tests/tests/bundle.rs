@@ -69,7 +69,7 @@ fn quick_args() -> Vec<&'static str> {
 #[test]
 fn it_runs_elsewhere_without_a_toolchain() {
     let scratch = Scratch::new("bundle");
-    let dir = unpack(&scratch.0.join("else where"));
+    let dir = unpack(&scratch.0.join("elsewhere"));
     let nothing = scratch.0.join("nothing");
     std::fs::create_dir_all(&nothing).expect("a folder of ours");
     let junit = scratch.0.join("junit.xml");
@@ -126,6 +126,15 @@ fn bare_root(root: &Path) -> Result<PathBuf, Skip> {
     for name in ["proc", "tmp", "dev", "sys"] {
         std::fs::create_dir_all(root.join(name)).expect("a folder of ours");
     }
+    let null = Command::new("mknod")
+        .args(["-m", "666"])
+        .arg(root.join("dev/null"))
+        .args(["c", "1", "3"])
+        .stderr(Stdio::null())
+        .status();
+    if !null.is_ok_and(|s| s.success()) {
+        return Err(Skip::optional("a device cannot be made: not root"));
+    }
     for program in ["bin/uvale", "bin/libnmshim.so"] {
         for library in libraries(&dir.join(program))? {
             let to = root.join(library.strip_prefix("/").unwrap_or(&library));
@@ -153,6 +162,8 @@ fn it_runs_in_a_root_with_nothing_but_the_c_library() {
     let scratch = Scratch::new("bundle-bare");
     let root = scratch.0.join("root");
     or_skip!("a bare root", bare_root(&root));
+    // the device, the C library and the bundle: no shell, no tools
+    assert!(!root.join("bin").exists() && !root.join("usr").exists());
     let runner = format!("/{}/compat-tests", bundle::FOLDER);
     let mut commands = Vec::new();
     let mut podman = Command::new("podman");

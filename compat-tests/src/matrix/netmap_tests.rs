@@ -17,8 +17,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub enum Suite {
     /// The control API test program, on a TAP interface that it makes itself.
     ControlApi,
-    /// The same on a port of a switch.
-    ControlApiVale,
+    /// The same on a persistent port, which needs no system interface.
+    ControlApiPort,
     /// The numbered functional tests through their descriptor server.
     Functional,
     /// The same by the legacy API.
@@ -39,7 +39,7 @@ impl Suite {
     /// All groups.
     pub const ALL: [Suite; 5] = [
         Suite::ControlApi,
-        Suite::ControlApiVale,
+        Suite::ControlApiPort,
         Suite::Functional,
         Suite::FunctionalLegacy,
         Suite::Kloop,
@@ -49,7 +49,7 @@ impl Suite {
     pub fn name(self) -> &'static str {
         match self {
             Suite::ControlApi => "netmap-control-api",
-            Suite::ControlApiVale => "netmap-control-api-vale",
+            Suite::ControlApiPort => "netmap-control-api-port",
             Suite::Functional => "netmap-functional",
             Suite::FunctionalLegacy => "netmap-functional-legacy",
             Suite::Kloop => "netmap-kloop",
@@ -60,7 +60,7 @@ impl Suite {
     pub fn about(self) -> &'static str {
         match self {
             Suite::ControlApi => "netmap's control API tests on a TAP interface",
-            Suite::ControlApiVale => "netmap's control API tests on a VALE port",
+            Suite::ControlApiPort => "netmap's control API tests on a persistent VALE port",
             Suite::Functional => "netmap's numbered functional tests",
             Suite::FunctionalLegacy => "the same by the legacy API",
             Suite::Kloop => "netmap's sync loop test, asleep and by eventfds",
@@ -74,8 +74,8 @@ impl Suite {
     pub fn run(self, ready: &Ready) -> Result<String, String> {
         let tools = Tools::find()?;
         match self {
-            Suite::ControlApi => control_api(ready, &tools, &[]),
-            Suite::ControlApiVale => control_api(ready, &tools, &["-i", "vale7:ctl"]),
+            Suite::ControlApi => control_api(ready, &tools, false),
+            Suite::ControlApiPort => control_api(ready, &tools, true),
             Suite::Functional => functional(ready, &tools, "functional", "fd_server"),
             Suite::FunctionalLegacy => {
                 functional(ready, &tools, "functional-legacy", "fd_server-legacy")
@@ -151,16 +151,36 @@ fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-fn control_api(ready: &Ready, tools: &Tools, args: &[&str]) -> Result<String, String> {
+/// A test on a persistent port that is made for it.
+const ON_PORT: &str = "\
+vale-ctl -n ctl0 >/dev/null || exit 9
+\"$1\" -i ctl0 -j \"$2\"
+end=$?
+vale-ctl -r ctl0 >/dev/null 2>&1
+exit $end
+";
+
+fn control_api(ready: &Ready, tools: &Tools, on_port: bool) -> Result<String, String> {
     let program = tools.program("ctrl-api-test")?;
+    if on_port {
+        tools.program("vale-ctl")?;
+    }
     let listed = Command::new(&program)
         .arg("-l")
         .output()
         .map_err(|e| format!("{}: {e}", program.display()))?;
     let mut facts = String::new();
     for (number, name) in numbered(&String::from_utf8_lossy(&listed.stdout)) {
-        let mut command = ready.start(&program);
-        command.args(args).args(["-j", &number]);
+        let mut command;
+        if on_port {
+            command = ready.start(Path::new("bash"));
+            command.args(["-c", ON_PORT, "bash"]);
+            command.arg(&program).arg(&number);
+            command.env("PATH", tools.path());
+        } else {
+            command = ready.start(&program);
+            command.args(["-j", &number]);
+        }
         match end_of(&name, command) {
             End::Pass => facts.push_str(&format!("{name}=pass\n")),
             End::Fail => facts.push_str(&format!("{name}=fail\n")),
