@@ -130,10 +130,21 @@ expect_packet(struct nmport_d *d, size_t size, unsigned want_slots)
 
 /* ---------------------------------------------------------------- cases */
 
+static int locked, locks;
+
+static void
+count_lock(struct nmctx *ctx, int lock)
+{
+	(void)ctx;
+	locked += lock ? 1 : -1;
+	locks++;
+	CHECK(locked == (lock ? 1 : 0));
+}
+
 static void
 case_open(void)
 {
-	struct nmctx *ctx = nmctx_get();
+	struct nmctx *ctx = nmctx_get(), own;
 	struct nmport_d *d = must_open("vale0:a");
 	void *mem = d->mem->mem;
 
@@ -151,8 +162,15 @@ case_open(void)
 	CHECK(mapped(mem));
 	nmport_close(d);
 	CHECK(ctx->mem_descs == NULL && !mapped(mem));
-	/* again */
-	nmport_close(must_open("vale0:a"));
+	/* again, in a context of our own, whose list is used under its lock */
+	own = *ctx;
+	own.lock = count_lock;
+	CHECK(nmctx_set_default(&own) == ctx);
+	d = must_open("vale0:a");
+	CHECK(d->ctx == &own && own.mem_descs == d->mem && ctx->mem_descs == NULL);
+	CHECK(locks == 2 && locked == 0);
+	nmport_close(d);
+	CHECK(locks == 4 && locked == 0 && own.mem_descs == NULL);
 	CHECK(sentences == 0);
 }
 
