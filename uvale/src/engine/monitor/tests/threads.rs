@@ -55,6 +55,39 @@ fn nothing_stays_unseen_on_a_pipe() {
     nothing_stays_unseen(["p{1", "p}1"], 3000);
 }
 
+/// The same among senders: who finds the receiver's ring locked by another sender leaves its packets
+/// to that one. Nobody syncs the receiver.
+#[test]
+fn senders_show_each_others_packets() {
+    const EACH: u8 = 7;
+    let w = world();
+    let (a, b) = (port(&w, "vale0:a"), port(&w, "vale0:b"));
+    let to = port(&w, "vale0:to");
+    let m = monitor(&w, "vale0:to", NR_MONITOR_RX);
+    let start = Barrier::new(2);
+    let from = |p: &LocalPort, check: &dyn Fn(usize)| {
+        for round in 0..3000 {
+            start.wait();
+            for tag in 0..EACH {
+                assert!(put(&w, p, &packet(tag), 0));
+                p.attachment.txsync(&w);
+            }
+            start.wait();
+            check(round);
+            start.wait();
+        }
+    };
+    std::thread::scope(|s| {
+        s.spawn(|| from(&a, &|_| {}));
+        from(&b, &|round| {
+            let got = seen(&w, &m);
+            assert_eq!(got.len(), 2 * usize::from(EACH), "round {round}");
+            m.attachment.rxsync(&w);
+            assert_eq!(take(&w, &to).len(), got.len());
+        });
+    });
+}
+
 /// Sets what it refers to when it goes.
 struct Stop<'a>(&'a AtomicBool);
 
