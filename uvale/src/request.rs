@@ -371,5 +371,7 @@ pub fn set_name(header: &mut nmreq_header, name: &[u8]) {
     header.nr_name[len] = 0;
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -25,8 +25,8 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
         match step {
             Step::Message(bytes) => {
                 let _ = decode::<Reply>(bytes);
-                if let Some(Call::Request(bytes)) = decode::<Call>(bytes) {
-                    carry_out(&mut world, clients[0], &bytes);
+                if let Some(Call::Request { request, .. }) = decode::<Call>(bytes) {
+                    carry_out(&mut world, clients[0], &request);
                 }
             }
             Step::Raw(bytes) => carry_out(&mut world, clients[1], bytes),

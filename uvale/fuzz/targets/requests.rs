@@ -1,0 +1,5 @@
+//! Requests and options with structure, each the whole way from a program's memory and back: see
+//! `uvale/src/request/fuzzing.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| uvale::request::fuzzing::run(bytes));
