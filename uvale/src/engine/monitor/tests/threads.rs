@@ -1,45 +1,63 @@
 //! Senders, a receiver and the program that watches at the same time.
 
-use core::sync::atomic::AtomicBool;
-use std::sync::Barrier;
+use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use super::*;
 
+const ROUNDS: u32 = 5000;
+
+/// Where two threads wait for each other without sleep, so that they leave together.
+#[derive(Default)]
+struct Meeting(AtomicU32);
+
+impl Meeting {
+    /// Call number `n`, from 1, of either thread.
+    fn wait(&self, n: u32) {
+        self.0.fetch_add(1, SeqCst);
+        let mut spins = 0u32;
+        while self.0.load(SeqCst) < 2 * n {
+            spins += 1;
+            if spins.is_multiple_of(1000) {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
 /// A sender that finds the receiver's ring locked leaves its packets to the receiver's sync, which
 /// may be over but for letting go of the lock: none stays behind.
-fn nothing_stays_unseen(names: [&str; 2], rounds: usize) {
-    const EACH: u8 = 6;
+fn nothing_stays_unseen(names: [&str; 2]) {
+    const EACH: u8 = 2;
     let w = world();
     let (a, b) = (port(&w, names[0]), port(&w, names[1]));
     let m = monitor(&w, names[1], NR_MONITOR_RX);
-    let (start, sent) = (Barrier::new(2), AtomicBool::new(false));
+    let meeting = Meeting::default();
     std::thread::scope(|s| {
         s.spawn(|| {
-            for _ in 0..rounds {
-                start.wait();
+            for round in 0..ROUNDS {
+                meeting.wait(3 * round + 1);
                 for tag in 0..EACH {
                     send(&w, &a, tag..tag + 1);
                 }
-                sent.store(true, Relaxed);
-                start.wait();
-                start.wait();
+                meeting.wait(3 * round + 2);
+                meeting.wait(3 * round + 3);
             }
         });
-        for round in 0..rounds {
-            sent.store(false, Relaxed);
-            start.wait();
-            // Syncs, but neither takes nor releases anything.
-            while !sent.load(Relaxed) {
+        for round in 0..ROUNDS {
+            meeting.wait(3 * round + 1);
+            // Syncs, but neither takes nor releases anything, and does not know when it is enough.
+            for _ in 0..1 + round % 13 {
                 b.attachment.rxsync(&w);
             }
-            start.wait();
+            meeting.wait(3 * round + 2);
             let got = seen(&w, &m);
             assert_eq!(got, rx_tags(0..EACH), "round {round}");
             m.attachment.rxsync(&w);
             assert_eq!(take(&w, &b).len(), usize::from(EACH));
             // Only the sender's sync shows a pipe's sender what came back.
             a.attachment.txsync(&w);
-            start.wait();
+            meeting.wait(3 * round + 3);
         }
     });
     assert_eq!(audit(&w), []);
@@ -47,34 +65,34 @@ fn nothing_stays_unseen(names: [&str; 2], rounds: usize) {
 
 #[test]
 fn nothing_stays_unseen_on_a_switch() {
-    nothing_stays_unseen(["vale0:a", "vale0:b"], 3000);
+    nothing_stays_unseen(["vale0:a", "vale0:b"]);
 }
 
 #[test]
 fn nothing_stays_unseen_on_a_pipe() {
-    nothing_stays_unseen(["p{1", "p}1"], 3000);
+    nothing_stays_unseen(["p{1", "p}1"]);
 }
 
 /// The same among senders: who finds the receiver's ring locked by another sender leaves its packets
 /// to that one. Nobody syncs the receiver.
 #[test]
 fn senders_show_each_others_packets() {
-    const EACH: u8 = 7;
+    const EACH: u8 = 2;
     let w = world();
     let (a, b) = (port(&w, "vale0:a"), port(&w, "vale0:b"));
     let to = port(&w, "vale0:to");
     let m = monitor(&w, "vale0:to", NR_MONITOR_RX);
-    let start = Barrier::new(2);
-    let from = |p: &LocalPort, check: &dyn Fn(usize)| {
-        for round in 0..3000 {
-            start.wait();
+    let meeting = Meeting::default();
+    let from = |p: &LocalPort, check: &dyn Fn(u32)| {
+        for round in 0..ROUNDS {
+            meeting.wait(3 * round + 1);
             for tag in 0..EACH {
                 assert!(put(&w, p, &packet(tag), 0));
                 p.attachment.txsync(&w);
             }
-            start.wait();
+            meeting.wait(3 * round + 2);
             check(round);
-            start.wait();
+            meeting.wait(3 * round + 3);
         }
     };
     std::thread::scope(|s| {
