@@ -224,10 +224,7 @@ impl Session {
     /// Writes a module parameter; gives a warning if no port will be opened with this value.
     pub fn set_parameter(&self, name: &str, text: &str) -> Result<Option<String>, Failure> {
         let (name, text) = (name.to_owned(), text.to_owned());
-        match call(
-            self.connection.as_fd(),
-            &Call::SetParameter { name, text },
-        )? {
+        match call(self.connection.as_fd(), &Call::SetParameter { name, text })? {
             (Reply::Written { warning }, _) => Ok(warning),
             (other, _) => Err(refused(other)),
         }

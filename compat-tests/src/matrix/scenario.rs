@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use super::layout::Layout;
@@ -147,8 +148,10 @@ fn compile(source: &Path, name: &str, linked: Linked) -> Result<PathBuf, String>
         return Ok(program);
     }
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
-    // under another name first: several test processes may do this at once
-    let fresh = dir.join(format!("{name}.{}", std::process::id()));
+    // under another name first: several processes and threads may do this at once
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let made = MADE.fetch_add(1, Ordering::Relaxed);
+    let fresh = dir.join(format!("{name}.{}.{made}", std::process::id()));
     let link = match linked {
         Linked::Dynamic => "-pie",
         Linked::Static => "-static-pie",

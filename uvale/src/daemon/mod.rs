@@ -58,6 +58,8 @@ struct Daemon {
     ctl: Arc<Ctl>,
     ctl_memfd: Memfd,
     connections: HashMap<u64, Connection>,
+    /// epoll set of all connections, for their ends alone
+    ends: crate::sys::Fd,
     /// connection of each device, by wake-up number
     devices: HashMap<u32, u64>,
     /// connections that are parameters' files
@@ -69,6 +71,23 @@ struct Daemon {
     started: Instant,
     /// the second of the last refusal, and how many there were in it
     refusals: (u64, u32),
+}
+
+const NOW: rustix::event::Timespec = rustix::event::Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+/// Adds `fd` to the epoll set `set`.
+fn watch(
+    set: impl AsFd,
+    fd: &dyn AsRawFd,
+    data: u64,
+    events: epoll::EventFlags,
+) -> Result<(), Errno> {
+    let fd = fd.as_raw_fd();
+    let data = epoll::EventData::new_u64(data);
+    epoll::add(set, crate::sys::borrow(&fd), data, events)
 }
 
 /// Runs a daemon until a signal or idleness ends it.
@@ -88,14 +107,8 @@ pub fn run(options: Options) -> Result<(), String> {
     let mut daemon = Daemon::new(options.config).map_err(|e| format!("no memory: {e}"))?;
     let set = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| e.to_string())?;
     let watch = |fd: &dyn AsRawFd, data: u64| {
-        let fd = fd.as_raw_fd();
-        epoll::add(
-            &set,
-            crate::sys::borrow(&fd),
-            epoll::EventData::new_u64(data),
-            epoll::EventFlags::IN,
-        )
-        .map_err(|e| format!("cannot watch a descriptor: {e}"))
+        watch(&set, fd, data, epoll::EventFlags::IN)
+            .map_err(|e| format!("cannot watch a descriptor: {e}"))
     };
     watch(&listener.as_fd().as_raw_fd(), LISTENER)?;
     watch(&signals.as_fd().as_raw_fd(), SIGNALS)?;
@@ -165,6 +178,7 @@ impl Daemon {
             ctl,
             ctl_memfd,
             connections: HashMap::new(),
+            ends: epoll::create(epoll::CreateFlags::CLOEXEC)?.into(),
             devices: HashMap::new(),
             writers: Vec::new(),
             next_connection: 0,
@@ -191,11 +205,39 @@ impl Daemon {
                     if !matches!(connection.role, Role::Parameter(_)) {
                         self.take_written();
                     }
+                    self.take_ends(id);
                     self.handle(id, packet);
                 }
                 Err(Errno::AGAIN) => return,
                 // An empty packet looks like the end of the connection and is not.
                 Ok(None) if !connection.has_hung_up() => {}
+                Ok(None) | Err(_) => self.hang_up(id),
+            }
+        }
+    }
+
+    /// Serves the connections that have ended, but for `but`: what was closed before a request was
+    /// sent is gone when it is served, as a close in the kernel is done when it returns.
+    fn take_ends(&mut self, but: u64) {
+        let mut events = Vec::with_capacity(64);
+        loop {
+            events.clear();
+            let found = epoll::wait(&self.ends, spare_capacity(&mut events), Some(&NOW));
+            let ended: Vec<u64> = events.iter().map(|e| e.data.u64()).collect();
+            if found.is_err() || ended.iter().all(|id| *id == but) {
+                return;
+            }
+            for id in ended.into_iter().filter(|id| *id != but) {
+                self.finish(id);
+            }
+        }
+    }
+
+    /// Serves what is left of a connection that has ended.
+    fn finish(&mut self, id: u64) {
+        while let Some(connection) = self.connections.get(&id) {
+            match connection.receive() {
+                Ok(Some(packet)) => self.handle(id, packet),
                 Ok(None) | Err(_) => self.hang_up(id),
             }
         }
@@ -212,7 +254,9 @@ impl Daemon {
         if self.connections.values().filter(|c| silent(c)).count() >= MAX_SILENT {
             self.connections.retain(|_, c| !silent(c));
         }
-        self.connections.insert(id, Connection::new(fd));
+        if watch(&self.ends, &fd, id, epoll::EventFlags::RDHUP).is_ok() {
+            self.connections.insert(id, Connection::new(fd));
+        }
     }
 
     fn hang_up(&mut self, id: u64) {

@@ -6,7 +6,7 @@ use crate::interpose::raw::{self, libc_call};
 use crate::interpose::slot::{Ref, guarded};
 use crate::interpose::symbols::next;
 use crate::interpose::{process, table};
-use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLIN, c_int, epoll_event};
+use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLIN, c_int, c_short, epoll_event};
 use std::os::fd::RawFd;
 
 pub unsafe fn ctl(epfd: c_int, op: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
@@ -56,18 +56,30 @@ fn change(epfd: RawFd, op: c_int, fd: RawFd, event: Option<epoll_event>) -> Opti
     }
     let event = event.unwrap_or(epoll_event { events: 0, u64: 0 });
     match op {
-        EPOLL_CTL_ADD if target.device().is_some() => Some(add_device(epfd, fd, target, event)),
+        EPOLL_CTL_ADD if target.device().is_some() => {
+            let added = add_device(epfd, fd, target.clone(), event);
+            Some(added.inspect(|()| ask(&target, fd, event.events)))
+        }
         EPOLL_CTL_ADD => Some(add_nested(epfd, fd, target, event)),
         EPOLL_CTL_MOD | EPOLL_CTL_DEL => {
             let set = table::slot(epfd)?;
             let e = set.epoll()?;
             if op == EPOLL_CTL_MOD {
-                modify(e, epfd, fd, &target, event)
+                let modified = modify(e, epfd, fd, &target, event);
+                modified.map(|r| r.inspect(|()| ask(&target, fd, event.events)))
             } else {
                 delete(e, epfd, fd, &target)
             }
         }
         _ => None,
+    }
+}
+
+/// The kernel polls what is added or changed, and a poll on a netmap port is a sync: what waits in
+/// its tx rings is sent. What it answers is asked again by the wait.
+fn ask(target: &Ref, fd: RawFd, events: u32) {
+    if let Some(device) = target.device() {
+        device.poll(fd, events as c_short);
     }
 }
 
