@@ -9,19 +9,32 @@ const ROUNDS: u32 = 5000;
 
 /// Where two threads wait for each other without sleep, so that they leave together.
 #[derive(Default)]
-struct Meeting(AtomicU32);
+struct Meeting {
+    waits: AtomicU32,
+    over: AtomicBool,
+}
 
 impl Meeting {
     /// Call number `n`, from 1, of either thread.
     fn wait(&self, n: u32) {
-        self.0.fetch_add(1, SeqCst);
+        self.waits.fetch_add(1, SeqCst);
         let mut spins = 0u32;
-        while self.0.load(SeqCst) < 2 * n {
+        while self.waits.load(SeqCst) < 2 * n {
+            assert!(!self.over.load(Relaxed), "the other thread is gone");
             spins += 1;
             if spins.is_multiple_of(1000) {
                 std::thread::yield_now();
             }
         }
+    }
+}
+
+/// A thread that panics does not come to the next meeting.
+struct Leaving<'a>(&'a Meeting);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(std::thread::panicking(), Relaxed);
     }
 }
 
@@ -34,6 +47,7 @@ fn nothing_stays_unseen(names: [&str; 2]) {
     let m = monitor(&w, names[1], NR_MONITOR_RX);
     let meeting = Meeting::default();
     std::thread::scope(|s| {
+        let _over = Leaving(&meeting);
         s.spawn(|| {
             for round in 0..ROUNDS {
                 meeting.wait(3 * round + 1);
@@ -96,6 +110,7 @@ fn senders_show_each_others_packets() {
         }
     };
     std::thread::scope(|s| {
+        let _over = Leaving(&meeting);
         s.spawn(|| from(&a, &|_| {}));
         from(&b, &|round| {
             let got = seen(&w, &m);
