@@ -58,6 +58,8 @@ struct Daemon {
     ctl: Arc<Ctl>,
     ctl_memfd: Memfd,
     connections: HashMap<u64, Connection>,
+    /// epoll set of everything
+    set: crate::sys::Fd,
     /// epoll set of all connections, for their ends alone
     ends: crate::sys::Fd,
     /// connection of each device, by wake-up number
@@ -105,13 +107,10 @@ pub fn run(options: Options) -> Result<(), String> {
         .map_err(|e| format!("cannot make a signalfd: {e}"))?;
 
     let mut daemon = Daemon::new(options.config).map_err(|e| format!("no memory: {e}"))?;
-    let set = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| e.to_string())?;
-    let watch = |fd: &dyn AsRawFd, data: u64| {
-        watch(&set, fd, data, epoll::EventFlags::IN)
-            .map_err(|e| format!("cannot watch a descriptor: {e}"))
-    };
-    watch(&listener.as_fd().as_raw_fd(), LISTENER)?;
-    watch(&signals.as_fd().as_raw_fd(), SIGNALS)?;
+    for (fd, data) in [(listener.as_fd(), LISTENER), (signals.as_fd(), SIGNALS)] {
+        watch(&daemon.set, &fd, data, epoll::EventFlags::IN)
+            .map_err(|e| format!("cannot watch a descriptor: {e}"))?;
+    }
     if let Some(ready) = options.ready {
         let ready = crate::sys::Fd::from_raw(ready);
         let _ = rustix::io::write(&ready, b"ready\n");
@@ -142,7 +141,7 @@ pub fn run(options: Options) -> Result<(), String> {
         };
         events.clear();
         let timeout = timeout.and_then(|t| t.try_into().ok());
-        match epoll::wait(&set, spare_capacity(&mut events), timeout.as_ref()) {
+        match epoll::wait(&daemon.set, spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(format!("epoll: {e}")),
         }
@@ -157,9 +156,7 @@ pub fn run(options: Options) -> Result<(), String> {
                         idle_since = Instant::now();
                         let id = daemon.next_connection;
                         daemon.next_connection += 1;
-                        if watch(&fd, id).is_ok() {
-                            daemon.accept(id, fd);
-                        }
+                        daemon.accept(id, fd);
                     }
                 }
                 id => daemon.serve(id),
@@ -178,6 +175,7 @@ impl Daemon {
             ctl,
             ctl_memfd,
             connections: HashMap::new(),
+            set: epoll::create(epoll::CreateFlags::CLOEXEC)?.into(),
             ends: epoll::create(epoll::CreateFlags::CLOEXEC)?.into(),
             devices: HashMap::new(),
             writers: Vec::new(),
@@ -254,7 +252,9 @@ impl Daemon {
         if self.connections.values().filter(|c| silent(c)).count() >= MAX_SILENT {
             self.connections.retain(|_, c| !silent(c));
         }
-        if watch(&self.ends, &fd, id, epoll::EventFlags::RDHUP).is_ok() {
+        let watched = watch(&self.set, &fd, id, epoll::EventFlags::IN)
+            .and_then(|()| watch(&self.ends, &fd, id, epoll::EventFlags::RDHUP));
+        if watched.is_ok() {
             self.connections.insert(id, Connection::new(fd));
         }
     }
@@ -263,6 +263,10 @@ impl Daemon {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
+        // Other processes may have duplicates to wake it with: the sets do not forget it by itself.
+        for set in [&self.set, &self.ends] {
+            let _ = epoll::delete(set, &connection.fd);
+        }
         match connection.role {
             Role::New => {}
             Role::Parameter(_) => self.writers.retain(|writer| *writer != id),
