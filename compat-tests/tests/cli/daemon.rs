@@ -151,3 +151,16 @@ fn listener(path: &Path) -> Result<OwnedFd, Skip> {
     };
     make().map_err(|e| Skip::required(format!("{}: {e}", path.display())))
 }
+
+/// The loader ends a name at a space: better said than found out.
+#[test]
+fn a_shim_that_cannot_be_preloaded_is_refused() {
+    let place = Place::new("space");
+    let folder = place.0.join("with space");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let shim = folder.join("libnmshim.so");
+    std::fs::copy(&target::binaries().shim, &shim).expect("a copy");
+    let mut command = Command::new(&target::binaries().uvale);
+    command.args(["run", "--", "true"]).env("NMSHIM", &shim);
+    Said::of(command).failed("cannot be preloaded");
+}

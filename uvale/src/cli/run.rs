@@ -67,6 +67,14 @@ fn cannot_run(program: &OsString, e: &std::io::Error) -> String {
 fn preload(command: &mut Command) -> Result<(), String> {
     let shim = uvale::start::shim()
         .ok_or("libnmshim.so was not found beside this program or in ../lib; name it in NMSHIM")?;
+    // The loader takes both for the end of a name.
+    if shim.as_os_str().as_encoded_bytes().iter().any(|b| b" :".contains(b)) {
+        return Err(format!(
+            "{} cannot be preloaded: there is a space or a colon in its name; put it into another \
+             folder and name it in NMSHIM",
+            shim.display()
+        ));
+    }
     let mut preload = shim.clone().into_os_string();
     let others = std::env::var_os("LD_PRELOAD").unwrap_or_default();
     for other in std::env::split_paths(&others).filter(|p| *p != shim && !p.as_os_str().is_empty())
