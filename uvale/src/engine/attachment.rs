@@ -155,49 +155,57 @@ impl Attachment {
         scratch: &Guarded<Scratch>,
         guard: &mut LockGuard<'_>,
     ) -> Result<u32, Unsent> {
-        let watched = ring.kring.is_watched();
-        let freed = match scratch.get(guard) {
-            Some(scratch) if watched => {
-                Some(monitor::sending(host, ring, head, &mut scratch.monitors))
-            }
-            _ => None,
-        };
-        let hwtail = if self.binding.is_null {
-            ring.kring.hwtail.load(Relaxed)
-        } else if self.binding.is_monitor {
-            return Err(Unsent::Monitor);
-        } else if ring.kring.pipe.load(Relaxed) != 0 {
-            self.pipe_tx(host, ring, head, scratch, guard)
-        } else {
-            let Some(scratch) = scratch.get(guard) else {
-                return Err(Unsent::Busy);
-            };
-            vale::txsync(host, ring, head, scratch)
-        };
-        if let Some(freed) = freed {
-            monitor::sent(host, ring, freed, hwtail);
+        if ring.kring.is_watched() {
+            return self.send_watched(host, ring, head, scratch, guard);
         }
-        Ok(hwtail)
+        self.pass_on(host, ring, head, scratch, guard)
     }
 
-    /// A tx ring of a pipe, and what the monitors of the other end see of it.
-    #[inline(always)]
-    fn pipe_tx(
+    /// The same for a ring that has monitors.
+    #[cold]
+    #[inline(never)]
+    fn send_watched(
         &self,
         host: &dyn Host,
         ring: &Synced<'_>,
         head: u32,
         scratch: &Guarded<Scratch>,
         guard: &mut LockGuard<'_>,
-    ) -> u32 {
-        let hwtail = pipe::txsync(host, ring, head);
-        let peer = ring.kring.pipe.load(Relaxed).wrapping_sub(1);
-        if host.ctl().kring(peer).is_some_and(Kring::is_watched)
-            && let Some(scratch) = scratch.get(guard)
-        {
-            monitor::delivered(host, peer, &self.region, &mut scratch.monitors);
+    ) -> Result<u32, Unsent> {
+        let Some(work) = scratch.get(guard) else {
+            return Err(Unsent::Busy);
+        };
+        let freed = monitor::sending(host, ring, head, &mut work.monitors);
+        let hwtail = self.pass_on(host, ring, head, scratch, guard)?;
+        monitor::sent(host, ring, freed, hwtail);
+        Ok(hwtail)
+    }
+
+    /// What is behind the ring takes what lies before `head`. Returns hwtail.
+    #[inline(always)]
+    fn pass_on(
+        &self,
+        host: &dyn Host,
+        ring: &Synced<'_>,
+        head: u32,
+        scratch: &Guarded<Scratch>,
+        guard: &mut LockGuard<'_>,
+    ) -> Result<u32, Unsent> {
+        if self.binding.is_null {
+            return Ok(ring.kring.hwtail.load(Relaxed));
         }
-        hwtail
+        if self.binding.is_monitor {
+            return Err(Unsent::Monitor);
+        }
+        if ring.kring.pipe.load(Relaxed) != 0 {
+            return Ok(pipe::txsync(host, ring, head, move || {
+                scratch.get(guard).map(|scratch| &mut scratch.monitors)
+            }));
+        }
+        match scratch.get(guard) {
+            Some(scratch) => Ok(vale::txsync(host, ring, head, scratch)),
+            None => Err(Unsent::Busy),
+        }
     }
 
     /// NIOCTXSYNC: sends what the program has put into its tx rings.

@@ -8,6 +8,7 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::Host;
+use super::monitor::{self, Regions};
 use super::offsets::Offsets;
 use super::ring::Synced;
 use super::sleep::{to_wake, wake};
@@ -145,8 +146,14 @@ fn send_with_offsets(
     }
 }
 
-/// Sends `hwcur..head`; complete packets alone are shown to the other side. Returns hwtail.
-pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32) -> u32 {
+/// Sends `hwcur..head`; complete packets alone are shown to the other side, and to its monitors, for
+/// which `regions` is needed. Returns hwtail.
+pub fn txsync<'a>(
+    host: &dyn Host,
+    tx: &Synced<'_>,
+    head: u32,
+    regions: impl FnOnce() -> Option<&'a mut Regions>,
+) -> u32 {
     let k = tx.kring;
     // SYNC POINT: Acquire pairs with the Release in `rxsync`: the slots that came back are
     // visible before the index that gives them to us.
@@ -178,6 +185,12 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32) -> u32 {
     // follows is put right by the daemon, which sets hwcur to what was published.
     rx_kring.pipe_tail.store(complete_to, Release);
     k.hwcur.store(head, Relaxed);
+    if rx_kring.is_watched()
+        && let Some(regions) = regions()
+    {
+        let index = k.pipe.load(Relaxed).wrapping_sub(1);
+        monitor::delivered(host, index, tx.region, regions);
+    }
     let mask = to_wake(rx_kring);
     wake(host, rx_kring, mask);
     hwtail
