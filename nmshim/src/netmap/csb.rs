@@ -18,7 +18,14 @@ pub struct ProgramCsb {
     /// entries whose kern_need_kick is known to be 0, a bit each for the first of them: a loop that
     /// says the same again and again need not write it
     silent: AtomicU64,
+    /// hwcur and hwtail as they were written last, for the first entries
+    shown: [AtomicU64; 64],
+    /// times that something was to be written
+    writes: AtomicU64,
 }
+
+/// Every so often what is known to be there is written all the same: the program may have lost it.
+const REFRESH: u64 = 64;
 
 const HWCUR: u64 = core::mem::offset_of!(nm_csb_ktoa, hwcur) as u64;
 const KERN_NEED_KICK: u64 = core::mem::offset_of!(nm_csb_ktoa, kern_need_kick) as u64;
@@ -29,6 +36,8 @@ impl ProgramCsb {
             atok,
             ktoa,
             silent: AtomicU64::new(0),
+            shown: [const { AtomicU64::new(u64::MAX) }; 64],
+            writes: AtomicU64::new(0),
         }
     }
 
@@ -49,6 +58,10 @@ impl ProgramCsb {
         let mut atok = vec![0; entries * size_of::<nm_csb_atok>()];
         let ktoa = vec![0; entries * size_of::<nm_csb_ktoa>()];
         read_bytes(self.atok, &mut atok) && write_bytes(self.ktoa, &ktoa)
+    }
+
+    fn is_time(&self) -> bool {
+        self.writes.fetch_add(1, Relaxed).is_multiple_of(REFRESH)
     }
 
     fn atok_at(&self, i: usize) -> u64 {
@@ -79,6 +92,10 @@ impl Csb for ProgramCsb {
     fn show(&self, i: usize, hwcur: u32, hwtail: u32) {
         // Neighbours in memory, hwcur first.
         let both = u64::from(hwcur) | u64::from(hwtail) << 32;
+        let last = self.shown.get(i);
+        if last.is_some_and(|last| last.swap(both, Relaxed) == both) && !self.is_time() {
+            return;
+        }
         let _ = write_bytes(self.ktoa_at(i).wrapping_add(HWCUR), &both.to_le_bytes());
     }
 
@@ -90,7 +107,7 @@ impl Csb for ProgramCsb {
             self.silent.fetch_or(bit, Relaxed)
         } & bit
             != 0;
-        if was_silent && !on {
+        if was_silent && !on && !self.is_time() {
             return;
         }
         let value = u32::from(on).to_ne_bytes();

@@ -152,12 +152,13 @@ impl Attachment {
             csb.show(i, k.hwcur.load(Relaxed), hwtail);
             news.untold |= k.rtail.swap(hwtail, Relaxed) != hwtail;
             news.tell();
+            if manner.busy_wait {
+                // What has come meanwhile is for the next pass.
+                break;
+            }
 
             wanted = csb.read(i);
             if wanted.head == k.rhead.load(Relaxed) {
-                if manner.busy_wait {
-                    break;
-                }
                 match more_after_all(csb, i, |w| w.head != k.rhead.load(Relaxed)) {
                     Some(again) => wanted = again,
                     None => break,
@@ -212,12 +213,12 @@ impl Attachment {
                 dry += 1;
             }
             news.tell();
+            if manner.busy_wait {
+                break;
+            }
 
             wanted = csb.read(entry);
             if is_full(&ring, wanted.head) {
-                if manner.busy_wait {
-                    break;
-                }
                 match more_after_all(csb, entry, |w| !is_full(&ring, w.head)) {
                     Some(again) => wanted = again,
                     None => break,
