@@ -210,7 +210,9 @@ fn forty_killed_monitors() {
         assert_goes_on(&mut tx, "after its monitor was killed");
         assert_goes_on(&mut rx, "after its monitor was killed");
     }
-    last.map(kill);
+    if let Some(last) = last {
+        kill(last);
+    }
     assert_eq!(buffers_in_use(&place, "vale0:base"), before);
     end(tx);
     end(rx);

@@ -68,7 +68,12 @@ fn preload(command: &mut Command) -> Result<(), String> {
     let shim = uvale::start::shim()
         .ok_or("libnmshim.so was not found beside this program or in ../lib; name it in NMSHIM")?;
     // The loader takes both for the end of a name.
-    if shim.as_os_str().as_encoded_bytes().iter().any(|b| b" :".contains(b)) {
+    if shim
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .any(|b| b" :".contains(b))
+    {
         return Err(format!(
             "{} cannot be preloaded: there is a space or a colon in its name; put it into another \
              folder and name it in NMSHIM",
