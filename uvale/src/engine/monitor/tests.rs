@@ -11,6 +11,7 @@ use crate::shm::{Slot, copy_out};
 use nm_abi::{NR_MONITOR_RX, NR_MONITOR_TX, NR_ZCOPY_MON, NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON};
 
 mod conservation;
+mod hostile;
 mod threads;
 
 /// Slots of each ring here; one of them always stays empty.
