@@ -58,7 +58,6 @@ struct Sender<'a> {
     ring_nr: u32,
     region: &'a RegionMap,
     virt_hdr_len: u32,
-    offsets: Offsets,
     /// the short ways of copying will do
     plain: bool,
     owner: crate::lock::Owner,
@@ -103,7 +102,6 @@ impl<'a> Sender<'a> {
             ring_nr: tx.kring.ring_id.load(Relaxed) % MAX_RINGS as u32,
             region: tx.region,
             virt_hdr_len: port.virt_hdr_len.load(Relaxed),
-            offsets: Offsets::of(tx.kring),
             plain: offsets::is_plain(tx.kring, tx.region),
             owner: host.owner(),
             ctl,
@@ -159,6 +157,7 @@ impl<'a> Sender<'a> {
     ) -> u32 {
         let pool = &self.region.pool;
         let slots = tx.ring.slots();
+        let offsets = Offsets::of(tx.kring);
         let out = &mut scratch.frags;
         out.clear();
         let (mut i, mut first, mut bytes) = (from, 0usize, 0u32);
@@ -177,7 +176,7 @@ impl<'a> Sender<'a> {
             } else {
                 0
             };
-            let offset = self.offsets.get(ptr);
+            let offset = offsets.get(ptr);
             let at = if indirect {
                 ptr
             } else {

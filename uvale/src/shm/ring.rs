@@ -240,7 +240,6 @@ pub struct BufferPool {
     ofs: usize,
     size: u32,
     count: u32,
-    lined: bool,
 }
 
 impl BufferPool {
@@ -248,20 +247,14 @@ impl BufferPool {
     pub fn new(region: &Mapping, ofs: u64, size: u32, count: u32) -> Option<Self> {
         let ofs = usize::try_from(ofs).ok()?;
         let bytes = (size as usize).checked_mul(count as usize)?;
-        let lined = ofs.is_multiple_of(64) && size.is_multiple_of(64);
-        (ofs.checked_add(bytes)? <= region.len() && size > 0).then_some(Self {
-            ofs,
-            size,
-            count,
-            lined,
-        })
+        (ofs.checked_add(bytes)? <= region.len() && size > 0).then_some(Self { ofs, size, count })
     }
 
     /// Do buffers begin and end with lines of 64 bytes? Those of netmap's own memory do, those in a
     /// program's need not.
     #[inline(always)]
     pub fn is_lined(&self) -> bool {
-        self.lined
+        (self.ofs | self.size as usize).is_multiple_of(64)
     }
 
     /// Bytes per buffer.
