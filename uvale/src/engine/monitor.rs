@@ -13,22 +13,26 @@
 //!
 //! A zero-copy monitor exchanges buffers with the monitored ring. Between the two stores that do
 //! so one buffer is in both slots and one in none, so the exchange is written down first
-//! ([`Exchange`]) and a process that dies in the middle of it is put right by the daemon. Both
+//! ([`crate::ctl::Exchange`]) and a process that dies in the middle of it is put right by the daemon. Both
 //! slots are beyond what either program has been shown at that time.
 //!
 //! The lists are the daemon's. It changes them under the ring's `busy` where it can have it; where
 //! not, whoever walks along may meet a monitor that is leaving and sees that under its `q_lock`.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{compiler_fence, fence};
-use std::sync::Arc;
+mod exchange;
+mod regions;
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use core::sync::atomic::fence;
+
+pub use regions::Regions;
 
 use super::offsets::{Offsets, is_plain};
 use super::ring::Synced;
 use super::sleep::{RX, TX, to_wake, wake};
 use super::vale::{Room, publish};
 use super::{Host, RegionMap};
-use crate::ctl::{Exchange, Kring, RING_ON, count};
+use crate::ctl::{Kring, RING_ON, count};
 use crate::lock::{Guarded, LockGuard};
 use crate::shm::{RingView, Slot, copy_exact, copy_packet};
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON};
@@ -39,55 +43,6 @@ const PATIENCE: u32 = 5;
 /// Monitors of one ring that are looked at; more than there can be, so that a list that was made
 /// circular ends.
 const MOST: u32 = crate::ctl::MAX_KRINGS as u32;
-/// Uses of other regions after which a monitor's region counts as no longer needed.
-const KEEP: u64 = 1000;
-
-/// The regions of monitors that a ring's syncs feed, kept mapped.
-#[derive(Default)]
-pub struct Regions {
-    kept: Vec<Kept>,
-    /// counts the uses
-    now: u64,
-    session: u32,
-    /// being changed: if found so on entry, a fork has copied it in that state
-    changing: bool,
-}
-
-struct Kept {
-    region: Arc<RegionMap>,
-    used: u64,
-}
-
-impl Regions {
-    /// Region `number`, mapped if need be.
-    fn get(&mut self, host: &dyn Host, number: u32) -> Option<Arc<RegionMap>> {
-        if self.changing || self.session != host.session() {
-            core::mem::forget(core::mem::take(self));
-            self.session = host.session();
-        }
-        self.now += 1;
-        if let Some(kept) = self.kept.iter_mut().find(|k| k.region.number == number) {
-            kept.used = self.now;
-            return Some(kept.region.clone());
-        }
-        self.map(host, number)
-    }
-
-    /// Maps one region more, and lets go of those that nothing needs any longer.
-    #[cold]
-    fn map(&mut self, host: &dyn Host, number: u32) -> Option<Arc<RegionMap>> {
-        let region = host.region(number)?;
-        let (now, used) = (self.now, self.now);
-        self.changing = true;
-        self.kept.retain(|k| now - k.used < KEEP);
-        self.kept.push(Kept {
-            region: region.clone(),
-            used,
-        });
-        self.changing = false;
-        Some(region)
-    }
-}
 
 /// Slots of a ring, from `from` on.
 #[derive(Clone, Copy)]
@@ -473,43 +428,6 @@ fn exchange(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32) {
         to.step(len, flags);
     }
     to.end(host);
-}
-
-impl Exchange {
-    /// Writes down that slot `at[0]` of ring `with`, now `slots[0]`, and slot `at[1]` of the monitor's
-    /// ring, now `slots[1]`, exchange their buffers.
-    pub(crate) fn note(&self, with: u32, slots: [Slot; 2], at: [u32; 2]) {
-        let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
-        self.buffers
-            .store(pair(slots[0].buf_idx, slots[1].buf_idx), Relaxed);
-        self.slots.store(pair(at[0], at[1]), Relaxed);
-        // A process that is killed has executed its instructions up to one of them. So it is their
-        // order in the program that counts, which is what Release before and the fence after see
-        // to.
-        self.with.store(u64::from(with) + 1, Release);
-        compiler_fence(SeqCst);
-    }
-
-    /// The exchange is made.
-    fn done(&self) {
-        self.with.store(0, Release);
-        compiler_fence(SeqCst);
-    }
-
-    /// What was under way when the writer died: the other kring, and by ring (the monitored one
-    /// first) slot and buffer to go back to. `None`: nothing.
-    pub fn under_way(&self) -> Option<(u32, [(u32, u32); 2])> {
-        let with = self.with.load(Acquire).checked_sub(1)? as u32;
-        let (buffers, slots) = (self.buffers.load(Relaxed), self.slots.load(Relaxed));
-        let halves = |word: u64| [word as u32, (word >> 32) as u32];
-        let [(a, b), (c, d)] = [halves(slots), halves(buffers)].map(|[x, y]| (x, y));
-        Some((with, [(a, c), (b, d)]))
-    }
-
-    /// Nothing is under way any more; whoever calls this has put the slots right.
-    pub fn settle(&self) {
-        self.done();
-    }
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ proptest! {
         let (a, b) = (port(&w, "vale0:a"), port(&w, "vale0:b"));
         let bad = [monitor(&w, "vale0:a", NR_ZCOPY_MON), monitor(&w, "vale0:a", NR_ZCOPY_MON)];
         let good = monitor(&w, "vale0:b", NR_ZCOPY_MON);
-        for tag in 0..3 {
+        for _ in 0..3 {
             for m in &bad {
                 scribble(&w, m, &writes, &near);
                 a.attachment.txsync(&w);
