@@ -37,6 +37,8 @@ cases! { extmem, "options/extmem":
     a_file_of_one_process = "file-of-one-process";
     a_file_of_two_processes = "file-of-two-processes";
     the_same_memory_twice = "same-memory-twice";
+    threads_at_the_same_time = "at-the-same-time";
+    processes_at_the_same_time = "processes-at-the-same-time";
     two_halves_of_a_mapping = "two-halves";
     a_pipe_and_a_memory_id = "pipe-and-memory-id";
     buffers_change_sides = "buffers-change-sides";

@@ -154,7 +154,7 @@ static void file_of_one_process(void)
 
 struct meeting {
 	const char *name;
-	int to_child, to_parent;
+	int to_child, to_parent, leave;
 };
 
 static void tell(int fd)
@@ -244,6 +244,97 @@ static void same_memory_twice(void)
 	both_ways(&d, &e);
 	close(d.fd);
 	close(e.fd);
+}
+
+struct giver {
+	char *at;
+	pthread_barrier_t *all;
+	struct port port;
+	char name[16];
+};
+
+static void *give(void *with)
+{
+	struct giver *g = with;
+	pthread_barrier_wait(g->all);
+	g->port = open_in(g->name, g->at, SIZE);
+	return NULL;
+}
+
+/* Threads give the same memory at the same time. */
+static void at_the_same_time(void)
+{
+	enum { THREADS = 6 };
+	for (int round = 0; round < 4; round++) {
+		char *at = memory(MAP_PRIVATE | MAP_ANONYMOUS, SIZE);
+		struct giver g[THREADS];
+		pthread_t t[THREADS];
+		pthread_barrier_t all;
+		pthread_barrier_init(&all, NULL, THREADS);
+		for (int i = 0; i < THREADS; i++) {
+			g[i] = (struct giver){ .at = at, .all = &all };
+			snprintf(g[i].name, sizeof g[i].name, "vale0:t%d", i);
+			CHECK(pthread_create(&t[i], NULL, give, &g[i]) == 0);
+		}
+		for (int i = 0; i < THREADS; i++) {
+			CHECK(pthread_join(t[i], NULL) == 0);
+			CHECK(g[i].port.reg.nr_mem_id == g[0].port.reg.nr_mem_id);
+		}
+		for (int i = 1; i < THREADS; i++) {
+			CHECK(strcmp(g[i].port.nif->ni_name, g[i].name) == 0);
+			tx_ring(&g[i].port, 0)->sem[0] = 1;
+		}
+		for (int i = 0; i < THREADS; i++)
+			close(g[i].port.fd);
+		munmap(at, SIZE);
+	}
+}
+
+static void process_that_gives(void *with)
+{
+	struct meeting *m = with;
+	char *at = map_file(m->name, SIZE), c;
+	CHECK(read(m->to_child, &c, 1) == 0);
+	char name[16];
+	snprintf(name, sizeof name, "vale0:p%d", (int)(getpid() % 100000));
+	struct port p = open_in(name, at, SIZE);
+	CHECK(write(m->to_parent, &p.reg.nr_mem_id, 2) == 2);
+	CHECK(read(m->leave, &c, 1) == 0);
+	CHECK(strcmp(p.nif->ni_name, name) == 0);
+	close(p.fd);
+}
+
+/* The same with processes and a file. */
+static void processes_at_the_same_time(void)
+{
+	enum { PROCESSES = 6 };
+	int down[2], up[2], end[2], status;
+	struct meeting m = { .name = file_of(SIZE) };
+	CHECK(pipe(down) == 0 && pipe(up) == 0 && pipe(end) == 0);
+	m.to_child = down[0];
+	m.to_parent = up[1];
+	m.leave = end[0];
+	for (int i = 0; i < PROCESSES; i++) {
+		pid_t pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			close(down[1]);
+			close(end[1]);
+			process_that_gives(&m);
+			_exit(0);
+		}
+	}
+	close(down[1]);
+	uint16_t first = 0, id;
+	for (int i = 0; i < PROCESSES; i++) {
+		CHECK(read(up[0], &id, 2) == 2);
+		first = first ? first : id;
+		CHECK(id == first);
+	}
+	close(end[1]);
+	for (int i = 0; i < PROCESSES; i++)
+		CHECK(wait(&status) > 0 && status == 0);
+	unlink(m.name);
 }
 
 static void two_halves(void)
@@ -498,6 +589,8 @@ static const struct test_case cases[] = {
 	{ "file-of-one-process", file_of_one_process },
 	{ "file-of-two-processes", file_of_two_processes },
 	{ "same-memory-twice", same_memory_twice },
+	{ "at-the-same-time", at_the_same_time },
+	{ "processes-at-the-same-time", processes_at_the_same_time },
 	{ "two-halves", two_halves },
 	{ "pipe-and-memory-id", pipe_and_memory_id },
 	{ "buffers-change-sides", buffers_change_sides },

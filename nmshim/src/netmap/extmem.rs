@@ -17,13 +17,28 @@ use uvale::shm::{Mapping, Memfd, copy_in};
 use uvale::sys::read_bytes;
 
 use super::maps::{Area, areas};
+use crate::interpose::Lock;
+
+/// Held while memory is exchanged and given away: who gives the same memory next finds it known.
+pub static ONE_AT_A_TIME: Lock<()> = Lock::new(());
+
+/// In the child of a fork: whoever held the lock is not here.
+pub fn forked() {
+    // SAFETY: the child has one thread, and it forked outside of this module.
+    unsafe { ONE_AT_A_TIME.reset() };
+}
 
 const PAGE: u64 = 4096;
 /// Bytes copied at a time.
 const CHUNK: usize = 1 << 18;
 
-/// The memory that an EXTMEM option names, as the daemon has to hear of it.
-pub fn offer(session: &Session, option: &OptionCopy) -> Result<(Memory, Option<Memfd>), Errno> {
+/// The memory that an EXTMEM option names, as the daemon has to hear of it. `known_as` tells, and is
+/// told, in which files it lies or has lain.
+pub fn offer(
+    session: &Session,
+    option: &OptionCopy,
+    known_as: &mut Vec<FileRange>,
+) -> Result<(Memory, Option<Memfd>), Errno> {
     let (start, pages) = range(option)?;
     let areas = areas(start, start + pages * PAGE)?;
     if !areas.iter().all(|a| a.is_readable && a.is_writable) {
@@ -35,15 +50,14 @@ pub fn offer(session: &Session, option: &OptionCopy) -> Result<(Memory, Option<M
         return Err(Errno::NOMEM);
     }
     let file = shared_file(&areas, start, pages);
-    if let Some(range) = &file
-        && let Some(number) = find(session, range)
-    {
-        show_region(session, number, range, start, &areas)?;
+    known_as.extend(file.clone());
+    if let Some(number) = known_as.iter().find_map(|range| find(session, range)) {
+        show_region(session, number, file.as_ref(), start, pages, &areas)?;
         return Ok((Memory::Region(number), None));
     }
     let memfd = replace(start, pages, &areas)?;
-    let known_as = [Some(identity(&memfd, pages)?), file];
-    let known_as = known_as.into_iter().flatten().collect();
+    known_as.push(identity(&memfd, pages)?);
+    let known_as = known_as.clone();
     Ok((Memory::Pages { pages, known_as }, Some(memfd)))
 }
 
@@ -102,19 +116,20 @@ fn identity(memfd: &Memfd, pages: u64) -> Result<FileRange, Errno> {
     })
 }
 
-/// Puts a region that exists where the program has the file that it was made from.
+/// Puts a region that exists where the program has the `file` that it was made from.
 fn show_region(
     session: &Session,
     number: u32,
-    range: &FileRange,
+    file: Option<&FileRange>,
     start: u64,
+    pages: u64,
     areas: &[Area],
 ) -> Result<(), Errno> {
     let (memfd, _) = session.region_memfd(number).map_err(|f| f.errno)?;
-    if identity(&memfd, range.pages)? == *range {
+    if file == Some(&identity(&memfd, pages)?) {
         return Ok(());
     }
-    map_over(start, range.pages * PAGE, areas, &memfd)
+    map_over(start, pages * PAGE, areas, &memfd)
 }
 
 /// Puts a memfd with the same content in the place of the pages.

@@ -244,6 +244,7 @@ impl Driver for Netmap {
 
     fn after_fork_in_child(&self) {
         self.release();
+        extmem::forked();
         world::forked();
     }
 

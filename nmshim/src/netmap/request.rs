@@ -11,7 +11,7 @@ use rustix::io::Errno as Why;
 use uvale::channel::{call, call_with};
 use uvale::engine::Host;
 use uvale::legacy;
-use uvale::model::Interface;
+use uvale::model::{FileRange, Interface};
 use uvale::proto::{Bound, Call, Facts, Memory, Reply};
 use uvale::request::{OwnMemory, Request, name_of};
 use uvale::session::{Failure, refused};
@@ -38,6 +38,13 @@ impl From<Why> for Failed {
 }
 
 type Served = core::result::Result<(), Failed>;
+
+/// What the daemon says, what the descriptor is bound to now, and how many entries of a CSB are to be
+/// set up.
+type Answer = (core::result::Result<(), Failure>, Option<Box<Bound>>, u32);
+
+/// Times that memory is given which others give at the same time.
+const ATTEMPTS: u32 = 8;
 
 impl NetmapFile {
     /// NIOCCTRL.
@@ -87,20 +94,37 @@ impl NetmapFile {
         }
     }
 
-    /// The daemon's part. What it says, what the descriptor is bound to now, and how many entries of
-    /// a CSB are to be set up.
-    #[allow(clippy::type_complexity)]
-    fn ask(
+    /// The daemon's part; memory of the program's is made ready for it.
+    fn ask(&self, fd: RawFd, request: &mut Request) -> core::result::Result<Answer, Why> {
+        let gives_memory = request.header.nr_reqtype == NETMAP_REQ_REGISTER
+            && request.option(NETMAP_REQ_OPT_EXTMEM).is_some();
+        if !gives_memory {
+            return self.ask_once(fd, request, &mut Vec::new());
+        }
+        let _alone = extmem::ONE_AT_A_TIME.lock();
+        let (original, mut known_as) = (request.clone(), Vec::new());
+        for _ in 0..ATTEMPTS {
+            let answer = self.ask_once(fd, request, &mut known_as)?;
+            match &answer.0 {
+                // Another process has given the same memory just before us.
+                Err(refusal) if refusal.errno == Why::AGAIN => request.clone_from(&original),
+                _ => return Ok(answer),
+            }
+        }
+        Err(Why::NOMEM)
+    }
+
+    fn ask_once(
         &self,
         fd: RawFd,
         request: &mut Request,
-    ) -> core::result::Result<(core::result::Result<(), Failure>, Option<Box<Bound>>, u32), Why>
-    {
+        known_as: &mut Vec<FileRange>,
+    ) -> core::result::Result<Answer, Why> {
         let failed = |failure: Failure| {
             self.explain("request", failure.errno, &failure.why);
             failure.errno
         };
-        let (facts, memfd) = self.facts(request).map_err(failed)?;
+        let (facts, memfd) = self.facts(request, known_as).map_err(failed)?;
         let message = Call::Request {
             request: request.encode(),
             facts,
@@ -129,6 +153,7 @@ impl NetmapFile {
     fn facts(
         &self,
         request: &mut Request,
+        known_as: &mut Vec<FileRange>,
     ) -> core::result::Result<(Facts, Option<uvale::shm::Memfd>), Failure> {
         let mut facts = Facts {
             session: 0,
@@ -148,7 +173,7 @@ impl NetmapFile {
         if self.is_bound() {
             return Ok((facts, None));
         }
-        let (memory, memfd) = match extmem::offer(self.session()?, option) {
+        let (memory, memfd) = match extmem::offer(self.session()?, option, known_as) {
             Ok(offer) => offer,
             Err(errno) => (Memory::Refused(errno.raw_os_error()), None),
         };

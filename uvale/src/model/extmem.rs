@@ -155,6 +155,14 @@ impl World {
                 pages,
                 known_as,
             } => {
+                if known_as
+                    .iter()
+                    .any(|range| self.find_extmem(range).is_some())
+                {
+                    // Two processes at the same moment: the second one looks again.
+                    let why = "EXTMEM: another process has just given that memory";
+                    return Err(Refusal::new(Errno::AGAIN, why));
+                }
                 let pools = lay_out(pages, wanted(info)?);
                 self.memories
                     .new_external(memfd, pools, External::new(known_as))

@@ -209,6 +209,12 @@ fn one_memory_for_several_ports() {
     let (second, _) =
         register_in(&mut w, b, "vale0:b", small(), size, Offer::Region(region)).unwrap();
     assert_eq!(first.nr_mem_id, second.nr_mem_id);
+    // Who offers it as new memory has missed that it is known by now.
+    let (offer, _late) = memory(8192, 7);
+    let late = w.open();
+    let again = register_in(&mut w, late, "vale0:l", small(), size, offer);
+    assert_eq!(again.err(), Some(Errno::AGAIN));
+    w.close(late);
     // A pipe on it, and a port that names it by its number.
     let (pipe, _) = register_in(&mut w, p, "xp{1", small(), size, Offer::Region(region)).unwrap();
     assert_eq!(pipe.nr_mem_id, first.nr_mem_id);
