@@ -218,6 +218,95 @@ static void two_switches_traffic(void)
 	fact_received("a", &a, 0);
 }
 
+/* What is asked for and refused on the two names of a port that is on two switches. */
+static void two_switches_requests(void)
+{
+	struct nmreq_vale_newif body = { .nr_tx_rings = 2, .nr_rx_rings = 3, .nr_tx_slots = 64, .nr_rx_slots = 128 };
+	NEED(request(NETMAP_REQ_VALE_NEWIF, "z9", &body) == 0 && attach("vale5:z9") == 0);
+	struct nmreq_register one_ring = { .nr_mode = NR_REG_ONE_NIC }, host = { .nr_mode = NR_REG_NIC_SW };
+	struct nmreq_register second = { .nr_mode = NR_REG_ALL_NIC, .nr_ringid = 1 }, none = { .nr_mode = NR_REG_DEFAULT };
+	fact_error("attach_one_ring", attach_with("vale6:z9", one_ring));
+	fact_error("attach_host_rings", attach_with("vale6:z9", host));
+	fact_error("attach_second_ring", attach_with("vale6:z9", second));
+	fact_error("attach_default", attach_with("vale6:z9", none));
+	fact_list("refused", "z9");
+	OPEN(z, "z9");
+	fact_error("attach_open", attach("vale6:z9"));
+	close_port(&z);
+	MUST_OPEN(other, "vale6:other");
+	fact_error("attach", attach("vale6:z9"));
+	fact("index", "%u", attached.port_index);
+	OPEN(by_switch, "vale6:z9");
+	fact_error("open_by_switch_name", by_switch.error);
+	OPEN(by_first, "vale5:z9");
+	fact_error("open_by_first_name", by_first.error);
+	struct nmreq_port_info_get info = { 0 };
+	fact_error("info", request(NETMAP_REQ_PORT_INFO_GET, "z9", &info));
+	fact("info.out", "tx %u,%u rx %u,%u", info.nr_tx_rings, info.nr_tx_slots, info.nr_rx_rings, info.nr_rx_slots);
+	struct nmreq_port_info_get swapped = { 0 };
+	fact_error("info_by_switch_name", request(NETMAP_REQ_PORT_INFO_GET, "vale6:z9", &swapped));
+	fact("info_by_switch_name.out", "tx %u,%u rx %u,%u", swapped.nr_tx_rings, swapped.nr_tx_slots, swapped.nr_rx_rings,
+		swapped.nr_rx_slots);
+	fact("same_mem", "%d", info.nr_mem_id == swapped.nr_mem_id);
+	struct nmreq_port_hdr hdr = { .nr_hdr_len = 12 };
+	fact_error("hdr_set", request(NETMAP_REQ_PORT_HDR_SET, "vale6:z9", &hdr));
+	fact_error("hdr_get", request(NETMAP_REQ_PORT_HDR_GET, "z9", &hdr));
+	fact("hdr_get.len", "%u", hdr.nr_hdr_len);
+	fact_error("newif", newif("z9"));
+	fact_error("delif", delif("z9"));
+	MUST_OPEN(pipe, "vale6:z9{1");
+	fact_error("detach_with_pipe", detach("vale6:z9"));
+	fact("detach_with_pipe.index", "%u", detached.port_index);
+	fact_error("detach_again", detach("vale6:z9"));
+	OPEN(held, "z9");
+	fact_error("open_held", held.error);
+	fact_list("list_held", "z9");
+	close_port(&pipe);
+	fact_list("list_free", "z9");
+	OPEN(free, "z9");
+	fact_error("open_free", free.error);
+}
+
+/* Fragments, addresses and directions through such a port. */
+static void two_switches_kinds(void)
+{
+	NEED(newif("z10") == 0 && attach("vale5:z10") == 0 && attach("vale6:z10") == 0);
+	MUST_OPEN(a, "vale5:a");
+	MUST_OPEN(b, "vale6:b");
+	MUST_OPEN(c, "vale6:c");
+	put_on(txring(&a, 0), mac_all, mac_a, 60, 1, NS_MOREFRAG);
+	put_on(txring(&a, 0), mac_all, mac_a, 50, 2, NS_MOREFRAG);
+	put_on(txring(&a, 0), mac_all, mac_a, 40, 3, 0);
+	txsync(&a);
+	fact_received("fragments", &b, 0);
+	fact_received("fragments_c", &c, 0);
+	put_on(txring(&b, 0), mac_a, mac_b, 60, 4, 0);
+	txsync(&b);
+	fact_received("learned", &a, 0);
+	fact_received("learned_c", &c, 0);
+	put_on(txring(&a, 0), mac_b, mac_a, 60, 5, 0);
+	txsync(&a);
+	fact_received("back", &b, 0);
+	fact_received("back_c", &c, 0);
+	NEED(detach("vale6:z10") == 0);
+	put_on(txring(&a, 0), mac_all, mac_a, 60, 6, 0);
+	fact_error("parted", txsync(&a));
+	fact_received("parted_b", &b, 0);
+}
+
+/* Two ports on the same two switches: a packet goes round once by each. */
+static void two_switches_twice(void)
+{
+	NEED(newif("z11") == 0 && attach("vale5:z11") == 0 && attach("vale6:z11") == 0);
+	NEED(newif("z12") == 0 && attach("vale5:z12") == 0 && attach("vale6:z12") == 0);
+	MUST_OPEN(a, "vale5:a");
+	MUST_OPEN(b, "vale6:b");
+	put_on(txring(&a, 0), mac_all, mac_a, 60, 1, 0);
+	fact_error("txsync", txsync(&a));
+	fact_received("a", &a, 0);
+	fact_received("b", &b, 0);
+}
+
 /* Pipes on a persistent port, and monitors of it. */
 static void pipes_on_it(void)
 {
@@ -282,5 +371,6 @@ static void other_requests(void)
 SCENARIO("switch", "persistent VALE ports beyond the basic cycle",
 	{ "make_and_delete", make_and_delete }, { "unattached", unattached }, { "on_switch", on_switch }, { "traffic", traffic },
 	{ "attach_with_memory", attach_with_memory }, { "two_switches", two_switches },
-	{ "two_switches_traffic", two_switches_traffic }, { "pipes_on_it", pipes_on_it }, { "made_for_pipe", made_for_pipe },
+	{ "two_switches_traffic", two_switches_traffic }, { "two_switches_requests", two_switches_requests },
+	{ "two_switches_kinds", two_switches_kinds }, { "two_switches_twice", two_switches_twice }, { "pipes_on_it", pipes_on_it }, { "made_for_pipe", made_for_pipe },
 	{ "other_requests", other_requests })

@@ -19,7 +19,8 @@
 //!
 //! Lock order: `busy` of the own ring, then `q_lock` of one receiver; never two of a kind. A sender
 //! that shows packets to a receiver's monitors also takes the receiver's `busy`, but does not wait
-//! for it.
+//! for it. Nor does one that carries packets on through a port that joins two switches: it takes the
+//! `busy` of the receiving ring, then that of the sending one, with no `q_lock` held, and goes on from there.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -27,7 +28,7 @@ use crate::lock::LockWord;
 use crate::shm::{Mapping, Shared};
 
 /// Written at offset 0; changes with every change of the layout below.
-pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0004;
+pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0005;
 /// Entries of a switch's forwarding table (netmap's NM_BDG_HASH).
 pub const FDB_SIZE: usize = 1024;
 /// Port numbers of a switch (netmap's NM_BDG_MAXPORTS); two of them stay unused, as in netmap.
@@ -166,7 +167,9 @@ pub struct Kring {
     pub mon_parent: [AtomicU32; 2],
     /// monitor: 1 once the monitored port has left netmap mode
     pub orphan: AtomicU32,
-    pad_config: AtomicU32,
+    /// rx of a VALE port that joins two switches: the tx kring over the same ring, which belongs to
+    /// the port on the other switch, index plus one; 0 otherwise (see `engine::joined`)
+    pub joined: AtomicU32,
     /// bits of slot.ptr that are an offset; 0: packets start where their buffers do
     pub offset_mask: AtomicU64,
     /// largest offset in bytes; larger ones count as this
@@ -237,6 +240,12 @@ pub struct Exchange {
 }
 
 impl Kring {
+    /// Is what arrives in this ring sent on into another switch?
+    #[inline(always)]
+    pub fn is_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed) != 0
+    }
+
     /// Does anybody monitor this ring?
     #[inline(always)]
     pub fn is_watched(&self) -> bool {

@@ -127,6 +127,11 @@ impl LockWord {
         }
     }
 
+    /// Does `owner` hold the lock?
+    pub fn is_held_by(&self, owner: Owner) -> bool {
+        self.holder() == owner.0
+    }
+
     /// The session that holds the lock, 0 for none.
     pub fn owner(&self) -> u32 {
         (self.0.load(Ordering::Relaxed) & SESSION) as u32

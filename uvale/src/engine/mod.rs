@@ -9,6 +9,7 @@
 //! | `fdb.rs` | the learning table |
 //! | `pipe.rs` | tx and rx of a pipe |
 //! | `monitor.rs` | who else sees what passes through a ring |
+//! | `joined.rs` | from one switch into another through a port that is on both |
 //! | `offsets.rs` | packets that begin inside their buffers |
 //! | `csb.rs` | a descriptor in CSB mode: one pass of a sync loop over a ring |
 //! | `sleep.rs` | who sleeps on a ring and how it is woken |
@@ -19,6 +20,7 @@
 mod attachment;
 pub mod csb;
 mod fdb;
+mod joined;
 mod monitor;
 mod offsets;
 mod pipe;

@@ -53,6 +53,17 @@ impl<'a> Synced<'a> {
         Some((Self::locked(kring, region, index)?, guard))
     }
 
+    /// The same, waiting for whoever holds the ring, at most for a short spin.
+    pub fn enter_soon(
+        host: &'a dyn Host,
+        region: &'a RegionMap,
+        index: u32,
+    ) -> Option<(Self, LockGuard<'a>)> {
+        let kring = host.ctl().kring(index)?;
+        let guard = kring.busy.lock_within(host.owner(), 0)?;
+        Some((Self::locked(kring, region, index)?, guard))
+    }
+
     #[inline(always)]
     fn locked(kring: &'a Kring, region: &'a RegionMap, index: u32) -> Option<Self> {
         // Looked at under the lock: the daemon takes a ring out of service by clearing the mode

@@ -4,7 +4,8 @@
 //! | kind | referred to by | gone when |
 //! |---|---|---|
 //! | VALE port, ephemeral | descriptors, pipes on it | nobody refers to it |
-//! | VALE port, persistent | its interface, its switch, descriptors, pipes | VALE_DELIF |
+//! | VALE port, persistent | its interface, its switch, descriptors, pipes, its joint | VALE_DELIF |
+//! | joint (see `joined.rs`) | its switch, pipes; refers to the persistent port | VALE_DETACH |
 //! | VALE port made for a pipe | the pipe's two ends | the pipe is |
 //! | pipe end | descriptors, pipes on it | nobody refers to either end |
 //! | null port | its descriptor | closed |
@@ -48,6 +49,21 @@ pub(super) struct Place {
     pub number: u32,
 }
 
+/// What a VALE port has to do with the joining of two switches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    /// nothing
+    No,
+    /// a persistent port, whose joint this is
+    By(AdapterId),
+    /// the joint of that persistent port
+    Of {
+        port: AdapterId,
+        /// object number of its `netmap_if`; `None`: it has been detached
+        netmap_if: Option<u32>,
+    },
+}
+
 /// The differences between adapters.
 #[derive(Debug)]
 pub(super) enum Kind {
@@ -61,6 +77,8 @@ pub(super) enum Kind {
         attached_by_request: bool,
         /// source of frame size limits between ports with different headers
         mfs: u32,
+        /// its part if it joins two switches
+        join: Join,
     },
     Pipe {
         role: Role,
@@ -127,7 +145,7 @@ pub(super) struct Adapter {
     pub name: Name,
     pub kind: Kind,
     pub refs: u32,
-    /// descriptors bound to it
+    /// descriptors bound to it, and 1 while it joins two switches
     pub active: u32,
     /// rings and slots by direction
     pub rings: [u32; 2],
@@ -244,9 +262,14 @@ impl World {
 
     fn destroy_adapter(&mut self, id: AdapterId) {
         match &self.adapters[id].kind {
-            Kind::Vale { interface, .. } => {
-                let interface = interface.clone();
+            Kind::Vale {
+                interface, join, ..
+            } => {
+                let (interface, join) = (interface.clone(), *join);
                 self.detach_port(id);
+                if let Join::Of { port, .. } = join {
+                    self.release_joined(port);
+                }
                 if let Some(interface) = interface {
                     self.interfaces.remove(&interface);
                 }

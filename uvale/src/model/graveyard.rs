@@ -110,6 +110,21 @@ impl World {
         });
     }
 
+    /// The rings and krings of a port that joins two switches, and the krings of its joint: nothing
+    /// goes before the locks of both sides were to be had.
+    pub(super) fn delete_joined_krings(&mut self, port: AdapterId, joint: AdapterId) {
+        let rings = self.take_unwanted(port);
+        let mut ranges = Vec::new();
+        for id in [port, joint] {
+            ranges.extend(self.adapters[id].krings.take().map(|k| k.range));
+        }
+        self.bury(Grave {
+            mem: self.adapters[port].mem,
+            rings,
+            ranges,
+        });
+    }
+
     /// Takes the tx rings of `from` and the rx rings of `to`, or the other way round.
     fn take_pipe_rings(&mut self, id: AdapterId, peer: AdapterId, dir: usize) -> Vec<Leaving> {
         let (from, to) = if dir == TX { (id, peer) } else { (peer, id) };

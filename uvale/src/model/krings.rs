@@ -126,6 +126,7 @@ fn configure(
     k.kloop.store(0, Relaxed);
     k.watch.store(0, Relaxed);
     k.orphan.store(0, Relaxed);
+    k.joined.store(0, Relaxed);
     for reference in k.mon_next.iter().chain(&k.mon_parent) {
         reference.store(0, Relaxed);
     }

@@ -8,6 +8,7 @@
 //! | `register.rs` | REGISTER and its undoing: ring selection, [`Binding`] |
 //! | `adapter.rs` | adapters (anything that can be bound) and their reference counts |
 //! | `vale.rs`, `persistent.rs`, `pipe.rs` | what is special about VALE ports and pipes |
+//! | `joined.rs` | persistent ports that join two switches |
 //! | `monitor.rs` | monitors: which rings feed which |
 //! | `switch.rs` | switches and their port numbers |
 //! | `krings.rs` | krings and port records in control memory |
@@ -32,6 +33,7 @@ mod extmem;
 mod graveyard;
 mod info;
 mod inspect;
+mod joined;
 mod kloop;
 mod krings;
 mod lookup;

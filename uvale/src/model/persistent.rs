@@ -4,7 +4,7 @@
 use nm_abi::{IFNAMSIZ, nmreq_register, nmreq_vale_attach, nmreq_vale_detach, nmreq_vale_newif};
 use rustix::io::Errno;
 
-use super::adapter::{AdapterId, Kind};
+use super::adapter::{AdapterId, Join, Kind};
 use super::memory::MemId;
 use super::vale::{Purpose, not_vale};
 use super::{Refusal, Result, World};
@@ -209,7 +209,10 @@ impl World {
             ));
         }
         body.port_index = place.map_or(0, |p| p.number);
-        self.detach_port(id);
+        if let Err(refusal) = self.part(id) {
+            self.put_adapter(id);
+            return Err(refusal);
+        }
         // the reference that attaching had taken, and ours
         self.put_adapter(id);
         self.put_adapter(id);
@@ -218,14 +221,17 @@ impl World {
 
     /// The persistent port that is on the switch in `name` and whose interface is the port in
     /// `name`, with a reference. (It is not found by its name there once it has been opened, see
-    /// [`World::update_config`]. In netmap it can then be neither detached nor deleted.)
+    /// [`World::update_config`]. In netmap it can then be neither detached nor deleted.) Not one that
+    /// joins two switches: its joint has to go first.
     fn get_attached(&mut self, name: &[u8]) -> Option<AdapterId> {
         let switch = self.find_switch(name, 4)?;
         let interface = &name[self.bridges[switch as usize].name.len() + 1..];
         let id = *self.interfaces.get(interface)?;
         match self.adapters[id].kind {
             Kind::Vale {
-                place: Some(place), ..
+                place: Some(place),
+                join: Join::No,
+                ..
             } if place.switch == switch => Some(self.get_adapter(id)),
             _ => None,
         }

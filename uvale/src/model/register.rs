@@ -137,6 +137,7 @@ impl World {
         reg: &mut nmreq_register,
         options: &mut [OptionCopy],
     ) -> Result<()> {
+        self.refuse_joined(id)?;
         let na = &self.adapters[id];
         if na.virt_hdr_len != 0 && reg.nr_flags & NR_ACCEPT_VNET_HDR == 0 {
             return Err(Refusal::new(
@@ -297,11 +298,16 @@ impl World {
     pub(super) fn drop_memory(&mut self, id: AdapterId) {
         let mem = self.adapters[id].mem;
         self.memories.deref(mem);
+        if self.adapters[id].active == 0 {
+            self.restore_memory(id);
+        }
+    }
+
+    /// netmap_mem_restore.
+    pub(super) fn restore_memory(&mut self, id: AdapterId) {
         let na = &mut self.adapters[id];
-        if na.active == 0
-            && let Some(before) = na.mem_before.take()
-        {
-            na.mem = before;
+        if let Some(before) = na.mem_before.take() {
+            let mem = core::mem::replace(&mut na.mem, before);
             self.memories.put(mem);
         }
     }

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use nm_abi::{nmreq_port_hdr, nmreq_register};
 use rustix::io::Errno;
 
-use super::adapter::{Adapter, AdapterId, Kind, NAME_MAX, Name};
+use super::adapter::{Adapter, AdapterId, Join, Kind, NAME_MAX, Name};
 use super::memory::MemId;
 use super::switch::has_prefix;
 use super::{Refusal, Result, World};
@@ -17,7 +17,7 @@ const DEFAULT_SLOTS: u32 = 1024;
 const MAX_SLOTS: u32 = 4096;
 const MAX_EXTRA: u32 = 128 * MAX_SLOTS;
 /// Largest frame between ports with different headers, until a header length is set.
-const DEFAULT_MFS: u32 = 1514;
+pub(super) const DEFAULT_MFS: u32 = 1514;
 /// MTU of the interface of a persistent port.
 const MTU: u32 = 1500;
 
@@ -90,6 +90,7 @@ impl World {
                     ),
                 ));
             }
+            Some(id) if self.is_on_switch(id) => self.new_joint(id, name, reg, mem)?,
             Some(id) => self.claim_persistent(id, name, mem)?,
         };
         self.attach_port(id, switch);
@@ -103,23 +104,7 @@ impl World {
         name: &[u8],
         mem: Option<MemId>,
     ) -> Result<AdapterId> {
-        let na = &self.adapters[id];
-        if let Kind::Vale { place: Some(_), .. } = na.kind {
-            return Err(Refusal::new(
-                Errno::BUSY,
-                format!("{} is attached to a switch already", na.label()),
-            ));
-        }
-        if na.active > 0 {
-            return Err(Refusal::new(
-                Errno::BUSY,
-                format!(
-                    "{} is open in {} descriptor(s): close them first",
-                    na.label(),
-                    na.active
-                ),
-            ));
-        }
+        self.refuse_open(id)?;
         self.override_memory(id, mem);
         let na = &mut self.adapters[id];
         na.name = name[..name.len().min(NAME_MAX)].to_vec();
@@ -131,6 +116,26 @@ impl World {
             *attached_by_request = true;
         }
         Ok(id)
+    }
+
+    /// A port that programs have open cannot be put on a switch.
+    pub(super) fn refuse_open(&self, id: AdapterId) -> Result<()> {
+        let na = &self.adapters[id];
+        if na.active == 0 {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Errno::BUSY,
+            format!(
+                "{} is open in {} descriptor(s): close them first",
+                na.label(),
+                na.active
+            ),
+        ))
+    }
+
+    fn is_on_switch(&self, id: AdapterId) -> bool {
+        matches!(self.adapters[id].kind, Kind::Vale { place: Some(_), .. })
     }
 
     /// A request's allocator replaces the port's own for as long as it is in use.
@@ -184,6 +189,7 @@ impl World {
             autodelete: false,
             attached_by_request: false,
             mfs: DEFAULT_MFS,
+            join: Join::No,
         };
         self.port(port).mfs.store(DEFAULT_MFS, Relaxed);
         Ok(self.adapters.add(Adapter {

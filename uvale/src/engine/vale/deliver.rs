@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::super::offsets::{Offsets, is_plain};
 use super::super::sleep::{to_wake, wake};
-use super::super::{RegionMap, monitor};
+use super::super::{RegionMap, joined, monitor};
 use super::scratch::Scratch;
 use super::{BROADCAST_QUEUE, Sender};
 use crate::ctl::{Kring, MAX_RINGS, Port, RING_ON, count};
@@ -65,17 +65,21 @@ impl<'a> Sender<'a> {
             plain: is_plain(kring, region),
         };
         let end = self.fill(&receiver, room, queue, &scratch.frags, &scratch.queues);
-        if end == room.at {
-            return true;
+        if end != room.at {
+            count(&kring.produced.progress, 1);
+            publish(kring, end);
+            let mask = to_wake(kring);
+            drop(guard);
+            if kring.is_watched() {
+                monitor::delivered(self.host, rx, region, &mut scratch.monitors);
+            }
+            wake(self.host, kring, mask);
+        } else {
+            drop(guard);
         }
-        count(&kring.produced.progress, 1);
-        publish(kring, end);
-        let mask = to_wake(kring);
-        drop(guard);
-        if kring.is_watched() {
-            monitor::delivered(self.host, rx, region, &mut scratch.monitors);
+        if kring.is_joined() {
+            joined::forward(self.host, rx, region, &mut scratch.onward);
         }
-        wake(self.host, kring, mask);
         true
     }
 

@@ -14,7 +14,7 @@ use crate::ctl::{FDB_SIZE, Kring, MAX_RINGS, RING_ON, count};
 use crate::shm::{RingPlace, RingView, Slot, SlotView, copy_packet, prefetch_to_write};
 use nm_abi::{NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG};
 
-use super::super::{RegionMap, monitor};
+use super::super::{RegionMap, joined, monitor};
 
 /// Syncs that go the general way after one in which a run ended early.
 const DETOUR: u32 = 32;
@@ -147,6 +147,9 @@ impl<'a> Sender<'a> {
                 monitor::delivered(self.host, plan.kring, to, &mut scratch.monitors);
             }
             wake(self.host, kring, mask);
+        }
+        if kring.is_joined() {
+            joined::forward(self.host, plan.kring, to, &mut scratch.onward);
         }
         Some(done.next)
     }

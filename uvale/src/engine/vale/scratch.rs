@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::super::RegionMap;
+use super::super::joined::Onward;
 use super::super::monitor::Regions;
 use super::{BATCH, BROADCAST_QUEUE, NIL, QUEUES, run};
 
@@ -56,6 +57,8 @@ pub struct Scratch {
     pub(super) plan: run::Plan,
     /// of the monitors of this ring and of the receivers' rings
     pub(in crate::engine) monitors: Regions,
+    /// for packets that go on into other switches
+    pub(in crate::engine) onward: Onward,
 }
 
 impl Default for Scratch {
@@ -72,6 +75,7 @@ impl Default for Scratch {
             detour: 0,
             plan: run::Plan::default(),
             monitors: Regions::default(),
+            onward: Onward::default(),
         }
     }
 }

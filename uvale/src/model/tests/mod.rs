@@ -2,6 +2,7 @@
 
 mod errors;
 mod extmem;
+mod joined;
 mod kloop;
 mod monitors;
 mod options;

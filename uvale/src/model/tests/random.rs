@@ -10,7 +10,7 @@ use crate::ctl::{PORT_ON, RING_ON, SWITCH_PORTS};
 use crate::engine::{RX, TX};
 use crate::lock::LockWord;
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 16] = [
     "vale0:a",
     "vale0:b",
     "vale1:a",
@@ -23,6 +23,10 @@ const NAMES: [&str; 12] = [
     "z",
     "p{1{x",
     "p{1}x",
+    "vale1:z",
+    "vale1:z{1",
+    "z}1",
+    "vale1:b",
 ];
 
 #[derive(Clone, Debug)]
@@ -62,6 +66,11 @@ enum Step {
     DelIf,
     Attach,
     Detach,
+    /// of the persistent port to a second switch
+    Join {
+        flags: u64,
+    },
+    Part,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -117,6 +126,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::DelIf),
         1 => Just(Step::Attach),
         1 => Just(Step::Detach),
+        2 => prop_oneof![3 => Just(0), 1 => Just(NR_TX_RINGS_ONLY)]
+            .prop_map(|flags| Step::Join { flags }),
+        1 => Just(Step::Part),
     ];
     proptest::collection::vec(step, 1..60)
 }
@@ -257,6 +269,26 @@ impl Run {
                 "vale0:z",
                 &nmreq_vale_detach::default(),
             ),
+            Step::Join { flags } => self.join(flags),
+            Step::Part => self.command(
+                NETMAP_REQ_VALE_DETACH,
+                "vale1:z",
+                &nmreq_vale_detach::default(),
+            ),
+        }
+    }
+
+    fn join(&mut self, flags: u64) {
+        for name in ["vale0:z", "vale1:z"] {
+            let reg = nmreq_register {
+                nr_flags: flags,
+                ..all()
+            };
+            let body = nmreq_vale_attach {
+                reg,
+                ..nmreq_vale_attach::default()
+            };
+            self.command(NETMAP_REQ_VALE_ATTACH, name, &body);
         }
     }
 
@@ -406,11 +438,9 @@ impl Run {
             self.w.close(c);
         }
         self.w.session_died(STOPPED);
-        self.command(
-            NETMAP_REQ_VALE_DETACH,
-            "vale0:z",
-            &nmreq_vale_detach::default(),
-        );
+        for name in ["vale1:z", "vale0:z", "vale0:z", "vale1:z"] {
+            self.command(NETMAP_REQ_VALE_DETACH, name, &nmreq_vale_detach::default());
+        }
         assert!(!self.w.collect());
         self.command(NETMAP_REQ_VALE_DELIF, "z", &nmreq_port_hdr::default());
         assert_eq!(self.w.ports().count(), 0);
