@@ -63,6 +63,11 @@ struct Area {
 }
 
 impl Onward {
+    /// Lets go of the memory of ports that may have left.
+    pub fn forget(&mut self) {
+        self.areas.clear();
+    }
+
     /// The work area of tx ring `kring`.
     fn area(&mut self, kring: u32, generation: u32) -> &mut Scratch {
         let same = |a: &Area| a.kring == kring && a.generation == generation;

@@ -250,6 +250,7 @@ impl<'a> Sender<'a> {
             scratch.swept = generation;
             scratch.regions.clear();
             scratch.regions.resize(SWITCH_PORTS, None);
+            scratch.onward.forget();
         }
     }
 

@@ -16,7 +16,7 @@
 //! Both ports count as being in use by one descriptor. The rings belong to the persistent port; the
 //! joint's krings point to them, and its `netmap_if` is there because netmap has one.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use nm_abi::{NR_REG_ALL_NIC, NR_REG_NIC_SW, nmreq_register};
 use rustix::io::Errno;
@@ -206,6 +206,7 @@ impl World {
             self.stop_monitors(id);
         }
         self.leave_rings(port, id);
+        self.tell_senders(port);
         // Cannot fail: it was made with the joint.
         let _ = self.delete_netmap_if(self.adapters[id].mem, netmap_if);
         self.drop_memory(port);
@@ -231,6 +232,17 @@ impl World {
             self.show_port_on(id, false);
         }
         self.delete_joined_krings(port, joint);
+    }
+
+    /// Senders on the switch of `port` let go of what they have mapped of the other switch.
+    fn tell_senders(&self, port: AdapterId) {
+        if let Kind::Vale {
+            place: Some(place), ..
+        } = self.adapters[port].kind
+            && let Some(switch) = self.ctl.switch(place.switch)
+        {
+            switch.generation.fetch_add(1, Release);
+        }
     }
 
     /// The joint of `port` is gone.

@@ -174,6 +174,18 @@ fn a_full_receiver_behind_it_drops_and_the_ring_between_does_not_fill() {
     assert_eq!(tags(&take(&w, &b)), [9]);
 }
 
+/// Nobody keeps the memory of ports that a parted switch had.
+#[test]
+fn memory_behind_a_parted_switch_is_let_go_of() {
+    let (w, a, b) = two();
+    send(&w, &a, &[frame(BROADCAST, A, 1)]);
+    let there = std::sync::Arc::downgrade(b.attachment.region());
+    part(&w, "vale1:z");
+    w.close(b);
+    send(&w, &a, &[frame(BROADCAST, A, 2)]);
+    assert!(there.upgrade().is_none());
+}
+
 /// Two ports join the same two switches. As in netmap each packet goes round once per port, comes
 /// back to its sender, and then waits in the ring that it came through first.
 #[test]
