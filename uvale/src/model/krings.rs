@@ -135,7 +135,8 @@ fn configure(
     k.exchange.with.store(0, Relaxed);
     // one slot of a tx ring stays with netmap
     let tail = if dir == TX {
-        slots.saturating_sub(1)
+        // (of null ports' rings without slots, as netmap computes it)
+        slots.wrapping_sub(1)
     } else {
         0
     };

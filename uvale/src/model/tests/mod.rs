@@ -6,6 +6,7 @@ mod joined;
 mod kloop;
 mod monitors;
 mod options;
+mod outside;
 mod persistent;
 mod pipes;
 mod random;

@@ -373,8 +373,14 @@ fn null_ports() {
         attempt(&mut w, "", null(1, 0, [60_000, 60_000], [1, 1])),
         Err(Errno::NOMEM)
     );
-    assert_eq!(
-        attempt(&mut w, "", null(1, 0, [1, 0], [0, 0])),
-        Err(Errno::INVAL)
-    );
+    // rings without slots
+    let (c, reg) = open(&mut w, "", null(1, 0, [1, 0], [0, 0]));
+    assert_eq!((reg.nr_tx_rings, reg.nr_tx_slots), (1, 0));
+    let header = View::of(&w, c).ring_header(true, 0);
+    assert_eq!(header, [0, 2048, 0, 1, 0, 0, u32::MAX]);
+    let process = Process::new(&w, 7);
+    let attachment = process.attach(&w, c);
+    attachment.txsync(&process);
+    assert!(w.audit().is_empty());
+    w.close(c);
 }
