@@ -2,13 +2,14 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::Arc;
 
 use nm_abi::*;
 
 use super::super::tests::{BROADCAST, frame, put, take};
-use super::super::{Host, RX, TX};
+use super::super::{Host, RX, RegionMap, TX};
 use super::DEPTH;
-use crate::ctl::Kring;
+use crate::ctl::{Ctl, Kring};
 use crate::local::{LocalPort, LocalWorld};
 use crate::model::Config;
 use crate::request::{Request, set_name};
@@ -179,7 +180,7 @@ fn a_full_receiver_behind_it_drops_and_the_ring_between_does_not_fill() {
 fn memory_behind_a_parted_switch_is_let_go_of() {
     let (w, a, b) = two();
     send(&w, &a, &[frame(BROADCAST, A, 1)]);
-    let there = std::sync::Arc::downgrade(b.attachment.region());
+    let there = Arc::downgrade(b.attachment.region());
     part(&w, "vale1:z");
     w.close(b);
     send(&w, &a, &[frame(BROADCAST, A, 2)]);
@@ -307,10 +308,65 @@ fn what_a_dead_sender_leaves_is_sent() {
     core::mem::forget(guard);
     send(&w, &a, &[frame(BROADCAST, A, 1)]);
     assert!(take(&w, &b).is_empty());
+    // It had taken note of having sent, and not told anybody.
+    kring(&w, "vale1:z", TX).hwcur.store(1, Relaxed);
     w.world.lock().unwrap().session_died(DEAD);
     send(&w, &a, &[frame(BROADCAST, A, 2)]);
     assert_eq!(tags(&take(&w, &b)), [1, 2]);
     audit(&w);
+}
+
+/// A world in which something happens in another thread whenever somebody is woken, for as long as
+/// there is something left to happen.
+struct Meanwhile<'a, F: Fn() + Sync> {
+    w: &'a LocalWorld,
+    left: AtomicU32,
+    happens: F,
+}
+
+impl<F: Fn() + Sync + Send> Host for Meanwhile<'_, F> {
+    fn ctl(&self) -> &Ctl {
+        self.w.ctl()
+    }
+
+    fn session(&self) -> u32 {
+        self.w.session()
+    }
+
+    fn region(&self, number: u32) -> Option<Arc<RegionMap>> {
+        self.w.region(number)
+    }
+
+    fn wake(&self, _client: u32) {
+        let left = self.left.load(Relaxed);
+        if left > 0 {
+            self.left.store(left - 1, Relaxed);
+            std::thread::scope(|s| drop(s.spawn(|| (self.happens)())));
+        }
+    }
+}
+
+/// What is left to a sender that is just carrying on is neither forgotten nor kept from monitors.
+#[test]
+fn a_sender_takes_along_what_others_leave() {
+    let (w, a, b) = two();
+    let other = port(&w, "vale0:other");
+    let monitor = w.open("z", |r| r.nr_flags = NR_MONITOR_RX).unwrap();
+    assert!(b.attachment.announce(&w, libc::POLLIN));
+    let host = Meanwhile {
+        w: &w,
+        left: AtomicU32::new(1),
+        happens: || {
+            send(&w, &other, &[frame(BROADCAST, A, 2)]);
+            let z = kring(&w, "z", RX);
+            assert_ne!(z.hwcur.load(Relaxed), z.hwtail.load(Relaxed), "left to us");
+        },
+    };
+    assert!(put(&w, &a, &frame(BROADCAST, A, 1), 0));
+    a.attachment.txsync(&host);
+    assert_eq!(host.left.load(Relaxed), 0);
+    assert_eq!(tags(&take(&w, &b)), [1, 2]);
+    assert_eq!(tags(&take(&w, &monitor)), [1, 2]);
 }
 
 /// Senders on both switches at once. Whoever finds the ring held leaves its packets to the holder, who

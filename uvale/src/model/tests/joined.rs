@@ -189,7 +189,16 @@ fn memory_of_the_request_lasts_as_long_as_the_joint() {
         nr_mem_id: 1,
         ..all()
     };
+    let (other, _) = open(&mut w, "vale2:other", reg);
+    let used = |w: &World| w.memories().find(|m| m.mem_id == 1).unwrap().used;
+    let before = used(&w);
     join(&mut w, reg).unwrap();
+    let [ifs, rings, bufs] = before;
+    assert_eq!(
+        used(&w),
+        [ifs + 1, rings + 4, bufs + 48],
+        "a netmap_if, two rings with the fake ones, and their buffers"
+    );
     assert!(w.ports().all(|p| p.mem_id == 1));
     // no other request changes it meanwhile
     assert_eq!(
@@ -207,6 +216,8 @@ fn memory_of_the_request_lasts_as_long_as_the_joint() {
     assert!(w.ports().all(|p| p.mem_id == 1));
     detach(&mut w, "vale1:z").unwrap();
     assert_eq!(w.ports().next().unwrap().mem_id, own);
+    assert_eq!(used(&w), before);
+    w.close(other);
     finish(w);
 }
 
