@@ -105,6 +105,9 @@ pub trait File: Send + Sync {
         let _ = fd;
     }
 
+    /// The last descriptor this process knew of has been closed by close(2). Only async-signal-safe work.
+    fn closed(&self) {}
+
     /// A short text for `NMSHIM_VERBOSE` lines (`vale0:a`, `unbound`).
     fn describe(&self) -> String;
 

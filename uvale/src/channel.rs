@@ -4,6 +4,7 @@ use core::mem::MaybeUninit;
 use std::io::{IoSlice, IoSliceMut};
 
 use rustix::cmsg_space;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::{
@@ -113,6 +114,23 @@ pub fn call_with(
         .ok_or(Errno::NXIO)?;
     let reply = decode(&packet.bytes).ok_or(Errno::PROTO)?;
     Ok((reply, packet.fds))
+}
+
+/// Sends the encoded `message` and waits until it is answered, or `patience` is over. Allocates
+/// nothing, so that it may be done in a signal handler; what the answer is does not matter.
+pub fn nudge(connection: BorrowedFd<'_>, message: &[u8], patience: Timespec) -> Result<(), Errno> {
+    let (mine, theirs) = pair()?;
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [theirs.as_fd()];
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(Errno::MSGSIZE);
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    sendmsg(connection, &[IoSlice::new(message)], &mut control, flags)?;
+    drop(theirs);
+    poll(&mut [PollFd::new(&mine, PollFlags::IN)], Some(&patience))?;
+    Ok(())
 }
 
 fn gone(errno: Errno) -> Errno {

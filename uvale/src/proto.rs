@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{FileRange, Interface};
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -67,6 +67,8 @@ pub enum Call {
     Waker(u32),
     /// On a session: wake client `0`, without an answer. For callers that have no descriptor left.
     Wake(u32),
+    /// On a session: deal with what was closed before this. Answer: [`Reply::Ok`].
+    Settle,
     /// On a session: a report. Answer: [`Reply::Report`] and a memfd with JSON in it.
     Report(Report),
     /// On a session: the module parameter of this name. Answer: [`Reply::Parameter`].

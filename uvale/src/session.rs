@@ -63,6 +63,8 @@ pub struct Session {
     ctl: Arc<Ctl>,
     regions: Mutex<HashMap<u32, Weak<RegionMap>>>,
     wakers: RwLock<HashMap<u32, OwnFd>>,
+    /// [`Call::Settle`], encoded
+    settle: Vec<u8>,
 }
 
 /// Connects to the daemon that listens at `socket`. The descriptor is high and close-on-exec.
@@ -116,6 +118,7 @@ impl Session {
             ctl: Arc::new(ctl),
             regions: Mutex::default(),
             wakers: RwLock::default(),
+            settle: crate::proto::encode(&Call::Settle),
         })
     }
 
@@ -228,6 +231,16 @@ impl Session {
             (Reply::Written { warning }, _) => Ok(warning),
             (other, _) => Err(refused(other)),
         }
+    }
+
+    /// Waits until the daemon has dealt with what was closed before, for a tenth of a second at
+    /// most: it may be stopped. Async-signal-safe.
+    pub fn settle(&self) {
+        let patience = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        let _ = crate::channel::nudge(self.connection.as_fd(), &self.settle, patience);
     }
 
     /// Is the daemon still there?

@@ -1,6 +1,7 @@
 //! Closing and duplicating descriptors, and fcntl.
 
 use super::raw::{self, libc_call};
+use super::slot::Ref;
 use super::symbols::next;
 use super::{process, slot, table};
 use crate::driver;
@@ -12,20 +13,26 @@ fn private(fd: c_int) -> bool {
     d.private_range().contains(&fd) && d.is_private(fd)
 }
 
-/// `fd` is about to be closed or replaced: takes it out of the table while it is still open.
-fn leave_table(fd: c_int) {
+/// `fd` is about to be closed or replaced: takes it out of the table while it is still open. Gives
+/// what was behind `fd`, if that was its last descriptor here.
+fn leave_table(fd: c_int) -> Option<Ref> {
     if table::word(fd) != 0 && !process::borrowed_memory() {
-        table::remove(fd, true);
+        return table::remove(fd, true);
     }
+    None
 }
 
 pub unsafe fn close(fd: c_int) -> c_int {
     if private(fd) {
         return raw::fail(libc::EBADF);
     }
-    leave_table(fd);
+    let last = leave_table(fd);
     // SAFETY: the program's own argument.
-    unsafe { next::close(fd) }
+    let result = unsafe { next::close(fd) };
+    if let Some(device) = last.as_ref().and_then(Ref::device) {
+        super::slot::guarded((), || device.file.closed());
+    }
+    result
 }
 
 pub unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {

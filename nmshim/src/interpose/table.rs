@@ -221,12 +221,12 @@ pub fn settle(fd: c_int, found: Option<Ref>) {
 }
 
 /// `fd` is about to be closed (`closing`), or turned out to be something else by now.
-pub fn remove(fd: c_int, closing: bool) {
-    if word(fd) != 0
-        && let Some(cell) = cell(fd)
-    {
-        release(cell.swap(0, AcqRel), closing.then_some(fd));
+/// What was behind it, if that was its last descriptor here.
+pub fn remove(fd: c_int, closing: bool) -> Option<Ref> {
+    if word(fd) == 0 {
+        return None;
     }
+    release(cell(fd)?.swap(0, AcqRel), closing.then_some(fd))
 }
 
 /// The kernel gave `fd` to something ordinary: an entry left here was closed behind our back.
@@ -238,15 +238,17 @@ pub fn forget_stale(fd: c_int) {
 }
 
 /// Gives up what a word held. `closing`: the number under which it is still open.
-fn release(word: usize, closing: Option<c_int>) {
-    let Some(p) = slot_of(word) else { return };
+fn release(word: usize, closing: Option<c_int>) -> Option<Ref> {
+    let p = slot_of(word)?;
     // SAFETY: the word held a count and was taken out of the table by the caller's swap.
     let r = unsafe { Ref::from_raw(p) };
-    if r.drop_fd()
-        && let (Some(fd), Some(d)) = (closing, r.device())
-    {
+    if !r.drop_fd() {
+        return None;
+    }
+    if let (Some(fd), Some(d)) = (closing, r.device()) {
         super::slot::guarded((), || d.file.last_close(fd));
     }
+    Some(r)
 }
 
 /// Calls `f` for every number from `first` to `last` that has a word.
@@ -272,7 +274,7 @@ pub fn duplicate(old: c_int, new: c_int) {
         return;
     }
     match word(old) {
-        0 => remove(new, false),
+        0 => drop(remove(new, false)),
         CANDIDATE => mark_candidate(new),
         EPOLL | EPOLL_WAITED => {
             if let Some(r) = epoll_slot(old) {
@@ -285,7 +287,7 @@ pub fn duplicate(old: c_int, new: c_int) {
             Some(r) => {
                 install(new, r);
             }
-            None => remove(new, false),
+            None => drop(remove(new, false)),
         },
     }
 }

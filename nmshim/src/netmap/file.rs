@@ -401,6 +401,13 @@ impl File for NetmapFile {
         self.flags
     }
 
+    fn closed(&self) {
+        // As in the kernel, a close is done when it returns: the name is free, nothing more arrives.
+        if let Some(session) = self.world.current() {
+            session.settle();
+        }
+    }
+
     fn shared(&self) -> bool {
         self.adopted
             || FORKS.load(Relaxed) != self.forks_at_open

@@ -193,6 +193,8 @@ impl Daemon {
             }
             (Role::Session(_), Call::Region(number)) => self.region(number),
             (Role::Session(_), Call::Waker(client)) => self.waker(client),
+            // What had ended was dealt with before this was looked at.
+            (Role::Session(_), Call::Settle) => Answer(Reply::Ok, None),
             (Role::Session(_), Call::Report(what)) => match self.report(&what) {
                 Ok(text) => self.text(&text),
                 Err(reply) => Answer(reply, None),
