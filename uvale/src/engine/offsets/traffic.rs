@@ -134,6 +134,14 @@ fn a_receiver_with_offsets_gets_packets_of_one_without() {
     // No room behind the offset: an empty packet, whose slot keeps its offset.
     send(&w, &a, &frame(0xff, 0xa, 1985), 0, 0);
     assert_eq!(take(&w, &c), [(100, Vec::new())]);
+    // Also on the short way that packets to a known address take.
+    send(&w, &c, &frame(0xa, 0xc, 60), 0, 0);
+    assert_eq!(take(&w, &a).len(), 1);
+    for _ in 0..40 {
+        let bytes = frame(0xc, 0xa, 200);
+        send(&w, &a, &bytes, 0, 0);
+        assert_eq!(take(&w, &c), [(64, bytes)]);
+    }
 }
 
 #[test]
