@@ -65,6 +65,7 @@ cases! { kloop, "options/kloop":
     bad_csbs = "bad-csbs";
     refusals = "refusals";
     stop_before_start = "stop-before-start";
+    stop_waits = "stop-waits";
     stopped_by_others = "stopped-by-others";
     signals_in_the_loop = "signals-in-the-loop";
     closed_while_it_runs = "closed-while-it-runs";

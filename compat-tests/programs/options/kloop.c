@@ -370,6 +370,10 @@ static void bad_csbs(void)
 		CHECK(register_with(fd, &o, t[i].flags) == t[i].want);
 		/* a refusal has left it unbound */
 		CHECK((ioctl(fd, NIOCTXSYNC, NULL) == -1) && errno == (t[i].want ? ENXIO : EBUSY));
+		if (t[i].want) {
+			o = csb_option(good, good + 2048);
+			CHECK(register_with(fd, &o, NR_EXCLUSIVE) == 0);
+		}
 		close(fd);
 	}
 	/* a CSB that cannot be used and an option that nobody knows: the CSB comes first */
@@ -449,6 +453,22 @@ static void stop_before_start(void)
 	start(&l, 10, NULL);
 	wait_running(&l);
 	stop(&l);
+	close_port(&l.port);
+}
+
+/* When STOP has returned the loop is over. */
+static void stop_waits(void)
+{
+	struct looped l;
+	open_looped(&l, "vale0:l");
+	for (int i = 0; i < 100; i++) {
+		start(&l, 2000, NULL);
+		wait_running(&l);
+		CHECK(refused(l.port.fd, NETMAP_REQ_SYNC_KLOOP_STOP, "", NULL, NULL) == 0);
+		struct nmreq_opt_csb o = csb_option(l.atok, l.ktoa);
+		CHECK(refused(l.port.fd, NETMAP_REQ_CSB_ENABLE, "", NULL, &o) == 0);
+		CHECK(pthread_join(l.thread, NULL) == 0 && l.result == 0);
+	}
 	close_port(&l.port);
 }
 
@@ -671,6 +691,7 @@ static const struct test_case cases[] = {
 	{ "bad-csbs", bad_csbs },
 	{ "refusals", refusals },
 	{ "stop-before-start", stop_before_start },
+	{ "stop-waits", stop_waits },
 	{ "stopped-by-others", stopped_by_others },
 	{ "signals-in-the-loop", signals_in_the_loop },
 	{ "closed-while-it-runs", closed_while_it_runs },
