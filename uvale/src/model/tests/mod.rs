@@ -286,6 +286,10 @@ impl UserRing {
 
     /// Slots the program owns.
     pub fn owned(&self) -> u32 {
+        // a null port may have rings without slots
+        if self.slots == 0 {
+            return 0;
+        }
         let (head, tail) = self.indices();
         ring_space(head, tail, self.slots)
     }
@@ -294,6 +298,9 @@ impl UserRing {
     /// many.
     pub fn advance(&self, n: u32, flags: u16) -> u32 {
         let n = n.min(self.owned());
+        if self.slots == 0 {
+            return n;
+        }
         let (mut head, _) = self.indices();
         for _ in 0..n {
             let slot = &self.view().slots()[head as usize];
