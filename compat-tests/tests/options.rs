@@ -35,6 +35,7 @@ cases! { extmem, "options/extmem":
     memory_from_malloc = "malloced";
     huge_pages = "huge-pages";
     a_file_of_one_process = "file-of-one-process";
+    a_file_mapped_twice = "file-mapped-twice";
     a_file_of_two_processes = "file-of-two-processes";
     the_same_memory_twice = "same-memory-twice";
     threads_at_the_same_time = "at-the-same-time";

@@ -152,6 +152,27 @@ static void file_of_one_process(void)
 	unlink(name);
 }
 
+/* A file that is mapped twice: netmap's memory is seen in both places. */
+static void file_mapped_twice(void)
+{
+	const char *name = file_of(SIZE);
+	char *at = map_file(name, SIZE), *again = map_file(name, SIZE);
+	int fd = open(name, O_RDWR);
+	char *part = mmap(NULL, 65536, PROT_READ, MAP_SHARED, fd, 4096);
+	CHECK(fd >= 0 && part != MAP_FAILED);
+	close(fd);
+	struct port a = open_in("vale0:a", at, SIZE);
+	CHECK(strcmp(NETMAP_IF(again, a.reg.nr_offset)->ni_name, "vale0:a") == 0);
+	memcpy(at + 4096 + 60000, "here", 5);
+	CHECK(strcmp(part + 60000, "here") == 0);
+	struct port b = open_in("vale0:b", again, SIZE);
+	CHECK(a.reg.nr_mem_id == b.reg.nr_mem_id);
+	both_ways(&a, &b);
+	close(a.fd);
+	close(b.fd);
+	unlink(name);
+}
+
 struct meeting {
 	const char *name;
 	int to_child, to_parent, leave;
@@ -587,6 +608,7 @@ static const struct test_case cases[] = {
 	{ "malloced", malloced },
 	{ "huge-pages", huge_pages },
 	{ "file-of-one-process", file_of_one_process },
+	{ "file-mapped-twice", file_mapped_twice },
 	{ "file-of-two-processes", file_of_two_processes },
 	{ "same-memory-twice", same_memory_twice },
 	{ "at-the-same-time", at_the_same_time },

@@ -56,6 +56,9 @@ pub fn offer(
         return Ok((Memory::Region(number), None));
     }
     let memfd = replace(start, pages, &areas)?;
+    if let Some(file) = &file {
+        show_elsewhere(&memfd, file, start);
+    }
     known_as.push(identity(&memfd, pages)?);
     let known_as = known_as.clone();
     Ok((Memory::Pages { pages, known_as }, Some(memfd)))
@@ -129,7 +132,34 @@ fn show_region(
     if file == Some(&identity(&memfd, pages)?) {
         return Ok(());
     }
-    map_over(start, pages * PAGE, areas, &memfd)
+    map_over(start, pages * PAGE, areas, &memfd)?;
+    if let Some(file) = file {
+        show_elsewhere(&memfd, file, start);
+    }
+    Ok(())
+}
+
+/// Where else this process has mapped the same part of the `file`, it sees the memfd too.
+fn show_elsewhere(memfd: &Memfd, file: &FileRange, start: u64) {
+    let len = file.pages * PAGE;
+    let Ok(areas) = super::maps::all() else {
+        return;
+    };
+    for area in areas {
+        let same = area.is_shared && (area.dev, area.ino) == (file.dev, file.ino);
+        let (from, to) = (area.offset, area.offset + (area.end - area.start));
+        let (first, last) = (from.max(file.offset), to.min(file.offset + len));
+        if !same || first >= last || area.start == start {
+            continue;
+        }
+        let mut prot = ProtFlags::empty();
+        prot.set(ProtFlags::READ, area.is_readable);
+        prot.set(ProtFlags::WRITE, area.is_writable);
+        prot.set(ProtFlags::EXEC, area.is_executable);
+        let (at, n) = (area.start + (first - from), last - first);
+        // What cannot be shown stays a view of the file.
+        let _ = map(at, n, prot, memfd, first - file.offset);
+    }
 }
 
 /// Puts a memfd with the same content in the place of the pages.
@@ -163,9 +193,14 @@ fn map_over(start: u64, len: u64, areas: &[Area], memfd: &Memfd) -> Result<(), E
     if executable {
         prot |= ProtFlags::EXEC;
     }
-    // SAFETY: the pages belong to the program, which has asked for this; they are mapped, readable and
-    // writable (`areas`), and stay so, with the same content. Nothing of ours lies there: it is memory
-    // that the program named, and not the stack.
+    map(start, len, prot, memfd, 0).map_err(|_| Errno::NOMEM)
+}
+
+/// Maps `len` bytes of the memfd over what lies at `start`.
+fn map(start: u64, len: u64, prot: ProtFlags, memfd: &Memfd, offset: u64) -> Result<(), Errno> {
+    // SAFETY: the pages belong to the program, which has asked for this; they are mapped and stay so,
+    // with the same content and protection. Nothing of ours lies there: it is memory that the program
+    // named, not the stack, or another mapping of the file that it named.
     let mapped = unsafe {
         rustix::mm::mmap(
             start as usize as *mut core::ffi::c_void,
@@ -173,8 +208,8 @@ fn map_over(start: u64, len: u64, areas: &[Area], memfd: &Memfd) -> Result<(), E
             prot,
             MapFlags::SHARED | MapFlags::FIXED,
             memfd.as_fd(),
-            0,
+            offset,
         )
     };
-    mapped.map(drop).map_err(|_| Errno::NOMEM)
+    mapped.map(drop)
 }

@@ -22,10 +22,8 @@ pub struct Area {
 
 /// What is mapped in `start..end`; `EFAULT` if some of it is not.
 pub fn areas(start: u64, end: u64) -> Result<Vec<Area>, Errno> {
-    let text = read_all(c"/proc/self/maps").map_err(|_| Errno::NOMEM)?;
-    let text = String::from_utf8_lossy(&text);
     let overlapping = |a: &Area| a.start < end && a.end > start;
-    let areas: Vec<Area> = text.lines().filter_map(parse).filter(overlapping).collect();
+    let areas: Vec<Area> = all()?.into_iter().filter(overlapping).collect();
     let mut at = start;
     for area in &areas {
         if area.start > at {
@@ -37,6 +35,13 @@ pub fn areas(start: u64, end: u64) -> Result<Vec<Area>, Errno> {
         return Err(Errno::FAULT);
     }
     Ok(areas)
+}
+
+/// Everything that is mapped.
+pub fn all() -> Result<Vec<Area>, Errno> {
+    let text = read_all(c"/proc/self/maps").map_err(|_| Errno::NOMEM)?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().filter_map(parse).collect())
 }
 
 /// A line: `start-end perms offset major:minor inode path`.
