@@ -11,8 +11,12 @@ use super::raw::{self, SIGSET_BYTES};
 use core::mem::MaybeUninit;
 use libc::sigset_t;
 
-/// Signals that a fault of the program raises in the thread itself: blocking them would kill it.
-const FAULTS: [i32; 6] = [
+/// Signals that a fault of the program raises in the thread itself: blocking them would kill it. And
+/// the two that libc keeps for itself (cancellation, setuid of all threads): it waits for them, with
+/// no way out, in a thread that is told to end just when its sleep is over.
+const NOT_BLOCKED: [i32; 8] = [
+    32,
+    33,
     libc::SIGSEGV,
     libc::SIGBUS,
     libc::SIGFPE,
@@ -28,7 +32,9 @@ pub struct Blocked {
 
 impl Blocked {
     pub fn new() -> Self {
-        let all = FAULTS.iter().fold(u64::MAX, |set, s| set & !(1 << (s - 1)));
+        let all = NOT_BLOCKED
+            .iter()
+            .fold(u64::MAX, |set, s| set & !(1 << (s - 1)));
         let mut before = MaybeUninit::<sigset_t>::zeroed();
         set_mask(&raw const all, before.as_mut_ptr().cast());
         // SAFETY: all zeroes is an empty set, and the kernel has written at most its own 8 bytes.

@@ -66,7 +66,12 @@ fn send(tx: &Synced<'_>, rx: RingView<'_>, from: u32, head: u32, least: Offsets)
             send_with_offsets(ts, rs, &mut sent, start, &mut pending, least);
             continue;
         }
-        let simple = send_simple(ts, rs, &mut sent, start);
+        // Not in the middle of a packet, whose bytes so far are pending.
+        let simple = if pending == 0 {
+            send_simple(ts, rs, &mut sent, start)
+        } else {
+            0
+        };
         if simple < ts.len() {
             send_any(
                 &ts[simple..],

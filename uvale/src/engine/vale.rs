@@ -116,7 +116,7 @@ impl<'a> Sender<'a> {
         let mut at = tx.kring.hwcur.load(Relaxed);
         while at != head {
             at = self.run(tx, at, head, scratch, &mut tally);
-            if at != head {
+            if at != head && scratch.detour != 0 {
                 at = self.general(tx, at, head, scratch, &mut tally);
             }
         }

@@ -160,6 +160,7 @@ fn configure(
         &s.bad_slot,
         &s.short,
         &s.no_dest,
+        &s.no_receiver,
         &s.truncated,
         &s.reinit,
         &s.progress,
@@ -169,6 +170,7 @@ fn configure(
         &p.bytes,
         &p.full,
         &p.bad_copy,
+        &p.unconvertible,
         &p.wakeups,
         &p.progress,
     ]);

@@ -186,6 +186,12 @@ impl RingPlace {
         })
     }
 
+    /// Is this the place of a ring of `num_slots` slots at byte `ofs`?
+    #[inline(always)]
+    pub fn is_at(&self, ofs: u64, num_slots: u32) -> bool {
+        self.ofs as u64 == ofs && self.num_slots == num_slots
+    }
+
     /// The ring there.
     #[inline(always)]
     pub fn view<'a>(&self, region: &'a Mapping) -> Option<RingView<'a>> {

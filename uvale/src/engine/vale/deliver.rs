@@ -32,7 +32,8 @@ impl<'a> Sender<'a> {
         };
 
         // One second of waiting for a process that is stopped is enough.
-        if scratch.stuck == Some((rx, kring.q_lock.holder())) {
+        let holder = kring.q_lock.holder();
+        if holder != 0 && scratch.stuck == Some((rx, holder)) {
             return false;
         }
         let Some(guard) = kring.q_lock.lock(self.owner) else {

@@ -80,7 +80,13 @@ impl<'a> Sender<'a> {
             return from;
         }
         let end = self.try_run(tx, from, head, scratch, tally).unwrap_or(from);
-        if end != head {
+        let sent = if end >= from {
+            end - from
+        } else {
+            end + tx.n - from
+        };
+        // A run as long as a batch has not ended: it goes on.
+        if end != head && sent < self.batch {
             scratch.detour = DETOUR;
         }
         end
@@ -111,19 +117,29 @@ impl<'a> Sender<'a> {
         if port.virt_hdr_len.load(Relaxed) != 0 {
             return None;
         }
-        if scratch.stuck.is_some() {
+        let holder = kring.q_lock.holder();
+        if holder != 0 && scratch.stuck == Some((plan.kring, holder)) {
             return None;
         }
 
-        let guard = kring.q_lock.lock(self.owner)?;
+        let Some(guard) = kring.q_lock.lock(self.owner) else {
+            scratch.stuck = Some((plan.kring, kring.q_lock.holder()));
+            return None;
+        };
         let live = kring.mode.load(Relaxed) == RING_ON
             && kring.generation.load(Relaxed) == plan.kring_generation
+            && plan
+                .place
+                .is_at(kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed))
             && kring.region.load(Relaxed) == to.number
             && kring.port.load(Relaxed) == plan.port
             && is_plain(kring, to)
             && port.switch.load(Relaxed) == self.switch_ref
             && port.bdg_port.load(Relaxed) == plan.number;
         if !live {
+            drop(guard);
+            // Else it would hold for ever, and be good for nothing.
+            scratch.plan.generation = None;
             return None;
         }
         let ring = plan.place.view(&to.map)?;
@@ -137,12 +153,13 @@ impl<'a> Sender<'a> {
         tally.packets += done.packets;
         tally.bytes += done.bytes;
         self.finish(kring, room.at, &done);
+        let filled = done.end != room.at;
+        let mask = if filled { to_wake(kring) } else { 0 };
         drop(guard);
         if done.packets < FEW {
             self.prime(to, &ring, done.end);
         }
-        if done.end != room.at {
-            let mask = to_wake(kring);
+        if filled {
             if kring.is_watched() {
                 monitor::delivered(self.host, plan.kring, to, &mut scratch.monitors);
             }
@@ -176,11 +193,12 @@ impl<'a> Sender<'a> {
             self.port.last_smac.store(source, Relaxed);
             fdb::learn(&self.switch.fdb, source, self.me);
         }
+        // Before the look-up: if the address moves in between, the plan does not hold.
+        let hash = fdb::hash(destination);
+        let entry = self.switch.fdb[hash].load(Acquire);
         let queue = self
             .queue_for(destination)
             .filter(|queue| *queue != BROADCAST_QUEUE)?;
-        let hash = fdb::hash(destination);
-        let entry = self.switch.fdb[hash].load(Relaxed);
         let (number, ring_nr) = ((queue / MAX_RINGS) as u32, (queue % MAX_RINGS) as u32);
         let (port, _, rx) = self.receiver(number, ring_nr)?;
         let kring = self.ctl.kring(rx)?;

@@ -1,7 +1,7 @@
 //! Senders, a receiver and the program that watches at the same time.
 
 use core::sync::atomic::Ordering::SeqCst;
-use core::sync::atomic::{AtomicBool, AtomicU32};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 
 use super::*;
 
@@ -137,7 +137,8 @@ fn monitors_come_and_go() {
         let w = world();
         let (a, b) = (port(&w, names[0]), port(&w, names[1]));
         let stop = AtomicBool::new(false);
-        let received = std::thread::scope(|s| {
+        let received = AtomicUsize::new(0);
+        std::thread::scope(|s| {
             s.spawn(|| {
                 while !stop.load(Relaxed) {
                     for tag in 0..8 {
@@ -146,12 +147,10 @@ fn monitors_come_and_go() {
                     a.attachment.txsync(&w);
                 }
             });
-            let receiver = s.spawn(|| {
-                let mut received = 0;
+            s.spawn(|| {
                 while !stop.load(Relaxed) {
-                    received += take(&w, &b).len();
+                    received.fetch_add(take(&w, &b).len(), Relaxed);
                 }
-                received
             });
             // A panic here must end the threads, too.
             let _stop = Stop(&stop);
@@ -169,11 +168,17 @@ fn monitors_come_and_go() {
                     w.world.lock().unwrap().collect();
                 }
             }
+            // On a busy machine the receiver may not have had its turn yet.
+            for _ in 0..1_000_000 {
+                if received.load(Relaxed) > 0 {
+                    break;
+                }
+                std::thread::yield_now();
+            }
             stop.store(true, Relaxed);
             monitors.into_iter().for_each(|m| w.close(m));
-            receiver.join().unwrap()
         });
-        assert!(received > 0);
+        assert!(received.into_inner() > 0);
         assert_eq!(audit(&w), []);
         let mut world = w.world.lock().unwrap();
         assert!(!world.collect() && world.is_quiet());
