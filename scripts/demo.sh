@@ -206,7 +206,7 @@ print_table() {
 
 : >"$log" || exit 1
 command -v cargo >/dev/null 2>&1 || {
-    echo "demo: cargo is not in PATH; install a Rust toolchain (1.85 or later) with rustup, and call this again" >&2
+    echo "demo: cargo is not in PATH; install a Rust toolchain (1.88 or later) with rustup, and call this again" >&2
     exit 1
 }
 if [ "$(id -u)" = 0 ]; then
