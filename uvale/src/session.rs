@@ -85,7 +85,7 @@ pub fn connect(socket: &Path) -> Result<Fd, Errno> {
 /// Turns an unexpected or refusing answer into a failure.
 pub fn refused(reply: Reply) -> Failure {
     match reply {
-        Reply::Refused { errno, why } => Failure::new(Errno::from_raw_os_error(errno), why),
+        Reply::Refused { errno, why } => Failure::new(crate::peer::errno(errno), why),
         _ => Failure::new(
             Errno::PROTO,
             "the uvale daemon gave an answer that does not fit",

@@ -143,8 +143,7 @@ impl Netmap {
     fn try_adopt(&self, fd: RawFd) -> Option<Arc<NetmapFile>> {
         let socket = peer_path(fd)?;
         // Whoever listens there is asked, and trusted with our memory, only if it is our own user.
-        let peer = rustix::net::sockopt::socket_peercred(borrow(&fd)).ok()?;
-        if peer.uid != rustix::process::geteuid() {
+        if !uvale::peer::is_own_user(borrow(&fd)).ok()? {
             return None;
         }
         let (reply, _) = call(borrow(&fd), &Call::Whois).ok()?;

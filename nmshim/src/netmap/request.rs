@@ -144,7 +144,7 @@ impl NetmapFile {
         *request = Request::decode(&done).ok_or(Why::PROTO)?;
         let served = match errno {
             0 => Ok(()),
-            errno => Err(Failure::new(Why::from_raw_os_error(errno), why)),
+            errno => Err(Failure::new(uvale::peer::errno(errno), why)),
         };
         Ok((served, bound, csb_entries))
     }

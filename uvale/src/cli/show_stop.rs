@@ -4,13 +4,14 @@
 //! process that the kernel names as the listener at the other end of our connection, held by a
 //! pidfd, if that is the daemon itself and of our own user.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use uvale::peer::credentials;
 use uvale::proto::Report;
 use uvale::report;
 use uvale::session::Session;
@@ -45,7 +46,8 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
 
 /// The daemon's process, if it is certain that it is the daemon and ours.
 fn own_daemon(session: &Session, daemon: &report::Daemon) -> Result<OwnedFd, String> {
-    let listener = peer(session.connection()).map_err(|e| format!("SO_PEERCRED: {e}"))?;
+    let listener = credentials(session.connection())
+        .map_err(|e| format!("cannot tell who the daemon is: {e}"))?;
     let own = rustix::process::getuid().as_raw();
     if listener.uid != own {
         return Err(format!(
@@ -71,31 +73,6 @@ fn own_daemon(session: &Session, daemon: &report::Daemon) -> Result<OwnedFd, Str
         Ok(process)
     } else {
         Err("the daemon has just left".into())
-    }
-}
-
-/// Who made the socket that `connection` reached: the kernel's word.
-#[allow(unsafe_code)]
-fn peer(connection: &impl AsRawFd) -> Result<libc::ucred, std::io::Error> {
-    let mut peer = libc::ucred {
-        pid: 0,
-        uid: u32::MAX,
-        gid: u32::MAX,
-    };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes to `peer`, which is ours and all integers.
-    let result = unsafe {
-        libc::getsockopt(
-            connection.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut peer).cast(),
-            &raw mut len,
-        )
-    };
-    match result {
-        0 => Ok(peer),
-        _ => Err(std::io::Error::last_os_error()),
     }
 }
 
@@ -147,10 +124,8 @@ mod tests {
     #[test]
     fn the_kernel_names_the_listener() {
         let (a, _b) = uvale::channel::pair().unwrap();
-        let peer = peer(&a).unwrap();
-        assert_eq!(peer.pid as u32, std::process::id());
         assert_eq!(
-            number_in_its_namespace(peer.pid),
+            number_in_its_namespace(credentials(&a).unwrap().pid),
             innermost(&std::fs::read_to_string("/proc/self/status").unwrap())
         );
     }

@@ -81,16 +81,15 @@ impl Connection {
 
     /// Does the process at the other end belong to the daemon's own user?
     fn is_own_user(&self) -> Result<(), Reply> {
-        let own = rustix::process::geteuid();
-        match rustix::net::sockopt::socket_peercred(&self.fd) {
+        let own = rustix::process::geteuid().as_raw();
+        match crate::peer::credentials(&self.fd) {
             Ok(peer) if peer.uid == own => Ok(()),
             Ok(peer) => Err(refuse(
                 Errno::ACCESS,
                 format!(
-                    "this uvale daemon serves user {} only and you are user {}; set UVALE_DIR to a \
+                    "this uvale daemon serves user {own} only and you are user {}; set UVALE_DIR to a \
                      directory of your own to use a daemon of your own",
-                    own.as_raw(),
-                    peer.uid.as_raw()
+                    peer.uid
                 ),
             )),
             Err(e) => Err(refuse(e, "cannot tell who is calling")),
@@ -116,7 +115,7 @@ fn offer(memory: Memory, fd: Option<Fd>) -> Offer {
             with_memfd(pages, known_as).unwrap_or_else(Offer::Refused)
         }
         Memory::Region(number) => Offer::Region(number),
-        Memory::Refused(errno) => Offer::Refused(Errno::from_raw_os_error(errno)),
+        Memory::Refused(errno) => Offer::Refused(crate::peer::errno(errno)),
     }
 }
 
