@@ -97,7 +97,7 @@ pub struct Facts {
     pub session: u32,
     /// the memory that the EXTMEM option names
     pub memory: Option<Memory>,
-    /// what the system has under the request's name
+    /// what the system has under [`interface_part`](crate::model::interface_part) of the request's name
     pub interface: Option<Interface>,
 }
 

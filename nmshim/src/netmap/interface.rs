@@ -1,6 +1,11 @@
-//! What the system says about its own network interfaces.
+//! What the system says about its network interfaces.
+//!
+//! The network namespace that counts is the caller's, as for netmap. Netlink answers for that one; `/sys` shows
+//! the one that it was mounted in, so it is asked only for what an interface of the same number has there.
 
 use rustix::fs::{Dir, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use uvale::model::Interface;
 use uvale::sys::Fd;
 
@@ -14,15 +19,102 @@ pub fn look_up(name: &[u8]) -> Option<Interface> {
     if !plausible {
         return None;
     }
-    let directory = [b"/sys/class/net/", name].concat();
-    let dir = Fd::from(open(rustix::fs::CWD, &directory, OFlags::DIRECTORY)?);
-    let mtu = read_number(&dir, b"mtu")?;
-    let (tx_queues, rx_queues) = queues(&dir).unwrap_or((1, 1));
+    let dir = open(rustix::fs::CWD, &sys_path(name), OFlags::DIRECTORY).map(Fd::from);
+    let link = match ask_netlink(name) {
+        Ok(link) => link?,
+        // A sandbox without netlink: what /sys shows is the best there is.
+        Err(_) => Link {
+            index: read_number(dir.as_ref()?, b"ifindex")?,
+            mtu: read_number(dir.as_ref()?, b"mtu")?,
+        },
+    };
+    let same = |dir: &Fd| read_number(dir, b"ifindex") == Some(link.index);
+    let (tx_queues, rx_queues) = dir.filter(same).and_then(|d| queues(&d)).unwrap_or((1, 1));
     Some(Interface {
-        mtu,
+        mtu: link.mtu,
         tx_queues,
         rx_queues,
     })
+}
+
+/// What netlink tells of an interface.
+#[derive(Debug, PartialEq, Eq)]
+struct Link {
+    index: u32,
+    mtu: u32,
+}
+
+/// Sizes and numbers of `linux/netlink.h` and `linux/rtnetlink.h`.
+const HEADER: usize = 16;
+const IFINFO: usize = 16;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWLINK: u16 = 16;
+const NLMSG_ERROR: u16 = 2;
+const NLM_F_REQUEST: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+
+/// Asks the kernel for the interface of that name in the network namespace of this thread.
+fn ask_netlink(name: &[u8]) -> Result<Option<Link>, Errno> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let socket = Fd::from(socket);
+    rustix::net::send(&socket, &question(name), SendFlags::empty())?;
+    let mut answer = [0u8; 8192];
+    loop {
+        match rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty()) {
+            Ok((n, _)) => return parse(&answer[..n]),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// RTM_GETLINK with the name as its one attribute.
+fn question(name: &[u8]) -> Vec<u8> {
+    let attribute = 4 + name.len() + 1;
+    let len = HEADER + IFINFO + attribute.next_multiple_of(4);
+    let mut message = Vec::with_capacity(len);
+    message.extend_from_slice(&(len as u32).to_ne_bytes());
+    message.extend_from_slice(&RTM_GETLINK.to_ne_bytes());
+    message.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
+    message.resize(HEADER + IFINFO, 0);
+    message.extend_from_slice(&(attribute as u16).to_ne_bytes());
+    message.extend_from_slice(&IFLA_IFNAME.to_ne_bytes());
+    message.extend_from_slice(name);
+    message.resize(len, 0);
+    message
+}
+
+fn parse(answer: &[u8]) -> Result<Option<Link>, Errno> {
+    let u16_at = |i: usize| Some(u16::from_ne_bytes(answer.get(i..i + 2)?.try_into().ok()?));
+    let u32_at = |i: usize| Some(u32::from_ne_bytes(answer.get(i..i + 4)?.try_into().ok()?));
+    match u16_at(4) {
+        Some(RTM_NEWLINK) => {}
+        Some(NLMSG_ERROR) if u32_at(HEADER) == Some(-libc::ENODEV as u32) => return Ok(None),
+        _ => return Err(Errno::PROTO),
+    }
+    let mut at = HEADER + IFINFO;
+    while let (Some(len), Some(kind)) = (u16_at(at), u16_at(at + 2)) {
+        if kind == IFLA_MTU {
+            let link = (u32_at(HEADER + 4), u32_at(at + 4));
+            let (Some(index), Some(mtu)) = link else {
+                break;
+            };
+            return Ok(Some(Link { index, mtu }));
+        }
+        // A length of nothing would not get on.
+        at += usize::from(len).max(4).next_multiple_of(4);
+    }
+    Err(Errno::PROTO)
+}
+
+fn sys_path(name: &[u8]) -> Vec<u8> {
+    [b"/sys/class/net/", name].concat()
 }
 
 fn open(at: impl rustix::fd::AsFd, path: &[u8], flags: OFlags) -> Option<rustix::fd::OwnedFd> {
@@ -53,4 +145,48 @@ fn queues(dir: &Fd) -> Option<(u16, u16)> {
         rx += u16::from(name.starts_with(b"rx-"));
     }
     Some((tx.max(1), rx.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_interface_is_there_and_nonsense_is_not() {
+        let lo = look_up(b"lo").expect("every namespace has one");
+        assert!(lo.mtu > 0 && lo.tx_queues > 0 && lo.rx_queues > 0);
+        for name in [
+            &b"nosuchif"[..],
+            b"",
+            b"..",
+            b"a/b",
+            b"lo:1",
+            b"sixteencharacter",
+        ] {
+            assert_eq!(look_up(name), None, "{}", String::from_utf8_lossy(name));
+        }
+    }
+
+    #[test]
+    fn answers_that_are_cut_or_wrong_say_nothing() {
+        let mut answer = vec![0u8; HEADER + IFINFO + 8];
+        answer[4..6].copy_from_slice(&RTM_NEWLINK.to_ne_bytes());
+        answer[HEADER + 4] = 7;
+        let at = HEADER + IFINFO;
+        answer[at..at + 2].copy_from_slice(&8u16.to_ne_bytes());
+        answer[at + 2..at + 4].copy_from_slice(&IFLA_MTU.to_ne_bytes());
+        answer[at + 4..].copy_from_slice(&1500u32.to_ne_bytes());
+        assert_eq!(
+            parse(&answer),
+            Ok(Some(Link {
+                index: 7,
+                mtu: 1500
+            }))
+        );
+        for len in 0..answer.len() {
+            assert_eq!(parse(&answer[..len]), Err(Errno::PROTO), "{len} bytes");
+        }
+        answer[at..at + 4].fill(0);
+        assert_eq!(parse(&answer), Err(Errno::PROTO));
+    }
 }

@@ -254,8 +254,12 @@ fn interface(request: &mut Request) -> Option<Interface> {
         | NETMAP_REQ_PORT_INFO_GET
         | NETMAP_REQ_POOLS_INFO_GET
         | NETMAP_REQ_PORT_HDR_GET
+        | NETMAP_REQ_VALE_ATTACH
         | NETMAP_REQ_VALE_NEWIF
-        | NETMAP_REQ_VALE_DELIF => super::interface::look_up(&name_of(&mut request.header)),
+        | NETMAP_REQ_VALE_DELIF => {
+            let name = name_of(&mut request.header);
+            super::interface::look_up(uvale::model::interface_part(&name))
+        }
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ pub struct Caller {
     pub session: u32,
     /// the memory that the EXTMEM option names
     pub extmem: Option<Offer>,
-    /// what the system has under the request's name, if that is an interface
+    /// what the system has under the [`interface_part`](super::interface_part) of the request's name
     pub interface: Option<Interface>,
     /// Out: so many entries of the CSB option have to be set up in the program's memory before the
     /// request counts as served; 0 for none.

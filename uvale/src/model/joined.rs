@@ -11,7 +11,8 @@
 //! | REGISTER | `EBUSY` | `EBUSY` |
 //! | VALE_DETACH | parts the two switches; the port stays on the first | `ENXIO` |
 //! | VALE_ATTACH | `EBUSY` | `EBUSY`, on whatever switch |
-//! | pipes, monitors, header lengths, information | as of any port | as of any port |
+//! | a pipe on it, also one made before | `EBUSY` | `EBUSY` |
+//! | monitors, header lengths, information | as of any port | as of any port |
 //!
 //! Both ports count as being in use by one descriptor. The rings belong to the persistent port; the
 //! joint's krings point to them, and its `netmap_if` is there because netmap has one.
@@ -187,7 +188,6 @@ impl World {
     }
 
     /// The joint's part of VALE_DETACH, or that of any other port: it is in no traffic any more.
-    /// `EINVAL` for a joint that was detached before and is kept by the pipes on it.
     pub(super) fn part(&mut self, id: AdapterId) -> Result<()> {
         let Kind::Vale {
             join: Join::Of { port, netmap_if },
@@ -251,7 +251,8 @@ impl World {
         self.put_adapter(port);
     }
 
-    /// Neither a port that joins two switches nor its joint can be opened, or joined once more.
+    /// Neither a port that joins two switches nor its joint can be opened or joined once more, or has
+    /// pipes that can be opened.
     pub(super) fn refuse_joined(&self, id: AdapterId) -> Result<()> {
         let na = &self.adapters[id];
         let joint = match na.kind {

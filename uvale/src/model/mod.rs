@@ -73,6 +73,7 @@ use switch::Bridge;
 pub use caller::{Caller, FileRange, Interface, Offer};
 pub use inspect::{FdbEntry, MemoryInfo, PortInfo, PortKind, SwitchInfo};
 pub use memory::Region;
+pub use outside::interface_part;
 pub use parameters::{Effect, Knobs, ParameterInfo};
 pub use register::Binding;
 pub use repair::Finding;
@@ -289,7 +290,8 @@ impl World {
             return Err(Refusal::new(Errno::BADF, "no such descriptor"));
         }
         let name = name_of(&mut request.header);
-        self.interface = caller.interface.take().map(|i| (name.clone(), i));
+        let interface = caller.interface.take();
+        self.interface = interface.map(|i| (interface_part(&name).to_vec(), i));
         let options = &mut request.options;
         for option in options.iter_mut() {
             option.header.nro_status = Errno::OPNOTSUPP.raw_os_error() as u32;

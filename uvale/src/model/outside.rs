@@ -6,11 +6,26 @@ use rustix::io::Errno;
 
 use super::caller::Interface;
 use super::memory::{GLOBAL, MemId, Which};
+use super::switch::has_prefix;
 use super::{Refusal, Result, World};
 use crate::engine::RX;
 
 /// Slots of the rings of netmap's emulated adapter.
 const SLOTS: u32 = 1024;
+
+/// The part of a request's name that may be the name of an interface: the whole, or what stands behind
+/// the name of a switch, without the end of a pipe.
+pub fn interface_part(name: &[u8]) -> &[u8] {
+    match name.iter().position(|c| *c == b':') {
+        Some(colon) if has_prefix(name) => {
+            let port = &name[colon + 1..];
+            let brace = |open| port.iter().rposition(|c| *c == open);
+            let end = brace(b'{').or_else(|| brace(b'}')).unwrap_or(port.len());
+            &port[..end]
+        }
+        _ => name,
+    }
+}
 
 impl World {
     /// The system's interface that the request being served means by `name`, after a look-up found
@@ -93,5 +108,27 @@ impl World {
     /// PORT_HDR_GET.
     pub(super) fn outside_header(&self, name: &[u8], refusal: Refusal) -> Result<u32> {
         self.outside(name, &refusal).map(|_| 0).ok_or(refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interface_part;
+
+    #[test]
+    fn where_an_interface_may_be_named() {
+        for (name, part) in [
+            ("eth0", "eth0"),
+            ("eth0{1", "eth0{1"),
+            ("vale0:eth0", "eth0"),
+            ("vale0:eth0{1", "eth0"),
+            ("vale0:eth0}{1", "eth0}"),
+            ("vale0:eth0:1", "eth0:1"),
+            ("vale0:", ""),
+            ("vale0", "vale0"),
+            ("a:b", "a:b"),
+        ] {
+            assert_eq!(interface_part(name.as_bytes()), part.as_bytes(), "{name}");
+        }
     }
 }

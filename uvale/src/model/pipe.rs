@@ -88,6 +88,10 @@ impl World {
             ));
         }
         let parent = self.get_pipe_parent(pipe.base, reg, mem, create)?;
+        if let Err(refusal) = self.refuse_joined(parent) {
+            self.put_adapter(parent);
+            return Err(refusal);
+        }
         let known = self.adapters[parent].pipes.iter().copied().find(
             |master| matches!(&self.adapters[*master].kind, Kind::Pipe { id, .. } if id == pipe.id),
         );

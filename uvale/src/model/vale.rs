@@ -71,15 +71,14 @@ impl World {
         self.room_on_switch(switch)?;
         let part = &name[self.bridges[switch as usize].name.len() + 1..];
         let id = match self.interfaces.get(part).copied() {
+            None if self.is_outside(part) => return Err(taken_outside(name, part, purpose)),
             None if purpose == Purpose::Register => self.new_vale(name, None, reg, mem)?,
             None => {
                 let part = String::from_utf8_lossy(part);
-                return Err(Refusal::new(
-                    Errno::INVAL,
-                    format!(
-                        "{part:?} is no interface: make it with VALE_NEWIF (vale-ctl -n) first"
-                    ),
-                ));
+                let why = format!(
+                    "{part:?} is no interface: make it with VALE_NEWIF (vale-ctl -n) first"
+                );
+                return Err(Refusal::new(Errno::INVAL, why));
             }
             Some(_) if purpose == Purpose::Register => {
                 let part = String::from_utf8_lossy(part);
@@ -298,4 +297,20 @@ pub(super) fn not_vale(name: &[u8]) -> Refusal {
         Errno::INVAL,
         format!("{name:?} is no port of a VALE switch: it takes valeNAME:PORT"),
     )
+}
+
+/// An interface of the system has the name that the port would have on its switch. (netmap attaches
+/// NICs under such names, and makes no port that could be taken for one.)
+fn taken_outside(name: &[u8], part: &[u8], purpose: Purpose) -> Refusal {
+    let [name, part] = [name, part].map(String::from_utf8_lossy);
+    let why = match purpose {
+        Purpose::Register => format!(
+            "{name}: {part} is an interface of this system, and netmap keeps such names for attaching it: \
+             call the port something else"
+        ),
+        Purpose::Command => {
+            format!("{part} is an interface of this system, and NICs are not supported yet")
+        }
+    };
+    Refusal::new(Errno::INVAL, why)
 }

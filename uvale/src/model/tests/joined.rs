@@ -221,23 +221,30 @@ fn memory_of_the_request_lasts_as_long_as_the_joint() {
     finish(w);
 }
 
+/// Neither a new pipe nor the other end of one that is there, by no name, nor a monitor of one.
 #[test]
-fn pipes_keep_a_joint_that_carries_nothing_any_more() {
+fn pipes_on_a_joined_port_are_refused() {
     let mut w = world();
-    let own = on_first(&mut w, 1, 1);
+    on_first(&mut w, 1, 1);
+    let (before, _) = open(&mut w, "z{1", all());
+    let monitor = nmreq_register {
+        nr_flags: NR_MONITOR_TX,
+        ..all()
+    };
     join(&mut w, all()).unwrap();
-    let (on_joint, reg) = open(&mut w, "vale1:z{1", all());
-    let (on_port, _) = open(&mut w, "z{1", all());
-    assert_eq!(reg.nr_mem_id, own);
+    let ports = w.ports().count();
+    for name in ["z}1", "z{1", "z{2", "z}2", "vale1:z{1", "vale1:z}2"] {
+        for reg in [all(), monitor] {
+            let refused = attempt(&mut w, name, reg).err();
+            assert_eq!(refused, Some(Errno::BUSY), "{name} {:x}", reg.nr_flags);
+        }
+    }
+    assert_eq!(w.ports().count(), ports);
     assert_eq!(detach(&mut w, "vale1:z"), Ok(0));
-    assert_eq!(detach(&mut w, "vale1:z"), Err(Errno::INVAL));
-    assert_eq!(attempt(&mut w, "z", all()).err(), Some(Errno::BUSY));
-    assert_eq!(w.switches().count(), 2);
-    w.close(on_joint);
     assert_eq!(w.switches().count(), 1);
-    let (c, _) = open(&mut w, "z", all());
-    w.close(c);
-    w.close(on_port);
+    let (other, _) = open(&mut w, "z}1", all());
+    w.close(other);
+    w.close(before);
     finish(w);
 }
 

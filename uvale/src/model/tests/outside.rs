@@ -101,3 +101,51 @@ fn a_port_of_ours_comes_first() {
     let reg = ask_about(&mut w, c, NETMAP_REQ_REGISTER, "z", all(), 65536).unwrap();
     assert_eq!(reg.nr_host_tx_rings, 0);
 }
+
+/// netmap_get_bdg_na: `vale0:lo` is the interface attached, and nothing that REGISTER may make.
+#[test]
+fn a_port_cannot_be_called_as_an_interface() {
+    let mut w = world();
+    let c = w.open();
+    let monitor = nmreq_register {
+        nr_flags: NR_MONITOR_RX,
+        ..all()
+    };
+    for (name, reg) in [
+        ("vale0:lo", all()),
+        ("vale0:lo{1", all()),
+        ("vale0:lo}1", all()),
+        ("vale0:lo", monitor),
+    ] {
+        let refused = ask_about(&mut w, c, NETMAP_REQ_REGISTER, name, reg, 1500).err();
+        assert_eq!(refused, Some(Errno::INVAL), "{name}");
+    }
+    let info = nmreq_port_info_get::default();
+    let refused = ask_about(&mut w, c, NETMAP_REQ_PORT_INFO_GET, "vale0:lo", info, 1500);
+    assert_eq!(refused.err(), Some(Errno::INVAL));
+    let attach = nmreq_vale_attach {
+        reg: all(),
+        ..nmreq_vale_attach::default()
+    };
+    let refused = ask_about(&mut w, c, NETMAP_REQ_VALE_ATTACH, "vale0:lo", attach, 1500);
+    assert_eq!(refused.err(), Some(Errno::INVAL));
+    assert_eq!((w.ports().count(), w.switches().count()), (0, 0));
+    // One that is there already is found, whatever the system has got since.
+    let (_, _) = open(&mut w, "vale0:lo", all());
+    assert!(ask_about(&mut w, c, NETMAP_REQ_REGISTER, "vale0:lo", all(), 1500).is_ok());
+}
+
+/// A persistent port is an interface of this world and none of the system.
+#[test]
+fn a_persistent_port_goes_before_an_interface_of_its_name() {
+    let mut w = world();
+    let made = super::persistent::newif(&mut w, "p");
+    assert!(made.is_ok());
+    let c = w.open();
+    let attach = nmreq_vale_attach {
+        reg: all(),
+        ..nmreq_vale_attach::default()
+    };
+    let done = ask_about(&mut w, c, NETMAP_REQ_VALE_ATTACH, "vale0:p", attach, 1500);
+    assert!(done.is_ok());
+}
