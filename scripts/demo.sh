@@ -20,6 +20,7 @@ target=$(cd "$target" && pwd)
 work=$target/demo
 cache=$target/compat-apps
 log=$work/demo.log
+ticked=$work/ticked # exists once a step has said that it still goes on
 uvale=$target/release/uvale
 bridge=$cache/netmap-rs/bin/bridge
 tcpdump=$cache/tcpdump/bin/tcpdump
@@ -27,10 +28,12 @@ capture=$root/compat-tests/data/http.pcap
 patience=120 # seconds; far more than any step of the exchange takes
 
 running=""
+ticker=""
 UVALE_DIR=""
 
 # Programs that we started and that still run, then the daemon and its directory.
 clean_up() {
+    stop_ticker
     for pid in $running; do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; done
     running=""
     if [ -n "$UVALE_DIR" ]; then
@@ -52,20 +55,57 @@ give_up() {
     exit 1
 }
 
-# step WHAT ADVICE COMMAND... : one line for a command whose output goes to the log.
+# tick WHAT : says every so often that it still goes on, for how long, and the log's last line. A
+# terminal has one moving line, anything else a line every 20 s.
+moves=no
+[ ! -t 1 ] || [ "${TERM:-dumb}" = dumb ] || moves=yes
+width=$(stty size 2>/dev/null <&1 | cut -d' ' -f2)
+width=$((${width:-80} - 1))
+[ $width -gt 0 ] || width=79
+tick() {
+    seconds=0
+    while sleep 1 && kill -0 $$ 2>/dev/null; do
+        seconds=$((seconds + 1))
+        now=$(tail -n 1 "$log" | grep -v '^==' | tr -cd '[:print:]' | cut -c 1-50)
+        if [ $moves = yes ]; then
+            printf '\r\033[K%s' "$(printf '%-66s%s s  %s' "$1" $seconds "$now" | cut -c "1-$width")"
+        elif [ $((seconds % 20)) = 0 ]; then
+            [ -e "$ticked" ] || echo
+            : >"$ticked"
+            printf '    still at it, %s s: %s\n' $seconds "$now"
+        fi
+    done
+}
+stop_ticker() {
+    [ -z "$ticker" ] || { kill "$ticker" && wait "$ticker"; } 2>/dev/null
+    ticker=""
+}
+
+# watched WHAT COMMAND... : one line for a command whose output goes to the log.
+watched() {
+    what=$1
+    shift
+    rm -f "$ticked"
+    printf '%-66s' "$what"
+    printf '\n== %s\n' "$what" >>"$log"
+    began=$(date +%s)
+    tick "$what" &
+    ticker=$!
+    "$@" >>"$log" 2>&1
+    status=$?
+    stop_ticker
+    if [ $moves = yes ]; then printf '\r\033[K%-66s' "$what"; fi
+    if [ -e "$ticked" ]; then printf '%-66s' "$what"; fi
+    if [ $status = 0 ]; then echo "ok ($(($(date +%s) - began)) s)"; else echo failed; fi
+    return $status
+}
+
+# step WHAT ADVICE COMMAND... : the same; a failure is the end, with advice.
 step() {
     what=$1
     advice=$2
     shift 2
-    printf '%-66s' "$what"
-    printf '\n== %s\n' "$what" >>"$log"
-    began=$(date +%s)
-    if "$@" >>"$log" 2>&1; then
-        printf 'ok (%s s)\n' "$(($(date +%s) - began))"
-        return 0
-    fi
-    printf 'failed\n'
-    give_up "$advice"
+    watched "$what" "$@" || give_up "$advice"
 }
 
 # build_app SCRIPT [PROGRAM] : a program from outside, in the cache that the tests use too.
@@ -193,12 +233,13 @@ exchange() {
 
 print_table() {
     pcap_version=$(on_libpcap "$tcpdump" --version 2>&1 | sed -n 's/^libpcap version \([0-9.]*\).*/\1/p')
-    version=$("$tcpdump" --version 2>&1 | sed -n 's/^.*tcpdump.* version \([0-9.]*\).*/\1/p')
+    version=$(on_libpcap "$tcpdump" --version 2>&1 | sed -n 's/^tcpdump version \([0-9.]*\).*/\1/p')
     kernel=no
     [ ! -d /sys/module/netmap ] || kernel=yes
     printf '\nsent by       uvale gen, replaying compat-tests/data/http.pcap\n'
     printf 'forwarded by  bridge of the crate netmap-rs, unchanged, built against include/\n'
-    printf 'received by   tcpdump %s; the netmap module of its libpcap %s, unchanged, built against include/\n' "$version" "$pcap_version"
+    printf 'received by   tcpdump %s; the netmap module of its libpcap %s, unchanged, built against include/\n' \
+        "${version:-of an unknown version}" "${pcap_version:-of an unknown version}"
     printf 'netmap in the kernel: %s; %s\n\n' "$kernel" "$daemon"
     printf '%-8s %-14s %6s %9s %9s %8s  %-9s %s\n' host way sent received bytes dropped identical time
     cat "$work/table"
@@ -223,11 +264,8 @@ step "the capture, split into what each host sent" "see that compat-tests/data/h
 UVALE_DIR=$(mktemp -d -t uvale-demo.XXXXXX) || exit 1
 export UVALE_DIR
 unset UVALE_AUTOSTART
-printf '%-66s' "the exchange, both directions"
-printf '\n== exchange\n' >>"$log"
-exchange >>"$log" 2>&1
+watched "the exchange, both directions" exchange
 result=$?
-if [ $result = 0 ]; then echo ok; else echo failed; fi
 "$uvale" stop >>"$log" 2>&1 || { echo "the daemon did not stop" >>"$log"; result=1; }
 print_table
 [ $result = 0 ] || give_up "logs and captures of both sides are in $work; scripts/test.sh shows which part is broken"

@@ -25,9 +25,10 @@ done
 if [ "$(id -u)" = 0 ]; then
     echo "setup: installing$missing"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
+    apt_get=$(dirname "$0")/apt-get.sh
+    "$apt_get" update -qq
     # shellcheck disable=SC2086
-    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    "$apt_get" install -y -qq --no-install-recommends $missing >/dev/null
 elif [ "$want" = "$demo" ]; then
     echo "setup: missing packages; install them with: sudo apt-get install -y$missing" >&2
     exit 1

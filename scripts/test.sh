@@ -60,11 +60,17 @@ fuzz() {
     if has g++; then scripts/fuzz.sh "${FUZZ_SECONDS:-20}"; else echo "skipped: libFuzzer needs g++"; fi
 }
 
+# The README's first command. What it builds from outside, the tests use too.
+demonstration() {
+    if has apt-get; then scripts/demo.sh; else echo "skipped: the demonstration needs Debian packages"; fi
+}
+
 scripts/setup.sh test || exit 1
 check "format" format
 check "clippy" lint
 check "documentation" docs
 check "programs" cargo build --workspace --quiet
+check "demonstration" demonstration
 check "tests" cargo test --workspace --no-fail-fast
 check "loom" loom
 check "address sanitizer" asan

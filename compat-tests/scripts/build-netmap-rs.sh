@@ -24,6 +24,7 @@ need_packages gcc binutils libclang-dev
 # lies. The build works on a copy: the registry's own directory stays untouched.
 fetch_crate() {
     # what cargo built before stays: most of it does not depend on the headers
+    progress "fetching the crate netmap-rs"
     rm -rf "$build/scratch" "$build/tree"
     mkdir -p "$build/scratch/src"
     cd "$build/scratch"
@@ -74,6 +75,7 @@ build_crate() {
     # cargo builds a package's programs for its integration tests as well
     what="test --no-run --test integration --features $features"
     [ -z "$only" ] || what="build --bin $only --features sys"
+    progress "netmap-rs: cargo $what"
     # shellcheck disable=SC2086
     cargo $what --target-dir "$build/target" \
         --message-format json >"$build/messages.json" 2>"$build/build.log" || {

@@ -10,6 +10,8 @@
 set -eu
 LC_ALL=C
 export LC_ALL
+# found now: scripts change folders
+tree_scripts=$(cd "$(dirname "$0")/../../scripts" && pwd)
 
 skip() {
     echo "skipped: $*"
@@ -19,6 +21,11 @@ skip() {
 fail() {
     echo "$0: $*" >&2
     exit 1
+}
+
+# progress WHAT : what a person who waits may want to know.
+progress() {
+    echo "$*" >&2
 }
 
 # need_packages PACKAGE... : installs the missing ones by name; skips where that is impossible.
@@ -39,11 +46,16 @@ need_packages() {
 install_packages() {
     # the package lists of a fresh machine are often absent or old: refresh only when needed
     apt_install "$@" && return 0
-    apt-get -qq update >&2 && apt_install "$@"
+    apt_get -qq update >&2 && apt_install "$@"
 }
 
 apt_install() {
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" >&2
+    DEBIAN_FRONTEND=noninteractive apt_get -qq -y --no-install-recommends install "$@" >&2
+}
+
+# apt_get ARGUMENTS... : waits while another program uses the package manager.
+apt_get() {
+    "$tree_scripts/apt-get.sh" "$@"
 }
 
 # headers_stamp INCLUDE_DIR SCRIPT : a line that changes whenever the headers or the recipe change.
@@ -60,6 +72,7 @@ up_to_date() {
 run_logged() {
     log=$1
     shift
+    progress "$(basename "$PWD"): $*"
     "$@" >>"$log" 2>&1 || {
         tail -n 30 "$log" >&2
         fail "failed: $* (log: $log)"

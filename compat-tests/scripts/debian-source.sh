@@ -42,12 +42,13 @@ derive_sources() {
 }
 
 apt_private() {
-    apt-get -qq \
+    apt_get -qq \
         -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$apt/sources" \
         -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" \
         -o APT::Sandbox::User=root "$@"
 }
 
+progress "fetching the source of $package"
 if [ ! -f "$apt/.updated" ]; then
     derive_sources
     # a third-party archive without sources makes update complain; the fetch below decides
