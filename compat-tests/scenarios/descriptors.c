@@ -16,7 +16,7 @@ static int sync_fd(int fd)
 #define IN_CHILD(body) ({ \
 	int status_ = 0; \
 	pid_t child_ = fork(); \
-	if (child_ == 0) { alarm(CASE_SECONDS); _exit(body); } \
+	if (child_ == 0) { begin_time_limit(); _exit(body); } \
 	waitpid(child_, &status_, 0); \
 	WIFEXITED(status_) ? WEXITSTATUS(status_) : 1000 + WTERMSIG(status_); \
 })

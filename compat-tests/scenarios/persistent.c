@@ -3,7 +3,7 @@
  *
  * On the kernel some cases leave a port behind that can be neither detached nor deleted: a port on a switch
  * goes back to the name of its interface when it is opened or asked about, and is then not found by its name
- * on the switch. The module has to be loaded anew before the next run.
+ * on the switch. With such a port the module cannot be unloaded: the machine has to be rebooted before the next run.
  */
 #include "scenario.h"
 

@@ -20,6 +20,19 @@ pub fn parse_record(text: &str) -> Facts {
     parse(&lines.collect::<Vec<_>>().join("\n"))
 }
 
+/// How a case, or a program as a whole, ends that was cut.
+pub const TIME_LIMIT: &str = "time limit";
+/// The fact by which a program as a whole tells how it ended.
+pub const EXIT: &str = "exit";
+
+/// Was the section cut before all of its facts were there? If the program was, so were those cases that had not
+/// come to their end.
+pub fn is_cut(facts: &Facts, section: &str) -> bool {
+    let ended = |key: &str| facts.get(key).and_then(|v| v.last()).map(String::as_str);
+    let case = ended(&format!("{section}.END"));
+    case == Some(TIME_LIMIT) || case.is_none() && ended(EXIT) == Some(TIME_LIMIT)
+}
+
 /// The section of a key: what stands before its first dot.
 pub fn section(key: &str) -> &str {
     key.split('.').next().unwrap_or(key)

@@ -1,17 +1,19 @@
 //! `compat-tests`: scenarios on every target, and the bundle that takes them elsewhere.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use compat_tests::bundle;
 use compat_tests::matrix::layout::Layout;
 use compat_tests::matrix::platform::Platform;
-use compat_tests::matrix::{self, Plan, junit, scenario, table};
+use compat_tests::matrix::{self, Event, Matrix, Plan, junit, scenario, table};
 
 const USAGE: &str = "\
 usage: compat-tests run [--target T]... [--scenario S]... [--record] [--junit FILE]
        compat-tests list
        compat-tests bundle OUT.tar.gz
+COMPAT_DEADLINE=seconds is what a case of a scenario may take (120)
 targets: uvale, kernel, nic:IFACE, ptnet; without --target all that need no name are tried
 run exits with 0 if everything that ran is as expected, 1 if something differs, 2 if it cannot work";
 
@@ -91,12 +93,48 @@ fn run(args: &[&str]) -> Result<ExitCode, String> {
         scenarios,
         record: args.record,
     };
-    let matrix = matrix::run(&layout, &plan)?;
-    print!("{}", table::render(&matrix));
-    if let Some(file) = args.junit {
-        std::fs::write(&file, junit::render(&matrix)).map_err(|e| format!("{file}: {e}"))?;
-    }
+    let file = args.junit.as_deref();
+    let matrix = matrix::run(&layout, &plan, &mut |matrix, event| {
+        watch(file, matrix, event)
+    })?;
+    print!("\n{}", table::render(&matrix));
     Ok(ExitCode::from(u8::from(matrix.failed())))
+}
+
+/// Prints each cell as it is done, and keeps the JUnit file as far as the run has come: what the machine does
+/// not survive must not take the results with it.
+fn watch(junit: Option<&str>, matrix: &Matrix, event: Event<'_>) -> Result<(), String> {
+    let last = matrix.columns.last();
+    if let (Event::Done, Some(column)) = (event, last)
+        && let Some(cell) = column.cells.last()
+    {
+        let mut out = std::io::stdout().lock();
+        let text = table::progress(&column.target, cell);
+        // Who reads no longer does not stop the run.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+    let Some(file) = junit else { return Ok(()) };
+    let xml = match event {
+        Event::Begins(name) => junit::render_running(matrix, name),
+        Event::Done => junit::render(matrix),
+    };
+    replace(Path::new(file), &xml).map_err(|e| format!("{file}: {e}"))
+}
+
+/// Puts a file in the place of another, so that there is a whole one at any time, on the disk too.
+fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    if std::fs::metadata(file).is_ok_and(|m| !m.is_file()) {
+        // a pipe or a terminal
+        return std::fs::write(file, text);
+    }
+    let mut fresh = file.as_os_str().to_owned();
+    fresh.push(".new");
+    let mut new = std::fs::File::create(&fresh)?;
+    new.write_all(text.as_bytes())?;
+    new.sync_all()?;
+    std::fs::rename(&fresh, file)?;
+    let dir = file.parent().filter(|d| !d.as_os_str().is_empty());
+    std::fs::File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn list() -> Result<ExitCode, String> {

@@ -16,6 +16,9 @@ use crate::wait;
 /// Names the runtime directory of a world to programs started with `uvale run`.
 const ENV_DIR: &str = "UVALE_DIR";
 
+/// What the end of a killed process may take.
+const KILL_TAKES: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Lines of output that a failure shows of the beginning and of the end.
 const SHOWN: usize = 40;
 
@@ -299,6 +302,20 @@ impl Program {
         Some(status)
     }
 
+    /// Waits for its end; `None` if it prints nothing for as long as `patience`.
+    pub fn finish_while_it_prints(&mut self, patience: std::time::Duration) -> Option<ExitStatus> {
+        loop {
+            let lines = self.lines();
+            let ended = wait::until(patience, || {
+                let ended = self.has_ended();
+                (ended || self.lines() != lines).then_some(ended)
+            })?;
+            if ended {
+                return self.finish(patience);
+            }
+        }
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
@@ -335,7 +352,8 @@ impl Drop for Program {
         if !self.has_ended() {
             // its whole group: `uvale run` may have children
             let _ = kill_process_group(self.pid(), Signal::KILL);
-            let _ = self.child.wait();
+            // One that is stuck in the kernel does not even end so; whoever waited for it would be stuck too.
+            wait::until(KILL_TAKES, || self.has_ended().then_some(()));
         }
     }
 }

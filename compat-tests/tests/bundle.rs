@@ -187,8 +187,11 @@ fn it_runs_in_a_root_with_nothing_but_the_c_library() {
         }
         let (output, text) = run(command);
         assert!(output.status.success(), "with {with}: {text}");
-        let passed = text.lines().filter(|l| l.contains(" pass ")).count();
-        assert_eq!(passed, QUICK.len(), "with {with}: {text}");
+        for scenario in QUICK {
+            let told = format!("uvale {scenario}: pass ");
+            let passed = text.lines().any(|l| l.starts_with(&told));
+            assert!(passed, "with {with}: {text}");
+        }
         return;
     }
     compat_tests::report_skip(

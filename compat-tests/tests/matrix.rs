@@ -26,7 +26,8 @@ fn every_scenario_is_as_expected() {
         scenarios,
         record: false,
     };
-    let matrix = matrix::run(&layout, &plan).expect("expected facts are readable");
+    let matrix =
+        matrix::run(&layout, &plan, &mut |_, _| Ok(())).expect("expected facts are readable");
     let text = table::render(&matrix);
     assert!(!matrix.failed(), "\n{text}");
     for cell in &matrix.columns[0].cells {
@@ -105,7 +106,8 @@ fn a_broken_scenario_differs() {
             scenarios: scenarios.clone(),
             record: false,
         };
-        let matrix = matrix::run(&layout, &plan).expect("expected facts are readable");
+        let matrix =
+            matrix::run(&layout, &plan, &mut |_, _| Ok(())).expect("expected facts are readable");
         assert!(matrix.failed(), "{broken}\n{}", table::render(&matrix));
     }
 }

@@ -4,32 +4,52 @@ use std::fmt::Write;
 
 use super::{Cell, Column, Matrix, Outcome, table};
 
-/// The document.
+/// The document of a run that is over.
 pub fn render(matrix: &Matrix) -> String {
+    document(matrix, None)
+}
+
+/// The document of a run that goes on: `running` is an error until it is done, so that what brings the machine
+/// down is found in what the crash has left.
+pub fn render_running(matrix: &Matrix, running: &str) -> String {
+    document(matrix, Some(running))
+}
+
+fn document(matrix: &Matrix, running: Option<&str>) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
-    for column in &matrix.columns {
-        suite(column, &mut xml);
+    for (i, column) in matrix.columns.iter().enumerate() {
+        let running = running.filter(|_| i + 1 == matrix.columns.len());
+        suite(column, running, &mut xml);
     }
     xml.push_str("</testsuites>\n");
     xml
 }
 
-fn suite(column: &Column, xml: &mut String) {
+fn suite(column: &Column, running: Option<&str>, xml: &mut String) {
     let count = |wanted: fn(&Outcome) -> bool| {
         let cells = column.cells.iter();
         cells.filter(|c| wanted(&c.outcome)).count()
     };
     let failures = count(Outcome::is_failure);
     let skipped = count(|o| matches!(o, Outcome::Skipped(_)));
+    let errors = usize::from(running.is_some());
     let seconds: f64 = column.cells.iter().map(|c| c.took.as_secs_f64()).sum();
     let _ = writeln!(
         xml,
-        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" time=\"{seconds:.3}\">",
+        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\" time=\"{seconds:.3}\">",
         escape(&column.target),
-        column.cells.len(),
+        column.cells.len() + errors,
     );
     for cell in &column.cells {
         case(&column.target, cell, xml);
+    }
+    if let Some(name) = running {
+        let _ = writeln!(
+            xml,
+            "    <testcase classname=\"{}\" name=\"{}\"><error message=\"has not ended\"/></testcase>",
+            escape(&column.target),
+            escape(name)
+        );
     }
     xml.push_str("  </testsuite>\n");
 }
@@ -113,6 +133,19 @@ mod tests {
                 cells: cells.collect(),
             }],
         }
+    }
+
+    #[test]
+    fn what_runs_is_an_error_until_it_is_done() {
+        let xml = render_running(&sample(), "the <next>");
+        let document = roxmltree::Document::parse(&xml).expect("well-formed XML");
+        let case = document.descendants().rfind(|n| n.has_tag_name("testcase"));
+        let case = case.expect("a case");
+        assert_eq!(case.attribute("name"), Some("the <next>"));
+        assert!(case.children().any(|n| n.has_tag_name("error")));
+        let suite = case.parent().expect("a suite");
+        assert_eq!(suite.attribute("tests"), Some("5"));
+        assert_eq!(suite.attribute("errors"), Some("1"));
     }
 
     #[test]

@@ -115,17 +115,34 @@ pub struct Plan {
     pub record: bool,
 }
 
-/// Runs it.
+/// What a run tells while it goes on; the last column is the one that grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// That scenario begins on the last column's target.
+    Begins(&'a str),
+    /// The last cell of the last column is done.
+    Done,
+}
+
+/// Runs it, and shows `watch` the matrix whenever something begins or is done.
 ///
 /// # Errors
 /// A sentence, if the expected facts can't be read or written.
-pub fn run(layout: &Layout, plan: &Plan) -> Result<Matrix, String> {
+pub fn run(
+    layout: &Layout,
+    plan: &Plan,
+    watch: &mut dyn FnMut(&Matrix, Event<'_>) -> Result<(), String>,
+) -> Result<Matrix, String> {
     let known = expected::known(&layout.expected())?;
     let mut matrix = Matrix::default();
     for platform in &plan.targets {
         let ready = platform.ready(layout);
-        let mut cells = Vec::new();
+        matrix.columns.push(Column {
+            target: platform.to_string(),
+            cells: Vec::new(),
+        });
         for scenario in &plan.scenarios {
+            watch(&matrix, Event::Begins(&scenario.name))?;
             let begin = Instant::now();
             let ready = ready.as_ref().map_err(String::clone);
             let outcome = match ready.and_then(|r| platform.suits(scenario).map(|()| r)) {
@@ -140,16 +157,16 @@ pub fn run(layout: &Layout, plan: &Plan) -> Result<Matrix, String> {
                     run.outcome(&known, plan.record)?
                 }
             };
-            cells.push(Cell {
+            let cell = Cell {
                 scenario: scenario.name.clone(),
                 outcome,
                 took: begin.elapsed(),
-            });
+            };
+            if let Some(column) = matrix.columns.last_mut() {
+                column.cells.push(cell);
+            }
+            watch(&matrix, Event::Done)?;
         }
-        matrix.columns.push(Column {
-            target: platform.to_string(),
-            cells,
-        });
     }
     Ok(matrix)
 }
@@ -169,14 +186,16 @@ impl Run<'_> {
             Err(why) => return Ok(Outcome::Skipped(why)),
         };
         let lines = fact_lines(&said);
+        let found = facts::parse(&lines);
         let dir = self.layout.expected();
         let name = &self.scenario.name;
-        if record {
+        let is_cut = |key: &String| facts::is_cut(&found, facts::section(key));
+        // Half a record is none.
+        if record && !found.keys().any(is_cut) {
             expected::write(&dir, self.platform, name, &lines)?;
             let facts = lines.lines().count();
             return Ok(Outcome::Recorded { facts });
         }
-        let found = facts::parse(&lines);
         let Some(mut record) = expected::record(&dir, self.platform, name) else {
             let facts = lines.lines().count();
             return Ok(Outcome::Unrecorded { facts });
@@ -228,6 +247,10 @@ pub fn judge(expected: &Facts, found: &Facts, known: &[&Known]) -> Outcome {
             }
         }
     }
+    // What a cut case did not come to is told by its end.
+    let not_reached =
+        |d: &Difference| d.ours.is_none() && facts::is_cut(found, facts::section(&d.key));
+    comparison.differences.retain(|d| !not_reached(d));
     let stale: Vec<Known> = known
         .iter()
         .zip(&used)
@@ -248,17 +271,21 @@ pub fn judge(expected: &Facts, found: &Facts, known: &[&Known]) -> Outcome {
     }
 }
 
-/// Runs a program and gives what it printed, and how it ended as one more fact.
+/// What the end of a case whose time is over may take. One that is stuck in the kernel never ends.
+const END_TAKES: Duration = Duration::from_secs(5);
+
+/// Runs a program and gives what it printed, and how it ended as one more fact. Its cases have the time
+/// limit; it is cut when one of them does not end by that.
 fn facts_of(command: std::process::Command, name: &str) -> String {
     let mut program = Program::start(name, command);
-    let end = match program.finish(wait::deadline()) {
+    let end = match program.finish_while_it_prints(wait::deadline() + END_TAKES) {
         Some(status) => match status.code() {
             Some(code) => code.to_string(),
             None => "signal".into(),
         },
-        None => "timeout".into(),
+        None => facts::TIME_LIMIT.into(),
     };
-    format!("{}exit={end}\n", program.stdout())
+    format!("{}{}={end}\n", program.stdout(), facts::EXIT)
 }
 
 /// The lines that are facts.
@@ -310,6 +337,36 @@ mod tests {
         assert!(judge(&want, &got, &[]).is_failure());
         let stale = entry("a.x");
         assert!(judge(&want, &want, &[&stale]).is_failure());
+    }
+
+    #[test]
+    fn a_cut_case_differs_in_its_end_alone() {
+        let want = facts::parse("a.x=1\na.y=2\na.END=0\nb.x=1\nb.END=0\nexit=0\n");
+        let keys = |found: &str, known: &[&Known]| -> Vec<String> {
+            match judge(&want, &facts::parse(found), known) {
+                Outcome::Differs {
+                    differences, stale, ..
+                } => {
+                    assert_eq!(stale, []);
+                    differences.into_iter().map(|d| d.key).collect()
+                }
+                passed => panic!("{passed:?}"),
+            }
+        };
+        let case_cut = "a.x=1\na.END=time limit\nb.x=1\nb.END=0\nexit=0\n";
+        assert_eq!(keys(case_cut, &[]), ["a.END"]);
+        let known = entry("a.y");
+        assert_eq!(
+            keys(case_cut, &[&known]),
+            ["a.END"],
+            "not reached, not stale"
+        );
+        let program_cut = "a.x=1\na.y=2\na.END=0\nexit=time limit\n";
+        assert_eq!(keys(program_cut, &[]), ["exit"]);
+        let wrong_before = "a.x=5\na.END=time limit\nb.x=1\nb.END=0\nexit=0\n";
+        assert_eq!(keys(wrong_before, &[]), ["a.END", "a.x"]);
+        let killed = "a.x=1\na.END=signal:9\nb.x=1\nb.END=0\nexit=0\n";
+        assert_eq!(keys(killed, &[]), ["a.END", "a.y"]);
     }
 
     #[test]

@@ -3,14 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use super::layout::{ENV_APPS, ENV_UTILS};
 use super::platform::Ready;
+use crate::facts::TIME_LIMIT;
+use crate::wait;
 use crate::world::Program;
-
-/// What one of the tests may take; only a hang takes it.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A group of tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +29,23 @@ pub enum Suite {
 enum End {
     Pass,
     Fail,
+    /// It was cut.
+    Late,
     /// Cannot run here.
     Cannot(String),
+}
+
+impl End {
+    /// The fact `name`, or why there is none.
+    fn fact(self, name: &str) -> Result<String, String> {
+        let value = match self {
+            End::Pass => "pass",
+            End::Fail => "fail",
+            End::Late => TIME_LIMIT,
+            End::Cannot(why) => return Err(why),
+        };
+        Ok(format!("{name}={value}\n"))
+    }
 }
 
 impl Suite {
@@ -181,11 +194,7 @@ fn control_api(ready: &Ready, tools: &Tools, on_port: bool) -> Result<String, St
             command = ready.start(&program);
             command.args(["-j", &number]);
         }
-        match end_of(&name, command) {
-            End::Pass => facts.push_str(&format!("{name}=pass\n")),
-            End::Fail => facts.push_str(&format!("{name}=fail\n")),
-            End::Cannot(why) => return Err(why),
-        }
+        facts.push_str(&end_of(&name, command).fact(&name)?);
     }
     if facts.is_empty() {
         return Err("ctrl-api-test lists no tests".into());
@@ -207,13 +216,14 @@ fn numbered(text: &str) -> Vec<(String, String)> {
 
 fn end_of(name: &str, command: Command) -> End {
     let mut program = Program::start(name, command);
-    let status = program.finish(DEADLINE);
+    let status = program.finish(wait::deadline());
     if program.stdout().contains("Failed to create tap interface") {
         return End::Cannot("no TAP interface can be made".into());
     }
     match status {
         Some(status) if status.success() => End::Pass,
-        _ => End::Fail,
+        Some(_) => End::Fail,
+        None => End::Late,
     }
 }
 
@@ -248,11 +258,7 @@ fn functional(ready: &Ready, tools: &Tools, program: &str, server: &str) -> Resu
             .current_dir(&scripts)
             .env("PATH", tools.path())
             .env("FUNCTIONAL", program);
-        let end = match end_of(&test, command) {
-            End::Pass => "pass",
-            _ => "fail",
-        };
-        facts.push_str(&format!("{test}={end}\n"));
+        facts.push_str(&end_of(&test, command).fact(&test)?);
     }
     Ok(facts)
 }
@@ -289,11 +295,7 @@ fn kloop(ready: &Ready, tools: &Tools) -> Result<String, String> {
     for (name, flag) in [("sleep", "-u100"), ("eventfds", "-k")] {
         let mut command = ready.start(Path::new("bash"));
         command.args(["-c", KLOOP, "bash"]).arg(&program).arg(flag);
-        let end = match end_of(name, command) {
-            End::Pass => "pass",
-            _ => "fail",
-        };
-        facts.push_str(&format!("{name}={end}\n"));
+        facts.push_str(&end_of(name, command).fact(name)?);
     }
     Ok(facts)
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Matrix, Outcome};
+use super::{Cell, Matrix, Outcome};
+use crate::facts::TIME_LIMIT;
+use crate::wait;
 
 /// The matrix, then what differs and why what did not run did not.
 pub fn render(matrix: &Matrix) -> String {
@@ -37,6 +39,19 @@ pub fn render(matrix: &Matrix) -> String {
     text
 }
 
+/// A cell that is done, for who watches: what it is, and each line of it that nobody expected.
+pub fn progress(target: &str, cell: &Cell) -> String {
+    let seconds = cell.took.as_secs_f64();
+    let what = short(&cell.outcome);
+    let mut text = format!("{target} {}: {what} ({seconds:.1} s)\n", cell.scenario);
+    if cell.outcome.is_failure() {
+        for line in lines(&cell.outcome) {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    text
+}
+
 /// What fits into a cell.
 fn short(outcome: &Outcome) -> String {
     match outcome {
@@ -50,11 +65,13 @@ fn short(outcome: &Outcome) -> String {
             stale,
         } => {
             let new = differences.iter().filter(|d| d.reason.is_none()).count();
-            format!(
-                "DIFFERS {} of {}",
-                new + stale.len(),
-                equal + differences.len()
-            )
+            let (new, all) = (new + stale.len(), equal + differences.len());
+            let late = if differences.iter().any(is_late) {
+                ", time limit"
+            } else {
+                ""
+            };
+            format!("DIFFERS {new} of {all}{late}")
         }
         Outcome::Unrecorded { facts } => format!("UNRECORDED {facts}"),
         Outcome::Recorded { facts } => format!("recorded {facts}"),
@@ -104,10 +121,19 @@ pub fn lines(outcome: &Outcome) -> Vec<String> {
     }
 }
 
+fn is_late(d: &crate::facts::Difference) -> bool {
+    d.ours.as_deref() == Some(TIME_LIMIT)
+}
+
 fn difference(d: &crate::facts::Difference) -> String {
     let show = |v: &Option<String>| v.clone().unwrap_or_else(|| "(nothing)".into());
     let mark = match &d.reason {
         Some(reason) => format!("  [known: {reason}]"),
+        None if is_late(d) => format!(
+            " of {} s: what comes after it is not known; {}=seconds gives more",
+            wait::deadline().as_secs(),
+            wait::ENV_DEADLINE
+        ),
         None => String::new(),
     };
     let (want, got) = (show(&d.kernel), show(&d.ours));
