@@ -21,6 +21,8 @@ pub mod legacy;
 pub mod local;
 pub mod lock;
 pub mod model;
+#[cfg(feature = "tools")]
+pub mod output;
 #[allow(unsafe_code)]
 pub mod peer;
 pub mod place;

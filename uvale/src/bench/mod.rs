@@ -32,6 +32,7 @@ mod world;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::output;
 use cases::{Bench, Case, Path};
 use measure::Windows;
 use report::{ASLEEP, PING_PONG, Report, Row, WakeUp};
@@ -94,7 +95,7 @@ pub fn run(args: Args) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("uvale: bench: {why}");
+            output::line(format_args!("uvale: bench: {why}"));
             ExitCode::FAILURE
         }
     }
@@ -142,7 +143,7 @@ impl Run {
         self.report.judge();
         if self.args.json {
             let text = serde_json::to_string_pretty(&self.report).map_err(|e| e.to_string())?;
-            println!("{text}");
+            output::write(&(text + "\n"));
         } else {
             self.print_targets();
         }
@@ -294,9 +295,9 @@ impl Run {
         if self.report.targets.is_empty() {
             return;
         }
-        println!("\ntargets");
+        output::write("\ntargets\n");
         for target in &self.report.targets {
-            println!("{}", target.line());
+            output::write(&(target.line() + "\n"));
         }
     }
 
@@ -307,7 +308,7 @@ impl Run {
 
     fn say(&self, line: &str) {
         if !self.args.json {
-            println!("{line}");
+            output::write(&format!("{line}\n"));
         }
     }
 }

@@ -57,7 +57,9 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Daemon(args) => daemon::run(args),
-        Command::Gen(args) => run::under_shim().map(|()| uvale::generator::run(args)),
+        Command::Gen(args) => ctl_device::prepare_environment(None, true)
+            .and_then(|()| run::under_shim())
+            .map(|()| uvale::generator::run(args)),
         Command::Stats(args) => stats::run(args),
         Command::Ports(args) => show::ports(args),
         Command::Switches(args) => show::switches(args),
@@ -68,7 +70,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => Ok(uvale::bench::run(args)),
     };
     outcome.unwrap_or_else(|why| {
-        eprintln!("uvale: {why}");
+        uvale::output::line(format_args!("uvale: {why}"));
         ExitCode::FAILURE
     })
 }

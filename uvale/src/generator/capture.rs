@@ -18,7 +18,7 @@ use pcap_file::pcapng::blocks::interface_description::{
 };
 use pcap_file::{DataLink, Endianness, PcapError, TsResolution};
 
-use super::pcapng::PcapNgBlocks;
+use super::pcapng::{PcapNgBlocks, read_up_to};
 
 /// Link type of Ethernet in both formats.
 pub const LINKTYPE_ETHERNET: u32 = 1;
@@ -41,7 +41,7 @@ pub enum CaptureError {
 impl fmt::Display for CaptureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CaptureError::Io(error) => write!(f, "{error}"),
+            CaptureError::Io(error) => write!(f, "{}", crate::output::plain(error)),
             CaptureError::Format(what) => write!(f, "{what}"),
             CaptureError::Truncated => write!(f, "the file ends in the middle of a packet"),
             CaptureError::LinkType(number) => {
@@ -114,14 +114,15 @@ impl Reader {
     /// Reads from anything.
     pub fn new(mut input: Box<dyn Read + Send>) -> Result<Reader, CaptureError> {
         let mut magic = [0u8; 4];
-        input
-            .read_exact(&mut magic)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => {
-                    CaptureError::Format("it is too short to be a capture".into())
-                }
-                _ => CaptureError::Io(error),
-            })?;
+        match read_up_to(&mut input, &mut magic)? {
+            0 => return Err(CaptureError::Format("it is empty".into())),
+            4 => {}
+            _ => {
+                return Err(CaptureError::Format(
+                    "it is too short to be a capture".into(),
+                ));
+            }
+        }
         let source = io::Cursor::new(magic).chain(input);
         let format = match magic {
             [0x0a, 0x0d, 0x0d, 0x0a] => {
@@ -131,7 +132,13 @@ impl Reader {
             | [0xd4, 0xc3, 0xb2, 0xa1]
             | [0xa1, 0xb2, 0x3c, 0x4d]
             | [0x4d, 0x3c, 0xb2, 0xa1] => {
-                let reader = Box::new(PcapReader::new(source)?);
+                let reader = PcapReader::new(source).map_err(|error| match error.into() {
+                    CaptureError::Truncated => {
+                        CaptureError::Format("it is too short to be a capture".into())
+                    }
+                    other => other,
+                })?;
+                let reader = Box::new(reader);
                 let header = reader.header();
                 // the upper bits tell of a frame check sequence, the lower ones are the type
                 let linktype = u32::from(header.datalink) & 0xffff;
@@ -148,7 +155,7 @@ impl Reader {
                     nanos_per_unit,
                 }
             }
-            _ => return Err(CaptureError::Format("it is neither pcap nor pcapng".into())),
+            _ => return Err(CaptureError::Format(not_a_capture(magic))),
         };
         Ok(Reader { format })
     }
@@ -166,6 +173,18 @@ impl Reader {
             },
         }
     }
+}
+
+/// What a file is that begins like this.
+fn not_a_capture(magic: [u8; 4]) -> String {
+    let program = match magic {
+        [0x1f, 0x8b, ..] => "zcat",
+        [0x28, 0xb5, 0x2f, 0xfd] => "zstdcat",
+        [0xfd, b'7', b'z', b'X'] => "xzcat",
+        [b'B', b'Z', b'h', _] => "bzcat",
+        _ => return "it is neither pcap nor pcapng".into(),
+    };
+    format!("it is compressed; give its content: {program} FILE | uvale gen ... --pcap -")
 }
 
 fn take_raw(
@@ -361,6 +380,31 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_is_noticed_wherever_it_is() {
+        for pcapng in [false, true] {
+            let bytes = written(pcapng);
+            let number = |at: usize| {
+                u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+                    as usize
+            };
+            // where a header or a packet ends
+            let mut ends = vec![if pcapng { number(4) } else { 24 }];
+            while let Some(&end) = ends.last().filter(|end| **end < bytes.len()) {
+                let length = if pcapng {
+                    number(end + 4)
+                } else {
+                    16 + number(end + 8)
+                };
+                ends.push(end + length);
+            }
+            for length in 1..ends[9] {
+                let read = read_all(bytes[..length].to_vec());
+                assert_eq!(read.is_ok(), ends.contains(&length), "{length}: {read:?}");
+            }
+        }
+    }
+
+    #[test]
     fn cut_files_deliver_what_is_whole() {
         for pcapng in [false, true] {
             let mut bytes = written(pcapng);
@@ -414,6 +458,10 @@ mod tests {
     #[test]
     fn other_files_are_refused() {
         assert!(matches!(open(vec![]), Err(CaptureError::Format(_))));
+        let Err(zipped) = open(b"\x1f\x8b\x08\x00....".to_vec()) else {
+            panic!("a compressed file is no capture");
+        };
+        assert!(zipped.to_string().contains("zcat"), "{zipped}");
         assert!(matches!(
             open(b"GIF89a..".to_vec()),
             Err(CaptureError::Format(_))

@@ -1,12 +1,12 @@
 //! `-X`: packets in hexadecimal on standard output.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+
+use crate::output;
 
 /// Dumps one packet, virtio-net header included if it has one.
 pub fn packet(data: &[u8]) {
-    // a closed output is not worth ending for
-    let _ = std::io::stdout().lock().write_all(text(data).as_bytes());
+    output::write(&text(data));
 }
 
 /// Sixteen bytes a line: offset, hexadecimal, characters.

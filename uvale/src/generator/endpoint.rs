@@ -10,6 +10,7 @@ use super::config::Config;
 use super::memory::Ring;
 use super::stats::Counters;
 use super::sys;
+use crate::output;
 
 /// Longest sleep in one go; afterwards the loops look whether they should end.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -56,14 +57,14 @@ impl<D: Device> Endpoint<D> {
     pub fn sync_tx(&self) -> Result<(), String> {
         self.device
             .sync_tx()
-            .map_err(|error| format!("NIOCTXSYNC: {error}"))
+            .map_err(|error| format!("NIOCTXSYNC: {}", output::plain(&error)))
     }
 
     /// Gives the slots of received packets back to netmap.
     pub fn release_rx(&self) -> Result<(), String> {
         self.device
             .sync_rx()
-            .map_err(|error| format!("NIOCRXSYNC: {error}"))
+            .map_err(|error| format!("NIOCRXSYNC: {}", output::plain(&error)))
     }
 
     /// Waits for packets at most `timeout`; spins once when `busy`. False when nothing came.
@@ -172,7 +173,7 @@ impl Worker<'_> {
     /// Whether it is time to end.
     #[inline]
     pub fn stopping(&self) -> bool {
-        sys::interrupted() || self.stop.load(Ordering::Relaxed)
+        sys::interrupted() || output::reader_has_gone() || self.stop.load(Ordering::Relaxed)
     }
 
     /// Packets left after `done`; `u64::MAX` when there is no end.

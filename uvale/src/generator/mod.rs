@@ -15,6 +15,7 @@
 //! | `slots` | packets into slots and out of them, slots checked |
 //! | `tx`, `replay`, `rx`, `pingpong` | the functions, each one loop |
 //! | `sequence`, `latency`, `pacer`, `stats`, `dump` | arithmetic and output of the functions |
+//! | `files`, `verdict` | what is wrong with a file; what is missing at the end, exit statuses |
 //!
 //! Each thread owns one endpoint and publishes its counts; the main thread prints them.
 
@@ -24,6 +25,7 @@ mod capture;
 mod config;
 mod dump;
 mod endpoint;
+mod files;
 mod latency;
 #[allow(unsafe_code)]
 mod memory;
@@ -41,6 +43,7 @@ mod stream;
 #[allow(unsafe_code)]
 mod sys;
 mod tx;
+mod verdict;
 
 #[cfg(test)]
 #[allow(unsafe_code)]
@@ -53,48 +56,53 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use crate::output;
 pub use args::Args;
 use config::{Config, Function};
 use endpoint::{Budget, Device, Endpoint, TICK, Worker, monotonic};
 use pacer::share;
 use stats::{Counters, Outcome, Progress, Summary, Tally};
 
-/// Runs the generator. The exit code is 0 after a run without errors, 1 after an error on the port
-/// or a file, 2 when the options make no sense.
+/// Runs the generator. The exit code is 0 when all that was asked for was done, 1 after an error on
+/// the port or a file, 2 when the options make no sense, 3 when packets are missing.
 pub fn run(args: Args) -> ExitCode {
     let config = match Config::new(&args) {
         Ok(config) => config,
         Err(why) => {
-            eprintln!("uvale gen: {why}");
-            return ExitCode::from(2);
+            output::line(format_args!("uvale gen: {why}"));
+            return ExitCode::from(verdict::USAGE);
         }
     };
     let summary = generate(&config)
         .unwrap_or_else(|why| Summary::new(&config, vec![Err(why)], Tally::default()));
-    for error in &summary.errors {
-        eprintln!("uvale gen: {error}");
+    for line in summary.errors.iter().chain(&summary.missing) {
+        // whoever closed the output knows why the run was short
+        if !output::reader_has_gone() {
+            output::line(format_args!("uvale gen: {line}"));
+        }
     }
     print_summary(&config, &summary);
-    if summary.ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    ExitCode::from(summary.status)
 }
 
 /// Opens the port, waits for the link and runs the threads.
 fn generate(config: &Config) -> Result<Summary, String> {
     sys::catch_signals().map_err(|error| format!("signals: {error}"))?;
+    files::look_at(config)?;
     let endpoints = port::open(config)?;
     if !config.wait_link.is_zero() {
-        eprintln!("waiting {} s for the link (-w)", config.wait_link.as_secs());
+        output::line(format_args!(
+            "waiting {} s for the link (-w)",
+            config.wait_link.as_secs()
+        ));
         let end = Instant::now() + config.wait_link;
         while !sys::interrupted() && Instant::now() < end {
             std::thread::sleep(end.saturating_duration_since(Instant::now()).min(TICK));
         }
     }
     // whoever waits for a receiver to be there can wait for this line
-    eprintln!("{} on {}: ready", config.function.name(), config.port);
+    let function = config.function.name();
+    output::line(format_args!("{function} on {}: ready", config.port));
     Ok(run_threads(config, endpoints))
 }
 
@@ -186,7 +194,7 @@ fn report_until_done(
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 if !quiet {
-                    eprintln!("{}", progress.line(total(), monotonic()));
+                    output::line(format_args!("{}", progress.line(total(), monotonic())));
                 }
                 next += interval;
             }
@@ -212,20 +220,14 @@ fn work<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Result<Ou
 fn print_summary(config: &Config, summary: &Summary) {
     if config.json {
         match serde_json::to_string(summary) {
-            Ok(json) => write_out(&(json + "\n")),
-            Err(error) => eprintln!("uvale gen: summary: {error}"),
+            Ok(json) => output::write(&(json + "\n")),
+            Err(error) => output::line(format_args!("uvale gen: summary: {error}")),
         }
     } else if !summary.ok() && summary.packets == 0 {
         // the error has been told, and there is nothing else to tell
     } else if config.records_to_stdout() {
-        eprint!("{}", summary.text(config.plain));
+        output::line(format_args!("{}", summary.text(config.plain).trim_end()));
     } else {
-        write_out(&summary.text(config.plain));
+        output::write(&summary.text(config.plain));
     }
-}
-
-/// Writes to standard output; a reader that went away wants no more.
-fn write_out(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

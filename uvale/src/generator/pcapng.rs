@@ -252,7 +252,7 @@ fn format_error(what: &str) -> CaptureError {
 }
 
 /// Reads until `buffer` is full or the input ends.
-fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {
         match input.read(&mut buffer[got..]) {

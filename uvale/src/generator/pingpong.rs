@@ -123,7 +123,10 @@ pub fn ping<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Resul
             pacer.sent(sent);
         }
         await_answers(worker, endpoint, &mut chains, &mut pinger, &mut tally)?;
-        lost += pinger.give_up();
+        // answers may be on their way when it is told to end
+        if !worker.stopping() {
+            lost += pinger.give_up();
+        }
     }
     endpoint.release_rx()?;
     worker.counters.store(&tally);
@@ -219,6 +222,7 @@ pub fn pong<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Resul
     let (mut tally, mut received) = (Tally::default(), Tally::default());
     let mut silence = Silence::new(worker, monotonic());
     let mut span: Option<(u64, u64)> = None;
+    let mut at_start = Tally::default();
     let mut frame = vec![0; header];
     while !worker.stopping() && worker.left(tally.packets) > 0 {
         let left = silence.left(monotonic());
@@ -243,7 +247,7 @@ pub fn pong<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Resul
                 if slots > out.space()? as usize {
                     device
                         .sync_tx()
-                        .map_err(|error| format!("NIOCTXSYNC: {error}"))?;
+                        .map_err(|error| format!("NIOCTXSYNC: {}", crate::output::plain(&error)))?;
                 }
                 if packet.is_empty() || slots > out.space()? as usize {
                     tally.skipped += 1;
@@ -265,6 +269,9 @@ pub fn pong<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Resul
         if received.slots > before.1 {
             let now = monotonic();
             silence.broken(now);
+            if span.is_none() {
+                at_start = tally;
+            }
             span = Some((span.map_or(now, |(first, _)| first), now));
         }
         worker.counters.store(&tally);
@@ -276,6 +283,7 @@ pub fn pong<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Resul
     Ok(Outcome {
         tally,
         span,
+        at_start,
         unsent,
         ..Outcome::default()
     })

@@ -14,6 +14,7 @@ use super::config::Config;
 use super::endpoint::Endpoint;
 use super::memory::Region;
 use super::sys::Descriptor;
+use crate::output;
 
 /// Opens the port and returns an endpoint for each thread.
 pub fn open(config: &Config) -> Result<Vec<Endpoint<Descriptor>>, String> {
@@ -134,8 +135,9 @@ fn memory_of(header: nmreq_header, name: [u8; nm_abi::NETMAP_REQ_IFNAMSIZ]) -> R
     let asked = open_device()?.request(&mut header, &mut info);
     asked.map_err(|error| {
         format!(
-            "share={}: {error}",
-            String::from_utf8_lossy(field_name(&name))
+            "share={}: {}",
+            String::from_utf8_lossy(field_name(&name)),
+            output::plain(&error)
         )
     })?;
     Ok(info.nr_mem_id)
@@ -148,7 +150,8 @@ fn open_device() -> Result<Descriptor, String> {
         } else {
             ""
         };
-        format!("{}: {error}{hint}", nm_abi::NETMAP_DEVICE_NAME)
+        let why = output::plain(&error);
+        format!("{}: {why}{hint}", nm_abi::NETMAP_DEVICE_NAME)
     })
 }
 
@@ -173,15 +176,19 @@ fn bind(
     } = *request;
     device
         .request(&mut header, &mut register)
-        .map_err(|error| format!("{}: {error}", config.port))?;
+        .map_err(|error| format!("{}: {}", config.port, output::plain(&error)))?;
     let region = match known {
         Some((id, region)) if id == register.nr_mem_id => Arc::clone(region),
         _ => {
             let len = usize::try_from(register.nr_memsize)
                 .map_err(|_| "the region is too large to map")?;
-            device
-                .map(len)
-                .map_err(|error| format!("{}: mapping {len} bytes: {error}", config.port))?
+            device.map(len).map_err(|error| {
+                format!(
+                    "{}: mapping {len} bytes: {}",
+                    config.port,
+                    output::plain(&error)
+                )
+            })?
         }
     };
     let header = vnet_header(config, &device, request.header)?;
@@ -208,7 +215,7 @@ fn vnet_header(
         };
         device
             .request(&mut header, &mut body)
-            .map_err(|error| format!("-H {length}: {error}"))?;
+            .map_err(|error| format!("-H {length}: {}", output::plain(&error)))?;
         return Ok(length as usize);
     }
     let mut header = nmreq_header {
@@ -233,7 +240,7 @@ fn endpoint(config: &Config, bound: Bound) -> Result<Endpoint<Descriptor>, Strin
         .map_err(|why| format!("{}: {why}", config.port))?;
     if config.verbose > 0 {
         let granted = &bound.granted;
-        eprintln!(
+        output::line(format_args!(
             "{}: memory {} of {} bytes; {} tx and {} rx rings of ours, {} and {} slots, buffers of {} bytes",
             config.port,
             granted.nr_mem_id,
@@ -249,7 +256,7 @@ fn endpoint(config: &Config, bound: Bound) -> Result<Endpoint<Descriptor>, Strin
                 .map(|ring| ring.buf_size())
                 .next()
                 .unwrap_or(0),
-        );
+        ));
     }
     Ok(Endpoint {
         device: bound.device,

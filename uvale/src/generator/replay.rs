@@ -11,11 +11,13 @@ use super::capture::{CaptureError, Captured, Reader};
 use super::config::CaptureConfig;
 use super::dump;
 use super::endpoint::{Device, Endpoint, TICK, Worker, monotonic};
+use super::files::{explain, shown};
 use super::memory::Ring;
 use super::pacer::Pacer;
 use super::slots::{fragment_len, put, slots_for};
 use super::stats::{Outcome, Tally};
-use super::tx::drain;
+use super::tx::{Stuck, drain};
+use super::verdict::why_early;
 
 /// Captures up to this many bytes are read into memory before the first packet is sent.
 const IN_MEMORY: u64 = 256 << 20;
@@ -40,6 +42,8 @@ struct Source<'a> {
     rounds: u64,
     /// Packets captured shorter than they were.
     cut: u64,
+    /// Packets read of the file.
+    whole: u64,
     truncated: bool,
     /// Packets of this round so far.
     position: u64,
@@ -48,8 +52,7 @@ struct Source<'a> {
 impl<'a> Source<'a> {
     fn new(capture: &'a CaptureConfig) -> Result<Self, String> {
         let path = capture.path.as_path();
-        let explain = |error: CaptureError| format!("{}: {error}", path.display());
-        let reader = Reader::open(path).map_err(explain)?;
+        let reader = Reader::open(path).map_err(|error| explain(path, &error))?;
         let small =
             std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= IN_MEMORY);
         let rounds = if capture.repeat == 0 {
@@ -69,6 +72,7 @@ impl<'a> Source<'a> {
             packets,
             rounds,
             cut: 0,
+            whole: 0,
             truncated: false,
             position: 0,
         };
@@ -104,13 +108,18 @@ impl<'a> Source<'a> {
         match reader.next(packet) {
             Ok(more) => {
                 self.cut += u64::from(more && packet.original as usize > packet.data.len());
+                self.whole += u64::from(more);
                 Ok(more)
             }
             Err(CaptureError::Truncated) => {
                 self.truncated = true;
                 Ok(false)
             }
-            Err(error) => Err(format!("{}: {error}", self.path.display())),
+            Err(error) => Err(format!(
+                "{} (after {} good packets)",
+                explain(self.path, &error),
+                self.whole
+            )),
         }
     }
 
@@ -143,8 +152,8 @@ impl<'a> Source<'a> {
         match &mut self.packets {
             Packets::Kept { at, .. } => *at = usize::MAX,
             Packets::Streamed { reader, .. } => {
-                *reader =
-                    Reader::open(self.path).map_err(|e| format!("{}: {e}", self.path.display()))?;
+                *reader = Reader::open(self.path).map_err(|error| explain(self.path, &error))?;
+                self.whole = 0;
             }
         }
         self.forward().map(|_| ())
@@ -163,26 +172,40 @@ impl<'a> Source<'a> {
         Ok(more)
     }
 
-    fn notes(&self, skipped: u64) -> Vec<String> {
-        let mut notes = Vec::new();
-        if self.truncated {
-            notes.push(format!(
-                "{} ends in the middle of a packet; what is before it was sent",
-                self.path.display()
-            ));
+    /// Whether there was a packet to begin with.
+    fn has_packets(&self) -> Result<(), String> {
+        let name = shown(self.path, "standard input");
+        match self.position {
+            0 if self.truncated => Err(format!("{name} ends within its first packet")),
+            0 => Err(format!("{name} holds no packet")),
+            _ => Ok(()),
         }
-        if self.cut > 0 {
-            notes.push(format!(
-                "{} packets were captured shorter than they were; the captured part was sent",
-                self.cut
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let cut = format!(
+            "{} packets were captured shorter than they were; the captured part was sent",
+            self.cut
+        );
+        if self.cut > 0 { vec![cut] } else { Vec::new() }
+    }
+
+    /// What could not be sent of the capture.
+    fn missing(&self, skipped: u64) -> Vec<String> {
+        let mut missing = Vec::new();
+        if self.truncated {
+            missing.push(format!(
+                "{} ends in the middle of a packet; the {} whole packets before it are all there is to send",
+                shown(self.path, "standard input"),
+                self.whole
             ));
         }
         if skipped > 0 {
-            notes.push(format!(
+            missing.push(format!(
                 "{skipped} packets were empty or longer than a chain of slots can be, and left out"
             ));
         }
-        notes
+        missing
     }
 }
 
@@ -293,9 +316,11 @@ pub fn run<D: Device>(
     capture: &CaptureConfig,
 ) -> Result<Outcome, String> {
     let config = worker.config;
+    let source = Source::new(capture)?;
+    source.has_packets()?;
     let mut replay = Replay {
         worker,
-        source: Source::new(capture)?,
+        source,
         schedule: capture.timing.then(Schedule::default),
         frame: vec![0; endpoint.header],
         header: endpoint.header,
@@ -303,6 +328,8 @@ pub fn run<D: Device>(
     let mut pacer = (worker.rate > 0).then(|| Pacer::new(worker.rate, monotonic()));
     let mut tally = Tally::default();
     let start = monotonic();
+    let mut stuck = Stuck::new(config.linger);
+    let mut ended = false;
     while !worker.stopping() && worker.left(tally.packets) > 0 {
         let mut quota = worker.left(tally.packets).min(u64::from(config.burst));
         if let Some(pacer) = &mut pacer {
@@ -316,6 +343,7 @@ pub fn run<D: Device>(
         let (sent, stop) = replay.batch(endpoint.first_tx()?, quota, &mut tally)?;
         if sent > 0 {
             tally.batches += 1;
+            stuck.moved();
             endpoint.sync_tx()?;
             if let Some(pacer) = &mut pacer {
                 pacer.sent(sent);
@@ -323,12 +351,18 @@ pub fn run<D: Device>(
         }
         worker.counters.store(&tally);
         match stop {
-            Stop::End => break,
+            Stop::End => {
+                ended = true;
+                break;
+            }
             Stop::Due(time) => {
                 worker.sleep(Duration::from_nanos(time.saturating_sub(monotonic())).min(TICK))
             }
             Stop::Room if sent == 0 => {
                 tally.full += 1;
+                if stuck.too_long() {
+                    break;
+                }
                 endpoint.wait_tx(config.busy, TICK)?;
             }
             Stop::Room | Stop::Quota => {}
@@ -336,12 +370,20 @@ pub fn run<D: Device>(
     }
     let unsent = drain(worker, endpoint, config.linger)?;
     worker.counters.store(&tally);
-    let notes = replay.source.notes(tally.skipped);
+    let mut missing = replay.source.missing(tally.skipped);
+    if !ended && config.count == 0 && capture.repeat > 0 {
+        missing.push(format!(
+            "sent {} packets, not the whole capture: {}",
+            tally.packets,
+            why_early(config, unsent)
+        ));
+    }
     Ok(Outcome {
         tally,
         span: Some((start, monotonic())),
         unsent,
-        notes,
+        notes: replay.source.notes(),
+        missing,
         ..Outcome::default()
     })
 }

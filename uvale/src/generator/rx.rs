@@ -1,50 +1,98 @@
 //! `-f rx` and `-f rxseq`: counting, recording, dumping, checking sequence numbers.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::capture::Writer;
-use super::config::Function;
+use super::capture::{CaptureError, Writer};
+use super::config::{CaptureConfig, Function};
 use super::dump;
 use super::endpoint::{Device, Endpoint, TICK, Worker, monotonic};
+use super::files::{is_stream, shown};
 use super::sequence::Sequences;
 use super::slots::{Chain, Quota, count, gather};
 use super::stats::{Outcome, Tally};
+use crate::output;
 
 /// What is done with each packet.
-struct Sink {
-    writer: Option<Writer>,
+struct Sink<'a> {
+    record: Option<Record<'a>>,
     sequences: Option<Sequences>,
     dump: bool,
 }
 
-impl Sink {
-    fn new(worker: &Worker<'_>) -> Result<Sink, String> {
-        let config = worker.config;
-        let writer = match &config.capture {
-            None => None,
-            Some(capture) => {
-                let created = Writer::create(&capture.path, capture.pcapng, &config.port);
-                Some(created.map_err(|error| format!("{}: {error}", capture.path.display()))?)
-            }
+/// A capture being recorded.
+struct Record<'a> {
+    writer: Writer,
+    path: &'a Path,
+    /// Somebody may be waiting for the packets.
+    live: bool,
+}
+
+impl<'a> Record<'a> {
+    fn create(capture: &'a CaptureConfig, port: &str) -> Result<Self, String> {
+        let path = capture.path.as_path();
+        let writer = Writer::create(path, capture.pcapng, port)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut record = Record {
+            writer,
+            path,
+            live: is_stream(path),
         };
+        if record.live {
+            // a reader begins with the head of the file
+            record.flush()?;
+        }
+        Ok(record)
+    }
+
+    fn write(&mut self, nanos: u64, packet: &[u8]) -> Result<(), String> {
+        let written = self.writer.write(nanos, packet);
+        self.check(written)
+    }
+
+    fn flush(&mut self) -> Result<(), String> {
+        let written = self.writer.flush();
+        self.check(written)
+    }
+
+    /// A reader that has gone is no error.
+    fn check(&self, written: Result<(), CaptureError>) -> Result<(), String> {
+        match written {
+            Err(CaptureError::Io(error)) if error.kind() == ErrorKind::BrokenPipe => {
+                output::reader_went();
+                Ok(())
+            }
+            Err(error) => Err(format!(
+                "{}: {error}; the recording is not complete",
+                shown(self.path, "standard output")
+            )),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+impl<'a> Sink<'a> {
+    fn new(worker: &Worker<'a>) -> Result<Self, String> {
+        let config = worker.config;
+        let capture = config.capture.as_ref();
+        let record = capture.map(|capture| Record::create(capture, &config.port));
         let sequences = (config.function == Function::RxSeq).then(Sequences::default);
         Ok(Sink {
-            writer,
+            record: record.transpose()?,
             sequences,
             dump: config.dump,
         })
     }
 
     /// Whether packets are only counted.
-    fn is_idle(&self) -> bool {
-        self.writer.is_none() && self.sequences.is_none() && !self.dump
+    fn only_counts(&self) -> bool {
+        self.record.is_none() && self.sequences.is_none() && !self.dump
     }
 
     fn take(&mut self, nanos: u64, packet: &[u8]) -> Result<(), String> {
-        if let Some(writer) = &mut self.writer {
-            writer
-                .write(nanos, packet)
-                .map_err(|error| format!("recording: {error}"))?;
+        if let Some(record) = &mut self.record {
+            record.write(nanos, packet)?;
         }
         if let Some(sequences) = &mut self.sequences {
             sequences.observe(packet);
@@ -55,13 +103,29 @@ impl Sink {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), String> {
-        match &mut self.writer {
-            Some(writer) => writer
-                .flush()
-                .map_err(|error| format!("recording: {error}")),
-            None => Ok(()),
+    /// After a batch.
+    fn batch_done(&mut self) -> Result<(), String> {
+        match &mut self.record {
+            Some(record) if record.live => record.flush(),
+            _ => Ok(()),
         }
+    }
+
+    /// When nothing comes.
+    fn idle(&mut self) -> Result<(), String> {
+        if self.dump
+            || self
+                .record
+                .as_ref()
+                .is_some_and(|r| r.path == Path::new("-"))
+        {
+            output::ask_stdout();
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), String> {
+        self.record.as_mut().map_or(Ok(()), Record::flush)
     }
 }
 
@@ -107,12 +171,12 @@ fn receive<D>(
     endpoint: &mut Endpoint<D>,
     chains: &mut [Chain],
     worker: &Worker<'_>,
-    sink: &mut Sink,
+    sink: &mut Sink<'_>,
     tally: &mut Tally,
 ) -> Result<u64, String> {
     let header = endpoint.header;
-    let idle = sink.is_idle();
-    let nanos = if sink.writer.is_some() {
+    let idle = sink.only_counts();
+    let nanos = if sink.record.is_some() {
         wall_clock()
     } else {
         0
@@ -153,11 +217,12 @@ pub fn run<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Result
     let flushed = sink.flush();
     tally.malformed += chains.iter().filter(|chain| chain.is_open()).count() as u64;
     worker.counters.store(&tally);
-    let span = result?;
+    let (span, at_start) = result?;
     flushed?;
     Ok(Outcome {
         tally,
         span,
+        at_start,
         sequence: sink.sequences.map(|s| s.summary()),
         ..Outcome::default()
     })
@@ -167,11 +232,12 @@ fn receive_until_end<D: Device>(
     worker: &Worker<'_>,
     endpoint: &mut Endpoint<D>,
     chains: &mut [Chain],
-    sink: &mut Sink,
+    sink: &mut Sink<'_>,
     tally: &mut Tally,
-) -> Result<Option<(u64, u64)>, String> {
+) -> Result<(Option<(u64, u64)>, Tally), String> {
     let busy = worker.config.busy;
     let mut span: Option<(u64, u64)> = None;
+    let mut at_start = Tally::default();
     let mut silence = Silence::new(worker, monotonic());
     let mut synced = false;
     while !worker.stopping() && !worker.budget.is_spent() {
@@ -180,7 +246,12 @@ fn receive_until_end<D: Device>(
         if slots > 0 {
             tally.batches += 1;
             worker.counters.store(tally);
+            sink.batch_done()?;
             silence.broken(now);
+            // what came with the first batch took no time that is known
+            if span.is_none() {
+                at_start = *tally;
+            }
             span = Some((span.map_or(now, |(first, _)| first), now));
             if worker.budget.is_spent() {
                 break;
@@ -193,11 +264,11 @@ fn receive_until_end<D: Device>(
         let woken = endpoint.wait_rx(busy, left.unwrap_or(TICK).min(TICK))?;
         synced = true;
         if !woken {
-            sink.flush()?;
+            sink.idle()?;
         }
     }
     endpoint.release_rx()?;
-    Ok(span)
+    Ok((span, at_start))
 }
 
 /// Nanoseconds since the epoch.

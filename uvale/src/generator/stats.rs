@@ -9,9 +9,12 @@ use serde::Serialize;
 use super::config::Config;
 use super::latency::LatencySummary;
 use super::sequence::SequenceSummary;
+use super::verdict;
 
 /// Samples in the sliding window of `-A`.
 const WINDOW: usize = 30;
+/// Seconds that a rate is told over at least.
+const MEANINGFUL: f64 = 0.01;
 
 /// What a thread has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +125,8 @@ pub struct Outcome {
     pub tally: Tally,
     /// First and last activity, nanoseconds on the monotonic clock.
     pub span: Option<(u64, u64)>,
+    /// What was counted when the span began.
+    pub at_start: Tally,
     /// tx: slots that were still in the rings at the end.
     pub unsent: u64,
     /// rxseq.
@@ -130,6 +135,8 @@ pub struct Outcome {
     pub latency: Option<LatencySummary>,
     /// Things the user should know, each a sentence.
     pub notes: Vec<String>,
+    /// What was asked for and not done, each a sentence.
+    pub missing: Vec<String>,
 }
 
 /// The end result, as `--json` writes it.
@@ -159,10 +166,10 @@ pub struct Summary {
     pub unsent: u64,
     /// Seconds from first to last activity.
     pub seconds: f64,
-    /// Packets a second.
-    pub pps: f64,
-    /// Bits a second.
-    pub bps: f64,
+    /// Packets a second; `None` when the time was too short to tell.
+    pub pps: Option<f64>,
+    /// Bits a second, likewise.
+    pub bps: Option<f64>,
     /// rxseq: sequence numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<SequenceSummary>,
@@ -171,8 +178,12 @@ pub struct Summary {
     pub latency: Option<LatencySummary>,
     /// What should be known.
     pub notes: Vec<String>,
+    /// What was asked for and is missing.
+    pub missing: Vec<String>,
     /// What went wrong; empty after a good run.
     pub errors: Vec<String>,
+    /// The exit status.
+    pub status: u8,
 }
 
 impl Summary {
@@ -181,16 +192,19 @@ impl Summary {
         let mut tally = Tally::default();
         let mut span: Option<(u64, u64)> = None;
         let (mut sequence, mut latency, mut notes, mut unsent) = (None, None, Vec::new(), 0);
-        let mut errors = Vec::new();
+        let (mut errors, mut missing) = (Vec::new(), Vec::new());
+        let mut at_start = Tally::default();
         for result in results {
             match result {
                 Ok(outcome) => {
                     tally = tally.plus(outcome.tally);
                     span = join(span, outcome.span);
+                    at_start = at_start.plus(outcome.at_start);
                     unsent += outcome.unsent;
                     sequence = merge(sequence, outcome.sequence, SequenceSummary::plus);
                     latency = latency.or(outcome.latency);
                     notes.extend(outcome.notes);
+                    missing.extend(outcome.missing);
                 }
                 Err(why) => errors.push(why),
             }
@@ -199,8 +213,24 @@ impl Summary {
             tally = partial;
         }
         let seconds = span.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e9);
-        let per_second = |n: f64| if seconds > 0.0 { n / seconds } else { 0.0 };
-        let bits = 8.0 * (tally.bytes as f64 + (tally.packets * config.framing) as f64);
+        // what came in one go, or in no time, has no rate
+        let timed = tally.since(at_start);
+        let measured = tally.batches > 1 && timed.packets > 0 && seconds >= MEANINGFUL;
+        let per_second = |n: f64| measured.then_some(n / seconds);
+        let bits = 8.0 * (timed.bytes as f64 + (timed.packets * config.framing) as f64);
+        let found = verdict::Found {
+            tally: &tally,
+            unsent,
+            sequence: sequence.as_ref(),
+            latency: latency.as_ref(),
+            failed: !errors.is_empty(),
+        };
+        missing.extend(verdict::missing(config, &found));
+        let status = match (errors.is_empty(), missing.is_empty()) {
+            (false, _) => verdict::ERROR,
+            (true, false) => verdict::SHORT,
+            (true, true) => verdict::COMPLETE,
+        };
         Summary {
             function: config.function.name(),
             interface: config.port.clone(),
@@ -214,12 +244,14 @@ impl Summary {
             skipped: tally.skipped,
             unsent,
             seconds,
-            pps: per_second(tally.packets as f64),
+            pps: per_second(timed.packets as f64),
             bps: per_second(bits),
             sequence,
             latency,
             notes,
+            missing,
             errors,
+            status,
         }
     }
 
@@ -228,7 +260,7 @@ impl Summary {
         self.errors.is_empty()
     }
 
-    /// For people; errors are left out.
+    /// For people; errors and what is missing are left out.
     pub fn text(&self, plain: bool) -> String {
         let verb = match self.function {
             "tx" | "txseq" => "Sent",
@@ -240,14 +272,18 @@ impl Summary {
             "{verb} {} packets, {} bytes in {:.3} s on {}\n",
             self.packets, self.bytes, self.seconds, self.interface
         );
-        if self.packets > 0 && self.seconds > 0.0 {
+        if self.packets > 0 {
+            let speed = match (self.pps, self.bps) {
+                (Some(pps), Some(bps)) => {
+                    format!("{}pps, {}bit/s", scaled(pps, plain), scaled(bps, plain))
+                }
+                _ => "too short a time to tell".into(),
+            };
             let batch = self.packets as f64 / self.batches.max(1) as f64;
+            let slots = self.slots as f64 / self.packets as f64;
             let _ = writeln!(
                 out,
-                "Speed {}pps, {}bit/s; {batch:.1} packets together, {:.2} slots each",
-                scaled(self.pps, plain),
-                scaled(self.bps, plain),
-                self.slots as f64 / self.packets as f64,
+                "Speed {speed}; {batch:.1} packets together, {slots:.2} slots each"
             );
         }
         if let Some(sequence) = &self.sequence {
@@ -264,7 +300,11 @@ impl Summary {
             ),
             (self.skipped, "packets were left out"),
             (
-                self.unsent,
+                if self.missing.is_empty() {
+                    self.unsent
+                } else {
+                    0
+                },
                 "slots were still in the tx rings at the end: nobody took them",
             ),
             (

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::address::IpRange;
 use super::capture::{Captured, Reader};
 use super::config::{Config, Function, PacketConfig};
+use super::files::explain;
 use super::packet::{Packet, Side};
 
 /// Payload bytes that may differ from packet to packet.
@@ -171,13 +172,12 @@ impl Variation {
 
 /// The first packet of a capture.
 fn first_packet(path: &Path) -> Result<Vec<u8>, String> {
-    let explain = |why: String| format!("{}: {why}", path.display());
-    let mut reader = Reader::open(path).map_err(|e| explain(e.to_string()))?;
+    let mut reader = Reader::open(path).map_err(|error| explain(path, &error))?;
     let mut packet = Captured::default();
     match reader.next(&mut packet) {
         Ok(true) if !packet.data.is_empty() => Ok(packet.data),
-        Ok(_) => Err(explain("it holds no packet".into())),
-        Err(error) => Err(explain(error.to_string())),
+        Ok(_) => Err(format!("{} holds no packet", path.display())),
+        Err(error) => Err(explain(path, &error)),
     }
 }
 

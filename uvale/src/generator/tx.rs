@@ -15,6 +15,7 @@ use super::pacer::Pacer;
 use super::slots::{bad_tx_slot, fragment_len, put, slots_for};
 use super::stats::{Outcome, Tally};
 use super::stream::Stream;
+use crate::output;
 
 /// How packets get into slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,12 +259,37 @@ fn indirect(ring: &mut Ring, frame: &[u8], count: u32) -> u32 {
     i
 }
 
+/// How long it has been that nobody takes packets (`--linger`).
+pub struct Stuck {
+    limit: Option<Duration>,
+    since: Option<Instant>,
+}
+
+impl Stuck {
+    /// Nothing is stuck yet.
+    pub fn new(limit: Option<Duration>) -> Self {
+        Stuck { limit, since: None }
+    }
+
+    /// There was room.
+    pub fn moved(&mut self) {
+        self.since = None;
+    }
+
+    /// There is no room; whether that has been so for too long.
+    pub fn too_long(&mut self) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.limit.is_some_and(|limit| since.elapsed() >= limit)
+    }
+}
+
 /// Runs until the count is reached or it is time to end.
 pub fn run<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Result<Outcome, String> {
     let config = worker.config;
     let mut sender = Sender::new(worker, endpoint)?;
     let mut pacer = (worker.rate > 0).then(|| Pacer::new(worker.rate, monotonic()));
     let mut tally = Tally::default();
+    let mut stuck = Stuck::new(config.linger);
     let start = monotonic();
     while !worker.stopping() && worker.left(tally.packets) > 0 {
         let mut due = worker.left(tally.packets);
@@ -284,12 +310,16 @@ pub fn run<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Result
         }
         if sent > 0 {
             tally.batches += 1;
+            stuck.moved();
             endpoint.sync_tx()?;
             if let Some(pacer) = &mut pacer {
                 pacer.sent(sent);
             }
         } else {
             tally.full += 1;
+            if stuck.too_long() {
+                break;
+            }
             endpoint.wait_tx(config.busy, TICK)?;
         }
         worker.counters.store(&tally);
@@ -331,9 +361,9 @@ pub fn drain<D: Device>(
             return Ok(pending);
         }
         if silent >= Duration::from_secs(1) && !told {
-            eprintln!(
+            output::line(format_args!(
                 "{pending} slots wait to be taken by the receiver; interrupt (or --linger) to give up"
-            );
+            ));
             told = true;
         }
         std::thread::sleep(pause);

@@ -235,6 +235,13 @@ impl Config {
         self.port.contains(['{', '}'])
     }
 
+    /// Whether it sends, or answers, a number of packets that was asked for.
+    pub fn has_end(&self) -> bool {
+        let tx = self.function == Function::Tx;
+        let replays = self.capture.as_ref().filter(|_| tx);
+        self.count > 0 || replays.is_some_and(|capture| capture.repeat > 0)
+    }
+
     /// Whether standard output carries a capture.
     pub fn records_to_stdout(&self) -> bool {
         let stdout = |capture: &CaptureConfig| capture.path.as_os_str() == "-";

@@ -4,6 +4,7 @@ use nm_abi::NS_MOREFRAG;
 
 use super::super::fake::{Shape, Wire};
 use super::super::memory::Slot;
+use super::super::verdict::{COMPLETE, SHORT};
 use super::{TempFile, both, run, sample};
 
 #[test]
@@ -16,15 +17,15 @@ fn what_cannot_be_sent_is_left_out_and_said() {
         &format!("-f rx -n 2 --pcap {}", copy.show()),
     );
     assert!(sent.ok() && received.ok());
-    assert_eq!((sent.packets, sent.skipped), (2, 2));
+    assert_eq!((sent.packets, sent.skipped, sent.status), (2, 2, SHORT));
     assert_eq!(
         copy.data().iter().map(Vec::len).collect::<Vec<_>>(),
         [60, 61]
     );
     assert!(
-        sent.notes.iter().any(|note| note.contains("left out")),
+        sent.missing.iter().any(|why| why.contains("left out")),
         "{:?}",
-        sent.notes
+        sent.missing
     );
 }
 
@@ -38,8 +39,8 @@ fn a_cut_capture_is_sent_as_far_as_it_goes() {
         &format!("-f tx --pcap {}", capture.show()),
         "-f rx -n 2",
     );
-    assert_eq!((sent.ok(), sent.packets), (true, 2));
-    assert!(sent.notes[0].contains("middle of a packet"));
+    assert_eq!((sent.ok(), sent.packets, sent.status), (true, 2, SHORT));
+    assert!(sent.missing[0].contains("middle of a packet; the 2 whole packets"));
     std::fs::write(&capture.0, b"no capture at all").unwrap();
     let sent = run(
         &format!("-f tx --pcap {}", capture.show()),
@@ -72,6 +73,7 @@ fn unanswered_pings_are_lost() {
     );
     let latency = summary.latency.unwrap();
     assert_eq!((latency.sent, latency.answered, latency.lost), (3, 0, 3));
+    assert_eq!(summary.status, SHORT);
 }
 
 #[test]
@@ -160,7 +162,68 @@ fn untaken_packets_are_given_up_on_request() {
     });
     let summary = run("-f tx -n 10 --linger 0.01", wire.endpoint(0));
     // 7 are at the receiver, 3 wait in the sender's ring
-    assert_eq!((summary.packets, summary.unsent), (10, 3));
+    assert_eq!(
+        (summary.packets, summary.unsent, summary.status),
+        (10, 3, SHORT)
+    );
+    // and neither does a full ring hold up the packets behind it for ever
+    let summary = run("-f tx -n 100 --linger 0.01", wire.endpoint(0));
+    assert!(summary.packets < 100, "{}", summary.packets);
+    assert!(
+        summary.missing[0].contains("--linger"),
+        "{:?}",
+        summary.missing
+    );
+}
+
+#[test]
+fn a_count_that_is_not_reached_is_said() {
+    let wire = Wire::new(Shape::default());
+    assert_eq!(run("-f tx -n 5", wire.endpoint(0)).status, COMPLETE);
+    let short = run("-f rx -n 6 --idle 0", wire.endpoint(1));
+    assert_eq!((short.packets, short.ok(), short.status), (5, true, SHORT));
+    assert!(
+        short.missing[0].starts_with("received 5 of 6 packets"),
+        "{:?}",
+        short.missing
+    );
+    let pong = run("-f pong -n 1 --idle 0", wire.endpoint(1));
+    assert_eq!((pong.packets, pong.status), (0, SHORT));
+    // without a count there is nothing to miss
+    assert_eq!(run("-f rx --idle 0", wire.endpoint(1)).status, COMPLETE);
+}
+
+#[test]
+fn numbers_that_are_missing_or_twice_are_said() {
+    let wire = Wire::new(Shape::default());
+    assert_eq!(run("-f txseq -n 5", wire.endpoint(0)).status, COMPLETE);
+    assert_eq!(run("-f rxseq --idle 0", wire.endpoint(1)).status, COMPLETE);
+    // the same numbers a second time
+    for _ in 0..2 {
+        assert_eq!(run("-f txseq -n 5", wire.endpoint(0)).status, COMPLETE);
+    }
+    let twice = run("-f rxseq -n 10 --idle 0", wire.endpoint(1));
+    assert_eq!(twice.status, SHORT);
+    assert!(
+        twice.missing[0].contains("5 came twice"),
+        "{:?}",
+        twice.missing
+    );
+}
+
+#[test]
+fn one_burst_has_no_rate() {
+    let wire = Wire::new(Shape::default());
+    let sent = run("-f tx -n 5", wire.endpoint(0));
+    let received = run("-f rx -n 5", wire.endpoint(1));
+    for summary in [sent, received] {
+        assert_eq!((summary.packets, summary.pps, summary.bps), (5, None, None));
+        assert!(
+            summary.text(false).contains("too short a time to tell"),
+            "{}",
+            summary.text(false)
+        );
+    }
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //! and pipes. Streams to a switch are at most as long as a receive ring (1023 slots), so that nothing
 //! is dropped however slow the receiver is.
 
+mod files;
+mod status;
+
 use compat_tests::capture::{self, CLIENT};
 use compat_tests::world::{Program, World};
 use rustix::process::Signal;

@@ -1,0 +1,56 @@
+//! Lines for people on standard error, and results on standard output. A reader that has gone
+//! (`| head`) ends the run, quietly.
+
+use std::fmt::Arguments;
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static READER_GONE: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody who read our output reads no more.
+#[inline]
+pub fn reader_has_gone() -> bool {
+    READER_GONE.load(Ordering::Relaxed)
+}
+
+/// From now on [`reader_has_gone`].
+pub fn reader_went() {
+    READER_GONE.store(true, Ordering::Relaxed);
+}
+
+/// Prints a line on standard error.
+pub fn line(text: Arguments<'_>) {
+    note(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// Writes to standard output.
+pub fn write(text: &str) {
+    let mut out = io::stdout().lock();
+    note(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// Text that cannot be written otherwise is not worth ending for.
+fn note(result: io::Result<()>) {
+    if result.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        reader_went();
+    }
+}
+
+/// Whether the reader of standard output, a pipe or a socket, has gone: it is asked before anything is written.
+pub fn ask_stdout() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec::default();
+    let gone = poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::ERR);
+    if gone {
+        reader_went();
+    }
+    gone
+}
+
+/// An error of the system without its number.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
