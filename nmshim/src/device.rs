@@ -169,6 +169,11 @@ pub trait Driver: Sync {
         None
     }
 
+    /// The names of all of them.
+    fn parameters(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// That file, which is writable, opened for writing; its [`File::text`] is there. What is
     /// written to the descriptor past the library reaches the parameter too.
     fn open_parameter(&self, name: &str, flags: c_int) -> Result<(RawFd, Arc<dyn File>)> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{FileRange, Interface};
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 7;
+pub const PROTOCOL: u32 = 8;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -73,6 +73,8 @@ pub enum Call {
     Report(Report),
     /// On a session: the module parameter of this name. Answer: [`Reply::Parameter`].
     Parameter(String),
+    /// On a session: the names of all module parameters. Answer: [`Reply::ParameterNames`].
+    ParameterNames,
     /// On a session: write a module parameter. Answer: [`Reply::Written`].
     SetParameter {
         /// its name
@@ -183,6 +185,8 @@ pub enum Reply {
     Report,
     /// a parameter, if there is one of that name
     Parameter(Option<Parameter>),
+    /// the names of all
+    ParameterNames(Vec<String>),
     /// it is written
     Written {
         /// no port will be opened with this value: why

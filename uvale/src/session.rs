@@ -224,6 +224,14 @@ impl Session {
         }
     }
 
+    /// The names of all module parameters; none if the daemon is gone.
+    pub fn parameter_names(&self) -> Vec<String> {
+        match call(self.connection.as_fd(), &Call::ParameterNames) {
+            Ok((Reply::ParameterNames(names), _)) => names,
+            _ => Vec::new(),
+        }
+    }
+
     /// Writes a module parameter; gives a warning if no port will be opened with this value.
     pub fn set_parameter(&self, name: &str, text: &str) -> Result<Option<String>, Failure> {
         let (name, text) = (name.to_owned(), text.to_owned());

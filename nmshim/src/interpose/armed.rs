@@ -44,6 +44,7 @@ impl Armed {
                 self.sets.push(slot.clone());
                 e.arm(self, via);
             }
+            Object::Named(_) => {}
             Object::Device(d) => {
                 // The same description twice in one wait counts once: it must not wait for itself.
                 let again = self.list.iter().any(|a| a.slot == *slot);
@@ -88,8 +89,9 @@ impl Armed {
     }
 }
 
-impl Drop for Armed {
-    fn drop(&mut self) {
+impl Armed {
+    /// The sleep is over, or never comes to an end: a handler that interrupted it may jump away.
+    pub fn withdraw(&mut self) {
         self.sets
             .iter()
             .filter_map(Ref::epoll)
@@ -102,5 +104,12 @@ impl Drop for Armed {
                 }
             }
         }
+        (self.list, self.sets) = (Inline::new(), Inline::new());
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        self.withdraw();
     }
 }

@@ -2,11 +2,12 @@
 //! answers as a character device does that has no read, write, llseek or fsync. A parameter's file has
 //! these (`parameter.rs`).
 
+use super::names::{Name, of_descriptor};
 use super::parameter::{self, piece, pieces};
 use super::raw::{answer, fail};
 use super::symbols::next;
 use super::table::{self, DeviceRef};
-use super::{slot, stat};
+use super::{section, slot, stat};
 use crate::device::{Errno, Result};
 use libc::{c_int, c_ulong, c_void, iovec, off_t, size_t, ssize_t};
 
@@ -17,13 +18,20 @@ const FIONBIO: c_ulong = 0x5421;
 const FIOASYNC: c_ulong = 0x5452;
 
 pub unsafe fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
-    match table::device(fd) {
-        Some(d) if !matches!(request, FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC) => {
-            answer(d.ioctl(fd, request, arg))
-        }
-        // SAFETY: the program's own arguments.
-        _ => unsafe { next::ioctl(fd, request, arg) },
+    if table::ours(table::word(fd))
+        && !matches!(request, FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC)
+        && let Some(r) = section::run(|| ioctl_ours(fd, request, arg))
+    {
+        return answer(r);
     }
+    // SAFETY: the program's own arguments.
+    unsafe { next::ioctl(fd, request, arg) }
+}
+
+/// Inside a section. `None`: no device.
+#[inline(never)]
+fn ioctl_ours(fd: c_int, request: c_ulong, arg: *mut c_void) -> Option<Result<c_int>> {
+    table::device(fd).map(|d| d.ioctl(fd, request, arg))
 }
 
 pub unsafe fn mmap(
@@ -88,7 +96,7 @@ fn access_mode(d: &DeviceRef) -> c_int {
 /// # Safety
 /// The buffers are the program's.
 #[cold]
-unsafe fn get(d: &DeviceRef, to: Result<&[iovec]>, at: Option<off_t>) -> ssize_t {
+unsafe fn get(d: &DeviceRef, to: Result<Vec<iovec>>, at: Option<off_t>) -> ssize_t {
     // SAFETY: by contract.
     unsafe { parameter::read(d, to, at) }.unwrap_or_else(|| no_data(d, libc::O_WRONLY))
 }
@@ -98,7 +106,7 @@ unsafe fn get(d: &DeviceRef, to: Result<&[iovec]>, at: Option<off_t>) -> ssize_t
 /// # Safety
 /// The buffers are the program's.
 #[cold]
-unsafe fn put(d: &DeviceRef, from: Result<&[iovec]>) -> ssize_t {
+unsafe fn put(d: &DeviceRef, from: Result<Vec<iovec>>) -> ssize_t {
     // SAFETY: by contract.
     unsafe { parameter::write(d, from) }.unwrap_or_else(|| no_data(d, libc::O_RDONLY))
 }
@@ -110,6 +118,26 @@ fn no_data(d: &DeviceRef, other: c_int) -> ssize_t {
     } else {
         libc::EINVAL
     }) as ssize_t
+}
+
+/// As in sysfs, a parameter's file has no end, no data and no holes to look for.
+pub unsafe fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
+    match table::word(fd) {
+        0 => {}
+        word if table::ours(word) => {
+            if let Some(d) = table::device(fd) {
+                return parameter::seek(&d, offset, whence);
+            }
+        }
+        _ if !matches!(whence, libc::SEEK_SET | libc::SEEK_CUR)
+            && matches!(of_descriptor(fd), Some(Name::Parameter(_))) =>
+        {
+            return fail(libc::EINVAL).into();
+        }
+        _ => {}
+    }
+    // SAFETY: the program's own arguments.
+    unsafe { next::lseek(fd, offset, whence) }
 }
 
 /// Entry points that the device itself does not have: `name(args) -> type: what we answer`.
@@ -130,17 +158,16 @@ macro_rules! refused {
 }
 
 refused! {
-    fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t = read, |d| get(&d, Ok(&[piece(buf, len)]), None);
-    fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t = write, |d| put(&d, Ok(&[piece(buf.cast_mut(), len)]));
-    fn pread(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t) -> ssize_t = pread, |d| get(&d, Ok(&[piece(buf, len)]), Some(offset));
-    fn pwrite(fd: c_int, buf: *const c_void, len: size_t, offset: off_t) -> ssize_t = pwrite, |d| put(&d, Ok(&[piece(buf.cast_mut(), len)]));
+    fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t = read, |d| get(&d, Ok(vec![piece(buf, len)]), None);
+    fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t = write, |d| put(&d, Ok(vec![piece(buf.cast_mut(), len)]));
+    fn pread(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t) -> ssize_t = pread, |d| get(&d, Ok(vec![piece(buf, len)]), Some(offset));
+    fn pwrite(fd: c_int, buf: *const c_void, len: size_t, offset: off_t) -> ssize_t = pwrite, |d| put(&d, Ok(vec![piece(buf.cast_mut(), len)]));
     fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t = readv, |d| get(&d, pieces(iov, n), None);
     fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t = writev, |d| put(&d, pieces(iov, n));
     fn preadv(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t = preadv, |d| get(&d, pieces(iov, n), Some(offset));
     fn pwritev(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t = pwritev, |d| put(&d, pieces(iov, n));
-    fn read_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t) -> ssize_t = __read_chk, |d| get(&d, Ok(&[piece(buf, len.min(room))]), None);
-    fn pread_chk(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t = __pread_chk, |d| get(&d, Ok(&[piece(buf, len.min(room))]), Some(offset));
-    fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t = lseek, |d| parameter::seek(&d, offset, whence);
+    fn read_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t) -> ssize_t = __read_chk, |d| get(&d, Ok(vec![piece(buf, len.min(room))]), None);
+    fn pread_chk(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t = __pread_chk, |d| get(&d, Ok(vec![piece(buf, len.min(room))]), Some(offset));
     fn fsync(fd: c_int) -> c_int = fsync, |d| parameter::nothing_to_do(&d);
     fn fdatasync(fd: c_int) -> c_int = fdatasync, |d| parameter::nothing_to_do(&d);
     fn ftruncate(fd: c_int, len: off_t) -> c_int = ftruncate, |d| parameter::nothing_to_do(&d);

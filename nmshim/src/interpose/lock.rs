@@ -1,13 +1,14 @@
 //! A lock that never calls libc, and the gate that decides when wake-up tokens may be thrown away.
 
-use super::raw;
+use super::{raw, section};
 use crate::device::File;
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 use std::os::fd::RawFd;
 
-/// A spin-then-yield lock, held for short work only. The word is 0 or the owner's thread pointer.
+/// A spin-then-yield lock, held for short work only. The word is 0 or the owner's thread pointer. Who holds it is in
+/// a section: no handler of its own thread can come to wait for it.
 pub struct Lock<T> {
     owner: AtomicUsize,
     value: UnsafeCell<T>,
@@ -39,12 +40,35 @@ impl<T> Lock<T> {
     }
 
     pub fn try_lock(&self) -> Option<Locked<'_, T>> {
+        section::enter();
+        let locked = self.take();
+        if locked.is_none() {
+            section::leave();
+        }
+        locked
+    }
+
+    /// In a section, which goes on as long as the lock is held.
+    fn take(&self) -> Option<Locked<'_, T>> {
         // SYNC POINT: Acquire here pairs with the Release store in `Locked::drop`.
         self.owner
             .compare_exchange(0, raw::thread_pointer(), Acquire, Relaxed)
             .is_ok()
             // not `then_some`: a guard made for nothing would give up somebody else's lock
             .then(|| Locked(self))
+    }
+
+    /// Takes the lock and keeps it, over a fork.
+    pub fn hold(&self) {
+        core::mem::forget(self.lock());
+    }
+
+    /// Gives up what `hold` took.
+    ///
+    /// # Safety
+    /// Held by `hold` of this thread, or of the thread this one is the copy of.
+    pub unsafe fn release(&self) {
+        drop(Locked(self));
     }
 
     /// In a fork's child: forget an owner that does not exist here.
@@ -77,6 +101,7 @@ impl<T> DerefMut for Locked<'_, T> {
 impl<T> Drop for Locked<'_, T> {
     fn drop(&mut self) {
         self.0.owner.store(0, Release);
+        section::leave();
     }
 }
 
@@ -120,12 +145,13 @@ impl SleepGate {
                 if self.drainer.load(Relaxed) == raw::thread_pointer() {
                     return false;
                 }
-            } else if s == DIRTY {
+            } else if s == DIRTY || (s & DIRTY != 0 && round > PATIENCE) {
+                // Whoever has not left by now has jumped out of a signal handler and never will.
                 if self.drain(file, fd, s, 1) {
                     return true;
                 }
                 continue;
-            } else if (s & DIRTY == 0 || round > PATIENCE)
+            } else if s & DIRTY == 0
                 && self
                     .state
                     .compare_exchange(s, s + 1, AcqRel, Relaxed)

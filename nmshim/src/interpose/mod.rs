@@ -2,9 +2,11 @@
 //!
 //! - `symbols`: the one list of what is interposed; exports and the functions behind ours.
 //! - `table`, `slot`: which descriptors are ours (one load), and the descriptions behind them.
-//! - `open`, `stat`, `file`, `fds`, `syscall`, `process`: names, descriptors and their lives.
+//! - `names`, `open`, `stat`, `nodes`, `listing`, `parameter`: what exists only here, as files.
+//! - `file`, `fds`, `syscall`, `process`: descriptors and their lives.
 //! - `wait`, `select`, `epoll`, `armed`: waiting, mixed with ordinary descriptors, in one real system call.
-//! - `lock`, `inline`, `raw`: a lock, a list and the kernel, none of which calls libc.
+//! - `section`, `handlers`, `signals`: our code as a system call: no handler in the middle of it, no cancellation.
+//! - `memory`: the program's pointers. `lock`, `inline`, `raw`: a lock, a list and the kernel, none of which calls libc.
 //!
 //! Every entry point asks the table and either does the work or calls the next library's function.
 //! On ordinary descriptors there is no allocation, no lock, no thread-local data. Nothing here needs the constructor
@@ -17,12 +19,18 @@ mod armed;
 mod epoll;
 mod fds;
 mod file;
+mod handlers;
 mod inline;
+mod listing;
 mod lock;
+mod memory;
+mod names;
+mod nodes;
 mod open;
 mod parameter;
 mod process;
 mod raw;
+mod section;
 mod select;
 mod signals;
 mod slot;
@@ -33,6 +41,7 @@ mod table;
 mod wait;
 
 pub use lock::{Lock, Locked};
+pub use section::breathe;
 
 use crate::device::Result;
 use core::ffi::c_void;

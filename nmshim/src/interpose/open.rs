@@ -1,77 +1,13 @@
-//! Paths that exist only here: the device node, and the module's parameters under /sys.
+//! Opening what exists only here: the device node, and the module's directory with its parameters.
 
-use super::raw::{self, answer, fail};
+use super::names::{self, Name};
+use super::raw::{self, answer};
 use super::slot::{Device, Object, Ref, guarded};
 use super::symbols::next;
-use super::{parameter, process, table};
-use crate::device::{DEVICE_PATH, Errno, Result};
+use super::{listing, process, table};
+use crate::device::{Errno, Result};
 use crate::driver;
-use core::ffi::CStr;
-use core::ptr::null_mut;
 use libc::{FILE, c_char, c_int, mode_t};
-
-/// The module's directory under /sys.
-const MODULE: &CStr = c"/sys/module/netmap";
-
-/// What one of our paths names.
-pub enum Name {
-    Device,
-    /// `/sys/module/netmap` or its `parameters`
-    Directory,
-    /// A parameter.
-    Parameter(parameter::File),
-}
-
-/// Is `path` one of ours? Ordinary paths cost a comparison that ends at the first differing byte.
-///
-/// # Safety
-/// `path` is what a program gave to a call that takes a path: null, or a C string.
-#[inline]
-pub unsafe fn recognise(path: *const c_char) -> Option<Name> {
-    // SAFETY: reads the string up to its first difference and never past its end. The first page holds
-    // no strings: such a pointer is the kernel's to refuse.
-    unsafe {
-        if (path as usize) < 4096 || *path != b'/' as c_char {
-            return None;
-        }
-        if rest_after(path, DEVICE_PATH).is_some_and(|rest| *rest == 0) {
-            return Some(Name::Device);
-        }
-        let rest = rest_after(path, MODULE)?;
-        in_module(CStr::from_ptr(rest))
-    }
-}
-
-/// The part of `path` behind `prefix`.
-///
-/// # Safety
-/// `path` is a C string.
-unsafe fn rest_after(path: *const c_char, prefix: &CStr) -> Option<*const c_char> {
-    let prefix = prefix.to_bytes();
-    // SAFETY: stops at the first difference, hence at the end of `path` at the latest.
-    unsafe {
-        for (i, &b) in prefix.iter().enumerate() {
-            if *path.add(i) != b as c_char {
-                return None;
-            }
-        }
-        Some(path.add(prefix.len()))
-    }
-}
-
-#[cold]
-fn in_module(rest: &CStr) -> Option<Name> {
-    match rest.to_str().ok()? {
-        "" | "/" | "/parameters" | "/parameters/" => {
-            // The module is there if it has any parameter that programs read.
-            guarded(None, || driver().parameter("buf_size")).map(|_| Name::Directory)
-        }
-        other => {
-            let name = other.strip_prefix("/parameters/")?;
-            parameter::File::find(name).map(Name::Parameter)
-        }
-    }
-}
 
 /// Opens one of our names.
 fn open_name(name: Name, flags: c_int) -> Result<c_int> {
@@ -79,7 +15,7 @@ fn open_name(name: Name, flags: c_int) -> Result<c_int> {
         return Err(Errno(libc::EEXIST));
     }
     match name {
-        Name::Directory => Err(Errno(libc::EACCES)),
+        Name::Directory(directory) => listing::open(directory, flags),
         _ if flags & libc::O_DIRECTORY != 0 => Err(Errno(libc::ENOTDIR)),
         Name::Device => open_device(flags),
         Name::Parameter(file) => file.open(flags),
@@ -106,24 +42,58 @@ fn ordinary(fd: c_int) -> c_int {
     fd
 }
 
-pub unsafe fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
-    // SAFETY: the program's own arguments; an O_PATH descriptor gives no access to a device and is the kernel's.
+/// open and openat: `plain` is the next library's function with the program's own arguments.
+#[inline(always)]
+unsafe fn opened(
+    dir: c_int,
+    path: *const c_char,
+    flags: c_int,
+    plain: impl Fn() -> c_int,
+) -> c_int {
+    // SAFETY: the program's own arguments. An O_PATH descriptor gives no access to a device and is the kernel's.
     unsafe {
-        match recognise(path) {
-            Some(name) if flags & libc::O_PATH == 0 => answer(open_name(name, flags)),
-            _ => ordinary(next::open(path, flags, mode)),
+        if needs_mode(flags) {
+            // The kernel would make a file.
+            if names::is_readable(path)
+                && let Some(name) = names::at(dir, path)
+                && flags & libc::O_PATH == 0
+            {
+                return answer(open_name(name, flags));
+            }
+            return ordinary(plain());
         }
+        let fd = plain();
+        let real = libc::O_PATH | libc::O_DIRECTORY;
+        if flags & real != libc::O_PATH && names::was_readable(fd) {
+            let error = raw::errno();
+            match names::at(dir, path) {
+                None => raw::set_errno(error),
+                // A directory that is really there.
+                Some(Name::Directory(_)) if fd >= 0 => {}
+                Some(name) => {
+                    if fd >= 0 {
+                        raw::close(fd);
+                    }
+                    return answer(open_name(name, flags));
+                }
+            }
+        }
+        ordinary(fd)
+    }
+}
+
+pub unsafe fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        opened(libc::AT_FDCWD, path, flags, || {
+            next::open(path, flags, mode)
+        })
     }
 }
 
 pub unsafe fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
-    // SAFETY: as open; an absolute path makes `dir` irrelevant.
-    unsafe {
-        match recognise(path) {
-            Some(name) if flags & libc::O_PATH == 0 => answer(open_name(name, flags)),
-            _ => ordinary(next::openat(dir, path, flags, mode)),
-        }
-    }
+    // SAFETY: the program's own arguments.
+    unsafe { opened(dir, path, flags, || next::openat(dir, path, flags, mode)) }
 }
 
 /// Does open need a mode with these flags? The checked forms abort then.
@@ -162,30 +132,30 @@ pub unsafe fn creat(path: *const c_char, mode: mode_t) -> c_int {
 pub unsafe fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
     // SAFETY: the program's own arguments.
     unsafe {
-        match recognise(path) {
-            Some(Name::Parameter(file)) => file.stream(mode),
-            _ => next::fopen(path, mode),
+        if *mode != b'r' as c_char {
+            if names::is_readable(path)
+                && let Some(Name::Parameter(file)) = names::recognise(path)
+            {
+                return file.stream(mode);
+            }
+            return next::fopen(path, mode);
+        }
+        let stream = next::fopen(path, mode);
+        let error = raw::errno();
+        if stream.is_null() && error == libc::EFAULT {
+            return stream;
+        }
+        match names::recognise(path) {
+            Some(Name::Parameter(file)) => {
+                if !stream.is_null() {
+                    libc::fclose(stream);
+                }
+                file.stream(mode)
+            }
+            _ => {
+                raw::set_errno(error);
+                stream
+            }
         }
     }
-}
-
-/// fopen called from the constructor of a library that is set up before us: the next one is looked
-/// up now.
-pub fn early_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
-    let next = super::process::next_symbol(c"fopen");
-    if next.is_null() {
-        return no_stdio();
-    }
-    // SAFETY: the C library's fopen, with the program's own arguments.
-    unsafe {
-        let fopen: unsafe extern "C" fn(*const c_char, *const c_char) -> *mut FILE =
-            core::mem::transmute(next);
-        fopen(path, mode)
-    }
-}
-
-/// There is no stdio behind us.
-fn no_stdio() -> *mut FILE {
-    fail(libc::ENOSYS);
-    null_mut()
 }

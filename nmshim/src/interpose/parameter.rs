@@ -6,7 +6,8 @@
 //! here (stdio of the C library on such a descriptor, a program that it came to by exec) goes down
 //! the connection and is taken in by the daemon, which has nobody to tell an error.
 
-use super::open::Name;
+use super::memory;
+use super::names::{self, Name};
 use super::process;
 use super::raw::{self, fail, libc_call};
 use super::slot::{Device, Object, Ref, guarded};
@@ -24,6 +25,7 @@ const MOST: usize = 4096;
 const MAX_IOV: c_int = 1024;
 
 /// A parameter's file with its text at the moment of opening.
+#[derive(Clone)]
 pub struct File {
     pub name: String,
     pub parameter: Parameter,
@@ -40,7 +42,7 @@ impl File {
     /// Like sysfs: who may not write cannot open for writing, whoever it is.
     pub fn open(&self, flags: c_int) -> Result<c_int> {
         if flags & libc::O_ACCMODE == libc::O_RDONLY {
-            return open_text(&self.parameter.text, flags);
+            return self.open_text(flags);
         }
         if !self.parameter.writable {
             return Err(Errno(libc::EACCES));
@@ -55,6 +57,36 @@ impl File {
             return Err(Errno(libc::EMFILE));
         }
         Ok(fd)
+    }
+
+    /// A sealed memory file with the parameter's text, opened for reading.
+    fn open_text(&self, flags: c_int) -> Result<c_int> {
+        let line = format!("{}\n", self.parameter.text);
+        let cloexec = if flags & libc::O_CLOEXEC != 0 {
+            libc::MFD_CLOEXEC
+        } else {
+            0
+        };
+        // SAFETY: the name is a C string and `line` outlives the write; the descriptor is ours until we return it.
+        unsafe {
+            let fd = raw::check(raw::call(
+                libc::SYS_memfd_create,
+                [
+                    c"netmap".as_ptr() as usize,
+                    (cloexec | libc::MFD_ALLOW_SEALING) as usize,
+                    0,
+                    0,
+                    0,
+                    0,
+                ],
+            ))? as c_int;
+            libc_call!(libc::SYS_pwrite64, fd, line.as_ptr(), line.len(), 0);
+            let seals =
+                libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
+            libc_call!(libc::SYS_fcntl, fd, libc::F_ADD_SEALS, seals);
+            names::enter(fd, Name::Parameter(self.clone()));
+            Ok(fd)
+        }
     }
 
     /// A stream, as fopen gives it.
@@ -87,7 +119,7 @@ impl File {
         if fdopen.is_null() {
             return Err(Errno(libc::ENOSYS));
         }
-        let fd = open_text(&self.parameter.text, flags)?;
+        let fd = self.open_text(flags)?;
         // SAFETY: the C library's fdopen with its C type, and a descriptor of ours.
         Ok(unsafe { core::mem::transmute::<*mut c_void, Fdopen>(fdopen)(fd, mode) })
     }
@@ -123,36 +155,6 @@ impl File {
             return Err(Errno(libc::ENOMEM));
         }
         Ok(stream)
-    }
-}
-
-/// A sealed memory file with the parameter's text, opened for reading.
-fn open_text(text: &str, flags: c_int) -> Result<c_int> {
-    let line = format!("{text}\n");
-    let cloexec = if flags & libc::O_CLOEXEC != 0 {
-        libc::MFD_CLOEXEC
-    } else {
-        0
-    };
-    // SAFETY: the name is a C string and `line` outlives the write; the descriptor is ours until we return it.
-    unsafe {
-        let fd = raw::check(raw::call(
-            libc::SYS_memfd_create,
-            [
-                c"netmap".as_ptr() as usize,
-                (cloexec | libc::MFD_ALLOW_SEALING) as usize,
-                0,
-                0,
-                0,
-                0,
-            ],
-        ))? as c_int;
-        libc_call!(libc::SYS_pwrite64, fd, line.as_ptr(), line.len(), 0);
-        let seals =
-            libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
-        libc_call!(libc::SYS_fcntl, fd, libc::F_ADD_SEALS, seals);
-        table::forget_stale(fd);
-        Ok(fd)
     }
 }
 
@@ -241,16 +243,15 @@ pub fn piece(base: *mut c_void, len: size_t) -> iovec {
 /// The program's list of buffers, if it is one.
 ///
 /// # Safety
-/// `iov` points to `n` of them.
-pub unsafe fn pieces<'a>(iov: *const iovec, n: c_int) -> Result<&'a [iovec]> {
+/// A pointer of the program's.
+pub unsafe fn pieces(iov: *const iovec, n: c_int) -> Result<Vec<iovec>> {
     if !(0..=MAX_IOV).contains(&n) {
         return Err(Errno(libc::EINVAL));
     }
-    if n == 0 || iov.is_null() {
-        return Ok(&[]);
-    }
     // SAFETY: by contract.
-    Ok(unsafe { core::slice::from_raw_parts(iov, n as usize) })
+    (0..n as usize)
+        .map(|i| unsafe { memory::read(iov.wrapping_add(i)) })
+        .collect()
 }
 
 /// Reads into the program's buffers, from `at` or from where the description stands.
@@ -266,12 +267,7 @@ unsafe fn get(text: &dyn Text, to: &[iovec], at: Option<off_t>) -> Result<i64> {
     for piece in to {
         let n = rest.len().min(piece.iov_len);
         // SAFETY: by contract; the text is ours.
-        unsafe {
-            piece
-                .iov_base
-                .cast::<u8>()
-                .copy_from_nonoverlapping(rest.as_ptr(), n);
-        }
+        unsafe { memory::write_from(piece.iov_base.cast(), &rest[..n]) }?;
         rest = &rest[n..];
     }
     let n = before - rest.len();
@@ -290,10 +286,10 @@ unsafe fn put(text: &dyn Text, from: &[iovec]) -> Result<i64> {
     for piece in from {
         let n = piece.iov_len.min(MOST - bytes.len());
         if n > 0 {
+            let at = bytes.len();
+            bytes.resize(at + n, 0);
             // SAFETY: by contract.
-            bytes.extend_from_slice(unsafe {
-                core::slice::from_raw_parts(piece.iov_base.cast::<u8>(), n)
-            });
+            unsafe { memory::read_into(&mut bytes[at..], piece.iov_base.cast()) }?;
         }
     }
     if !bytes.is_empty() {
@@ -322,13 +318,13 @@ fn seek_in(text: &dyn Text, offset: off_t, whence: c_int) -> Result<off_t> {
 /// # Safety
 /// The buffers may be written.
 #[cold]
-pub unsafe fn read(d: &DeviceRef, to: Result<&[iovec]>, at: Option<off_t>) -> Option<ssize_t> {
+pub unsafe fn read(d: &DeviceRef, to: Result<Vec<iovec>>, at: Option<off_t>) -> Option<ssize_t> {
     let text = d.file.text()?;
     if guarded(0, || d.file.open_flags()) & libc::O_ACCMODE == libc::O_WRONLY {
         return Some(fail(libc::EBADF) as ssize_t);
     }
     // SAFETY: by contract.
-    Some(told(to.and_then(|to| unsafe { get(text, to, at) })) as ssize_t)
+    Some(told(to.and_then(|to| unsafe { get(text, &to, at) })) as ssize_t)
 }
 
 /// write and its kin on a descriptor of ours; `None`: it has no text.
@@ -336,10 +332,10 @@ pub unsafe fn read(d: &DeviceRef, to: Result<&[iovec]>, at: Option<off_t>) -> Op
 /// # Safety
 /// The buffers may be read.
 #[cold]
-pub unsafe fn write(d: &DeviceRef, from: Result<&[iovec]>) -> Option<ssize_t> {
+pub unsafe fn write(d: &DeviceRef, from: Result<Vec<iovec>>) -> Option<ssize_t> {
     let text = d.file.text()?;
     // SAFETY: by contract.
-    Some(told(from.and_then(|from| unsafe { put(text, from) })) as ssize_t)
+    Some(told(from.and_then(|from| unsafe { put(text, &from) })) as ssize_t)
 }
 
 /// lseek on a descriptor of ours.
@@ -361,7 +357,7 @@ pub fn nothing_to_do(d: &DeviceRef) -> c_int {
 }
 
 /// What a descriptor of ours looks like.
-pub fn name_of(d: &DeviceRef) -> Name {
+pub fn name_of(d: &Device) -> Name {
     match d.file.text() {
         None => Name::Device,
         Some(_) => Name::Parameter(File {

@@ -50,6 +50,7 @@ extern "C" fn after_fork_in_child() {
                 Object::Device(d) => d.gate.reset(),
                 // SAFETY: the child of a fork has one thread.
                 Object::Epoll(e) => unsafe { e.reset_lock() },
+                Object::Named(_) => {}
             }
         }
     });
@@ -84,6 +85,7 @@ pub fn consider(fd: RawFd) {
         && !super::slot::guarded(false, || driver().is_private(fd))
         && !borrowed_memory()
     {
+        super::handlers::take_over();
         table::mark_candidate(fd);
     }
 }

@@ -124,28 +124,29 @@ pub fn getpid() -> i32 {
     unsafe { call(libc::SYS_getpid, [0; 6]) as i32 }
 }
 
-/// ppoll with a zero timeout on `fds`; `mask` is null or points to a kernel signal set.
+/// ppoll with a zero timeout on `fds`; `mask` is null or points to a kernel signal set, which may let handlers run.
 ///
 /// # Safety
-/// `mask` is null or valid for 8 bytes.
+/// `mask` is null or valid for 8 bytes; with a mask no lock may be held.
 pub unsafe fn poll_now(fds: &mut [pollfd], mask: *const libc::sigset_t) -> Result<usize> {
     let mut zero = timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
+    let args = [
+        fds.as_mut_ptr() as usize,
+        fds.len(),
+        &raw mut zero as usize,
+        mask as usize,
+        SIGSET_BYTES,
+        0,
+    ];
     // SAFETY: `fds` is a live exclusive slice, `zero` outlives the call, the mask is the caller's promise.
-    let r = unsafe {
-        call(
-            libc::SYS_ppoll,
-            [
-                fds.as_mut_ptr() as usize,
-                fds.len(),
-                &raw mut zero as usize,
-                mask as usize,
-                SIGSET_BYTES,
-                0,
-            ],
-        )
+    let poll = || unsafe { call(libc::SYS_ppoll, args) };
+    let r = if mask.is_null() {
+        poll()
+    } else {
+        super::section::this().aside(0, poll)
     };
     check(r).map(|n| n as usize)
 }

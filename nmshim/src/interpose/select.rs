@@ -3,8 +3,8 @@
 use super::inline::Inline;
 use super::raw::{self, SIGSET_BYTES, libc_call};
 use super::symbols::next;
-use super::table;
 use super::wait::{self, Timeout, to_timespec};
+use super::{handlers, memory, section, table};
 use crate::device::{Errno, Result};
 use core::ptr::null;
 use libc::{
@@ -23,112 +23,153 @@ const ASK: [c_short; 3] = [
 ];
 const ANSWER: [c_short; 3] = [ASK[0] | POLLHUP | POLLERR, ASK[1] | POLLERR, POLLPRI];
 
-/// The three sets, each null or an array of bits of `n` descriptors.
+/// The program's three sets: where they are, null for none, and a copy of them.
 struct Sets {
     n: usize,
-    sets: [*mut Word; 3],
+    at: [*mut Word; 3],
+    bits: [Inline<Word, 16>; 3],
+}
+
+/// Every descriptor in any of three words of sets, with what is asked of it, until `f` says true.
+fn descriptors(w: [Word; 3], base: usize, mut f: impl FnMut(c_int, c_short) -> bool) -> bool {
+    let mut any = w[0] | w[1] | w[2];
+    while any != 0 {
+        let bit = any.trailing_zeros() as usize;
+        any &= any - 1;
+        let events = (0..3)
+            .filter(|&s| w[s] >> bit & 1 != 0)
+            .fold(0, |e, s| e | ASK[s]);
+        if f((base + bit) as c_int, events) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Word `i` of the three sets of `n` bits.
+///
+/// # Safety
+/// Pointers of the program's.
+unsafe fn words(at: [*mut Word; 3], i: usize, n: usize) -> Result<[Word; 3]> {
+    let last = n - i * BITS;
+    let mask = if last < BITS {
+        (1 << last) - 1
+    } else {
+        Word::MAX
+    };
+    let mut words = [0; 3];
+    for (word, set) in words.iter_mut().zip(at) {
+        if !set.is_null() {
+            // SAFETY: an integer.
+            *word = unsafe { memory::read(set.wrapping_add(i)) }? & mask;
+        }
+    }
+    Ok(words)
+}
+
+/// A count that the kernel does not refuse and that sets hold.
+fn count(n: c_int) -> Option<usize> {
+    usize::try_from(n).ok().filter(|&n| n <= 1 << 20)
+}
+
+/// Is one of ours in a set? What cannot be read is for the kernel to refuse.
+#[inline(never)]
+unsafe fn scan(n: c_int, at: [*mut Word; 3]) -> bool {
+    let Some(n) = count(n) else { return false };
+    for i in 0..n.div_ceil(BITS) {
+        // SAFETY: the caller's promise.
+        let Ok(words) = (unsafe { words(at, i, n) }) else {
+            return false;
+        };
+        if descriptors(words, i * BITS, |fd, _| table::ours(table::word(fd))) {
+            return true;
+        }
+    }
+    false
 }
 
 impl Sets {
-    /// `None`: a count the kernel refuses or that no set holds.
-    fn new(n: c_int, r: *mut fd_set, w: *mut fd_set, x: *mut fd_set) -> Option<Self> {
-        let n = usize::try_from(n).ok().filter(|&n| n <= 1 << 20)?;
-        Some(Self {
+    /// # Safety
+    /// Pointers of the program's.
+    unsafe fn read(n: c_int, at: [*mut Word; 3]) -> Result<Self> {
+        let n = count(n).ok_or(Errno(libc::EINVAL))?;
+        let mut sets = Self {
             n,
-            sets: [r.cast(), w.cast(), x.cast()],
-        })
+            at,
+            bits: [const { Inline::new() }; 3],
+        };
+        for i in 0..n.div_ceil(BITS) {
+            // SAFETY: by contract.
+            let words = unsafe { words(at, i, n) }?;
+            (0..3).for_each(|s| sets.bits[s].push(words[s]));
+        }
+        Ok(sets)
     }
 
-    fn words(&self) -> usize {
-        self.n.div_ceil(BITS)
-    }
-
-    /// One word of set `s`, without the bits beyond `n`.
+    /// Waits, and writes the answer into the program's sets unless it is an error.
     ///
     /// # Safety
-    /// The sets are the program's, valid for `n` bits.
-    unsafe fn word(&self, s: usize, i: usize) -> Word {
-        if self.sets[s].is_null() {
-            return 0;
-        }
-        // SAFETY: `i` is below `words`, the caller's promise covers the rest.
-        let w = unsafe { self.sets[s].add(i).read() };
-        let last = self.n - i * BITS;
-        if last < BITS {
-            w & ((1 << last) - 1)
-        } else {
-            w
-        }
-    }
-
-    /// Every descriptor in any set, with what is asked of it.
-    ///
-    /// # Safety
-    /// As `word`.
-    unsafe fn for_each(&self, mut f: impl FnMut(c_int, c_short) -> bool) -> bool {
-        for i in 0..self.words() {
-            // SAFETY: `i` is in range.
-            let w = unsafe { [self.word(0, i), self.word(1, i), self.word(2, i)] };
-            let mut any = w[0] | w[1] | w[2];
-            while any != 0 {
-                let bit = any.trailing_zeros() as usize;
-                any &= any - 1;
-                let events = (0..3)
-                    .filter(|&s| w[s] >> bit & 1 != 0)
-                    .fold(0, |e, s| e | ASK[s]);
-                if f((i * BITS + bit) as c_int, events) {
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    /// # Safety
-    /// As `word`.
-    unsafe fn with_ours(&self) -> bool {
-        // SAFETY: the caller's promise.
-        unsafe { self.for_each(|fd, _| table::ours(table::word(fd))) }
-    }
-
-    /// Waits, and writes the answer into the sets unless it is an error.
-    ///
-    /// # Safety
-    /// As `word`.
-    unsafe fn wait(&self, timeout: &mut Timeout, mask: Option<*const sigset_t>) -> Result<c_int> {
+    /// As `read`.
+    unsafe fn wait(
+        mut self,
+        timeout: &mut Timeout,
+        mask: Option<*const sigset_t>,
+    ) -> Result<c_int> {
         let mut fds: Inline<pollfd, 32> = Inline::new();
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.for_each(|fd, events| {
-                fds.push(pollfd {
-                    fd,
-                    events,
-                    revents: 0,
-                });
-                false
-            });
+        for i in 0..self.n.div_ceil(BITS) {
+            descriptors(
+                [0, 1, 2].map(|s| self.bits[s][i]),
+                i * BITS,
+                |fd, events| {
+                    fds.push(pollfd {
+                        fd,
+                        events,
+                        revents: 0,
+                    });
+                    false
+                },
+            );
         }
         wait::wait(&mut fds, timeout, mask)?;
         if fds.iter().any(|p| p.revents & POLLNVAL != 0) {
             return Err(Errno(libc::EBADF));
         }
         let mut count = 0;
-        for s in (0..3).filter(|&s| !self.sets[s].is_null()) {
-            for i in 0..self.words() {
-                // SAFETY: in range; the kernel too writes whole words.
-                unsafe { self.sets[s].add(i).write(0) };
-            }
+        for s in (0..3).filter(|&s| !self.at[s].is_null()) {
+            self.bits[s].fill(0);
             for p in fds
                 .iter()
                 .filter(|p| p.events & ASK[s] != 0 && p.revents & ANSWER[s] != 0)
             {
                 let fd = p.fd as usize;
-                // SAFETY: `fd` is below `n`, it came from the sets.
-                unsafe { *self.sets[s].add(fd / BITS) |= 1 << (fd % BITS) };
+                self.bits[s][fd / BITS] |= 1 << (fd % BITS);
                 count += 1;
+            }
+            for (i, word) in self.bits[s].iter().enumerate() {
+                // SAFETY: the program's set; the kernel too writes whole words.
+                unsafe { memory::write(self.at[s].wrapping_add(i), *word) }?;
             }
         }
         Ok(count)
+    }
+}
+
+/// select with one of ours in a set, inside a section.
+#[inline(never)]
+unsafe fn select_ours(n: c_int, at: [*mut Word; 3], timeout: *mut timeval) -> Result<c_int> {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        let mut end = timeval_timeout(memory::read_if(timeout)?)?;
+        let answer = Sets::read(n, at)?.wait(&mut end, None);
+        if let Some(left) = end.left() {
+            let left = timeval {
+                tv_sec: (left / 1_000_000_000) as i64,
+                tv_usec: (left % 1_000_000_000 / 1000) as i64,
+            };
+            // As in the kernel: a time that cannot be told is no error.
+            let _ = memory::write(timeout, left);
+        }
+        answer
     }
 }
 
@@ -139,33 +180,20 @@ pub unsafe fn select(
     x: *mut fd_set,
     timeout: *mut timeval,
 ) -> c_int {
-    let ours = Sets::new(n, r, w, x);
+    let at = [r.cast(), w.cast(), x.cast()];
     // SAFETY: the program's own arguments.
     unsafe {
-        match ours.filter(|s| s.with_ours()) {
-            None => next::select(n, r, w, x, timeout),
-            Some(sets) => {
-                let mut end = match timeval_timeout(timeout) {
-                    Ok(t) => t,
-                    Err(e) => return raw::fail(e.0),
-                };
-                let answer = sets.wait(&mut end, None);
-                if let (Some(t), Some(left)) = (timeout.as_mut(), end.left()) {
-                    (t.tv_sec, t.tv_usec) = (
-                        (left / 1_000_000_000) as i64,
-                        (left % 1_000_000_000 / 1000) as i64,
-                    );
-                }
-                raw::answer(answer)
-            }
+        if !handlers::taken_over() || !scan(n, at) {
+            return next::select(n, r, w, x, timeout);
         }
+        wait::test_cancel();
+        raw::answer(section::run(|| select_ours(n, at, timeout)))
     }
 }
 
 /// select's timeout: microseconds may be more than a second's.
-unsafe fn timeval_timeout(t: *const timeval) -> Result<Timeout> {
-    // SAFETY: null or the program's timeval.
-    let Some(t) = (unsafe { t.as_ref() }) else {
+fn timeval_timeout(t: Option<timeval>) -> Result<Timeout> {
+    let Some(t) = t else {
         return Ok(Timeout::Never);
     };
     let (Ok(s), Ok(us)) = (u64::try_from(t.tv_sec), u64::try_from(t.tv_usec)) else {
@@ -177,6 +205,22 @@ unsafe fn timeval_timeout(t: *const timeval) -> Result<Timeout> {
     ))
 }
 
+/// The same for pselect.
+#[inline(never)]
+unsafe fn pselect_ours(
+    n: c_int,
+    at: [*mut Word; 3],
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> Result<c_int> {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        let mut timeout = Timeout::timespec(timeout)?;
+        let mask = wait::checked_mask(mask)?;
+        Sets::read(n, at)?.wait(&mut timeout, mask)
+    }
+}
+
 pub unsafe fn pselect(
     n: c_int,
     r: *mut fd_set,
@@ -185,15 +229,14 @@ pub unsafe fn pselect(
     timeout: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
+    let at = [r.cast(), w.cast(), x.cast()];
     // SAFETY: the program's own arguments.
     unsafe {
-        match Sets::new(n, r, w, x).filter(|s| s.with_ours()) {
-            None => next::pselect(n, r, w, x, timeout, mask),
-            Some(sets) => {
-                let mask = (!mask.is_null()).then_some(mask);
-                raw::answer(Timeout::timespec(timeout).and_then(|mut t| sets.wait(&mut t, mask)))
-            }
+        if !handlers::taken_over() || !scan(n, at) {
+            return next::pselect(n, r, w, x, timeout, mask);
         }
+        wait::test_cancel();
+        raw::answer(section::run(|| pselect_ours(n, at, timeout, mask)))
     }
 }
 
@@ -207,7 +250,7 @@ pub unsafe fn raw_select(
 ) -> c_int {
     // SAFETY: the program's own arguments; the kernel takes a timespec and writes the rest back.
     unsafe {
-        let mut time = match timeval_timeout(timeout) {
+        let mut time = match timeval_timeout(timeout.as_ref().copied()) {
             Ok(Timeout::After(ns)) => Some(to_timespec(ns)),
             Ok(_) => None,
             Err(e) => return raw::fail(e.0),

@@ -8,13 +8,14 @@
 //! as if the signal had come just before the call.
 
 use super::raw::{self, SIGSET_BYTES};
+use super::section;
 use core::mem::MaybeUninit;
 use libc::sigset_t;
 
 /// Signals that a fault of the program raises in the thread itself: blocking them would kill it. And
 /// the two that libc keeps for itself (cancellation, setuid of all threads): it waits for them, with
 /// no way out, in a thread that is told to end just when its sleep is over.
-const NOT_BLOCKED: [i32; 8] = [
+pub const NOT_BLOCKED: [i32; 8] = [
     32,
     33,
     libc::SIGSEGV,
@@ -32,12 +33,16 @@ pub struct Blocked {
 
 impl Blocked {
     pub fn new() -> Self {
-        let all = NOT_BLOCKED
-            .iter()
-            .fold(u64::MAX, |set, s| set & !(1 << (s - 1)));
+        let all = all();
         let mut before = MaybeUninit::<sigset_t>::zeroed();
-        set_mask(&raw const all, before.as_mut_ptr().cast());
-        // SAFETY: all zeroes is an empty set, and the kernel has written at most its own 8 bytes.
+        let place = before.as_mut_ptr().cast::<u64>();
+        set_mask(&raw const all, place);
+        // One that was put off in this section has blocked them already: the sleep lets it in.
+        if let Some(own) = section::this().take_deferred() {
+            // SAFETY: the kernel's part of the set.
+            unsafe { place.write(own) };
+        }
+        // SAFETY: all zeroes is an empty set, and the kernel's 8 bytes are what was written.
         let before = unsafe { before.assume_init() };
         Self { before }
     }
@@ -54,7 +59,15 @@ impl Drop for Blocked {
     }
 }
 
-fn set_mask(new: *const u64, old: *mut u64) {
+/// All signals that may be blocked.
+pub fn all() -> u64 {
+    NOT_BLOCKED
+        .iter()
+        .fold(u64::MAX, |set, s| set & !(1 << (s - 1)))
+}
+
+/// Sets the thread's mask; nothing of libc's.
+pub fn set_mask(new: *const u64, old: *mut u64) {
     let args = [
         libc::SIG_SETMASK as usize,
         new as usize,

@@ -15,6 +15,8 @@
 
 use super::epoll::Epoll;
 use super::lock::SleepGate;
+use super::names::Name;
+use super::section;
 use crate::device::{Errno, File, Result};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -29,6 +31,8 @@ use std::sync::Arc;
 pub enum Object {
     Device(Device),
     Epoll(Epoll),
+    /// an ordinary descriptor that stands for a name of ours
+    Named(Name),
 }
 
 /// One description of the device.
@@ -118,14 +122,14 @@ impl Ref {
     pub fn device(&self) -> Option<&Device> {
         match self.object() {
             Object::Device(d) => Some(d),
-            Object::Epoll(_) => None,
+            _ => None,
         }
     }
 
     pub fn epoll(&self) -> Option<&Epoll> {
         match self.object() {
             Object::Epoll(e) => Some(e),
-            Object::Device(_) => None,
+            _ => None,
         }
     }
 
@@ -215,15 +219,15 @@ fn pop_free() -> NonNull<Slot> {
     })
 }
 
-/// Runs driver code; a panic in it becomes `otherwise` and never reaches the program's frames.
+/// Runs driver code, as a section; a panic in it becomes `otherwise` and never reaches the program's frames.
 pub fn guarded<T>(otherwise: T, f: impl FnOnce() -> T) -> T {
-    match catch_unwind(AssertUnwindSafe(f)) {
+    section::run(|| match catch_unwind(AssertUnwindSafe(f)) {
         Ok(v) => v,
         Err(payload) => {
             core::mem::forget(payload);
             otherwise
         }
-    }
+    })
 }
 
 /// The driver's methods behind `guarded`.

@@ -1,9 +1,9 @@
 //! What the device node and its descriptors look like: a character device.
 
-use super::open::{Name, recognise};
+use super::memory;
+use super::names::{Dir, Name, at, of_descriptor, was_readable};
 use super::raw::{self, fail};
 use super::symbols::next;
-use super::{parameter, table};
 use core::ffi::CStr;
 use core::mem::zeroed;
 use libc::{c_char, c_int, c_uint, mode_t};
@@ -13,8 +13,36 @@ const DEVICE_MODE: mode_t = libc::S_IFCHR | 0o666;
 const PARAMETER_MODE: mode_t = libc::S_IFREG | 0o444;
 const OWNER_WRITES: mode_t = 0o200;
 const DIRECTORY_MODE: mode_t = libc::S_IFDIR | 0o755;
-/// Number of the inode in the directory it seems to be in; programs compare it between calls only.
-const INODE: u64 = 0x6e6d;
+/// Numbers of inodes; programs compare them between calls, and with those that a directory lists.
+const INODE: u64 = 0x6e6d_0000;
+
+/// The inode of a name.
+pub fn inode(name: &Name) -> u64 {
+    match name {
+        Name::Device => INODE,
+        Name::Directory(Dir::Module) => INODE + 1,
+        Name::Directory(Dir::Parameters) => INODE + 2,
+        Name::Parameter(file) => inode_of_parameter(&file.name),
+    }
+}
+
+/// The inode of a parameter's file (FNV-1a of its name, above the others).
+pub fn inode_of_parameter(name: &str) -> u64 {
+    let hash = name.bytes().fold(0x811c_9dc5u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    INODE << 8 | u64::from(hash)
+}
+
+/// Links to a name: a directory has one from each in it.
+fn links(name: &Name) -> u32 {
+    match name {
+        Name::Directory(Dir::Module) => 3,
+        Name::Directory(Dir::Parameters) => 2,
+        _ => 1,
+    }
+}
+
 /// A miscellaneous device (major 10) with a dynamic minor number.
 const MAJOR: u32 = 10;
 const MINOR: u32 = 125;
@@ -40,17 +68,14 @@ fn looks(name: &Name) -> (mode_t, i64, &'static CStr) {
             };
             (PARAMETER_MODE | write, page_size() as i64, c"/sys/module")
         }
-        Name::Directory => (DIRECTORY_MODE, 0, c"/sys/module"),
+        Name::Directory(_) => (DIRECTORY_MODE, 0, c"/sys/module"),
     }
 }
 
 /// Fills in `buf` for one of our names.
 unsafe fn fill(name: &Name, buf: *mut libc::stat) -> c_int {
-    if (buf as usize) < 4096 {
-        return fail(libc::EFAULT);
-    }
     let (mode, size, dir) = looks(name);
-    // SAFETY: zero is a valid stat; `dir` is a C string; `buf` is the program's, valid for a stat.
+    // SAFETY: zero is a valid stat; `dir` is a C string; `buf` is the program's.
     unsafe {
         let mut s: libc::stat = zeroed();
         raw::call(
@@ -65,8 +90,8 @@ unsafe fn fill(name: &Name, buf: *mut libc::stat) -> c_int {
             ],
         );
         s.st_mode = mode;
-        s.st_ino = INODE;
-        s.st_nlink = 1;
+        s.st_ino = inode(name);
+        s.st_nlink = links(name).into();
         (s.st_uid, s.st_gid) = (0, 0);
         s.st_size = size;
         s.st_blocks = 0;
@@ -75,15 +100,11 @@ unsafe fn fill(name: &Name, buf: *mut libc::stat) -> c_int {
         } else {
             0
         };
-        buf.write(s);
+        told(memory::write(buf, s))
     }
-    0
 }
 
 unsafe fn fill_x(name: &Name, buf: *mut libc::statx) -> c_int {
-    if (buf as usize) < 4096 {
-        return fail(libc::EFAULT);
-    }
     let (mode, size, dir) = looks(name);
     // SAFETY: as in `fill`.
     unsafe {
@@ -102,8 +123,8 @@ unsafe fn fill_x(name: &Name, buf: *mut libc::statx) -> c_int {
         );
         s.stx_mask = libc::STATX_BASIC_STATS;
         s.stx_mode = mode as u16;
-        s.stx_ino = INODE;
-        s.stx_nlink = 1;
+        s.stx_ino = inode(name);
+        s.stx_nlink = links(name);
         (s.stx_uid, s.stx_gid) = (0, 0);
         s.stx_size = size as u64;
         s.stx_blocks = 0;
@@ -112,36 +133,70 @@ unsafe fn fill_x(name: &Name, buf: *mut libc::statx) -> c_int {
         } else {
             (0, 0)
         };
-        buf.write(s);
+        told(memory::write(buf, s))
     }
-    0
 }
 
-/// The name behind a directory descriptor and a path: with an empty path and `AT_EMPTY_PATH` it is the descriptor.
+fn told(answer: crate::device::Result<()>) -> c_int {
+    raw::answer(answer.map(|()| 0))
+}
+
+/// The name behind a directory descriptor and a path, after the kernel has given `answer`: with an empty path and
+/// `AT_EMPTY_PATH` it is the descriptor.
 #[inline]
-unsafe fn named(dir: c_int, path: *const c_char, flags: c_int) -> Option<Name> {
-    // SAFETY: null or the program's C string; kernels take null for the empty path.
-    unsafe {
-        if flags & libc::AT_EMPTY_PATH != 0 && (path.is_null() || *path == 0) {
-            return table::device(dir).map(|d| parameter::name_of(&d));
-        }
-        recognise(path)
+unsafe fn named(answer: c_int, dir: c_int, path: *const c_char, flags: c_int) -> Option<Name> {
+    if !was_readable(answer) {
+        return None;
     }
+    let error = raw::errno();
+    // SAFETY: null, or a C string that the kernel has read; kernels take null for the empty path.
+    let name = unsafe {
+        if flags & libc::AT_EMPTY_PATH != 0 && (path.is_null() || *path == 0) {
+            of_descriptor(dir)
+        } else {
+            at(dir, path)
+        }
+    };
+    match name {
+        None => raw::set_errno(error),
+        // A directory that is really there.
+        Some(Name::Directory(_)) if answer >= 0 && dir < 0 => return None,
+        Some(_) => {}
+    }
+    name
 }
 
-pub unsafe fn fstatat(
-    dir: c_int,
-    path: *const c_char,
-    buf: *mut libc::stat,
-    flags: c_int,
-) -> c_int {
-    // SAFETY: the program's own arguments.
-    unsafe {
-        match named(dir, path, flags) {
-            Some(name) => fill(&name, buf),
-            None => next::fstatat(dir, path, buf, flags),
-        }
-    }
+/// stat and its kin: the kernel first, then what it looks like here.
+macro_rules! looks {
+    ($( fn $name:ident($($arg:ident: $ty:ty),*) = $next:ident, $fill:ident($buf:ident), ($dir:expr, $path:ident, $flags:expr); )*) => {
+        $(
+            pub unsafe fn $name($($arg: $ty),*) -> c_int {
+                // SAFETY: the program's own arguments.
+                unsafe {
+                    let answer = next::$next($($arg),*);
+                    match named(answer, $dir, $path, $flags) {
+                        Some(name) => $fill(&name, $buf),
+                        None => answer,
+                    }
+                }
+            }
+        )*
+    };
+}
+
+const HERE: c_int = libc::AT_FDCWD;
+type Path = *const c_char;
+type Buf = *mut libc::stat;
+
+looks! {
+    fn fstatat(dir: c_int, path: Path, buf: Buf, flags: c_int) = fstatat, fill(buf), (dir, path, flags);
+    fn xstat(version: c_int, path: Path, buf: Buf) = __xstat, fill(buf), (HERE, path, 0);
+    fn lxstat(version: c_int, path: Path, buf: Buf) = __lxstat, fill(buf), (HERE, path, 0);
+    fn fxstatat(version: c_int, dir: c_int, path: Path, buf: Buf, flags: c_int) = __fxstatat, fill(buf), (dir, path, flags);
+    fn statx(dir: c_int, path: Path, flags: c_int, mask: c_uint, buf: *mut libc::statx) = statx, fill_x(buf), (dir, path, flags);
+    fn access(path: Path, mode: c_int) = access, allowed(mode), (HERE, path, 0);
+    fn faccessat(dir: c_int, path: Path, mode: c_int, flags: c_int) = faccessat, allowed(mode), (dir, path, flags);
+    fn euidaccess(path: Path, mode: c_int) = euidaccess, allowed(mode), (HERE, path, 0);
 }
 
 pub unsafe fn stat(path: *const c_char, buf: *mut libc::stat) -> c_int {
@@ -157,29 +212,9 @@ pub unsafe fn lstat(path: *const c_char, buf: *mut libc::stat) -> c_int {
 pub unsafe fn fstat(fd: c_int, buf: *mut libc::stat) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
-        match table::device(fd) {
-            Some(d) => fill(&parameter::name_of(&d), buf),
+        match of_descriptor(fd) {
+            Some(name) => fill(&name, buf),
             None => next::fstat(fd, buf),
-        }
-    }
-}
-
-pub unsafe fn xstat(version: c_int, path: *const c_char, buf: *mut libc::stat) -> c_int {
-    // SAFETY: the program's own arguments.
-    unsafe {
-        match recognise(path) {
-            Some(name) => fill(&name, buf),
-            None => next::__xstat(version, path, buf),
-        }
-    }
-}
-
-pub unsafe fn lxstat(version: c_int, path: *const c_char, buf: *mut libc::stat) -> c_int {
-    // SAFETY: the program's own arguments.
-    unsafe {
-        match recognise(path) {
-            Some(name) => fill(&name, buf),
-            None => next::__lxstat(version, path, buf),
         }
     }
 }
@@ -187,87 +222,25 @@ pub unsafe fn lxstat(version: c_int, path: *const c_char, buf: *mut libc::stat) 
 pub unsafe fn fxstat(version: c_int, fd: c_int, buf: *mut libc::stat) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
-        match table::device(fd) {
-            Some(d) => fill(&parameter::name_of(&d), buf),
+        match of_descriptor(fd) {
+            Some(name) => fill(&name, buf),
             None => next::__fxstat(version, fd, buf),
         }
     }
 }
 
-pub unsafe fn fxstatat(
-    version: c_int,
-    dir: c_int,
-    path: *const c_char,
-    buf: *mut libc::stat,
-    flags: c_int,
-) -> c_int {
-    // SAFETY: the program's own arguments.
-    unsafe {
-        match named(dir, path, flags) {
-            Some(name) => fill(&name, buf),
-            None => next::__fxstatat(version, dir, path, buf, flags),
-        }
-    }
-}
-
-pub unsafe fn statx(
-    dir: c_int,
-    path: *const c_char,
-    flags: c_int,
-    mask: c_uint,
-    buf: *mut libc::statx,
-) -> c_int {
-    // SAFETY: the program's own arguments.
-    unsafe {
-        match named(dir, path, flags) {
-            Some(name) => fill_x(&name, buf),
-            None => next::statx(dir, path, flags, mask, buf),
-        }
-    }
-}
-
 /// access(2) on one of our names.
-fn allowed(name: &Name, mode: c_int) -> c_int {
+unsafe fn allowed(name: &Name, mode: c_int) -> c_int {
     let refused = match name {
         _ if mode & !(libc::R_OK | libc::W_OK | libc::X_OK) != 0 => return fail(libc::EINVAL),
         Name::Device => libc::X_OK,
         Name::Parameter(file) if file.parameter.writable => libc::X_OK,
         Name::Parameter(_) => libc::W_OK | libc::X_OK,
-        Name::Directory => libc::W_OK,
+        Name::Directory(_) => libc::W_OK,
     };
     if mode & refused != 0 {
         fail(libc::EACCES)
     } else {
         0
-    }
-}
-
-pub unsafe fn access(path: *const c_char, mode: c_int) -> c_int {
-    // SAFETY: the program's own arguments.
-    unsafe {
-        match recognise(path) {
-            Some(name) => allowed(&name, mode),
-            None => next::access(path, mode),
-        }
-    }
-}
-
-pub unsafe fn faccessat(dir: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int {
-    // SAFETY: the program's own arguments.
-    unsafe {
-        match named(dir, path, flags) {
-            Some(name) => allowed(&name, mode),
-            None => next::faccessat(dir, path, mode, flags),
-        }
-    }
-}
-
-pub unsafe fn euidaccess(path: *const c_char, mode: c_int) -> c_int {
-    // SAFETY: the program's own arguments.
-    unsafe {
-        match recognise(path) {
-            Some(name) => allowed(&name, mode),
-            None => next::euidaccess(path, mode),
-        }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! `next::NAME` calls the function of that name behind us. It is looked up once, when the library is
 //! loaded (`resolve`); before that (other libraries' constructors, malloc inside dlsym) and where the C library has no such
-//! function, the raw system call does the work: nothing ever calls dlsym on the way, so nothing recurses.
+//! function, the raw system call does the work: nothing ever calls dlsym on the way, so nothing recurses. Functions that are
+//! no system calls, and are not called by malloc or dlsym, are looked up when they are called that early (`late`).
 //!
 //! Variadic C functions (open, fcntl, ioctl, syscall) appear with all their arguments spelled out: on the
 //! 64-bit Linux ABIs served here integer arguments travel alike. Functions are `C-unwind` because glibc's
@@ -15,11 +16,14 @@
 )]
 
 use super::raw::{self, SIGSET_BYTES, libc_call};
-use super::{epoll, fds, file, open, process, select, stat, syscall, wait};
+use super::{
+    epoll, fds, file, handlers, listing, nodes, open, process, section, select, stat, syscall, wait,
+};
 use core::sync::atomic::{AtomicPtr, Ordering::*};
 use libc::{
-    FILE, c_char, c_int, c_long, c_uint, c_ulong, c_void, epoll_event, fd_set, iovec, mmsghdr,
-    mode_t, msghdr, nfds_t, off_t, pollfd, sigset_t, size_t, ssize_t, timespec, timeval,
+    DIR, FILE, c_char, c_int, c_long, c_uint, c_ulong, c_void, dev_t, dirent64, epoll_event,
+    fd_set, gid_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, sighandler_t, sigset_t,
+    size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
 };
 
 type StatBuf = *mut libc::stat;
@@ -28,12 +32,14 @@ type StatxBuf = *mut libc::statx;
 macro_rules! symbols {
     (
         next { $( fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = $ours:path, otherwise $raw:expr; )* }
+        late { $( fn $lname:ident($($larg:ident: $lty:ty),*) $(-> $lret:ty)? = $lours:path; )* }
         same { $( fn $alias:ident($($aarg:ident: $aty:ty),*) $(-> $aret:ty)? = $aours:path; )* }
     ) => {
         mod pointers {
             #![allow(non_upper_case_globals)]
             use super::*;
             $( pub static $name: AtomicPtr<c_void> = AtomicPtr::new(raw::NOTHING); )*
+            $( pub static $lname: AtomicPtr<c_void> = AtomicPtr::new(raw::NOTHING); )*
         }
 
         /// The functions behind ours.
@@ -53,10 +59,33 @@ macro_rules! symbols {
                     }
                 }
             )*
+            $(
+                #[inline(always)]
+                pub unsafe fn $lname($($larg: $lty),*) $(-> $lret)? {
+                    let p = match pointers::$lname.load(Relaxed) {
+                        p if p.is_null() => look_up(concat!(stringify!($lname), "\0")),
+                        p => p,
+                    };
+                    if p.is_null() {
+                        return Missing::missing();
+                    }
+                    // SAFETY: as above.
+                    unsafe {
+                        core::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn($($lty),*) $(-> $lret)?>(p)($($larg),*)
+                    }
+                }
+            )*
         }
 
         mod exports {
             use super::*;
+            $(
+                #[unsafe(no_mangle)]
+                pub unsafe extern "C-unwind" fn $lname($($larg: $lty),*) $(-> $lret)? {
+                    // SAFETY: as below.
+                    unsafe { $lours($($larg),*) }
+                }
+            )*
             $(
                 #[unsafe(no_mangle)]
                 pub unsafe extern "C-unwind" fn $name($($arg: $ty),*) $(-> $ret)? {
@@ -78,15 +107,48 @@ macro_rules! symbols {
         /// # Safety
         /// Must run outside dlsym and malloc: at load time.
         pub unsafe fn resolve() {
-            for (name, pointer) in [$( (concat!(stringify!($name), "\0"), &pointers::$name) ),*] {
-                // The list above ends each name with its zero byte.
-                if let Ok(name) = core::ffi::CStr::from_bytes_with_nul(name.as_bytes()) {
-                    pointer.store(process::next_symbol(name), Relaxed);
-                }
+            let first = [$( (concat!(stringify!($name), "\0"), &pointers::$name) ),*];
+            let late = [$( (concat!(stringify!($lname), "\0"), &pointers::$lname) ),*];
+            for (name, pointer) in first.into_iter().chain(late) {
+                pointer.store(look_up(name), Relaxed);
             }
         }
     };
 }
+
+/// The next library's function; `name` ends with its zero byte.
+#[cold]
+fn look_up(name: &str) -> *mut c_void {
+    core::ffi::CStr::from_bytes_with_nul(name.as_bytes()).map_or(raw::NOTHING, process::next_symbol)
+}
+
+/// The answer of a function that no library behind us has.
+trait Missing {
+    fn missing() -> Self;
+}
+
+impl Missing for () {
+    fn missing() {}
+}
+
+impl<T> Missing for *mut T {
+    fn missing() -> Self {
+        raw::fail(libc::ENOSYS);
+        core::ptr::null_mut()
+    }
+}
+
+macro_rules! missing {
+    ($($ty:ty),*) => { $(
+        impl Missing for $ty {
+            fn missing() -> Self {
+                raw::fail(libc::ENOSYS) as Self
+            }
+        }
+    )* };
+}
+// the last one is a signal's handler, for which -1 is SIG_ERR
+missing!(c_int, c_long, ssize_t, sighandler_t);
 
 symbols! {
     next {
@@ -95,7 +157,6 @@ symbols! {
         fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = open::openat, otherwise libc_call!(libc::SYS_openat, dir, path, flags, mode) as c_int;
         fn __open_2(path: *const c_char, flags: c_int) -> c_int = open::open_2, otherwise libc_call!(libc::SYS_openat, libc::AT_FDCWD, path, flags) as c_int;
         fn __openat_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int = open::openat_2, otherwise libc_call!(libc::SYS_openat, dir, path, flags) as c_int;
-        fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE = open::fopen, otherwise open::early_fopen(path, mode);
         fn fstatat(dir: c_int, path: *const c_char, buf: StatBuf, flags: c_int) -> c_int = stat::fstatat, otherwise libc_call!(libc::SYS_newfstatat, dir, path, buf, flags) as c_int;
         fn fstat(fd: c_int, buf: StatBuf) -> c_int = stat::fstat, otherwise libc_call!(libc::SYS_fstat, fd, buf) as c_int;
         fn __xstat(version: c_int, path: *const c_char, buf: StatBuf) -> c_int = stat::xstat, otherwise { let _ = version; libc_call!(libc::SYS_newfstatat, libc::AT_FDCWD, path, buf, 0) as c_int };
@@ -149,7 +210,61 @@ symbols! {
         fn epoll_pwait(epfd: c_int, events: *mut epoll_event, max: c_int, timeout: c_int, mask: *const sigset_t) -> c_int = epoll::pwait, otherwise libc_call!(libc::SYS_epoll_pwait, epfd, events, max, timeout, mask, SIGSET_BYTES) as c_int;
         fn epoll_pwait2(epfd: c_int, events: *mut epoll_event, max: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int = epoll::pwait2, otherwise libc_call!(libc::SYS_epoll_pwait2, epfd, events, max, timeout, mask, SIGSET_BYTES) as c_int;
 
+        // cancellation
+        fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int = section::pthread_setcanceltype, otherwise { let _ = (kind, old); 0 };
+
         fn syscall(nr: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long = syscall::syscall, otherwise raw::libc_style(raw::call(nr, [a, b, c, d, e, f])) as c_long;
+    }
+    late {
+        // what exists only here, as files; directories; signals
+        fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE = open::fopen;
+        fn chmod(path: *const c_char, mode: mode_t) -> c_int = nodes::chmod;
+        fn lchmod(path: *const c_char, mode: mode_t) -> c_int = nodes::lchmod;
+        fn fchmodat(dir: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int = nodes::fchmodat;
+        fn fchmod(fd: c_int, mode: mode_t) -> c_int = nodes::fchmod;
+        fn chown(path: *const c_char, owner: uid_t, group: gid_t) -> c_int = nodes::chown;
+        fn lchown(path: *const c_char, owner: uid_t, group: gid_t) -> c_int = nodes::lchown;
+        fn fchownat(dir: c_int, path: *const c_char, owner: uid_t, group: gid_t, flags: c_int) -> c_int = nodes::fchownat;
+        fn fchown(fd: c_int, owner: uid_t, group: gid_t) -> c_int = nodes::fchown;
+        fn utimensat(dir: c_int, path: *const c_char, times: *const timespec, flags: c_int) -> c_int = nodes::utimensat;
+        fn futimens(fd: c_int, times: *const timespec) -> c_int = nodes::futimens;
+        fn utime(path: *const c_char, times: *const utimbuf) -> c_int = nodes::utime;
+        fn utimes(path: *const c_char, times: *const timeval) -> c_int = nodes::utimes;
+        fn lutimes(path: *const c_char, times: *const timeval) -> c_int = nodes::lutimes;
+        fn futimes(fd: c_int, times: *const timeval) -> c_int = nodes::futimes;
+        fn futimesat(dir: c_int, path: *const c_char, times: *const timeval) -> c_int = nodes::futimesat;
+        fn getxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t = nodes::getxattr;
+        fn lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t = nodes::lgetxattr;
+        fn fgetxattr(fd: c_int, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t = nodes::fgetxattr;
+        fn listxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t = nodes::listxattr;
+        fn llistxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t = nodes::llistxattr;
+        fn flistxattr(fd: c_int, list: *mut c_char, size: size_t) -> ssize_t = nodes::flistxattr;
+        fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int = nodes::setxattr;
+        fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int = nodes::lsetxattr;
+        fn fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int = nodes::fsetxattr;
+        fn readlink(path: *const c_char, to: *mut c_char, size: size_t) -> ssize_t = nodes::readlink;
+        fn readlinkat(dir: c_int, path: *const c_char, to: *mut c_char, size: size_t) -> ssize_t = nodes::readlinkat;
+        fn __readlink_chk(path: *const c_char, to: *mut c_char, size: size_t, room: size_t) -> ssize_t = nodes::__readlink_chk;
+        fn __readlinkat_chk(dir: c_int, path: *const c_char, to: *mut c_char, size: size_t, room: size_t) -> ssize_t = nodes::__readlinkat_chk;
+        fn mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int = nodes::mknodat;
+        fn realpath(path: *const c_char, to: *mut c_char) -> *mut c_char = nodes::realpath;
+        fn __realpath_chk(path: *const c_char, to: *mut c_char, room: size_t) -> *mut c_char = nodes::realpath_chk;
+        fn canonicalize_file_name(path: *const c_char) -> *mut c_char = nodes::canonicalize_file_name;
+        fn opendir(path: *const c_char) -> *mut DIR = listing::opendir;
+        fn fdopendir(fd: c_int) -> *mut DIR = listing::fdopendir;
+        fn readdir64(dir: *mut DIR) -> *mut dirent64 = listing::readdir;
+        fn readdir64_r(dir: *mut DIR, room: *mut dirent64, result: *mut *mut dirent64) -> c_int = listing::readdir_r;
+        fn closedir(dir: *mut DIR) -> c_int = listing::closedir;
+        fn rewinddir(dir: *mut DIR) = listing::rewinddir;
+        fn seekdir(dir: *mut DIR, position: c_long) = listing::seekdir;
+        fn telldir(dir: *mut DIR) -> c_long = listing::telldir;
+        fn dirfd(dir: *mut DIR) -> c_int = listing::dirfd;
+        fn scandirat64(dir: c_int, path: *const c_char, list: listing::List, filter: listing::Filter, compare: listing::Compare) -> c_int = listing::scandirat;
+        fn glob64(pattern: *const c_char, flags: c_int, error: listing::GlobError, result: *mut listing::Glob) -> c_int = listing::glob;
+        fn sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int = handlers::sigaction;
+        fn signal(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::signal;
+        fn sysv_signal(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::sysv_signal;
+        fn sigset(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::sigset;
     }
     same {
         fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = open::open;
@@ -179,6 +294,16 @@ symbols! {
         fn pwritev64(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t = file::pwritev;
         fn __pread64_chk(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t = file::pread_chk;
         fn lseek64(fd: c_int, offset: off_t, whence: c_int) -> off_t = file::lseek;
+        fn readdir(dir: *mut DIR) -> *mut dirent64 = listing::readdir;
+        fn readdir_r(dir: *mut DIR, room: *mut dirent64, result: *mut *mut dirent64) -> c_int = listing::readdir_r;
+        fn scandirat(dir: c_int, path: *const c_char, list: listing::List, filter: listing::Filter, compare: listing::Compare) -> c_int = listing::scandirat;
+        fn scandir(path: *const c_char, list: listing::List, filter: listing::Filter, compare: listing::Compare) -> c_int = listing::scandir;
+        fn scandir64(path: *const c_char, list: listing::List, filter: listing::Filter, compare: listing::Compare) -> c_int = listing::scandir;
+        fn glob(pattern: *const c_char, flags: c_int, error: listing::GlobError, result: *mut listing::Glob) -> c_int = listing::glob;
+        fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int = nodes::mknod;
+        fn bsd_signal(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::signal;
+        fn ssignal(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::signal;
+        fn __sysv_signal(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::sysv_signal;
         fn ftruncate64(fd: c_int, len: off_t) -> c_int = file::ftruncate;
     }
 }

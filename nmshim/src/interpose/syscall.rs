@@ -1,11 +1,12 @@
 //! `syscall(2)` through libc: the numbers of calls that are interposed land in the same functions.
 
 use super::symbols::next;
-use super::{epoll, fds, file, open, process, raw, select, stat, table, wait};
+use super::{epoll, fds, file, handlers, memory, open, process, raw, select, stat, table, wait};
 use core::ptr::null;
 use libc::{c_int, c_long, c_uint, sigset_t};
 
 /// pselect6's last argument: the mask and its size.
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct MaskArgument {
     mask: *const sigset_t,
@@ -60,10 +61,11 @@ pub unsafe fn syscall(
                 stat::faccessat(a as c_int, b as _, c as c_int, d as c_int) as c_long
             }
             libc::SYS_ppoll => wait::ppoll(a as _, b as _, c as _, d as _) as c_long,
-            libc::SYS_pselect6 => {
-                let mask = (f as *const MaskArgument)
-                    .as_ref()
-                    .filter(|m| m.size == raw::SIGSET_BYTES);
+            libc::SYS_pselect6 if handlers::taken_over() => {
+                let mask = match memory::read_if(f as *const MaskArgument) {
+                    Ok(mask) => mask.filter(|m| m.size == raw::SIGSET_BYTES),
+                    Err(e) => return raw::fail(e.0).into(),
+                };
                 select::pselect(
                     a as c_int,
                     b as _,

@@ -6,7 +6,7 @@
 //! | `EPOLL` / `EPOLL_WAITED` | an epoll descriptor without any of ours in it / on which a thread may sleep | 0 |
 //! | `CANDIDATE` | a socket that came from elsewhere; the driver is asked at its first use | 1 |
 //! | slot + `LIVE` | a device, or an epoll set with devices in it | 1 |
-//! | slot + `DORMANT` | an epoll set known under several numbers or nested, without devices so far | 0 |
+//! | slot + `DORMANT` | an epoll set known under several numbers or nested, without devices so far; a named file | 0 |
 //!
 //! So "is it ours?" is one load and one branch on bit 0. A vfork child runs on our memory but on a
 //! descriptor table of its own: nothing here may be changed there (`process::borrowed_memory`).
@@ -97,6 +97,7 @@ fn slot_of(word: usize) -> Option<NonNull<Slot>> {
 fn tagged(r: &Ref) -> usize {
     let tag = match r.object() {
         Object::Epoll(e) if !e.active() => DORMANT,
+        Object::Named(_) => DORMANT,
         _ => LIVE,
     };
     r.as_ptr().as_ptr() as usize | tag
@@ -161,7 +162,7 @@ impl core::ops::Deref for DeviceRef {
         match self.0.object() {
             Object::Device(d) => d,
             // SAFETY: `found_device` checked it, and a live slot's object never changes.
-            Object::Epoll(_) => unsafe { core::hint::unreachable_unchecked() },
+            _ => unsafe { core::hint::unreachable_unchecked() },
         }
     }
 }

@@ -14,10 +14,11 @@
 use super::armed::Armed;
 use super::inline::Inline;
 use super::raw::{self, SIGSET_BYTES, libc_call};
+use super::section;
 use super::signals::Blocked;
 use super::slot::{Object, Ref};
 use super::symbols::next;
-use super::table;
+use super::{handlers, memory, table};
 use crate::device::{Errno, Result};
 use core::ptr::null;
 use libc::{
@@ -52,10 +53,10 @@ impl Timeout {
     /// A timespec, null for ever.
     ///
     /// # Safety
-    /// `t` is null or valid.
+    /// `t` is a pointer of the program's.
     pub unsafe fn timespec(t: *const timespec) -> Result<Self> {
-        // SAFETY: the caller's promise.
-        let Some(t) = (unsafe { t.as_ref() }) else {
+        // SAFETY: two integers.
+        let Some(t) = (unsafe { memory::read_if(t) })? else {
             return Ok(Self::Never);
         };
         if t.tv_sec < 0 || !(0..1_000_000_000).contains(&t.tv_nsec) {
@@ -220,7 +221,9 @@ impl Ours {
         let time = to_timespec(timeout.nap(armed.shared()));
         // The next library's function, because it is where a thread can be cancelled.
         // SAFETY: `real` and `time` outlive the call; the mask is the program's, null or valid.
-        let n = unsafe { next::ppoll(real.as_mut_ptr(), real.len() as nfds_t, &time, mask) };
+        let n = section::outside(&mut armed, || unsafe {
+            next::ppoll(real.as_mut_ptr(), real.len() as nfds_t, &time, mask)
+        });
         let error = raw::errno();
         self.list
             .iter()
@@ -268,7 +271,7 @@ fn ask(r: &Ref, fd: RawFd, events: c_short) -> c_short {
     match r.object() {
         Object::Device(d) => d.poll(fd, events),
         Object::Epoll(e) if e.ready(fd) => events & (POLLIN | libc::POLLRDNORM),
-        Object::Epoll(_) => 0,
+        Object::Epoll(_) | Object::Named(_) => 0,
     }
 }
 
@@ -279,7 +282,6 @@ pub fn wait(
     timeout: &mut Timeout,
     mask: Option<*const sigset_t>,
 ) -> Result<usize> {
-    test_cancel();
     let ours = Ours::find(fds);
     let ready = ours.poll(fds);
     if ready != 0 || timeout.is_zero() {
@@ -308,6 +310,9 @@ pub fn wait(
         if ready != 0 || timeout.left() == Some(0) {
             return Ok(ready);
         }
+        // A sleep that a token ended at once has let no signal in.
+        // SAFETY: the mask is the program's or ours.
+        unsafe { raw::poll_now(&mut [], asleep)? };
     }
 }
 
@@ -337,19 +342,105 @@ pub fn test_cancel() {
     unsafe { pthread_testcancel() }
 }
 
-/// The program's array as a slice if one of ours is in it.
-unsafe fn with_ours<'a>(fds: *mut pollfd, n: nfds_t) -> Option<&'a mut [pollfd]> {
-    if fds.is_null() || n > TOO_MANY {
-        return None;
-    }
-    // SAFETY: the program gives an array of `n`; pollfds are plain integers, and the array is its own to
-    // keep unshared during the call.
-    let fds = unsafe { core::slice::from_raw_parts_mut(fds, n as usize) };
-    fds.iter()
-        .any(|p| table::ours(table::word(p.fd)))
-        .then_some(fds)
+const NOTHING: pollfd = pollfd {
+    fd: -1,
+    events: 0,
+    revents: 0,
+};
+
+/// Is one of ours in the program's array? What cannot be read is for the kernel to refuse.
+#[inline(always)]
+unsafe fn with_ours(fds: *mut pollfd, n: nfds_t) -> bool {
+    // SAFETY: the caller's promise.
+    handlers::taken_over() && n <= TOO_MANY && unsafe { scan(fds, n as usize) }
 }
 
+#[inline(never)]
+unsafe fn scan(fds: *const pollfd, n: usize) -> bool {
+    let mut some = [NOTHING; 16];
+    for at in (0..n).step_by(some.len()) {
+        let some = &mut some[..(n - at).min(16)];
+        // SAFETY: plain integers, of the program's array.
+        if unsafe { memory::read_into(some, fds.wrapping_add(at)) }.is_err() {
+            return false;
+        }
+        if some.iter().any(|p| table::ours(table::word(p.fd))) {
+            return true;
+        }
+    }
+    false
+}
+
+/// What the program is to read of `fds`.
+unsafe fn put_back(to: *mut pollfd, fds: &[pollfd]) -> Result<()> {
+    fds.iter().enumerate().try_for_each(|(i, p)| {
+        let field = to.wrapping_add(i).cast::<u8>();
+        let field = field.wrapping_add(core::mem::offset_of!(pollfd, revents));
+        // SAFETY: the program's array.
+        unsafe { memory::write(field.cast(), p.revents) }
+    })
+}
+
+/// Waits for the program's array, on a copy.
+unsafe fn wait_for(
+    to: *mut pollfd,
+    n: nfds_t,
+    timeout: &mut Timeout,
+    mask: Option<*const sigset_t>,
+) -> Result<usize> {
+    let mut fds: Inline<pollfd, 32> = Inline::new();
+    for i in 0..n as usize {
+        // SAFETY: plain integers, of the program's array.
+        fds.push(unsafe { memory::read(to.wrapping_add(i)) }?);
+    }
+    let answer = wait(&mut fds, timeout, mask);
+    // SAFETY: as above.
+    unsafe { put_back(to, &fds) }?;
+    answer
+}
+
+/// poll with one of ours in the array, inside a section.
+#[inline(never)]
+unsafe fn poll_ours(to: *mut pollfd, n: nfds_t, timeout: c_int) -> Result<usize> {
+    let mut few = [NOTHING; 4];
+    // SAFETY: the program's array, of plain integers.
+    unsafe {
+        if let Some(few) = few.get_mut(..n as usize) {
+            memory::read_into(few, to)?;
+            if let Some(ready) = ready_now(few, timeout != 0) {
+                return put_back(to, few).map(|()| ready);
+            }
+        }
+        wait_for(to, n, &mut Timeout::millis(timeout), None)
+    }
+}
+
+/// The same for ppoll.
+#[inline(never)]
+unsafe fn ppoll_ours(
+    to: *mut pollfd,
+    n: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> Result<usize> {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        let mut timeout = Timeout::timespec(timeout)?;
+        wait_for(to, n, &mut timeout, checked_mask(mask)?)
+    }
+}
+
+/// The program's mask, if it gives one.
+///
+/// # Safety
+/// A pointer of the program's.
+pub unsafe fn checked_mask(mask: *const sigset_t) -> Result<Option<*const sigset_t>> {
+    // SAFETY: the kernel's part of it, an integer.
+    let there = unsafe { memory::read_if(mask.cast::<u64>()) }?;
+    Ok(there.map(|_| mask))
+}
+
+/// An answer of a section, which may end here with the thread.
 fn finish(r: Result<usize>) -> c_int {
     raw::answer(r.map(|n| n as c_int))
 }
@@ -357,16 +448,11 @@ fn finish(r: Result<usize>) -> c_int {
 pub unsafe fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
-        match with_ours(fds, n) {
-            None => next::poll(fds, n, timeout),
-            Some(fds) => {
-                test_cancel();
-                if let Some(n) = ready_now(fds, timeout != 0) {
-                    return n as c_int;
-                }
-                finish(wait(fds, &mut Timeout::millis(timeout), None))
-            }
+        if !with_ours(fds, n) {
+            return next::poll(fds, n, timeout);
         }
+        test_cancel();
+        finish(section::run(|| poll_ours(fds, n, timeout)))
     }
 }
 
@@ -378,20 +464,18 @@ pub unsafe fn ppoll(
 ) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
-        match with_ours(fds, n) {
-            None => next::ppoll(fds, n, timeout, mask),
-            Some(fds) => {
-                let mask = (!mask.is_null()).then_some(mask);
-                finish(Timeout::timespec(timeout).and_then(|mut t| wait(fds, &mut t, mask)))
-            }
+        if !with_ours(fds, n) {
+            return next::ppoll(fds, n, timeout, mask);
         }
+        test_cancel();
+        finish(section::run(|| ppoll_ours(fds, n, timeout, mask)))
     }
 }
 
 pub unsafe fn poll_chk(fds: *mut pollfd, n: nfds_t, timeout: c_int, room: size_t) -> c_int {
     // SAFETY: the program's own arguments; an overflow is for the real function to report.
     unsafe {
-        if room / size_of::<pollfd>() < n as usize || with_ours(fds, n).is_none() {
+        if room / size_of::<pollfd>() < n as usize || !with_ours(fds, n) {
             return next::__poll_chk(fds, n, timeout, room);
         }
         poll(fds, n, timeout)
@@ -407,7 +491,7 @@ pub unsafe fn ppoll_chk(
 ) -> c_int {
     // SAFETY: as poll_chk.
     unsafe {
-        if room / size_of::<pollfd>() < n as usize || with_ours(fds, n).is_none() {
+        if room / size_of::<pollfd>() < n as usize || !with_ours(fds, n) {
             return next::__ppoll_chk(fds, n, timeout, mask, room);
         }
         ppoll(fds, n, timeout, mask)

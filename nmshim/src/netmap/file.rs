@@ -9,7 +9,7 @@ use libc::{c_int, c_short, c_ulong};
 use rustix::fd::AsRawFd;
 use rustix::net::RecvFlags;
 use uvale::channel::call;
-use uvale::engine::{Attachment, Binding};
+use uvale::engine::{Attachment, Binding, Host};
 use uvale::proto::{Bound, Call, Reply};
 use uvale::session::{Failure, Session};
 use uvale::sys::borrow;
@@ -53,6 +53,8 @@ pub struct NetmapFile {
     spin_hold: AtomicU32,
     /// when a thread went to sleep last, in ns
     slept_at: AtomicU64,
+    /// threads between `arm` and `disarm`: they share one bit in the rings' masks
+    armed: AtomicU32,
     last_look: AtomicU64,
 }
 
@@ -79,6 +81,7 @@ impl NetmapFile {
             spin_rounds: AtomicU32::new(*SPIN_ROUNDS.end()),
             spin_hold: AtomicU32::new(0),
             slept_at: AtomicU64::new(0),
+            armed: AtomicU32::new(0),
             last_look: AtomicU64::new(0),
         };
         if let Some(bound) = bound {
@@ -365,6 +368,7 @@ impl File for NetmapFile {
 
     fn arm(&self, fd: RawFd, events: c_short) {
         self.slept_at.store(now_ns(), Relaxed);
+        self.armed.fetch_add(1, SeqCst);
         if let Ok((session, bind)) = self.ready(fd) {
             bind.attachment.announce(session, events);
         }
@@ -372,8 +376,18 @@ impl File for NetmapFile {
 
     fn disarm(&self, fd: RawFd, events: c_short) {
         self.adapt_spin();
-        if let Ok((session, bind)) = self.ready(fd) {
+        // The announcement is that of all threads armed on this description.
+        let last = self
+            .armed
+            .fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1))
+            == Ok(1);
+        if last && let Ok((session, bind)) = self.ready(fd) {
             bind.attachment.withdraw(session, events);
+            // SYNC POINT: whoever announced before our withdrawal had been counted before that: it
+            // looks, and announces, once more.
+            if self.armed.load(SeqCst) != 0 {
+                session.wake(self.client);
+            }
         }
     }
 

@@ -264,6 +264,11 @@ impl Driver for Netmap {
         })
     }
 
+    fn parameters(&self) -> Vec<String> {
+        let session = self.own_world().and_then(|w| w.session_or_start());
+        session.map_or_else(|_| Vec::new(), |s| s.parameter_names())
+    }
+
     fn open_parameter(
         &self,
         name: &str,

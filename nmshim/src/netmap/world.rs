@@ -79,13 +79,13 @@ impl World {
 
     /// Before a fork: no attach is half done.
     pub fn hold(&self) {
-        core::mem::forget(self.ctl.lock());
+        self.ctl.hold();
     }
 
     /// After it.
     pub fn release(&self) {
         // SAFETY: held by `hold` of this thread, or of the thread this one is the copy of.
-        unsafe { self.ctl.reset() };
+        unsafe { self.ctl.release() };
     }
 
     #[cold]

@@ -199,6 +199,7 @@ impl Daemon {
                 Err(reply) => Answer(reply, None),
             },
             (Role::Session(_), Call::Parameter(name)) => Answer(self.parameter(&name), None),
+            (Role::Session(_), Call::ParameterNames) => Answer(self.parameter_names(), None),
             (Role::Session(_), Call::SetParameter { name, text }) => {
                 Answer(self.set_parameter(&name, &text), None)
             }

@@ -22,6 +22,11 @@ impl Daemon {
         }))
     }
 
+    pub(super) fn parameter_names(&self) -> Reply {
+        let all = self.world.parameters().into_iter();
+        Reply::ParameterNames(all.map(|p| p.name.to_owned()).collect())
+    }
+
     pub(super) fn set_parameter(&mut self, name: &str, text: &str) -> Reply {
         match self.world.set_parameter(name, text) {
             Ok(warning) => {

@@ -5,7 +5,7 @@ use crate::device::{Errno, Result};
 use crate::interpose::raw::{self, libc_call};
 use crate::interpose::slot::{Ref, guarded};
 use crate::interpose::symbols::next;
-use crate::interpose::{process, table};
+use crate::interpose::{handlers, memory, process, section, table};
 use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLIN, c_int, c_short, epoll_event};
 use std::os::fd::RawFd;
 
@@ -15,8 +15,11 @@ pub unsafe fn ctl(epfd: c_int, op: c_int, fd: c_int, event: *mut epoll_event) ->
         if table::word(fd) == 0 && !table::ours(table::word(epfd)) {
             return next::epoll_ctl(epfd, op, fd, event);
         }
-        let event = (!event.is_null()).then(|| event.read_unaligned());
-        match change(epfd, op, fd, event) {
+        let event = match read_event(op, event) {
+            Ok(event) => event,
+            Err(e) => return raw::fail(e.0),
+        };
+        match section::run(|| change(epfd, op, fd, event)) {
             Some(r) => raw::answer(r.map(|()| 0)),
             None => {
                 let mut event = event;
@@ -29,7 +32,32 @@ pub unsafe fn ctl(epfd: c_int, op: c_int, fd: c_int, event: *mut epoll_event) ->
     }
 }
 
+/// The program's event, for operations that have one.
+unsafe fn read_event(op: c_int, event: *const epoll_event) -> Result<Option<epoll_event>> {
+    if op == EPOLL_CTL_DEL || event.is_null() {
+        return Ok(None);
+    }
+    if !handlers::taken_over() {
+        // The kernel says of the pointer first whether it is bad, then of the descriptors.
+        let args = [
+            usize::MAX,
+            EPOLL_CTL_ADD as usize,
+            usize::MAX,
+            event as usize,
+            0,
+            0,
+        ];
+        // SAFETY: there is no descriptor -1.
+        if unsafe { raw::call(libc::SYS_epoll_ctl, args) } == -libc::EFAULT as isize {
+            return Err(Errno(libc::EFAULT));
+        }
+    }
+    // SAFETY: two integers.
+    unsafe { memory::read_if(event) }
+}
+
 /// `None`: for the kernel alone.
+#[inline(never)]
 fn change(epfd: RawFd, op: c_int, fd: RawFd, event: Option<epoll_event>) -> Option<Result<()>> {
     if process::borrowed_memory() {
         return None;
@@ -41,7 +69,7 @@ fn change(epfd: RawFd, op: c_int, fd: RawFd, event: Option<epoll_event>) -> Opti
             r.epoll().inspect(|e| e.suspect());
         })
     } else {
-        table::slot(fd)
+        table::slot(fd).filter(|r| r.device().is_some() || r.epoll().is_some())
     };
     let Some(target) = target else {
         if op == EPOLL_CTL_ADD

@@ -100,6 +100,7 @@ impl Interest {
                     edges,
                 )
             }
+            Object::Named(_) => (0, 0),
             Object::Epoll(e) => {
                 let edges = e.edges();
                 let ready = e.ready(table::number(&self.target, self.fd));
@@ -244,6 +245,7 @@ impl Epoll {
             .fold(0, |sum, i| match i.target.object() {
                 Object::Device(d) => sum.wrapping_add(d.edges()),
                 Object::Epoll(e) => sum.wrapping_add(e.edges()),
+                Object::Named(_) => sum,
             })
     }
 }

@@ -8,8 +8,8 @@ use crate::interpose::raw::{self, SIGSET_BYTES};
 use crate::interpose::signals::Blocked;
 use crate::interpose::slot::{Ref, guarded};
 use crate::interpose::symbols::next;
-use crate::interpose::table;
-use crate::interpose::wait::{Timeout, test_cancel, to_timespec};
+use crate::interpose::wait::{Timeout, checked_mask, test_cancel, to_timespec};
+use crate::interpose::{memory, section, table};
 use core::ptr::null;
 use libc::{EPOLLERR, EPOLLHUP, c_int, epoll_event, sigset_t, timespec};
 use std::os::fd::RawFd;
@@ -22,17 +22,15 @@ struct Call<'a> {
     out: *mut epoll_event,
     max: usize,
     mask: Option<*const sigset_t>,
-    /// epoll_pwait2: sleeps are exact to the nanosecond.
-    fine: bool,
 }
 
 impl Call<'_> {
     /// Writes what devices have to report behind the first `have` events; returns how many events there are then.
-    fn collect(&self, have: usize) -> usize {
+    fn collect(&self, have: usize) -> Result<usize> {
         self.collect_in(&mut self.set.state.lock(), have)
     }
 
-    fn collect_in(&self, state: &mut State, have: usize) -> usize {
+    fn collect_in(&self, state: &mut State, have: usize) -> Result<usize> {
         let mut n = have;
         state.interests.retain(|i| i.alive());
         let count = state.interests.len();
@@ -51,18 +49,22 @@ impl Call<'_> {
             let Some((revents, edges)) = i.due() else {
                 continue;
             };
-            (i.seen, i.fresh) = (edges, false);
-            i.off = i.events & ONESHOT != 0;
             let event = epoll_event {
                 events: revents as u16 as u32,
                 u64: i.data,
             };
-            // SAFETY: `n` is below `max`, the length of the program's array.
-            unsafe { self.out.add(n).write_unaligned(event) };
+            // SAFETY: the program's array. As in the kernel, what could not be told stays to be told.
+            match unsafe { memory::write(self.out.wrapping_add(n), event) } {
+                Err(e) if n == 0 => return Err(e),
+                Err(_) => break,
+                Ok(()) => {}
+            }
+            (i.seen, i.fresh) = (edges, false);
+            i.off = i.events & ONESHOT != 0;
             n += 1;
             state.turn = at + 1;
         }
-        n
+        Ok(n)
     }
 
     fn ordinary(&self) -> bool {
@@ -78,21 +80,19 @@ impl Call<'_> {
                 break;
             }
             let (max, mask) = (self.max - n, self.mask.unwrap_or(null()));
-            // SAFETY: room for `max` events at `n`; the mask is the program's, null or valid.
-            let got = unsafe {
-                raw::check(raw::call(
-                    libc::SYS_epoll_pwait,
-                    [
-                        self.epfd as usize,
-                        self.out.add(n) as usize,
-                        max,
-                        0,
-                        mask as usize,
-                        SIGSET_BYTES,
-                    ],
-                ))
-            };
-            let got = match got {
+            let args = [
+                self.epfd as usize,
+                self.out.wrapping_add(n) as usize,
+                max,
+                0,
+                mask as usize,
+                SIGSET_BYTES,
+            ];
+            // SAFETY: room for `max` events at `n`; the mask is the program's, null or valid, and may let a handler
+            // run: no lock is held.
+            let got =
+                section::this().aside(0, || unsafe { raw::call(libc::SYS_epoll_pwait, args) });
+            let got = match raw::check(got) {
                 Ok(got) => got as usize,
                 Err(_) if n != 0 => break,
                 Err(e) => return Err(e),
@@ -131,7 +131,6 @@ impl Call<'_> {
         kept
     }
 
-    /// The kernel reported a registration of ours.
     /// The daemon behind `liveness` is gone: every device of its that is in the set says so from
     /// here on.
     fn daemon_lost(&self, liveness: RawFd) {
@@ -148,6 +147,7 @@ impl Call<'_> {
         }
     }
 
+    /// The kernel reported a registration of ours.
     fn woken(&self, id: u32, events: u32, armed: Option<&mut Armed>) {
         let mut state = self.set.state.lock();
         let Some(i) = state.interests.iter_mut().find(|i| i.id == id) else {
@@ -176,18 +176,18 @@ impl Call<'_> {
     fn now(&self) -> Result<usize> {
         let mut state = self.set.state.lock();
         if !state.ordinary {
-            return Ok(self.collect_in(&mut state, 0));
+            return self.collect_in(&mut state, 0);
         }
         // Neither side starves the other when both have more than fits.
         state.devices_first = !state.devices_first;
         if state.devices_first {
-            let n = self.collect_in(&mut state, 0);
+            let n = self.collect_in(&mut state, 0)?;
             drop(state);
             return self.ordinary_now(n);
         }
         drop(state);
         let n = self.ordinary_now(0)?;
-        Ok(self.collect(n))
+        self.collect(n)
     }
 
     fn spin(&self) -> bool {
@@ -203,26 +203,34 @@ impl Call<'_> {
     /// One real sleep; the number of ordinary events it brought.
     fn sleep(&self, mut armed: Armed, timeout: Timeout, signals: &Blocked) -> Result<usize> {
         let nap = timeout.nap(armed.shared());
-        let (max, mask) = (self.max as c_int, self.mask.unwrap_or(signals.before()));
-        // SAFETY: the program's array and mask; the timeout outlives the call. The next library's
-        // function, because it is where a thread can be cancelled.
-        let n = unsafe {
-            if self.fine {
-                let time = to_timespec(nap);
-                next::epoll_pwait2(self.epfd, self.out, max, &time, mask)
-            } else {
-                let ms = nap.div_ceil(1_000_000) as c_int;
-                next::epoll_pwait(self.epfd, self.out, max, ms, mask)
-            }
+        let mask = self.mask.unwrap_or(signals.before());
+        // ppoll and not epoll_pwait: a signal that is ignored ends the latter with EINTR if it came while
+        // it was blocked, and goes unnoticed otherwise. The next library's function, because it is where
+        // a thread can be cancelled.
+        let mut real = libc::pollfd {
+            fd: self.epfd,
+            events: libc::POLLIN,
+            revents: 0,
         };
+        let time = to_timespec(nap);
+        // SAFETY: the set and the timeout outlive the call, the mask is the program's or ours.
+        let n = section::outside(&mut armed, || unsafe {
+            next::ppoll(&mut real, 1, &time, mask)
+        });
         if n < 0 {
             return Err(Errno(raw::errno()));
         }
+        // SAFETY: the program's array.
+        let n = unsafe {
+            raw::check(raw::call(
+                libc::SYS_epoll_pwait,
+                [self.epfd as usize, self.out as usize, self.max, 0, 0, 0],
+            ))?
+        };
         Ok(self.filter(0, n as usize, Some(&mut armed)))
     }
 
     fn run(&self, mut timeout: Timeout) -> Result<usize> {
-        test_cancel();
         let n = self.now()?;
         if n != 0 || timeout.is_zero() {
             return Ok(n);
@@ -231,14 +239,14 @@ impl Call<'_> {
         let signals = Blocked::new();
         loop {
             if !self.ordinary() && self.spin() {
-                let n = self.collect(0);
+                let n = self.collect(0)?;
                 if n != 0 {
                     return Ok(n);
                 }
             }
             let mut armed = Armed::new();
             armed.add(self.slot, self.epfd, 0, None);
-            let n = self.collect(0);
+            let n = self.collect(0)?;
             if n != 0 {
                 drop(armed);
                 return if self.ordinary() {
@@ -248,33 +256,38 @@ impl Call<'_> {
                 };
             }
             let n = self.sleep(armed, timeout, &signals)?;
-            let n = self.collect(n);
+            let n = self.collect(n)?;
             if n != 0 || timeout.left() == Some(0) {
                 return Ok(n);
             }
+            let asleep = self.mask.unwrap_or(signals.before());
+            // SAFETY: the mask is the program's or ours.
+            unsafe { raw::poll_now(&mut [], asleep)? };
         }
     }
 }
 
-/// Waits on `epfd`, which is (or has just become) an active set.
+/// Waits on `epfd`, which is (or has just become) an active set, inside a section.
+#[inline(never)]
 unsafe fn emulated(
     epfd: RawFd,
     out: *mut epoll_event,
     max: c_int,
-    timeout: Timeout,
+    timeout: &dyn Fn() -> Result<Timeout>,
     mask: *const sigset_t,
-    fine: bool,
 ) -> Option<Result<usize>> {
     let slot = table::slot(epfd)?;
     let set = slot.epoll().filter(|e| e.active())?;
-    if max <= 0 {
-        return Some(Err(Errno(libc::EINVAL)));
-    }
-    if out.is_null() {
-        return Some(Err(Errno(libc::EFAULT)));
-    }
-    let mask = (!mask.is_null()).then_some(mask);
-    Some(
+    let call = || {
+        let timeout = timeout()?;
+        if max <= 0 {
+            return Err(Errno(libc::EINVAL));
+        }
+        if out.is_null() {
+            return Err(Errno(libc::EFAULT));
+        }
+        // SAFETY: the program's own argument.
+        let mask = unsafe { checked_mask(mask) }?;
         Call {
             set,
             slot: &slot,
@@ -282,10 +295,10 @@ unsafe fn emulated(
             out,
             max: max as usize,
             mask,
-            fine,
         }
-        .run(timeout),
-    )
+        .run(timeout)
+    };
+    Some(call())
 }
 
 /// The common shape: `plain` is the next library's function with the program's own arguments.
@@ -296,7 +309,6 @@ unsafe fn either(
     max: c_int,
     timeout: impl Fn() -> Result<Timeout>,
     mask: *const sigset_t,
-    fine: bool,
     plain: impl Fn() -> c_int,
 ) -> c_int {
     let w = table::word(epfd);
@@ -309,17 +321,14 @@ unsafe fn either(
             return n;
         }
         // SAFETY: the kernel wrote `n` events.
-        let n = unsafe { became_ours(epfd, out, max, n as usize) };
+        let n = section::run(|| unsafe { became_ours(epfd, out, max, n as usize) });
         if n != 0 {
             return n;
         }
     }
-    let t = match timeout() {
-        Ok(t) => t,
-        Err(e) => return raw::fail(e.0),
-    };
+    test_cancel();
     // SAFETY: the program's own arguments.
-    match unsafe { emulated(epfd, out, max, t, mask, fine) } {
+    match section::run(|| unsafe { emulated(epfd, out, max, &timeout, mask) }) {
         Some(r) => raw::answer(r.map(|n| n as c_int)),
         None => plain(),
     }
@@ -327,6 +336,7 @@ unsafe fn either(
 
 /// The set got its first device while a thread slept in it: what it brought may be the kick.
 #[cold]
+#[inline(never)]
 unsafe fn became_ours(epfd: RawFd, out: *mut epoll_event, max: c_int, got: usize) -> c_int {
     let Some(slot) = table::slot(epfd) else {
         return got as c_int;
@@ -341,7 +351,6 @@ unsafe fn became_ours(epfd: RawFd, out: *mut epoll_event, max: c_int, got: usize
         out,
         max: max as usize,
         mask: None,
-        fine: false,
     };
     call.filter(0, got, None) as c_int
 }
@@ -355,7 +364,6 @@ pub unsafe fn wait(epfd: c_int, out: *mut epoll_event, max: c_int, timeout: c_in
             max,
             || Ok(Timeout::millis(timeout)),
             null(),
-            false,
             || next::epoll_wait(epfd, out, max, timeout),
         )
     }
@@ -376,7 +384,6 @@ pub unsafe fn pwait(
             max,
             || Ok(Timeout::millis(timeout)),
             mask,
-            false,
             || next::epoll_pwait(epfd, out, max, timeout, mask),
         )
     }
@@ -397,7 +404,6 @@ pub unsafe fn pwait2(
             max,
             || Timeout::timespec(timeout),
             mask,
-            true,
             || next::epoll_pwait2(epfd, out, max, timeout, mask),
         )
     }

@@ -1,0 +1,163 @@
+/* Pointers that are bad, given to calls on a device, on other descriptors beside one, and in programs that have none:
+ * EFAULT, and the program lives. One case per run. */
+#include "robust.h"
+
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+static int epfd, device_fd, plain_fd;
+static void *bad_pointers[4];
+static void *bad;
+
+#define EFAULT_FROM(call) do { errno = 0; if ((long)(call) != -1 || errno != EFAULT) fail(__FILE__, __LINE__, #call); } while (0)
+
+/* Calls that mix a good descriptor with a bad pointer; `fd` is a device or an ordinary file. */
+static void faults_of_descriptor(int fd)
+{
+	struct pollfd entry = { fd, POLLIN | POLLOUT, 0 };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT };
+	struct timespec second = { 1, 0 };
+	fd_set set;
+
+	FD_ZERO(&set);
+	FD_SET(fd, &set);
+	EFAULT_FROM(poll(bad, 1, 0));
+	EFAULT_FROM(ppoll(bad, 1, NULL, NULL));
+	EFAULT_FROM(ppoll(&entry, 1, &second, bad));
+	EFAULT_FROM(syscall(SYS_ppoll, bad, 1, NULL, NULL, 8));
+	EFAULT_FROM(syscall(SYS_pselect6, fd + 1, &set, NULL, NULL, NULL, bad));
+	EFAULT_FROM(select(fd + 1, bad, NULL, NULL, NULL));
+	EFAULT_FROM(select(fd + 1, &set, bad, NULL, NULL));
+	EFAULT_FROM(pselect(fd + 1, &set, NULL, NULL, &second, bad));
+	EFAULT_FROM(epoll_ctl(epfd, EPOLL_CTL_ADD, fd, bad));
+	EFAULT_FROM(epoll_ctl(epfd, EPOLL_CTL_MOD, fd, bad));
+	if (fd == device_fd) {
+		/* of other descriptors libc itself reads these */
+		EFAULT_FROM(ppoll(&entry, 1, bad, NULL));
+		EFAULT_FROM(select(fd + 1, &set, NULL, NULL, bad));
+		EFAULT_FROM(pselect(fd + 1, &set, NULL, NULL, bad, NULL));
+		CHECK(epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) == 0);
+		EFAULT_FROM(epoll_wait(epfd, bad, 1, 100));
+		EFAULT_FROM(epoll_pwait(epfd, &event, 1, 100, bad));
+		/* what could not be told is told by the next one */
+		CHECK(epoll_wait(epfd, &event, 1, 5000) == 1);
+		CHECK(epoll_ctl(epfd, EPOLL_CTL_DEL, fd, NULL) == 0);
+		EFAULT_FROM(ioctl(fd, NIOCREGIF, bad));
+		EFAULT_FROM(ioctl(fd, NIOCCTRL, bad));
+		EFAULT_FROM(ioctl(fd, NIOCGINFO, bad));
+	}
+	EFAULT_FROM(ioctl(fd, FIONBIO, bad));
+	EFAULT_FROM(fstat(fd, bad));
+}
+
+static void faults_of_names(void)
+{
+	struct stat s;
+
+	EFAULT_FROM(open(bad, O_RDWR));
+	EFAULT_FROM(open(bad, O_RDWR | O_CREAT, 0600));
+	EFAULT_FROM(openat(AT_FDCWD, bad, O_RDONLY));
+	EFAULT_FROM(stat(bad, &s));
+	EFAULT_FROM(lstat(bad, &s));
+	EFAULT_FROM(stat("/dev/null", bad));
+	EFAULT_FROM(fstatat(AT_FDCWD, bad, &s, 0));
+	EFAULT_FROM(access(bad, R_OK));
+	EFAULT_FROM(chmod(bad, 0600));
+	EFAULT_FROM(readlink(bad, (char *)&s, sizeof s));
+	errno = 0;
+	CHECK(fopen(bad, "r") == NULL && errno == EFAULT);
+	errno = 0;
+	CHECK(fopen(bad, "w") == NULL && errno == EFAULT);
+}
+
+static void with_all_pointers(void (*body)(void))
+{
+	char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(pages != MAP_FAILED && mprotect(pages + 4096, 4096, PROT_NONE) == 0);
+	bad_pointers[0] = (void *)8;
+	bad_pointers[1] = pages + 4096;
+	bad_pointers[2] = (void *)0x7000deadbeef0000; /* no address at all */
+	bad_pointers[3] = (void *)(UINTPTR_MAX - 4095);
+	for (int i = 0; i < 4; i++) {
+		bad = bad_pointers[i];
+		body();
+	}
+}
+
+static void on_device(void)
+{
+	faults_of_descriptor(device_fd);
+	faults_of_descriptor(plain_fd);
+	faults_of_names();
+	struct stat s;
+	EFAULT_FROM(stat("/dev/netmap", bad));
+	EFAULT_FROM(syscall(SYS_statx, AT_FDCWD, "/dev/netmap", 0, 0x7ff, bad));
+	(void)s;
+}
+
+static void without_device(void)
+{
+	int pipes[2];
+
+	CHECK(pipe(pipes) == 0);
+	epfd = epoll_create1(0);
+	faults_of_descriptor(pipes[1]);
+	faults_of_names();
+	/* a set in a set is looked at even without the device */
+	int inner = epoll_create1(0);
+	EFAULT_FROM(epoll_ctl(epfd, EPOLL_CTL_ADD, inner, bad));
+	close(inner);
+	close(epfd);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+static void bad_pointers_without_the_device(void)
+{
+	device_fd = -1;
+	with_all_pointers(without_device);
+}
+
+static void bad_pointers_with_the_device(void)
+{
+	struct port a = open_port("vale0:a"), b = open_port("vale0:b");
+	struct seen seen = { 0 };
+	uint64_t seq = 0;
+	device_fd = a.fd;
+	int pipes[2];
+	CHECK(pipe(pipes) == 0);
+	plain_fd = pipes[1];
+	epfd = epoll_create1(0);
+	with_all_pointers(on_device);
+	/* a page that may be read only: the answer has nowhere to go */
+	struct pollfd *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	*page = (struct pollfd){ a.fd, POLLOUT, 0 };
+	CHECK(mprotect(page, 4096, PROT_READ) == 0);
+	EFAULT_FROM(poll(page, 1, 0));
+	check_path(&b, &a, 1, &seq, &seen);
+}
+
+/* ---- */
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} cases[] = {
+	{ "without-the-device", bad_pointers_without_the_device },
+	{ "with-the-device", bad_pointers_with_the_device },
+};
+
+int main(int argc, char **argv)
+{
+	for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+		if (argc > 1 && strcmp(argv[1], "--list") == 0)
+			say("%s", cases[i].name);
+		else if (argc > 1 && strcmp(argv[1], cases[i].name) == 0) {
+			cases[i].run();
+			say("ok %s", cases[i].name);
+			return 0;
+		}
+	}
+	return argc > 1 && strcmp(argv[1], "--list") == 0 ? 0 : 2;
+}

@@ -1,0 +1,304 @@
+//! The program's signal handlers, behind one of ours from the moment the program uses the device.
+//!
+//! The kernel's handler is `trampoline`; the program's own is in `HANDLERS`, and sigaction and its kin tell it the
+//! program as if nothing stood in between. A handler that comes in the middle of a section is put off: the signal is
+//! queued once more for this thread, all signals are blocked until the section is over, and there they come in.
+//! Faults cannot wait and are let through; what they interrupt counts as left, because such handlers jump away.
+//!
+//! SIGSEGV and SIGBUS are taken even without a handler of the program's: reads through the program's
+//! pointers may fault (`memory`), and go on there with an error. Any other fault goes the way it went before.
+
+use super::raw::{self, SIGSET_BYTES};
+use super::section;
+use super::signals::{self, NOT_BLOCKED};
+use super::symbols::next;
+use super::{memory, process};
+use core::mem::zeroed;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::*};
+use libc::{SA_RESETHAND, SA_SIGINFO, c_int, c_void, sighandler_t, siginfo_t, ucontext_t};
+
+const SIGNALS: usize = 65;
+
+/// A program's own handler (or `SIG_DFL`, `SIG_IGN`), and the flags it gave.
+struct Handler {
+    function: AtomicUsize,
+    flags: AtomicI32,
+}
+
+static HANDLERS: [Handler; SIGNALS] = [const {
+    Handler {
+        function: AtomicUsize::new(libc::SIG_DFL),
+        flags: AtomicI32::new(0),
+    }
+}; SIGNALS];
+
+/// The program uses the device: handlers are ours.
+static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
+
+/// The kernel's own form of an action.
+#[repr(C)]
+struct KernelAction {
+    handler: usize,
+    flags: usize,
+    restorer: usize,
+    mask: u64,
+}
+
+fn ours() -> usize {
+    trampoline as *const () as usize
+}
+
+/// Signals whose default stays behind our handler.
+fn is_fault(signal: c_int) -> bool {
+    matches!(signal, libc::SIGSEGV | libc::SIGBUS)
+}
+
+fn known(signal: c_int) -> Option<&'static Handler> {
+    // 32 and 33 are libc's own.
+    let usable = signal > 0 && !matches!(signal, 32 | 33);
+    usable.then(|| HANDLERS.get(signal as usize)).flatten()
+}
+
+/// Does the program use the device? Until then nothing of its is looked at.
+#[inline(always)]
+pub fn taken_over() -> bool {
+    TAKEN_OVER.load(Relaxed)
+}
+
+/// Takes over the handlers there are. From here on sections are closed to them.
+#[inline]
+pub fn take_over() {
+    if !TAKEN_OVER.load(Relaxed) {
+        take_over_all();
+    }
+}
+
+#[cold]
+fn take_over_all() {
+    if !process::borrowed_memory() && !TAKEN_OVER.swap(true, AcqRel) {
+        (1..SIGNALS as c_int).for_each(adopt);
+    }
+}
+
+/// Puts `trampoline` before the handler that the kernel knows now.
+fn adopt(signal: c_int) {
+    let Some(entry) = known(signal) else { return };
+    let mut action = KernelAction {
+        handler: 0,
+        flags: 0,
+        restorer: 0,
+        mask: 0,
+    };
+    let args = |new, old| [signal as usize, new, old, SIGSET_BYTES, 0, 0];
+    // SAFETY: the structure is the kernel's own, and lives; the restorer stays what libc gave.
+    unsafe {
+        let ask = args(0, &raw mut action as usize);
+        if raw::call(libc::SYS_rt_sigaction, ask) < 0 || action.handler == ours() {
+            return;
+        }
+        let is_handler = !matches!(action.handler, libc::SIG_DFL | libc::SIG_IGN);
+        if !is_handler && !(is_fault(signal) && action.handler == libc::SIG_DFL) {
+            return;
+        }
+        entry.flags.store(action.flags as c_int, Relaxed);
+        entry.function.store(action.handler, Release);
+        if !is_handler {
+            // libc knows the restorer.
+            let mut plain: libc::sigaction = zeroed();
+            plain.sa_sigaction = ours();
+            plain.sa_flags = SA_SIGINFO | libc::SA_ONSTACK;
+            next::sigaction(signal, &raw const plain, core::ptr::null_mut());
+            return;
+        }
+        action.handler = ours();
+        action.flags = (action.flags | SA_SIGINFO as usize) & !(SA_RESETHAND as usize);
+        raw::call(libc::SYS_rt_sigaction, args(&raw const action as usize, 0));
+    }
+}
+
+/// The handler behind all signals that have one.
+unsafe extern "C-unwind" fn trampoline(
+    signal: c_int,
+    info: *mut siginfo_t,
+    context: *mut ucontext_t,
+) {
+    // SAFETY: the kernel's arguments.
+    unsafe {
+        if is_fault(signal) && memory::goes_on(context) {
+            return;
+        }
+        let thread = section::this();
+        if thread.is_inside()
+            && !NOT_BLOCKED.contains(&signal)
+            && put_off(signal, info, context, thread)
+        {
+            return;
+        }
+        let Some(entry) = known(signal) else { return };
+        let (function, flags) = (entry.function.load(Acquire), entry.flags.load(Relaxed));
+        match function {
+            libc::SIG_IGN => {}
+            libc::SIG_DFL => {
+                reset(signal);
+                // A fault comes again when its instruction is run again; one that was sent does not.
+                if (*info).si_code <= 0 {
+                    queue(signal, info);
+                }
+            }
+            _ => {
+                if flags & SA_RESETHAND != 0 {
+                    entry.function.store(libc::SIG_DFL, Release);
+                    reset(signal);
+                }
+                thread.withdraw_sleeper();
+                let handler: unsafe extern "C-unwind" fn(c_int, *mut siginfo_t, *mut c_void) =
+                    core::mem::transmute(function);
+                thread.aside(0, || handler(signal, info, context.cast()));
+            }
+        }
+    }
+}
+
+/// The kernel's default from now on.
+fn reset(signal: c_int) {
+    let default = KernelAction {
+        handler: libc::SIG_DFL,
+        flags: 0,
+        restorer: 0,
+        mask: 0,
+    };
+    let new = &raw const default as usize;
+    // SAFETY: the structure is the kernel's own, and lives.
+    unsafe {
+        raw::call(
+            libc::SYS_rt_sigaction,
+            [signal as usize, new, 0, SIGSET_BYTES, 0, 0],
+        )
+    };
+}
+
+/// Queues a signal for the calling thread.
+///
+/// # Safety
+/// `info` is what came with it.
+unsafe fn queue(signal: c_int, info: *const siginfo_t) -> bool {
+    let ids = [libc::SYS_getpid, libc::SYS_gettid].map(|nr| {
+        // SAFETY: takes nothing.
+        unsafe { raw::call(nr, [0; 6]) as usize }
+    });
+    let args = [ids[0], ids[1], signal as usize, info as usize, 0, 0];
+    // SAFETY: plain numbers, and the caller's promise.
+    unsafe { raw::call(libc::SYS_rt_tgsigqueueinfo, args) >= 0 }
+}
+
+/// A signal in the middle of a section. False: it could not be queued once more.
+///
+/// # Safety
+/// The kernel's arguments.
+#[cold]
+unsafe fn put_off(
+    signal: c_int,
+    info: *mut siginfo_t,
+    context: *mut ucontext_t,
+    thread: &section::Thread,
+) -> bool {
+    let all = signals::all();
+    let mut now = 0u64;
+    signals::set_mask(&raw const all, &raw mut now);
+    // SAFETY: by contract.
+    if !unsafe { queue(signal, info) } {
+        signals::set_mask(&raw const now, core::ptr::null_mut());
+        return false;
+    }
+    // SAFETY: by contract; the first 8 bytes of the context's mask are the kernel's set, which counts on return.
+    unsafe {
+        let mask = (&raw mut (*context).uc_sigmask).cast::<u64>();
+        thread.defer(*mask);
+        *mask |= all;
+    }
+    true
+}
+
+/// What the program is told of an action that the kernel has.
+///
+/// # Safety
+/// `old` is null or valid.
+unsafe fn translate(old: *mut libc::sigaction, function: usize, flags: c_int) {
+    const OURS: c_int = SA_SIGINFO | SA_RESETHAND | libc::SA_ONSTACK;
+    // SAFETY: by contract.
+    if let Some(old) = unsafe { old.as_mut() }
+        && old.sa_sigaction == ours()
+    {
+        old.sa_sigaction = function;
+        old.sa_flags = old.sa_flags & !OURS | flags & OURS;
+    }
+}
+
+/// # Safety
+/// As the C function.
+pub unsafe fn sigaction(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        let Some(entry) = known(signal).filter(|_| TAKEN_OVER.load(Acquire)) else {
+            return next::sigaction(signal, new, old);
+        };
+        let before = (entry.function.load(Acquire), entry.flags.load(Relaxed));
+        // A vfork child has handlers of its own, and our memory.
+        let Some(mut action) = new
+            .as_ref()
+            .copied()
+            .filter(|_| !process::borrowed_memory())
+        else {
+            let answer = next::sigaction(signal, new, old);
+            translate(old, before.0, before.1);
+            return answer;
+        };
+        let (function, flags) = (action.sa_sigaction, action.sa_flags);
+        let keeps = function != libc::SIG_IGN && (function != libc::SIG_DFL || is_fault(signal));
+        if keeps && function != ours() {
+            action.sa_sigaction = ours();
+            action.sa_flags = (flags | SA_SIGINFO) & !SA_RESETHAND;
+            entry.flags.store(flags, Relaxed);
+            entry.function.store(function, Release);
+        }
+        let answer = next::sigaction(signal, &raw const action, old);
+        if answer != 0 {
+            entry.flags.store(before.1, Relaxed);
+            entry.function.store(before.0, Release);
+        }
+        translate(old, before.0, before.1);
+        answer
+    }
+}
+
+/// signal and its kin: libc does it, and what it did is taken over.
+///
+/// # Safety
+/// As the C function.
+unsafe fn installed(signal: c_int, install: impl FnOnce() -> sighandler_t) -> sighandler_t {
+    let Some(entry) = known(signal).filter(|_| TAKEN_OVER.load(Acquire)) else {
+        return install();
+    };
+    let before = entry.function.load(Acquire);
+    let old = install();
+    if old != libc::SIG_ERR && !process::borrowed_memory() {
+        adopt(signal);
+    }
+    if old == ours() { before } else { old }
+}
+
+macro_rules! kin {
+    ($($name:ident),*) => { $(
+        /// # Safety
+        /// As the C function.
+        pub unsafe fn $name(signal: c_int, handler: sighandler_t) -> sighandler_t {
+            // SAFETY: the program's own arguments.
+            unsafe { installed(signal, || next::$name(signal, handler)) }
+        }
+    )* };
+}
+kin!(signal, sysv_signal, sigset);

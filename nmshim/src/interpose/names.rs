@@ -1,0 +1,171 @@
+//! Names that exist only here: the device node, and the module's directory with its parameters.
+//!
+//! Calls that take a path go to the kernel first where that changes nothing, and ours is looked for when it has
+//! answered: by then it has said whether the pointer is good, and what is really there is the kernel's to show.
+
+use super::raw;
+use super::slot::{Object, Ref, guarded};
+use super::{handlers, parameter, table};
+use crate::device::DEVICE_PATH;
+use crate::driver;
+use core::ffi::CStr;
+use libc::{c_char, c_int};
+use std::borrow::Cow;
+
+/// The module's directory under /sys.
+const MODULE: &CStr = c"/sys/module/netmap";
+
+/// A directory of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dir {
+    Module,
+    Parameters,
+}
+
+/// What one of our paths names.
+#[derive(Clone)]
+pub enum Name {
+    Device,
+    Directory(Dir),
+    Parameter(parameter::File),
+}
+
+/// Is `path` one of ours? Ordinary paths cost a comparison that ends at the first differing byte.
+///
+/// # Safety
+/// `path` is null, or a C string that may be read.
+#[inline]
+pub unsafe fn recognise(path: *const c_char) -> Option<Name> {
+    // SAFETY: reads the string up to its first difference and never past its end.
+    unsafe {
+        if path.is_null() || *path != b'/' as c_char {
+            return None;
+        }
+        if rest_after(path, DEVICE_PATH).is_some_and(|rest| *rest == 0) {
+            handlers::take_over();
+            return Some(Name::Device);
+        }
+        in_module(CStr::from_ptr(rest_after(path, MODULE)?))
+    }
+}
+
+/// The same for a path that counts from the directory `dir`.
+///
+/// # Safety
+/// As `recognise`.
+#[inline]
+pub unsafe fn at(dir: c_int, path: *const c_char) -> Option<Name> {
+    // SAFETY: by contract.
+    unsafe {
+        if dir < 0 || table::word(dir) == 0 {
+            recognise(path)
+        } else {
+            below(dir, path)
+        }
+    }
+}
+
+#[cold]
+unsafe fn below(dir: c_int, path: *const c_char) -> Option<Name> {
+    // SAFETY: by contract of `at`.
+    unsafe {
+        if path.is_null() || *path == b'/' as c_char {
+            return recognise(path);
+        }
+        let Some(Name::Directory(directory)) = of_descriptor(dir) else {
+            return None;
+        };
+        let text = CStr::from_ptr(path).to_string_lossy();
+        find(match directory {
+            Dir::Module => Cow::from(format!("/{text}")),
+            Dir::Parameters => Cow::from(format!("/parameters/{text}")),
+        })
+    }
+}
+
+/// What a descriptor of ours is; `None` for ordinary ones and epoll sets.
+#[inline]
+pub fn of_descriptor(fd: c_int) -> Option<Name> {
+    (fd >= 0 && table::word(fd) != 0)
+        .then(|| known(fd))
+        .flatten()
+}
+
+#[cold]
+fn known(fd: c_int) -> Option<Name> {
+    let slot = table::slot(fd)?;
+    match slot.object() {
+        Object::Device(d) => Some(parameter::name_of(d)),
+        Object::Named(name) => Some(name.clone()),
+        Object::Epoll(_) => None,
+    }
+}
+
+/// The part of `path` behind `prefix`.
+///
+/// # Safety
+/// `path` is a C string.
+unsafe fn rest_after(path: *const c_char, prefix: &CStr) -> Option<*const c_char> {
+    let prefix = prefix.to_bytes();
+    // SAFETY: stops at the first difference, hence at the end of `path` at the latest.
+    unsafe {
+        for (i, &b) in prefix.iter().enumerate() {
+            if *path.add(i) != b as c_char {
+                return None;
+            }
+        }
+        Some(path.add(prefix.len()))
+    }
+}
+
+#[cold]
+fn in_module(rest: &CStr) -> Option<Name> {
+    let rest = rest.to_str().ok()?;
+    (rest.is_empty() || rest.starts_with('/'))
+        .then(|| find(rest.into()))
+        .flatten()
+}
+
+/// `path` counts from the module's directory.
+fn find(path: Cow<'_, str>) -> Option<Name> {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    handlers::take_over();
+    match parts[..] {
+        [] => module().then_some(Name::Directory(Dir::Module)),
+        ["parameters"] => module().then_some(Name::Directory(Dir::Parameters)),
+        ["parameters", name] => parameter::File::find(name).map(Name::Parameter),
+        _ => None,
+    }
+}
+
+/// The module is there if it has any parameter that programs read.
+fn module() -> bool {
+    guarded(None, || driver().parameter("buf_size")).is_some()
+}
+
+/// After a call that gave `answer` to a path: could the kernel read it?
+#[inline]
+pub fn was_readable(answer: c_int) -> bool {
+    answer >= 0 || raw::errno() != libc::EFAULT
+}
+
+/// Before a call that may change something: can the kernel read the path?
+pub fn is_readable(path: *const c_char) -> bool {
+    let args = [libc::AT_FDCWD as usize, path as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel reads the string, or says that it cannot.
+    unsafe { raw::call(libc::SYS_faccessat, args) != -libc::EFAULT as isize }
+}
+
+/// Enters a descriptor that stands for a name and is an ordinary one otherwise.
+pub fn enter(fd: c_int, name: Name) {
+    if !super::process::borrowed_memory() {
+        table::install(fd, Ref::new(Object::Named(name)));
+    }
+}

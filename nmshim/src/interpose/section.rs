@@ -1,0 +1,208 @@
+//! Sections: stretches of our own code that are to the program what a system call is.
+//!
+//! In the kernel no signal handler runs in the middle of a sync, and no thread ends there. Here a sync is ordinary
+//! code, so each stretch that holds a lock or calls the driver is a section of its thread: a handler that comes
+//! meanwhile waits until the section is over (`handlers`), and so does asynchronous cancellation. A section
+//! makes no system call unless one of them comes.
+//!
+//! | state of a thread | enter | leave | signal |
+//! |---|---|---|---|
+//! | outside (depth 0) | depth 1; an asynchronous cancellation is put off | - | its handler runs |
+//! | inside | depth + 1 | depth - 1; at 0 signals come in again, then cancellation | put off, all of them blocked |
+//! | asleep (`outside`) | - | - | what sleeps is withdrawn, then the handler runs: it may jump away |
+//!
+//! Sections are held by plain calls at the entry points, not by guards: nothing is to be unwound where a handler may
+//! jump or a thread may end. The state is in the thread's static TLS: no call, no allocation.
+
+use super::armed::Armed;
+use super::signals;
+use super::symbols::next;
+use core::arch::{asm, global_asm};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*, compiler_fence};
+use libc::c_int;
+
+/// One thread's state. Read and written by the thread itself and by handlers that interrupt it.
+#[repr(C)]
+pub struct Thread {
+    depth: AtomicU32,
+    /// a signal was put off, all are blocked
+    deferred: AtomicU32,
+    /// the program has asked for asynchronous cancellation
+    asynchronous: AtomicU32,
+    _unused: u32,
+    /// the mask to go back to once a signal was put off
+    mask: AtomicU64,
+    /// what was told that this thread sleeps
+    asleep: AtomicPtr<Armed>,
+}
+
+global_asm!(
+    ".section .tbss.nmshim_thread, \"awT\", %nobits",
+    ".balign 64",
+    ".hidden nmshim_thread",
+    ".globl nmshim_thread",
+    ".type nmshim_thread, %object",
+    ".size nmshim_thread, 64",
+    "nmshim_thread:",
+    ".zero 64",
+    ".previous",
+);
+const _: () = assert!(size_of::<Thread>() <= 64);
+
+/// The calling thread's state.
+#[inline(always)]
+pub fn this() -> &'static Thread {
+    let p: *const Thread;
+    // SAFETY: the address of a thread-local object, by the initial-exec model of each architecture. Zero bytes
+    // are a valid Thread; it is used by this thread alone, so 'static does not outlive it.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        asm!("mov {p}, qword ptr [rip + nmshim_thread@GOTTPOFF]", "add {p}, qword ptr fs:[0]",
+             p = out(reg) p, options(nostack, readonly, pure));
+        #[cfg(target_arch = "aarch64")]
+        asm!("adrp {p}, :gottprel:nmshim_thread", "ldr {p}, [{p}, :gottprel_lo12:nmshim_thread]",
+             "mrs {t}, tpidr_el0", "add {p}, {p}, {t}",
+             p = out(reg) p, t = out(reg) _, options(nostack, readonly, pure));
+        &*p
+    }
+}
+
+/// Begins a section, or one within another.
+#[inline(always)]
+pub fn enter() {
+    let t = this();
+    let depth = t.depth.load(Relaxed);
+    t.depth.store(depth.wrapping_add(1), Relaxed);
+    compiler_fence(SeqCst);
+    if depth == 0 && t.asynchronous.load(Relaxed) != 0 {
+        cancellation(libc_cancel::DEFERRED);
+    }
+}
+
+/// Ends it. The outermost one may run handlers here, and the thread may end.
+#[inline(always)]
+pub fn leave() {
+    let t = this();
+    compiler_fence(SeqCst);
+    let depth = t.depth.load(Relaxed).wrapping_sub(1);
+    t.depth.store(depth, Relaxed);
+    compiler_fence(SeqCst);
+    if depth == 0 && (t.deferred.load(Relaxed) | t.asynchronous.load(Relaxed)) != 0 {
+        left(t);
+    }
+}
+
+#[cold]
+fn left(t: &Thread) {
+    if let Some(mask) = t.take_deferred() {
+        signals::set_mask(&raw const mask, null_mut());
+    }
+    if t.asynchronous.load(Relaxed) != 0 {
+        cancellation(libc_cancel::ASYNCHRONOUS);
+    }
+}
+
+/// `f` as a section. It must not unwind.
+#[inline(always)]
+pub fn run<T>(f: impl FnOnce() -> T) -> T {
+    enter();
+    let value = f();
+    leave();
+    value
+}
+
+/// The sleep of a section: signals that the sleep lets in have their handlers run, after `armed` was withdrawn.
+#[inline(always)]
+pub fn outside<T>(armed: &mut Armed, sleep: impl FnOnce() -> T) -> T {
+    let t = this();
+    let depth = t.depth.load(Relaxed);
+    t.asleep.store(armed, Relaxed);
+    t.depth.store(0, Relaxed);
+    compiler_fence(SeqCst);
+    let value = sleep();
+    compiler_fence(SeqCst);
+    t.depth.store(depth, Relaxed);
+    t.asleep.store(null_mut(), Relaxed);
+    value
+}
+
+/// A section that lasts long lets handlers run that were put off.
+#[inline]
+pub fn breathe() {
+    let t = this();
+    let depth = t.depth.load(Relaxed);
+    if let Some(mask) = t.take_deferred() {
+        t.aside(0, || signals::set_mask(&raw const mask, null_mut()));
+        debug_assert_eq!(t.depth.load(Relaxed), depth);
+    }
+}
+
+impl Thread {
+    /// Is this thread in a section?
+    pub fn is_inside(&self) -> bool {
+        self.depth.load(Relaxed) != 0
+    }
+
+    /// Runs `f` at another depth: not to come back from it leaves the thread at that depth.
+    pub fn aside<T>(&self, depth: u32, f: impl FnOnce() -> T) -> T {
+        let before = self.depth.swap(depth, Relaxed);
+        compiler_fence(SeqCst);
+        let value = f();
+        compiler_fence(SeqCst);
+        self.depth.store(before, Relaxed);
+        value
+    }
+
+    /// A signal was put off; `mask` is the thread's own.
+    pub fn defer(&self, mask: u64) {
+        self.mask.store(mask, Relaxed);
+        self.deferred.store(1, Relaxed);
+    }
+
+    /// The thread's own mask if signals were put off; from here on the caller sees to it.
+    pub fn take_deferred(&self) -> Option<u64> {
+        (self.deferred.load(Relaxed) != 0).then(|| {
+            self.deferred.store(0, Relaxed);
+            self.mask.load(Relaxed)
+        })
+    }
+
+    /// A handler is going to run in the middle of a sleep.
+    pub fn withdraw_sleeper(&self) {
+        let armed = self.asleep.swap(null_mut(), Relaxed);
+        // SAFETY: null, or what `outside` of this thread, which is interrupted in its sleep, borrows exclusively.
+        if let Some(armed) = unsafe { armed.as_mut() } {
+            armed.withdraw();
+        }
+    }
+}
+
+/// Kinds of cancellation, as glibc numbers them.
+mod libc_cancel {
+    pub const DEFERRED: super::c_int = 0;
+    pub const ASYNCHRONOUS: super::c_int = 1;
+}
+
+#[cold]
+fn cancellation(kind: c_int) {
+    // SAFETY: a plain number, and nowhere to put the old one. May end the thread, with no frame of ours in between
+    // that has anything to undo.
+    unsafe { next::pthread_setcanceltype(kind, null_mut()) };
+}
+
+/// # Safety
+/// As the C function.
+pub unsafe fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int {
+    // Noted first: a section of a handler that comes in between puts off what it need not.
+    let asynchronous = u32::from(kind == libc_cancel::ASYNCHRONOUS);
+    if asynchronous != 0 {
+        this().asynchronous.store(1, Relaxed);
+    }
+    // SAFETY: the program's own arguments.
+    let answer = unsafe { next::pthread_setcanceltype(kind, old) };
+    if answer == 0 {
+        this().asynchronous.store(asynchronous, Relaxed);
+    }
+    answer
+}
