@@ -97,7 +97,8 @@ fn adopt(signal: c_int) {
             return;
         }
         let is_handler = !matches!(action.handler, libc::SIG_DFL | libc::SIG_IGN);
-        if !is_handler && !(is_fault(signal) && action.handler == libc::SIG_DFL) {
+        let is_default_fault = is_fault(signal) && action.handler == libc::SIG_DFL;
+        if !is_handler && !is_default_fault {
             return;
         }
         entry.flags.store(action.flags as c_int, Relaxed);
