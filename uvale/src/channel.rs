@@ -2,6 +2,7 @@
 
 use core::mem::MaybeUninit;
 use std::io::{IoSlice, IoSliceMut};
+use std::time::Duration;
 
 use rustix::cmsg_space;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -116,6 +117,50 @@ pub fn call_with(
     Ok((reply, packet.fds))
 }
 
+/// The same with somebody who may never answer, or never read: `ETIMEDOUT` after `patience`.
+pub fn call_within(
+    connection: BorrowedFd<'_>,
+    request: &Call,
+    fd: Option<BorrowedFd<'_>>,
+    patience: Duration,
+) -> Result<(Reply, Vec<Fd>), Errno> {
+    let (mine, theirs) = pair()?;
+    let fds: Vec<_> = [Some(theirs.as_fd()), fd].into_iter().flatten().collect();
+    let end = now() + patience;
+    loop {
+        match send(connection, request, &fds, SendFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => wait(connection, PollFlags::OUT, end)?,
+            other => break other.map_err(gone)?,
+        }
+    }
+    drop(theirs);
+    wait(mine.as_fd(), PollFlags::IN, end)?;
+    let packet = receive(mine.as_fd(), RecvFlags::DONTWAIT)
+        .map_err(gone)?
+        .ok_or(Errno::NXIO)?;
+    let reply = decode(&packet.bytes).ok_or(Errno::PROTO)?;
+    Ok((reply, packet.fds))
+}
+
+/// Waits for `events` until `end`.
+fn wait(fd: BorrowedFd<'_>, events: PollFlags, end: Duration) -> Result<(), Errno> {
+    loop {
+        let left = end.checked_sub(now()).ok_or(Errno::TIMEDOUT)?;
+        let left = left.try_into().map_err(|_| Errno::INVAL)?;
+        match poll(&mut [PollFd::from_borrowed_fd(fd, events)], Some(&left)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Time since some moment.
+fn now() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
 /// Sends the encoded `message` and waits until it is answered, or `patience` is over. Allocates
 /// nothing, so that it may be done in a signal handler; what the answer is does not matter.
 pub fn nudge(connection: BorrowedFd<'_>, message: &[u8], patience: Timespec) -> Result<(), Errno> {
@@ -166,9 +211,34 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_answer_is_waited_for_no_longer_than_said() {
+        let (a, _b) = pair().unwrap();
+        // First it is not answered, in the end it is not even read.
+        for _ in 0..1000 {
+            let answer = call_within(a.as_fd(), &Call::Whois, None, Duration::from_millis(1));
+            assert_eq!(answer.err(), Some(Errno::TIMEDOUT));
+        }
+    }
+
+    #[test]
+    fn who_answers_nonsense_is_a_protocol_error() {
+        let (a, b) = pair().unwrap();
+        let other = std::thread::spawn(move || {
+            let packet = receive(b.as_fd(), RecvFlags::empty()).unwrap().unwrap();
+            let answer = packet.fds[0].as_fd();
+            rustix::net::send(answer, b"\xff\xff", SendFlags::empty()).unwrap();
+        });
+        let answer = call_within(a.as_fd(), &Call::Whois, None, Duration::from_secs(60));
+        assert_eq!(answer.err(), Some(Errno::PROTO));
+        other.join().unwrap();
+    }
+
+    #[test]
     fn a_call_to_nobody_is_enxio() {
         let (a, b) = pair().unwrap();
         drop(b);
         assert_eq!(call(a.as_fd(), &Call::Whois).err(), Some(Errno::NXIO));
+        let answer = call_within(a.as_fd(), &Call::Whois, None, Duration::from_secs(60));
+        assert_eq!(answer.err(), Some(Errno::NXIO));
     }
 }

@@ -26,7 +26,9 @@ pub const TOKEN: &[u8] = b"w";
 /// Requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
-    /// First on a session: here is a process. Answer: [`Reply::Attached`] and control memory.
+    /// First on a session: here is a process. On a device: here is a process that has come by this
+    /// description, and with the call a socket that is its session from now on. Answer:
+    /// [`Reply::Attached`] and control memory.
     Attach {
         /// [`PROTOCOL`] of the caller
         protocol: u32,
@@ -144,6 +146,8 @@ pub enum Reply {
     },
     /// an open description
     Opened {
+        /// random number of the world
+        world: u64,
         /// its wake-up number
         client: u32,
         /// flags of open(2)

@@ -5,17 +5,18 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, SocketAddrUnix};
+use rustix::net::SendFlags;
 
-use crate::channel::{call, send};
+use crate::channel::{call, call_within, pair, send};
 use crate::ctl::Ctl;
 use crate::engine::{Host, RegionMap};
 use crate::proto::{Call, PROTOCOL, Parameter, Reply, Report, TOKEN};
 use crate::shm::{BufferPool, Mapping, Memfd};
-use crate::sys::{Fd, OwnFd};
+use crate::sys::OwnFd;
 
 /// A failure with its explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,12 @@ impl core::fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// More bytes than any report has.
+const MAX_REPORT: usize = 1 << 30;
+/// How long somebody who may not be a daemon at all is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+const ATTACH: Call = Call::Attach { protocol: PROTOCOL };
+
 /// An attached process.
 pub struct Session {
     connection: OwnFd,
@@ -65,21 +72,6 @@ pub struct Session {
     wakers: RwLock<HashMap<u32, OwnFd>>,
     /// [`Call::Settle`], encoded
     settle: Vec<u8>,
-}
-
-/// Connects to the daemon that listens at `socket`. The descriptor is high and close-on-exec.
-pub fn connect(socket: &Path) -> Result<Fd, Errno> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType};
-    let address = SocketAddrUnix::new(socket)?;
-    let fd = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    let fd = Fd::from(fd);
-    rustix::net::connect(&fd, &address)?;
-    Ok(fd)
 }
 
 /// Turns an unexpected or refusing answer into a failure.
@@ -94,15 +86,26 @@ pub fn refused(reply: Reply) -> Failure {
 }
 
 impl Session {
-    /// Attaches this process to the daemon at `socket`.
-    pub fn attach(socket: &Path) -> Result<Self, Failure> {
-        let connection = OwnFd::new(connect(socket).map_err(|errno| {
-            Failure::new(
-                errno,
-                format!("no uvale daemon answers at {}", socket.display()),
-            )
-        })?);
-        let (reply, mut fds) = call(connection.as_fd(), &Call::Attach { protocol: PROTOCOL })?;
+    /// Attaches this process to the daemon of `dir`.
+    pub fn attach(dir: &Path) -> Result<Self, Failure> {
+        let connection = OwnFd::new(crate::place::connect(dir)?);
+        let answer = call(connection.as_fd(), &ATTACH)?;
+        Self::attached(connection, answer)
+    }
+
+    /// Attaches this process to the daemon that a descriptor of the device is connected to. The
+    /// daemon need not have a name here: the descriptor may come from another container.
+    pub fn attach_through(device: BorrowedFd<'_>) -> Result<Self, Failure> {
+        let (mine, theirs) = pair()?;
+        let connection = OwnFd::new(mine);
+        let answer = call_within(device, &ATTACH, Some(theirs.as_fd()), PATIENCE)?;
+        Self::attached(connection, answer)
+    }
+
+    fn attached(
+        connection: OwnFd,
+        (reply, mut fds): (Reply, Vec<crate::sys::Fd>),
+    ) -> Result<Self, Failure> {
         let Reply::Attached { session } = reply else {
             return Err(refused(reply));
         };
@@ -203,7 +206,10 @@ impl Session {
             return Err(refused(reply));
         }
         let fd = fds.pop().ok_or(Errno::PROTO)?;
-        let len = rustix::fs::fstat(&fd)?.st_size as usize;
+        let len = usize::try_from(rustix::fs::fstat(&fd)?.st_size).unwrap_or(usize::MAX);
+        if len > MAX_REPORT {
+            return Err(Errno::PROTO.into());
+        }
         let mut text = vec![0; len];
         let mut done = 0;
         while done < len {

@@ -18,18 +18,11 @@ pub const IDLE_SECONDS: u64 = 60;
 
 /// Attaches to the daemon of `dir`, starting one if need be and allowed.
 pub fn attach(dir: &Path) -> Result<Session, Failure> {
-    let socket = place::socket(dir).map_err(|errno| {
-        let why = format!(
-            "{} is too long for a socket's name; set UVALE_DIR to a shorter directory",
-            dir.display()
-        );
-        Failure::new(errno, why)
-    })?;
     // A daemon that is just leaving may hang up on us; the next one will not.
     let mut last = Failure::from(Errno::NXIO);
     for _ in 0..3 {
         place::is_safe(dir).map_err(|why| Failure::new(Errno::ACCESS, why))?;
-        match Session::attach(&socket) {
+        match Session::attach(dir) {
             Err(f) if matches!(f.errno, Errno::NOENT | Errno::CONNREFUSED | Errno::NXIO) => {
                 last = f
             }

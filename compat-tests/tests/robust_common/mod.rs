@@ -108,7 +108,7 @@ impl Place {
     }
 
     pub fn attach(&self) -> Result<Session, Failure> {
-        Session::attach(&self.socket())
+        Session::attach(&self.dir)
     }
 
     fn ask(&self, what: Report) -> Vec<u8> {

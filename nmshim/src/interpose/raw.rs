@@ -224,7 +224,7 @@ pub fn now() -> u64 {
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
-/// Is the other end of this socket a path that ends in `suffix`?
+/// Is the other end of this socket a path, or an abstract name, that ends in `suffix`?
 pub fn peer_ends_with(fd: RawFd, suffix: &[u8]) -> bool {
     let mut name = [0u8; 128];
     let mut len: u32 = name.len() as u32;
@@ -246,7 +246,11 @@ pub fn peer_ends_with(fd: RawFd, suffix: &[u8]) -> bool {
     if r < 0 || len < 3 || u16::from_ne_bytes([name[0], name[1]]) != libc::AF_UNIX as u16 {
         return false;
     }
-    let path = &name[2..len];
+    // An abstract name begins with a zero.
+    let path = match &name[2..len] {
+        [0, name @ ..] => name,
+        path => path,
+    };
     let end = path.iter().position(|&b| b == 0).unwrap_or(path.len());
     path[..end].ends_with(suffix)
 }

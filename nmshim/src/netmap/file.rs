@@ -68,7 +68,13 @@ pub struct Bind {
 }
 
 impl NetmapFile {
-    pub fn new(world: Arc<World>, client: u32, flags: c_int, bound: Option<Box<Bound>>) -> Self {
+    pub fn new(
+        world: Arc<World>,
+        fd: RawFd,
+        client: u32,
+        flags: c_int,
+        bound: Option<Box<Bound>>,
+    ) -> Self {
         let file = Self {
             world,
             client,
@@ -85,18 +91,19 @@ impl NetmapFile {
             last_look: AtomicU64::new(0),
         };
         if let Some(bound) = bound {
-            let _ = file.bind(*bound);
+            let _ = file.bind(fd, *bound);
         }
         file
     }
 
     pub fn adopted(
         world: Arc<World>,
+        fd: RawFd,
         client: u32,
         flags: c_int,
         bound: Option<Box<Bound>>,
     ) -> Self {
-        let mut file = Self::new(world, client, flags, bound);
+        let mut file = Self::new(world, fd, client, flags, bound);
         file.adopted = true;
         file
     }
@@ -105,13 +112,13 @@ impl NetmapFile {
         self.client
     }
 
-    fn bind(&self, bound: Bound) -> core::result::Result<(), Failure> {
-        self.publish(self.make_bind(bound)?)
+    fn bind(&self, fd: RawFd, bound: Bound) -> core::result::Result<(), Failure> {
+        self.publish(self.make_bind(fd, bound)?)
     }
 
     /// Makes the data path ready for what the daemon has bound this description to.
-    pub fn make_bind(&self, bound: Bound) -> core::result::Result<Bind, Failure> {
-        let session = self.world.session()?;
+    pub fn make_bind(&self, fd: RawFd, bound: Bound) -> core::result::Result<Bind, Failure> {
+        let session = self.world.session(fd)?;
         let region = session.map_region(bound.region)?;
         let binding = Binding {
             port: bound.port,
@@ -183,7 +190,7 @@ impl NetmapFile {
                 _,
             )) = call(borrow(&fd), &Call::Whois)
         {
-            let _ = self.bind(*bound);
+            let _ = self.bind(fd, *bound);
         }
         self.known_bind()
     }
@@ -194,8 +201,8 @@ impl NetmapFile {
     }
 
     /// This process' session.
-    pub fn session(&self) -> core::result::Result<&'static Session, Failure> {
-        self.world.session()
+    pub fn session(&self, fd: RawFd) -> core::result::Result<&'static Session, Failure> {
+        self.world.session(fd)
     }
 
     /// Session and binding, for a sync.
@@ -206,7 +213,7 @@ impl NetmapFile {
         }
         let session = match self.world.current() {
             Some(session) => session,
-            None => self.world.session().map_err(|f| errno(&f))?,
+            None => self.world.session(fd).map_err(|f| errno(&f))?,
         };
         let bind = self.bound(fd).ok_or(Errno(libc::ENXIO))?;
         // Another process that has the description can have put it into CSB mode.
@@ -318,7 +325,7 @@ impl File for NetmapFile {
                 &format!("bytes up to {end} were asked for and the region has {size}"),
             ));
         }
-        let session = self.world.session().map_err(|f| errno(&f))?;
+        let session = self.world.session(fd).map_err(|f| errno(&f))?;
         let region = bind.attachment.binding().region;
         let (memfd, _) = session.region_memfd(region).map_err(|f| errno(&f))?;
         crate::interpose::map(addr, len, prot, flags, memfd_number(&memfd), offset)

@@ -85,7 +85,7 @@ pub fn run(file: &NetmapFile, fd: RawFd, request: &mut Request) -> Result<(), Fa
     if run.fd.is_none() {
         return Err(Errno::NOMEM.into());
     }
-    let session = file.session().map_err(|f| f.errno)?;
+    let session = file.session(fd).map_err(|f| f.errno)?;
     let bind = file.bound(fd).ok_or(Errno::NXIO)?;
     let (reply, _) = call(run.fd(), &Call::Whois)?;
     let Reply::Opened {
@@ -124,7 +124,7 @@ pub fn wait_until_over(file: &NetmapFile, fd: RawFd) -> Result<(), Errno> {
         // A signal handler in the loop's own thread: it ends when the handler returns.
         return Ok(());
     }
-    let session = file.session().map_err(|f| f.errno)?;
+    let session = file.session(fd).map_err(|f| f.errno)?;
     let Some(bind) = file.bound(fd) else {
         return Ok(());
     };

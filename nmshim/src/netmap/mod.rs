@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `world.rs` | this process' session with a daemon, over forks and restarts |
+//! | `world.rs` | the worlds it has met and its sessions with them, over forks and restarts |
 //! | `file.rs` | an open description: syncs, mmap, poll |
 //! | `request.rs` | its requests |
 //! | `extmem.rs`, `maps.rs` | the program's own memory as a region |
@@ -27,34 +27,38 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use rustix::fd::AsFd;
-use uvale::channel::call;
+use uvale::channel::{call, call_within};
 use uvale::proto::{Call, PROTOCOL, Reply};
-use uvale::session::{Failure, connect, refused};
+use uvale::session::{Failure, PATIENCE, Session, refused};
 use uvale::sys::{Fd, borrow};
 
 use crate::device::{self, Driver, Errno, File};
 use crate::interpose::Lock;
 use file::NetmapFile;
 use say::{Level, say};
-use world::World;
+use world::{World, Worlds};
 
 /// Open descriptions by world and number.
 type Files = Option<HashMap<(u64, u32), Weak<NetmapFile>>>;
 
 /// The driver of `/dev/netmap`.
 pub struct Netmap {
-    /// worlds this process has met, by the path of their sockets
-    worlds: Lock<Vec<Arc<World>>>,
+    /// worlds this process has met
+    worlds: Lock<Worlds>,
+    /// one thread at a time looks for a daemon by its name, and starts one
+    entering: Lock<()>,
     /// open descriptions by world and number, so that one that comes back is recognised
     files: Lock<Files>,
 }
 
 /// The one driver.
 pub static NETMAP: Netmap = Netmap {
-    worlds: Lock::new(Vec::new()),
+    worlds: Lock::new(Worlds::new()),
+    entering: Lock::new(()),
     files: Lock::new(None),
 };
 
@@ -65,22 +69,32 @@ fn errno(failure: &Failure) -> Errno {
 }
 
 impl Netmap {
-    /// The world at `socket`; a dead one is replaced.
-    fn world(&self, socket: std::path::PathBuf) -> Arc<World> {
-        let mut worlds = self.worlds.lock();
-        worlds.retain(|w| w.socket() != socket || w.is_usable());
-        if let Some(world) = worlds.iter().find(|w| w.socket() == socket) {
-            return world.clone();
+    /// The world at `dir`. If no daemon answers there one is started.
+    fn enter(&self, dir: &Path) -> Result<(Arc<World>, &'static Session), Failure> {
+        let _alone = self.entering.lock();
+        if let Some(found) = self.worlds.lock().at(dir) {
+            return Ok(found);
         }
-        let world = Arc::new(World::new(socket));
-        worlds.push(world.clone());
-        world
+        let session = uvale::start::attach(dir)?;
+        let mut worlds = self.worlds.lock();
+        let (world, session) = worlds.join(session);
+        worlds.settle(dir, &world);
+        Ok((world, session))
     }
 
-    /// The world that this process belongs to.
-    fn own_world(&self) -> Result<Arc<World>, Failure> {
-        let socket = uvale::place::socket(&uvale::place::runtime_dir())?;
-        Ok(self.world(socket))
+    /// The world with this number, to which `fd` leads.
+    fn follow(&self, number: u64, fd: RawFd) -> Result<Arc<World>, Failure> {
+        let known = self.worlds.lock().with_number(number);
+        if let Some(world) = known {
+            world.session(fd)?;
+            return Ok(world);
+        }
+        let session = Session::attach_through(borrow(&fd))?;
+        if session.world() != number {
+            return Err(rustix::io::Errno::PROTO.into());
+        }
+        let (world, _) = self.worlds.lock().join(session);
+        Ok(world)
     }
 
     fn remember(&self, world: u64, file: &Arc<NetmapFile>) {
@@ -97,57 +111,54 @@ impl Netmap {
 
     fn try_open(&self, flags: libc::c_int) -> Result<(RawFd, Arc<NetmapFile>), Failure> {
         use rustix::io::Errno;
-        let socket = uvale::place::socket(&uvale::place::runtime_dir())?;
-        let world = self.world(socket.clone());
-        let knew = world.current().is_some();
-        match self.open_in(world, flags) {
+        let dir = uvale::place::runtime_dir();
+        match self.open_at(&dir, flags) {
             // The daemon we knew is just dying: with another one it works.
-            Err(f)
-                if knew && matches!(f.errno, Errno::NXIO | Errno::CONNREFUSED | Errno::NOENT) =>
-            {
-                self.worlds.lock().retain(|w| w.socket() != socket);
-                self.open_in(self.world(socket), flags)
+            Err(f) if matches!(f.errno, Errno::NXIO | Errno::CONNREFUSED | Errno::NOENT) => {
+                self.worlds.lock().forget(&dir);
+                self.open_at(&dir, flags)
             }
             other => other,
         }
     }
 
-    fn open_in(
-        &self,
-        world: Arc<World>,
-        flags: libc::c_int,
-    ) -> Result<(RawFd, Arc<NetmapFile>), Failure> {
-        let session = world.session_or_start()?;
-        let fd = connect(world.socket())?;
-        let (reply, _) = call(
-            fd.as_fd(),
-            &Call::Open {
-                protocol: PROTOCOL,
-                flags,
-            },
-        )?;
+    fn open_at(&self, dir: &Path, flags: libc::c_int) -> Result<(RawFd, Arc<NetmapFile>), Failure> {
+        let (known, _) = self.enter(dir)?;
+        let fd = uvale::place::connect(dir)?;
+        let opening = Call::Open {
+            protocol: PROTOCOL,
+            flags,
+        };
+        let (reply, _) = call(fd.as_fd(), &opening)?;
         let Reply::Opened {
+            world,
             client,
-            flags: _,
             bound,
+            ..
         } = reply
         else {
             return Err(refused(reply));
         };
+        // Another daemon may have come in between.
+        if known.number() != world {
+            return Err(rustix::io::Errno::NXIO.into());
+        }
         set_flags(&fd, flags)?;
-        let file = Arc::new(NetmapFile::new(world, client, flags, bound));
-        self.remember(session.world(), &file);
+        let file = NetmapFile::new(known, fd.raw(), client, flags, bound);
+        let file = Arc::new(file);
+        self.remember(world, &file);
         Ok((fd.into_raw(), file))
     }
 
     fn try_adopt(&self, fd: RawFd) -> Option<Arc<NetmapFile>> {
-        let socket = peer_path(fd)?;
-        // Whoever listens there is asked, and trusted with our memory, only if it is our own user.
+        // Whoever is at the other end is asked, and trusted with our memory, only if it is our own
+        // user; a name that ends as ours is no more than a hint, so it is not waited for long.
         if !uvale::peer::is_own_user(borrow(&fd)).ok()? {
             return None;
         }
-        let (reply, _) = call(borrow(&fd), &Call::Whois).ok()?;
+        let (reply, _) = call_within(borrow(&fd), &Call::Whois, None, PATIENCE).ok()?;
         let Reply::Opened {
+            world: number,
             client,
             flags,
             bound,
@@ -155,25 +166,23 @@ impl Netmap {
         else {
             return None;
         };
-        let world = self.world(socket);
-        let session = world.session().ok()?;
-        if let Some(file) = self.known(session.world(), client) {
+        if let Some(file) = self.known(number, client) {
             return Some(file);
         }
-        let number = session.world();
-        let file = Arc::new(NetmapFile::adopted(world, client, flags, bound));
+        let world = match self.follow(number, fd) {
+            Ok(world) => world,
+            Err(failure) => {
+                say(
+                    Level::Trouble,
+                    format_args!("descriptor {fd} is a netmap port that cannot be used: {failure}"),
+                );
+                return None;
+            }
+        };
+        let file = Arc::new(NetmapFile::adopted(world, fd, client, flags, bound));
         self.remember(number, &file);
         Some(file)
     }
-}
-
-/// Path of the socket that `fd` is connected to.
-fn peer_path(fd: RawFd) -> Option<std::path::PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    let peer = rustix::net::getpeername(borrow(&fd)).ok()??;
-    let peer = rustix::net::SocketAddrUnix::try_from(peer).ok()?;
-    let path = peer.path_bytes()?;
-    Some(std::ffi::OsStr::from_bytes(path).into())
 }
 
 /// open(2) flags that live on the descriptor and on the description.
@@ -201,8 +210,8 @@ impl Netmap {
 }
 
 /// What is held over a fork.
-struct Held(core::cell::UnsafeCell<Option<(Worlds, OpenFiles)>>);
-type Worlds = crate::interpose::Locked<'static, Vec<Arc<World>>>;
+struct Held(core::cell::UnsafeCell<Option<(HeldWorlds, OpenFiles)>>);
+type HeldWorlds = crate::interpose::Locked<'static, Worlds>;
 type OpenFiles = crate::interpose::Locked<'static, Files>;
 
 // SAFETY: touched only by the holder of `Netmap::worlds`.
@@ -243,6 +252,8 @@ impl Driver for Netmap {
 
     fn after_fork_in_child(&self) {
         self.release();
+        // SAFETY: this is the only thread. Who enters, if somebody did, is not in this process.
+        unsafe { self.entering.reset() };
         extmem::forked();
         world::forked();
     }
@@ -256,8 +267,8 @@ impl Driver for Netmap {
     }
 
     fn parameter(&self, name: &str) -> Option<device::Parameter> {
-        let world = self.own_world().ok()?;
-        let found = world.session_or_start().ok()?.parameter(name)?;
+        let (_, session) = self.enter(&uvale::place::runtime_dir()).ok()?;
+        let found = session.parameter(name)?;
         Some(device::Parameter {
             text: found.value,
             writable: found.writable,
@@ -274,16 +285,12 @@ impl Driver for Netmap {
         name: &str,
         flags: libc::c_int,
     ) -> device::Result<(RawFd, Arc<dyn File>)> {
-        let opened = self
-            .own_world()
-            .and_then(|world| parameter::open(world, name, flags));
-        opened
+        parameter::open(uvale::place::runtime_dir(), name, flags)
             .map(|(fd, file)| (fd, file as Arc<dyn File>))
             .map_err(|failure| errno(&failure))
     }
 
     fn write_parameter(&self, name: &str, bytes: &[u8]) -> device::Result<()> {
-        let world = self.own_world().map_err(|failure| errno(&failure))?;
-        parameter::write(&world, name, bytes)
+        parameter::write(&uvale::place::runtime_dir(), name, bytes)
     }
 }

@@ -2,22 +2,23 @@
 
 use core::sync::atomic::AtomicI64;
 use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libc::{POLLIN, POLLOUT, c_int, c_short, c_ulong, c_void};
 use rustix::fd::AsFd;
 use uvale::channel::call;
 use uvale::proto::{Call, PROTOCOL, Reply};
-use uvale::session::{Failure, connect, refused};
+use uvale::session::{Failure, refused};
 
 use super::say::{Level, say};
-use super::world::World;
-use super::{errno, set_flags};
+use super::{NETMAP, errno, set_flags};
 use crate::device::{Errno, File, Result, Text};
 
 /// An open description.
 pub struct ParameterFile {
-    world: Arc<World>,
+    /// of the world
+    dir: PathBuf,
     name: String,
     flags: c_int,
     position: AtomicI64,
@@ -25,12 +26,12 @@ pub struct ParameterFile {
 
 /// Opens the file of `name`: a connection down which bytes reach the parameter too.
 pub fn open(
-    world: Arc<World>,
+    dir: PathBuf,
     name: &str,
     flags: c_int,
 ) -> core::result::Result<(RawFd, Arc<ParameterFile>), Failure> {
-    world.session_or_start()?;
-    let fd = connect(world.socket())?;
+    NETMAP.enter(&dir)?;
+    let fd = uvale::place::connect(&dir)?;
     let opening = Call::OpenParameter {
         protocol: PROTOCOL,
         name: name.to_owned(),
@@ -41,7 +42,7 @@ pub fn open(
     }
     set_flags(&fd, flags)?;
     let file = Arc::new(ParameterFile {
-        world,
+        dir,
         name: name.to_owned(),
         flags,
         position: AtomicI64::new(0),
@@ -50,12 +51,12 @@ pub fn open(
 }
 
 /// One write.
-pub fn write(world: &World, name: &str, bytes: &[u8]) -> Result<()> {
+pub fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     // As in the kernel: what counts is a C string.
     let text = String::from_utf8_lossy(nm_abi::name::until_nul(bytes));
-    let written = world
-        .session_or_start()
-        .and_then(|session| session.set_parameter(name, &text));
+    let written = NETMAP
+        .enter(dir)
+        .and_then(|(_, session)| session.set_parameter(name, &text));
     match written {
         Ok(None) => Ok(()),
         Ok(Some(warning)) => {
@@ -74,15 +75,14 @@ pub fn write(world: &World, name: &str, bytes: &[u8]) -> Result<()> {
 
 impl Text for ParameterFile {
     fn load(&self) -> Result<String> {
-        let session = self.world.session_or_start();
-        let found = session
-            .map_err(|failure| errno(&failure))?
-            .parameter(&self.name);
+        let entered = NETMAP.enter(&self.dir);
+        let (_, session) = entered.map_err(|failure| errno(&failure))?;
+        let found = session.parameter(&self.name);
         found.map(|p| p.value).ok_or(Errno(libc::EIO))
     }
 
     fn store(&self, bytes: &[u8]) -> Result<()> {
-        write(&self.world, &self.name, bytes)
+        write(&self.dir, &self.name, bytes)
     }
 
     fn position(&self) -> &AtomicI64 {

@@ -80,7 +80,7 @@ impl NetmapFile {
     fn carry_out(&self, fd: RawFd, request: &mut Request) -> Served {
         let (served, bound, csb_entries) = self.ask(fd, request)?;
         let served = match csb_entries {
-            0 => self.take_over(bound).and(served),
+            0 => self.take_over(fd, bound).and(served),
             n => self.set_up_csb(fd, request, n as usize, bound, served),
         };
         if let Err(refusal) = served {
@@ -124,7 +124,7 @@ impl NetmapFile {
             self.explain("request", failure.errno, &failure.why);
             failure.errno
         };
-        let (facts, memfd) = self.facts(request, known_as).map_err(failed)?;
+        let (facts, memfd) = self.facts(fd, request, known_as).map_err(failed)?;
         let message = Call::Request {
             request: request.encode(),
             facts,
@@ -152,6 +152,7 @@ impl NetmapFile {
     /// What the daemon has to know besides the request.
     fn facts(
         &self,
+        fd: RawFd,
         request: &mut Request,
         known_as: &mut Vec<FileRange>,
     ) -> core::result::Result<(Facts, Option<uvale::shm::Memfd>), Failure> {
@@ -162,7 +163,7 @@ impl NetmapFile {
         };
         let reqtype = request.header.nr_reqtype;
         if reqtype == NETMAP_REQ_SYNC_KLOOP_START {
-            facts.session = self.session()?.session();
+            facts.session = self.session(fd)?.session();
         }
         if reqtype != NETMAP_REQ_REGISTER {
             return Ok((facts, None));
@@ -173,7 +174,7 @@ impl NetmapFile {
         if self.is_bound() {
             return Ok((facts, None));
         }
-        let (memory, memfd) = match extmem::offer(self.session()?, option, known_as) {
+        let (memory, memfd) = match extmem::offer(self.session(fd)?, option, known_as) {
             Ok(offer) => offer,
             Err(errno) => (Memory::Refused(errno.raw_os_error()), None),
         };
@@ -181,9 +182,9 @@ impl NetmapFile {
         Ok((facts, memfd))
     }
 
-    fn take_over(&self, bound: Option<Box<Bound>>) -> core::result::Result<(), Failure> {
+    fn take_over(&self, fd: RawFd, bound: Option<Box<Bound>>) -> core::result::Result<(), Failure> {
         match bound {
-            Some(bound) => self.publish(self.make_bind(*bound)?),
+            Some(bound) => self.publish(self.make_bind(fd, *bound)?),
             None => Ok(()),
         }
     }
@@ -213,8 +214,8 @@ impl NetmapFile {
             return Err(Failure::new(Why::FAULT, "the CSB lies in no usable memory"));
         }
         served?;
-        let session = self.session()?;
-        let new = bound.map(|bound| self.make_bind(*bound)).transpose()?;
+        let session = self.session(fd)?;
+        let new = bound.map(|bound| self.make_bind(fd, *bound)).transpose()?;
         let known = self.bound(fd);
         let Some(bind) = new.as_ref().or(known) else {
             return Ok(());

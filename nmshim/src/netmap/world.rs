@@ -1,140 +1,217 @@
-//! A world as this process sees it: its session with the daemon.
+//! The worlds that this process has met, and its session with the daemon of each.
+//!
+//! A world is known by its random number: the same directory may be another world in another
+//! container, and a descriptor that comes from there leads to a world that has no name here.
 //!
 //! A session belongs to one process. The child of a fork drops its parent's session (closes its
-//! copy of the connection, so that the parent's death is noticed) and attaches anew on first use.
-//! Sessions are never freed: a thread may be in the middle of a sync with one.
+//! copy of the connection, so that the parent's death is noticed) and attaches anew on first use,
+//! through the descriptor that it uses. Sessions are never freed: a thread may be in the middle of
+//! a sync with one.
 
 use core::sync::atomic::{AtomicPtr, Ordering};
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::io::Errno;
 use uvale::ctl::Ctl;
 use uvale::session::{Failure, Session};
+use uvale::sys::borrow;
 
 use crate::interpose::Lock;
 
-/// Worlds that a fork must be told of; a process hardly ever meets more than one.
-const MAX_WORLDS: usize = 32;
-/// Where the worlds keep their sessions, for the fork handler, which may neither lock nor allocate.
-static SESSIONS: [AtomicPtr<AtomicPtr<Session>>; MAX_WORLDS] =
-    [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_WORLDS];
-
-/// A world, known by the path of its socket.
-pub struct World {
-    socket: PathBuf,
-    /// null: not attached (yet, or since the fork). Leaked, so that the fork handler can reach it.
-    session: &'static AtomicPtr<Session>,
-    /// control memory as the first session mapped it; a child goes on with the mapping it
-    /// inherits, and a daemon that restarted has a memory with another number
-    ctl: Lock<Option<Arc<Ctl>>>,
+/// Where a world keeps its session. Leaked, so that the fork handler, which may neither lock nor
+/// allocate, can go through all of them.
+struct Place {
+    /// null: not attached since the fork
+    session: AtomicPtr<Session>,
+    next: *const Place,
 }
 
-impl World {
-    pub fn new(socket: PathBuf) -> Self {
-        let session: &'static AtomicPtr<Session> =
-            Box::leak(Box::new(AtomicPtr::new(core::ptr::null_mut())));
-        register(session);
-        Self {
-            socket,
-            session,
-            ctl: Lock::new(None),
+/// The place that was made last.
+static PLACES: AtomicPtr<Place> = AtomicPtr::new(core::ptr::null_mut());
+
+impl Place {
+    fn new() -> &'static Self {
+        let place = Box::leak(Box::new(Self {
+            session: AtomicPtr::new(core::ptr::null_mut()),
+            next: core::ptr::null(),
+        }));
+        let mut head = PLACES.load(Ordering::Acquire);
+        loop {
+            place.next = head;
+            match PLACES.compare_exchange(head, place, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return place,
+                Err(other) => head = other,
+            }
         }
     }
+}
 
-    pub fn socket(&self) -> &Path {
-        &self.socket
+/// A world.
+pub struct World {
+    place: &'static Place,
+    /// control memory as the first session mapped it; a child goes on with the mapping it inherits
+    ctl: Arc<Ctl>,
+    attaching: Lock<()>,
+}
+
+// SAFETY: `next` of a place is written before others can see it, and never again.
+unsafe impl Send for World {}
+// SAFETY: as above; everything else is shared by atomics and a lock.
+unsafe impl Sync for World {}
+
+impl World {
+    fn new(session: Session) -> (Self, &'static Session) {
+        let world = Self {
+            place: Place::new(),
+            ctl: session.shared_ctl().clone(),
+            attaching: Lock::new(()),
+        };
+        let session = world.keep(session);
+        (world, session)
     }
 
-    /// Is its daemon there, or not yet asked?
-    pub fn is_usable(&self) -> bool {
-        self.current().is_none_or(Session::is_alive)
+    /// Its random number.
+    pub fn number(&self) -> u64 {
+        self.ctl.world()
     }
 
     /// The session this process has now.
     #[inline]
     pub fn current(&self) -> Option<&'static Session> {
-        let session = self.session.load(Ordering::Acquire);
+        let session = self.place.session.load(Ordering::Acquire);
         // SAFETY: null, or a leaked Session.
         unsafe { session.as_ref() }
     }
 
-    /// The session, attaching if need be.
-    pub fn session(&self) -> Result<&'static Session, Failure> {
+    /// The session, if its daemon is there.
+    pub fn alive(&self) -> Option<&'static Session> {
+        self.current().filter(|session| session.is_alive())
+    }
+
+    /// The session; `fd`, a descriptor of this world's, leads to the daemon if need be.
+    pub fn session(&self, fd: RawFd) -> Result<&'static Session, Failure> {
         match self.current() {
             Some(session) => Ok(session),
-            None => self.attach(|| Session::attach(&self.socket)),
+            None => self.attach_through(fd),
         }
     }
 
-    /// The session; if no daemon answers one is started.
-    pub fn session_or_start(&self) -> Result<&'static Session, Failure> {
-        match self.current() {
-            Some(session) => Ok(session),
-            None => {
-                self.attach(|| uvale::start::attach(self.socket.parent().unwrap_or(Path::new("/"))))
-            }
+    #[cold]
+    fn attach_through(&self, fd: RawFd) -> Result<&'static Session, Failure> {
+        let _alone = self.attaching.lock();
+        if let Some(session) = self.current() {
+            return Ok(session);
         }
+        let session = Session::attach_through(borrow(&fd))?;
+        if session.world() != self.number() {
+            return Err(Failure::new(
+                Errno::NXIO,
+                "the uvale daemon of this descriptor is gone",
+            ));
+        }
+        Ok(self.keep(session))
+    }
+
+    /// Takes a session of this world's that was made elsewhere, unless there is one that works.
+    fn take(&self, session: Session) -> &'static Session {
+        let _alone = self.attaching.lock();
+        match self.alive() {
+            Some(session) => session,
+            None => self.keep(session),
+        }
+    }
+
+    fn keep(&self, mut session: Session) -> &'static Session {
+        session.adopt_ctl(self.ctl.clone());
+        let session: &'static Session = Box::leak(Box::new(session));
+        let pointer = core::ptr::from_ref(session).cast_mut();
+        self.place.session.store(pointer, Ordering::Release);
+        session
     }
 
     /// Before a fork: no attach is half done.
     pub fn hold(&self) {
-        self.ctl.hold();
+        self.attaching.hold();
     }
 
     /// After it.
     pub fn release(&self) {
         // SAFETY: held by `hold` of this thread, or of the thread this one is the copy of.
-        unsafe { self.ctl.release() };
-    }
-
-    #[cold]
-    fn attach(
-        &self,
-        attach: impl FnOnce() -> Result<Session, Failure>,
-    ) -> Result<&'static Session, Failure> {
-        let mut ctl = self.ctl.lock();
-        if let Some(session) = self.current() {
-            return Ok(session);
-        }
-        let mut session = attach()?;
-        match &*ctl {
-            Some(known) if known.world() != session.world() => {
-                return Err(Failure::new(
-                    Errno::NXIO,
-                    "the uvale daemon of this descriptor is gone",
-                ));
-            }
-            Some(known) => session.adopt_ctl(known.clone()),
-            None => *ctl = Some(session.shared_ctl().clone()),
-        }
-        let session: &'static Session = Box::leak(Box::new(session));
-        self.session
-            .store(core::ptr::from_ref(session).cast_mut(), Ordering::Release);
-        Ok(session)
+        unsafe { self.attaching.release() };
     }
 }
 
-fn register(pointer: &'static AtomicPtr<Session>) {
-    let pointer = core::ptr::from_ref(pointer).cast_mut();
-    let null = core::ptr::null_mut();
-    for slot in &SESSIONS {
-        if slot
-            .compare_exchange(null, pointer, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-        {
-            return;
+/// All of them.
+pub struct Worlds {
+    met: Vec<Arc<World>>,
+    /// where this process opens the device, and what it found there
+    directories: Vec<(PathBuf, Arc<World>)>,
+}
+
+impl Worlds {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self {
+            met: Vec::new(),
+            directories: Vec::new(),
         }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<World>> {
+        self.met.iter()
+    }
+
+    /// The world with this number.
+    pub fn with_number(&self, number: u64) -> Option<Arc<World>> {
+        self.met.iter().find(|w| w.number() == number).cloned()
+    }
+
+    /// The world of `session`. One that was met before may go on with its own session.
+    pub fn join(&mut self, session: Session) -> (Arc<World>, &'static Session) {
+        match self.with_number(session.world()) {
+            Some(world) => {
+                let session = world.take(session);
+                (world, session)
+            }
+            None => {
+                // Those whose daemon is gone, and of which nothing is open any more.
+                self.met
+                    .retain(|w| Arc::strong_count(w) > 1 || w.alive().is_some());
+                let (world, session) = World::new(session);
+                let world = Arc::new(world);
+                self.met.push(world.clone());
+                (world, session)
+            }
+        }
+    }
+
+    /// The world whose daemon answered at `dir`, if it still does.
+    pub fn at(&self, dir: &Path) -> Option<(Arc<World>, &'static Session)> {
+        let (_, world) = self.directories.iter().find(|(known, _)| known == dir)?;
+        Some((world.clone(), world.alive()?))
+    }
+
+    /// From now on `world` is found at `dir`.
+    pub fn settle(&mut self, dir: &Path, world: &Arc<World>) {
+        self.forget(dir);
+        self.directories.push((dir.to_owned(), world.clone()));
+    }
+
+    /// Nothing is known of `dir` any more.
+    pub fn forget(&mut self, dir: &Path) {
+        self.directories.retain(|(known, _)| known != dir);
     }
 }
 
 /// In the child of a fork: lets go of the parent's sessions. Async-signal-safe.
 pub fn forked() {
-    for slot in &SESSIONS {
-        // SAFETY: null, or a leaked cell.
-        if let Some(cell) = unsafe { slot.load(Ordering::Acquire).as_ref() } {
-            cell.store(core::ptr::null_mut(), Ordering::Release);
-        }
+    let mut place = PLACES.load(Ordering::Acquire).cast_const();
+    // SAFETY: null, or a leaked place, whose `next` is never written again.
+    while let Some(at) = unsafe { place.as_ref() } {
+        at.session.store(core::ptr::null_mut(), Ordering::Release);
+        place = at.next;
     }
     uvale::sys::close_own_in_child();
 }

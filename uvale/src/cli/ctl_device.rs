@@ -57,12 +57,9 @@ impl Device {
 
 /// Tells the shim of this process, or of the one that takes its place, which world is meant, and
 /// whether to say why a request is refused, unless the user has set how much it says.
-pub fn prepare_environment(dir: Option<&Path>, explain: bool) -> Result<(), String> {
+pub fn prepare_environment(dir: Option<&Path>, explain: bool) {
     const VERBOSE: &str = "NMSHIM_VERBOSE";
-    let dir = dir
-        .map(std::path::absolute)
-        .transpose()
-        .map_err(|e| e.to_string())?;
+    let dir = dir.map(uvale::place::absolute);
     // SAFETY: the command line is parsed and handled by the first and only thread; no other can be
     // reading the environment.
     unsafe {
@@ -73,5 +70,4 @@ pub fn prepare_environment(dir: Option<&Path>, explain: bool) -> Result<(), Stri
             std::env::set_var(VERBOSE, "1");
         }
     }
-    Ok(())
 }

@@ -3,12 +3,13 @@
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use uvale::daemon::ALREADY_SERVED;
 use uvale::start::IDLE_SECONDS;
 
+use super::log::{Log, no_input};
 use super::settings;
 
 /// Options of `uvale daemon`.
@@ -45,7 +46,8 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode, String> {
-    let dir = args.dir.clone().unwrap_or_else(uvale::place::runtime_dir);
+    let dir = args.dir.as_deref().map(uvale::place::absolute);
+    let dir = dir.unwrap_or_else(uvale::place::runtime_dir);
     if args.detach {
         return detach(&dir, &args);
     }
@@ -110,9 +112,7 @@ fn detach(dir: &Path, args: &Args) -> Result<ExitCode, String> {
             }
             Spawned::AnotherServes => {
                 let dir = dir.display();
-                return Err(format!(
-                    "a uvale daemon holds {dir}/uvale.lock and does not answer"
-                ));
+                return Err(format!("a uvale daemon serves {dir} and does not answer"));
             }
         }
     }
@@ -125,7 +125,7 @@ enum Spawned {
 }
 
 fn answers(dir: &Path) -> bool {
-    uvale::place::socket(dir).is_ok_and(|socket| uvale::session::Session::attach(&socket).is_ok())
+    uvale::session::Session::attach(dir).is_ok()
 }
 
 /// Starts the daemon proper; an error is what it wrote before it gave up.
@@ -151,56 +151,36 @@ fn spawn(dir: &Path, args: &Args) -> Result<Spawned, String> {
     if let Some(n) = args.max_switches {
         command.args(["--max-switches", &n.to_string()]);
     }
-    let log = log_file(dir)?;
+    let log = Log::open(dir)?;
     command
         .env_remove("LD_PRELOAD")
         .current_dir("/")
         .process_group(0);
     command
-        .stdin(Stdio::null())
+        .stdin(no_input()?)
         .stdout(writer)
-        .stderr(log.try_clone().map_err(|e| e.to_string())?);
+        .stderr(log.stdio()?);
     let mut child = command
         .spawn()
         .map_err(|e| format!("cannot start the daemon: {e}"))?;
     drop(command);
-    let mut text = String::new();
     let mut first = [0u8; 16];
     let mut reader = reader;
     let n = reader.read(&mut first).unwrap_or(0);
     if first[..n].starts_with(b"ready") {
+        log.is_done();
         return Ok(Spawned::Listens);
     }
     let status = child.wait().map_err(|e| e.to_string())?;
     if status.code() == Some(i32::from(SERVED_BY_ANOTHER)) {
         return Ok(Spawned::AnotherServes);
     }
-    let _ = std::fs::File::open(log_path(dir)).and_then(|mut f| f.read_to_string(&mut text));
+    let text = log.text();
     let last = text
         .lines()
         .next_back()
         .unwrap_or("the daemon did not start");
     Err(last.trim_start_matches("uvale: ").to_owned())
-}
-
-fn log_path(dir: &Path) -> PathBuf {
-    dir.join("uvale.log")
-}
-
-fn log_file(dir: &Path) -> Result<std::fs::File, String> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
-    uvale::place::is_safe(dir)?;
-    std::fs::File::options()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(log_path(dir))
-        .map_err(|e| format!("cannot write {}: {e}", log_path(dir).display()))
 }
 
 /// Closes everything above stderr and clears the signal mask a starting program may have had.

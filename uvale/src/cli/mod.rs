@@ -4,6 +4,7 @@ pub mod ctl;
 pub mod ctl_device;
 pub mod ctl_parse;
 pub mod daemon;
+pub mod log;
 pub mod param;
 pub mod run;
 pub mod settings;

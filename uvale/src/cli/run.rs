@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode};
 
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
+
+use super::log::{Log, no_input};
 
 /// Options of `uvale run`.
 #[derive(clap::Args)]
@@ -41,8 +43,7 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
         return private(command, args.max_switches);
     }
     if let Some(dir) = args.dir {
-        let dir = std::path::absolute(dir).map_err(|e| e.to_string())?;
-        command.env(uvale::place::ENV_DIR, dir);
+        command.env(uvale::place::ENV_DIR, uvale::place::absolute(&dir));
         // This run may be inside a private one, which forbids it.
         command.env_remove(uvale::start::ENV_AUTOSTART);
     }
@@ -220,11 +221,11 @@ impl PrivateWorld {
         if let Some(n) = max_switches {
             command.args(["--max-switches", &n.to_string()]);
         }
-        let log = std::fs::File::create(dir.join("uvale.log")).map_err(|e| e.to_string())?;
+        let log = Log::open(&dir)?;
         command
-            .stdin(std::process::Stdio::null())
+            .stdin(no_input()?)
             .stdout(writer)
-            .stderr(log);
+            .stderr(log.stdio()?);
         // A ^C at the terminal is for the program; the daemon leaves when the program has.
         command.env_remove("LD_PRELOAD").process_group(0);
         die_with_parent(&mut command);
@@ -236,10 +237,11 @@ impl PrivateWorld {
         let mut word = [0u8; 16];
         let n = std::io::Read::read(&mut reader, &mut word).unwrap_or(0);
         if word[..n].starts_with(b"ready") {
+            log.is_done();
             return Ok(world);
         }
-        let log = std::fs::read_to_string(world.dir.join("uvale.log")).unwrap_or_default();
-        Err(format!("the private daemon did not start: {}", log.trim()))
+        let why = log.text();
+        Err(format!("the private daemon did not start: {}", why.trim()))
     }
 }
 
@@ -262,12 +264,23 @@ fn die_with_parent(command: &mut Command) {
     }
 }
 
+/// Where a private world lives: in a directory of its own, and where none can be made under a name
+/// alone, which is found in this network namespace only.
 fn private_dir() -> Result<PathBuf, String> {
-    let base = std::env::var_os("XDG_RUNTIME_DIR")
-        .filter(|v| !v.is_empty())
-        .map_or_else(std::env::temp_dir, PathBuf::from);
-    let template = |base: &Path| base.join("uvale-XXXXXX");
-    nix::unistd::mkdtemp(&template(&base))
-        .or_else(|_| nix::unistd::mkdtemp(&template(Path::new("/tmp"))))
-        .map_err(|e| format!("cannot make a directory for a private world: {e}"))
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|v| !v.is_empty());
+    let bases = [
+        runtime.map(PathBuf::from),
+        Some(std::env::temp_dir()),
+        Some("/tmp".into()),
+        Some("/dev/shm".into()),
+    ];
+    let made = bases
+        .into_iter()
+        .flatten()
+        .find_map(|base| nix::unistd::mkdtemp(&base.join("uvale-XXXXXX")).ok());
+    match made {
+        Some(dir) => Ok(uvale::place::absolute(&dir)),
+        None => uvale::place::new_abstract()
+            .map_err(|e| format!("cannot make a name for a private world: {e}")),
+    }
 }

@@ -49,17 +49,15 @@ impl Place {
     /// Attaches to the world's daemon; an error says why that is not possible.
     pub fn attach(&self) -> Result<Session, String> {
         let dir = self.dir();
-        let socket = place::socket(&dir)
-            .map_err(|_| format!("{} is too long a name for a socket", dir.display()))?;
         place::is_safe(&dir)?;
-        Session::attach(&socket).map_err(|failure| match failure.errno {
+        Session::attach(&dir).map_err(|failure| match failure.errno {
             Errno::NOENT | Errno::CONNREFUSED | Errno::NXIO => format!(
                 "no uvale daemon answers in {}; it starts by itself when a program opens \
                  /dev/netmap: uvale run -- PROGRAM",
                 dir.display()
             ),
             Errno::ACCESS | Errno::PERM if failure.why.starts_with("no uvale daemon") => {
-                format!("{}: {}", socket.display(), failure.errno)
+                format!("{}: {}", dir.join(place::SOCKET).display(), failure.errno)
             }
             _ => failure.why,
         })

@@ -78,23 +78,49 @@ impl Connection {
             .revents()
             .intersects(PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR)
     }
+}
 
-    /// Does the process at the other end belong to the daemon's own user?
-    fn is_own_user(&self) -> Result<(), Reply> {
-        let own = rustix::process::geteuid().as_raw();
-        match crate::peer::credentials(&self.fd) {
-            Ok(peer) if peer.uid == own => Ok(()),
-            Ok(peer) => Err(refuse(
-                Errno::ACCESS,
-                format!(
-                    "this uvale daemon serves user {own} only and you are user {}; set UVALE_DIR to a \
-                     directory of your own to use a daemon of your own",
-                    peer.uid
-                ),
-            )),
-            Err(e) => Err(refuse(e, "cannot tell who is calling")),
-        }
+/// Checks the version of a first message.
+fn speaks_ours(protocol: u32) -> Result<(), Reply> {
+    if protocol != PROTOCOL {
+        return Err(refuse(
+            Errno::PROTO,
+            format!(
+                "this uvale daemon speaks protocol {PROTOCOL}, libnmshim speaks {protocol}; \
+                     stop the daemon and let the newer one start"
+            ),
+        ));
     }
+    Ok(())
+}
+
+/// Was the other end of `socket` made by the daemon's own user?
+fn is_own_user(socket: &Fd) -> Result<(), Reply> {
+    let own = rustix::process::geteuid().as_raw();
+    match crate::peer::credentials(socket) {
+        Ok(peer) if peer.uid == own => Ok(()),
+        Ok(peer) => Err(refuse(
+            Errno::ACCESS,
+            format!(
+                "this uvale daemon serves user {own} only and you are user {}; set UVALE_DIR to a \
+                 directory of your own to use a daemon of your own",
+                peer.uid
+            ),
+        )),
+        Err(e) => Err(refuse(e, "cannot tell who is calling")),
+    }
+}
+
+/// Is this one end of a pair of sockets that somebody has made for a session? An end of a
+/// connection to a name could be our own: it would never hang up.
+fn is_pair(socket: &Fd) -> bool {
+    use rustix::net::{SocketAddrUnix, SocketType, getpeername, getsockname, sockopt};
+    let unnamed = |address: Option<rustix::net::SocketAddrAny>| {
+        address.is_none_or(|a| SocketAddrUnix::try_from(a).is_ok_and(|a| a.is_unnamed()))
+    };
+    sockopt::socket_type(socket) == Ok(SocketType::SEQPACKET)
+        && getsockname(socket).is_ok_and(|a| unnamed(Some(a)))
+        && getpeername(socket).is_ok_and(unnamed)
 }
 
 /// The memory of an EXTMEM option, as the process that has it describes it.
@@ -172,6 +198,7 @@ impl Daemon {
                 self.open_parameter(id, protocol, &name)
             }
             (Role::Device { client, flags }, Call::Whois) => self.whois(client, flags),
+            (Role::Device { .. }, Call::Attach { protocol }) => self.attach_given(protocol, fd),
             (Role::Device { client, .. }, Call::Request { request, facts }) => {
                 self.request(client, &request, facts, fd)
             }
@@ -212,18 +239,10 @@ impl Daemon {
 
     /// Checks the version and the user of a first message.
     pub(super) fn admit(&self, id: u64, protocol: u32) -> Result<(), Reply> {
-        if protocol != PROTOCOL {
-            return Err(refuse(
-                Errno::PROTO,
-                format!(
-                    "this uvale daemon speaks protocol {PROTOCOL}, libnmshim speaks {protocol}; \
-                     stop the daemon and let the newer one start"
-                ),
-            ));
-        }
+        speaks_ours(protocol)?;
         self.connections
             .get(&id)
-            .map_or(Ok(()), |c| c.is_own_user())
+            .map_or(Ok(()), |c| is_own_user(&c.fd))
     }
 
     fn become_role(&mut self, id: u64, role: Role) {
@@ -233,9 +252,31 @@ impl Daemon {
     }
 
     fn attach(&mut self, id: u64, protocol: u32) -> Answer<'_> {
-        if let Err(reply) = self.admit(id, protocol) {
-            return Answer(reply, None);
+        match self.admit(id, protocol) {
+            Ok(()) => self.begin_session(id),
+            Err(reply) => Answer(reply, None),
         }
+    }
+
+    /// A process that has come by a descriptor of the device brings the socket of its session.
+    fn attach_given(&mut self, protocol: u32, socket: Option<Fd>) -> Answer<'_> {
+        let admitted = speaks_ours(protocol).and_then(|()| match socket {
+            Some(socket) if is_pair(&socket) => is_own_user(&socket).map(|()| socket),
+            _ => Err(refuse(
+                Errno::PROTO,
+                "a session comes with a pair of sockets",
+            )),
+        });
+        match admitted {
+            Ok(socket) => {
+                let id = self.accept(socket);
+                self.begin_session(id)
+            }
+            Err(reply) => Answer(reply, None),
+        }
+    }
+
+    fn begin_session(&mut self, id: u64) -> Answer<'_> {
         let session = self.next_session;
         // Numbers share a word with the lock's waiter mark.
         self.next_session = (session + 1) & 0x7fff_ffff;
@@ -252,6 +293,7 @@ impl Daemon {
         self.become_role(id, Role::Device { client, flags });
         Answer(
             Reply::Opened {
+                world: self.ctl.world(),
                 client: client.0,
                 flags,
                 bound: None,
@@ -264,6 +306,7 @@ impl Daemon {
         let bound = self.bound(client);
         Answer(
             Reply::Opened {
+                world: self.ctl.world(),
                 client: client.0,
                 flags,
                 bound,

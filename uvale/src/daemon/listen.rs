@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::SocketFlags;
 
 use crate::place;
 use crate::sys::Fd;
@@ -24,8 +24,8 @@ pub struct Listener {
     path: PathBuf,
     /// held for the daemon's life
     _lock: Option<Fd>,
-    /// made by us, and so removed by us
-    own_path: bool,
+    /// the name under which we have bound it, which we remove
+    name: Option<Name>,
     /// kept for the moment when there is no other descriptor
     spare: Cell<Option<Fd>>,
 }
@@ -33,31 +33,37 @@ pub struct Listener {
 impl Listener {
     /// Listens in `dir`, which is made with mode 0700 (0750 with a group) if need be.
     pub fn new(dir: &Path, group: Option<u32>) -> Result<Self, String> {
+        let path = dir.join(place::SOCKET);
+        let spare = Cell::new(spare_descriptor());
         if let Some(socket) = activated() {
-            let path = place::socket(dir).unwrap_or_default();
-            // So that nobody serves the same directory from a socket of its own.
-            let lock = only_one(dir).ok();
-            let spare = Cell::new(spare_descriptor());
             return Ok(Self {
                 socket,
                 path,
-                _lock: lock,
-                own_path: false,
+                // So that nobody serves the same directory from a socket of its own.
+                _lock: only_one(dir).ok(),
+                name: None,
+                spare,
+            });
+        }
+        if place::is_abstract(dir) {
+            // The kernel sees to it that there is one socket of a name.
+            let socket = place::listen(dir, BACKLOG).map_err(|failure| match failure.errno {
+                Errno::ADDRINUSE => format!("{ALREADY_SERVED} {}", dir.display()),
+                _ => failure.why,
+            })?;
+            return Ok(Self {
+                socket,
+                path,
+                _lock: None,
+                name: None,
                 spare,
             });
         }
         prepare(dir, group)?;
-        let path = place::socket(dir).map_err(|_| {
-            format!(
-                "{} is too long a name for a socket; choose a shorter directory",
-                dir.display()
-            )
-        })?;
         let lock = only_one(dir)?;
         // Whoever holds the lock may remove what a killed daemon left.
         let _ = rustix::fs::unlink(&path);
-        let socket =
-            bind(&path).map_err(|e| format!("cannot listen at {}: {e}", path.display()))?;
+        let socket = place::listen(dir, BACKLOG).map_err(|failure| failure.why)?;
         let mode = if group.is_some() {
             Mode::from(0o660)
         } else {
@@ -67,12 +73,12 @@ impl Listener {
         if let Some(group) = group {
             chown_group(&path, group)?;
         }
-        let spare = Cell::new(spare_descriptor());
+        let name = Name::new(dir).map_err(|e| format!("cannot look at {}: {e}", path.display()))?;
         Ok(Self {
             socket,
             path,
             _lock: Some(lock),
-            own_path: true,
+            name: Some(name),
             spare,
         })
     }
@@ -80,6 +86,21 @@ impl Listener {
     /// Where it listens.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Can anybody still find it? The directory may have been removed.
+    pub fn is_reachable(&self) -> bool {
+        self.name.as_ref().is_none_or(Name::is_there)
+    }
+
+    /// A descriptor that is readable when something was removed from the directory.
+    pub fn removals(&self) -> Option<Fd> {
+        use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+        self.name.as_ref()?;
+        let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+        let events = WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::DELETE_SELF;
+        add_watch(&watch, self.path.parent()?, events).ok()?;
+        Some(watch.into())
     }
 
     /// With no descriptor left, takes a connection with the one kept for this and hangs up on it:
@@ -113,12 +134,38 @@ impl AsFd for Listener {
     }
 }
 
-impl Drop for Listener {
+/// A socket's name in its directory. The directory, and what lies in it under that name, may be
+/// removed and made again by others at any time.
+struct Name {
+    dir: Fd,
+    inode: (u64, u64),
+}
+
+impl Name {
+    fn new(dir: &Path) -> Result<Self, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = Fd::from(rustix::fs::open(dir, flags, Mode::empty())?);
+        let inode = inode(&dir)?;
+        Ok(Self { dir, inode })
+    }
+
+    fn is_there(&self) -> bool {
+        inode(&self.dir) == Ok(self.inode)
+    }
+}
+
+impl Drop for Name {
     fn drop(&mut self) {
-        if self.own_path {
-            let _ = rustix::fs::unlink(&self.path);
+        if self.is_there() {
+            let _ = rustix::fs::unlinkat(&self.dir, place::SOCKET, AtFlags::empty());
         }
     }
+}
+
+/// Device and number of the socket's inode in `dir`.
+fn inode(dir: &Fd) -> Result<(u64, u64), Errno> {
+    let stat = rustix::fs::statat(dir, place::SOCKET, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 fn spare_descriptor() -> Option<Fd> {
@@ -148,10 +195,9 @@ fn prepare(dir: &Path, group: Option<u32>) -> Result<(), String> {
             place::is_safe(dir)?;
         }
         Err(Errno::NOENT) => {
-            std::fs::create_dir_all(dir)
-                .map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+            std::fs::create_dir_all(dir).map_err(|e| place::cannot_make(dir, &e))?;
         }
-        Err(e) => return Err(format!("cannot make {}: {e}", dir.display())),
+        Err(e) => return Err(place::cannot_make(dir, &e.into())),
     }
     rustix::fs::chmod(dir, Mode::from(mode))
         .map_err(|e| format!("cannot set the mode of {}: {e}", dir.display()))?;
@@ -171,23 +217,10 @@ fn only_one(dir: &Path) -> Result<Fd, String> {
     let path = dir.join("uvale.lock");
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let lock = rustix::fs::open(&path, flags, Mode::from(0o600))
-        .map_err(|e| format!("cannot open {}: {e}", path.display()))?;
+        .map_err(|e| place::cannot_make(&path, &e.into()))?;
     let lock = Fd::from(lock);
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
         Err(_) => Err(format!("{ALREADY_SERVED} {}", dir.display())),
     }
-}
-
-fn bind(path: &Path) -> Result<Fd, Errno> {
-    let address = SocketAddrUnix::new(path)?;
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )?;
-    rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(socket.into())
 }

@@ -47,6 +47,7 @@ pub struct Options {
 /// Events on these are not connections.
 const LISTENER: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
+const REMOVALS: u64 = u64::MAX - 2;
 /// Connections that may stay without ever saying what they are.
 const MAX_SILENT: usize = 64;
 /// How often what could not be freed at once is tried again.
@@ -111,16 +112,25 @@ pub fn run(options: Options) -> Result<(), String> {
         watch(&daemon.set, &fd, data, epoll::EventFlags::IN)
             .map_err(|e| format!("cannot watch a descriptor: {e}"))?;
     }
+    let removals = listener.removals();
+    if let Some(removals) = &removals {
+        let _ = watch(&daemon.set, removals, REMOVALS, epoll::EventFlags::IN);
+    }
     if let Some(ready) = options.ready {
         let ready = crate::sys::Fd::from_raw(ready);
         let _ = rustix::io::write(&ready, b"ready\n");
     }
     log(&format!("listening at {}", listener.path().display()));
 
+    let mut reachable = true;
     let mut idle_since = Instant::now();
     let mut events = Vec::with_capacity(64);
     loop {
         let retry = daemon.world.collect();
+        if !reachable && daemon.connections.is_empty() {
+            log("nobody is left, and nobody else can find this world: leaving");
+            return Ok(());
+        }
         if daemon.in_use() {
             idle_since = Instant::now();
         } else if options
@@ -151,12 +161,22 @@ pub fn run(options: Options) -> Result<(), String> {
                     log("told to stop");
                     return Ok(());
                 }
+                REMOVALS => {
+                    let mut names = [0; 4096];
+                    let _ = removals
+                        .as_ref()
+                        .map(|fd| rustix::io::read(fd, &mut names[..]));
+                    if reachable && !listener.is_reachable() {
+                        reachable = false;
+                        log(
+                            "the socket was removed: nobody new can come; leaving with the last program",
+                        );
+                    }
+                }
                 LISTENER => {
                     while let Some(fd) = listener.accept() {
                         idle_since = Instant::now();
-                        let id = daemon.next_connection;
-                        daemon.next_connection += 1;
-                        daemon.accept(id, fd);
+                        daemon.accept(fd);
                     }
                 }
                 id => daemon.serve(id),
@@ -247,7 +267,9 @@ impl Daemon {
     }
 
     /// A new connection. If too many have nothing to say, they go.
-    fn accept(&mut self, id: u64, fd: crate::sys::Fd) {
+    fn accept(&mut self, fd: crate::sys::Fd) -> u64 {
+        let id = self.next_connection;
+        self.next_connection += 1;
         let silent = |c: &Connection| c.is_silent();
         if self.connections.values().filter(|c| silent(c)).count() >= MAX_SILENT {
             self.connections.retain(|_, c| !silent(c));
@@ -257,6 +279,7 @@ impl Daemon {
         if watched.is_ok() {
             self.connections.insert(id, Connection::new(fd));
         }
+        id
     }
 
     fn hang_up(&mut self, id: u64) {
