@@ -114,13 +114,16 @@ fn is_own_user(socket: &Fd) -> Result<(), Reply> {
 /// Is this one end of a pair of sockets that somebody has made for a session? An end of a
 /// connection to a name could be our own: it would never hang up.
 fn is_pair(socket: &Fd) -> bool {
-    use rustix::net::{SocketAddrUnix, SocketType, getpeername, getsockname, sockopt};
-    let unnamed = |address: Option<rustix::net::SocketAddrAny>| {
-        address.is_none_or(|a| SocketAddrUnix::try_from(a).is_ok_and(|a| a.is_unnamed()))
+    use rustix::net::{
+        AddressFamily, SocketAddrAny, SocketType, getpeername, getsockname, sockopt,
+    };
+    let unnamed = |address: SocketAddrAny| {
+        address.address_family() == AddressFamily::UNIX
+            && address.addr_len() as usize == size_of::<libc::sa_family_t>()
     };
     sockopt::socket_type(socket) == Ok(SocketType::SEQPACKET)
-        && getsockname(socket).is_ok_and(|a| unnamed(Some(a)))
-        && getpeername(socket).is_ok_and(unnamed)
+        && getsockname(socket).is_ok_and(unnamed)
+        && getpeername(socket).is_ok_and(|a| a.is_some_and(unnamed))
 }
 
 /// The memory of an EXTMEM option, as the process that has it describes it.
@@ -441,5 +444,26 @@ impl Daemon {
             }
             Err(e) => Answer(refuse(e, "no memory for the report"), None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_session_may_come_with() {
+        let (a, _b) = crate::channel::pair().unwrap();
+        assert!(is_pair(&a));
+        let stream = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(!is_pair(&std::os::fd::OwnedFd::from(stream.0).into()));
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(!is_pair(&std::os::fd::OwnedFd::from(file).into()));
+        // An end of a connection to a name, and the name itself.
+        let dir = crate::place::new_abstract().unwrap();
+        let listener = crate::place::listen(&dir, 1).unwrap();
+        let client = crate::place::connect(&dir).unwrap();
+        let server = rustix::net::accept(&listener).unwrap();
+        assert!(![client, server.into(), listener].iter().any(is_pair));
     }
 }
