@@ -73,7 +73,7 @@ static void give(const char *path)
 	say("own=%d fork=%d exec=%d port=%d", (int)seen.next[1], (int)seen.next[2], (int)seen.next[3], (int)seen.next[4]);
 }
 
-static void take(const char *path, int meets)
+static void take(const char *self, const char *path, int meets)
 {
 	struct gift gift;
 	struct sockaddr_un a;
@@ -107,7 +107,7 @@ static void take(const char *path, int meets)
 	snprintf(words[1], sizeof words[1], "%llu", (unsigned long long)gift.size);
 	snprintf(words[2], sizeof words[2], "%llu", (unsigned long long)gift.offset);
 	/* the socket stays open: its end tells the giver that we are gone */
-	execl("/proc/self/exe", "across", "--after-exec", words[0], words[1], words[2], (char *)NULL);
+	execl(self, "across", "--after-exec", words[0], words[1], words[2], (char *)NULL);
 	CHECK(!"exec");
 }
 
@@ -131,7 +131,7 @@ int main(int argc, char **argv)
 	if (strcmp(what, "give") == 0 && argc == 3) {
 		give(argv[2]);
 	} else if (strcmp(what, "take") == 0 && argc >= 3) {
-		take(argv[2], argc == 4);
+		take(argv[0], argv[2], argc == 4);
 	} else if (strcmp(what, "--after-exec") == 0 && argc == 5) {
 		after_exec(argv);
 	} else if (strcmp(what, "meet") == 0) {
