@@ -168,7 +168,7 @@ fn spawn(dir: &Path, args: &Args) -> Result<Spawned, String> {
     let mut reader = reader;
     let n = reader.read(&mut first).unwrap_or(0);
     if first[..n].starts_with(b"ready") {
-        log.is_done();
+        log.serves();
         return Ok(Spawned::Listens);
     }
     let status = child.wait().map_err(|e| e.to_string())?;

@@ -50,7 +50,7 @@ impl Log {
     }
 
     /// The daemon serves. Memory that nobody will read does not grow.
-    pub fn is_done(self) {
+    pub fn serves(self) {
         if self.in_memory {
             let _ = rustix::fs::fcntl_add_seals(&self.file, SealFlags::GROW | SealFlags::WRITE);
         }

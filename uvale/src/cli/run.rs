@@ -237,7 +237,7 @@ impl PrivateWorld {
         let mut word = [0u8; 16];
         let n = std::io::Read::read(&mut reader, &mut word).unwrap_or(0);
         if word[..n].starts_with(b"ready") {
-            log.is_done();
+            log.serves();
             return Ok(world);
         }
         let why = log.text();
