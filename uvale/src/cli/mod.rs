@@ -58,9 +58,10 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Daemon(args) => daemon::run(args),
-        Command::Gen(args) => ctl_device::prepare_environment(None, true)
-            .and_then(|()| run::under_shim())
-            .map(|()| uvale::generator::run(args)),
+        Command::Gen(args) => {
+            ctl_device::prepare_environment(None, true);
+            run::under_shim().map(|()| uvale::generator::run(args))
+        }
         Command::Stats(args) => stats::run(args),
         Command::Ports(args) => show::ports(args),
         Command::Switches(args) => show::switches(args),
