@@ -276,8 +276,8 @@ impl Driver for Netmap {
     }
 
     fn parameters(&self) -> Vec<String> {
-        let session = self.own_world().and_then(|w| w.session_or_start());
-        session.map_or_else(|_| Vec::new(), |s| s.parameter_names())
+        let entered = self.enter(&uvale::place::runtime_dir());
+        entered.map_or_else(|_| Vec::new(), |(_, session)| session.parameter_names())
     }
 
     fn open_parameter(
