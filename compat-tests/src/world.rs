@@ -278,7 +278,8 @@ impl Program {
         kill_process(self.pid(), signal).unwrap_or_else(|e| panic!("{}: {e}", self.said()));
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process number.
+    pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 

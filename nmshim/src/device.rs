@@ -140,6 +140,8 @@ pub struct Parameter {
 
 /// The device node and the process' own part of it.
 pub trait Driver: Sync {
+    /// The library was loaded; the program has not run yet.
+    fn loaded(&self) {}
     /// A new description. `flags` are those of open(2), access mode and `O_NONBLOCK`/`O_CLOEXEC` already
     /// plausible; the descriptor returned has the last two set as asked for.
     fn open(&self, flags: c_int) -> Result<(RawFd, Arc<dyn File>)>;

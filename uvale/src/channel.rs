@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::proto::{Call, MAX_MESSAGE, Reply, decode, encode};
 use crate::sys::Fd;
+use crate::waiting::until;
 
 /// Descriptors one packet may carry.
 const MAX_FDS: usize = 4;
@@ -47,7 +48,16 @@ pub fn send<T: Serialize>(
     fds: &[BorrowedFd<'_>],
     flags: SendFlags,
 ) -> Result<(), Errno> {
-    let bytes = encode(message);
+    send_bytes(to, &encode(message), fds, flags)
+}
+
+/// The same with a message that is encoded already.
+fn send_bytes(
+    to: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> Result<(), Errno> {
     if bytes.is_empty() || bytes.len() > MAX_MESSAGE || fds.len() > MAX_FDS {
         return Err(Errno::MSGSIZE);
     }
@@ -59,7 +69,7 @@ pub fn send<T: Serialize>(
     loop {
         match sendmsg(
             to,
-            &[IoSlice::new(&bytes)],
+            &[IoSlice::new(bytes)],
             &mut control,
             flags | SendFlags::NOSIGNAL,
         ) {
@@ -106,13 +116,7 @@ pub fn call_with(
     request: &Call,
     fd: Option<BorrowedFd<'_>>,
 ) -> Result<(Reply, Vec<Fd>), Errno> {
-    let (mine, theirs) = pair()?;
-    let fds: Vec<_> = [Some(theirs.as_fd()), fd].into_iter().flatten().collect();
-    send(connection, request, &fds, SendFlags::empty()).map_err(gone)?;
-    drop(theirs);
-    let packet = receive(mine.as_fd(), RecvFlags::empty())
-        .map_err(gone)?
-        .ok_or(Errno::NXIO)?;
+    let packet = exchange(connection, &encode(request), fd)?;
     let reply = decode(&packet.bytes).ok_or(Errno::PROTO)?;
     Ok((reply, packet.fds))
 }
@@ -159,6 +163,28 @@ fn wait(fd: BorrowedFd<'_>, events: PollFlags, end: Duration) -> Result<(), Errn
 fn now() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// Sends bytes with a socket for the answer, and waits for the answer as [`crate::waiting`] has it.
+pub fn exchange(
+    connection: BorrowedFd<'_>,
+    bytes: &[u8],
+    fd: Option<BorrowedFd<'_>>,
+) -> Result<Packet, Errno> {
+    let (mine, theirs) = pair()?;
+    let fds: Vec<_> = [Some(theirs.as_fd()), fd].into_iter().flatten().collect();
+    loop {
+        match send_bytes(connection, bytes, &fds, SendFlags::DONTWAIT) {
+            // The daemon has not read what was sent before.
+            Err(Errno::AGAIN) => until(connection, PollFlags::OUT, connection)?,
+            sent => break sent.map_err(gone)?,
+        }
+    }
+    drop(theirs);
+    until(mine.as_fd(), PollFlags::IN, connection)?;
+    receive(mine.as_fd(), RecvFlags::empty())
+        .map_err(gone)?
+        .ok_or(Errno::NXIO)
 }
 
 /// Sends the encoded `message` and waits until it is answered, or `patience` is over. Allocates

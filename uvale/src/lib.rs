@@ -11,13 +11,16 @@ pub mod sys;
 #[cfg(feature = "tools")]
 pub mod bench;
 pub mod channel;
+pub mod clock;
 pub mod ctl;
 #[cfg(feature = "tools")]
 pub mod daemon;
+pub mod difference;
 pub mod engine;
 #[cfg(feature = "tools")]
 pub mod generator;
 pub mod legacy;
+pub mod limits;
 pub mod local;
 pub mod lock;
 pub mod model;
@@ -26,10 +29,14 @@ pub mod output;
 #[allow(unsafe_code)]
 pub mod peer;
 pub mod place;
+pub mod plain;
 pub mod proto;
 pub mod report;
 pub mod request;
 pub mod session;
+pub mod silence;
 pub mod sleepers;
 pub mod start;
 pub mod sync;
+pub mod waiting;
+pub mod who;

@@ -106,8 +106,23 @@ fn address(dir: &Path) -> Result<Address, Failure> {
     })
 }
 
+/// Why nobody can be reached in `dir`.
 fn absent(dir: &Path, errno: Errno) -> Failure {
-    let why = format!("no uvale daemon answers at {}", dir.join(SOCKET).display());
+    let place = dir.join(SOCKET);
+    let place = place.display();
+    let why = match errno {
+        Errno::NOENT | Errno::NOTDIR => {
+            format!("no uvale daemon answers at {place}: there is no such socket")
+        }
+        Errno::CONNREFUSED => format!(
+            "no uvale daemon answers at {place}: it is gone, and has left its socket behind as one does \
+             that is killed"
+        ),
+        Errno::TIMEDOUT => format!(
+            "the uvale daemon at {place} accepts no connection: it is stopped, or the machine is overloaded"
+        ),
+        other => format!("{place}: {}", Failure::from(other)),
+    };
     Failure::new(errno, why)
 }
 
@@ -120,7 +135,7 @@ fn socket(flags: SocketFlags) -> Result<Fd, Errno> {
 pub fn connect(dir: &Path) -> Result<Fd, Failure> {
     let to = address(dir)?;
     let fd = socket(SocketFlags::CLOEXEC)?;
-    rustix::net::connect(&fd, &to.address).map_err(|e| absent(dir, e))?;
+    crate::waiting::connect(&fd, &to.address).map_err(|e| absent(dir, e))?;
     // No permissions guard a name without a directory: another user can take it when its daemon
     // is gone.
     if is_abstract(dir) && !crate::peer::is_own_user(&fd)? {

@@ -12,6 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{FileRange, Interface};
+use crate::who::Who;
 
 /// Changes with every incompatible change of the messages or of control memory.
 pub const PROTOCOL: u32 = 8;
@@ -32,6 +33,8 @@ pub enum Call {
     Attach {
         /// [`PROTOCOL`] of the caller
         protocol: u32,
+        /// the process
+        who: Who,
     },
     /// First on a device: `/dev/netmap` was opened. Answer: [`Reply::Opened`].
     Open {
@@ -39,6 +42,8 @@ pub enum Call {
         protocol: u32,
         /// flags of open(2)
         flags: i32,
+        /// the process
+        who: Who,
     },
     /// On a device: what is this? Answer: [`Reply::Opened`].
     Whois,
@@ -249,6 +254,15 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     postcard::to_stdvec(message).unwrap_or_default()
 }
 
+/// [`PROTOCOL`] of whoever sent a first message, which begins alike in all versions: with the number
+/// of [`Call::Attach`] or [`Call::Open`], and the protocol.
+pub fn protocol_of(first: &[u8]) -> Option<u32> {
+    match postcard::take_from_bytes(first) {
+        Ok(((0u32..=1, protocol), _)) => Some(protocol),
+        _ => None,
+    }
+}
+
 /// Decodes a message; `None` for anything that is not exactly one.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     match postcard::take_from_bytes(bytes) {
@@ -275,6 +289,29 @@ mod tests {
                 prop_assert_eq!(decode::<Call>(&encode(&call)), Some(call));
             }
         }
+    }
+
+    /// Every version can tell which protocol a first message is of.
+    #[test]
+    fn first_messages_begin_alike() {
+        let (protocol, who) = (300, Who::default());
+        let attach = encode(&Call::Attach {
+            protocol,
+            who: who.clone(),
+        });
+        let open = encode(&Call::Open {
+            protocol,
+            flags: 2,
+            who,
+        });
+        assert_eq!(attach[..3], [0, 0xac, 2]);
+        assert_eq!(open[..3], [1, 0xac, 2]);
+        assert_eq!(protocol_of(&attach), Some(300));
+        assert_eq!(protocol_of(&open), Some(300));
+        // What protocol 7 sent.
+        assert_eq!(protocol_of(&[0, 7]), Some(7));
+        assert_eq!(protocol_of(&[1, 7, 4]), Some(7));
+        assert_eq!(protocol_of(&encode(&Call::Whois)), None);
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub struct Port {
     pub mem_id: u16,
     /// descriptors bound to it
     pub users: u32,
+    /// who opened them
+    #[serde(default)]
+    pub holders: Vec<Holder>,
     /// bytes of virtio-net header
     pub virt_hdr_len: u32,
     /// slots of a tx ring
@@ -27,6 +30,33 @@ pub struct Port {
     pub tx: Vec<TxRing>,
     /// receive rings
     pub rx: Vec<RxRing>,
+}
+
+/// A process that has something open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// name of its program, as it says; empty if it does not
+    pub program: String,
+    /// its number as the daemon sees it
+    pub pid: i32,
+    /// it is in a PID namespace that the daemon cannot see, and `pid` is its number there
+    pub other_pid_namespace: bool,
+    /// its user
+    pub uid: u32,
+    /// since when (RFC 3339)
+    pub since: String,
+}
+
+/// An attached process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// who it is
+    #[serde(flatten)]
+    pub who: Holder,
+    /// names of the ports that it has opened
+    pub ports: Vec<String>,
+    /// it is the one that asks for this report
+    pub asks: bool,
 }
 
 /// A module parameter.
@@ -139,6 +169,9 @@ pub struct Daemon {
     pub uptime: u64,
     /// attached processes
     pub processes: usize,
+    /// and who they are
+    #[serde(default)]
+    pub attached: Vec<Process>,
     /// open descriptions of /dev/netmap
     pub descriptors: usize,
     /// switches that may exist

@@ -13,10 +13,12 @@ use rustix::net::SendFlags;
 
 use crate::channel::{call, call_within, pair, send};
 use crate::ctl::Ctl;
+use crate::difference;
 use crate::engine::{Host, RegionMap};
 use crate::proto::{Call, PROTOCOL, Parameter, Reply, Report, TOKEN};
 use crate::shm::{BufferPool, Mapping, Memfd};
 use crate::sys::OwnFd;
+use crate::who::Who;
 
 /// A failure with its explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +43,11 @@ impl From<Errno> for Failure {
     fn from(errno: Errno) -> Self {
         let why = match errno {
             Errno::NXIO => "the uvale daemon is gone".to_owned(),
-            other => format!("talking to the uvale daemon: {other}"),
+            Errno::TIMEDOUT => "the uvale daemon does not answer".to_owned(),
+            other => match crate::limits::reached(other) {
+                Some(limit) => limit,
+                None => format!("talking to the uvale daemon: {other}"),
+            },
         };
         Self { errno, why }
     }
@@ -59,7 +65,13 @@ impl std::error::Error for Failure {}
 const MAX_REPORT: usize = 1 << 30;
 /// How long somebody who may not be a daemon at all is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-const ATTACH: Call = Call::Attach { protocol: PROTOCOL };
+
+fn attach() -> Call {
+    Call::Attach {
+        protocol: PROTOCOL,
+        who: Who::own(),
+    }
+}
 
 /// An attached process.
 pub struct Session {
@@ -89,7 +101,8 @@ impl Session {
     /// Attaches this process to the daemon of `dir`.
     pub fn attach(dir: &Path) -> Result<Self, Failure> {
         let connection = OwnFd::new(crate::place::connect(dir)?);
-        let answer = call(connection.as_fd(), &ATTACH)?;
+        let answer = call(connection.as_fd(), &attach())
+            .map_err(|e| difference::explain(connection.as_fd(), e))?;
         Self::attached(connection, answer)
     }
 
@@ -98,7 +111,7 @@ impl Session {
     pub fn attach_through(device: BorrowedFd<'_>) -> Result<Self, Failure> {
         let (mine, theirs) = pair()?;
         let connection = OwnFd::new(mine);
-        let answer = call_within(device, &ATTACH, Some(theirs.as_fd()), PATIENCE)?;
+        let answer = call_within(device, &attach(), Some(theirs.as_fd()), PATIENCE)?;
         Self::attached(connection, answer)
     }
 
@@ -107,13 +120,11 @@ impl Session {
         (reply, mut fds): (Reply, Vec<crate::sys::Fd>),
     ) -> Result<Self, Failure> {
         let Reply::Attached { session } = reply else {
-            return Err(refused(reply));
+            return Err(difference::refused_first(connection.as_fd(), reply));
         };
         let memfd = fds.pop().ok_or(Errno::PROTO)?;
-        let ctl = Ctl::new(Mapping::new(&Memfd::from_peer(memfd)?)?).ok_or(Failure::new(
-            Errno::PROTO,
-            "the uvale daemon is of another version than this program's libnmshim; restart it",
-        ))?;
+        let ctl = Ctl::new(Mapping::new(&Memfd::from_peer(memfd)?)?)
+            .ok_or_else(|| difference::of_versions(connection.as_fd()))?;
         Ok(Self {
             spares: Mutex::new(spare_descriptors()),
             connection,
@@ -201,7 +212,9 @@ impl Session {
 
     /// A report as JSON.
     pub fn report(&self, report: Report) -> Result<Vec<u8>, Failure> {
-        let (reply, mut fds) = call(self.connection.as_fd(), &Call::Report(report))?;
+        let connection = self.connection.as_fd();
+        let (reply, mut fds) = call(connection, &Call::Report(report))
+            .map_err(|e| difference::explain(connection, e))?;
         if reply != Reply::Report {
             return Err(refused(reply));
         }

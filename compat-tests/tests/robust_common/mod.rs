@@ -38,6 +38,16 @@ impl Place {
         Place { dir, daemon: None }
     }
 
+    /// That directory, made fresh, without a daemon.
+    pub fn at(dir: &Path) -> Place {
+        std::fs::create_dir_all(dir).expect("the temporary folder can be written");
+        set_mode(dir, 0o700);
+        Place {
+            dir: dir.to_owned(),
+            daemon: None,
+        }
+    }
+
     /// A fresh directory with a daemon.
     pub fn new() -> Place {
         Place::with(&[])

@@ -213,7 +213,10 @@ impl NetmapFile {
         }
         let session = match self.world.current() {
             Some(session) => session,
-            None => self.world.session(fd).map_err(|f| errno(&f))?,
+            None => self
+                .world
+                .session(fd)
+                .map_err(|f| self.without_session(&f))?,
         };
         let bind = self.bound(fd).ok_or(Errno(libc::ENXIO))?;
         // Another process that has the description can have put it into CSB mode.
@@ -222,6 +225,28 @@ impl NetmapFile {
             return Err(Errno(libc::EBUSY));
         }
         Ok((session, bind))
+    }
+
+    #[cold]
+    fn without_session(&self, failure: &Failure) -> Errno {
+        let what = self.describe();
+        say(
+            Level::Refusal,
+            format_args!("{what}: {failure}; close and open again"),
+        );
+        errno(failure)
+    }
+
+    /// Says that the daemon is gone, once.
+    #[cold]
+    fn is_lost(&self) {
+        if !self.gone.swap(true, Relaxed) {
+            let what = self.describe();
+            say(
+                Level::Refusal,
+                format_args!("{what}: the uvale daemon is gone; close and open again"),
+            );
+        }
     }
 
     /// A program that only ever syncs would not notice that the daemon is gone: looks now and
@@ -242,14 +267,7 @@ impl NetmapFile {
     pub fn look_now(&self, session: &Session) -> Result<()> {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse).tv_sec as u64;
         if self.last_look.swap(now, Relaxed) != now && !session.is_alive() {
-            self.gone.store(true, Relaxed);
-            say(
-                Level::Refusal,
-                format_args!(
-                    "{}: the uvale daemon is gone; close and open again",
-                    self.describe()
-                ),
-            );
+            self.is_lost();
             return Err(Errno(libc::ENXIO));
         }
         Ok(())
@@ -414,7 +432,7 @@ impl File for NetmapFile {
     fn lost(&self, own: bool) {
         // Several worlds may be in one set: each asks after its own daemon.
         if own || self.world.current().is_some_and(|s| !s.is_alive()) {
-            self.gone.store(true, Relaxed);
+            self.is_lost();
         }
     }
 

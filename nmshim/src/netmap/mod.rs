@@ -35,6 +35,7 @@ use uvale::channel::{call, call_within};
 use uvale::proto::{Call, PROTOCOL, Reply};
 use uvale::session::{Failure, PATIENCE, Session, refused};
 use uvale::sys::{Fd, borrow};
+use uvale::who::Who;
 
 use crate::device::{self, Driver, Errno, File};
 use crate::interpose::Lock;
@@ -128,6 +129,7 @@ impl Netmap {
         let opening = Call::Open {
             protocol: PROTOCOL,
             flags,
+            who: Who::own(),
         };
         let (reply, _) = call(fd.as_fd(), &opening)?;
         let Reply::Opened {
@@ -219,6 +221,10 @@ unsafe impl Sync for Held {}
 static HELD: Held = Held(core::cell::UnsafeCell::new(None));
 
 impl Driver for Netmap {
+    fn loaded(&self) {
+        say::loaded();
+    }
+
     fn open(&self, flags: libc::c_int) -> device::Result<(RawFd, Arc<dyn File>)> {
         match self.try_open(flags) {
             Ok((fd, file)) => Ok((fd, file)),
@@ -287,7 +293,10 @@ impl Driver for Netmap {
     ) -> device::Result<(RawFd, Arc<dyn File>)> {
         parameter::open(uvale::place::runtime_dir(), name, flags)
             .map(|(fd, file)| (fd, file as Arc<dyn File>))
-            .map_err(|failure| errno(&failure))
+            .map_err(|failure| {
+                say(Level::Refusal, format_args!("parameter {name}: {failure}"));
+                errno(&failure)
+            })
     }
 
     fn write_parameter(&self, name: &str, bytes: &[u8]) -> device::Result<()> {

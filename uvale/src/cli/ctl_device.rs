@@ -9,6 +9,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nm_abi::{AbiBytes, NETMAP_API, NETMAP_DEVICE_NAME, NIOCCTRL, nmreq_header};
+use uvale::waiting::{ENV_PATIENCE, PATIENCE};
 
 /// Header of a request; version and body are filled in when it is sent.
 pub type Header = nmreq_header;
@@ -65,6 +66,10 @@ pub fn prepare_environment(dir: Option<&Path>, explain: bool) {
     unsafe {
         if let Some(dir) = dir {
             std::env::set_var(uvale::place::ENV_DIR, dir);
+        }
+        // A command is not worth waiting for as long as a program does.
+        if std::env::var_os(ENV_PATIENCE).is_none() {
+            std::env::set_var(ENV_PATIENCE, PATIENCE.to_string());
         }
         if explain && std::env::var_os(VERBOSE).is_none() {
             std::env::set_var(VERBOSE, "1");

@@ -13,6 +13,7 @@ pub mod show_stop;
 pub mod stats;
 pub mod stats_watch;
 pub mod table;
+mod worlds;
 
 use std::process::ExitCode;
 

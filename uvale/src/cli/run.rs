@@ -25,6 +25,9 @@ pub struct Args {
     /// Print what the shim has to say (0 to 2)
     #[arg(long, short, value_name = "LEVEL")]
     verbose: Option<u8>,
+    /// Say nothing, whatever goes wrong
+    #[arg(long, short, conflicts_with = "verbose")]
+    quiet: bool,
     /// Program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     program: Vec<OsString>,
@@ -38,6 +41,9 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     preload(&mut command)?;
     if let Some(level) = args.verbose {
         command.env("NMSHIM_VERBOSE", level.to_string());
+    }
+    if args.quiet {
+        command.env("NMSHIM_VERBOSE", "-1");
     }
     if args.private {
         return private(command, args.max_switches);

@@ -3,15 +3,17 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use uvale::place;
 use uvale::proto::Report;
 use uvale::report;
-use uvale::session::Session;
+use uvale::session::{Failure, Session};
 
 use super::table::{Align, Table, duration, print, printable, size};
+use super::worlds;
 
 /// Which world.
 #[derive(clap::Args)]
@@ -50,17 +52,33 @@ impl Place {
     pub fn attach(&self) -> Result<Session, String> {
         let dir = self.dir();
         place::is_safe(&dir)?;
-        Session::attach(&dir).map_err(|failure| match failure.errno {
-            Errno::NOENT | Errno::CONNREFUSED | Errno::NXIO => format!(
-                "no uvale daemon answers in {}; it starts by itself when a program opens \
-                 /dev/netmap: uvale run -- PROGRAM",
-                dir.display()
-            ),
-            Errno::ACCESS | Errno::PERM if failure.why.starts_with("no uvale daemon") => {
-                format!("{}: {}", dir.join(place::SOCKET).display(), failure.errno)
+        Session::attach(&dir).map_err(|failure| self.absent(failure))
+    }
+
+    /// Connects to it, whatever its version.
+    pub fn connect(&self) -> Result<uvale::sys::Fd, String> {
+        let dir = self.dir();
+        place::is_safe(&dir)?;
+        place::connect(&dir).map_err(|failure| self.absent(failure))
+    }
+
+    /// Why nobody answers, and where somebody does.
+    fn absent(&self, failure: Failure) -> String {
+        let dir = self.dir();
+        let (place, others) = (dir.display(), worlds::hint(&dir));
+        let why = match failure.errno {
+            Errno::NOENT if !dir.exists() => "there is no such directory",
+            Errno::NOENT => "none is running",
+            Errno::CONNREFUSED => {
+                "it is gone, and left its socket behind as one does that is killed"
             }
-            _ => failure.why,
-        })
+            Errno::NXIO => "it has just left",
+            _ => return failure.why,
+        };
+        format!(
+            "no uvale daemon answers in {place}: {why}; one starts by itself when a program opens /dev/netmap: \
+             uvale run -- PROGRAM{others}"
+        )
     }
 }
 
@@ -142,9 +160,17 @@ fn ports_text(ports: &[report::Port]) -> String {
         ("MEM ID", Align::Right),
         ("USERS", Align::Right),
         ("VNET HDR", Align::Right),
+        ("OPEN BY", Align::Left),
+        ("PID", Align::Right),
+        ("UID", Align::Right),
+        ("SINCE", Align::Left),
     ]);
     for port in ports {
-        table.row([
+        let mut holders = port.holders.iter().map(holder);
+        let first = holders
+            .next()
+            .unwrap_or_else(|| ["-".into(), "-".into(), "-".into(), "-".into()]);
+        let cells = [
             port.name.clone(),
             port.kind.clone(),
             port.switch.clone().unwrap_or_else(|| "-".into()),
@@ -157,9 +183,42 @@ fn ports_text(ports: &[report::Port]) -> String {
                 0 => "-".into(),
                 n => format!("{n} B"),
             },
-        ]);
+        ];
+        let width = cells.len();
+        table.row(cells.into_iter().chain(first));
+        for more in holders {
+            let blank = vec![String::new(); width];
+            table.row(blank.into_iter().chain(more));
+        }
     }
     table.text()
+}
+
+/// Program, process, user and since when.
+fn holder(holder: &report::Holder) -> [String; 4] {
+    let program = match holder.program.as_str() {
+        "" => "?",
+        program => program,
+    };
+    let pid = match holder.other_pid_namespace {
+        true => format!("{} (other namespace)", holder.pid),
+        false => holder.pid.to_string(),
+    };
+    [
+        program.to_owned(),
+        pid,
+        holder.uid.to_string(),
+        since(&holder.since, &uvale::clock::rfc3339(SystemTime::now())),
+    ]
+}
+
+/// The minute of an RFC 3339 time, with the date if that is not today's.
+fn since(time: &str, now: &str) -> String {
+    match (time.get(..10), time.get(11..16)) {
+        (Some(date), Some(minute)) if now.get(..10) == Some(date) => minute.to_owned(),
+        (Some(date), Some(minute)) => format!("{date} {minute}"),
+        _ => time.to_owned(),
+    }
 }
 
 /// Number of rings and slots of each. A port that nobody has open has none yet.
@@ -231,8 +290,27 @@ fn status_text(daemon: &report::Daemon, dir: &str, switches: usize, ports: usize
         daemon.max_switches,
         daemon.descriptors,
     );
+    let attached: Vec<_> = daemon.attached.iter().filter(|p| !p.asks).collect();
+    if !attached.is_empty() {
+        let mut table = Table::new(&[
+            ("PROGRAM", Align::Left),
+            ("PID", Align::Right),
+            ("UID", Align::Right),
+            ("SINCE", Align::Left),
+            ("HAS OPEN", Align::Left),
+        ]);
+        for process in attached {
+            let ports = match process.ports.as_slice() {
+                [] => "-".to_owned(),
+                ports => ports.join(" "),
+            };
+            table.row(holder(&process.who).into_iter().chain([ports]));
+        }
+        text.push('\n');
+        text += &table.text();
+    }
     if daemon.memories.is_empty() {
-        return text + "memory       none in use\n";
+        return text + "\nmemory       none in use\n";
     }
     let mut table = Table::new(&[
         ("MEM ID", Align::Right),
@@ -306,6 +384,28 @@ mod tests {
         assert!(lines[2].ends_with("(gone)"));
     }
 
+    fn process(program: &str, asks: bool) -> report::Process {
+        report::Process {
+            who: report::Holder {
+                program: program.into(),
+                pid: 7,
+                other_pid_namespace: true,
+                uid: 1000,
+                since: "2001-02-03T14:03:07+00:00".into(),
+            },
+            ports: vec!["vale0:a".into()],
+            asks,
+        }
+    }
+
+    #[test]
+    fn since_has_a_date_unless_it_is_today() {
+        let now = "2026-11-29T15:00:00+01:00";
+        assert_eq!(since("2026-11-29T14:03:07+01:00", now), "14:03");
+        assert_eq!(since("2026-11-28T14:03:07+01:00", now), "2026-11-28 14:03");
+        assert_eq!(since("é", now), "é");
+    }
+
     #[test]
     fn this_command_is_not_counted_as_a_user() {
         let daemon = report::Daemon {
@@ -313,6 +413,7 @@ mod tests {
             pid: 42,
             uptime: 61,
             processes: 3,
+            attached: vec![process("asker", true), process("pkt-gen", false)],
             descriptors: 4,
             max_switches: 8,
             memories: vec![report::Memory {
@@ -331,5 +432,21 @@ mod tests {
         );
         assert!(text.contains("pid 42, up 1 min 1 s"), "{text}");
         assert!(text.contains("3 of 30  2 of 20     1 of 10"), "{text}");
+        let table: Vec<Vec<&str>> = text
+            .lines()
+            .map(|l| l.split_whitespace().collect())
+            .collect();
+        let row = [
+            "pkt-gen",
+            "7",
+            "(other",
+            "namespace)",
+            "1000",
+            "2001-02-03",
+            "14:03",
+            "vale0:a",
+        ];
+        assert!(table.iter().any(|l| l[..] == row), "{text}");
+        assert!(!text.contains("asker"), "{text}");
     }
 }

@@ -298,6 +298,7 @@ pub mod tests {
             number: Some(0),
             mem_id: 2,
             users: 1,
+            holders: Vec::new(),
             virt_hdr_len: 0,
             tx_slots: 1024,
             rx_slots: 1024,

@@ -9,10 +9,13 @@ use rustix::net::{RecvFlags, SendFlags};
 use super::Daemon;
 use crate::channel::{Packet, receive, send};
 use crate::model::{Caller, ClientId, Offer, Refusal};
-use crate::proto::{Bound, Call, Facts, Memory, PROTOCOL, Reply, decode};
+use crate::peer::credentials;
+use crate::plain::{self, Word};
+use crate::proto::{Bound, Call, Facts, Memory, PROTOCOL, Reply, decode, protocol_of};
 use crate::request::Request;
 use crate::shm::Memfd;
 use crate::sys::Fd;
+use crate::who::{Holder, Who};
 
 /// How long a connection may take to say what it is. A program that was stopped in the middle of
 /// an open may take longer, and is served as long as nobody else needs its place.
@@ -41,6 +44,8 @@ pub struct Connection {
     pub fd: Fd,
     pub role: Role,
     since: Instant,
+    /// the process that has it, or opened it, once it has said so
+    pub who: Option<Holder>,
 }
 
 /// An answer, and at most one descriptor with it.
@@ -52,6 +57,7 @@ impl Connection {
             fd,
             role: Role::New,
             since: Instant::now(),
+            who: None,
         }
     }
 
@@ -83,13 +89,7 @@ impl Connection {
 /// Checks the version of a first message.
 fn speaks_ours(protocol: u32) -> Result<(), Reply> {
     if protocol != PROTOCOL {
-        return Err(refuse(
-            Errno::PROTO,
-            format!(
-                "this uvale daemon speaks protocol {PROTOCOL}, libnmshim speaks {protocol}; \
-                     stop the daemon and let the newer one start"
-            ),
-        ));
+        return Err(of_another_version(protocol));
     }
     Ok(())
 }
@@ -155,6 +155,18 @@ pub(super) fn refuse(errno: Errno, why: impl Into<String>) -> Reply {
     }
 }
 
+/// To whom speaks another protocol.
+fn of_another_version(protocol: u32) -> Reply {
+    let own = env!("CARGO_PKG_VERSION");
+    refuse(
+        Errno::PROTO,
+        format!(
+            "this uvale daemon is of version {own} (protocol {PROTOCOL}), libnmshim speaks protocol \
+             {protocol}: `uvale stop` ends the daemon and the next program starts one of its own"
+        ),
+    )
+}
+
 impl Daemon {
     /// Serves one packet. One that makes no sense is answered if it can be, and costs the
     /// connection that sent it nothing else.
@@ -163,7 +175,7 @@ impl Daemon {
         if let Some(Role::Parameter(name)) = role
             && packet.fds.is_empty()
         {
-            self.written(name, &packet.bytes);
+            self.written(id, name, &packet.bytes);
             return;
         }
         if let Some(Call::Wake(client)) = decode::<Call>(&packet.bytes) {
@@ -175,15 +187,18 @@ impl Daemon {
         let Some(reply_to) = fds.next() else {
             return;
         };
-        let answer = match decode::<Call>(&packet.bytes) {
-            Some(call) => self.answer(id, call, fds.next()),
-            None => Answer(
-                refuse(
-                    Errno::PROTO,
-                    "the message cannot be read; is libnmshim of another version?",
-                ),
-                None,
-            ),
+        if let Some(word) = Word::read(&packet.bytes) {
+            self.hear(id, word, &reply_to);
+            return;
+        }
+        let is_new = role == Some(Role::New);
+        let answer = match (decode::<Call>(&packet.bytes), protocol_of(&packet.bytes)) {
+            // It may be a message of its own version, or read as another one of ours.
+            (_, Some(protocol)) if is_new && protocol != PROTOCOL => {
+                Answer(of_another_version(protocol), None)
+            }
+            (Some(call), _) => self.answer(id, call, fds.next()),
+            (None, _) => Answer(refuse(Errno::PROTO, "the message cannot be read"), None),
         };
         let fds: Vec<BorrowedFd<'_>> = answer.1.into_iter().collect();
         // A client that does not take its answer has lost it.
@@ -195,13 +210,22 @@ impl Daemon {
             return Answer(refuse(Errno::NXIO, "the connection is gone"), None);
         };
         match (connection.role, call) {
-            (Role::New, Call::Attach { protocol }) => self.attach(id, protocol),
-            (Role::New, Call::Open { protocol, flags }) => self.open(id, protocol, flags),
+            (Role::New, Call::Attach { protocol, who }) => self.attach(id, protocol, &who),
+            (
+                Role::New,
+                Call::Open {
+                    protocol,
+                    flags,
+                    who,
+                },
+            ) => self.open(id, protocol, flags, &who),
             (Role::New, Call::OpenParameter { protocol, name }) => {
                 self.open_parameter(id, protocol, &name)
             }
             (Role::Device { client, flags }, Call::Whois) => self.whois(client, flags),
-            (Role::Device { .. }, Call::Attach { protocol }) => self.attach_given(protocol, fd),
+            (Role::Device { .. }, Call::Attach { protocol, who }) => {
+                self.attach_given(protocol, &who, fd)
+            }
             (Role::Device { client, .. }, Call::Request { request, facts }) => {
                 self.request(client, &request, facts, fd)
             }
@@ -224,20 +248,35 @@ impl Daemon {
             (Role::Session(_), Call::Waker(client)) => self.waker(client),
             // What had ended was dealt with before this was looked at.
             (Role::Session(_), Call::Settle) => Answer(Reply::Ok, None),
-            (Role::Session(_), Call::Report(what)) => match self.report(&what) {
+            (Role::Session(_), Call::Report(what)) => match self.report(id, &what) {
                 Ok(text) => self.text(&text),
                 Err(reply) => Answer(reply, None),
             },
             (Role::Session(_), Call::Parameter(name)) => Answer(self.parameter(&name), None),
             (Role::Session(_), Call::ParameterNames) => Answer(self.parameter_names(), None),
             (Role::Session(_), Call::SetParameter { name, text }) => {
-                Answer(self.set_parameter(&name, &text), None)
+                Answer(self.set_parameter(id, &name, &text), None)
             }
             _ => Answer(
                 refuse(Errno::PROTO, "this call does not belong on this connection"),
                 None,
             ),
         }
+    }
+
+    /// Answers a word and does what it says, if it is our own user's. Who has given up waiting for the
+    /// answer, perhaps while this process was stopped, does not mean it any more.
+    fn hear(&mut self, id: u64, word: Word, reply_to: &Fd) {
+        let own = self.connections.get(&id).map(|c| is_own_user(&c.fd));
+        let refused = word == Word::Stop && !matches!(own, Some(Ok(())));
+        let answer = plain::Answer {
+            passed: self.passed,
+            refused,
+            ..plain::Answer::own()
+        };
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let heard = rustix::net::send(reply_to, &answer.bytes(), flags).is_ok();
+        self.told_to_stop |= word == Word::Stop && !refused && heard;
     }
 
     /// Checks the version and the user of a first message.
@@ -248,21 +287,29 @@ impl Daemon {
             .map_or(Ok(()), |c| is_own_user(&c.fd))
     }
 
+    /// Notes who is at the other end of a connection, for people.
+    pub(super) fn introduce(&mut self, id: u64, who: &Who) -> Option<Holder> {
+        let connection = self.connections.get_mut(&id)?;
+        let peer = credentials(&connection.fd).ok()?;
+        connection.who = Some(Holder::new(who, peer.pid, peer.uid));
+        connection.who.clone()
+    }
+
     fn become_role(&mut self, id: u64, role: Role) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.role = role;
         }
     }
 
-    fn attach(&mut self, id: u64, protocol: u32) -> Answer<'_> {
+    fn attach(&mut self, id: u64, protocol: u32, who: &Who) -> Answer<'_> {
         match self.admit(id, protocol) {
-            Ok(()) => self.begin_session(id),
+            Ok(()) => self.begin_session(id, who),
             Err(reply) => Answer(reply, None),
         }
     }
 
     /// A process that has come by a descriptor of the device brings the socket of its session.
-    fn attach_given(&mut self, protocol: u32, socket: Option<Fd>) -> Answer<'_> {
+    fn attach_given(&mut self, protocol: u32, who: &Who, socket: Option<Fd>) -> Answer<'_> {
         let admitted = speaks_ours(protocol).and_then(|()| match socket {
             Some(socket) if is_pair(&socket) => is_own_user(&socket).map(|()| socket),
             _ => Err(refuse(
@@ -273,25 +320,31 @@ impl Daemon {
         match admitted {
             Ok(socket) => {
                 let id = self.accept(socket);
-                self.begin_session(id)
+                self.begin_session(id, who)
             }
             Err(reply) => Answer(reply, None),
         }
     }
 
-    fn begin_session(&mut self, id: u64) -> Answer<'_> {
+    fn begin_session(&mut self, id: u64, who: &Who) -> Answer<'_> {
         let session = self.next_session;
         // Numbers share a word with the lock's waiter mark.
         self.next_session = (session + 1) & 0x7fff_ffff;
         self.become_role(id, Role::Session(session));
+        if let Some(holder) = self.introduce(id, who) {
+            self.world.session_began(session, holder);
+        }
         Answer(Reply::Attached { session }, Some(self.ctl_memfd.as_fd()))
     }
 
-    fn open(&mut self, id: u64, protocol: u32, flags: i32) -> Answer<'_> {
+    fn open(&mut self, id: u64, protocol: u32, flags: i32, who: &Who) -> Answer<'_> {
         if let Err(reply) = self.admit(id, protocol) {
             return Answer(reply, None);
         }
-        let client = self.world.open();
+        let client = match self.introduce(id, who) {
+            Some(holder) => self.world.open_by(holder),
+            None => self.world.open(),
+        };
         self.devices.insert(client.0, id);
         self.become_role(id, Role::Device { client, flags });
         Answer(
@@ -351,11 +404,12 @@ impl Daemon {
         }
         let (errno, why) = match served {
             Ok(()) => {
-                self.log_served(&mut request);
+                self.log_served(client, &mut request);
                 (0, String::new())
             }
             Err(Refusal { errno, why }) => {
-                self.log_refusal(&why);
+                let who = self.world.holder(client).cloned();
+                self.log_refusal(who.as_ref(), &why);
                 (errno.raw_os_error(), why)
             }
         };

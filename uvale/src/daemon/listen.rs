@@ -103,6 +103,11 @@ impl Listener {
         Some(watch.into())
     }
 
+    /// Did somebody else make the socket, and hand it over?
+    pub fn is_passed(&self) -> bool {
+        self.name.is_none()
+    }
+
     /// With no descriptor left, takes a connection with the one kept for this and hangs up on it:
     /// its program gets an error instead of waiting, and we do not spin.
     fn turn_away(&self) -> Option<()> {

@@ -7,10 +7,12 @@
 
 mod connection;
 mod listen;
+mod log;
 mod parameters;
 mod report;
 
 pub use listen::ALREADY_SERVED;
+pub use log::FILE as LOG_FILE;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -25,9 +27,11 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 
 use crate::ctl::{CTL_LEN, Ctl};
-use crate::model::{Config, PortKind, World};
+use crate::model::{ClientId, Config, PortKind, World};
 use crate::shm::{Mapping, Memfd};
+use crate::who::Holder;
 use connection::{Connection, Role};
+use log::{Level, log, log_of};
 
 /// How a daemon is to run.
 #[derive(Debug, Clone)]
@@ -74,6 +78,9 @@ struct Daemon {
     started: Instant,
     /// the second of the last refusal, and how many there were in it
     refusals: (u64, u32),
+    /// the listening socket is not our own
+    passed: bool,
+    told_to_stop: bool,
 }
 
 const NOW: rustix::event::Timespec = rustix::event::Timespec {
@@ -108,6 +115,7 @@ pub fn run(options: Options) -> Result<(), String> {
         .map_err(|e| format!("cannot make a signalfd: {e}"))?;
 
     let mut daemon = Daemon::new(options.config).map_err(|e| format!("no memory: {e}"))?;
+    daemon.passed = listener.is_passed();
     for (fd, data) in [(listener.as_fd(), LISTENER), (signals.as_fd(), SIGNALS)] {
         watch(&daemon.set, &fd, data, epoll::EventFlags::IN)
             .map_err(|e| format!("cannot watch a descriptor: {e}"))?;
@@ -120,7 +128,15 @@ pub fn run(options: Options) -> Result<(), String> {
         let ready = crate::sys::Fd::from_raw(ready);
         let _ = rustix::io::write(&ready, b"ready\n");
     }
-    log(&format!("listening at {}", listener.path().display()));
+    log::keep_small(&options.dir);
+    log(
+        Level::Notice,
+        &format!(
+            "uvale {} listening at {}",
+            env!("CARGO_PKG_VERSION"),
+            listener.path().display()
+        ),
+    );
 
     let mut reachable = true;
     let mut idle_since = Instant::now();
@@ -128,7 +144,10 @@ pub fn run(options: Options) -> Result<(), String> {
     loop {
         let retry = daemon.world.collect();
         if !reachable && daemon.connections.is_empty() {
-            log("nobody is left, and nobody else can find this world: leaving");
+            log(
+                Level::Notice,
+                "nobody is left, and nobody else can find this world: leaving",
+            );
             return Ok(());
         }
         if daemon.in_use() {
@@ -137,7 +156,10 @@ pub fn run(options: Options) -> Result<(), String> {
             .idle
             .is_some_and(|limit| idle_since.elapsed() >= limit)
         {
-            log("nobody has used this world for a while: leaving");
+            log(
+                Level::Notice,
+                "nobody has used this world for a while: leaving",
+            );
             return Ok(());
         }
         let timeout = match (retry, options.idle) {
@@ -158,7 +180,7 @@ pub fn run(options: Options) -> Result<(), String> {
         for event in &events {
             match event.data.u64() {
                 SIGNALS => {
-                    log("told to stop");
+                    log(Level::Notice, "told to stop");
                     return Ok(());
                 }
                 REMOVALS => {
@@ -169,6 +191,7 @@ pub fn run(options: Options) -> Result<(), String> {
                     if reachable && !listener.is_reachable() {
                         reachable = false;
                         log(
+                            Level::Warning,
                             "the socket was removed: nobody new can come; leaving with the last program",
                         );
                     }
@@ -180,6 +203,10 @@ pub fn run(options: Options) -> Result<(), String> {
                     }
                 }
                 id => daemon.serve(id),
+            }
+            if daemon.told_to_stop {
+                log(Level::Notice, "told to stop");
+                return Ok(());
             }
         }
     }
@@ -205,6 +232,8 @@ impl Daemon {
             last_report: None,
             started: Instant::now(),
             refusals: (0, 0),
+            passed: false,
+            told_to_stop: false,
         })
     }
 
@@ -300,13 +329,12 @@ impl Daemon {
             Role::Session(session) => {
                 let findings = self.world.session_died(session);
                 self.wake_all();
+                let log = |line: String| log_of(Level::Warning, connection.who.as_ref(), &line);
                 for finding in findings.iter().take(3) {
-                    log(&format!(
-                        "after the death of session {session}: {finding:?}"
-                    ));
+                    log(format!("has died (session {session}): {finding:?}"));
                 }
                 if findings.len() > 3 {
-                    log(&format!("and {} more of the kind", findings.len() - 3));
+                    log(format!("and {} more of the kind", findings.len() - 3));
                 }
             }
         }
@@ -323,39 +351,34 @@ impl Daemon {
     }
 }
 
-/// One line for the daemon's log, which is stderr. A log that cannot be written stops nothing.
-fn log(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr().lock(), "uvale: {line}");
-}
-
 /// Refusals that are logged a second; a client that asks for more is not worth a full disk.
 const REFUSALS_A_SECOND: u32 = 20;
 
 impl Daemon {
-    /// Logs a refusal, unless there were many in this second.
-    fn log_refusal(&mut self, why: &str) {
+    /// Logs a refusal of what the process asked for, unless there were many in this second.
+    fn log_refusal(&mut self, who: Option<&Holder>, why: &str) {
         let second = self.started.elapsed().as_secs();
         if self.refusals.0 != second {
             self.refusals = (second, 0);
         }
         self.refusals.1 += 1;
         if self.refusals.1 <= REFUSALS_A_SECOND {
-            log(&format!("refused: {why}"));
+            log_of(Level::Warning, who, &format!("refused: {why}"));
         }
     }
 }
 
 impl Daemon {
     /// Logs a request that was served, if the parameter `verbose` says so.
-    fn log_served(&self, request: &mut crate::request::Request) {
+    fn log_served(&self, client: ClientId, request: &mut crate::request::Request) {
         if self.world.config().knobs.verbose == 0 {
             return;
         }
         let name = crate::request::name_of(&mut request.header);
         let name = String::from_utf8_lossy(&name);
         let what = crate::request::type_name(request.header.nr_reqtype);
-        log(&format!("served: {what} {name}"));
+        let who = self.world.holder(client);
+        log_of(Level::Info, who, &format!("served: {what} {name}"));
     }
 }
 

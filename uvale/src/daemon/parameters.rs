@@ -7,11 +7,13 @@
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 
+use super::Daemon;
 use super::connection::{Answer, Role, refuse};
-use super::{Daemon, log};
+use super::log::{Level, log_of};
 use crate::model::{Effect, Refusal};
 use crate::proto::{Parameter, Reply};
 use crate::report as shape;
+use crate::who::Who;
 
 impl Daemon {
     pub(super) fn parameter(&self, name: &str) -> Reply {
@@ -27,18 +29,21 @@ impl Daemon {
         Reply::ParameterNames(all.map(|p| p.name.to_owned()).collect())
     }
 
-    pub(super) fn set_parameter(&mut self, name: &str, text: &str) -> Reply {
+    pub(super) fn set_parameter(&mut self, id: u64, name: &str, text: &str) -> Reply {
+        let who = self.connections.get(&id).and_then(|c| c.who.clone());
         match self.world.set_parameter(name, text) {
             Ok(warning) => {
+                let log = |level, line: &str| log_of(level, who.as_ref(), line);
                 let text = text.trim_end();
-                log(&format!("parameter {name} is set to {text}"));
+                log(Level::Notice, &format!("parameter {name} is set to {text}"));
                 if let Some(warning) = &warning {
-                    log(&format!("no port can be opened with it: {warning}"));
+                    let line = format!("no port can be opened with it: {warning}");
+                    log(Level::Warning, &line);
                 }
                 Reply::Written { warning }
             }
             Err(Refusal { errno, why }) => {
-                self.log_refusal(&why);
+                self.log_refusal(who.as_ref(), &why);
                 refuse(errno, why)
             }
         }
@@ -75,6 +80,7 @@ impl Daemon {
             }
             Some(info) => info,
         };
+        self.introduce(id, &Who::default());
         let Some(connection) = self.connections.get_mut(&id) else {
             return refused(Errno::NXIO, "the connection is gone");
         };
@@ -86,11 +92,11 @@ impl Daemon {
     }
 
     /// Bytes that were written to a parameter's file.
-    pub(super) fn written(&mut self, name: &'static str, bytes: &[u8]) {
+    pub(super) fn written(&mut self, id: u64, name: &'static str, bytes: &[u8]) {
         // As in the kernel: a C string, and nothing of nothing.
         let text = String::from_utf8_lossy(nm_abi::name::until_nul(bytes));
         if !bytes.is_empty() {
-            let _ = self.set_parameter(name, &text);
+            let _ = self.set_parameter(id, name, &text);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::model::{PortInfo, PortKind, World};
 use crate::proto::{Reply, Report};
 use crate::report as shape;
 use crate::sys::Fd;
+use crate::who::Holder;
 
 /// A memfd that holds `text`.
 pub fn as_memfd(text: &[u8]) -> Result<Fd, Errno> {
@@ -29,12 +30,12 @@ pub fn as_memfd(text: &[u8]) -> Result<Fd, Errno> {
 
 impl Daemon {
     /// The report asked for, or why there is none.
-    pub(super) fn report(&self, what: &Report) -> Result<Vec<u8>, Reply> {
+    pub(super) fn report(&self, id: u64, what: &Report) -> Result<Vec<u8>, Reply> {
         let text = match what {
             Report::Ports => serde_json::to_vec(&self.ports()),
             Report::Switches => serde_json::to_vec(&self.switches()),
             Report::Fdb(name) => serde_json::to_vec(&self.fdb(name)?),
-            Report::Daemon => serde_json::to_vec(&self.itself()),
+            Report::Daemon => serde_json::to_vec(&self.itself(id)),
             Report::Parameters => serde_json::to_vec(&self.parameters()),
         };
         text.map_err(|e| Reply::Refused {
@@ -86,7 +87,32 @@ impl Daemon {
             .collect())
     }
 
-    fn itself(&self) -> shape::Daemon {
+    /// Attached processes; the one that asks is at the other end of `asking`.
+    fn attached(&self, asking: u64) -> Vec<shape::Process> {
+        let mut sessions: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| matches!(c.role, Role::Session(_)))
+            .filter_map(|(id, c)| Some((*id, c.who.as_ref()?)))
+            .collect();
+        sessions.sort_by_key(|(id, _)| *id);
+        let ports: Vec<PortInfo> = self.world.ports().collect();
+        let opened_by = |who: &Holder| {
+            let same = |h: &Holder| (h.pid, h.claimed, h.uid) == (who.pid, who.claimed, who.uid);
+            let of_it = ports.iter().filter(|p| p.holders.iter().any(same));
+            of_it.map(|p| p.name.clone()).collect()
+        };
+        sessions
+            .into_iter()
+            .map(|(id, who)| shape::Process {
+                who: holder(who),
+                ports: opened_by(who),
+                asks: id == asking,
+            })
+            .collect()
+    }
+
+    fn itself(&self, asking: u64) -> shape::Daemon {
         let processes = self
             .connections
             .values()
@@ -97,6 +123,7 @@ impl Daemon {
             pid: rustix::process::getpid().as_raw_nonzero().get(),
             uptime: self.started.elapsed().as_secs(),
             processes,
+            attached: self.attached(asking),
             descriptors: self.devices.len(),
             max_switches: self.world.config().max_switches,
             memories: self
@@ -111,6 +138,16 @@ impl Daemon {
                 })
                 .collect(),
         }
+    }
+}
+
+fn holder(who: &Holder) -> shape::Holder {
+    shape::Holder {
+        program: who.program.clone(),
+        pid: who.pid,
+        other_pid_namespace: who.claimed,
+        uid: who.uid,
+        since: crate::clock::rfc3339(who.since),
     }
 }
 
@@ -135,6 +172,7 @@ fn port(world: &World, ctl: &Ctl, info: &PortInfo) -> shape::Port {
         number: info.switch.map(|(_, number)| number),
         mem_id: info.mem_id,
         users: info.users,
+        holders: info.holders.iter().map(holder).collect(),
         virt_hdr_len: info.virt_hdr_len,
         tx_slots: info.slots[TX],
         rx_slots: info.slots[RX],

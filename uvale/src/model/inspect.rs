@@ -7,6 +7,7 @@ use super::adapter::{AdapterId, Kind, Role};
 use super::memory::Which;
 use crate::ctl::SWITCH_PORTS;
 use crate::engine::{RX, TX};
+use crate::who::Holder;
 
 /// What a port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct PortInfo {
     pub krings: [Vec<u32>; 2],
     /// descriptors bound to it
     pub users: u32,
+    /// who opened them, as far as that is known
+    pub holders: Vec<Holder>,
     /// bytes of virtio-net header
     pub virt_hdr_len: u32,
     /// largest frame to ports with another header length; 0 for what is no VALE port
@@ -144,6 +147,7 @@ impl World {
             slots: na.slots,
             krings,
             users: na.active,
+            holders: self.holders_of(id).cloned().collect(),
             virt_hdr_len: na.virt_hdr_len,
             mfs,
         }

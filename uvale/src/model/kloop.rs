@@ -61,10 +61,11 @@ impl World {
                 "{name}: the sync loop needs CSB mode; see NETMAP_REQ_OPT_CSB"
             )));
         }
-        if bound.kloop.running.is_some() {
+        if let Some(session) = bound.kloop.running {
+            let by = self.process(session);
             return Err(Refusal::new(
                 Errno::BUSY,
-                format!("{name}: a sync loop is running already"),
+                format!("{name}: a sync loop is running already, in {by}"),
             ));
         }
         let rings: u32 = DIRS

@@ -193,7 +193,10 @@ impl World {
             records.freed.pop_front().ok_or_else(|| {
                 Refusal::new(
                     Errno::NOMEM,
-                    format!("all {MAX_PORTS} ports of this world are in use: close some"),
+                    format!(
+                        "all {MAX_PORTS} ports of this world are in use, which is fixed: close some, or use a \
+                         second world (UVALE_DIR)"
+                    ),
                 )
             })?
         };
@@ -253,7 +256,8 @@ impl World {
             Refusal::new(
                 Errno::NOMEM,
                 format!(
-                    "{}: {total} rings more than the {MAX_KRINGS} of this world: close some ports",
+                    "{}: {total} rings are more than are left of the {MAX_KRINGS} of this world, which is fixed: close \
+                     some ports, or use a second world (UVALE_DIR)",
                     na.label()
                 ),
             )

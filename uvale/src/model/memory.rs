@@ -468,8 +468,9 @@ fn make_region(memory: &Memory, number: u32) -> Result<Region> {
         Refusal::new(
             Errno::NOMEM,
             format!(
-                "cannot make a region of {size} bytes for memory {}: {errno}",
-                memory.id
+                "the daemon cannot make a region of {size} bytes for memory {}: {}",
+                memory.id,
+                crate::limits::reached(errno).unwrap_or_else(|| errno.to_string())
             ),
         )
     };
@@ -485,8 +486,9 @@ fn region_of(memory: &Memory, number: u32, memfd: Memfd) -> Result<Region> {
         Refusal::new(
             Errno::NOMEM,
             format!(
-                "cannot map the region of {size} bytes for memory {}: {errno}",
-                memory.id
+                "the daemon cannot map the region of {size} bytes for memory {}: {}",
+                memory.id,
+                crate::limits::reached(errno).unwrap_or_else(|| errno.to_string())
             ),
         )
     };

@@ -21,6 +21,7 @@
 //! | `caller.rs` | what a request comes with besides its bytes |
 //! | `info.rs` | requests that only look |
 //! | `parameters.rs` | module parameters |
+//! | `held.rs` | who has something, for refusals |
 //! | `inspect.rs` | what `uvale ports` and the like show |
 //!
 //! Trust: control memory is written by trusted clients, so what the world needs of it to stay
@@ -31,6 +32,7 @@ mod adapter;
 mod caller;
 mod extmem;
 mod graveyard;
+mod held;
 mod info;
 mod inspect;
 mod joined;
@@ -63,6 +65,7 @@ use rustix::io::Errno;
 
 use crate::ctl::{Ctl, MAX_SWITCHES};
 use crate::request::{Request, name_of, set_name};
+use crate::who::Holder;
 
 use adapter::{AdapterId, Adapters, Name};
 use krings::{KringRanges, PortRecords};
@@ -190,6 +193,10 @@ pub struct World {
     bridges: Vec<Bridge>,
     memories: Memories,
     clients: BTreeMap<u32, Option<Bound>>,
+    /// who opened them, as far as that is known
+    holders: BTreeMap<u32, Holder>,
+    /// the processes of sessions, as far as they are known
+    processes: BTreeMap<u32, Holder>,
     next_client: u32,
     generation: u32,
     port_records: PortRecords,
@@ -212,6 +219,8 @@ impl World {
             bridges: (0..switches).map(|_| Bridge::default()).collect(),
             memories: Memories::new(&config),
             clients: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            processes: BTreeMap::new(),
             next_client: 1,
             generation: 0,
             port_records: PortRecords::default(),
@@ -236,10 +245,18 @@ impl World {
         ClientId(id)
     }
 
+    /// The process `holder` opened the device.
+    pub fn open_by(&mut self, holder: Holder) -> ClientId {
+        let client = self.open();
+        self.holders.insert(client.0, holder);
+        client
+    }
+
     /// The last copy of the descriptor was closed.
     pub fn close(&mut self, client: ClientId) {
         self.undo_register(client);
         self.clients.remove(&client.0);
+        self.holders.remove(&client.0);
     }
 
     /// What the descriptor is bound to.

@@ -159,13 +159,14 @@ impl World {
         for dir in DIRS {
             for i in selection.range(dir) {
                 let k = &mut self.adapters[id].krings_mut(dir)[i as usize];
-                agreed = agree(k, agreed).ok_or_else(|| {
+                let (alone, agrees) = (k.users <= 1, agree(k, agreed));
+                agreed = agrees.ok_or_else(|| {
+                    let by = self.by_holders_of_ring(id, dir, i);
                     Refusal::new(
                         Errno::BUSY,
-                        format!("{label}: ring {i} is open with offsets that do not go so far"),
+                        format!("{label}: ring {i} is open{by} with offsets that do not go so far"),
                     )
                 })?;
-                let alone = k.users <= 1;
                 self.show_offsets(id, dir, i)?;
                 if asked.nro_initial_offset != 0 && alone {
                     self.set_initial_offset(id, dir, i, asked.nro_initial_offset)?;

@@ -129,9 +129,10 @@ impl World {
         if na.active > 0 || na.refs > 1 {
             let attached = matches!(na.kind, Kind::Vale { place: Some(_), .. });
             let why = if attached {
-                "is attached to a switch: detach it first"
+                "is attached to a switch: detach it first".to_owned()
             } else {
-                "is in use: close what is open on it"
+                let by = self.by_holders(id);
+                format!("is in use{by}: close what is open on it")
             };
             return Err(Refusal::new(Errno::BUSY, format!("{label} {why}")));
         }
@@ -160,12 +161,13 @@ impl World {
     ) -> Result<()> {
         // Only its being there matters: what is not found is made next.
         if let Ok(Some(id)) = self.get_vale(name, &mut body.reg, Purpose::Command, mem, false) {
-            let label = self.adapters[id].label();
+            let (label, by) = (self.adapters[id].label(), self.by_holders(id));
             self.put_adapter(id);
-            return Err(Refusal::new(
-                Errno::BUSY,
-                format!("{label} is attached already"),
-            ));
+            let what = match by.as_str() {
+                "" => format!("{label} is attached already"),
+                by => format!("{label} is there already, open{by}"),
+            };
+            return Err(Refusal::new(Errno::BUSY, what));
         }
         let found = self.get_vale(name, &mut body.reg, Purpose::Command, mem, true)?;
         let id = found.ok_or_else(|| not_vale(name))?;
@@ -201,11 +203,13 @@ impl World {
             return Err(not_vale(name));
         };
         if !attached_by_request {
-            let label = self.adapters[id].label();
+            let (label, by) = (self.adapters[id].label(), self.by_holders(id));
             self.put_adapter(id);
             return Err(Refusal::new(
                 Errno::BUSY,
-                format!("{label} lives with the descriptors that have it open: close them instead"),
+                format!(
+                    "{label} lives with the descriptors that have it open{by}: close them instead"
+                ),
             ));
         }
         body.port_index = place.map_or(0, |p| p.number);

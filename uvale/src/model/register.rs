@@ -150,6 +150,7 @@ impl World {
             ));
         }
         self.bind(client, id, reg, options)?;
+        self.holds_since_now(client);
         let finished = self.finish_register(client, caller, reg, options);
         if finished.is_err() {
             self.unbind(client);
@@ -356,14 +357,19 @@ impl World {
                 let k = &na.krings(dir)[i as usize];
                 if k.exclusive || k.users > 0 && s.exclusive {
                     let side = if dir == TX { "tx" } else { "rx" };
-                    let why = if k.exclusive {
-                        "is open exclusively"
-                    } else {
-                        "is open already, so not exclusively"
+                    let what = match na.rings[dir] {
+                        0 | 1 => na.label(),
+                        _ => format!("{side} ring {i} of {}", na.label()),
                     };
+                    let (how, so) = if k.exclusive {
+                        ("held exclusively", "")
+                    } else {
+                        ("open already", ", so it cannot be had exclusively")
+                    };
+                    let by = self.by_holders_of_ring(id, dir, i);
                     return Err(Refusal::new(
                         Errno::BUSY,
-                        format!("{}: {side} ring {i} {why}", na.label()),
+                        format!("{what} is {how}{by}{so}"),
                     ));
                 }
             }

@@ -65,6 +65,7 @@ impl World {
         if session <= super::DAEMON_SESSION {
             return Vec::new();
         }
+        self.processes.remove(&session);
         self.end_kloops_of(session);
         self.undo_exchanges(session);
         let mut findings = Vec::new();

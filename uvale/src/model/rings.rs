@@ -96,7 +96,8 @@ impl World {
             return Err(Refusal::new(
                 Errno::BUSY,
                 format!(
-                    "{label}: ring {i} is still being synced by session {owner}; is that process stopped?"
+                    "{label}: ring {i} is still being synced by {}; is it stopped?",
+                    self.process(owner)
                 ),
             ));
         }

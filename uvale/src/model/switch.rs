@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::adapter::{AdapterId, Kind, Name, Place};
 use super::{Refusal, Result, World};
-use crate::ctl::SWITCH_PORTS;
+use crate::ctl::{MAX_SWITCHES, SWITCH_PORTS};
 
 /// netmap compares one character less than the prefix has.
 const PREFIX: &[u8] = b"val";
@@ -85,9 +85,10 @@ impl World {
             Refusal::new(
                 Errno::NOMEM,
                 format!(
-                    "{}: all {} switches are in use: raise max_switches, or close the ports of one",
+                    "{}: all {n} switches are in use (max_bridges={n}): start the daemon with more, {MAX_SWITCHES} at \
+                     most (--max-switches, or max_switches in its configuration), or close the ports of one",
                     String::from_utf8_lossy(wanted),
-                    self.bridges.len()
+                    n = self.bridges.len()
                 ),
             )
         })?;
@@ -132,7 +133,7 @@ impl World {
         Err(Refusal::new(
             Errno::NOMEM,
             format!(
-                "{name} has {} ports, which is all a switch takes: use another switch",
+                "{name} has {} ports, and no switch of netmap's takes more: use another switch",
                 b.active
             ),
         ))

@@ -126,9 +126,10 @@ impl World {
         Err(Refusal::new(
             Errno::BUSY,
             format!(
-                "{} is open in {} descriptor(s): close them first",
+                "{} is open in {} descriptor(s){}: close them first",
                 na.label(),
-                na.active
+                na.active,
+                self.by_holders(id)
             ),
         ))
     }

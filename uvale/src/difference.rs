@@ -1,0 +1,56 @@
+//! What is wrong with a daemon that does not answer as it should: of another version, no daemon of
+//! uvale's, gone or stopped.
+
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+use crate::plain::{self, Heard, Word};
+use crate::proto::{PROTOCOL, Reply};
+use crate::session::{Failure, refused};
+use crate::silence::Listener;
+
+/// Why a first call on `connection` failed.
+pub fn explain(connection: BorrowedFd<'_>, errno: Errno) -> Failure {
+    match errno {
+        // Whatever it said cannot be read.
+        Errno::PROTO => of_versions(connection),
+        Errno::TIMEDOUT => Failure::new(errno, Listener::of(connection).why()),
+        other => other.into(),
+    }
+}
+
+/// The answer to a first call, which is not the one that was asked for.
+pub fn refused_first(connection: BorrowedFd<'_>, reply: Reply) -> Failure {
+    let failure = refused(reply);
+    if failure.errno == Errno::PROTO {
+        return of_versions(connection);
+    }
+    failure
+}
+
+/// Asks what the daemon is in words that all versions know.
+pub fn of_versions(connection: BorrowedFd<'_>) -> Failure {
+    let name = Listener::of(connection).name();
+    let what = match plain::say(connection, Word::Who) {
+        Ok(Heard::Daemon(daemon)) => format!(
+            "{name} is of version {} (protocol {})",
+            daemon.version, daemon.protocol
+        ),
+        Ok(Heard::Old) => format!("{name} is of an older version (before protocol 8)"),
+        Ok(Heard::Stranger) | Err(_) => {
+            return Failure::new(
+                Errno::PROTO,
+                format!(
+                    "what answers there is no uvale daemon ({name} in name only): another directory is meant"
+                ),
+            );
+        }
+    };
+    Failure::new(
+        Errno::PROTO,
+        format!(
+            "{what}, this is {} (protocol {PROTOCOL}): `uvale stop` ends it and the next program starts one of its own",
+            env!("CARGO_PKG_VERSION")
+        ),
+    )
+}

@@ -1,0 +1,79 @@
+//! Limits of the system that a call ran into: which one, how much it is, and how to raise it.
+
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
+use crate::who::read_start;
+
+/// The limit of this process or of the system that `errno` is about; `None`: it is about none.
+pub fn reached(errno: Errno) -> Option<String> {
+    match errno {
+        Errno::MFILE => Some(format!(
+            "this process has as many descriptors open as it may: {}",
+            descriptors()
+        )),
+        Errno::NFILE => Some(format!(
+            "the system has as many files open as it may{}: raise it with sysctl fs.file-max",
+            number("/proc/sys/fs/file-max")
+        )),
+        Errno::TOOMANYREFS => Some(format!(
+            "too many descriptors of this user are on their way between processes: {}",
+            descriptors()
+        )),
+        Errno::NOMEM => Some(format!(
+            "no memory or address space left: {}, mappings are limited by sysctl vm.max_map_count{}, \
+             and a container or cgroup may have a memory limit",
+            address_space(),
+            number("/proc/sys/vm/max_map_count")
+        )),
+        _ => None,
+    }
+}
+
+/// `its limit is 256 (ulimit -n), and can be raised to 4096`.
+pub fn descriptors() -> String {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.current.unwrap_or(u64::MAX);
+    let raise = match limit.maximum {
+        Some(most) if most <= current => {
+            "which is as high as it goes without root: ulimit -Hn, or LimitNOFILE= of a unit"
+                .to_owned()
+        }
+        Some(most) => format!("and can be raised to {most}: ulimit -n {most}"),
+        None => "and can be raised without end: ulimit -n".to_owned(),
+    };
+    format!("its limit is {current} (ulimit -n), {raise}")
+}
+
+fn address_space() -> String {
+    match getrlimit(Resource::As).current {
+        Some(bytes) => format!("its limit is {} KiB (ulimit -v)", bytes / 1024),
+        None => "its address space is not limited (ulimit -v)".to_owned(),
+    }
+}
+
+fn number(path: &str) -> String {
+    let text = read_start(path).unwrap_or_default();
+    match String::from_utf8_lossy(&text).trim() {
+        "" => String::new(),
+        number => format!(" ({number})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_named_with_their_values() {
+        let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let why = reached(Errno::MFILE).unwrap();
+        assert!(
+            why.contains(&format!("its limit is {now} (ulimit -n)")),
+            "{why}"
+        );
+        assert!(reached(Errno::NFILE).unwrap().contains("fs.file-max"));
+        assert!(reached(Errno::NOMEM).unwrap().contains("vm.max_map_count"));
+        assert_eq!(reached(Errno::INVAL), None);
+    }
+}
