@@ -25,6 +25,8 @@ pub mod local;
 pub mod lock;
 pub mod model;
 #[cfg(feature = "tools")]
+pub mod nearest;
+#[cfg(feature = "tools")]
 pub mod output;
 #[allow(unsafe_code)]
 pub mod peer;

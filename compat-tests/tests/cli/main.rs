@@ -4,6 +4,7 @@
 mod ctl;
 mod daemon;
 mod param;
+mod wait;
 
 use std::process::Command;
 

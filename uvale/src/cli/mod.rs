@@ -13,6 +13,7 @@ pub mod show_stop;
 pub mod stats;
 pub mod stats_watch;
 pub mod table;
+pub mod wait;
 mod worlds;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Command {
     Switches(show::Args),
     /// Show a switch's forwarding table
     Fdb(show::FdbArgs),
+    /// Wait until ports are there
+    Wait(wait::Args),
     /// Manage switches and persistent ports (vale-ctl's options)
     Ctl(ctl::Args),
     /// Show the daemon, who uses it, and its memory
@@ -61,12 +64,13 @@ pub fn main() -> ExitCode {
         Command::Daemon(args) => daemon::run(args),
         Command::Gen(args) => {
             ctl_device::prepare_environment(None, true);
-            run::under_shim().map(|()| uvale::generator::run(args))
+            run::under_shim().map(|()| uvale::generator::run(args, &show::port_hint))
         }
         Command::Stats(args) => stats::run(args),
         Command::Ports(args) => show::ports(args),
         Command::Switches(args) => show::switches(args),
         Command::Fdb(args) => show::fdb(args),
+        Command::Wait(args) => wait::run(args),
         Command::Ctl(args) => ctl::run(args),
         Command::Status(args) => show::status(args),
         Command::Stop(args) => show_stop::run(args),

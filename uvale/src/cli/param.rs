@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use uvale::nearest;
 use uvale::proto::Report;
 use uvale::report::Parameter;
-use uvale::session::Session;
+use uvale::session::{Failure, Session};
 
 use super::show::fetch;
 use super::table::{Align, Table, print, printable};
@@ -38,7 +39,11 @@ pub fn run(args: &Args, dir: Option<&std::path::Path>) -> Result<ExitCode, Strin
 
 fn write(session: &Session, name: &str, value: &str) -> Result<(), String> {
     let written = session.set_parameter(name, value);
-    if let Some(warning) = written.map_err(|failure| failure.why)? {
+    let explain = |failure: Failure| match fetch::<Vec<Parameter>>(session, Report::Parameters) {
+        Ok((_, all)) => failure.why + &hint(name, &all),
+        Err(_) => failure.why,
+    };
+    if let Some(warning) = written.map_err(explain)? {
         eprintln!("uvale: {name} is stored, but no port can be opened with it: {warning}");
     }
     Ok(())
@@ -54,14 +59,25 @@ fn text(session: &Session, name: Option<&str>, json: bool) -> Result<String, Str
         });
     };
     let one = all.iter().find(|p| p.name == name).ok_or_else(|| {
-        let name = printable(name);
-        format!("there is no parameter {name}; `uvale ctl param` lists them")
+        format!(
+            "there is no parameter {}; `uvale ctl param` lists them{}",
+            printable(name),
+            hint(name, &all)
+        )
     })?;
     if json {
         let one = serde_json::to_string(one).map_err(|e| e.to_string())?;
         return Ok(one + "\n");
     }
     Ok(format!("{}\n", one.value))
+}
+
+/// The parameter that was meant, if there is none of this name.
+fn hint(name: &str, all: &[Parameter]) -> String {
+    if all.iter().any(|parameter| parameter.name == name) {
+        return String::new();
+    }
+    nearest::hint(name, all.iter().map(|parameter| parameter.name.as_str()))
 }
 
 fn table(all: &[Parameter]) -> String {

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
+use uvale::nearest;
 use uvale::place;
 use uvale::proto::Report;
 use uvale::report;
@@ -50,9 +51,15 @@ impl Place {
 
     /// Attaches to the world's daemon; an error says why that is not possible.
     pub fn attach(&self) -> Result<Session, String> {
+        self.try_attach().map_err(|failure| self.absent(failure))
+    }
+
+    /// The same, with a reason for [`Place::absent`].
+    pub fn try_attach(&self) -> Result<Session, Failure> {
+        let invalid = |why: String| Failure::new(Errno::INVAL, why);
         let dir = self.dir();
-        place::is_safe(&dir)?;
-        Session::attach(&dir).map_err(|failure| self.absent(failure))
+        place::is_safe(&dir).map_err(invalid)?;
+        Session::attach(&dir)
     }
 
     /// Connects to it, whatever its version.
@@ -63,7 +70,7 @@ impl Place {
     }
 
     /// Why nobody answers, and where somebody does.
-    fn absent(&self, failure: Failure) -> String {
+    pub fn absent(&self, failure: Failure) -> String {
         let dir = self.dir();
         let (place, others) = (dir.display(), worlds::hint(&dir));
         let why = match failure.errno {
@@ -89,6 +96,20 @@ pub fn fetch<T: DeserializeOwned>(session: &Session, what: Report) -> Result<(Ve
         format!("the daemon's report does not read ({e}); is it of another version?")
     })?;
     Ok((json, read))
+}
+
+/// The end of a sentence about a port that cannot be opened or that failed: that there is no daemon,
+/// or which port was probably meant.
+pub fn port_hint(name: &str) -> String {
+    let ports = Place { dir: None }
+        .attach()
+        .and_then(|session| fetch::<Vec<report::Port>>(&session, Report::Ports));
+    match ports {
+        Ok((_, ports)) => nearest::hint(name, ports.iter().map(|port| port.name.as_str())),
+        // only under the shim is a daemon missed
+        Err(why) if std::env::var_os(uvale::start::ENV_PROGRAM).is_some() => format!("; {why}"),
+        Err(_) => String::new(),
+    }
 }
 
 /// Prints a report: as JSON, or as the text that `text` makes of it.
@@ -127,8 +148,15 @@ pub fn switches(args: Args) -> Result<ExitCode, String> {
 /// `uvale fdb`.
 pub fn fdb(args: FdbArgs) -> Result<ExitCode, String> {
     let what = Report::Fdb(args.switch.clone());
-    show(&args.args, what, |entries: Vec<report::FdbEntry>, _| {
+    let shown = show(&args.args, what, |entries: Vec<report::FdbEntry>, _| {
         Ok(fdb_text(&args.switch, entries))
+    });
+    shown.map_err(|why| {
+        let session = args.args.place.attach();
+        let switches = session.and_then(|session| fetch(&session, Report::Switches));
+        let switches: Vec<report::Switch> = switches.map_or(Vec::new(), |(_, switches)| switches);
+        let names = switches.iter().map(|switch| switch.name.as_str());
+        why + &nearest::hint(&args.switch, names)
     })
 }
 

@@ -65,7 +65,9 @@ use stats::{Counters, Outcome, Progress, Summary, Tally};
 
 /// Runs the generator. The exit code is 0 when all that was asked for was done, 1 after an error on
 /// the port or a file, 2 when the options make no sense, 3 when packets are missing.
-pub fn run(args: Args) -> ExitCode {
+///
+/// `hint` ends a sentence about a port that could not be opened or that failed: why that may be.
+pub fn run(args: Args, hint: &dyn Fn(&str) -> String) -> ExitCode {
     let config = match Config::new(&args) {
         Ok(config) => config,
         Err(why) => {
@@ -75,10 +77,15 @@ pub fn run(args: Args) -> ExitCode {
     };
     let summary = generate(&config)
         .unwrap_or_else(|why| Summary::new(&config, vec![Err(why)], Tally::default()));
-    for line in summary.errors.iter().chain(&summary.missing) {
+    let hint = match summary.ok() {
+        true => String::new(),
+        false => hint(&config.port),
+    };
+    for (index, line) in summary.errors.iter().chain(&summary.missing).enumerate() {
+        let hint = if index == 0 { hint.as_str() } else { "" };
         // whoever closed the output knows why the run was short
         if !output::reader_has_gone() {
-            output::line(format_args!("uvale gen: {line}"));
+            output::line(format_args!("uvale gen: {line}{hint}"));
         }
     }
     print_summary(&config, &summary);

@@ -49,7 +49,8 @@ impl Function {
     fn parse(text: &str) -> Result<Self, String> {
         let found = Self::ALL.iter().find(|(name, _)| *name == text);
         found.map(|(_, f)| *f).ok_or_else(|| {
-            format!("-f {text}: the functions are tx, rx, ping, pong, txseq and rxseq")
+            let hint = crate::nearest::hint(text, Self::ALL.iter().map(|(name, _)| *name));
+            format!("-f {text}: the functions are tx, rx, ping, pong, txseq and rxseq{hint}")
         })
     }
 
