@@ -281,6 +281,31 @@ fn killed_receiving_ends_with_monitors() {
     monitored_programs("victim{1", "victim}1", false);
 }
 
+/// Monitors of a receiver come and go while packets flow; each that is there sees a packet once, and after
+/// those that came before it.
+#[test]
+fn monitors_that_come_and_go_see_each_packet_once() {
+    let traffic = or_skip!("monitors that come and go", program("traffic"));
+    let watch = or_skip!("monitors that come and go", watch());
+    let place = Place::new();
+    let rx = place.spawn_ready(&traffic, &["rx", "vale0:rx", "how=poll"]);
+    let mut tx = place.spawn_ready(&traffic, &["tx", "vale0:tx", "batch=64"]);
+    let mut monitors = Vec::new();
+    for round in 0..60 {
+        if monitors.len() == 6 {
+            end(monitors.remove(round * 7 % 6));
+        }
+        let flags = ["r", "rt"][round % 2];
+        let how = ["how=poll", "how=epoll", "how=sync"][round % 3];
+        monitors.push(place.spawn_ready(&watch, &["vale0:rx", flags, how]));
+    }
+    assert_goes_on(&mut tx, "with monitors that come and go");
+    monitors.into_iter().for_each(|m| drop(end(m)));
+    end(tx);
+    end(rx);
+    place.assert_left_clean();
+}
+
 #[test]
 fn tcpdump_watches_a_port_that_another_program_reads() {
     let tcpdump = or_skip!("tcpdump as monitor", apps::tcpdump());

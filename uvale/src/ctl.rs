@@ -28,7 +28,7 @@ use crate::lock::LockWord;
 use crate::shm::{Mapping, Shared};
 
 /// Written at offset 0; changes with every change of the layout below.
-pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0005;
+pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0006;
 /// Entries of a switch's forwarding table (netmap's NM_BDG_HASH).
 pub const FDB_SIZE: usize = 1024;
 /// Port numbers of a switch (netmap's NM_BDG_MAXPORTS); two of them stay unused, as in netmap.
@@ -73,16 +73,34 @@ pub struct Tuning {
 pub struct Switch {
     /// changes with every attach and detach
     pub generation: AtomicU32,
-    /// how many entries of `order` are in use
-    pub active: AtomicU32,
-    /// numbers of the ports in use, in netmap's order (bdg_port_index)
-    pub order: [AtomicU32; SWITCH_PORTS],
+    /// reserved
+    pad0: AtomicU32,
+    /// the port numbers in use, one bit each: who gets broadcasts. A port's number stays its own
+    /// while it is on the switch, so whoever goes through this while others come and go meets it
+    /// once.
+    pub members: [AtomicU64; SWITCH_PORTS.div_ceil(64)],
     /// by port number: index of the port record plus one, 0 for none
     pub ports: [AtomicU32; SWITCH_PORTS],
     /// forwarding table: MAC address in bits 0 to 47 (first byte lowest), port number above
     pub fdb: [AtomicU64; FDB_SIZE],
     /// pad to whole pages
-    pad: [AtomicU64; 256],
+    pad1: [AtomicU64; 380],
+}
+
+impl Switch {
+    /// The numbers of its ports.
+    #[inline]
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        let words = (0..).step_by(64).zip(&self.members);
+        words.flat_map(|(first, members)| {
+            let mut left = members.load(Ordering::Acquire);
+            core::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(first + bit)
+            })
+        })
+    }
 }
 
 /// Port is in netmap mode: at least one descriptor is registered.
@@ -157,12 +175,12 @@ pub struct Kring {
     pub region: AtomicU32,
     /// generation of the port record this kring belongs to
     pub generation: AtomicU32,
-    /// who is given what passes through this ring, 0 for nobody: in the lower half the index plus
-    /// one of the first copy monitor's rx kring, in the upper half that of the zero-copy monitor
+    /// who is given what passes through this ring: the rx krings of its monitors (see
+    /// [`crate::watch`])
     pub watch: AtomicU64,
     /// rx of a monitor, by direction of the ring it monitors: the next copy monitor of that ring,
-    /// index plus one
-    pub mon_next: [AtomicU32; 2],
+    /// index plus one; two links, of which one is in use
+    pub mon_next: [[AtomicU32; 2]; 2],
     /// rx of a monitor, by direction: the ring it is fed from, index plus one
     pub mon_parent: [AtomicU32; 2],
     /// monitor: 1 once the monitored port has left netmap mode
@@ -176,7 +194,7 @@ pub struct Kring {
     pub offset_max: AtomicU32,
     /// of the first ring of a descriptor in CSB mode: KLOOP_*
     pub kloop: AtomicU32,
-    pad0: [AtomicU64; 5],
+    pad0: [AtomicU64; 4],
 
     // -- the syncing side's own --
     /// held during a sync of this ring (netmap's nr_busy)
@@ -249,7 +267,7 @@ impl Kring {
     /// Does anybody monitor this ring?
     #[inline(always)]
     pub fn is_watched(&self) -> bool {
-        self.watch.load(Ordering::Relaxed) != 0
+        crate::watch::is_any(self.watch.load(Ordering::Relaxed))
     }
 }
 
@@ -313,6 +331,7 @@ const KRINGS: usize = PORTS + MAX_PORTS * size_of::<Port>();
 pub const CTL_LEN: usize = KRINGS + MAX_KRINGS * size_of::<Kring>();
 
 const _: () = {
+    assert!(MAX_KRINGS < crate::watch::MOST as usize);
     assert!(size_of::<Port>() == 512);
     assert!(size_of::<Kring>() == 640);
     assert!(size_of::<Switch>().is_multiple_of(4096));

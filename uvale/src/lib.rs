@@ -41,4 +41,5 @@ pub mod sleepers;
 pub mod start;
 pub mod sync;
 pub mod waiting;
+pub mod watch;
 pub mod who;

@@ -30,6 +30,8 @@ mod shm {
 mod lock;
 #[path = "../src/sleepers.rs"]
 mod sleepers;
+#[path = "../src/watch.rs"]
+mod watch;
 
 use lock::{LockWord, Owner};
 use loom::cell::UnsafeCell;
@@ -257,5 +259,44 @@ fn a_pipe_passes_a_slot_there_and_back() {
             });
         }
         receiver.join().unwrap();
+    });
+}
+
+/// Monitors of a ring.
+struct Watched {
+    watch: AtomicU64,
+    links: [[AtomicU32; 2]; 3],
+}
+
+impl Watched {
+    fn show(&self, list: &[u32]) {
+        watch::show(&self.watch, list, None, |i| &self.links[i as usize]);
+    }
+
+    fn seen(&self) -> Option<Vec<u32>> {
+        let list = watch::copies(&self.watch, 3, |i| self.links.get(i as usize));
+        list.map(|list| list.iter().collect())
+    }
+}
+
+/// Monitors come, leave and come back in another place while a sync looks who they are: it finds a
+/// list that there was, whole and in order.
+#[test]
+fn a_sync_finds_a_whole_list_of_monitors() {
+    const LISTS: [&[u32]; 4] = [&[0, 1, 2], &[2, 1], &[1], &[1, 0]];
+    check(|| {
+        let watched = Arc::new(Watched {
+            watch: AtomicU64::new(0),
+            links: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0))),
+        });
+        watched.show(LISTS[0]);
+        let daemon = {
+            let watched = watched.clone();
+            loom::thread::spawn(move || LISTS[1..].iter().for_each(|list| watched.show(list)))
+        };
+        let seen = watched.seen().unwrap();
+        assert!(LISTS.contains(&seen.as_slice()), "{seen:?}");
+        daemon.join().unwrap();
+        assert_eq!(watched.seen().unwrap(), LISTS[3]);
     });
 }

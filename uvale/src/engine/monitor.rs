@@ -16,8 +16,9 @@
 //! ([`crate::ctl::Exchange`]) and a process that dies in the middle of it is put right by the daemon. Both
 //! slots are beyond what either program has been shown at that time.
 //!
-//! The lists are the daemon's. It changes them under the ring's `busy` where it can have it; where
-//! not, whoever walks along may meet a monitor that is leaving and sees that under its `q_lock`.
+//! The lists are the daemon's, which changes them at any time. A sync copies the list of copy monitors
+//! and works with the copy ([`crate::watch`]): each monitor is in it once. One that is leaving is
+//! recognised under its `q_lock`.
 
 mod exchange;
 mod regions;
@@ -35,6 +36,7 @@ use super::{Host, RegionMap};
 use crate::ctl::{Kring, RING_ON, count};
 use crate::lock::{Guarded, LockGuard};
 use crate::shm::{RingView, Slot, copy_exact, copy_packet};
+use crate::watch;
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON};
 
 /// Sleeps of 20 ms for a monitor's lock: what a process that is merely not running needs, and no
@@ -230,7 +232,7 @@ pub fn released(host: &dyn Host, rx: &Synced<'_>, head: u32) {
 /// Shows copy monitors what has arrived in an rx ring.
 #[cold]
 pub fn arrived(host: &dyn Host, rx: &Synced<'_>, hwtail: u32, regions: &mut Regions) {
-    if rx.kring.watch.load(Acquire) as u32 == 0 || hwtail >= rx.n {
+    if !has_copies(rx.kring) || hwtail >= rx.n {
         return;
     }
     show(host, rx, rx.kring.mon_tail.load(Relaxed), hwtail, regions);
@@ -245,11 +247,11 @@ pub fn delivered(host: &dyn Host, index: u32, region: &RegionMap, regions: &mut 
     let Some(kring) = host.ctl().kring(index) else {
         return;
     };
-    if kring.watch.load(Acquire) as u32 == 0 {
+    if !has_copies(kring) {
         return;
     }
     // Mapped before the lock is taken: mapping may have to ask the daemon.
-    for_each_copy(host, kring, index, |monitor| {
+    for_each_copy(host, kring, |monitor| {
         regions.get(host, monitor.region.load(Relaxed));
     });
     loop {
@@ -297,7 +299,7 @@ fn is_behind(kring: &Kring) -> bool {
     // sender's store of what it has published: either it finds the lock free, or we find that.
     fence(SeqCst);
     let tail = published(kring);
-    kring.watch.load(Acquire) as u32 != 0
+    has_copies(kring)
         && tail < kring.num_slots.load(Relaxed)
         && tail != kring.mon_tail.load(Relaxed)
 }
@@ -317,7 +319,7 @@ fn show(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32, regions: &mut Re
     let Some(span) = Span::between(from, to, ring.n) else {
         return;
     };
-    for_each_copy(host, ring.kring, ring.index, |monitor| {
+    for_each_copy(host, ring.kring, |monitor| {
         match regions.get(host, monitor.region.load(Relaxed)) {
             Some(region) => copy_to(host, monitor, &region, ring, span),
             None => drop(monitor.stuck.fetch_add(packets(&ring.ring, span), Relaxed)),
@@ -325,19 +327,18 @@ fn show(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32, regions: &mut Re
     });
 }
 
-/// Goes through the copy monitors of the ring of `kring`, which has that index.
-fn for_each_copy<'a>(host: &'a dyn Host, kring: &Kring, index: u32, mut f: impl FnMut(&'a Kring)) {
+/// Has the ring copy monitors?
+fn has_copies(kring: &Kring) -> bool {
+    watch::first_copy(kring.watch.load(Acquire)).is_some()
+}
+
+/// Goes through the copy monitors of a ring. While it lasts monitors may come and go: it is those
+/// that there were at one moment of it, each once.
+fn for_each_copy<'a>(host: &'a dyn Host, kring: &Kring, f: impl FnMut(&'a Kring)) {
     let dir = direction(kring);
-    let mut next = kring.watch.load(Acquire) as u32;
-    for _ in 0..MOST {
-        let Some(monitor) = next.checked_sub(1).and_then(|i| host.ctl().kring(i)) else {
-            return;
-        };
-        if !is_fed_from(monitor, dir, index) {
-            return;
-        }
-        f(monitor);
-        next = monitor.mon_next[dir].load(Acquire);
+    let link = |i: u32| Some(&host.ctl().kring(i)?.mon_next[dir]);
+    if let Some(list) = watch::copies(&kring.watch, MOST, link) {
+        list.iter().filter_map(|i| host.ctl().kring(i)).for_each(f);
     }
 }
 
@@ -386,8 +387,8 @@ fn copy_to(host: &dyn Host, kring: &Kring, region: &RegionMap, of: &Synced<'_>, 
 /// Exchanges the slots `from..to` with free ones of the zero-copy monitor, which uses the same
 /// memory.
 fn exchange(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32) {
-    let first = (ring.kring.watch.load(Acquire) >> 32) as u32;
-    let Some(kring) = first.checked_sub(1).and_then(|i| host.ctl().kring(i)) else {
+    let first = watch::first_in_chain(ring.kring.watch.load(Acquire));
+    let Some(kring) = first.and_then(|i| host.ctl().kring(i)) else {
         return;
     };
     let Some(span) = Span::between(from, to, ring.n) else {

@@ -81,6 +81,48 @@ pub(super) fn take(w: &LocalWorld, p: &LocalPort) -> Vec<Vec<u8>> {
     got
 }
 
+/// Ports leave a switch and others come in their place while somebody broadcasts: those that stay
+/// get every packet, and once.
+#[test]
+fn broadcasts_reach_those_that_stay_while_others_come_and_go() {
+    use core::sync::atomic::AtomicBool;
+    let w = world();
+    let source = [2, 0, 0, 0, 0, 0xa];
+    let mut others: Vec<LocalPort> = Vec::new();
+    let open = |i: usize| port(&w, &format!("vale0:other{i}"));
+    others.push(open(0));
+    let a = port(&w, "vale0:a");
+    others.push(open(1));
+    let stay = [port(&w, "vale0:b"), port(&w, "vale0:c")];
+    others.extend([2, 3].map(open));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|s| {
+        let sender = s.spawn(|| {
+            let mut rounds = 0u32;
+            while !stop.load(Relaxed) {
+                let sent = [0, 1, 2].map(|k| frame(BROADCAST, source, (rounds as u8) ^ k));
+                for bytes in &sent {
+                    assert!(put(&w, &a, bytes, 0));
+                }
+                a.attachment.txsync(&w);
+                for p in &stay {
+                    assert_eq!(take(&w, p), sent, "round {rounds}");
+                }
+                rounds += 1;
+            }
+        });
+        for round in 4..4000 {
+            if sender.is_finished() {
+                break;
+            }
+            w.close(others.remove(round * 5 % 4));
+            others.push(open(round));
+            w.world.lock().unwrap().collect();
+        }
+        stop.store(true, Relaxed);
+    });
+}
+
 #[test]
 fn a_switch_learns_floods_and_drops_at_the_full() {
     let w = world();

@@ -231,11 +231,12 @@ impl<'a> Sender<'a> {
         self.sweep(scratch);
         self.classify(scratch, tally);
         let mut dests = core::mem::take(&mut scratch.dests);
-        for &queue in &dests {
-            if !self.deliver(queue as usize, scratch) {
-                tally.no_receiver += scratch.packets_for(queue as usize);
+        for dest in &dests {
+            let queue = dest.queue as usize;
+            if !self.deliver(*dest, scratch) {
+                tally.no_receiver += scratch.packets_for(queue);
             }
-            scratch.queues[queue as usize] = EMPTY;
+            scratch.queues[queue] = EMPTY;
         }
         scratch.queues[BROADCAST_QUEUE] = EMPTY;
         dests.clear();

@@ -127,8 +127,12 @@ fn configure(
     k.watch.store(0, Relaxed);
     k.orphan.store(0, Relaxed);
     k.joined.store(0, Relaxed);
-    for reference in k.mon_next.iter().chain(&k.mon_parent) {
-        reference.store(0, Relaxed);
+    k.mon_parent
+        .iter()
+        .for_each(|parent| parent.store(0, Relaxed));
+    // Whoever comes along here while copying an old list finds out that it is one.
+    for link in k.mon_next.iter().flatten() {
+        link.store(0, Release);
     }
     k.stuck_holder.store(0, Relaxed);
     k.stuck.store(0, Relaxed);

@@ -20,14 +20,11 @@ use rustix::io::Errno;
 use super::adapter::{Adapter, AdapterId, DIRS, Kind, NAME_MAX};
 use super::memory::MemId;
 use super::vale::bound;
-use super::{DAEMON_SESSION, Refusal, Result, World};
-use crate::ctl;
+use super::{Refusal, Result, World};
 use crate::engine::{RX, TX};
-use crate::lock::LockGuard;
+use crate::watch;
 
 const MAX_SLOTS: u32 = 4096;
-/// How often the lock of a ring is tried before its monitors are changed without.
-const TRIES: u32 = 2000;
 
 const ANY: u64 = NR_MONITOR_TX | NR_MONITOR_RX | NR_ZCOPY_MON;
 
@@ -191,7 +188,6 @@ impl World {
             };
             list.push(Watcher { monitor: id, ring });
             let shared = self.kring(self.adapters[port].krings(dir)[ring as usize].index);
-            let _guard = lock(shared);
             if first {
                 shared.mon_tail.store(shared.hwtail.load(Relaxed), Relaxed);
             }
@@ -213,17 +209,14 @@ impl World {
                 k.watchers.copies.swap_remove(at);
             }
             k.watchers.chain.retain(others);
-            let index = k.index;
-            let _guard = lock(self.kring(index));
             self.show_watchers(port, dir, ring);
         }
         for k in self.adapters[id].krings(RX) {
-            self.kring(k.index).watch.store(0, Release);
+            self.show_nobody(k.index);
         }
     }
 
-    /// Shows the data path who monitors a ring of `port`. A monitor that has left keeps its own
-    /// pointer to the next one: whoever stands on it finds the way on.
+    /// Shows the data path who monitors a ring of `port`.
     fn show_watchers(&self, port: AdapterId, dir: usize, ring: u32) {
         let k = &self.adapters[port].krings(dir)[ring as usize];
         let index_of = |w: &Watcher| {
@@ -232,11 +225,8 @@ impl World {
         };
         let copies: Vec<u32> = k.watchers.copies.iter().filter_map(index_of).collect();
         let chain: Vec<u32> = k.watchers.chain.iter().filter_map(index_of).collect();
-        let reference = |list: &[u32], i: usize| list.get(i).map_or(0, |index| index + 1);
-        for (i, index) in copies.iter().enumerate() {
-            let monitor = self.kring(*index);
-            monitor.mon_next[dir].store(reference(&copies, i + 1), Relaxed);
-            monitor.mon_parent[dir].store(k.index + 1, Release);
+        for index in &copies {
+            self.kring(*index).mon_parent[dir].store(k.index + 1, Release);
         }
         let mut feeder = k.index;
         for (i, &index) in chain.iter().enumerate() {
@@ -244,14 +234,20 @@ impl World {
             monitor.mon_parent[dir].store(feeder + 1, Release);
             // What a monitor releases is what an rx ring releases.
             if dir == RX {
-                let next = u64::from(reference(&chain, i + 1));
-                monitor.watch.store(next << 32, Release);
+                self.show_list(index, dir, &[], chain.get(i + 1).copied());
             }
             feeder = index;
         }
-        let watch = u64::from(reference(&copies, 0)) | u64::from(reference(&chain, 0)) << 32;
-        // SYNC POINT: Release pairs with the Acquire loads of `watch` in `engine::monitor`.
-        self.kring(k.index).watch.store(watch, Release);
+        self.show_list(k.index, dir, &copies, chain.first().copied());
+    }
+
+    fn show_list(&self, index: u32, dir: usize, copies: &[u32], chain: Option<u32>) {
+        let link = |i: u32| &self.kring(i).mon_next[dir];
+        watch::show(&self.kring(index).watch, copies, chain, link);
+    }
+
+    fn show_nobody(&self, index: u32) {
+        self.show_list(index, RX, &[], None);
     }
 
     /// netmap_monitor_stop: port `id` leaves netmap mode, its monitors are orphans from now on.
@@ -266,7 +262,7 @@ impl World {
                 }
                 orphans.extend(watchers.all().map(|w| w.monitor));
                 let index = k.index;
-                self.kring(index).watch.store(0, Release);
+                self.show_nobody(index);
             }
         }
         orphans.sort_unstable();
@@ -278,8 +274,8 @@ impl World {
             }
             for dir in DIRS {
                 for k in self.adapters[orphan].krings(dir) {
+                    self.show_nobody(k.index);
                     let k = self.kring(k.index);
-                    k.watch.store(0, Release);
                     k.mon_parent.iter().for_each(|p| p.store(0, Relaxed));
                     k.orphan.store(1, Release);
                 }
@@ -296,14 +292,6 @@ impl World {
             self.put_adapter(port);
         }
     }
-}
-
-/// Stops the syncs of a ring, if that is possible soon.
-fn lock(k: &ctl::Kring) -> Option<LockGuard<'_>> {
-    (0..TRIES).find_map(|_| {
-        core::hint::spin_loop();
-        k.busy.try_lock(DAEMON_SESSION)
-    })
 }
 
 fn monitor_name(port: &[u8], flags: u64, number: u64) -> Vec<u8> {

@@ -100,10 +100,7 @@ impl World {
             .ctl
             .switch(free as u32)
             .expect("the number of switches is within the table");
-        for (i, number) in switch.order.iter().enumerate() {
-            number.store(i as u32, Relaxed);
-        }
-        switch.active.store(0, Relaxed);
+        switch.members.iter().for_each(|m| m.store(0, Relaxed));
         // What the last switch in this place had learned is forgotten.
         switch
             .fdb
@@ -157,11 +154,11 @@ impl World {
             .ctl
             .switch(switch)
             .expect("the number of switches is within the table");
-        shared.ports[number as usize].store(record + 1, Release);
-        shared.order[at].store(number, Relaxed);
         // SYNC POINT: Release pairs with the Acquire loads of senders: the port record is
         // complete before it can be found.
-        shared.active.store(at as u32 + 1, Release);
+        shared.ports[number as usize].store(record + 1, Release);
+        let (word, bit) = (number as usize / 64, number % 64);
+        shared.members[word].fetch_or(1 << bit, Release);
         shared.generation.fetch_add(1, Release);
     }
 
@@ -182,16 +179,14 @@ impl World {
         };
         b.order.swap(at, last);
         b.active -= 1;
-        let moved = b.order[at];
         self.port(self.adapters[id].port).switch.store(0, Release);
         let shared = self
             .ctl
             .switch(switch)
             .expect("the number of switches is within the table");
+        let (word, bit) = (number as usize / 64, number % 64);
+        shared.members[word].fetch_and(!(1 << bit), Release);
         shared.ports[number as usize].store(0, Release);
-        shared.active.store(last as u32, Release);
-        shared.order[at].store(moved, Relaxed);
-        shared.order[last].store(number, Relaxed);
         shared.generation.fetch_add(1, Release);
     }
 }

@@ -1,10 +1,10 @@
 //! Which way each packet of a batch goes.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
-use super::scratch::{Frag, Queue, Scratch};
-use super::{BROADCAST_QUEUE, MIN_FRAME, NIL, Sender, Tally, fdb};
-use crate::ctl::{BROADCAST, MAX_RINGS, NO_PORT, SWITCH_PORTS};
+use super::scratch::{BROADCAST, Dest, Frag, Queue, Scratch};
+use super::{MIN_FRAME, NIL, Sender, Tally, fdb};
+use crate::ctl::{self, MAX_RINGS, NO_PORT};
 use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 
 impl Sender<'_> {
@@ -39,15 +39,15 @@ impl Sender<'_> {
             if last.0 != dmac {
                 last = (dmac, self.queue_for(dmac));
             }
-            let Some(queue) = last.1 else {
+            let Some(dest) = last.1 else {
                 tally.no_dest += 1;
                 continue;
             };
-            let q = &mut queues[queue];
+            let q = &mut queues[dest.queue as usize];
             if q.head == NIL {
                 q.head = this as u32;
-                if queue != BROADCAST_QUEUE {
-                    dests.push(queue as u32);
+                if dest.queue != BROADCAST.queue {
+                    dests.push(dest);
                 }
             } else {
                 frags[q.tail as usize].next = this as u32;
@@ -55,34 +55,40 @@ impl Sender<'_> {
             q.tail = this as u32;
             q.slots += u32::from(slots);
         }
-        if queues[BROADCAST_QUEUE].head != NIL {
+        if queues[BROADCAST.queue as usize].head != NIL {
             self.add_flooded(queues, dests);
         }
     }
 
     /// Where packets to `dmac` go; `None`: nowhere.
     #[inline]
-    pub(super) fn queue_for(&self, dmac: fdb::Mac) -> Option<usize> {
+    pub(super) fn queue_for(&self, dmac: fdb::Mac) -> Option<Dest> {
         let dest = if fdb::is_group(dmac) {
-            BROADCAST
+            ctl::BROADCAST
         } else {
             fdb::lookup(&self.switch.fdb, dmac)
         };
-        if dest == BROADCAST {
-            return Some(BROADCAST_QUEUE);
+        if dest == ctl::BROADCAST {
+            return Some(BROADCAST);
         }
-        let there = dest < NO_PORT && dest != self.me && self.member(dest).is_some();
-        there.then(|| dest as usize * MAX_RINGS + self.ring_nr as usize)
+        let there = dest < NO_PORT && dest != self.me;
+        let port = there.then(|| self.member(dest)).flatten()?;
+        let queue = dest as usize * MAX_RINGS + self.ring_nr as usize;
+        Some(Dest {
+            queue: queue as u32,
+            port,
+        })
     }
 
     /// Broadcasts go to ring 0 of every port but the sender's.
-    fn add_flooded(&self, queues: &[Queue], dests: &mut Vec<u32>) {
-        let active = (self.switch.active.load(Acquire) as usize).min(SWITCH_PORTS);
-        for slot in &self.switch.order[..active] {
-            let number = slot.load(Relaxed);
-            let queue = number as usize * MAX_RINGS;
-            if number != self.me && number < SWITCH_PORTS as u32 && queues[queue].head == NIL {
-                dests.push(queue as u32);
+    fn add_flooded(&self, queues: &[Queue], dests: &mut Vec<Dest>) {
+        for number in self.switch.numbers() {
+            let queue = number * MAX_RINGS as u32;
+            if number != self.me
+                && let Some(port) = self.member(number)
+                && queues[queue as usize].head == NIL
+            {
+                dests.push(Dest { queue, port });
             }
         }
     }

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use super::super::offsets::{Offsets, is_plain};
 use super::super::sleep::{to_wake, wake};
 use super::super::{RegionMap, joined, monitor};
-use super::scratch::Scratch;
+use super::scratch::{Dest, Scratch};
 use super::{BROADCAST_QUEUE, Sender};
 use crate::ctl::{Kring, MAX_RINGS, Port, RING_ON, count};
 use crate::shm::RingView;
@@ -13,11 +13,16 @@ use crate::shm::RingView;
 impl<'a> Sender<'a> {
     /// Copy, publish, wake: fills one receiver's ring. False if there is nobody to receive.
     #[inline]
-    pub(super) fn deliver(&self, queue: usize, scratch: &mut Scratch) -> bool {
+    pub(super) fn deliver(&self, dest: Dest, scratch: &mut Scratch) -> bool {
+        let queue = dest.queue as usize;
         let (number, ring_nr) = ((queue / MAX_RINGS) as u32, (queue % MAX_RINGS) as u32);
         let Some((index, port, rx)) = self.receiver(number, ring_nr) else {
             return false;
         };
+        // Another port has come in place of the one that the packets are for.
+        if index != dest.port {
+            return false;
+        }
         let Some(kring) = self.host.ctl().kring(rx) else {
             return false;
         };
@@ -43,6 +48,7 @@ impl<'a> Sender<'a> {
         let n = kring.num_slots.load(Relaxed);
         let live = kring.mode.load(Relaxed) == RING_ON
             && kring.port.load(Relaxed) == index
+            && kring.dir.load(Relaxed) == 0
             && port.switch.load(Relaxed) == self.switch_ref
             && port.bdg_port.load(Relaxed) == number
             && kring.region.load(Relaxed) == region.number;
@@ -96,7 +102,8 @@ impl<'a> Sender<'a> {
             ring_nr % rings
         };
         let rx = port.rx_kring.load(Relaxed).checked_add(ring_nr)?;
-        let on = self.host.ctl().kring(rx)?.mode.load(Relaxed) == RING_ON;
+        let kring = self.host.ctl().kring(rx)?;
+        let on = kring.mode.load(Relaxed) == RING_ON && kring.dir.load(Relaxed) == 0;
         on.then_some((index, port, rx))
     }
 }

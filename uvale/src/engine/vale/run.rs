@@ -196,9 +196,8 @@ impl<'a> Sender<'a> {
         // Before the look-up: if the address moves in between, the plan does not hold.
         let hash = fdb::hash(destination);
         let entry = self.switch.fdb[hash].load(Acquire);
-        let queue = self
-            .queue_for(destination)
-            .filter(|queue| *queue != BROADCAST_QUEUE)?;
+        let dest = self.queue_for(destination)?;
+        let queue = Some(dest.queue as usize).filter(|queue| *queue != BROADCAST_QUEUE)?;
         let (number, ring_nr) = ((queue / MAX_RINGS) as u32, (queue % MAX_RINGS) as u32);
         let (port, _, rx) = self.receiver(number, ring_nr)?;
         let kring = self.ctl.kring(rx)?;

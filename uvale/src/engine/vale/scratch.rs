@@ -23,6 +23,21 @@ pub(super) struct Frag {
     pub(super) bytes: u32,
 }
 
+/// Where packets of a batch go.
+#[derive(Clone, Copy)]
+pub(super) struct Dest {
+    /// their queue
+    pub(super) queue: u32,
+    /// record of the port that had the number when it was looked up
+    pub(super) port: u32,
+}
+
+/// To every port.
+pub(super) const BROADCAST: Dest = Dest {
+    queue: BROADCAST_QUEUE as u32,
+    port: u32::MAX,
+};
+
 #[derive(Clone, Copy)]
 pub(super) struct Queue {
     pub(super) head: u32,
@@ -40,7 +55,7 @@ pub(super) const EMPTY: Queue = Queue {
 pub struct Scratch {
     pub(super) frags: Vec<Frag>,
     pub(super) queues: Vec<Queue>,
-    pub(super) dests: Vec<u32>,
+    pub(super) dests: Vec<Dest>,
     /// regions of the receivers by port number
     pub(super) regions: Vec<Option<Arc<RegionMap>>>,
     /// generation of the switch for which `regions` was swept

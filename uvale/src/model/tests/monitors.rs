@@ -288,8 +288,7 @@ fn slot<'a>(w: &'a World, k: &Kring, at: u32) -> Option<&'a SlotView> {
 /// monitor, or nothing that could be exchanged.
 pub(super) fn half_exchange(w: &World, index: u32, session: u32, stage: u8) -> bool {
     let k = w.ctl().kring(index).unwrap();
-    let first = (k.watch.load(Relaxed) >> 32) as u32;
-    let Some(m) = first.checked_sub(1) else {
+    let Some(m) = crate::watch::first_in_chain(k.watch.load(Relaxed)) else {
         return false;
     };
     let monitor = w.ctl().kring(m).unwrap();

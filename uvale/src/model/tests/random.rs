@@ -376,14 +376,12 @@ impl Run {
         let listed: Vec<_> = self.w.switches().collect();
         for index in 0..8 {
             let s = self.w.ctl().switch(index).unwrap();
-            let active = s.active.load(Relaxed) as usize;
             let known = listed
                 .iter()
                 .find(|l| l.index == index)
                 .map_or(0, |l| l.ports.len());
-            assert_eq!(active, known);
-            let mut numbers: Vec<_> = s.order[..active].iter().map(|n| n.load(Relaxed)).collect();
-            numbers.sort_unstable();
+            let numbers: Vec<_> = s.numbers().collect();
+            assert_eq!(numbers.len(), known);
             let used: Vec<_> = (0..SWITCH_PORTS as u32)
                 .filter(|n| s.ports[*n as usize].load(Relaxed) != 0)
                 .collect();

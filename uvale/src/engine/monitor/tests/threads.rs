@@ -184,3 +184,69 @@ fn monitors_come_and_go() {
         assert!(!world.collect() && world.is_quiet());
     }
 }
+
+/// The number in a packet of [`numbered`].
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes([bytes[14], bytes[15], bytes[16], bytes[17]])
+}
+
+fn numbered(number: u32) -> Vec<u8> {
+    let mut bytes = packet(0);
+    bytes.resize(64, 0);
+    bytes[14..18].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+/// Looks at what a monitor has been shown: no packet twice, and none after a later one.
+fn assert_in_order(w: &LocalWorld, m: &LocalPort, last: &mut u32) {
+    m.attachment.rxsync(w);
+    for bytes in take(w, m) {
+        let this = number(&bytes);
+        assert!(this > *last, "{this} after {last}");
+        *last = this;
+    }
+}
+
+/// Up to six copy monitors of a receiver, of which now this one leaves and now that one, while packets
+/// arrive: each sees packets once and in order.
+#[test]
+fn monitors_that_stay_see_each_packet_once() {
+    for flags in [NR_MONITOR_RX, NR_MONITOR_TX] {
+        let w = world();
+        let (a, b) = (port(&w, "vale0:a"), port(&w, "vale0:b"));
+        let watched = if flags == NR_MONITOR_RX {
+            "vale0:b"
+        } else {
+            "vale0:a"
+        };
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                let mut next = 1;
+                while !stop.load(Relaxed) {
+                    while put(&w, &a, &numbered(next), 0) {
+                        next += 1;
+                    }
+                    a.attachment.txsync(&w);
+                    drop(take(&w, &b));
+                }
+            });
+            let _stop = Stop(&stop);
+            let mut monitors: Vec<(LocalPort, u32)> = Vec::new();
+            for round in 0..3000 {
+                if monitors.len() < 6 {
+                    monitors.push((monitor(&w, watched, flags), 0));
+                } else {
+                    w.close(monitors.remove(round * 7 % 6).0);
+                    w.world.lock().unwrap().collect();
+                }
+                for (m, last) in &mut monitors {
+                    assert_in_order(&w, m, last);
+                }
+            }
+            stop.store(true, Relaxed);
+            monitors.into_iter().for_each(|(m, _)| w.close(m));
+        });
+        assert_eq!(audit(&w), []);
+    }
+}
