@@ -98,13 +98,21 @@ pub fn program() -> Option<PathBuf> {
         .find(|candidate| is_program(candidate))
 }
 
+/// This very program. Where /proc is not mounted: as it was named when it was started.
+pub fn this_program() -> std::io::Result<PathBuf> {
+    std::env::current_exe().or_else(|no_proc| {
+        let name = OsStr::from_bytes(rustix::param::linux_execfn().to_bytes());
+        Path::new(name).canonicalize().map_err(|_| no_proc)
+    })
+}
+
 /// The shim: named by the user (`NMSHIM`), beside this program or under its prefix.
 pub fn shim() -> Option<PathBuf> {
     const NAME: &str = "libnmshim.so";
     if let Some(named) = std::env::var_os("NMSHIM").filter(|v| !v.is_empty()) {
         return Some(named.into());
     }
-    let exe = std::env::current_exe().ok()?;
+    let exe = this_program().ok()?;
     let dir = exe.parent()?;
     [
         dir.join(NAME),

@@ -130,7 +130,7 @@ fn answers(dir: &Path) -> bool {
 
 /// Starts the daemon proper; an error is what it wrote before it gave up.
 fn spawn(dir: &Path, args: &Args) -> Result<Spawned, String> {
-    let exe = std::env::current_exe().map_err(|e| e.to_string())?;
+    let exe = uvale::start::this_program().map_err(|e| e.to_string())?;
     let (reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
     let mut command = Command::new(exe);
     command.arg("daemon").arg("--dir").arg(dir);

@@ -95,7 +95,7 @@ fn preload(command: &mut Command) -> Result<(), String> {
         preload.push(other);
     }
     command.env("LD_PRELOAD", preload);
-    if let Ok(exe) = std::env::current_exe() {
+    if let Ok(exe) = uvale::start::this_program() {
         command.env(uvale::start::ENV_PROGRAM, exe);
     }
     Ok(())
@@ -109,7 +109,7 @@ pub fn under_shim() -> Result<(), String> {
     if loaded || std::env::var_os(MARK).is_some() {
         return Ok(());
     }
-    let exe = std::env::current_exe().map_err(|e| e.to_string())?;
+    let exe = uvale::start::this_program().map_err(|e| e.to_string())?;
     let mut command = Command::new(&exe);
     command.args(std::env::args_os().skip(1)).env(MARK, "1");
     preload(&mut command)?;
@@ -218,7 +218,7 @@ struct PrivateWorld {
 impl PrivateWorld {
     fn new(max_switches: Option<u32>) -> Result<Self, String> {
         let dir = private_dir()?;
-        let exe = std::env::current_exe().map_err(|e| e.to_string())?;
+        let exe = uvale::start::this_program().map_err(|e| e.to_string())?;
         let mut command = Command::new(exe);
         let (mut reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
         command
