@@ -41,6 +41,8 @@ pub struct Holder {
     pub pid: i32,
     /// it is in a PID namespace that the daemon cannot see, and `pid` is its number there
     pub other_pid_namespace: bool,
+    /// it has ended, and another process has inherited what it had open
+    pub ended: bool,
     /// its user
     pub uid: u32,
     /// since when (RFC 3339)

@@ -107,9 +107,20 @@ impl fmt::Display for Holder {
 }
 
 impl Holder {
+    /// Has the process ended? What it had open, another one has inherited. False if it cannot be seen.
+    pub fn has_ended(&self) -> bool {
+        use rustix::process::{Pid, test_kill_process};
+        let pid = Pid::from_raw(self.pid).filter(|_| !self.claimed);
+        pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+    }
+
     /// `pkt-gen (pid 12, uid 0) since 14:03`.
     pub fn since(&self) -> String {
-        format!("{self} since {}", clock::short(self.since))
+        let heir = match self.has_ended() {
+            true => " (it has ended, and another process has inherited it)",
+            false => "",
+        };
+        format!("{self} since {}{heir}", clock::short(self.since))
     }
 }
 

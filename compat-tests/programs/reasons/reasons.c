@@ -2,6 +2,7 @@
  * Provokes what a person is to hear of.
  *
  *   reasons hold PORT [excl]     opens PORT, says "ready" and waits for a signal
+ *   reasons inherit PORT         opens PORT; a child of it says "ready" when it is alone, and waits for a signal
  *   reasons open PORT            opens PORT and says "opened", or the errno
  *   reasons device               opens the device and says "opened", or the errno
  *   reasons refused N            asks N times twice for memory that does not exist, another one each time
@@ -65,6 +66,32 @@ static int hold(const char *name, uint64_t flags, int stay)
 	fflush(stdout);
 	while (stay)
 		pause();
+	return 0;
+}
+
+static int inherit(const char *name)
+{
+	int fd = device(), alone[2];
+	char byte;
+	if (fd < 0)
+		return die("open");
+	if (bind_to(fd, name, NR_EXCLUSIVE, 0) < 0)
+		return die("register");
+	if (pipe(alone) < 0)
+		return die("pipe");
+	switch (fork()) {
+	case -1:
+		return die("fork");
+	case 0:
+		close(alone[1]);
+		/* the end of its parent's end */
+		while (read(alone[0], &byte, 1) > 0)
+			;
+		printf("ready %d\n", (int)getpid());
+		fflush(stdout);
+		for (;;)
+			pause();
+	}
 	return 0;
 }
 
@@ -140,6 +167,8 @@ int main(int argc, char **argv)
 	const char *what = argc > 1 ? argv[1] : "", *more = argc > 2 ? argv[2] : "";
 	if (strcmp(what, "hold") == 0)
 		return hold(more, argc > 3 ? NR_EXCLUSIVE : 0, 1);
+	if (strcmp(what, "inherit") == 0)
+		return inherit(more);
 	if (strcmp(what, "open") == 0)
 		return hold(more, argc > 3 ? NR_EXCLUSIVE : 0, 0);
 	if (strcmp(what, "device") == 0)

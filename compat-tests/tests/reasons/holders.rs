@@ -49,6 +49,33 @@ fn who_holds_a_port_is_named() {
     assert!(log.contains(&format!("refused: {wanted}")), "{log}");
 }
 
+/// A program that goes into the background leaves its descriptors to a child.
+#[test]
+fn who_has_ended_is_said_to_have() {
+    let path = or_skip!("reasons", program("reasons/reasons"));
+    let place = Place::new();
+    let mut parent = place.spawn(&path, &["inherit", "vale0:a"]);
+    let child = parent.wait_line("ready", |l| l.starts_with("ready "));
+    let number = number(&parent);
+    assert!(parent.has_ended());
+
+    let mut second = place.command(&path);
+    second.args(["open", "vale0:a"]).env("NMSHIM_VERBOSE", "1");
+    let said = Said::of(&mut second);
+    let parts = [
+        format!("(pid {number}, uid "),
+        "(it has ended, and another process has inherited it)".to_owned(),
+    ];
+    for part in parts {
+        assert!(said.err.contains(&part), "no {part:?} in: {}", said.err);
+    }
+    assert_eq!(json(&place, "ports")[0]["holders"][0]["ended"], true);
+
+    let child = child["ready ".len()..].trim().parse().expect("a number");
+    let child = rustix::process::Pid::from_raw(child).expect("a process");
+    rustix::process::kill_process(child, rustix::process::Signal::KILL).expect("it is ours");
+}
+
 #[test]
 fn ports_and_status_tell_who_has_what_since_when() {
     let path = or_skip!("reasons", program("reasons/reasons"));

@@ -343,9 +343,10 @@ impl File for NetmapFile {
                 &format!("bytes up to {end} were asked for and the region has {size}"),
             ));
         }
-        let session = self.world.session(fd).map_err(|f| errno(&f))?;
+        let failed = |failure: Failure| self.explain("mmap", failure.errno, &failure.why);
+        let session = self.world.session(fd).map_err(failed)?;
         let region = bind.attachment.binding().region;
-        let (memfd, _) = session.region_memfd(region).map_err(|f| errno(&f))?;
+        let (memfd, _) = session.region_memfd(region).map_err(failed)?;
         crate::interpose::map(addr, len, prot, flags, memfd_number(&memfd), offset)
     }
 

@@ -228,9 +228,10 @@ fn holder(holder: &report::Holder) -> [String; 4] {
         "" => "?",
         program => program,
     };
-    let pid = match holder.other_pid_namespace {
-        true => format!("{} (other namespace)", holder.pid),
-        false => holder.pid.to_string(),
+    let pid = match (holder.other_pid_namespace, holder.ended) {
+        (true, _) => format!("{} (other namespace)", holder.pid),
+        (_, true) => format!("{} (ended)", holder.pid),
+        _ => holder.pid.to_string(),
     };
     [
         program.to_owned(),
@@ -418,6 +419,7 @@ mod tests {
                 program: program.into(),
                 pid: 7,
                 other_pid_namespace: true,
+                ended: false,
                 uid: 1000,
                 since: "2001-02-03T14:03:07+00:00".into(),
             },

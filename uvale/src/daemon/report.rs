@@ -146,6 +146,7 @@ fn holder(who: &Holder) -> shape::Holder {
         program: who.program.clone(),
         pid: who.pid,
         other_pid_namespace: who.claimed,
+        ended: who.has_ended(),
         uid: who.uid,
         since: crate::clock::rfc3339(who.since),
     }
