@@ -3,12 +3,16 @@
 use super::raw::{self, libc_call};
 use super::slot::Ref;
 use super::symbols::next;
-use super::{process, slot, table};
+use super::{handlers, process, slot, table};
 use crate::driver;
 use libc::{c_int, c_long, c_uint};
 
 /// Is `fd` one of the driver's own?
 fn private(fd: c_int) -> bool {
+    // Until the device is used there are none.
+    if !handlers::taken_over() {
+        return false;
+    }
     let d = driver();
     d.private_range().contains(&fd) && d.is_private(fd)
 }

@@ -6,7 +6,8 @@
 //! - `file`, `fds`, `syscall`, `process`: descriptors and their lives.
 //! - `wait`, `select`, `epoll`, `armed`: waiting, mixed with ordinary descriptors, in one real system call.
 //! - `section`, `handlers`, `signals`: our code as a system call: no handler in the middle of it, no cancellation.
-//! - `memory`: the program's pointers. `lock`, `inline`, `raw`: a lock, a list and the kernel, none of which calls libc.
+//! - `memory`: the program's pointers. `lock`, `inline`, `heap`, `raw`: a lock,
+//!   a list, memory and the kernel, none of which calls libc.
 //!
 //! Every entry point asks the table and either does the work or calls the next library's function.
 //! On ordinary descriptors there is no allocation, no lock, no thread-local data. Nothing here needs the constructor
@@ -20,6 +21,7 @@ mod epoll;
 mod fds;
 mod file;
 mod handlers;
+mod heap;
 mod inline;
 mod listing;
 mod lock;

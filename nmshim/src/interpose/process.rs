@@ -34,14 +34,17 @@ static START: extern "C" fn() = start;
 
 extern "C" fn before_fork() {
     super::slot::guarded((), || driver().before_fork());
+    super::heap::hold();
 }
 
 extern "C" fn after_fork_in_parent() {
+    super::heap::release();
     super::slot::guarded((), || driver().after_fork_in_parent());
 }
 
 /// In the child of a fork, before any user code.
 extern "C" fn after_fork_in_child() {
+    super::heap::release();
     PID.store(raw::getpid(), Release);
     table::for_each(0, c_int::MAX, |fd, w| {
         if w > table::EPOLL_WAITED

@@ -87,10 +87,17 @@ pub unsafe fn syscall(
             libc::SYS_recvmmsg => {
                 process::recvmmsg(a as c_int, b as _, c as c_uint, d as c_int, e as _) as c_long
             }
+            libc::SYS_io_uring_setup if !rings_allowed() => raw::fail(libc::ENOSYS).into(),
             libc::SYS_pidfd_getfd => arrived(next::syscall(nr, a, b, c, d, e, f)),
             _ => older(nr, [a, b, c, d, e, f]),
         }
     }
+}
+
+/// May the program have an io_uring? What event loops register there never comes to us: a set would
+/// not be known to hold a device, and its waits would not sync. Without one they use epoll_ctl.
+fn rings_allowed() -> bool {
+    std::env::var_os("NMSHIM_IO_URING").is_some_and(|v| v == "allow")
 }
 
 /// Numbers that only x86-64 has, and all the rest.

@@ -9,6 +9,7 @@
 //! | `port.rs` | a netmap port by the public ABI |
 //! | `wake.rs` | waking a receiver that blocks in poll, and a bare socketpair |
 //! | `memif.rs` | DPDK's testpmd over memif |
+//! | `preload.rs` | what the shim costs a program that has nothing to do with netmap |
 //! | `measure.rs` | windows, turns, medians |
 //! | `board.rs` | the memory that all share |
 //! | `world.rs`, `cpus.rs` | a daemon of its own, processes, processors |
@@ -22,6 +23,7 @@ mod limit;
 mod measure;
 mod memif;
 mod port;
+mod preload;
 #[allow(unsafe_code)]
 mod raw;
 mod report;
@@ -84,12 +86,14 @@ enum Section {
     Wakeup,
     /// DPDK's memif, if testpmd is installed
     Memif,
+    /// what the shim costs a program that has nothing to do with netmap
+    Preload,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> ExitCode {
     let result = match &args.worker {
-        Some(spec) => worker::run(spec),
+        Some(spec) => preload::worker(spec).unwrap_or_else(|| worker::run(spec)),
         None => Run::new(args).and_then(Run::go),
     };
     match result {
@@ -180,6 +184,9 @@ impl Run {
         }
         if self.wants(Section::Memif) {
             self.memif();
+        }
+        if self.wants(Section::Preload) {
+            self.preload();
         }
         Ok(())
     }
@@ -288,6 +295,18 @@ impl Run {
                 self.report.memif = Some(rate);
             }
             Err(why) => self.skip(format!("memif: {why}")),
+        }
+    }
+
+    fn preload(&mut self) {
+        self.say("\nordinary calls without and with the shim: nanoseconds");
+        match preload::measure(self.report.processors[0]) {
+            Ok(costs) => {
+                self.say(&preload::Cost::head());
+                costs.iter().for_each(|cost| self.say(&cost.line()));
+                self.report.preload = costs;
+            }
+            Err(why) => self.skip(format!("ordinary calls: {why}")),
         }
     }
 

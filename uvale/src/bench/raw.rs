@@ -200,6 +200,75 @@ pub fn poll(fd: &impl AsRawFd, events: i16, timeout_ms: i32) -> io::Result<i16> 
     }
 }
 
+/// A call of a program that has nothing to do with netmap.
+pub type OrdinaryCall = Box<dyn Fn()>;
+
+/// Such calls, on descriptors that stay open with the process; what they answer does not matter.
+pub fn ordinary_calls() -> io::Result<Vec<(&'static str, OrdinaryCall)>> {
+    let mut pipe = [0; 2];
+    // SAFETY: room for two descriptors, C strings, plain numbers.
+    let (zero, null, set) = unsafe {
+        check(libc::pipe(pipe.as_mut_ptr()))?;
+        (
+            libc::open(c"/dev/zero".as_ptr(), libc::O_RDONLY),
+            libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY),
+            libc::epoll_create1(0),
+        )
+    };
+    [zero, null, set].into_iter().try_for_each(check)?;
+    let input = pipe[0];
+    // A number that is not open: its close changes nothing.
+    let closed = 900;
+    // SAFETY: each call gets descriptors and room that outlive it.
+    let calls: Vec<(&str, OrdinaryCall)> = unsafe {
+        vec![
+            (
+                "read",
+                Box::new(move || {
+                    libc::read(zero, [0u8; 1].as_mut_ptr().cast(), 1);
+                }),
+            ),
+            (
+                "write",
+                Box::new(move || {
+                    libc::write(null, [0u8; 1].as_ptr().cast(), 1);
+                }),
+            ),
+            (
+                "poll",
+                Box::new(move || {
+                    let mut one = libc::pollfd {
+                        fd: input,
+                        events: libc::POLLIN,
+                        revents: 0,
+                    };
+                    libc::poll(&raw mut one, 1, 0);
+                }),
+            ),
+            (
+                "ioctl",
+                Box::new(move || {
+                    libc::ioctl(input, libc::FIONREAD, &mut 0);
+                }),
+            ),
+            (
+                "epoll_wait",
+                Box::new(move || {
+                    let mut event = libc::epoll_event { events: 0, u64: 0 };
+                    libc::epoll_wait(set, &raw mut event, 1, 0);
+                }),
+            ),
+            (
+                "close",
+                Box::new(move || {
+                    libc::close(closed);
+                }),
+            ),
+        ]
+    };
+    Ok(calls)
+}
+
 #[inline(always)]
 fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 {

@@ -162,6 +162,8 @@ pub struct Report {
     pub wake_ups: Vec<WakeUp>,
     /// million packets a second
     pub memif: Option<f64>,
+    /// ordinary calls, in nanoseconds
+    pub preload: Vec<super::preload::Cost>,
     pub targets: Vec<Target>,
     /// what was not measured, and why
     pub skipped: Vec<String>,
