@@ -91,3 +91,11 @@ print("ok")"#,
     );
     assert_eq!(said, "ok\n");
 }
+
+#[test]
+fn c_programs_list_parameters() {
+    let path = compat_tests::or_skip!("listing", robust_common::program("listing"));
+    let place = Place::new();
+    assert_eq!(place.run(&path, &[]), "ok\n");
+    place.assert_nothing_left();
+}

@@ -17,9 +17,21 @@ const FIONCLEX: c_ulong = 0x5450;
 const FIONBIO: c_ulong = 0x5421;
 const FIOASYNC: c_ulong = 0x5452;
 
+#[inline(always)]
 pub unsafe fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
-    if table::ours(table::word(fd))
-        && !matches!(request, FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC)
+    // SAFETY: the program's own arguments.
+    unsafe {
+        if table::ours(table::word(fd)) {
+            return ioctl_in_section(fd, request, arg);
+        }
+        next::ioctl(fd, request, arg)
+    }
+}
+
+/// No frame of this function's has anything to undo: a thread may end where the section does.
+#[inline(never)]
+unsafe fn ioctl_in_section(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
+    if !matches!(request, FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC)
         && let Some(r) = section::run(|| ioctl_ours(fd, request, arg))
     {
         return answer(r);
@@ -144,13 +156,26 @@ pub unsafe fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
 macro_rules! refused {
     ($( fn $name:ident($fd:ident: c_int $(, $arg:ident: $ty:ty)*) -> $ret:ty = $next:ident, |$d:ident| $answer:expr; )*) => {
         $(
+            #[inline(always)]
             pub unsafe fn $name($fd: c_int $(, $arg: $ty)*) -> $ret {
-                // SAFETY: the program's own arguments, as the C function's contract asks for.
-                unsafe {
-                    match table::device($fd) {
-                        Some($d) => $answer as $ret,
-                        None => next::$next($fd $(, $arg)*),
+                /// Apart, so that what is ordinary is a look and a jump.
+                #[cold]
+                #[inline(never)]
+                unsafe fn ours($fd: c_int $(, $arg: $ty)*) -> $ret {
+                    // SAFETY: the program's own arguments, as the C function's contract asks for.
+                    unsafe {
+                        match table::device($fd) {
+                            Some($d) => $answer as $ret,
+                            None => next::$next($fd $(, $arg)*),
+                        }
                     }
+                }
+                // SAFETY: as above.
+                unsafe {
+                    if table::ours(table::word($fd)) {
+                        return ours($fd $(, $arg)*);
+                    }
+                    next::$next($fd $(, $arg)*)
                 }
             }
         )*

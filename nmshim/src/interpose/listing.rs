@@ -317,7 +317,7 @@ pub struct Glob {
 }
 
 /// The caller gives functions to read directories with.
-const GLOB_ALTDIRFUNC: c_int = 1 << 6;
+const GLOB_ALTDIRFUNC: c_int = 1 << 9;
 pub type GlobError = Option<unsafe extern "C" fn(*const c_char, c_int) -> c_int>;
 
 unsafe extern "C" fn glob_opendir(path: *const c_char) -> *mut c_void {

@@ -445,7 +445,19 @@ fn finish(r: Result<usize>) -> c_int {
     raw::answer(r.map(|n| n as c_int))
 }
 
+#[inline(always)]
 pub unsafe fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        if handlers::taken_over() {
+            return poll_any(fds, n, timeout);
+        }
+        next::poll(fds, n, timeout)
+    }
+}
+
+#[inline(never)]
+unsafe fn poll_any(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
         if !with_ours(fds, n) {

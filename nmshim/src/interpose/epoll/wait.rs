@@ -314,7 +314,7 @@ unsafe fn either(
     let w = table::word(epfd);
     if !table::ours(w) {
         if w == table::EPOLL {
-            table::change(epfd, table::EPOLL, table::EPOLL_WAITED);
+            note_wait(epfd);
         }
         let n = plain();
         if n <= 0 || !table::ours(table::word(epfd)) {
@@ -326,12 +326,30 @@ unsafe fn either(
             return n;
         }
     }
+    // SAFETY: the program's own arguments.
+    unsafe { wait_in_section(epfd, out, max, &timeout, mask) }.unwrap_or_else(plain)
+}
+
+/// From here on a thread may sleep in the set.
+#[cold]
+#[inline(never)]
+fn note_wait(epfd: RawFd) {
+    table::change(epfd, table::EPOLL, table::EPOLL_WAITED);
+}
+
+/// No frame of this function's has anything to undo: a thread may end where the section does.
+#[inline(never)]
+unsafe fn wait_in_section(
+    epfd: RawFd,
+    out: *mut epoll_event,
+    max: c_int,
+    timeout: &dyn Fn() -> Result<Timeout>,
+    mask: *const sigset_t,
+) -> Option<c_int> {
     test_cancel();
     // SAFETY: the program's own arguments.
-    match section::run(|| unsafe { emulated(epfd, out, max, &timeout, mask) }) {
-        Some(r) => raw::answer(r.map(|n| n as c_int)),
-        None => plain(),
-    }
+    let answer = section::run(|| unsafe { emulated(epfd, out, max, timeout, mask) })?;
+    Some(raw::answer(answer.map(|n| n as c_int)))
 }
 
 /// The set got its first device while a thread slept in it: what it brought may be the kick.

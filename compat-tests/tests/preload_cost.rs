@@ -1,0 +1,56 @@
+//! What preloading costs a program that uses no netmap, counted in instructions by valgrind: `uvale bench --only preload`
+//! measures the same in time, which decides no test.
+
+mod robust_common;
+
+use std::process::Command;
+
+use compat_tests::{Skip, or_skip};
+use robust_common::{Place, fact, program};
+
+/// Calls in a round of `ordinary`, and instructions that each may cost: what a processor does in less than 5 ns.
+const CALLS: u64 = 6;
+const ALLOWED: u64 = 24;
+
+/// Instructions of a run with so many rounds.
+fn instructions(
+    place: &Place,
+    program: &std::path::Path,
+    rounds: u32,
+    shim: bool,
+) -> Result<u64, Skip> {
+    let mut command = place.command(std::path::Path::new("valgrind"));
+    if !shim {
+        command.env_remove("LD_PRELOAD");
+    }
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    let out = command.arg(program).arg(rounds.to_string()).output();
+    let out =
+        out.map_err(|e| Skip::required(format!("no valgrind (Debian package valgrind): {e}")))?;
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    let count = said
+        .split("Collected :")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    count.ok_or_else(|| Skip::required(format!("valgrind counts nothing here: {said}")))
+}
+
+#[test]
+fn ordinary_calls_cost_next_to_nothing() {
+    let ordinary = or_skip!("cost of preloading", program("ordinary"));
+    let place = Place::empty();
+    let mut rounds = |shim| {
+        let few = instructions(&place, &ordinary, 1000, shim)?;
+        Ok(instructions(&place, &ordinary, 3000, shim)?.saturating_sub(few) / 2000)
+    };
+    let (without, with) = (
+        or_skip!("valgrind", rounds(false)),
+        or_skip!("valgrind", rounds(true)),
+    );
+    let more = with.saturating_sub(without);
+    fact(&format!(
+        "a round of {CALLS} ordinary calls: {without} instructions, {more} more with the shim"
+    ));
+    assert!(more <= CALLS * ALLOWED);
+}
