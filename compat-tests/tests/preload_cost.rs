@@ -3,8 +3,6 @@
 
 mod robust_common;
 
-use std::process::Command;
-
 use compat_tests::{Skip, or_skip};
 use robust_common::{Place, fact, program};
 
@@ -40,7 +38,7 @@ fn instructions(
 fn ordinary_calls_cost_next_to_nothing() {
     let ordinary = or_skip!("cost of preloading", program("ordinary"));
     let place = Place::empty();
-    let mut rounds = |shim| {
+    let rounds = |shim| {
         let few = instructions(&place, &ordinary, 1000, shim)?;
         Ok(instructions(&place, &ordinary, 3000, shim)?.saturating_sub(few) / 2000)
     };
