@@ -1,4 +1,5 @@
-/* CSB mode: ring pointers in memory of the program. What CSB and CSB_ENABLE check, what they write, what is refused then. */
+/* CSB mode: ring pointers in memory of the program. What CSB and CSB_ENABLE check, what they write, what is refused
+ * then. */
 #include "scenario.h"
 
 #define RINGS 4
@@ -33,7 +34,8 @@ static void at_register(void)
 	fact("untouched", "%x", atok[0].pad[0]);
 	fact_error("txsync", txsync(&p));
 	fact_error("rxsync", rxsync(&p));
-	fact("poll", "0=%s IN=%s OUT=%s", poll_result(p.fd, 0, 0), poll_result(p.fd, POLLIN, 0), poll_result(p.fd, POLLOUT, 0));
+	fact("poll", "0=%s IN=%s OUT=%s", poll_result(p.fd, 0, 0), poll_result(p.fd, POLLIN, 0),
+		poll_result(p.fd, POLLOUT, 0));
 	fact("select", "%s", select_result(p.fd, 1, 1, 0));
 	fact("epoll", "%s", epoll_result(p.fd, EPOLLIN, 0));
 	put(&p, 1);
@@ -121,7 +123,8 @@ static void enabled_later(void)
 	csb.csb_atok = (uintptr_t)other;
 	csb.nro_opt.nro_status = 0x55;
 	error = request_with(p.fd, NETMAP_REQ_CSB_ENABLE, "", NULL, &csb);
-	fact("enable_again", "%s status %s head %u", error_name(error), error_name((int)csb.nro_opt.nro_status), other[0].head);
+	fact("enable_again", "%s status %s head %u", error_name(error), error_name((int)csb.nro_opt.nro_status),
+		other[0].head);
 	/* one that fails leaves the mode on */
 	csb.csb_atok = 1;
 	csb.nro_opt.nro_status = 0x55;

@@ -1,4 +1,5 @@
-/* epoll sets with netmap descriptors in them: when the kernel asks the port, level and edge, one shot, changes, copies of descriptors. */
+/* epoll sets with netmap descriptors in them: when the kernel asks the port, level and edge, one shot, changes,
+ * copies of descriptors. */
 #include "scenario.h"
 
 #include <sys/eventfd.h>

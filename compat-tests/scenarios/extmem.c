@@ -61,7 +61,8 @@ static void with(int flags)
 	OPEN(e, "valex:e", .nr_tx_slots = 64, .nr_rx_slots = 64, .nr_mem_id = a.reg.nr_mem_id);
 	OPEN(f, "valex:f", .nr_tx_slots = 64, .nr_rx_slots = 64, .nr_mem_id = a.reg.nr_mem_id);
 	fact("more", "%s %s", error_name(e.error), error_name(f.error));
-	fact_error("bigger_than_a_ring", ({ OPEN(g, "valex:g", .nr_tx_slots = 1024, .nr_mem_id = a.reg.nr_mem_id); g.error; }));
+	fact_error("bigger_than_a_ring",
+		({ OPEN(g, "valex:g", .nr_tx_slots = 1024, .nr_mem_id = a.reg.nr_mem_id); g.error; }));
 	close_port(&b);
 	close_port(&c);
 	close_port(&d);

@@ -1,4 +1,5 @@
-/* A network interface: binding it and its host rings, what is exclusive, a switch it is attached to. No packet is sent. */
+/* A network interface: binding it and its host rings, what is exclusive, a switch it is attached to. No packet is
+ * sent. */
 #include "scenario.h"
 
 static void binding(void)

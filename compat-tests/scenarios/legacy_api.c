@@ -40,8 +40,10 @@ static void modes(void)
 	static const struct { const char *key; uint32_t flags; uint16_t ringid; } cases[] = {
 		{ "default_all", 0, 0 }, { "default_hw", 0, NETMAP_HW_RING | 1 }, { "default_sw", 0, NETMAP_SW_RING },
 		{ "default_hw_sw", 0, NETMAP_HW_RING | NETMAP_SW_RING }, { "default_number_only", 0, 1 },
-		{ "all_number", NR_REG_ALL_NIC, 1 }, { "all_hw_bit", NR_REG_ALL_NIC, NETMAP_HW_RING | 1 }, { "one", NR_REG_ONE_NIC, 1 },
-		{ "one_beyond", NR_REG_ONE_NIC, 2 }, { "sw", NR_REG_SW, 0 }, { "nic_sw", NR_REG_NIC_SW, 0 }, { "null", NR_REG_NULL, 0 },
+		{ "all_number", NR_REG_ALL_NIC, 1 }, { "all_hw_bit", NR_REG_ALL_NIC, NETMAP_HW_RING | 1 },
+		{ "one", NR_REG_ONE_NIC, 1 },
+		{ "one_beyond", NR_REG_ONE_NIC, 2 }, { "sw", NR_REG_SW, 0 }, { "nic_sw", NR_REG_NIC_SW, 0 },
+		{ "null", NR_REG_NULL, 0 },
 		{ "mode_9", 9, 0 }, { "mode_15", 15, 0 }, { "no_tx_poll", NR_REG_ALL_NIC, NETMAP_NO_TX_POLL },
 		{ "do_rx_poll", NR_REG_ALL_NIC, NETMAP_DO_RX_POLL }, { "flag_no_tx_poll", NR_REG_ALL_NIC | NR_NO_TX_POLL, 0 },
 		{ "unknown_flags", NR_REG_ALL_NIC | 0x40000, 0 }, { "rings_only", NR_REG_ALL_NIC | NR_TX_RINGS_ONLY, 0 },
@@ -279,5 +281,7 @@ static void others(void)
 }
 
 SCENARIO("switch", "the legacy API: modes, commands, arguments, names",
-	{ "modes", modes }, { "poll_bits", poll_bits }, { "pipes", pipes }, { "arguments", arguments }, { "commands", commands },
-	{ "persistent", persistent }, { "headers", headers }, { "lists", lists }, { "versions", versions }, { "others", others })
+	{ "modes", modes }, { "poll_bits", poll_bits }, { "pipes", pipes }, { "arguments", arguments },
+	{ "commands", commands },
+	{ "persistent", persistent }, { "headers", headers }, { "lists", lists }, { "versions", versions },
+	{ "others", others })

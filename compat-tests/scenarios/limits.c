@@ -125,7 +125,8 @@ static void descriptors(void)
 	fact("on_one_port", "%d %s", n, error_name(error));
 	close_many(n);
 	n = open_many("valey:unbound", 1, small, &error);
-	struct nmreq_register monitor = { .nr_mode = NR_REG_ALL_NIC, .nr_flags = NR_MONITOR_TX, .nr_tx_slots = 4, .nr_rx_slots = 4 };
+	struct nmreq_register monitor = { .nr_mode = NR_REG_ALL_NIC, .nr_flags = NR_MONITOR_TX, .nr_tx_slots = 4,
+		.nr_rx_slots = 4 };
 	struct port first = many[0];
 	int monitors = open_many("valey:unbound", 70, monitor, &error);
 	fact("copy_monitors", "%d %s", monitors, error_name(error));

@@ -135,7 +135,8 @@ static void pools(void)
 	fact_error("not_left", request(NETMAP_REQ_PORT_HDR_GET, "valer:new", &hdr));
 	struct nmreq_port_info_get info = { .nr_mem_id = a.reg.nr_mem_id };
 	error = request(NETMAP_REQ_PORT_INFO_GET, "", &info);
-	fact("info_by_id", "%s same_size %d rings %u", error_name(error), info.nr_memsize == a.reg.nr_memsize, info.nr_tx_rings);
+	fact("info_by_id", "%s same_size %d rings %u", error_name(error), info.nr_memsize == a.reg.nr_memsize,
+		info.nr_tx_rings);
 	memset(&info, 0, sizeof info);
 	error = request(NETMAP_REQ_PORT_INFO_GET, "", &info);
 	fact("info_global", "%s id %u rings %u", error_name(error), info.nr_mem_id, info.nr_tx_rings);

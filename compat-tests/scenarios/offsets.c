@@ -1,4 +1,5 @@
-/* The OFFSETS option: what it checks, what it leaves in rings and slots, and packets that begin inside their buffers. */
+/* The OFFSETS option: what it checks, what it leaves in rings and slots, and packets that begin inside their
+ * buffers. */
 #include "scenario.h"
 
 static struct nmreq_opt_offsets offsets(uint64_t max, uint64_t initial, uint32_t bits)
@@ -54,7 +55,8 @@ static void second_descriptor(void)
 	try_open("more_max", "valeo:a", offsets(129, 0, 16));
 	try_open("more_bits", "valeo:a", offsets(128, 0, 17));
 	try_open("no_bits", "valeo:a", offsets(128, 0, 0));
-	fact("kept", "%llu %llu", (unsigned long long)txring(&p, 0)->slot[3].ptr, (unsigned long long)txring(&p, 0)->slot[5].ptr);
+	fact("kept", "%llu %llu", (unsigned long long)txring(&p, 0)->slot[3].ptr,
+		(unsigned long long)txring(&p, 0)->slot[5].ptr);
 	OPEN(plain, "valeo:a");
 	fact("without", "%s mask 0x%llx", error_name(plain.error), (unsigned long long)txring(&plain, 0)->offset_mask);
 	close_port(&plain);

@@ -116,7 +116,8 @@ static void types(void)
 	b = option(0, &c);
 	c = option(98, NULL);
 	fact_error("zero_second", request_with(fd, NETMAP_REQ_PORT_INFO_GET, "", &info, &a));
-	fact("zero_second.status", "%s,%s,%s", status_name(a.nro_status), status_name(b.nro_status), status_name(c.nro_status));
+	fact("zero_second.status", "%s,%s,%s", status_name(a.nro_status), status_name(b.nro_status),
+		status_name(c.nro_status));
 	memset(&one, 0, sizeof one);
 	memset(&two, 0, sizeof two);
 	one.nro_opt = option(NETMAP_REQ_OPT_CSB, &a);
@@ -152,7 +153,8 @@ static void pointers(void)
 	b = option(98, &c);
 	c = option(97, &a);
 	fact_error("ring_of_three", request_with(fd, NETMAP_REQ_PORT_INFO_GET, "", &info, &a));
-	fact("ring_of_three.status", "%s,%s,%s", status_name(a.nro_status), status_name(b.nro_status), status_name(c.nro_status));
+	fact("ring_of_three.status", "%s,%s,%s", status_name(a.nro_status), status_name(b.nro_status),
+		status_name(c.nro_status));
 	/* an option whose header ends at the end of memory: the body cannot be read */
 	char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	NEED(pages != MAP_FAILED && munmap(pages + 4096, 4096) == 0);
@@ -181,7 +183,8 @@ static void misplaced(void)
 {
 	static struct { struct nmreq_option o; uint64_t more[64]; } x;
 	static const struct { const char *key; uint32_t type; } options[] = {
-		{ "extmem", NETMAP_REQ_OPT_EXTMEM }, { "eventfds", NETMAP_REQ_OPT_SYNC_KLOOP_EVENTFDS }, { "csb", NETMAP_REQ_OPT_CSB },
+		{ "extmem", NETMAP_REQ_OPT_EXTMEM }, { "eventfds", NETMAP_REQ_OPT_SYNC_KLOOP_EVENTFDS },
+		{ "csb", NETMAP_REQ_OPT_CSB },
 		{ "mode", NETMAP_REQ_OPT_SYNC_KLOOP_MODE }, { "offsets", NETMAP_REQ_OPT_OFFSETS },
 	};
 	for (size_t i = 0; i < sizeof options / sizeof *options; i++) {

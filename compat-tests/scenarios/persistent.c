@@ -7,7 +7,8 @@
  */
 #include "scenario.h"
 
-static int newif(const char *name) { struct nmreq_vale_newif body = { 0 }; return request(NETMAP_REQ_VALE_NEWIF, name, &body); }
+static int newif(const char *name) { struct nmreq_vale_newif body = { 0 };
+	return request(NETMAP_REQ_VALE_NEWIF, name, &body); }
 static int delif(const char *name) { return request(NETMAP_REQ_VALE_DELIF, name, NULL); }
 
 static struct nmreq_vale_attach attached;
@@ -49,7 +50,8 @@ static void fact_list(const char *key, const char *name)
 
 static void make_and_delete(void)
 {
-	static const char *names[] = { "", "vale0:z", "vale", "valez", "abcdefghijklmno", "abcdefghijklmnop", "a/b", "a:b", "a b",
+	static const char *names[] = { "", "vale0:z", "vale", "valez", "abcdefghijklmno", "abcdefghijklmnop", "a/b",
+		"a:b", "a b",
 		".", "..", "VALEz", "z{1", "z}1", "z^", "\xc3\xa9" };
 	char key[64];
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -69,7 +71,8 @@ static void make_and_delete(void)
 	fact("exists.out", "tx_rings %u", same.nr_tx_rings);
 	struct nmreq_port_info_get info = { 0 };
 	fact_error("info", request(NETMAP_REQ_PORT_INFO_GET, "z0", &info));
-	fact("info.out", "tx %u,%u rx %u,%u host %u,%u", info.nr_tx_rings, info.nr_tx_slots, info.nr_rx_rings, info.nr_rx_slots,
+	fact("info.out", "tx %u,%u rx %u,%u host %u,%u", info.nr_tx_rings, info.nr_tx_slots, info.nr_rx_rings,
+		info.nr_rx_slots,
 		info.nr_host_tx_rings, info.nr_host_rx_rings);
 	fact_error("delif", delif("z0"));
 	fact_error("info_gone", request(NETMAP_REQ_PORT_INFO_GET, "z0", &info));
@@ -421,9 +424,11 @@ static void other_requests(void)
 }
 
 SCENARIO("switch", "persistent VALE ports beyond the basic cycle",
-	{ "make_and_delete", make_and_delete }, { "unattached", unattached }, { "on_switch", on_switch }, { "traffic", traffic },
+	{ "make_and_delete", make_and_delete }, { "unattached", unattached }, { "on_switch", on_switch },
+	{ "traffic", traffic },
 	{ "attach_with_memory", attach_with_memory }, { "two_switches", two_switches },
 	{ "two_switches_traffic", two_switches_traffic }, { "two_switches_requests", two_switches_requests },
-	{ "two_switches_kinds", two_switches_kinds }, { "two_switches_twice", two_switches_twice }, { "pipes_on_it", pipes_on_it }, { "made_for_pipe", made_for_pipe },
+	{ "two_switches_kinds", two_switches_kinds }, { "two_switches_twice", two_switches_twice },
+	{ "pipes_on_it", pipes_on_it }, { "made_for_pipe", made_for_pipe },
 	{ "other_requests", other_requests }, { "names_none", names_none }, { "names_one", names_one },
 	{ "names_two", names_two })

@@ -10,13 +10,16 @@ static const struct {
 	unsigned packets, head, cur, tail;
 } wrong[] = {
 	{ "tx_right", 0, 0, 3, 3, KEEP }, { "tx_cur_ahead", 0, 0, 3, 5, KEEP }, { "tx_cur_only", 0, 0, 0, 5, KEEP },
-	{ "tx_all", 0, 0, 15, 15, KEEP }, { "tx_head_is_n", 0, 0, 16, 16, KEEP }, { "tx_huge", 0, 0, 0xfffffff0, 0xfffffff0, KEEP },
+	{ "tx_all", 0, 0, 15, 15, KEEP }, { "tx_head_is_n", 0, 0, 16, 16, KEEP },
+	{ "tx_huge", 0, 0, 0xfffffff0, 0xfffffff0, KEEP },
 	{ "tx_cur_behind", 0, 0, 5, 3, KEEP }, { "tx_cur_is_n", 0, 0, 0, 16, KEEP }, { "tx_back", 0, 10, 5, 5, KEEP },
 	{ "tx_beyond_tail", 0, 10, 2, 2, KEEP }, { "tx_tail_changed", 0, 0, 1, 1, 9 }, { "tx_tail_huge", 0, 0, 1, 1, 5000 },
 	{ "tx_tail_and_head", 0, 0, 16, 16, 5000 },
 	{ "rx_right", 1, 3, 3, 3, KEEP }, { "rx_part", 1, 3, 1, 2, KEEP }, { "rx_hold", 1, 3, 0, 3, KEEP },
-	{ "rx_nothing_there", 1, 0, 5, 5, KEEP }, { "rx_head_is_n", 1, 0, 16, 16, KEEP }, { "rx_huge", 1, 3, 0xfffffff0, 0, KEEP },
-	{ "rx_cur_behind", 1, 3, 2, 1, KEEP }, { "rx_beyond_tail", 1, 3, 4, 4, KEEP }, { "rx_cur_beyond_tail", 1, 3, 0, 4, KEEP },
+	{ "rx_nothing_there", 1, 0, 5, 5, KEEP }, { "rx_head_is_n", 1, 0, 16, 16, KEEP },
+	{ "rx_huge", 1, 3, 0xfffffff0, 0, KEEP },
+	{ "rx_cur_behind", 1, 3, 2, 1, KEEP }, { "rx_beyond_tail", 1, 3, 4, 4, KEEP },
+	{ "rx_cur_beyond_tail", 1, 3, 0, 4, KEEP },
 	{ "rx_back", 1, 3, 15, 15, KEEP }, { "rx_tail_changed", 1, 3, 3, 3, 7 }, { "rx_tail_and_head", 1, 3, 5, 5, 7 },
 	{ "rx_cur_is_n", 1, 3, 0, 16, KEEP },
 };

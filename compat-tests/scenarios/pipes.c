@@ -1,11 +1,13 @@
-/* The life of pipes: ends that come, go and come back, what is kept, sizes, rings, back-pressure, incomplete packets. */
+/* The life of pipes: ends that come, go and come back, what is kept, sizes, rings, back-pressure, incomplete
+ * packets. */
 #include "scenario.h"
 
 static void sizes(void)
 {
 	MUST_OPEN(m, "pq{1", .nr_tx_rings = 2, .nr_rx_rings = 3, .nr_tx_slots = 16, .nr_rx_slots = 64);
 	OPEN(s, "pq}1", .nr_tx_rings = 9, .nr_tx_slots = 9);
-	fact("slave", "%s rings %u,%u slots %u,%u", error_name(s.error), s.reg.nr_tx_rings, s.reg.nr_rx_rings, s.reg.nr_tx_slots,
+	fact("slave", "%s rings %u,%u slots %u,%u", error_name(s.error), s.reg.nr_tx_rings, s.reg.nr_rx_rings,
+		s.reg.nr_tx_slots,
 		s.reg.nr_rx_slots);
 	close_port(&s);
 	struct nmreq_port_info_get info = { 0 };

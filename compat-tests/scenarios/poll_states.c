@@ -21,7 +21,8 @@ static void all_ways(const char *state, int fd)
 	fact(key, "R=%s W=%s RW=%s X=%s", select_result(fd, 1, 0, SHORT_MS), select_result(fd, 0, 1, SHORT_MS),
 		select_result(fd, 1, 1, SHORT_MS), select_result(fd, 0, 0, SHORT_MS));
 	snprintf(key, sizeof key, "%s.epoll", state);
-	fact(key, "0=%s IN=%s OUT=%s INOUT=%s ET=%s ONESHOT=%s", epoll_result(fd, 0, SHORT_MS), epoll_result(fd, EPOLLIN, SHORT_MS),
+	fact(key, "0=%s IN=%s OUT=%s INOUT=%s ET=%s ONESHOT=%s", epoll_result(fd, 0, SHORT_MS),
+		epoll_result(fd, EPOLLIN, SHORT_MS),
 		epoll_result(fd, EPOLLOUT, SHORT_MS), epoll_result(fd, EPOLLIN | EPOLLOUT, SHORT_MS),
 		epoll_result(fd, EPOLLIN | EPOLLOUT | EPOLLET, SHORT_MS), epoll_result(fd, EPOLLIN | EPOLLONESHOT, SHORT_MS));
 }

@@ -74,7 +74,8 @@ static void reserved_left(void)
 	fresh(NETMAP_REQ_REGISTER, "nope", &body);
 	body.reg.nr_mode = NR_REG_ALL_NIC;
 	int error = send_header(fd);
-	fact("badname", "%s reserved %u body_kept %d", error_name(error), header.nr_reserved, header.nr_body == (uintptr_t)&body);
+	fact("badname", "%s reserved %u body_kept %d", error_name(error), header.nr_reserved,
+		header.nr_body == (uintptr_t)&body);
 	close(fd);
 }
 
@@ -178,7 +179,8 @@ static void bound_first(void)
 	MUST_OPEN(port, "valeq:a");
 	struct nmreq_register reg = { .nr_mode = 99, .nr_mem_id = 9999 };
 	fact_error("bad_everything", request_on(port.fd, NETMAP_REQ_REGISTER, "nope", &reg));
-	fact_error("pipe_mode", ({ reg.nr_mode = NR_REG_PIPE_MASTER; request_on(port.fd, NETMAP_REQ_REGISTER, "nope", &reg); }));
+	fact_error("pipe_mode",
+		({ reg.nr_mode = NR_REG_PIPE_MASTER; request_on(port.fd, NETMAP_REQ_REGISTER, "nope", &reg); }));
 	fact_error("extmem", request_with(port.fd, NETMAP_REQ_REGISTER, "valeq:b", &reg, &extmem));
 	fact_error("extmem.status", (int)extmem.nro_opt.nro_status);
 	fact_error("txsync", txsync(&port));

@@ -192,7 +192,8 @@ static MAYBE_UNUSED void close_port(struct port *port)
 	port->fd = -1;
 }
 
-/* Where packets follow a close: a request in between, so that this is about the packets. `closing` is about the close. */
+/* Where packets follow a close: a request in between, so that this is about the packets. `closing` is about the
+ * close. */
 static MAYBE_UNUSED void settle(void)
 {
 	struct nmreq_vale_list list = { 0 };

@@ -131,7 +131,8 @@ static void ready_and_signalled(void)
 	int n = ppoll(&entry, 1, &long_time, &open_mask);
 	sigset_t pending;
 	sigpending(&pending);
-	fact("ppoll", "%d:%s caught %d pending %d", n, event_names(entry.revents), (int)caught, sigismember(&pending, SIGUSR1));
+	fact("ppoll", "%d:%s caught %d pending %d", n, event_names(entry.revents), (int)caught,
+		sigismember(&pending, SIGUSR1));
 }
 
 /* A handler that uses ports itself. */

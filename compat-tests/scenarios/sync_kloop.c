@@ -156,7 +156,8 @@ static void refused(void)
 	fact_error("txsync", txsync(&p));
 }
 
-/* A descriptor that is no eventfd: netmap hands the error out with the wrong sign, so that the call "succeeds" with it. */
+/* A descriptor that is no eventfd: netmap hands the error out with the wrong sign, so that the call "succeeds" with
+ * it. */
 static void not_an_eventfd(void)
 {
 	struct nmreq_sync_kloop_start start = { .sleep_us = 0 };

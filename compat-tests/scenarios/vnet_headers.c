@@ -100,7 +100,8 @@ static void same_lengths(void)
 /* Plain packets between ports with different headers: the header goes, comes, or changes its length. */
 static void other_lengths(void)
 {
-	static const struct { unsigned from, to; } pairs[] = { { 0, 10 }, { 0, 12 }, { 10, 0 }, { 12, 0 }, { 10, 12 }, { 12, 10 } };
+	static const struct { unsigned from, to; }
+		pairs[] = { { 0, 10 }, { 0, 12 }, { 10, 0 }, { 12, 0 }, { 10, 12 }, { 12, 10 } };
 	MUST_OPEN(a, "valeh:a");
 	MUST_OPEN(b, "valeh:b");
 	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {

@@ -9,7 +9,8 @@ static int epfd, device_fd, plain_fd;
 static void *bad_pointers[4];
 static void *bad;
 
-#define EFAULT_FROM(call) do { errno = 0; if ((long)(call) != -1 || errno != EFAULT) fail(__FILE__, __LINE__, #call); } while (0)
+#define EFAULT_FROM(call) do { errno = 0; \
+	if ((long)(call) != -1 || errno != EFAULT) fail(__FILE__, __LINE__, #call); } while (0)
 
 /* Calls that mix a good descriptor with a bad pointer; `fd` is a device or an ordinary file. */
 static void faults_of_descriptor(int fd)

@@ -80,6 +80,11 @@ fn blocks_of_commands_are_fenced_as_such() {
                 if block.commands().is_empty() {
                     faults.push(format!("{place}: a console block without a command"));
                 }
+            } else if block.language == "sh" {
+                // a script: a command that follows runs it
+                if block.file.is_none() {
+                    faults.push(format!("{place}: commands in a block of 'sh'"));
+                }
             } else if !OTHERS.contains(&block.language.as_str()) {
                 faults.push(format!("{place}: a block of '{}'", block.language));
             } else if block.lines.iter().any(|l| l.starts_with("$ ")) {

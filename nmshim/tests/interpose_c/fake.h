@@ -41,11 +41,15 @@ struct state {
 #define HANG_UP 0x4609
 
 static int failures;
-#define CHECK(x) do { if (!(x)) { failures++; fprintf(stderr, "%s:%d: %s: not so (errno %d)\n", __FILE__, __LINE__, #x, errno); } } while (0)
+#define CHECK(x) do { if (!(x)) { failures++; \
+	fprintf(stderr, "%s:%d: %s: not so (errno %d)\n", __FILE__, __LINE__, #x, errno); } } while (0)
 /* an expression's value; both are printed when they differ */
-#define IS(x, want) do { long x_ = (long)(x), w_ = (long)(want); if (x_ != w_) { failures++; fprintf(stderr, "%s:%d: %s is %ld, not %ld (errno %d)\n", __FILE__, __LINE__, #x, x_, w_, errno); } } while (0)
+#define IS(x, want) do { long x_ = (long)(x), w_ = (long)(want); if (x_ != w_) { failures++; \
+	fprintf(stderr, "%s:%d: %s is %ld, not %ld (errno %d)\n", __FILE__, __LINE__, #x, x_, w_, errno); } } while (0)
 /* fails with an errno */
-#define FAILS(x, e) do { errno = 0; long r_ = (long)(x); if (r_ != -1 || errno != (e)) { failures++; fprintf(stderr, "%s:%d: %s gave %ld errno %d, not errno %d\n", __FILE__, __LINE__, #x, r_, errno, (int)(e)); } } while (0)
+#define FAILS(x, e) do { errno = 0; long r_ = (long)(x); if (r_ != -1 || errno != (e)) { failures++; \
+	fprintf(stderr, "%s:%d: %s gave %ld errno %d, not errno %d\n", __FILE__, __LINE__, #x, r_, errno, (int)(e)); \
+	} } while (0)
 
 static inline int unbound(int flags)
 {
