@@ -19,6 +19,9 @@ for target in $targets; do
     mkdir -p "$dir/corpus/$target" "$dir/artifacts/$target"
     echo "fuzz: $target for $seconds s"
     "$dir/$host/release/$target" -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=4096 \
-        -artifact_prefix="$dir/artifacts/$target/" "$dir/corpus/$target" > "$dir/$target.log" 2>&1 || { tail -n 40 "$dir/$target.log"; exit 1; }
+        -artifact_prefix="$dir/artifacts/$target/" "$dir/corpus/$target" >"$dir/$target.log" 2>&1 || {
+        tail -n 40 "$dir/$target.log"
+        exit 1
+    }
     tail -n 2 "$dir/$target.log"
 done

@@ -19,7 +19,8 @@ check() {
 has() { command -v "$1" >/dev/null 2>&1; }
 
 format() {
-    if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; else echo "skipped: rustfmt is not installed"; fi
+    if ! cargo fmt --version >/dev/null 2>&1; then echo "skipped: rustfmt is not installed"; return 0; fi
+    cargo fmt --all --check
 }
 lint() {
     if cargo clippy --version >/dev/null 2>&1; then

@@ -252,7 +252,8 @@ fn ordinary_programs() {
         (
             "sh",
             "-c",
-            "echo 'int main(void){return 7;}' > $FAKE_DIR/a.c && cc -o $FAKE_DIR/a $FAKE_DIR/a.c && $FAKE_DIR/a; [ $? = 7 ]",
+            "echo 'int main(void){return 7;}' > $FAKE_DIR/a.c \
+             && cc -o $FAKE_DIR/a $FAKE_DIR/a.c && $FAKE_DIR/a; [ $? = 7 ]",
         ),
     ];
     for (program, option, text) in scripts {

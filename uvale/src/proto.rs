@@ -285,7 +285,8 @@ mod tests {
 
         #[test]
         fn round_trip(number: u32, text: String, bytes: Vec<u8>) {
-            for call in [Call::Region(number), Call::Parameter(text.clone()), Call::Request { request: bytes.clone(), facts: Facts::default() }] {
+            let request = Call::Request { request: bytes.clone(), facts: Facts::default() };
+            for call in [Call::Region(number), Call::Parameter(text.clone()), request] {
                 prop_assert_eq!(decode::<Call>(&encode(&call)), Some(call));
             }
         }

@@ -36,7 +36,8 @@ fn suite(column: &Column, running: Option<&str>, xml: &mut String) {
     let seconds: f64 = column.cells.iter().map(|c| c.took.as_secs_f64()).sum();
     let _ = writeln!(
         xml,
-        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\" time=\"{seconds:.3}\">",
+        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\" \
+         skipped=\"{skipped}\" time=\"{seconds:.3}\">",
         escape(&column.target),
         column.cells.len() + errors,
     );

@@ -4,8 +4,11 @@
 //!
 //! | loop | sender, per packet | sender, per batch | receiver |
 //! |---|---|---|---|
-//! | pipe | writes `len` and `flags`, copies the 16-byte slot to the other ring | publishes one index | reads `len` of every slot, publishes one index |
-//! | VALE | writes `len` and `flags`, looks the destination up (netmap's hash), copies the packet in lines of 64 bytes, writes the receiver's slot | publishes one index per receiver | the same |
+//! | pipe | writes `len` and `flags`, copies the slot across | publishes an index | reads each `len`, publishes an index |
+//! | VALE | writes `len` and `flags`, and see below | publishes an index per receiver | the same |
+//!
+//! For VALE the sender also looks the destination up (netmap's hash), copies the packet in lines of 64 bytes and writes
+//! the receiver's slot. A slot has 16 bytes.
 //!
 //! Each of these steps is a pass over the batch: the first because it is the program's and not the
 //! engine's, the others because one stream of stores after the other is up to twice as fast as two

@@ -37,7 +37,8 @@ mod tests {
         let text = super::text(b"0123456789abcdef\x00Z");
         assert_eq!(
             text,
-            "packet of 18 bytes\n    0: 30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  0123456789abcdef\n   16: 00 5a                                            .Z\n"
+            "packet of 18 bytes\n    0: 30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  0123456789abcdef\n\
+             \x20  16: 00 5a                                            .Z\n"
         );
     }
 }

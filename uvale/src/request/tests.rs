@@ -468,7 +468,11 @@ proptest! {
 
     /// Whatever a program's memory holds: no panic, and what is copied in can be sent on.
     #[test]
-    fn copy_in_survives_any_memory(noise in proptest::collection::vec(any::<u8>(), 0x400), reqtype in 0u16..18, links in proptest::collection::vec(0u64..0x400, 6)) {
+    fn copy_in_survives_any_memory(
+        noise in proptest::collection::vec(any::<u8>(), 0x400),
+        reqtype in 0u16..18,
+        links in proptest::collection::vec(0u64..0x400, 6),
+    ) {
         let m = Memory::new();
         m.write(BASE, &noise);
         m.request(reqtype, OPT1);

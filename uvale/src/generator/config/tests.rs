@@ -63,7 +63,8 @@ fn names_get_their_prefix() {
 #[test]
 fn usual_lines_are_understood() {
     let c = ok(
-        "-i vale0:a -f tx -n 1000 -l 1514 -l 64 -b 8 -R 1.5M -s 1.2.3.4:5-1.2.3.9:6 -d 10.1.0.1 -D 2:0:0:0:0:1 -S 2:0:0:0:0:2 -NABv",
+        "-i vale0:a -f tx -n 1000 -l 1514 -l 64 -b 8 -R 1.5M -s 1.2.3.4:5-1.2.3.9:6 \
+         -d 10.1.0.1 -D 2:0:0:0:0:1 -S 2:0:0:0:0:2 -NABv",
     );
     assert_eq!(
         (c.rate, c.burst, c.packet.length, c.packet.min_length),
