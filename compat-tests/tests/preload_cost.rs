@@ -1,4 +1,5 @@
-//! What preloading costs a program that uses no netmap, counted in instructions by valgrind: `uvale bench --only preload`
+//! What preloading costs a program that uses no netmap, counted in instructions by valgrind:
+//! `uvale bench --only preload`
 //! measures the same in time, which decides no test.
 
 mod robust_common;

@@ -1,6 +1,7 @@
-//! What must hold for the source tree itself: licences and versions.
+//! What must hold for the source tree itself: licences, versions, length of lines.
 
 mod licences;
+mod lines;
 mod versions;
 
 use std::process::Command;

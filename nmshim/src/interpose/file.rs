@@ -154,7 +154,8 @@ pub unsafe fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
 
 /// Entry points that the device itself does not have: `name(args) -> type: what we answer`.
 macro_rules! refused {
-    ($( fn $name:ident($fd:ident: c_int $(, $arg:ident: $ty:ty)*) -> $ret:ty = $next:ident, |$d:ident| $answer:expr; )*) => {
+    ($( fn $name:ident($fd:ident: c_int $(, $arg:ident: $ty:ty)*) -> $ret:ty = $next:ident,
+        |$d:ident| $answer:expr; )*) => {
         $(
             #[inline(always)]
             pub unsafe fn $name($fd: c_int $(, $arg: $ty)*) -> $ret {
@@ -184,15 +185,21 @@ macro_rules! refused {
 
 refused! {
     fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t = read, |d| get(&d, Ok(vec![piece(buf, len)]), None);
-    fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t = write, |d| put(&d, Ok(vec![piece(buf.cast_mut(), len)]));
-    fn pread(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t) -> ssize_t = pread, |d| get(&d, Ok(vec![piece(buf, len)]), Some(offset));
-    fn pwrite(fd: c_int, buf: *const c_void, len: size_t, offset: off_t) -> ssize_t = pwrite, |d| put(&d, Ok(vec![piece(buf.cast_mut(), len)]));
+    fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t = write,
+        |d| put(&d, Ok(vec![piece(buf.cast_mut(), len)]));
+    fn pread(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t) -> ssize_t = pread,
+        |d| get(&d, Ok(vec![piece(buf, len)]), Some(offset));
+    fn pwrite(fd: c_int, buf: *const c_void, len: size_t, offset: off_t) -> ssize_t = pwrite,
+        |d| put(&d, Ok(vec![piece(buf.cast_mut(), len)]));
     fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t = readv, |d| get(&d, pieces(iov, n), None);
     fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t = writev, |d| put(&d, pieces(iov, n));
-    fn preadv(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t = preadv, |d| get(&d, pieces(iov, n), Some(offset));
+    fn preadv(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t = preadv,
+        |d| get(&d, pieces(iov, n), Some(offset));
     fn pwritev(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t = pwritev, |d| put(&d, pieces(iov, n));
-    fn read_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t) -> ssize_t = __read_chk, |d| get(&d, Ok(vec![piece(buf, len.min(room))]), None);
-    fn pread_chk(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t = __pread_chk, |d| get(&d, Ok(vec![piece(buf, len.min(room))]), Some(offset));
+    fn read_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t) -> ssize_t = __read_chk,
+        |d| get(&d, Ok(vec![piece(buf, len.min(room))]), None);
+    fn pread_chk(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t = __pread_chk,
+        |d| get(&d, Ok(vec![piece(buf, len.min(room))]), Some(offset));
     fn fsync(fd: c_int) -> c_int = fsync, |d| parameter::nothing_to_do(&d);
     fn fdatasync(fd: c_int) -> c_int = fdatasync, |d| parameter::nothing_to_do(&d);
     fn ftruncate(fd: c_int, len: off_t) -> c_int = ftruncate, |d| parameter::nothing_to_do(&d);

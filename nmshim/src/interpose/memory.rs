@@ -1,7 +1,8 @@
 //! The program's memory, by pointers that may be bad: `EFAULT` where the kernel says so, and no system call.
 //!
-//! One routine copies. A fault in it is found by `handlers`, which goes on behind it. Without that (a program that has not
-//! used the device, or one that blocks SIGSEGV) a bad pointer faults, so only calls on descriptors of ours come here.
+//! One routine copies. A fault in it is found by `handlers`, which goes on behind it. Without that (a program that has
+//! not used the device, or one that blocks SIGSEGV) a bad pointer faults, so only calls on descriptors of ours come
+//! here.
 
 use crate::device::{Errno, Result};
 use core::arch::global_asm;

@@ -75,9 +75,11 @@ nodes! {
             of (HERE, path): libc::ENODATA;
         fn listxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t, of (HERE, path): 0;
         fn llistxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t, of (HERE, path): 0;
-        fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int,
+        fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t,
+            flags: c_int) -> c_int,
             of (HERE, path): libc::ENOTSUP;
-        fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int,
+        fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t,
+            flags: c_int) -> c_int,
             of (HERE, path): libc::ENOTSUP;
         fn readlink(path: *const c_char, to: *mut c_char, size: size_t) -> ssize_t, of (HERE, path): libc::EINVAL;
         fn readlinkat(dir: c_int, path: *const c_char, to: *mut c_char, size: size_t) -> ssize_t,

@@ -168,7 +168,8 @@ unsafe fn named(answer: c_int, dir: c_int, path: *const c_char, flags: c_int) ->
 
 /// stat and its kin: the kernel first, then what it looks like here.
 macro_rules! looks {
-    ($( fn $name:ident($($arg:ident: $ty:ty),*) = $next:ident, $fill:ident($buf:ident), ($dir:expr, $path:ident, $flags:expr); )*) => {
+    ($( fn $name:ident($($arg:ident: $ty:ty),*) = $next:ident,
+        $fill:ident($buf:ident), ($dir:expr, $path:ident, $flags:expr); )*) => {
         $(
             pub unsafe fn $name($($arg: $ty),*) -> c_int {
                 // SAFETY: the program's own arguments.
@@ -192,8 +193,10 @@ looks! {
     fn fstatat(dir: c_int, path: Path, buf: Buf, flags: c_int) = fstatat, fill(buf), (dir, path, flags);
     fn xstat(version: c_int, path: Path, buf: Buf) = __xstat, fill(buf), (HERE, path, 0);
     fn lxstat(version: c_int, path: Path, buf: Buf) = __lxstat, fill(buf), (HERE, path, 0);
-    fn fxstatat(version: c_int, dir: c_int, path: Path, buf: Buf, flags: c_int) = __fxstatat, fill(buf), (dir, path, flags);
-    fn statx(dir: c_int, path: Path, flags: c_int, mask: c_uint, buf: *mut libc::statx) = statx, fill_x(buf), (dir, path, flags);
+    fn fxstatat(version: c_int, dir: c_int, path: Path, buf: Buf, flags: c_int) = __fxstatat,
+        fill(buf), (dir, path, flags);
+    fn statx(dir: c_int, path: Path, flags: c_int, mask: c_uint, buf: *mut libc::statx) = statx,
+        fill_x(buf), (dir, path, flags);
     fn access(path: Path, mode: c_int) = access, allowed(mode), (HERE, path, 0);
     fn faccessat(dir: c_int, path: Path, mode: c_int, flags: c_int) = faccessat, allowed(mode), (dir, path, flags);
     fn euidaccess(path: Path, mode: c_int) = euidaccess, allowed(mode), (HERE, path, 0);

@@ -4,7 +4,7 @@
 //!
 //! | loop | sender, per packet | sender, per batch | receiver |
 //! |---|---|---|---|
-//! | pipe | writes `len` and `flags`, copies the slot across | publishes an index | reads each `len`, publishes an index |
+//! | pipe | writes `len` and `flags`, copies the slot | publishes an index | reads each `len`, publishes an index |
 //! | VALE | writes `len` and `flags`, and see below | publishes an index per receiver | the same |
 //!
 //! For VALE the sender also looks the destination up (netmap's hash), copies the packet in lines of 64 bytes and writes

@@ -30,7 +30,8 @@ pub struct Args {
     #[arg(short = 'b', value_name = "PACKETS")]
     pub burst: Option<u32>,
 
-    /// Source: IP[:PORT[-IP:PORT]], IP:PORT-PORT; IPv6 with a port in brackets, GROUP@ in front picks the 16-bit group that counts
+    /// Source: IP[:PORT[-IP:PORT]], IP:PORT-PORT; IPv6 with a port in brackets, GROUP@ in front picks the 16-bit group
+    /// that counts
     #[arg(short = 's', value_name = "RANGE")]
     pub source: Option<String>,
 
@@ -142,7 +143,8 @@ pub struct Args {
     #[arg(short = 'v', action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// tx: replay this capture (pcap or pcapng); rx: record one (pcapng if it is so called). - is standard input or output
+    /// tx: replay this capture (pcap or pcapng); rx: record one (pcapng if it is so called). - is standard input or
+    /// output
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
 

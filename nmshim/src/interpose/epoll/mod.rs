@@ -6,7 +6,7 @@
 //!
 //! | state | word in the table | epoll_wait | goes to |
 //! |---|---|---|---|
-//! | unknown, plain | 0, `EPOLL`, `EPOLL_WAITED` | the real one | dormant at dup or nesting, active at the first device |
+//! | unknown, plain | 0, `EPOLL`, `EPOLL_WAITED` | the real one | dormant at dup or nesting, active at a device |
 //! | dormant | slot + `DORMANT` | the real one | active at the first device, also in a nested set |
 //! | active | slot + `LIVE` | `wait::wait` | stays active until closed |
 //!
