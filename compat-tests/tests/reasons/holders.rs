@@ -158,3 +158,53 @@ fn a_wrong_directory_is_told_where_the_daemon_is() {
     let said = uvale(right.dir(), &["ports"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
 }
+
+/// A daemon in a PID namespace of its own sees no number for who is outside: the number that the process says
+/// is shown, marked. A command in a third namespace ends that daemon.
+#[test]
+fn across_pid_namespaces_what_a_process_says_counts() {
+    let path = or_skip!("reasons", program("reasons/reasons"));
+    or_skip!("PID namespaces", can_unshare());
+    let place = Place::empty();
+    let uvale_program = &compat_tests::target::binaries().uvale;
+    let unshared = || {
+        let mut command = std::process::Command::new("unshare");
+        command.arg("-pf").arg(uvale_program);
+        command
+    };
+    let mut command = unshared();
+    command.args(["daemon", "--dir"]).arg(place.dir());
+    let mut daemon = Program::start("uvale daemon", command);
+    daemon.wait_text(" listening at ");
+
+    let holder = place.spawn_ready(&path, &["hold", "vale0:a", "excl"]);
+    let mut second = place.command(&path);
+    second.args(["open", "vale0:a"]).env("NMSHIM_VERBOSE", "1");
+    let said = Said::of(&mut second);
+    let wanted = format!("(pid {} in its own PID namespace, uid ", number(&holder));
+    assert!(said.err.contains(&wanted), "no {wanted:?} in: {}", said.err);
+    let ports = json(&place, "ports");
+    assert_eq!(
+        ports[0]["holders"][0]["other_pid_namespace"], true,
+        "{ports}"
+    );
+    assert_eq!(ports[0]["holders"][0]["pid"], number(&holder));
+
+    let mut stop = unshared();
+    let said = Said::of(stop.args(["stop", "--dir"]).arg(place.dir()));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(daemon.wait().success(), "{}", daemon.said());
+}
+
+fn can_unshare() -> Result<(), compat_tests::Skip> {
+    let tried = std::process::Command::new("unshare")
+        .args(["-pf", "true"])
+        .output();
+    match tried {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(compat_tests::Skip::optional(
+            String::from_utf8_lossy(&output.stderr).trim(),
+        )),
+        Err(e) => Err(compat_tests::Skip::optional(format!("unshare: {e}"))),
+    }
+}

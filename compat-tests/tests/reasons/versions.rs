@@ -152,6 +152,27 @@ fn what_is_no_daemon_is_not_taken_for_one() {
     uvale(place.dir(), &["stop"]).failed_with(&["is no uvale daemon: nothing was stopped"]);
 }
 
+/// Nobody accepts while a daemon is stopped, and once its queue is full nobody can even connect.
+#[test]
+fn a_full_queue_is_not_waited_for_without_end() {
+    let place = Place::empty();
+    let listener = socket();
+    let address = SocketAddrUnix::new(place.socket()).expect("a short name");
+    bind(&listener, &address).expect("nobody is there");
+    listen(&listener, 0).expect("it listens");
+    let mut waiting = Vec::new();
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
+        let socket = socket.expect("a socket");
+        match connect(&socket, &address) {
+            Ok(()) => waiting.push(socket),
+            Err(e) => break assert_eq!(e, rustix::io::Errno::AGAIN),
+        }
+    }
+    uvale(place.dir(), &["ports"]).failed_with(&["accepts no connection"]);
+}
+
 /// What programs with an earlier shim are told by this daemon, and what any command can say to it.
 #[test]
 fn the_daemon_answers_all_versions() {
