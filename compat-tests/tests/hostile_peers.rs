@@ -14,9 +14,10 @@ use robust_common::{Place, program};
 use rustix::net::{RecvFlags, SendFlags};
 use uvale::channel::{Packet, receive, send};
 use uvale::ctl::{CTL_LEN, Ctl};
+use uvale::extra::Extra;
 use uvale::place;
 use uvale::proto::{Bound, Call, Reply, decode};
-use uvale::shm::{Mapping, Memfd};
+use uvale::shm::Memfd;
 use uvale::sys::Fd;
 
 /// Numbers that are errnos nowhere, and those beside them.
@@ -58,7 +59,7 @@ fn serve(dir: &Path, script: Arc<Script>) {
 /// Control memory as a daemon makes it.
 fn control_memory() -> Option<Memfd> {
     let memfd = Memfd::create("false-control", CTL_LEN).ok()?;
-    let ctl = Ctl::format(Mapping::new(&memfd).ok()?)?;
+    let ctl = Ctl::format(&memfd)?;
     ctl.set_world(4711);
     Some(memfd)
 }
@@ -116,6 +117,10 @@ fn nonsense(number: i32) -> Bound {
         is_monitor: false,
         csb: None,
         name: "\u{1b}[2J".into(),
+        extra: Extra {
+            head_at: u64::MAX - u64::from(n),
+            ranges: vec![(n, u32::MAX), (0, u32::MAX), (u32::MAX, n)],
+        },
     }
 }
 

@@ -165,6 +165,12 @@ pub trait Driver: Sync {
     /// A range outside which `is_private` is false; empty while there are none. Cheap: every close asks.
     fn private_range(&self) -> Range<RawFd>;
 
+    /// The program locks its memory: mlockall, which `lock` is, without what the driver has mapped for
+    /// itself.
+    fn lock_all(&self, flags: c_int, lock: &dyn Fn(c_int) -> Result<()>) -> Result<()> {
+        lock(flags)
+    }
+
     /// `/sys/module/netmap/parameters/<name>`, `None` if there is no such file.
     fn parameter(&self, name: &str) -> Option<Parameter> {
         let _ = name;

@@ -25,7 +25,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::lock::LockWord;
-use crate::shm::{Mapping, Shared};
+use crate::shm::{Memfd, Shared, Sparse};
 
 /// Written at offset 0; changes with every change of the layout below.
 pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0006;
@@ -324,18 +324,26 @@ mod shared {
     unsafe impl Shared for Kring {}
 }
 
-const SWITCHES: usize = size_of::<Header>();
-const PORTS: usize = SWITCHES + MAX_SWITCHES * size_of::<Switch>();
-const KRINGS: usize = PORTS + MAX_PORTS * size_of::<Port>();
+/// Bytes of its parts, in the order in which they lie: header, switches, ports, krings.
+const PARTS: [usize; 4] = [
+    size_of::<Header>(),
+    MAX_SWITCHES * size_of::<Switch>(),
+    MAX_PORTS * size_of::<Port>(),
+    MAX_KRINGS * size_of::<Kring>(),
+];
+const HEADER: usize = 0;
+const SWITCHES: usize = 1;
+const PORTS: usize = 2;
+const KRINGS: usize = 3;
 /// Length of control memory in bytes; sparse.
-pub const CTL_LEN: usize = KRINGS + MAX_KRINGS * size_of::<Kring>();
+pub const CTL_LEN: usize = PARTS[0] + PARTS[1] + PARTS[2] + PARTS[3];
 
 const _: () = {
     assert!(MAX_KRINGS < crate::watch::MOST as usize);
     assert!(size_of::<Port>() == 512);
     assert!(size_of::<Kring>() == 640);
     assert!(size_of::<Switch>().is_multiple_of(4096));
-    assert!(KRINGS.is_multiple_of(128));
+    assert!(PARTS[PORTS].is_multiple_of(4096) && PARTS[KRINGS].is_multiple_of(4096));
     assert!(core::mem::offset_of!(Kring, busy) == 128);
     assert!(core::mem::offset_of!(Kring, hwcur) == 256);
     assert!(core::mem::offset_of!(Kring, hwtail) == 320);
@@ -346,35 +354,42 @@ const _: () = {
 /// Control memory, mapped.
 #[derive(Debug)]
 pub struct Ctl {
-    mapping: Mapping,
+    parts: Sparse<4>,
 }
 
 impl Ctl {
-    /// Wraps a mapping of control memory; `None` if it is too short or of another layout.
-    pub fn new(mapping: Mapping) -> Option<Self> {
-        let magic = mapping.at::<Header>(0)?.magic.load(Ordering::Acquire);
-        (mapping.len() >= CTL_LEN && magic == CTL_MAGIC).then_some(Self { mapping })
+    /// Maps control memory of which this process will use a part; `None` if it is too short or of
+    /// another layout.
+    pub fn open(memfd: &Memfd) -> Option<Self> {
+        let parts = Sparse::beginnings(memfd, PARTS).ok()?;
+        let magic = parts
+            .record::<Header>(HEADER, 0)?
+            .magic
+            .load(Ordering::Acquire);
+        (magic == CTL_MAGIC).then_some(Self { parts })
     }
 
-    /// Marks fresh memory as control memory (daemon only) and wraps it.
-    pub fn format(mapping: Mapping) -> Option<Self> {
-        mapping
-            .at::<Header>(0)?
-            .magic
-            .store(CTL_MAGIC, Ordering::Release);
-        Self::new(mapping)
+    /// Makes control memory of a fresh memfd (daemon only).
+    pub fn format(memfd: &Memfd) -> Option<Self> {
+        let parts = Sparse::whole(memfd, PARTS).ok()?;
+        let header = parts.record::<Header>(HEADER, 0)?;
+        header.magic.store(CTL_MAGIC, Ordering::Release);
+        Some(Self { parts })
+    }
+
+    #[inline]
+    fn header(&self) -> Option<&Header> {
+        self.parts.record(HEADER, 0)
     }
 
     /// Random number of this world.
     pub fn world(&self) -> u64 {
-        self.mapping
-            .at::<Header>(0)
-            .map_or(0, |h| h.world.load(Ordering::Relaxed))
+        self.header().map_or(0, |h| h.world.load(Ordering::Relaxed))
     }
 
     /// Names the world (daemon only).
     pub fn set_world(&self, number: u64) {
-        if let Some(header) = self.mapping.at::<Header>(0) {
+        if let Some(header) = self.header() {
             header.world.store(number, Ordering::Relaxed);
         }
     }
@@ -382,34 +397,25 @@ impl Ctl {
     /// Module parameters that the data path works by; there always in control memory that is whole.
     #[inline]
     pub fn tuning(&self) -> Option<&Tuning> {
-        self.mapping.at::<Header>(0).map(|header| &header.tuning)
+        self.header().map(|header| &header.tuning)
     }
 
     /// Switch record `i`; `None` out of range.
     #[inline]
     pub fn switch(&self, i: u32) -> Option<&Switch> {
-        self.record(SWITCHES, MAX_SWITCHES, i)
+        self.parts.record(SWITCHES, i)
     }
 
     /// Port record `i`; `None` out of range.
     #[inline]
     pub fn port(&self, i: u32) -> Option<&Port> {
-        self.record(PORTS, MAX_PORTS, i)
+        self.parts.record(PORTS, i)
     }
 
     /// Kring record `i`; `None` out of range.
     #[inline]
     pub fn kring(&self, i: u32) -> Option<&Kring> {
-        self.record(KRINGS, MAX_KRINGS, i)
-    }
-
-    #[inline]
-    fn record<T: Shared>(&self, base: usize, count: usize, i: u32) -> Option<&T> {
-        let i = i as usize;
-        // SAFETY: the tables lie inside control memory by construction, and `new` made sure that
-        // the mapping is as long as that.
-        #[allow(unsafe_code)]
-        (i < count).then(|| unsafe { self.mapping.at_unchecked(base + i * size_of::<T>()) })
+        self.parts.record(KRINGS, i)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod ctl;
 pub mod daemon;
 pub mod difference;
 pub mod engine;
+pub mod extra;
 #[cfg(feature = "tools")]
 pub mod generator;
 pub mod legacy;

@@ -12,7 +12,7 @@ use crate::ctl::{CTL_LEN, Ctl};
 use crate::engine::{Attachment, Host, RegionMap};
 use crate::model::{ClientId, Config, Refusal, World};
 use crate::request::{OptionCopy, Request};
-use crate::shm::{Mapping, Memfd, RingView};
+use crate::shm::{Memfd, RingView};
 
 /// The session that a local world's threads take locks for.
 const SESSION: u32 = 2;
@@ -37,7 +37,7 @@ impl LocalWorld {
     /// An empty world.
     pub fn new(config: Config) -> Result<Self, Errno> {
         let memfd = Memfd::create("uvale-local", CTL_LEN)?;
-        let ctl = Arc::new(Ctl::format(Mapping::new(&memfd)?).ok_or(Errno::NOMEM)?);
+        let ctl = Arc::new(Ctl::format(&memfd).ok_or(Errno::NOMEM)?);
         let world = Mutex::new(World::new(ctl.clone(), config));
         Ok(Self {
             ctl,

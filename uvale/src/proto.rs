@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::extra::Extra;
 use crate::model::{FileRange, Interface};
 use crate::who::Who;
 
@@ -62,6 +63,8 @@ pub enum Call {
         /// address of the loop's array
         ktoa: u64,
     },
+    /// On a device: the extra buffers are chained. There is no answer.
+    Chained,
     /// On a device: REGISTER has failed after all. Answer: [`Reply::Ok`].
     Unbind,
     /// On a device: the sync loop is over. Answer: [`Reply::Ok`].
@@ -74,8 +77,9 @@ pub enum Call {
     Waker(u32),
     /// On a session: wake client `0`, without an answer. For callers that have no descriptor left.
     Wake(u32),
-    /// On a session: deal with what was closed before this. Answer: [`Reply::Ok`].
-    Settle,
+    /// On a session: deal with the descriptor of client `0`, if it was closed before this. Answer:
+    /// [`Reply::Ok`].
+    Settle(u32),
     /// On a session: a report. Answer: [`Reply::Report`] and a memfd with JSON in it.
     Report(Report),
     /// On a session: the module parameter of this name. Answer: [`Reply::Parameter`].
@@ -246,6 +250,9 @@ pub struct Bound {
     pub csb: Option<(u64, u64)>,
     /// name of the port, for messages
     pub name: String,
+    /// extra buffers that the caller has to chain; a list that is too long for a message comes
+    /// encoded in a memfd
+    pub extra: Extra,
 }
 
 /// Encodes a message.
@@ -261,6 +268,11 @@ pub fn protocol_of(first: &[u8]) -> Option<u32> {
         Ok(((0u32..=1, protocol), _)) => Some(protocol),
         _ => None,
     }
+}
+
+/// Encodes a small message into `space`, without allocating.
+pub fn encode_into<'a, T: Serialize>(message: &T, space: &'a mut [u8]) -> &'a [u8] {
+    postcard::to_slice(message, space).map_or(&[], |bytes| bytes)
 }
 
 /// Decodes a message; `None` for anything that is not exactly one.

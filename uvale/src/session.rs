@@ -17,7 +17,7 @@ use crate::difference;
 use crate::engine::{Host, RegionMap};
 use crate::proto::{Call, PROTOCOL, Parameter, Reply, Report, TOKEN};
 use crate::shm::{BufferPool, Mapping, Memfd};
-use crate::sys::OwnFd;
+use crate::sys::{Fd, OwnFd};
 use crate::who::Who;
 
 /// A failure with its explanation.
@@ -82,8 +82,6 @@ pub struct Session {
     ctl: Arc<Ctl>,
     regions: Mutex<HashMap<u32, Weak<RegionMap>>>,
     wakers: RwLock<HashMap<u32, OwnFd>>,
-    /// [`Call::Settle`], encoded
-    settle: Vec<u8>,
 }
 
 /// Turns an unexpected or refusing answer into a failure.
@@ -123,7 +121,7 @@ impl Session {
             return Err(difference::refused_first(connection.as_fd(), reply));
         };
         let memfd = fds.pop().ok_or(Errno::PROTO)?;
-        let ctl = Ctl::new(Mapping::new(&Memfd::from_peer(memfd)?)?)
+        let ctl = Ctl::open(&Memfd::from_peer(memfd)?)
             .ok_or_else(|| difference::of_versions(connection.as_fd()))?;
         Ok(Self {
             spares: Mutex::new(spare_descriptors()),
@@ -132,7 +130,6 @@ impl Session {
             ctl: Arc::new(ctl),
             regions: Mutex::default(),
             wakers: RwLock::default(),
-            settle: crate::proto::encode(&Call::Settle),
         })
     }
 
@@ -218,21 +215,7 @@ impl Session {
         if reply != Reply::Report {
             return Err(refused(reply));
         }
-        let fd = fds.pop().ok_or(Errno::PROTO)?;
-        let len = usize::try_from(rustix::fs::fstat(&fd)?.st_size).unwrap_or(usize::MAX);
-        if len > MAX_REPORT {
-            return Err(Errno::PROTO.into());
-        }
-        let mut text = vec![0; len];
-        let mut done = 0;
-        while done < len {
-            match rustix::io::pread(&fd, &mut text[done..], done as u64)? {
-                0 => break,
-                n => done += n,
-            }
-        }
-        text.truncate(done);
-        Ok(text)
+        Ok(whole(&fds.pop().ok_or(Errno::PROTO)?)?)
     }
 
     /// A module parameter.
@@ -260,14 +243,16 @@ impl Session {
         }
     }
 
-    /// Waits until the daemon has dealt with what was closed before, for a tenth of a second at
-    /// most: it may be stopped. Async-signal-safe.
-    pub fn settle(&self) {
+    /// Waits until the daemon has dealt with the descriptor of `client`, which was closed before, for a
+    /// tenth of a second at most: it may be stopped. Async-signal-safe.
+    pub fn settle(&self, client: u32) {
         let patience = rustix::event::Timespec {
             tv_sec: 0,
             tv_nsec: 100_000_000,
         };
-        let _ = crate::channel::nudge(self.connection.as_fd(), &self.settle, patience);
+        let mut space = [0; 16];
+        let message = crate::proto::encode_into(&Call::Settle(client), &mut space);
+        let _ = crate::channel::nudge(self.connection.as_fd(), message, patience);
     }
 
     /// Is the daemon still there?
@@ -303,6 +288,24 @@ impl Session {
             SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
         ))
     }
+}
+
+/// What is in a file that the daemon has sent.
+pub fn whole(fd: &Fd) -> Result<Vec<u8>, Errno> {
+    let len = usize::try_from(rustix::fs::fstat(fd)?.st_size).unwrap_or(usize::MAX);
+    if len > MAX_REPORT {
+        return Err(Errno::PROTO);
+    }
+    let mut text = vec![0; len];
+    let mut done = 0;
+    while done < len {
+        match rustix::io::pread(fd, &mut text[done..], done as u64)? {
+            0 => break,
+            n => done += n,
+        }
+    }
+    text.truncate(done);
+    Ok(text)
 }
 
 /// As many descriptors as a call needs at a time: two for the answer's socket, one that comes.

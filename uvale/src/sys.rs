@@ -302,3 +302,11 @@ pub fn own_object() -> Option<std::path::PathBuf> {
         .ok()
         .or_else(|| std::env::current_exe().ok())
 }
+
+/// A number nobody can guess, where the system has such.
+pub fn random() -> u64 {
+    let mut bytes = [0u8; 8];
+    // Never fails for so few bytes once the system is up.
+    let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+    u64::from_ne_bytes(bytes)
+}

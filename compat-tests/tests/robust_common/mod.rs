@@ -77,6 +77,11 @@ impl Place {
         wait_for("the daemon to listen", || self.attach().is_ok());
     }
 
+    /// The daemon that this test started.
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a daemon was started").id()
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }

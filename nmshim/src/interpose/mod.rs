@@ -4,6 +4,7 @@
 //! - `table`, `slot`: which descriptors are ours (one load), and the descriptions behind them.
 //! - `names`, `open`, `stat`, `nodes`, `listing`, `parameter`: what exists only here, as files.
 //! - `file`, `fds`, `syscall`, `process`: descriptors and their lives.
+//! - `locked`: mlockall.
 //! - `wait`, `select`, `epoll`, `armed`: waiting, mixed with ordinary descriptors, in one real system call.
 //! - `section`, `handlers`, `signals`: our code as a system call: no handler in the middle of it, no cancellation.
 //! - `memory`: the program's pointers. `lock`, `inline`, `heap`, `raw`: a lock,
@@ -25,6 +26,7 @@ mod heap;
 mod inline;
 mod listing;
 mod lock;
+mod locked;
 mod memory;
 mod names;
 mod nodes;

@@ -18,7 +18,8 @@
 
 use super::raw::{self, SIGSET_BYTES, libc_call};
 use super::{
-    epoll, fds, file, handlers, listing, nodes, open, process, section, select, stat, syscall, wait,
+    epoll, fds, file, handlers, listing, locked, nodes, open, process, section, select, stat,
+    syscall, wait,
 };
 use core::sync::atomic::{AtomicPtr, Ordering::*};
 use libc::{
@@ -238,6 +239,9 @@ symbols! {
         fn fdatasync(fd: c_int) -> c_int = file::fdatasync, otherwise libc_call!(libc::SYS_fdatasync, fd) as c_int;
         fn ftruncate(fd: c_int, len: off_t) -> c_int = file::ftruncate,
             otherwise libc_call!(libc::SYS_ftruncate, fd, len) as c_int;
+
+        // memory
+        fn mlockall(flags: c_int) -> c_int = locked::mlockall, otherwise libc_call!(libc::SYS_mlockall, flags) as c_int;
 
         // waiting
         fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int = wait::poll,

@@ -1,7 +1,9 @@
 //! `syscall(2)` through libc: the numbers of calls that are interposed land in the same functions.
 
 use super::symbols::next;
-use super::{epoll, fds, file, handlers, memory, open, process, raw, select, stat, table, wait};
+use super::{
+    epoll, fds, file, handlers, locked, memory, open, process, raw, select, stat, table, wait,
+};
 use core::ptr::null;
 use libc::{c_int, c_long, c_uint, sigset_t};
 
@@ -39,6 +41,7 @@ pub unsafe fn syscall(
             libc::SYS_mmap => {
                 file::mmap(a as _, b, c as c_int, d as c_int, e as c_int, f as _) as c_long
             }
+            libc::SYS_mlockall => locked::mlockall(a as c_int) as c_long,
             libc::SYS_read => file::read(a as c_int, b as _, c) as c_long,
             libc::SYS_write => file::write(a as c_int, b as _, c) as c_long,
             libc::SYS_pread64 => file::pread(a as c_int, b as _, c, d as _) as c_long,

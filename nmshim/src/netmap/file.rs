@@ -444,7 +444,7 @@ impl File for NetmapFile {
     fn closed(&self) {
         // As in the kernel, a close is done when it returns: the name is free, nothing more arrives.
         if let Some(session) = self.world.current() {
-            session.settle();
+            session.settle(self.client);
         }
     }
 

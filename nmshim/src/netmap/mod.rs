@@ -8,6 +8,7 @@
 //! | `request.rs` | its requests |
 //! | `extmem.rs`, `maps.rs` | the program's own memory as a region |
 //! | `csb.rs`, `kloop.rs` | CSB mode, and the sync loop in the calling thread |
+//! | `locked.rs` | mlockall without what is mapped here |
 //! | `interface.rs` | the system's network interfaces |
 //! | `parameter.rs` | a module parameter's file, open for writing |
 //! | `say.rs` | lines for the person, by `NMSHIM_VERBOSE` |
@@ -17,6 +18,7 @@ mod extmem;
 mod file;
 mod interface;
 mod kloop;
+mod locked;
 mod maps;
 mod parameter;
 mod request;
@@ -270,6 +272,14 @@ impl Driver for Netmap {
 
     fn private_range(&self) -> Range<RawFd> {
         uvale::sys::own_range()
+    }
+
+    fn lock_all(
+        &self,
+        flags: libc::c_int,
+        lock: &dyn Fn(libc::c_int) -> device::Result<()>,
+    ) -> device::Result<()> {
+        locked::lock_all(flags, lock)
     }
 
     fn parameter(&self, name: &str) -> Option<device::Parameter> {

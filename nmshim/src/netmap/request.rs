@@ -8,13 +8,15 @@ use libc::c_int;
 use nm_abi::*;
 use rustix::fd::AsFd;
 use rustix::io::Errno as Why;
-use uvale::channel::{call, call_with};
+use rustix::net::SendFlags;
+use uvale::channel::{call, call_with, send};
 use uvale::engine::Host;
+use uvale::extra::Extra;
 use uvale::legacy;
 use uvale::model::{FileRange, Interface};
-use uvale::proto::{Bound, Call, Facts, Memory, Reply};
+use uvale::proto::{Bound, Call, Facts, Memory, Reply, decode};
 use uvale::request::{OwnMemory, Request, name_of};
-use uvale::session::{Failure, refused};
+use uvale::session::{Failure, refused, whole};
 use uvale::sys::borrow;
 
 use super::csb::ProgramCsb;
@@ -78,7 +80,8 @@ impl NetmapFile {
 
     /// Serves a request: the daemon's part, then ours.
     fn carry_out(&self, fd: RawFd, request: &mut Request) -> Served {
-        let (served, bound, csb_entries) = self.ask(fd, request)?;
+        let (served, mut bound, csb_entries) = self.ask(fd, request)?;
+        let extra = bound.as_mut().map(|b| core::mem::take(&mut b.extra));
         let served = match csb_entries {
             0 => self.take_over(fd, bound).and(served),
             n => self.set_up_csb(fd, request, n as usize, bound, served),
@@ -86,6 +89,9 @@ impl NetmapFile {
         if let Err(refusal) = served {
             self.explain_refusal(request, &refusal);
             return Err(refusal.errno.into());
+        }
+        if let Some(extra) = extra.filter(|extra| !extra.is_empty()) {
+            self.chain(fd, &extra);
         }
         match request.header.nr_reqtype {
             NETMAP_REQ_SYNC_KLOOP_START => kloop::run(self, fd, request),
@@ -130,17 +136,20 @@ impl NetmapFile {
             facts,
         };
         let memfd = memfd.as_ref().map(|m| m.as_fd());
-        let (reply, _) = call_with(borrow(&fd), &message, memfd).map_err(|e| failed(e.into()))?;
+        let (reply, fds) = call_with(borrow(&fd), &message, memfd).map_err(|e| failed(e.into()))?;
         let Reply::Done {
             errno,
             why,
             request: done,
-            bound,
+            mut bound,
             csb_entries,
         } = reply
         else {
             return Err(failed(refused(reply)));
         };
+        if let (Some(bound), Some(long)) = (&mut bound, fds.first()) {
+            bound.extra = decode(&whole(long)?).ok_or(Why::PROTO)?;
+        }
         *request = Request::decode(&done).ok_or(Why::PROTO)?;
         let served = match errno {
             0 => Ok(()),
@@ -180,6 +189,15 @@ impl NetmapFile {
         };
         facts.memory = Some(memory);
         Ok((facts, memfd))
+    }
+
+    /// Chains extra buffers, and says so.
+    fn chain(&self, fd: RawFd, extra: &Extra) {
+        if let Some(bind) = self.bound(fd) {
+            extra.chain(bind.attachment.region());
+            // Without it the daemon takes them for unused, which they are at first.
+            let _ = send(borrow(&fd), &Call::Chained, &[], SendFlags::empty());
+        }
     }
 
     fn take_over(&self, fd: RawFd, bound: Option<Box<Bound>>) -> core::result::Result<(), Failure> {

@@ -7,11 +7,13 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::Daemon;
+use super::report::as_memfd;
 use crate::channel::{Packet, receive, send};
+use crate::extra::Extra;
 use crate::model::{Caller, ClientId, Offer, Refusal};
 use crate::peer::credentials;
 use crate::plain::{self, Word};
-use crate::proto::{Bound, Call, Facts, Memory, PROTOCOL, Reply, decode, protocol_of};
+use crate::proto::{Bound, Call, Facts, Memory, PROTOCOL, Reply, decode, encode, protocol_of};
 use crate::request::Request;
 use crate::shm::Memfd;
 use crate::sys::Fd;
@@ -20,6 +22,9 @@ use crate::who::{Holder, Who};
 /// How long a connection may take to say what it is. A program that was stopped in the middle of
 /// an open may take longer, and is served as long as nobody else needs its place.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Rows of extra buffers that are told in a message.
+const MOST_RANGES: usize = 500;
 
 /// What a connection is, decided by its first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,12 @@ impl Connection {
     /// Has it not said yet what it is, though it had the time?
     pub fn is_silent(&self) -> bool {
         self.role == Role::New && self.since.elapsed() >= PATIENCE
+    }
+
+    /// As if it had been silent for too long.
+    #[cfg(test)]
+    pub fn wait_in_vain(&mut self) {
+        self.since -= PATIENCE;
     }
 
     /// The next packet; `Ok(None)` after a hang-up, `EAGAIN` if there is nothing.
@@ -178,9 +189,12 @@ impl Daemon {
             self.written(id, name, &packet.bytes);
             return;
         }
-        if let Some(Call::Wake(client)) = decode::<Call>(&packet.bytes) {
-            self.wake(id, client);
-            return;
+        match (decode::<Call>(&packet.bytes), role) {
+            (Some(Call::Wake(client)), _) => return self.wake(id, client),
+            (Some(Call::Chained), Some(Role::Device { client, .. })) => {
+                return self.world.extra_chained(client);
+            }
+            _ => {}
         }
         // Without a socket for the answer there is nobody to tell.
         let mut fds = packet.fds.into_iter();
@@ -197,12 +211,31 @@ impl Daemon {
             (_, Some(protocol)) if is_new && protocol != PROTOCOL => {
                 Answer(of_another_version(protocol), None)
             }
-            (Some(call), _) => self.answer(id, call, fds.next()),
+            (Some(call), _) => {
+                self.make_ready(&call);
+                self.answer(id, call, fds.next())
+            }
             (None, _) => Answer(refuse(Errno::PROTO, "the message cannot be read"), None),
         };
         let fds: Vec<BorrowedFd<'_>> = answer.1.into_iter().collect();
         // A client that does not take its answer has lost it.
         let _ = send(reply_to.as_fd(), &answer.0, &fds, SendFlags::DONTWAIT);
+    }
+
+    /// Takes in what happened before a call, as far as it matters to the call.
+    fn make_ready(&mut self, call: &Call) {
+        match call {
+            Call::Settle(client) => self.settle(*client),
+            Call::FindMemory(_) => self.finish_all(),
+            Call::Report(_) => {
+                self.take_written();
+                self.finish_all();
+            }
+            Call::Request { .. } | Call::Parameter(_) | Call::SetParameter { .. } => {
+                self.take_written();
+            }
+            _ => {}
+        }
     }
 
     fn answer(&mut self, id: u64, call: Call, fd: Option<Fd>) -> Answer<'_> {
@@ -246,8 +279,8 @@ impl Daemon {
             }
             (Role::Session(_), Call::Region(number)) => self.region(number),
             (Role::Session(_), Call::Waker(client)) => self.waker(client),
-            // What had ended was dealt with before this was looked at.
-            (Role::Session(_), Call::Settle) => Answer(Reply::Ok, None),
+            // The descriptor was dealt with before this was looked at.
+            (Role::Session(_), Call::Settle(_)) => Answer(Reply::Ok, None),
             (Role::Session(_), Call::Report(what)) => match self.report(id, &what) {
                 Ok(text) => self.text(&text),
                 Err(reply) => Answer(reply, None),
@@ -295,9 +328,13 @@ impl Daemon {
         connection.who.clone()
     }
 
-    fn become_role(&mut self, id: u64, role: Role) {
+    pub(super) fn become_role(&mut self, id: u64, role: Role) {
+        self.newcomers.remove(&id);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.role = role;
+            if let Role::Session(number) = role {
+                self.sessions.insert(number, id);
+            }
         }
     }
 
@@ -395,8 +432,19 @@ impl Daemon {
             extmem: facts.memory.map(|memory| offer(memory, fd)),
             interface: facts.interface,
             csb_entries: 0,
+            extra: Extra::default(),
         };
-        let served = self.world.request_from(client, &mut caller, &mut request);
+        self.world.collect();
+        let again = self.finish_before(&mut request);
+        let original = again.then(|| (request.clone(), caller.interface.clone()));
+        let mut served = self.world.request_from(client, &mut caller, &mut request);
+        if served.is_err()
+            && let Some(original) = original
+        {
+            self.finish_all();
+            (request, caller.interface) = original;
+            served = self.world.request_from(client, &mut caller, &mut request);
+        }
         let stops = request.header.nr_reqtype == nm_abi::NETMAP_REQ_SYNC_KLOOP_STOP;
         if served.is_ok() && stops {
             // The loop may be asleep.
@@ -413,7 +461,16 @@ impl Daemon {
                 (errno.raw_os_error(), why)
             }
         };
-        let bound = if was_bound { None } else { self.bound(client) };
+        let mut bound = if was_bound { None } else { self.bound(client) };
+        let extra = core::mem::take(&mut caller.extra);
+        let is_long = extra.ranges.len() > MOST_RANGES;
+        let memfd = is_long.then(|| as_memfd(&encode(&extra)).ok()).flatten();
+        if let Some(bound) = bound.as_mut().filter(|_| !is_long) {
+            bound.extra = extra;
+        }
+        if memfd.is_some() {
+            self.last_report = memfd;
+        }
         Answer(
             Reply::Done {
                 errno,
@@ -422,13 +479,15 @@ impl Daemon {
                 bound,
                 csb_entries: caller.csb_entries,
             },
-            None,
+            self.last_report
+                .as_ref()
+                .filter(|_| is_long)
+                .map(AsFd::as_fd),
         )
     }
 
     fn has_session(&self, number: u32) -> bool {
-        let mut connections = self.connections.values();
-        connections.any(|c| c.role == Role::Session(number))
+        self.sessions.contains_key(&number)
     }
 
     fn bound(&self, client: ClientId) -> Option<Box<Bound>> {
@@ -446,6 +505,7 @@ impl Daemon {
             is_monitor: b.is_monitor,
             csb: b.csb,
             name: b.name.clone(),
+            extra: Extra::default(),
         }))
     }
 
@@ -491,7 +551,7 @@ impl Daemon {
 
     /// Sends `text` as a memfd, since it may be longer than a packet.
     fn text(&mut self, text: &[u8]) -> Answer<'_> {
-        match super::report::as_memfd(text) {
+        match as_memfd(text) {
             Ok(memfd) => {
                 self.last_report = Some(memfd);
                 Answer(Reply::Report, self.last_report.as_ref().map(AsFd::as_fd))

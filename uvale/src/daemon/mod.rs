@@ -6,6 +6,7 @@
 //! [`crate::model::World`]; nothing here waits for a client.
 
 mod connection;
+mod ends;
 mod listen;
 mod log;
 mod parameters;
@@ -14,7 +15,7 @@ mod report;
 pub use listen::ALREADY_SERVED;
 pub use log::FILE as LOG_FILE;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,9 +29,9 @@ use rustix::io::Errno;
 
 use crate::ctl::{CTL_LEN, Ctl};
 use crate::model::{ClientId, Config, PortKind, World};
-use crate::shm::{Mapping, Memfd};
+use crate::shm::Memfd;
 use crate::who::Holder;
-use connection::{Connection, Role};
+use connection::Connection;
 use log::{Level, log, log_of};
 
 /// How a daemon is to run.
@@ -54,6 +55,10 @@ const SIGNALS: u64 = u64::MAX - 1;
 const REMOVALS: u64 = u64::MAX - 2;
 /// Connections that may stay without ever saying what they are.
 const MAX_SILENT: usize = 64;
+/// Packets of one connection that are served in a row.
+const PACKETS: u32 = 4;
+/// Connections that are accepted in a row.
+const ACCEPTED: u32 = 64;
 /// How often what could not be freed at once is tried again.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -63,12 +68,17 @@ struct Daemon {
     ctl: Arc<Ctl>,
     ctl_memfd: Memfd,
     connections: HashMap<u64, Connection>,
+    /// connections that have not said yet what they are, the oldest first
+    newcomers: BTreeSet<u64>,
     /// epoll set of everything
     set: crate::sys::Fd,
     /// epoll set of all connections, for their ends alone
-    ends: crate::sys::Fd,
+    end_set: crate::sys::Fd,
+    ends: ends::Ends,
     /// connection of each device, by wake-up number
-    devices: HashMap<u32, u64>,
+    devices: BTreeMap<u32, u64>,
+    /// connection of each session
+    sessions: HashMap<u32, u64>,
     /// connections that are parameters' files
     writers: Vec<u64>,
     next_connection: u64,
@@ -76,6 +86,8 @@ struct Daemon {
     /// the report being sent
     last_report: Option<crate::sys::Fd>,
     started: Instant,
+    /// when what could not be freed was tried last
+    collected: Instant,
     /// the second of the last refusal, and how many there were in it
     refusals: (u64, u32),
     /// the listening socket is not our own
@@ -142,7 +154,8 @@ pub fn run(options: Options) -> Result<(), String> {
     let mut idle_since = Instant::now();
     let mut events = Vec::with_capacity(64);
     loop {
-        let retry = daemon.world.collect();
+        let more = daemon.turn();
+        let retry = daemon.collect();
         if !reachable && daemon.connections.is_empty() {
             log(
                 Level::Notice,
@@ -163,6 +176,7 @@ pub fn run(options: Options) -> Result<(), String> {
             return Ok(());
         }
         let timeout = match (retry, options.idle) {
+            _ if more => Some(Duration::ZERO),
             (true, _) => Some(RETRY),
             (false, Some(limit)) if !daemon.in_use() => {
                 Some(limit.saturating_sub(idle_since.elapsed()) + Duration::from_millis(1))
@@ -197,7 +211,7 @@ pub fn run(options: Options) -> Result<(), String> {
                     }
                 }
                 LISTENER => {
-                    while let Some(fd) = listener.accept() {
+                    for fd in (0..ACCEPTED).map_while(|_| listener.accept()) {
                         idle_since = Instant::now();
                         daemon.accept(fd);
                     }
@@ -215,22 +229,26 @@ pub fn run(options: Options) -> Result<(), String> {
 impl Daemon {
     fn new(config: Config) -> Result<Self, Errno> {
         let ctl_memfd = Memfd::create("uvale-control", CTL_LEN)?;
-        let ctl = Arc::new(Ctl::format(Mapping::new(&ctl_memfd)?).ok_or(Errno::NOMEM)?);
-        ctl.set_world(random());
+        let ctl = Arc::new(Ctl::format(&ctl_memfd).ok_or(Errno::NOMEM)?);
+        ctl.set_world(crate::sys::random());
         Ok(Self {
             world: World::new(ctl.clone(), config),
             ctl,
             ctl_memfd,
             connections: HashMap::new(),
+            newcomers: BTreeSet::new(),
             set: epoll::create(epoll::CreateFlags::CLOEXEC)?.into(),
-            ends: epoll::create(epoll::CreateFlags::CLOEXEC)?.into(),
-            devices: HashMap::new(),
+            end_set: epoll::create(epoll::CreateFlags::CLOEXEC)?.into(),
+            ends: ends::Ends::default(),
+            devices: BTreeMap::new(),
+            sessions: HashMap::new(),
             writers: Vec::new(),
             next_connection: 0,
             // 1 is the daemon itself.
             next_session: 2,
             last_report: None,
             started: Instant::now(),
+            collected: Instant::now(),
             refusals: (0, 0),
             passed: false,
             told_to_stop: false,
@@ -239,115 +257,69 @@ impl Daemon {
 
     /// Is there anybody, or anything that outlives its makers?
     fn in_use(&self) -> bool {
-        self.connections.values().any(|c| !c.is_silent())
+        let is_silent = |id: &u64| self.connections.get(id).is_none_or(Connection::is_silent);
+        self.connections.len() > self.newcomers.len()
+            || self.newcomers.last().is_some_and(|id| !is_silent(id))
             || self.world.has_changed_parameters()
             || self.world.ports().any(|p| p.kind == PortKind::Persistent)
     }
 
-    /// Something happened on a connection: serves what has come, and cleans up after a hang-up.
+    /// Tries again, now and then, to free what could not be freed. True while something is left.
+    fn collect(&mut self) -> bool {
+        if self.collected.elapsed() >= RETRY {
+            self.collected = Instant::now();
+            return self.world.collect();
+        }
+        self.world.has_left()
+    }
+
+    /// Something happened on a connection: serves some of what has come. The rest has its turn when
+    /// others have had theirs.
     fn serve(&mut self, id: u64) {
-        while let Some(connection) = self.connections.get(&id) {
+        for _ in 0..PACKETS {
+            let Some(connection) = self.connections.get(&id) else {
+                return;
+            };
             match connection.receive() {
-                Ok(Some(packet)) => {
-                    if !matches!(connection.role, Role::Parameter(_)) {
-                        self.take_written();
-                    }
-                    self.take_ends(id);
-                    self.handle(id, packet);
-                }
+                Ok(Some(packet)) => self.handle(id, packet),
                 Err(Errno::AGAIN) => return,
                 // An empty packet looks like the end of the connection and is not.
                 Ok(None) if !connection.has_hung_up() => {}
-                Ok(None) | Err(_) => self.hang_up(id),
-            }
-        }
-    }
-
-    /// Serves the connections that have ended, but for `but`: what was closed before a request was
-    /// sent is gone when it is served, as a close in the kernel is done when it returns.
-    fn take_ends(&mut self, but: u64) {
-        let mut events = Vec::with_capacity(64);
-        loop {
-            events.clear();
-            let found = epoll::wait(&self.ends, spare_capacity(&mut events), Some(&NOW));
-            let ended: Vec<u64> = events.iter().map(|e| e.data.u64()).collect();
-            if found.is_err() || ended.iter().all(|id| *id == but) {
-                return;
-            }
-            for id in ended.into_iter().filter(|id| *id != but) {
-                self.finish(id);
-            }
-        }
-    }
-
-    /// Serves what is left of a connection that has ended.
-    fn finish(&mut self, id: u64) {
-        while let Some(connection) = self.connections.get(&id) {
-            match connection.receive() {
-                Ok(Some(packet)) => self.handle(id, packet),
-                Ok(None) | Err(_) => self.hang_up(id),
+                Ok(None) | Err(_) => return self.has_ended(id),
             }
         }
     }
 
     /// Is there a connection that has not said yet what it is?
     fn has_new(&self) -> bool {
-        self.connections.values().any(|c| c.role == Role::New)
+        !self.newcomers.is_empty()
     }
 
     /// A new connection. If too many have nothing to say, they go.
     fn accept(&mut self, fd: crate::sys::Fd) -> u64 {
         let id = self.next_connection;
         self.next_connection += 1;
-        let silent = |c: &Connection| c.is_silent();
-        if self.connections.values().filter(|c| silent(c)).count() >= MAX_SILENT {
-            self.connections.retain(|_, c| !silent(c));
+        let is_silent = |id: &&u64| self.connections.get(id).is_none_or(Connection::is_silent);
+        let silent: Vec<u64> = self
+            .newcomers
+            .iter()
+            .take_while(is_silent)
+            .take(MAX_SILENT)
+            .copied()
+            .collect();
+        if silent.len() == MAX_SILENT {
+            for id in silent {
+                self.newcomers.remove(&id);
+                self.has_ended(id);
+            }
         }
         let watched = watch(&self.set, &fd, id, epoll::EventFlags::IN)
-            .and_then(|()| watch(&self.ends, &fd, id, epoll::EventFlags::RDHUP));
+            .and_then(|()| watch(&self.end_set, &fd, id, epoll::EventFlags::RDHUP));
         if watched.is_ok() {
             self.connections.insert(id, Connection::new(fd));
+            self.newcomers.insert(id);
         }
         id
-    }
-
-    fn hang_up(&mut self, id: u64) {
-        let Some(connection) = self.connections.remove(&id) else {
-            return;
-        };
-        // Other processes may have duplicates to wake it with: the sets do not forget it by itself.
-        for set in [&self.set, &self.ends] {
-            let _ = epoll::delete(set, &connection.fd);
-        }
-        match connection.role {
-            Role::New => {}
-            Role::Parameter(_) => self.writers.retain(|writer| *writer != id),
-            Role::Device { client, .. } => {
-                self.devices.remove(&client.0);
-                self.world.close(client);
-            }
-            Role::Session(session) => {
-                let findings = self.world.session_died(session);
-                self.wake_all();
-                let log = |line: String| log_of(Level::Warning, connection.who.as_ref(), &line);
-                for finding in findings.iter().take(3) {
-                    log(format!("has died (session {session}): {finding:?}"));
-                }
-                if findings.len() > 3 {
-                    log(format!("and {} more of the kind", findings.len() - 3));
-                }
-            }
-        }
-    }
-}
-
-impl Daemon {
-    /// Makes every descriptor look at its rings again: a process that died between taking an
-    /// announcement of sleep and sending the token has left somebody asleep.
-    fn wake_all(&self) {
-        self.devices
-            .keys()
-            .for_each(|&client| self.send_token(client));
     }
 }
 
@@ -380,13 +352,6 @@ impl Daemon {
         let who = self.world.holder(client);
         log_of(Level::Info, who, &format!("served: {what} {name}"));
     }
-}
-
-fn random() -> u64 {
-    let mut bytes = [0u8; 8];
-    // Never fails for so few bytes once the system is up; zeroes would do no harm.
-    let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
-    u64::from_ne_bytes(bytes)
 }
 
 /// Every port costs two descriptors here.

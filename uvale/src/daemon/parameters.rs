@@ -15,6 +15,9 @@ use crate::proto::{Parameter, Reply};
 use crate::report as shape;
 use crate::who::Who;
 
+/// More packets than a socket keeps for its reader: so many were written before we looked.
+const QUEUED: u32 = 1024;
+
 impl Daemon {
     pub(super) fn parameter(&self, name: &str) -> Reply {
         let info = self.world.parameter(name);
@@ -81,10 +84,10 @@ impl Daemon {
             Some(info) => info,
         };
         self.introduce(id, &Who::default());
-        let Some(connection) = self.connections.get_mut(&id) else {
+        self.become_role(id, Role::Parameter(info.name));
+        let Some(connection) = self.connections.get(&id) else {
             return refused(Errno::NXIO, "the connection is gone");
         };
-        connection.role = Role::Parameter(info.name);
         // Who reads from it all the same comes to the end at once.
         let _ = rustix::net::shutdown(&connection.fd, Shutdown::Write);
         self.writers.push(id);
@@ -104,9 +107,13 @@ impl Daemon {
     /// was received before must be handled first.
     pub(super) fn take_written(&mut self) {
         for i in 0..self.writers.len() {
-            while let Some(id) = self.writers.get(i).copied()
-                && let Some(connection) = self.connections.get(&id)
-            {
+            for _ in 0..QUEUED {
+                let Some(id) = self.writers.get(i).copied() else {
+                    break;
+                };
+                let Some(connection) = self.connections.get(&id) else {
+                    break;
+                };
                 // A hang-up is for `serve` to find.
                 let Ok(Some(packet)) = connection.receive() else {
                     break;

@@ -5,7 +5,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
-use super::{Daemon, Role};
+use super::Daemon;
+use super::connection::Role;
 use crate::ctl::{Ctl, Kring};
 use crate::engine::{RX, TX};
 use crate::model::{PortInfo, PortKind, World};

@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::extra::Extra;
 use crate::shm::Memfd;
 
 /// The process behind a request.
@@ -17,6 +18,10 @@ pub struct Caller {
     /// Out: so many entries of the CSB option have to be set up in the program's memory before the
     /// request counts as served; 0 for none.
     pub csb_entries: u32,
+    /// Out: extra buffers that have to be chained there, see [`World::extra_chained`].
+    ///
+    /// [`World::extra_chained`]: super::World::extra_chained
+    pub extra: Extra,
 }
 
 /// Memory of a program for a region.

@@ -195,12 +195,15 @@ impl World {
     }
 
     fn free_grave(&mut self, grave: &Grave) {
-        let mut buffers = Vec::new();
-        for leaving in &grave.rings {
-            // Cannot fail: the ring was made in this memory, which is kept until now.
-            let _ = self.held_buffers(grave.mem, leaving, &mut buffers);
+        // With its last user a memory is free as a whole.
+        if self.memories.at(grave.mem).active > 1 {
+            let mut buffers = Vec::new();
+            for leaving in &grave.rings {
+                // Cannot fail: the ring was made in this memory, which is kept until now.
+                let _ = self.held_buffers(grave.mem, leaving, &mut buffers);
+            }
+            let _ = self.release_buffers(grave.mem, &buffers);
         }
-        let _ = self.release_buffers(grave.mem, &buffers);
         for leaving in &grave.rings {
             self.kring(leaving.kring).ring_ofs.store(0, Relaxed);
             if let Ok(pool) = self.memories.at_mut(grave.mem).pool_mut(Which::Ring) {
@@ -291,8 +294,9 @@ impl World {
                 self.held_buffers(mem, &leaving, &mut owned)?;
             }
         }
-        for netmap_if in self.netmap_ifs_of(mem) {
-            owned.extend(self.extra_list(mem, netmap_if)?);
+        for bound in self.users_of(mem) {
+            owned.extend(self.extra_list(mem, bound.netmap_if)?);
+            owned.extend(bound.extra.buffers());
         }
         for leaving in self
             .graves
@@ -348,6 +352,11 @@ impl World {
             .any(|g| g.rings.iter().any(|r| r.kring == kring));
         let k = self.kring(kring);
         held.then(|| k.busy.owner().max(k.q_lock.owner()))
+    }
+
+    /// Is there something that could not be freed yet?
+    pub fn has_left(&self) -> bool {
+        !self.graves.is_empty()
     }
 
     /// Tries again to free what could not be freed yet. True while something is left.

@@ -28,6 +28,7 @@ use super::register::Selection;
 use super::vale::DEFAULT_MFS;
 use super::{Refusal, Result, World};
 use crate::engine::{RX, TX};
+use crate::extra::Extra;
 
 impl World {
     /// netmap_bwrap_attach_common and netmap_bwrap_bdg_ctl: the joint of persistent port `port`, by
@@ -208,7 +209,8 @@ impl World {
         self.leave_rings(port, id);
         self.tell_senders(port);
         // Cannot fail: it was made with the joint.
-        let _ = self.delete_netmap_if(self.adapters[id].mem, netmap_if);
+        let mem = self.adapters[id].mem;
+        let _ = self.delete_netmap_if(mem, netmap_if, &Extra::default());
         self.drop_memory(port);
         self.set_join(
             id,

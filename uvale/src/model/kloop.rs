@@ -12,6 +12,7 @@
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
+use std::collections::HashSet;
 
 use nm_abi::*;
 use rustix::io::Errno;
@@ -93,11 +94,14 @@ impl World {
     }
 
     /// The loops of a session that is gone are over.
-    pub(super) fn end_kloops_of(&mut self, session: u32) {
+    pub(super) fn end_kloops_of(&mut self, sessions: &HashSet<u32>) {
         let running: Vec<ClientId> = self
             .clients
             .iter()
-            .filter(|(_, b)| b.as_ref().is_some_and(|b| b.kloop.running == Some(session)))
+            .filter(|(_, b)| {
+                let running = b.as_ref().and_then(|b| b.kloop.running);
+                running.is_some_and(|session| sessions.contains(&session))
+            })
             .map(|(id, _)| ClientId(*id))
             .collect();
         running.into_iter().for_each(|id| self.kloop_end(id));

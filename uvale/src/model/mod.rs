@@ -273,17 +273,25 @@ impl World {
         self.clients.get(&client.0)?.as_ref()
     }
 
-    /// The `netmap_if`s of all descriptors bound to ports that use memory `mem`.
-    fn netmap_ifs_of(&self, mem: memory::MemId) -> impl Iterator<Item = u32> {
+    /// All descriptors bound to ports that use memory `mem`.
+    fn users_of(&self, mem: memory::MemId) -> impl Iterator<Item = &Bound> {
         let bound = self.clients.values().flatten();
-        bound
-            .filter(move |b| b.public.mem_id == mem)
-            .map(|b| b.netmap_if)
+        bound.filter(move |b| b.public.mem_id == mem)
     }
 
-    /// NIOCCTRL: serves one request of a process that nothing is known of.
+    /// NIOCCTRL: serves one request of a process that nothing is known of, and does what is left to
+    /// it.
     pub fn request(&mut self, client: ClientId, request: &mut Request) -> Result<()> {
-        self.request_from(client, &mut Caller::default(), request)
+        let mut caller = Caller::default();
+        self.request_from(client, &mut caller, request)?;
+        let region = self.bound(client).map(|b| b.public.region);
+        if let Some(region) = region.and_then(|number| self.region(number))
+            && !caller.extra.is_empty()
+        {
+            caller.extra.chain(&region.shared);
+            self.extra_chained(client);
+        }
+        Ok(())
     }
 
     /// NIOCCTRL: serves one request. What the program gets to see is written into it; on a

@@ -13,6 +13,7 @@ use super::options::all_served;
 use super::{ClientId, Refusal, Result, World};
 use crate::ctl::PORT_SLEEPERS;
 use crate::engine::{self, RX, TX};
+use crate::extra::Extra;
 use crate::request::OptionCopy;
 
 /// What a descriptor is bound to.
@@ -77,6 +78,8 @@ pub(super) struct Bound {
     pub netmap_if: u32,
     pub public: Binding,
     pub kloop: Kloop,
+    /// its extra buffers until they are chained; then they are in the region's list alone
+    pub extra: Extra,
 }
 
 /// The rings that a request selects.
@@ -182,7 +185,12 @@ impl World {
         reg.nr_mem_id = na.mem;
         let mem = na.mem;
         if reg.nr_extra_bufs > 0 {
-            reg.nr_extra_bufs = self.alloc_extra(mem, netmap_if, reg.nr_extra_bufs)?;
+            let extra = self.alloc_extra(mem, netmap_if, reg.nr_extra_bufs)?;
+            reg.nr_extra_bufs = extra.len();
+            caller.extra = extra.clone();
+            if let Some(Some(bound)) = self.clients.get_mut(&client.0) {
+                bound.extra = extra;
+            }
         }
         all_served(options)
     }
@@ -265,7 +273,7 @@ impl World {
             let mem = self.adapters[id].mem;
             self.set_mode(id, true).inspect_err(|_| {
                 // Cannot fail: it was made above.
-                let _ = self.delete_netmap_if(mem, netmap_if);
+                let _ = self.delete_netmap_if(mem, netmap_if, &Extra::default());
             })?;
         }
         Ok(netmap_if)
@@ -444,6 +452,7 @@ impl World {
             netmap_if,
             public,
             kloop: Kloop::default(),
+            extra: Extra::default(),
         })
     }
 
@@ -465,6 +474,13 @@ impl World {
         }
     }
 
+    /// The process that has the descriptor has chained its extra buffers.
+    pub fn extra_chained(&mut self, client: ClientId) {
+        if let Some(Some(bound)) = self.clients.get_mut(&client.0) {
+            bound.extra = Extra::default();
+        }
+    }
+
     /// Undoes a REGISTER that could not be finished where the program's memory is.
     pub fn undo_register(&mut self, client: ClientId) {
         if let Some(id) = self.unbind(client) {
@@ -479,6 +495,7 @@ impl World {
             id,
             netmap_if,
             public,
+            extra,
             ..
         } = self.clients.get_mut(&client.0)?.take()?;
         let s = Selection {
@@ -502,7 +519,7 @@ impl World {
             self.drop_krings(id);
         }
         // Cannot fail: it was made when the descriptor was bound.
-        let _ = self.delete_netmap_if(self.adapters[id].mem, netmap_if);
+        let _ = self.delete_netmap_if(self.adapters[id].mem, netmap_if, &extra);
         self.drop_memory(id);
         Some(id)
     }

@@ -14,6 +14,7 @@
 //! that was under way is undone, before any lock is broken that keeps others off the two slots.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::collections::HashSet;
 
 use super::World;
 use super::adapter::DIRS;
@@ -21,6 +22,7 @@ use super::krings::is_quiet;
 use super::memory::{MemId, Which};
 use crate::ctl::Kring;
 use crate::engine::{RX, TX};
+use crate::lock::LockWord;
 use crate::shm::{RingView, Slot};
 
 /// What a repair or an audit has found.
@@ -59,22 +61,43 @@ pub enum Finding {
     },
 }
 
+/// Is the lock held by one of the dead?
+fn holds(dead: &HashSet<u32>, lock: &LockWord) -> bool {
+    let owner = lock.owner();
+    owner != 0 && dead.contains(&owner)
+}
+
+fn break_dead(dead: &HashSet<u32>, lock: &LockWord) -> bool {
+    let owner = lock.owner();
+    dead.contains(&owner) && lock.break_dead(owner)
+}
+
 impl World {
     /// A session is gone: frees what it had locked. Returns what was found.
     pub fn session_died(&mut self, session: u32) -> Vec<Finding> {
-        if session <= super::DAEMON_SESSION {
+        self.sessions_died(&[session])
+    }
+
+    /// Sessions are gone: frees what they had locked, with one look at each ring. Returns what was
+    /// found.
+    pub fn sessions_died(&mut self, sessions: &[u32]) -> Vec<Finding> {
+        let clients = |session: &u32| *session > super::DAEMON_SESSION;
+        let dead: HashSet<u32> = sessions.iter().copied().filter(clients).collect();
+        if dead.is_empty() {
             return Vec::new();
         }
-        self.processes.remove(&session);
-        self.end_kloops_of(session);
-        self.undo_exchanges(session);
+        for session in &dead {
+            self.processes.remove(session);
+        }
+        self.end_kloops_of(&dead);
+        self.undo_exchanges(&dead);
         let mut findings = Vec::new();
         let mut touched: Vec<MemId> = Vec::new();
         for (_, na) in self.adapters.iter() {
             for dir in DIRS {
                 for (i, k) in na.krings(dir).iter().enumerate() {
                     let shared = self.kring(k.index);
-                    if self.repair(shared, k.slots, session) {
+                    if self.repair(shared, k.slots, &dead) {
                         findings.push(Finding::LockBroken {
                             port: na.label(),
                             ring: i as u32,
@@ -89,7 +112,7 @@ impl World {
         }
         for index in self.buried_krings() {
             let shared = self.kring(index);
-            self.repair(shared, shared.num_slots.load(Relaxed), session);
+            self.repair(shared, shared.num_slots.load(Relaxed), &dead);
         }
         self.collect();
         for mem in touched {
@@ -98,15 +121,15 @@ impl World {
         findings
     }
 
-    /// Puts the buffers back that the session was about to exchange between two rings.
-    fn undo_exchanges(&self, session: u32) {
+    /// Puts the buffers back that the dead were about to exchange between two rings.
+    fn undo_exchanges(&self, dead: &HashSet<u32>) {
         let live = self
             .adapters
             .iter()
             .flat_map(|(_, na)| na.krings(RX).iter().map(|k| k.index));
         for index in live.chain(self.buried_krings()) {
             let monitor = self.kring(index);
-            if monitor.q_lock.owner() != session {
+            if !holds(dead, &monitor.q_lock) {
                 continue;
             }
             if let Some((with, [theirs, own])) = monitor.exchange.under_way() {
@@ -138,9 +161,9 @@ impl World {
         }
     }
 
-    /// Repairs one ring and breaks its locks. True if the session held any.
-    fn repair(&self, k: &Kring, slots: u32, session: u32) -> bool {
-        let synced = k.busy.owner() == session;
+    /// Repairs one ring and breaks its locks. True if one of the dead held any.
+    fn repair(&self, k: &Kring, slots: u32, dead: &HashSet<u32>) -> bool {
+        let synced = holds(dead, &k.busy);
         if synced
             && let Some(peer) = k
                 .pipe
@@ -158,13 +181,13 @@ impl World {
                 k.hwcur.store(hwcur, Relaxed);
             }
         }
-        let busy = synced && k.busy.break_dead(session);
-        let filling = k.q_lock.owner() == session;
+        let busy = synced && break_dead(dead, &k.busy);
+        let filling = holds(dead, &k.q_lock);
         if filling {
             // What was filled and not shown has not happened.
             k.filled.store(k.hwtail.load(Acquire), Relaxed);
         }
-        let filling = filling && k.q_lock.break_dead(session);
+        let filling = filling && break_dead(dead, &k.q_lock);
         busy || filling
     }
 

@@ -14,6 +14,7 @@ use super::adapter::{AdapterId, DIRS, RingAt};
 use super::memory::{MemId, Region, Which};
 use super::{Refusal, Result, World};
 use crate::engine::{RX, TX};
+use crate::extra::Extra;
 use crate::shm::{Mapping, Slot, SlotView};
 
 /// 32-bit words of a `netmap_ring` before its slots, by index.
@@ -347,26 +348,19 @@ impl World {
         Ok(())
     }
 
-    /// netmap_extra_alloc: chains up to `n` buffers through their first words and hangs them on
-    /// the `netmap_if`. Returns how many there were.
-    pub(super) fn alloc_extra(&mut self, mem: MemId, netmap_if: u32, n: u32) -> Result<u32> {
-        let (mut hint, mut head, mut got) = (0, 0, 0);
-        while got < n {
-            let Some(buffer) = self
-                .memories
-                .at_mut(mem)
-                .pool_mut(Which::Buf)?
-                .take(&mut hint)
-            else {
-                break;
-            };
-            let region = self.memories.active_region(mem)?;
-            words(region.map(), region.pool().offset(buffer) as u64, 1)?[0].store(head, Relaxed);
-            head = buffer;
-            got += 1;
-        }
-        self.extra_head(mem, netmap_if)?.store(head, Relaxed);
-        Ok(got)
+    /// netmap_extra_alloc: takes up to `n` buffers for the list of a `netmap_if`. Whoever asked for
+    /// them chains them.
+    pub(super) fn alloc_extra(&mut self, mem: MemId, netmap_if: u32, n: u32) -> Result<Extra> {
+        let memory = self.memories.at_mut(mem);
+        let base = memory.object_offset(Which::If, netmap_if)?;
+        let mut extra = Extra {
+            head_at: base + 4 * if_word::BUFS_HEAD as u64,
+            ranges: Vec::new(),
+        };
+        let (pool, mut hint) = (memory.pool_mut(Which::Buf)?, 0);
+        let taken = (0..n).map_while(|_| pool.take(&mut hint));
+        taken.for_each(|buffer| extra.push(buffer));
+        Ok(extra)
     }
 
     fn extra_head(&self, mem: MemId, netmap_if: u32) -> Result<&AtomicU32> {
@@ -395,11 +389,21 @@ impl World {
         Ok(list)
     }
 
-    /// netmap_mem_if_delete: takes the extra buffers and the `netmap_if` itself back.
-    pub(super) fn delete_netmap_if(&mut self, mem: MemId, netmap_if: u32) -> Result<()> {
-        let extra = self.extra_list(mem, netmap_if)?;
-        self.extra_head(mem, netmap_if)?.store(0, Relaxed);
-        self.release_buffers(mem, &extra)?;
+    /// netmap_mem_if_delete: takes the extra buffers and the `netmap_if` itself back. Extra buffers
+    /// that are not chained yet are those of `extra`.
+    pub(super) fn delete_netmap_if(
+        &mut self,
+        mem: MemId,
+        netmap_if: u32,
+        extra: &Extra,
+    ) -> Result<()> {
+        // With its last user a memory is free as a whole.
+        if self.memories.at(mem).active > 1 {
+            let mut buffers = self.extra_list(mem, netmap_if)?;
+            buffers.extend(extra.buffers());
+            self.extra_head(mem, netmap_if)?.store(0, Relaxed);
+            self.release_buffers(mem, &buffers)?;
+        }
         self.memories
             .at_mut(mem)
             .pool_mut(Which::If)?

@@ -274,7 +274,7 @@ impl Run<'_> {
             session: 2 + self.source.below(3),
             extmem,
             interface,
-            csb_entries: 0,
+            ..Caller::default()
         }
     }
 

@@ -1,14 +1,13 @@
 //! Memfds and their mappings.
 
-use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64};
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
 
+use super::own::{map, unmap};
 use crate::sys::Fd;
 
 /// Types that may lie in memory which other processes write at any time: built of atomics only,
@@ -106,19 +105,9 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps all of `memfd`. Pages are taken when they are touched.
     pub fn new(memfd: &Memfd) -> Result<Self, Errno> {
-        // SAFETY: a new mapping at an address the kernel chooses overlaps nothing. The memfd is
-        // sealed against shrinking, so the pages stay valid for as long as the mapping does.
-        let base = unsafe {
-            rustix::mm::mmap(
-                core::ptr::null_mut(),
-                memfd.len(),
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | MapFlags::NORESERVE,
-                memfd,
-                0,
-            )?
-        };
-        let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
+        // The memfd is sealed against shrinking, so the pages stay valid for as long as the mapping
+        // does.
+        let base = map(memfd, 0, memfd.len(), None)?;
         Ok(Self {
             base,
             len: memfd.len(),
@@ -234,7 +223,6 @@ pub fn prefetch_to_write<T>(at: *const T) {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the range was mapped by `new` and no reference into it outlives `self`.
-        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast::<c_void>(), self.len) };
+        unmap(self.base.as_ptr(), self.len);
     }
 }

@@ -3,6 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `mapping.rs` | a memfd and its mapping; typed views of records made of atomics |
+//! | `sparse.rs` | a memfd of tables, mapped as far as they are used |
+//! | `own.rs` | how these are mapped, and which they are |
 //! | `ring.rs` | a `netmap_ring` inside a region: indices and slots |
 //! | `copy.rs` | the one payload copy |
 //!
@@ -13,10 +15,14 @@
 
 mod copy;
 mod mapping;
+mod own;
 mod ring;
+mod sparse;
 #[cfg(test)]
 mod tests;
 
 pub use copy::{copy_exact, copy_from_address, copy_in, copy_out, copy_packet};
 pub use mapping::{Mapping, Memfd, Shared, prefetch_to_write};
+pub use own::{own_mappings, unlock_own_mappings};
 pub use ring::{BufferPool, RingHeader, RingPlace, RingView, Slot, SlotView};
+pub use sparse::Sparse;

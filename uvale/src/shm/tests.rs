@@ -165,3 +165,63 @@ fn buffers_beyond_the_pool_mean_buffer_zero() {
         [false, false, true, true, false]
     );
 }
+
+const PARTS: [usize; 3] = [4096, 1 << 20, 4 << 20];
+
+#[test]
+fn tables_are_mapped_as_far_as_they_are_asked_for() {
+    let memfd = Memfd::create("tables", PARTS.iter().sum()).unwrap();
+    let (whole, part) = (
+        Sparse::whole(&memfd, PARTS).unwrap(),
+        Sparse::beginnings(&memfd, PARTS).unwrap(),
+    );
+    let last = (PARTS[2] / size_of::<AtomicU64>()) as u32 - 1;
+    let places = [
+        (0, 0),
+        (0, 511),
+        (1, 1),
+        (1, 100_000),
+        (2, 0),
+        (2, last / 2),
+        (2, last),
+    ];
+    // Several threads come upon the same step at the same time.
+    std::thread::scope(|s| {
+        for thread in 0..4u64 {
+            let (whole, part) = (&whole, &part);
+            s.spawn(move || {
+                for (n, (table, i)) in (0u64..).zip(places) {
+                    let here = part.record::<AtomicU64>(table, i).unwrap();
+                    here.fetch_add(n << (8 * thread), Ordering::Relaxed);
+                    assert!(whole.record::<AtomicU64>(table, i).is_some());
+                }
+            });
+        }
+    });
+    for (n, (table, i)) in (0u64..).zip(places) {
+        let seen = whole
+            .record::<AtomicU64>(table, i)
+            .unwrap()
+            .load(Ordering::Relaxed);
+        assert_eq!(seen, n * 0x0101_0101, "{table} {i}");
+    }
+    for (table, i) in [(0, 512), (1, 131_072), (2, last + 1), (2, u32::MAX), (3, 0)] {
+        assert!(whole.record::<AtomicU64>(table, i).is_none());
+        assert!(part.record::<AtomicU64>(table, i).is_none());
+    }
+    // Longer than the memfd.
+    assert!(Sparse::whole(&memfd, [4096, 1 << 20, 8 << 20]).is_err());
+    assert!(Sparse::beginnings(&memfd, [4096, 1 << 20, 8 << 20]).is_err());
+}
+
+#[test]
+fn own_mappings_are_known_while_they_last() {
+    let memfd = Memfd::create("own", 8 << 20).unwrap();
+    let mapping = Mapping::new(&memfd).unwrap();
+    let start = core::ptr::from_ref(mapping.at::<AtomicU64>(0).unwrap()).addr();
+    let known = || own_mappings().any(|m| m == (start, 8 << 20));
+    assert!(known());
+    unlock_own_mappings();
+    drop(mapping);
+    assert!(!known());
+}

@@ -35,7 +35,7 @@ pub(super) fn world() -> World {
 
 pub(super) fn world_with(config: Config) -> World {
     let memfd = Memfd::create("ctl", CTL_LEN).unwrap();
-    let ctl = Ctl::format(Mapping::new(&memfd).unwrap()).unwrap();
+    let ctl = Ctl::format(&memfd).unwrap();
     World::new(Arc::new(ctl), config)
 }
 

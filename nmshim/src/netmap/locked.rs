@@ -1,0 +1,69 @@
+//! mlockall: the program locks its own memory. What this library has mapped for itself is no part of
+//! that: other ports' memory, control memory, and the region once more, whose pages the program has
+//! locked where it has mapped them.
+
+use libc::c_int;
+use rustix::mm::{MlockFlags, mlock, mlock_with};
+use rustix::process::{Resource, getrlimit};
+use uvale::shm::{own_mappings, unlock_own_mappings};
+
+use super::maps::{self, Area};
+use crate::device::{Errno, Result};
+
+/// Locks as `flags` of mlockall say; `lock` is the call itself.
+pub fn lock_all(flags: c_int, lock: &dyn Fn(c_int) -> Result<()>) -> Result<()> {
+    let locked = lock(flags);
+    if own_mappings().next().is_none() {
+        return locked;
+    }
+    unlock_own_mappings();
+    match locked {
+        Err(Errno(libc::ENOMEM)) if flags & libc::MCL_CURRENT != 0 => lock_each(flags, lock),
+        other => other,
+    }
+}
+
+/// The limit does not allow for all that is mapped: locks what is there with the program's memory,
+/// if it allows for that. Memory of netmap's, which the kernel's never swaps, is locked as far as there
+/// is room.
+fn lock_each(flags: c_int, lock: &dyn Fn(c_int) -> Result<()>) -> Result<()> {
+    const NO_MEMORY: Errno = Errno(libc::ENOMEM);
+    let all = maps::all().map_err(|_| NO_MEMORY)?;
+    let own: Vec<(u64, u64)> = own_mappings()
+        .map(|(at, len)| (at as u64, (at + len) as u64))
+        .collect();
+    let is_own = |a: &&Area| {
+        own.iter()
+            .any(|(start, end)| a.start >= *start && a.end <= *end)
+    };
+    let (ours, others): (Vec<&Area>, Vec<&Area>) = all.iter().partition(is_own);
+    let is_netmaps = |a: &&&Area| {
+        ours.iter()
+            .any(|o| a.ino != 0 && (o.dev, o.ino) == (a.dev, a.ino))
+    };
+    let (shared, rest): (Vec<&Area>, Vec<&Area>) = others.iter().partition(is_netmaps);
+    let bytes: u64 = rest.iter().map(|a| a.end - a.start).sum();
+    if getrlimit(Resource::Memlock)
+        .current
+        .is_none_or(|limit| bytes > limit)
+    {
+        return Err(NO_MEMORY);
+    }
+    if flags & libc::MCL_FUTURE != 0 {
+        lock(flags & !libc::MCL_CURRENT)?;
+    }
+    let on_fault = flags & libc::MCL_ONFAULT != 0;
+    for area in rest.iter().chain(&shared) {
+        let at = core::ptr::with_exposed_provenance_mut(area.start as usize);
+        let len = (area.end - area.start) as usize;
+        // As with mlockall: what cannot be read, or has gone meanwhile, is no error.
+        // SAFETY: changes nothing but whether the pages may be written to swap.
+        let _ = unsafe {
+            match on_fault {
+                true => mlock_with(at, len, MlockFlags::ONFAULT),
+                false => mlock(at, len),
+            }
+        };
+    }
+    Ok(())
+}
