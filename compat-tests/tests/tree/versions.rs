@@ -99,7 +99,12 @@ fn tags_have_their_section() {
 /// Whoever reads one of these decides what to install.
 #[test]
 fn every_document_asks_for_the_same_rust() {
-    for file in ["README.md", "scripts/demo.sh", "CONTRIBUTING.md"] {
+    for file in [
+        "README.md",
+        "scripts/demo.sh",
+        "CONTRIBUTING.md",
+        "docs/ci.md",
+    ] {
         let text = read(file);
         let named: Vec<&str> = text
             .match_indices(" or later")
