@@ -11,7 +11,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use crate::channel::{call, call_within, pair, send};
+use crate::channel::{call, call_with, call_within, pair, send};
 use crate::ctl::Ctl;
 use crate::difference;
 use crate::engine::{Host, RegionMap};
@@ -101,28 +101,43 @@ impl Session {
         let connection = OwnFd::new(crate::place::connect(dir)?);
         let answer = call(connection.as_fd(), &attach())
             .map_err(|e| difference::explain(connection.as_fd(), e))?;
-        Self::attached(connection, answer)
+        Self::attached(connection, answer, true)
     }
 
     /// Attaches this process to the daemon that a descriptor of the device is connected to. The
-    /// daemon need not have a name here: the descriptor may come from another container.
-    pub fn attach_through(device: BorrowedFd<'_>) -> Result<Self, Failure> {
+    /// daemon need not have a name here: the descriptor may come from another container. With `patience`
+    /// it need not be a daemon either.
+    pub fn attach_through(
+        device: BorrowedFd<'_>,
+        patience: Option<Duration>,
+    ) -> Result<Self, Failure> {
         let (mine, theirs) = pair()?;
         let connection = OwnFd::new(mine);
-        let answer = call_within(device, &attach(), Some(theirs.as_fd()), PATIENCE)?;
-        Self::attached(connection, answer)
+        let with = Some(theirs.as_fd());
+        let answer = match patience {
+            Some(patience) => call_within(device, &attach(), with, patience)?,
+            None => call_with(device, &attach(), with)?,
+        };
+        Self::attached(connection, answer, patience.is_none())
     }
 
+    /// `ask`: the other end is a daemon, which may be asked for its version.
     fn attached(
         connection: OwnFd,
         (reply, mut fds): (Reply, Vec<crate::sys::Fd>),
+        ask: bool,
     ) -> Result<Self, Failure> {
         let Reply::Attached { session } = reply else {
-            return Err(difference::refused_first(connection.as_fd(), reply));
+            return Err(match ask {
+                true => difference::refused_first(connection.as_fd(), reply),
+                false => refused(reply),
+            });
         };
         let memfd = fds.pop().ok_or(Errno::PROTO)?;
-        let ctl = Ctl::open(&Memfd::from_peer(memfd)?)
-            .ok_or_else(|| difference::of_versions(connection.as_fd()))?;
+        let ctl = Ctl::open(&Memfd::from_peer(memfd)?).ok_or_else(|| match ask {
+            true => difference::of_versions(connection.as_fd()),
+            false => Errno::PROTO.into(),
+        })?;
         Ok(Self {
             spares: Mutex::new(spare_descriptors()),
             connection,

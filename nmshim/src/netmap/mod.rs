@@ -88,11 +88,10 @@ impl Netmap {
     /// The world with this number, to which `fd` leads.
     fn follow(&self, number: u64, fd: RawFd) -> Result<Arc<World>, Failure> {
         let known = self.worlds.lock().with_number(number);
-        if let Some(world) = known {
-            world.session(fd)?;
+        if let Some(world) = known.filter(|world| world.current().is_some()) {
             return Ok(world);
         }
-        let session = Session::attach_through(borrow(&fd))?;
+        let session = Session::attach_through(borrow(&fd), Some(PATIENCE))?;
         if session.world() != number {
             return Err(rustix::io::Errno::PROTO.into());
         }
@@ -160,13 +159,24 @@ impl Netmap {
         if !uvale::peer::is_own_user(borrow(&fd)).ok()? {
             return None;
         }
-        let (reply, _) = call_within(borrow(&fd), &Call::Whois, None, PATIENCE).ok()?;
-        let Reply::Opened {
-            world: number,
-            client,
-            flags,
-            bound,
-        } = reply
+        let answer = call_within(borrow(&fd), &Call::Whois, None, PATIENCE);
+        if answer.as_ref().err() == Some(&rustix::io::Errno::TIMEDOUT) {
+            say(
+                Level::Trouble,
+                format_args!(
+                    "descriptor {fd} may be a netmap port, but no daemon answers behind it"
+                ),
+            );
+        }
+        let (
+            Reply::Opened {
+                world: number,
+                client,
+                flags,
+                bound,
+            },
+            _,
+        ) = answer.ok()?
         else {
             return None;
         };

@@ -104,7 +104,7 @@ impl World {
         if let Some(session) = self.current() {
             return Ok(session);
         }
-        let session = Session::attach_through(borrow(&fd))?;
+        let session = Session::attach_through(borrow(&fd), None)?;
         if session.world() != self.number() {
             return Err(Failure::new(
                 Errno::NXIO,
