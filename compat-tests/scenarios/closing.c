@@ -1,4 +1,4 @@
-/* A close is done when it returns: nothing of the port is left for whoever looks next, by request or by packet. */
+/* A close is done when it returns: nothing of the port is left for whoever looks next, unless it is mapped. */
 #include "scenario.h"
 
 #define ROUNDS 200
@@ -40,7 +40,7 @@ static void then_exclusive(void)
 	fact("refused", "%d", refused);
 }
 
-/* The mapping stays when the descriptor goes: no packet may come into it any more. */
+/* The mapping stays when the descriptor goes, and keeps the port: every packet comes into it, until it is unmapped. */
 static void then_send(void)
 {
 	int written = 0;

@@ -7,6 +7,7 @@
  *   program CASE...    runs these cases
  *   program --list     names the cases
  *   program --open     `open=OK` if the interface can be bound, else why not
+ *   program --wait     `waiting`, and stays until its standard input ends: for cases that execute a program
  *   program --about    `for=switch` or `for=interface`, and what it is about
  *
  * A scenario for an interface finds its name in SCENARIO_PORT. A key begins with the name of its case; the
@@ -426,6 +427,12 @@ static int scenario_main(const char *needs, const char *about, const struct scen
 	if (argc > 1 && !strcmp(argv[1], "--about")) {
 		printf("for=%s\nabout=%s\n", needs, about);
 		return 0;
+	}
+	if (argc > 1 && !strcmp(argv[1], "--wait")) {
+		char x;
+		puts("waiting");
+		fflush(stdout);
+		return read(0, &x, 1) != 0;
 	}
 	if (argc > 1 && !strcmp(argv[1], "--open")) {
 		OPEN(port, interface_name());

@@ -97,7 +97,7 @@ fn run(args: &[&str]) -> Result<ExitCode, String> {
     let matrix = matrix::run(&layout, &plan, &mut |matrix, event| {
         watch(file, matrix, event)
     })?;
-    print!("\n{}", table::render(&matrix));
+    tell(&format!("\n{}", table::render(&matrix)));
     Ok(ExitCode::from(u8::from(matrix.failed())))
 }
 
@@ -108,10 +108,7 @@ fn watch(junit: Option<&str>, matrix: &Matrix, event: Event<'_>) -> Result<(), S
     if let (Event::Done, Some(column)) = (event, last)
         && let Some(cell) = column.cells.last()
     {
-        let mut out = std::io::stdout().lock();
-        let text = table::progress(&column.target, cell);
-        // Who reads no longer does not stop the run.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        tell(&table::progress(&column.target, cell));
     }
     let Some(file) = junit else { return Ok(()) };
     let xml = match event {
@@ -119,6 +116,12 @@ fn watch(junit: Option<&str>, matrix: &Matrix, event: Event<'_>) -> Result<(), S
         Event::Done => junit::render(matrix),
     };
     replace(Path::new(file), &xml).map_err(|e| format!("{file}: {e}"))
+}
+
+/// Prints at once. Who reads no longer does not stop the run.
+fn tell(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Puts a file in the place of another, so that there is a whole one at any time, on the disk too.

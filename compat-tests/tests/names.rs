@@ -63,6 +63,13 @@ fn a_port_cannot_have_the_name_of_an_interface() {
     let want = "vale0:lo EINVAL\nvale0:lo{1 EINVAL\nvale0:lo}1 EINVAL\nvale0:lo2 OK\nvale0:lo:1 OK\nvalea:lo EINVAL\n";
     assert_eq!(said, want);
     assert!(place.ports().is_empty(), "{:?}", place.ports());
+    // and a person is told why
+    let mut command = place.command(&register);
+    command.arg("vale0:lo").env("NMSHIM_VERBOSE", "1");
+    let mut program = Program::start("register", command);
+    assert!(program.wait().success());
+    let said = program.said();
+    assert!(said.contains("lo is an interface of this system"), "{said}");
     place.assert_left_clean();
 }
 

@@ -171,6 +171,19 @@ pub trait Driver: Sync {
         lock(flags)
     }
 
+    /// A private number for the description behind `fd`, which has no other one soon and is mapped: the
+    /// program can neither close nor replace it, exec closes it, a fork's child has it too. `None`: there is
+    /// none to be had. Only async-signal-safe work, as in [`Driver::let_go`].
+    fn keep(&self, fd: RawFd) -> Option<RawFd> {
+        let _ = fd;
+        None
+    }
+
+    /// Closes a number that [`Driver::keep`] gave.
+    fn let_go(&self, keeper: RawFd) {
+        let _ = keeper;
+    }
+
     /// `/sys/module/netmap/parameters/<name>`, `None` if there is no such file.
     fn parameter(&self, name: &str) -> Option<Parameter> {
         let _ = name;

@@ -58,8 +58,11 @@ impl Drop for Fd {
 
 /// Numbers whose ownership is kept track of.
 const TRACKED: usize = 4096;
+type Bits = [AtomicU64; TRACKED / 64];
 /// Which of them this process' side of uvale owns, a bit each.
-static OWNED: [AtomicU64; TRACKED / 64] = [const { AtomicU64::new(0) }; TRACKED / 64];
+static OWNED: Bits = [const { AtomicU64::new(0) }; TRACKED / 64];
+/// Which of those the child of a fork keeps.
+static KEPT: Bits = [const { AtomicU64::new(0) }; TRACKED / 64];
 
 /// Bounds of what was ever owned.
 static LOWEST: AtomicI32 = AtomicI32::new(i32::MAX);
@@ -77,18 +80,45 @@ impl OwnFd {
             Ok(moved) => Fd::from(moved),
             Err(_) => fd,
         };
-        if let Some((word, bit)) = tracked(fd.0) {
-            LOWEST.fetch_min(fd.0, Ordering::Relaxed);
-            HIGHEST.fetch_max(fd.0 + 1, Ordering::Relaxed);
-            word.fetch_or(bit, Ordering::Relaxed);
-        }
+        own(fd.0);
         Self(fd)
     }
 }
 
+fn own(fd: RawFd) {
+    if let Some((word, bit)) = tracked(&OWNED, fd) {
+        LOWEST.fetch_min(fd, Ordering::Relaxed);
+        HIGHEST.fetch_max(fd + 1, Ordering::Relaxed);
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+/// A second number for what is behind `fd`, out of the program's way like an [`OwnFd`], that the child of a
+/// fork keeps. Async-signal-safe, as is [`let_go`].
+pub fn keep(fd: RawFd) -> Option<RawFd> {
+    let duplicate = |from| rustix::io::fcntl_dupfd_cloexec(borrow(&fd), from);
+    let kept = duplicate(HIGH_FD).or_else(|_| duplicate(0)).ok()?;
+    let kept = Fd::from(kept).into_raw();
+    if let Some((word, bit)) = tracked(&KEPT, kept) {
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+    own(kept);
+    Some(kept)
+}
+
+/// Closes a number that [`keep`] gave.
+pub fn let_go(kept: RawFd) {
+    for words in [&OWNED, &KEPT] {
+        if let Some((word, bit)) = tracked(words, kept) {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+    drop(Fd::from_raw(kept));
+}
+
 impl Drop for OwnFd {
     fn drop(&mut self) {
-        if let Some((word, bit)) = tracked(self.0.0) {
+        if let Some((word, bit)) = tracked(&OWNED, self.0.0) {
             word.fetch_and(!bit, Ordering::Relaxed);
         }
     }
@@ -106,14 +136,14 @@ impl AsRawFd for OwnFd {
     }
 }
 
-fn tracked(fd: RawFd) -> Option<(&'static AtomicU64, u64)> {
+fn tracked(words: &'static Bits, fd: RawFd) -> Option<(&'static AtomicU64, u64)> {
     let fd = usize::try_from(fd).ok().filter(|fd| *fd < TRACKED)?;
-    Some((&OWNED[fd / 64], 1 << (fd % 64)))
+    Some((&words[fd / 64], 1 << (fd % 64)))
 }
 
 /// Is `fd` an [`OwnFd`]?
 pub fn is_own(fd: RawFd) -> bool {
-    tracked(fd).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+    tracked(&OWNED, fd).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
 }
 
 /// The numbers outside which nothing is own; empty if nothing ever was.
@@ -124,8 +154,9 @@ pub fn own_range() -> core::ops::Range<RawFd> {
 /// In the child of a fork: closes its copies of the parent's own descriptors, whose owners there
 /// the child must never use. Async-signal-safe.
 pub fn close_own_in_child() {
-    for (i, word) in OWNED.iter().enumerate() {
-        let mut bits = word.swap(0, Ordering::Relaxed);
+    for (i, (word, kept)) in OWNED.iter().zip(&KEPT).enumerate() {
+        let kept = kept.load(Ordering::Relaxed);
+        let mut bits = word.fetch_and(kept, Ordering::Relaxed) & !kept;
         while bits != 0 {
             drop(Fd((i * 64) as RawFd + bits.trailing_zeros() as RawFd));
             bits &= bits - 1;

@@ -7,7 +7,7 @@ use super::parameter::{self, piece, pieces};
 use super::raw::{answer, fail};
 use super::symbols::next;
 use super::table::{self, DeviceRef};
-use super::{section, slot, stat};
+use super::{mapped, section, slot, stat};
 use crate::device::{Errno, Result};
 use libc::{c_int, c_ulong, c_void, iovec, off_t, size_t, ssize_t};
 
@@ -57,10 +57,20 @@ pub unsafe fn mmap(
     if flags & libc::MAP_ANONYMOUS == 0
         && let Some(d) = table::device(fd)
     {
-        return map_device(&d, fd, addr, len, prot, flags, offset).unwrap_or_else(|e| {
-            fail(e.0);
-            libc::MAP_FAILED
-        });
+        return match map_device(&d, fd, addr, len, prot, flags, offset) {
+            Ok(at) => {
+                mapped::add(at as usize, len, d.slot());
+                at
+            }
+            Err(e) => {
+                fail(e.0);
+                libc::MAP_FAILED
+            }
+        };
+    }
+    if flags & libc::MAP_FIXED != 0 && mapped::touches(addr as usize, len) {
+        // SAFETY: the program's own arguments.
+        return unsafe { mapped::map_over(addr, len, prot, flags, fd, offset) };
     }
     // SAFETY: the program's own arguments.
     unsafe { next::mmap(addr, len, prot, flags, fd, offset) }

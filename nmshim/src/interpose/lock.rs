@@ -71,6 +71,11 @@ impl<T> Lock<T> {
         drop(Locked(self));
     }
 
+    /// Does this thread hold it?
+    pub fn is_mine(&self) -> bool {
+        self.owner.load(Relaxed) == raw::thread_pointer()
+    }
+
     /// In a fork's child: forget an owner that does not exist here.
     ///
     /// # Safety

@@ -5,6 +5,7 @@
 //! - `names`, `open`, `stat`, `nodes`, `listing`, `parameter`: what exists only here, as files.
 //! - `file`, `fds`, `syscall`, `process`: descriptors and their lives.
 //! - `locked`: mlockall.
+//! - `mapped`, `ranges`: mappings of devices, which keep them open.
 //! - `wait`, `select`, `epoll`, `armed`: waiting, mixed with ordinary descriptors, in one real system call.
 //! - `section`, `handlers`, `signals`: our code as a system call: no handler in the middle of it, no cancellation.
 //! - `memory`: the program's pointers. `lock`, `inline`, `heap`, `raw`: a lock,
@@ -15,7 +16,8 @@
 //! to have run. A vfork child never changes the table (`process::borrowed_memory`). Threads may
 //! close a description while others use it: users hold counted references.
 //!
-//! Lock order: an epoll set's lock before those of sets nested in it; the driver is called with them held.
+//! Lock order: an epoll set's lock before those of sets nested in it; the driver is called with them held. That of
+//! `mapped` comes last.
 
 mod armed;
 mod epoll;
@@ -27,12 +29,14 @@ mod inline;
 mod listing;
 mod lock;
 mod locked;
+mod mapped;
 mod memory;
 mod names;
 mod nodes;
 mod open;
 mod parameter;
 mod process;
+mod ranges;
 mod raw;
 mod section;
 mod select;

@@ -2,7 +2,7 @@
 
 use super::raw::{self, libc_call};
 use super::slot::{Device, Object, Ref};
-use super::{symbols, table};
+use super::{mapped, symbols, table};
 use crate::device::SOCKET_NAME;
 use crate::driver;
 use core::sync::atomic::{AtomicI32, Ordering::*};
@@ -35,9 +35,11 @@ static START: extern "C" fn() = start;
 extern "C" fn before_fork() {
     super::slot::guarded((), || driver().before_fork());
     super::heap::hold();
+    mapped::before_fork();
 }
 
 extern "C" fn after_fork_in_parent() {
+    mapped::after_fork_in_parent();
     super::heap::release();
     super::slot::guarded((), || driver().after_fork_in_parent());
 }
@@ -58,6 +60,7 @@ extern "C" fn after_fork_in_child() {
             }
         }
     });
+    mapped::after_fork_in_child(|d| d.gate.reset());
     super::slot::guarded((), || driver().after_fork_in_child());
 }
 

@@ -21,7 +21,7 @@ use crate::device::{Errno, File, Result};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering::*};
 use libc::{POLLERR, POLLHUP, c_int, c_short, c_ulong, c_void};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,6 +39,10 @@ pub enum Object {
 pub struct Device {
     pub file: Arc<dyn File>,
     pub gate: SleepGate,
+    /// Stretches of addresses at which it is mapped.
+    pub mappings: AtomicUsize,
+    /// See `mapped`; negative if there is none.
+    pub keeper: AtomicI32,
 }
 
 /// See the module. Aligned so that the table can keep tags in the low bits.
@@ -236,6 +240,8 @@ impl Device {
         Self {
             file,
             gate: SleepGate::new(),
+            mappings: AtomicUsize::new(0),
+            keeper: AtomicI32::new(-1),
         }
     }
 

@@ -7,7 +7,7 @@
 //! that are no system calls, and are not called by malloc or dlsym, are looked up when they are called that early
 //! (`late`).
 //!
-//! Variadic C functions (open, fcntl, ioctl, syscall) appear with all their arguments spelled out: on the
+//! Variadic C functions (open, fcntl, ioctl, mremap, syscall) appear with all their arguments spelled out: on the
 //! 64-bit Linux ABIs served here integer arguments travel alike. Functions are `C-unwind` because glibc's
 //! thread cancellation unwinds through blocking calls; panics end at `slot::guarded`.
 
@@ -18,8 +18,8 @@
 
 use super::raw::{self, SIGSET_BYTES, libc_call};
 use super::{
-    epoll, fds, file, handlers, listing, locked, nodes, open, process, section, select, stat,
-    syscall, wait,
+    epoll, fds, file, handlers, listing, locked, mapped, nodes, open, process, section, select,
+    stat, syscall, wait,
 };
 use core::sync::atomic::{AtomicPtr, Ordering::*};
 use libc::{
@@ -212,6 +212,11 @@ symbols! {
         fn mmap(addr: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int,
             offset: off_t) -> *mut c_void = file::mmap,
             otherwise libc_call!(libc::SYS_mmap, addr, len, prot, flags, fd, offset) as *mut c_void;
+        fn munmap(addr: *mut c_void, len: size_t) -> c_int = mapped::munmap,
+            otherwise libc_call!(libc::SYS_munmap, addr, len) as c_int;
+        fn mremap(old: *mut c_void, old_len: size_t, new_len: size_t, flags: c_int,
+            new: *mut c_void) -> *mut c_void = mapped::mremap,
+            otherwise libc_call!(libc::SYS_mremap, old, old_len, new_len, flags, new) as *mut c_void;
         fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t = file::read,
             otherwise libc_call!(libc::SYS_read, fd, buf, len);
         fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t = file::write,

@@ -2,7 +2,8 @@
 
 use super::symbols::next;
 use super::{
-    epoll, fds, file, handlers, locked, memory, open, process, raw, select, stat, table, wait,
+    epoll, fds, file, handlers, locked, mapped, memory, open, process, raw, select, stat, table,
+    wait,
 };
 use core::ptr::null;
 use libc::{c_int, c_long, c_uint, sigset_t};
@@ -42,6 +43,8 @@ pub unsafe fn syscall(
                 file::mmap(a as _, b, c as c_int, d as c_int, e as c_int, f as _) as c_long
             }
             libc::SYS_mlockall => locked::mlockall(a as c_int) as c_long,
+            libc::SYS_munmap => mapped::munmap(a as _, b) as c_long,
+            libc::SYS_mremap => mapped::mremap(a as _, b, c, d as c_int, e as _) as c_long,
             libc::SYS_read => file::read(a as c_int, b as _, c) as c_long,
             libc::SYS_write => file::write(a as c_int, b as _, c) as c_long,
             libc::SYS_pread64 => file::pread(a as c_int, b as _, c, d as _) as c_long,

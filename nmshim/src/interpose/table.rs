@@ -11,8 +11,8 @@
 //! So "is it ours?" is one load and one branch on bit 0. A vfork child runs on our memory but on a
 //! descriptor table of its own: nothing here may be changed there (`process::borrowed_memory`).
 
-use super::raw;
 use super::slot::{Device, Object, Ref, Slot};
+use super::{mapped, raw};
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering::*};
 use libc::c_int;
@@ -156,6 +156,12 @@ fn found_device(fd: c_int) -> Option<DeviceRef> {
 /// A reference that is known to hold a device.
 pub struct DeviceRef(Ref);
 
+impl DeviceRef {
+    pub fn slot(&self) -> &Ref {
+        &self.0
+    }
+}
+
 impl core::ops::Deref for DeviceRef {
     type Target = Device;
     fn deref(&self) -> &Device {
@@ -238,12 +244,17 @@ pub fn forget_stale(fd: c_int) {
     }
 }
 
-/// Gives up what a word held. `closing`: the number under which it is still open.
+/// Gives up what a word held. `closing`: the number under which it is still open. What was behind it,
+/// if nothing of this process keeps that open any more.
 fn release(word: usize, closing: Option<c_int>) -> Option<Ref> {
     let p = slot_of(word)?;
     // SAFETY: the word held a count and was taken out of the table by the caller's swap.
     let r = unsafe { Ref::from_raw(p) };
-    if !r.drop_fd() {
+    let last = match (closing, r.device()) {
+        (Some(fd), Some(d)) if d.is_mapped() => mapped::leave(&r, d, fd),
+        _ => r.drop_fd(),
+    };
+    if !last {
         return None;
     }
     if let (Some(fd), Some(d)) = (closing, r.device()) {
@@ -320,11 +331,19 @@ pub fn retag(r: &Ref) {
     });
 }
 
+/// Does `r` stand under `fd`?
+pub fn is_at(fd: c_int, r: &Ref) -> bool {
+    word(fd) & !TAG == r.as_ptr().as_ptr() as usize
+}
+
 /// A number under which `r` is open: `hint` if it still is.
 pub fn number(r: &Ref, hint: c_int) -> c_int {
     let p = r.as_ptr().as_ptr() as usize;
     let mut found = hint;
-    if word(hint) & !TAG != p {
+    if !is_at(hint, r) {
+        if let Some(keeper) = r.device().and_then(Device::keeper) {
+            return keeper;
+        }
         for_each(0, c_int::MAX, |fd, w| {
             if w & !TAG == p {
                 found = fd;

@@ -292,6 +292,14 @@ impl Driver for Netmap {
         locked::lock_all(flags, lock)
     }
 
+    fn keep(&self, fd: RawFd) -> Option<RawFd> {
+        uvale::sys::keep(fd)
+    }
+
+    fn let_go(&self, keeper: RawFd) {
+        uvale::sys::let_go(keeper);
+    }
+
     fn parameter(&self, name: &str) -> Option<device::Parameter> {
         let (_, session) = self.enter(&uvale::place::runtime_dir()).ok()?;
         let found = session.parameter(name)?;

@@ -13,8 +13,9 @@
 //! Whoever changes a set while threads sleep in it kicks them: the device's registration also gets
 //! `EPOLLOUT`, at once true for a socket; the thread that wakes takes it away again and arms what is new.
 //!
-//! A registration ends with its description (`fds() == 0`); such interests are dropped when the set is used
-//! next, so close() takes no lock. Lock order: a set before the sets nested in it, never the other way.
+//! A registration ends with its description (`fds() == 0`), which a mapping may keep when all numbers are closed;
+//! such interests are dropped when the set is used next, so close() takes no lock of a set.
+//! Lock order: a set before the sets nested in it, never the other way.
 
 mod cookie;
 mod ctl;
@@ -126,8 +127,20 @@ impl Interest {
         (revents != 0 && (self.events & ET == 0 || edge)).then_some((revents, edges))
     }
 
+    /// Does the number by which it is registered still lead to it? A description that a mapping keeps is
+    /// closed, but registered; the number may be something else's by now.
+    fn has_number(&self) -> bool {
+        table::is_at(self.fd, &self.target)
+    }
+
     /// Takes the kick back.
     fn unkick(&mut self, epfd: RawFd) {
+        if self.kicked && self.has_number() {
+            self.unkick_by_number(epfd);
+        }
+    }
+
+    fn unkick_by_number(&mut self, epfd: RawFd) {
         if core::mem::take(&mut self.kicked) && !self.failed {
             let _ = raw::epoll_ctl(
                 epfd,
@@ -248,6 +261,23 @@ impl Epoll {
                 Object::Named(_) => sum,
             })
     }
+}
+
+/// Number `fd` of `target` is about to be closed, and a mapping keeps the description. Its registrations stay,
+/// but cannot be changed any more: kicks are taken back now. A set that is in use does that itself.
+pub fn number_goes(target: &Ref, fd: RawFd) {
+    table::for_each(0, c_int::MAX, |epfd, w| {
+        if w > table::EPOLL_WAITED
+            && let Some(set) = table::slot(epfd)
+            && let Some(mut state) = set.epoll().and_then(|e| e.state.try_lock())
+        {
+            let here = |i: &&mut Interest| i.fd == fd && i.target == *target;
+            let interests = state.interests.iter_mut();
+            interests
+                .filter(here)
+                .for_each(|i| i.unkick_by_number(epfd));
+        }
+    });
 }
 
 pub unsafe fn create(size: c_int) -> c_int {

@@ -163,7 +163,9 @@ impl Call<'_> {
             // The other end is gone for good: reported from here on, and not by the kernel again and again.
             (i.failed, i.fresh) = (true, true);
             guarded((), || d.file.lost(true));
-            let _ = raw::epoll_ctl(self.epfd, libc::EPOLL_CTL_DEL, i.fd, 0, 0);
+            if i.has_number() {
+                let _ = raw::epoll_ctl(self.epfd, libc::EPOLL_CTL_DEL, i.fd, 0, 0);
+            }
             return;
         }
         let fd = table::number(&i.target, i.fd);
