@@ -4,6 +4,7 @@
 mod ctl;
 mod daemon;
 mod param;
+mod stats;
 mod wait;
 
 use std::process::Command;
@@ -162,20 +163,35 @@ fn a_full_receiver_is_a_reason() {
     let text = uvale(&world, &["stats"]).ok();
     let (packets, full) = (RING.to_string(), (sent - RING).to_string());
     let bytes = (RING * 60).to_string();
-    let idle = |name| vec![name, "tx", "0", "0", "0"];
-    let receiver = vec!["rx", &packets, &bytes, &full, "receiver", "full", &full];
+    let line = |name| {
+        vec![
+            name, "0", "0", &packets, &bytes, &full, "receiver", "full", &full,
+        ]
+    };
     assert_eq!(
         rows(&text)[1..],
-        [
-            idle("vale0:b"),
-            receiver.clone(),
-            idle("vale0:c"),
-            receiver.clone()
-        ],
+        [line("vale0:b"), line("vale0:c")],
         "{text}"
     );
-    let only = uvale(&world, &["stats", "--port", "vale0:c"]).ok();
-    assert_eq!(rows(&only)[1..], [idle("vale0:c"), receiver]);
+    for name in ["vale0:c", "netmap:vale0:c", "vale?:c"] {
+        let only = uvale(&world, &["stats", "--port", name]).ok();
+        assert_eq!(rows(&only)[1..], [line("vale0:c")]);
+        let only = uvale(&world, &["stats", name]).ok();
+        assert_eq!(rows(&only)[1..], [line("vale0:c")]);
+    }
+    for all in ["vale0", "vale0:", "vale0:*", "*"] {
+        let only = uvale(&world, &["stats", all]).ok();
+        assert_eq!(rows(&only).len(), 3, "{only}");
+    }
+    let rings = uvale(&world, &["stats", "--rings", "vale0:c"]).ok();
+    assert_eq!(
+        rows(&rings)[1..],
+        [
+            vec!["vale0:c", "tx", "0", "0", "0"],
+            vec!["rx", &packets, &bytes, &full, "receiver", "full", &full]
+        ],
+        "{rings}"
+    );
     uvale(&world, &["stats", "--port", "vale0:z"]).failed("no port vale0:z");
 
     let stats = json(&world, &["stats"]);
@@ -212,7 +228,7 @@ fn senders_drops_have_their_reasons() {
     assert_eq!(tx["drops"]["no_destination"], 1, "{tx}");
     assert_eq!(port(&stats, "vale0:b")["total"]["rx"]["packets"], 2);
     let text = uvale(&world, &["stats", "-p", "vale0:a"]).ok();
-    let first = text.lines().nth(1).expect("a line for tx");
+    let first = text.lines().nth(1).expect("a line for the port");
     assert!(
         first.ends_with(" 3  short frame 2, no destination 1"),
         "{text}"
@@ -236,7 +252,7 @@ fn rings_are_told_apart() {
         (&1.into(), &0.into())
     );
     assert_eq!(ports[0]["total"]["rx"]["packets"], 1);
-    let text = uvale(&world, &["stats"]).ok();
+    let text = uvale(&world, &["stats", "--rings"]).ok();
     let table = rows(&text);
     let rx = ["rx", "ring"];
     assert_eq!(table[4], ["rx", "1", "60", "0"], "{text}");
@@ -321,7 +337,7 @@ fn rates_are_watched() {
         let said = text.stdout();
         let tx = |line: &&str| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            words.len() > 2 && words[..2] == ["vale0:a", "tx"] && words[2] != "0"
+            words.len() > 2 && words[0] == "vale0:a" && words[1] != "0"
         };
         said.matches("per second, over").count() >= 2 && said.lines().filter(tx).count() >= 2
     });
@@ -354,4 +370,51 @@ fn rates_are_watched() {
         .expect("uvale starts");
     drop(child.stdout.take());
     assert!(child.wait().expect("a child of ours").success());
+}
+
+#[test]
+fn every_command_shows_an_example_and_no_long_line() {
+    let world = World::new();
+    for command in [
+        "run", "daemon", "gen", "stats", "ports", "switches", "fdb", "wait", "ctl", "status",
+        "stop", "bench",
+    ] {
+        let help = uvale(&world, &[command, "--help"]).ok();
+        assert!(
+            help.contains(&format!("Example: uvale {command}")),
+            "{help}"
+        );
+        let long = help.lines().find(|line| line.chars().count() > 100);
+        assert_eq!(long, None, "{command}");
+        assert!(!help.contains('\x1b'), "{help}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let world = World::new();
+    let _held = hold(&world, "vale0:a");
+    for args in [
+        "ports",
+        "switches",
+        "stats",
+        "status",
+        "ports --json",
+        "stats --json",
+        "ctl param",
+        "ctl",
+        "--help",
+        "gen --help",
+        "fdb vale0",
+    ] {
+        // `true` reads nothing; the shell's status is uvale's
+        let script = format!("{{ \"$0\" {args}; echo $? >&2; }} | true");
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &script])
+            .arg(&compat_tests::target::binaries().uvale);
+        shell.env("UVALE_DIR", world.runtime_dir());
+        let said = Said::of(shell);
+        assert_eq!(said.err, "0\n", "{args}");
+    }
 }

@@ -26,11 +26,11 @@ fn ports_are_waited_for() {
     let a = hold(&world, "vale0:a");
     wait(&world, &["vale0:a", "vale0", "vale0:", "--timeout", "0"]).ok();
     // one of two is not enough; the other end of a pipe is not open
-    let said = wait(&world, &["vale0:a", "x{1", "-t", "0.1"]).failed("x{1 is not there");
+    let said = wait(&world, &["vale0:a", "x{1", "-t", "0.1"]).failed("after 0.1 s x{1 is not");
     assert!(said.contains("the ports are vale0:a"), "{said}");
     let _x = hold(&world, "netmap:x{1");
     assert_eq!(waiting.wait_success(), "");
-    wait(&world, &["x}1", "-t", "0"]).failed("x}1 is not there");
+    wait(&world, &["x}1", "-t", "0"]).failed("x}1 (did you mean x{1?) is not there");
 
     let gone = Program::start(
         "uvale wait --gone",

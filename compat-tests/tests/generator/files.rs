@@ -97,7 +97,11 @@ fn what_is_no_capture_is_said() {
 #[test]
 fn a_recording_that_cannot_be_written_is_an_error() {
     let world = World::new();
-    for file in ["/dev/full", "/nonexistent/out.pcap"] {
+    let nowhere = world
+        .file("nowhere/out.pcap")
+        .to_string_lossy()
+        .into_owned();
+    for file in ["/dev/full", &nowhere] {
         let mut recorder = world.generator(&["-i", "vale0:b", "-f", "rx", "--pcap", file]);
         assert_eq!(recorder.wait().code(), Some(1), "{}", recorder.said());
         let said = recorder.said();

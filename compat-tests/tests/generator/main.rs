@@ -240,7 +240,7 @@ fn what_cannot_work_is_said() {
         (&["-i", "vale0:a/q", "-f", "rx"], 1, "there is no flag 'q'"),
         (&["-i", "vale0:a", "-f", "rx", "-p", "3"], 1, "rings"),
         (
-            &["-i", "vale0:a", "-f", "tx", "--pcap", "/nonexistent"],
+            &["-i", "vale0:a", "-f", "tx", "--pcap", "/dev/nosuch.pcap"],
             1,
             "No such file",
         ),

@@ -11,7 +11,6 @@ pub mod settings;
 pub mod show;
 pub mod show_stop;
 pub mod stats;
-pub mod stats_watch;
 pub mod table;
 pub mod wait;
 mod worlds;
@@ -23,37 +22,58 @@ use clap::{Parser, Subcommand};
 /// netmap's VALE switches and pipes in userspace: programs that open /dev/netmap run unchanged,
 /// with no kernel module
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, color = clap::ColorChoice::Never)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+/// Of `uvale gen`.
+const GEN: &str = "\
+Exit status: 0 all that was asked for, 1 an error, 2 wrong options, 3 packets missing, lost or twice
+
+Example: uvale gen -i vale0:b -f rx -n 1000 --idle 10 & uvale wait vale0:b
+         uvale gen -i vale0:a -f tx -n 1000";
+
 #[derive(Subcommand)]
 enum Command {
     /// Run a program so that it finds /dev/netmap
+    #[command(after_help = "Example: uvale run --private -- ./test.sh")]
     Run(run::Args),
     /// Serve a world in the foreground (normally started by itself when first needed)
+    #[command(after_help = "Example: uvale daemon --dir /run/lab --max-switches 64")]
     Daemon(daemon::Args),
     /// Generate, receive, replay and record packets (pkt-gen's options)
+    #[command(after_help = GEN)]
     Gen(uvale::generator::Args),
     /// Show counters of ports and rings, with drops by reason
+    #[command(
+        after_help = "Example: uvale stats --save before; ./test.sh; uvale stats --since before 'vale0:*'"
+    )]
     Stats(stats::Args),
     /// List ports
+    #[command(after_help = "Example: uvale ports --json")]
     Ports(show::Args),
     /// List switches with their ports
+    #[command(after_help = "Example: uvale switches")]
     Switches(show::Args),
     /// Show a switch's forwarding table
+    #[command(after_help = "Example: uvale fdb vale0")]
     Fdb(show::FdbArgs),
     /// Wait until ports are there
+    #[command(after_help = "Example: uvale wait vale0:dut vale1:dut --timeout 10")]
     Wait(wait::Args),
     /// Manage switches and persistent ports (vale-ctl's options)
+    #[command(after_help = "Example: uvale ctl -n vi0 -C 1024,1024,2; uvale ctl -a vale0:vi0")]
     Ctl(ctl::Args),
     /// Show the daemon, who uses it, and its memory
+    #[command(after_help = "Example: uvale status")]
     Status(show::Args),
     /// Ask the daemon to leave
+    #[command(after_help = "Example: uvale stop --dir /run/lab")]
     Stop(show_stop::Args),
     /// Measure throughput and wake-ups, beside what two bare processes can do
+    #[command(after_help = "Example: uvale bench --json")]
     Bench(uvale::bench::Args),
 }
 

@@ -16,8 +16,6 @@ use super::table::printable;
 
 /// Waits until all PORTs are there; with --gone, until none of them is. Status 0: it is so;
 /// 1: not in time, with a sentence that names the others. No daemon is started.
-///
-/// Example: uvale wait vale0:dut vale1:dut --timeout 10
 #[derive(clap::Args)]
 pub struct Args {
     /// vale0:a, netmap:x{1 (netmap: may be left out), or a switch: vale0

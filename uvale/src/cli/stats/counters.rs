@@ -1,73 +1,11 @@
-//! `uvale stats`: counters of ports and rings, with drops by reason.
-
-use std::process::ExitCode;
-use std::time::Duration;
+//! Counters of a port: its rings, their sums, and the reasons of drops.
 
 use serde::Serialize;
-use uvale::proto::Report;
 use uvale::report::{self, RxDrops, RxRing, TxDrops, TxRing};
-use uvale::session::Session;
-
-use super::show::{NO_PORT, Place, fetch};
-use super::stats_watch;
-use super::table::{Align, Table, print};
-
-/// Options of `uvale stats`.
-#[derive(clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    place: Place,
-    /// Print JSON: the daemon's ports with totals; with --watch, rates, one object a line
-    #[arg(long)]
-    json: bool,
-    /// Print rates per second, again and again, every SECONDS
-    #[arg(long, short, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
-          value_parser = interval)]
-    watch: Option<Duration>,
-    /// Only this port (may be given several times)
-    #[arg(long = "port", short, value_name = "NAME")]
-    ports: Vec<String>,
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|s| (0.1..=86400.0).contains(s));
-    seconds
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "must be 0.1 to 86400 seconds".into())
-}
-
-/// Runs the command.
-pub fn run(args: Args) -> Result<ExitCode, String> {
-    let session = args.place.attach()?;
-    if let Some(interval) = args.watch {
-        return stats_watch::run(&session, &args.ports, interval, args.json);
-    }
-    let ports = chosen(&session, &args.ports)?;
-    for name in &args.ports {
-        if !ports.iter().any(|port| port.name == *name) {
-            return Err(format!("there is no port {name}; see: uvale ports"));
-        }
-    }
-    let text = if args.json {
-        let ports: Vec<_> = ports.into_iter().map(WithTotal::from).collect();
-        serde_json::to_string(&ports).map_err(|e| e.to_string())? + "\n"
-    } else {
-        text(&ports)
-    };
-    print(&text)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The ports as they are now; all of them, or those with these names.
-pub fn chosen(session: &Session, names: &[String]) -> Result<Vec<report::Port>, String> {
-    let (_, mut ports) = fetch::<Vec<report::Port>>(session, Report::Ports)?;
-    ports.retain(|port| names.is_empty() || names.contains(&port.name));
-    Ok(ports)
-}
 
 /// A port as the daemon reports it, and sums over its rings.
 #[derive(Serialize)]
-struct WithTotal {
+pub struct WithTotal {
     #[serde(flatten)]
     port: report::Port,
     total: Total,
@@ -214,6 +152,14 @@ pub struct Direction<T> {
 }
 
 impl<T> Direction<T> {
+    /// The same of something else.
+    pub fn map<U>(&self, to: impl Fn(&T) -> U) -> Direction<U> {
+        Direction {
+            total: to(&self.total),
+            rings: self.rings.iter().map(to).collect(),
+        }
+    }
+
     /// What a table shows: the total, and the rings if there is more than one.
     pub fn shown(&self) -> impl Iterator<Item = &T> {
         let rings = if self.rings.len() == 1 {
@@ -239,52 +185,6 @@ pub fn directions(port: &report::Port) -> [Direction<Line>; 2] {
     ]
 }
 
-/// Names of [`directions`].
-pub const DIRECTIONS: [&str; 2] = ["tx", "rx"];
-
-/// The first cells of line `index` of a direction: port, direction, ring.
-pub fn place(port: &str, direction: &str, index: usize) -> [String; 3] {
-    match (index, direction) {
-        (0, "tx") => [port.to_owned(), direction.to_owned(), String::new()],
-        (0, _) => [String::new(), direction.to_owned(), String::new()],
-        (ring, _) => [
-            String::new(),
-            direction.to_owned(),
-            format!("ring {}", ring - 1),
-        ],
-    }
-}
-
-fn text(ports: &[report::Port]) -> String {
-    if ports.is_empty() {
-        return NO_PORT.to_owned();
-    }
-    let mut table = Table::new(&[
-        ("PORT", Align::Left),
-        ("", Align::Left),
-        ("", Align::Left),
-        ("PACKETS", Align::Right),
-        ("BYTES", Align::Right),
-        ("DROPPED", Align::Right),
-        ("WHY", Align::Left),
-    ]);
-    for port in ports {
-        for (direction, name) in directions(port).iter().zip(DIRECTIONS) {
-            for (index, line) in direction.shown().enumerate() {
-                let why = line.reasons().filter(|(_, n)| *n > 0);
-                let numbers = [
-                    line.packets.to_string(),
-                    line.bytes.to_string(),
-                    line.dropped().to_string(),
-                    in_words(why.map(|(key, n)| (key, n.to_string()))),
-                ];
-                table.row(place(&port.name, name, index).into_iter().chain(numbers));
-            }
-        }
-    }
-    table.text()
-}
-
 #[cfg(test)]
 pub mod tests {
     use super::*;
@@ -304,6 +204,17 @@ pub mod tests {
             rx_slots: 1024,
             tx,
             rx,
+        }
+    }
+
+    /// A process named `bridge`.
+    pub fn holder(pid: i32) -> report::Holder {
+        report::Holder {
+            program: "bridge".into(),
+            pid,
+            other_pid_namespace: false,
+            uid: 0,
+            since: String::new(),
         }
     }
 
@@ -331,33 +242,6 @@ pub mod tests {
             },
             ..RxRing::default()
         }
-    }
-
-    fn cells(text: &str) -> Vec<Vec<&str>> {
-        text.lines()
-            .map(|l| l.split_whitespace().collect())
-            .collect()
-    }
-
-    #[test]
-    fn one_ring_is_one_line_and_several_have_a_total() {
-        let port = port("vale0:a", vec![tx(3, 1), tx(4, 0)], vec![rx(10, 400)]);
-        let text = text(&[port]);
-        let rows = cells(&text);
-        assert_eq!(
-            rows[1],
-            ["vale0:a", "tx", "7", "420", "1", "short", "frame", "1"]
-        );
-        assert_eq!(
-            rows[2],
-            ["tx", "ring", "0", "3", "180", "1", "short", "frame", "1"]
-        );
-        assert_eq!(rows[3], ["tx", "ring", "1", "4", "240", "0"]);
-        assert_eq!(
-            rows[4],
-            ["rx", "10", "600", "400", "receiver", "full", "400"]
-        );
-        assert_eq!(rows.len(), 5);
     }
 
     #[test]
@@ -412,13 +296,5 @@ pub mod tests {
         assert_eq!(json["total"]["tx"]["drops"]["short"], 3);
         assert_eq!(json["total"]["rx"]["drops"]["full"], 6);
         assert_eq!(json["total"]["rx"]["bytes"], 660);
-    }
-
-    #[test]
-    fn intervals_of_nonsense_are_refused() {
-        assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
-        for text in ["0", "-1", "nan", "inf", "x", "1e9", ""] {
-            assert!(interval(text).is_err(), "{text}");
-        }
     }
 }
