@@ -43,9 +43,12 @@ fn switch(port: &Port) -> &str {
     port.switch.as_deref().unwrap_or_default()
 }
 
+/// What a process is told by: number, whether that is one of another namespace, program.
+type Process<'a> = (i32, bool, &'a str);
+
 /// Pairs of ports on switches that one process alone has open.
 fn pairs<'a, T>(ports: &'a [T], of: impl Fn(&'a T) -> &'a Port) -> Vec<([&'a T; 2], &'a Holder)> {
-    let mut by_process: HashMap<(i32, bool, &str), Vec<(&T, &Holder)>> = HashMap::new();
+    let mut by_process: HashMap<Process<'_>, Vec<(&T, &Holder)>> = HashMap::new();
     for port in ports {
         // all its descriptors are of one process
         let holders = &of(port).holders;
