@@ -215,6 +215,7 @@ pub mod tests {
             other_pid_namespace: false,
             uid: 0,
             since: String::new(),
+            ended: false,
         }
     }
 
