@@ -1,0 +1,24 @@
+//! Links the unwinder into what is built, where Rust's standard library asks for `libgcc_s.so.1`: the program, the
+//! shim and libnetmap then need the C library alone, and two files are enough in an image that has nothing else.
+//!
+//! The standard library says `-lgcc_s`. A folder with a linker script of that name comes first in the search path, and
+//! the script names the static halves of the same library. Cargo hands the folder on to every crate that depends on
+//! this one, which are all of ours.
+
+use std::path::PathBuf;
+
+/// `libgcc_eh` is the unwinder, `libgcc` what it needs of the compiler's helpers.
+const SCRIPT: &str = "GROUP(-lgcc_eh -lgcc)\n";
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let target = |what: &str| std::env::var(format!("CARGO_CFG_TARGET_{what}"));
+    if target("OS").as_deref() != Ok("linux") || target("ENV").as_deref() != Ok("gnu") {
+        return;
+    }
+    let folder =
+        PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it")).join("unwinder");
+    std::fs::create_dir_all(&folder).expect("the output folder can be written");
+    std::fs::write(folder.join("libgcc_s.so"), SCRIPT).expect("the output folder can be written");
+    println!("cargo::rustc-link-search=native={}", folder.display());
+}
