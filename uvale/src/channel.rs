@@ -131,17 +131,15 @@ pub fn call_within(
     let (mine, theirs) = pair()?;
     let fds: Vec<_> = [Some(theirs.as_fd()), fd].into_iter().flatten().collect();
     let end = now() + patience;
-    loop {
+    let sent = loop {
         match send(connection, request, &fds, SendFlags::DONTWAIT) {
             Err(Errno::AGAIN) => wait(connection, PollFlags::OUT, end)?,
-            other => break other.map_err(gone)?,
+            sent => break sent,
         }
-    }
+    };
     drop(theirs);
     wait(mine.as_fd(), PollFlags::IN, end)?;
-    let packet = receive(mine.as_fd(), RecvFlags::DONTWAIT)
-        .map_err(gone)?
-        .ok_or(Errno::NXIO)?;
+    let packet = answer(connection, sent, &mine)?;
     let reply = decode(&packet.bytes).ok_or(Errno::PROTO)?;
     Ok((reply, packet.fds))
 }
@@ -173,18 +171,36 @@ pub fn exchange(
 ) -> Result<Packet, Errno> {
     let (mine, theirs) = pair()?;
     let fds: Vec<_> = [Some(theirs.as_fd()), fd].into_iter().flatten().collect();
-    loop {
+    let sent = loop {
         match send_bytes(connection, bytes, &fds, SendFlags::DONTWAIT) {
             // The daemon has not read what was sent before.
             Err(Errno::AGAIN) => until(connection, PollFlags::OUT, connection)?,
-            sent => break sent.map_err(gone)?,
+            sent => break sent,
         }
-    }
+    };
     drop(theirs);
     until(mine.as_fd(), PollFlags::IN, connection)?;
-    receive(mine.as_fd(), RecvFlags::empty())
-        .map_err(gone)?
-        .ok_or(Errno::NXIO)
+    answer(connection, sent, &mine)
+}
+
+/// The answer that has come on `mine`, or what the daemon left as it hung up.
+fn answer(connection: BorrowedFd<'_>, sent: Result<(), Errno>, mine: &Fd) -> Result<Packet, Errno> {
+    let answer = sent.and_then(|()| receive(mine.as_fd(), RecvFlags::DONTWAIT));
+    match answer.map_err(gone) {
+        Ok(Some(packet)) => Ok(packet),
+        Ok(None) | Err(Errno::NXIO) => farewell(connection).ok_or(Errno::NXIO),
+        Err(e) => Err(e),
+    }
+}
+
+/// What a daemon said that hung up without reading what it was asked: why it does not serve this
+/// connection. Anything else that may have come on it stays there.
+fn farewell(connection: BorrowedFd<'_>) -> Option<Packet> {
+    let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+    // What it left unread is reported first, as an error.
+    let packet = receive(connection, flags).or_else(|_| receive(connection, flags));
+    let packet = packet.ok()??;
+    matches!(decode(&packet.bytes), Some(Reply::Refused { .. })).then_some(packet)
 }
 
 /// Sends the encoded `message` and waits until it is answered, or `patience` is over. Allocates
@@ -257,6 +273,31 @@ mod tests {
         let answer = call_within(a.as_fd(), &Call::Whois, None, Duration::from_secs(60));
         assert_eq!(answer.err(), Some(Errno::PROTO));
         other.join().unwrap();
+    }
+
+    #[test]
+    fn who_is_turned_away_is_told_why() {
+        for reads in [false, true] {
+            let (a, b) = pair().unwrap();
+            let why = Reply::Refused {
+                errno: 23,
+                why: "no room".into(),
+            };
+            let daemon = std::thread::spawn(move || {
+                // The question is there before the daemon hangs up, or comes too late.
+                let mut fds = [PollFd::new(&b, PollFlags::IN)];
+                assert_eq!(poll(&mut fds, None), Ok(1));
+                send(b.as_fd(), &why, &[], SendFlags::empty()).unwrap();
+                if reads {
+                    receive(b.as_fd(), RecvFlags::empty()).unwrap();
+                }
+                why
+            });
+            let (reply, fds) = call(a.as_fd(), &Call::Whois).unwrap();
+            assert_eq!((reply, fds.len()), (daemon.join().unwrap(), 0));
+            // It is still there for the next one who asks.
+            assert!(call(a.as_fd(), &Call::Whois).is_ok());
+        }
     }
 
     #[test]

@@ -16,7 +16,10 @@ pub mod ctl;
 #[cfg(feature = "tools")]
 pub mod daemon;
 pub mod difference;
+#[cfg(feature = "tools")]
+pub mod elf;
 pub mod engine;
+pub mod environment;
 pub mod extra;
 #[cfg(feature = "tools")]
 pub mod generator;
@@ -40,6 +43,8 @@ pub mod session;
 pub mod silence;
 pub mod sleepers;
 pub mod start;
+#[cfg(feature = "tools")]
+pub mod surroundings;
 pub mod sync;
 pub mod waiting;
 pub mod watch;

@@ -1,7 +1,7 @@
 //! Limits of the system that a call ran into: which one, how much it is, and how to raise it.
 
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::who::read_start;
 
@@ -57,6 +57,56 @@ fn number(path: &str) -> String {
     match String::from_utf8_lossy(&text).trim() {
         "" => String::new(),
         number => format!(" ({number})"),
+    }
+}
+
+/// Limits that memory shared with others may run into, and their names.
+pub const OF_MEMORY: [(Resource, &str); 3] = [
+    (Resource::Fsize, "RLIMIT_FSIZE (ulimit -f)"),
+    (Resource::As, "RLIMIT_AS (ulimit -v)"),
+    (Resource::Data, "RLIMIT_DATA (ulimit -d)"),
+];
+
+/// Why there is no memory of `len` bytes: the limit that is too low for it, or else the error as it is.
+pub fn why_no_memory(errno: Errno, len: u64) -> String {
+    let too_low = OF_MEMORY.into_iter().find_map(|(resource, name)| {
+        let most = getrlimit(resource).current.filter(|most| *most < len)?;
+        Some(format!("{name} is {most} bytes"))
+    });
+    too_low
+        .or_else(|| reached(errno))
+        .unwrap_or_else(|| errno.to_string())
+}
+
+/// Room for a file of some length under `RLIMIT_FSIZE`, until it is dropped.
+pub struct FileSize(Option<Rlimit>);
+
+impl FileSize {
+    /// Raises the soft limit if that is what is in the way; `EFBIG` if the hard one is. Nothing is tried that the
+    /// system would answer with SIGXFSZ. For this moment other threads may write longer files, too.
+    pub fn allow(len: usize) -> Result<Self, Errno> {
+        let limit = getrlimit(Resource::Fsize);
+        let is_enough = |most: Option<u64>| most.is_none_or(|most| len as u64 <= most);
+        if is_enough(limit.current) {
+            return Ok(Self(None));
+        }
+        if !is_enough(limit.maximum) {
+            return Err(Errno::FBIG);
+        }
+        let raised = Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        setrlimit(Resource::Fsize, raised)?;
+        Ok(Self(Some(limit)))
+    }
+}
+
+impl Drop for FileSize {
+    fn drop(&mut self) {
+        if let Some(limit) = self.0.take() {
+            let _ = setrlimit(Resource::Fsize, limit);
+        }
     }
 }
 

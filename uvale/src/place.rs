@@ -5,7 +5,7 @@
 //! written, has a name that begins with `@`: an abstract socket, which is found only in the network
 //! namespace where it was made.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::session::Failure;
 use crate::sys::Fd;
+
+use crate::environment;
 
 /// Names the runtime directory for programs and commands.
 pub const ENV_DIR: &str = "UVALE_DIR";
@@ -28,12 +30,11 @@ const ABSTRACT: u8 = b'@';
 /// The runtime directory: `UVALE_DIR`, else `$XDG_RUNTIME_DIR/uvale`, else `/run/uvale` for root
 /// and `/tmp/uvale-UID` for others.
 pub fn runtime_dir() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).filter(|v: &OsString| !v.is_empty());
-    if let Some(dir) = set(ENV_DIR) {
-        return absolute(Path::new(&dir));
+    if let Some(dir) = environment::get(ENV_DIR) {
+        return dir.into();
     }
     let uid = rustix::process::getuid().as_raw();
-    match set("XDG_RUNTIME_DIR") {
+    match environment::get("XDG_RUNTIME_DIR") {
         Some(dir) => Path::new(&dir).join("uvale"),
         None if uid == 0 => "/run/uvale".into(),
         None => format!("/tmp/uvale-{uid}").into(),

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::environment;
 use crate::place;
 use crate::session::{Failure, Session};
 
 /// Set to 0: never start a daemon, fail if there is none.
 pub const ENV_AUTOSTART: &str = "UVALE_AUTOSTART";
+/// Configuration file of daemons that start.
+pub const ENV_CONFIG: &str = "UVALE_CONFIG";
 /// Path of the `uvale` program, for shims that lie elsewhere.
 pub const ENV_PROGRAM: &str = "UVALE_PROGRAM";
 /// How long a daemon that started by itself stays when nobody uses it, in seconds.
@@ -28,7 +31,7 @@ pub fn attach(dir: &Path) -> Result<Session, Failure> {
             }
             other => return other,
         }
-        if std::env::var_os(ENV_AUTOSTART).is_some_and(|v| v == "0") {
+        if environment::get(ENV_AUTOSTART).is_some_and(|v| v == "0") {
             let why = format!("{}, and {ENV_AUTOSTART}=0 says not to start one", last.why);
             return Err(Failure::new(Errno::NXIO, why));
         }
@@ -55,26 +58,40 @@ fn start(dir: &Path) -> Result<(), Failure> {
         dir.as_os_str(),
         "--idle-default".as_ref(),
     ];
-    match crate::sys::run_quietly(&program, &arguments, |name| name != "LD_PRELOAD") {
-        Ok(0) => Ok(()),
-        Ok(code) => Err(Failure::new(
+    let shown = program.display();
+    let ended = crate::sys::run_quietly(&program, &arguments, &environment::for_execve())
+        .map_err(|errno| Failure::new(errno, cannot_run(&shown.to_string(), errno)))?;
+    let said = ended.said.trim().trim_start_matches("uvale: ");
+    match ended.status {
+        0 => Ok(()),
+        _ if !said.is_empty() => Err(Failure::new(
+            Errno::NXIO,
+            format!("no daemon could be started: {said}"),
+        )),
+        status => Err(Failure::new(
             Errno::NXIO,
             format!(
-                "{} could not start a daemon in {} (status {code})",
-                program.display(),
+                "{shown} could not start a daemon in {} (status {status})",
                 dir.display()
             ),
         )),
-        Err(errno) => Err(Failure::new(
-            errno,
-            format!("cannot run {}: {errno}", program.display()),
-        )),
+    }
+}
+
+/// Why no process could be made.
+fn cannot_run(program: &str, errno: Errno) -> String {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nproc).current;
+    match limit {
+        Some(most) if errno == Errno::AGAIN => format!(
+            "cannot run {program}: this user may have {most} processes (ulimit -u), and has them"
+        ),
+        _ => format!("cannot run {program}: {errno}"),
     }
 }
 
 /// The `uvale` program: named by the user, this program itself, beside this library, in PATH.
 pub fn program() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os(ENV_PROGRAM).filter(|v| !v.is_empty()) {
+    if let Some(named) = environment::get(ENV_PROGRAM) {
         return Some(named.into());
     }
     let own = crate::sys::own_object();
@@ -89,7 +106,7 @@ pub fn program() -> Option<PathBuf> {
                 dir.join("../bin/uvale"),
             ]
         });
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = environment::get("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path)
         .map(|dir| dir.join("uvale"))
         .collect::<Vec<_>>();
@@ -110,7 +127,8 @@ pub fn this_program() -> std::io::Result<PathBuf> {
 pub fn shim() -> Option<PathBuf> {
     const NAME: &str = "libnmshim.so";
     if let Some(named) = std::env::var_os("NMSHIM").filter(|v| !v.is_empty()) {
-        return Some(named.into());
+        // Children of the program may be started elsewhere.
+        return Some(std::path::absolute(&named).unwrap_or_else(|_| named.into()));
     }
     let exe = this_program().ok()?;
     let dir = exe.parent()?;
@@ -125,7 +143,8 @@ pub fn shim() -> Option<PathBuf> {
     .and_then(|p| p.canonicalize().ok())
 }
 
-fn is_program(path: &Path) -> bool {
+/// Is it a file that may be executed?
+pub fn is_program(path: &Path) -> bool {
     rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && {
         rustix::fs::stat(path)
             .is_ok_and(|s| rustix::fs::FileType::from_raw_mode(s.st_mode).is_file())

@@ -244,35 +244,44 @@ pub fn thread_number() -> u32 {
     (unsafe { libc::pthread_self() } >> 4) as u32
 }
 
-/// Runs a program to its end and gives its exit status, unseen by the program we live in: no
-/// SIGCHLD, no child for its wait(), no fork handlers.
+/// How a program ended, and what it said on standard error.
+pub struct Ended {
+    /// its exit status; -1 if a signal ended it
+    pub status: i32,
+    /// all that it said, or as much as matters
+    pub said: String,
+}
+
+/// What is kept of the words of a program that [`run_quietly`] runs.
+const MAX_SAID: usize = 4096;
+
+/// Runs a program to its end, unseen by the program we live in: no SIGCHLD, no child for its wait(), no fork handlers,
+/// nothing on its terminal. Soft limits that could end it are raised to the hard ones.
 pub fn run_quietly(
     program: &std::path::Path,
     arguments: &[&std::ffi::OsStr],
-    keep: impl Fn(&str) -> bool,
-) -> Result<i32, Errno> {
+    environment: &[std::ffi::CString],
+) -> Result<Ended, Errno> {
     use crate::start::c_string;
-    use std::os::unix::ffi::OsStrExt;
 
     let path = c_string(program.as_os_str());
     let argv: Vec<_> = arguments.iter().map(|a| c_string(a)).collect();
-    let envp: Vec<_> = std::env::vars_os()
-        .filter(|(name, _)| name.to_str().is_none_or(&keep))
-        .map(|(name, value)| {
-            let mut entry = name;
-            entry.push("=");
-            entry.push(&value);
-            debug_assert!(!entry.as_bytes().contains(&0));
-            c_string(&entry)
-        })
-        .collect();
     let pointers = |list: &[std::ffi::CString]| {
         list.iter()
             .map(|s| s.as_ptr())
             .chain([core::ptr::null()])
             .collect::<Vec<_>>()
     };
-    let (argv_p, envp_p) = (pointers(&argv), pointers(&envp));
+    let (argv_p, envp_p) = (pointers(&argv), pointers(environment));
+    // Without a descriptor to be had it is heard by the program's own standard error.
+    let (hears, speaks) = match rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) {
+        Ok((hears, speaks)) => (
+            Some(OwnFd::new(hears.into())),
+            Some(OwnFd::new(speaks.into())),
+        ),
+        Err(_) => (None, None),
+    };
+    let stderr = speaks.as_ref().map_or(-1, AsRawFd::as_raw_fd);
 
     // SAFETY: a clone without flags is a fork that raises no signal at its end. Until execve the
     // child only makes system calls on memory prepared above.
@@ -280,6 +289,8 @@ pub fn run_quietly(
     if pid == 0 {
         // SAFETY: NUL-terminated strings and NULL-terminated arrays, alive in the child's copy.
         unsafe {
+            libc::syscall(libc::SYS_dup3, stderr, 2, 0);
+            raise_soft_limits();
             libc::syscall(
                 libc::SYS_execve,
                 path.as_ptr(),
@@ -294,20 +305,62 @@ pub fn run_quietly(
         .ok()
         .filter(|p| *p > 0)
         .ok_or(Errno::AGAIN)?;
+    drop(speaks);
+    let said = hears.map(|fd| hear(&fd)).unwrap_or_default();
     let mut status = 0;
     loop {
         // SAFETY: `status` is ours. __WALL: children without SIGCHLD are found only so.
         if unsafe { libc::waitpid(pid, &mut status, libc::__WALL) } == pid {
-            return Ok(if libc::WIFEXITED(status) {
+            let status = if libc::WIFEXITED(status) {
                 libc::WEXITSTATUS(status)
             } else {
                 -1
-            });
+            };
+            return Ok(Ended { status, said });
         }
         match std::io::Error::last_os_error().raw_os_error() {
             Some(libc::EINTR) => {}
             // Somebody else waited for it (a wait with __WALL): how it ended is not known.
-            _ => return Ok(0),
+            _ => return Ok(Ended { status: 0, said }),
+        }
+    }
+}
+
+/// Reads until the other end is closed.
+fn hear(from: &OwnFd) -> String {
+    let mut said = Vec::new();
+    let mut part = [0u8; 512];
+    loop {
+        match rustix::io::read(from, &mut part) {
+            Ok(0) => break,
+            Ok(n) if said.len() < MAX_SAID => said.extend_from_slice(&part[..n]),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// In a child before its exec: what would keep a program from starting, or end it soon.
+///
+/// # Safety
+/// Only system calls; changes the limits of the whole process.
+unsafe fn raise_soft_limits() {
+    for resource in [
+        libc::RLIMIT_AS,
+        libc::RLIMIT_DATA,
+        libc::RLIMIT_STACK,
+        libc::RLIMIT_CPU,
+        libc::RLIMIT_FSIZE,
+        libc::RLIMIT_NOFILE,
+    ] {
+        let mut limit = [0u64; 2];
+        let none = core::ptr::null_mut::<u64>();
+        // SAFETY: two words, soft and hard, as the kernel's rlimit64 has them.
+        unsafe {
+            libc::syscall(libc::SYS_prlimit64, 0, resource, none, limit.as_mut_ptr());
+            limit[0] = limit[1];
+            libc::syscall(libc::SYS_prlimit64, 0, resource, limit.as_ptr(), none);
         }
     }
 }
@@ -329,9 +382,12 @@ pub fn own_object() -> Option<std::path::PathBuf> {
     // SAFETY: on success the loader gives a NUL-terminated name that lives as long as the object.
     let name = unsafe { core::ffi::CStr::from_ptr(info.dli_fname) };
     let path = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(name.to_bytes()));
-    path.canonicalize()
-        .ok()
-        .or_else(|| std::env::current_exe().ok())
+    // The loader knows the main program by the name that its caller chose.
+    let is_named = path.components().count() > 1;
+    is_named
+        .then(|| path.canonicalize().ok())
+        .flatten()
+        .or_else(|| crate::start::this_program().ok())
 }
 
 /// A number nobody can guess, where the system has such.

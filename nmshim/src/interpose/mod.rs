@@ -7,6 +7,7 @@
 //! - `locked`: mlockall.
 //! - `mapped`, `ranges`: mappings of devices, which keep them open.
 //! - `wait`, `select`, `epoll`, `armed`: waiting, mixed with ordinary descriptors, in one real system call.
+//! - `sanitizer`: what AddressSanitizer's runtime asks for.
 //! - `section`, `handlers`, `signals`: our code as a system call: no handler in the middle of it, no cancellation.
 //! - `memory`: the program's pointers. `lock`, `inline`, `heap`, `raw`: a lock,
 //!   a list, memory and the kernel, none of which calls libc.
@@ -38,6 +39,7 @@ mod parameter;
 mod process;
 mod ranges;
 mod raw;
+mod sanitizer;
 mod section;
 mod select;
 mod signals;

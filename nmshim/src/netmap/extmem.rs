@@ -17,6 +17,7 @@ use uvale::shm::{Mapping, Memfd, copy_in};
 use uvale::sys::read_bytes;
 
 use super::maps::{Area, areas};
+use super::say::{Level, say};
 use crate::interpose::Lock;
 
 /// Held while memory is exchanged and given away: who gives the same memory next finds it known.
@@ -165,7 +166,14 @@ fn show_elsewhere(memfd: &Memfd, file: &FileRange, start: u64) {
 /// Puts a memfd with the same content in the place of the pages.
 fn replace(start: u64, pages: u64, areas: &[Area]) -> Result<Memfd, Errno> {
     let len = usize::try_from(pages * PAGE).map_err(|_| Errno::NOMEM)?;
-    let memfd = Memfd::create("netmap-extmem", len).map_err(|_| Errno::NOMEM)?;
+    let memfd = Memfd::create("netmap-extmem", len).map_err(|errno| {
+        let why = uvale::limits::why_no_memory(errno, len as u64);
+        say(
+            Level::Refusal,
+            format_args!("cannot make a memory of {len} bytes: {why}"),
+        );
+        Errno::NOMEM
+    })?;
     let map = Mapping::new(&memfd).map_err(|_| Errno::NOMEM)?;
     let mut chunk = vec![0; CHUNK.min(len)];
     let mut done = 0;

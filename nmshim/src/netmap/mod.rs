@@ -235,6 +235,7 @@ static HELD: Held = Held(core::cell::UnsafeCell::new(None));
 impl Driver for Netmap {
     fn loaded(&self) {
         say::loaded();
+        uvale::environment::remember();
     }
 
     fn open(&self, flags: libc::c_int) -> device::Result<(RawFd, Arc<dyn File>)> {

@@ -1,6 +1,5 @@
 //! `uvale daemon`
 
-use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -9,8 +8,9 @@ use std::time::{Duration, Instant};
 use uvale::daemon::ALREADY_SERVED;
 use uvale::start::IDLE_SECONDS;
 
-use super::log::{Log, no_input};
+use super::log::Log;
 use super::settings;
+use super::spawn::{self, NotStarted};
 
 /// Options of `uvale daemon`.
 #[derive(clap::Args)]
@@ -51,6 +51,26 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     if args.detach {
         return detach(&dir, &args);
     }
+    match serve(&dir, &args) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(why) => {
+            if let Some(fd) = args.ready_fd {
+                let _ = rustix::io::write(uvale::sys::borrow(&fd), why.as_bytes());
+            }
+            if !why.contains(ALREADY_SERVED) {
+                return Err(why);
+            }
+            eprintln!("uvale: {why}");
+            Ok(ExitCode::from(SERVED_BY_ANOTHER))
+        }
+    }
+}
+
+/// Serves until it is time to leave.
+fn serve(dir: &Path, args: &Args) -> Result<(), String> {
+    // Started by a program for itself and those that come after it, or for one alone.
+    let is_started_by_program = args.idle_default || args.remove_dir;
+    uvale::surroundings::raise_limits(is_started_by_program);
     let mut config = settings::load(args.config.as_deref())?;
     if let Some(n) = args.max_switches {
         config.max_switches = n;
@@ -61,25 +81,17 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
         .or(args.idle_default.then_some(IDLE_SECONDS))
         .map(Duration::from_secs);
     let group = args.group.as_deref().map(group_number).transpose()?;
-    let remove = args.remove_dir.then(|| dir.clone());
     let outcome = uvale::daemon::run(uvale::daemon::Options {
-        dir,
+        dir: dir.to_owned(),
         group,
         idle,
         config,
         ready: args.ready_fd,
     });
-    if let Some(dir) = remove {
+    if args.remove_dir {
         let _ = std::fs::remove_dir_all(dir);
     }
-    match outcome {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(why) if why.contains(ALREADY_SERVED) => {
-            eprintln!("uvale: {why}");
-            Ok(ExitCode::from(SERVED_BY_ANOTHER))
-        }
-        Err(why) => Err(why),
-    }
+    outcome
 }
 
 /// Exit status of a daemon that found another one in its directory.
@@ -100,17 +112,17 @@ fn group_number(group: &str) -> Result<u32, String> {
 fn detach(dir: &Path, args: &Args) -> Result<ExitCode, String> {
     // What the program that made us start had open is none of the daemon's business.
     close_inherited();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    uvale::surroundings::leave();
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if answers(dir) {
             return Ok(ExitCode::SUCCESS);
         }
-        match spawn(dir, args)? {
-            Spawned::Listens => return Ok(ExitCode::SUCCESS),
-            Spawned::AnotherServes if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Spawned::AnotherServes => {
+        match start(dir, args) {
+            Ok(()) => return Ok(ExitCode::SUCCESS),
+            Err(not) if not.code != Some(i32::from(SERVED_BY_ANOTHER)) => return Err(not.why),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            Err(_) => {
                 let dir = dir.display();
                 return Err(format!("a uvale daemon serves {dir} and does not answer"));
             }
@@ -118,24 +130,16 @@ fn detach(dir: &Path, args: &Args) -> Result<ExitCode, String> {
     }
 }
 
-/// What became of a daemon that was started.
-enum Spawned {
-    Listens,
-    AnotherServes,
-}
+/// How long another daemon of the directory may take until it answers.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 fn answers(dir: &Path) -> bool {
     uvale::session::Session::attach(dir).is_ok()
 }
 
-/// Starts the daemon proper; an error is what it wrote before it gave up.
-fn spawn(dir: &Path, args: &Args) -> Result<Spawned, String> {
-    let exe = uvale::start::this_program().map_err(|e| e.to_string())?;
-    let (reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
-    let mut command = Command::new(exe);
-    command.arg("daemon").arg("--dir").arg(dir);
-    // The daemon's stdout is the pipe: "ready" on it, or the reason why not on stderr.
-    command.args(["--ready-fd", "1"]);
+/// Starts the daemon proper in a session of its own.
+fn start(dir: &Path, args: &Args) -> Result<(), NotStarted> {
+    let mut command = spawn::daemon(dir)?;
     if args.idle_default {
         command.arg("--idle-default");
     }
@@ -146,57 +150,35 @@ fn spawn(dir: &Path, args: &Args) -> Result<Spawned, String> {
         command.args(["--group", group]);
     }
     if let Some(config) = &args.config {
+        let config = std::path::absolute(config).map_err(|e| e.to_string())?;
         command.arg("--config").arg(config);
     }
     if let Some(n) = args.max_switches {
         command.args(["--max-switches", &n.to_string()]);
     }
-    let log = Log::open(dir)?;
-    command
-        .env_remove("LD_PRELOAD")
-        .current_dir("/")
-        .process_group(0);
-    command
-        .stdin(no_input()?)
-        .stdout(writer)
-        .stderr(log.stdio()?);
-    let mut child = command
-        .spawn()
-        .map_err(|e| format!("cannot start the daemon: {e}"))?;
-    drop(command);
-    let mut first = [0u8; 16];
-    let mut reader = reader;
-    let n = reader.read(&mut first).unwrap_or(0);
-    if first[..n].starts_with(b"ready") {
-        log.serves();
-        return Ok(Spawned::Listens);
-    }
-    let status = child.wait().map_err(|e| e.to_string())?;
-    if status.code() == Some(i32::from(SERVED_BY_ANOTHER)) {
-        return Ok(Spawned::AnotherServes);
-    }
-    let text = log.text();
-    let last = text
-        .lines()
-        .next_back()
-        .unwrap_or("the daemon did not start");
-    Err(last.trim_start_matches("uvale: ").to_owned())
+    command.current_dir("/");
+    of_its_own_session(&mut command);
+    spawn::start(command, Log::open(dir)?).map(drop)
 }
 
-/// Closes everything above stderr and clears the signal mask a starting program may have had.
-fn close_inherited() {
-    use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-    let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
-        return;
-    };
-    let numbers: Vec<i32> = open
-        .flatten()
-        .filter_map(|e| e.file_name().to_str()?.parse().ok())
-        .collect();
-    // The descriptor that listed the others is closed by now.
-    let is_open = |fd: &i32| rustix::io::fcntl_getfd(uvale::sys::borrow(fd)).is_ok();
-    for fd in numbers.into_iter().filter(|fd| *fd > 2 && is_open(fd)) {
-        drop(uvale::sys::Fd::from_raw(fd));
+/// No terminal, and no part in what happens to the session of whoever started it.
+#[allow(unsafe_code)]
+fn of_its_own_session(command: &mut Command) {
+    // SAFETY: setsid is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
     }
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// Closes everything above stderr.
+fn close_inherited() {
+    use rustix::process::{Resource, getrlimit};
+    // SAFETY: nothing in this process holds a descriptor yet.
+    #[allow(unsafe_code)]
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) } == 0;
+    if !closed {
+        // A kernel from before 2020.
+        let most = getrlimit(Resource::Nofile).current.unwrap_or(1024);
+        (3..most.min(65_536) as i32).for_each(|fd| drop(uvale::sys::Fd::from_raw(fd)));
+    }
 }

@@ -20,14 +20,12 @@ pub struct Log {
 impl Log {
     /// Makes the directory if need be.
     pub fn open(dir: &Path) -> Result<Self, String> {
-        let in_memory = place::is_abstract(dir);
-        let file = if in_memory {
-            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-            let memfd = rustix::fs::memfd_create("uvale.log", flags);
-            File::from(memfd.map_err(|e| format!("cannot make a log: {e}"))?)
-        } else {
-            in_directory(dir)?
+        let file = match place::is_abstract(dir) {
+            true => None,
+            false => in_directory(dir)?,
         };
+        let in_memory = file.is_none();
+        let file = file.map_or_else(in_memory_alone, Ok)?;
         Ok(Self {
             before: file.metadata().map_or(0, |m| m.len()),
             file,
@@ -66,7 +64,16 @@ pub fn no_input() -> Result<Stdio, String> {
     Ok(nothing.into())
 }
 
-fn in_directory(dir: &Path) -> Result<File, String> {
+fn in_memory_alone() -> Result<File, String> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memfd = rustix::fs::memfd_create("uvale.log", flags);
+    Ok(memfd.map_err(|e| format!("cannot make a log: {e}"))?.into())
+}
+
+/// The file in `dir`. `None` if it is the disk that is full, or something else has that name: a
+/// daemon works without.
+fn in_directory(dir: &Path) -> Result<Option<File>, String> {
+    use std::io::ErrorKind::{IsADirectory, QuotaExceeded, StorageFull};
     let mut make = std::fs::DirBuilder::new();
     let made = make.recursive(true).mode(0o700).create(dir);
     made.map_err(|e| place::cannot_make(dir, &e))?;
@@ -74,7 +81,9 @@ fn in_directory(dir: &Path) -> Result<File, String> {
     let path = dir.join("uvale.log");
     let mut options = File::options();
     let opened = options.read(true).create(true).append(true).mode(0o600);
-    opened
-        .open(&path)
-        .map_err(|e| place::cannot_make(&path, &e))
+    match opened.open(&path) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if matches!(e.kind(), IsADirectory | QuotaExceeded | StorageFull) => Ok(None),
+        Err(e) => Err(place::cannot_make(&path, &e)),
+    }
 }

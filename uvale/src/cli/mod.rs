@@ -10,6 +10,7 @@ pub mod run;
 pub mod settings;
 pub mod show;
 pub mod show_stop;
+pub mod spawn;
 pub mod stats;
 pub mod table;
 pub mod wait;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
+use uvale::environment;
 use uvale::model::Config;
 
 /// netmap calls it `max_bridges`.
@@ -48,12 +49,12 @@ pub fn check(config: &Config) -> Result<(), String> {
 }
 
 fn found() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("UVALE_CONFIG").filter(|v| !v.is_empty()) {
+    if let Some(named) = environment::get(uvale::start::ENV_CONFIG) {
         return Some(named.into());
     }
-    let home = std::env::var_os("XDG_CONFIG_HOME")
+    let home = environment::get("XDG_CONFIG_HOME")
         .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
+        .or_else(|| environment::get("HOME").map(|home| Path::new(&home).join(".config")));
     home.map(|dir| dir.join("uvale.toml"))
         .into_iter()
         .chain([PathBuf::from("/etc/uvale.toml")])

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::Daemon;
 use super::report::as_memfd;
+use super::{Daemon, descriptors};
 use crate::channel::{Packet, receive, send};
 use crate::extra::Extra;
 use crate::model::{Caller, ClientId, Offer, Refusal};
@@ -437,13 +437,13 @@ impl Daemon {
         self.world.collect();
         let again = self.finish_before(&mut request);
         let original = again.then(|| (request.clone(), caller.interface.clone()));
-        let mut served = self.world.request_from(client, &mut caller, &mut request);
+        let mut served = self.serve_request(client, &mut caller, &mut request);
         if served.is_err()
             && let Some(original) = original
         {
             self.finish_all();
             (request, caller.interface) = original;
-            served = self.world.request_from(client, &mut caller, &mut request);
+            served = self.serve_request(client, &mut caller, &mut request);
         }
         let stops = request.header.nr_reqtype == nm_abi::NETMAP_REQ_SYNC_KLOOP_STOP;
         if served.is_ok() && stops {
@@ -484,6 +484,21 @@ impl Daemon {
                 .filter(|_| is_long)
                 .map(AsFd::as_fd),
         )
+    }
+
+    /// What a registration needs is memory, and so a descriptor.
+    fn serve_request(
+        &mut self,
+        client: ClientId,
+        caller: &mut Caller,
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        if request.header.nr_reqtype == nm_abi::NETMAP_REQ_REGISTER
+            && let Some(why) = descriptors::lacking_for_memory(&self.ctl_memfd)
+        {
+            return Err(Refusal::new(Errno::NFILE, why));
+        }
+        self.world.request_from(client, caller, request)
     }
 
     fn has_session(&self, number: u32) -> bool {

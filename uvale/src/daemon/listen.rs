@@ -1,13 +1,14 @@
 //! The listening socket: made in the runtime directory, or handed over by systemd.
 
-use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
+use rustix::net::{SendFlags, SocketFlags};
 
+use super::connection::refuse;
+use super::descriptors;
 use crate::place;
 use crate::sys::Fd;
 
@@ -26,15 +27,12 @@ pub struct Listener {
     _lock: Option<Fd>,
     /// the name under which we have bound it, which we remove
     name: Option<Name>,
-    /// kept for the moment when there is no other descriptor
-    spare: Cell<Option<Fd>>,
 }
 
 impl Listener {
     /// Listens in `dir`, which is made with mode 0700 (0750 with a group) if need be.
     pub fn new(dir: &Path, group: Option<u32>) -> Result<Self, String> {
         let path = dir.join(place::SOCKET);
-        let spare = Cell::new(spare_descriptor());
         if let Some(socket) = activated() {
             return Ok(Self {
                 socket,
@@ -42,7 +40,6 @@ impl Listener {
                 // So that nobody serves the same directory from a socket of its own.
                 _lock: only_one(dir).ok(),
                 name: None,
-                spare,
             });
         }
         if place::is_abstract(dir) {
@@ -56,7 +53,6 @@ impl Listener {
                 path,
                 _lock: None,
                 name: None,
-                spare,
             });
         }
         prepare(dir, group)?;
@@ -79,7 +75,6 @@ impl Listener {
             path,
             _lock: Some(lock),
             name: Some(name),
-            spare,
         })
     }
 
@@ -108,29 +103,40 @@ impl Listener {
         self.name.is_none()
     }
 
-    /// With no descriptor left, takes a connection with the one kept for this and hangs up on it:
-    /// its program gets an error instead of waiting, and we do not spin.
-    fn turn_away(&self) -> Option<()> {
-        let mut spare = self.spare.take();
-        drop(spare.take());
-        let turned = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC).map(Fd::from);
-        drop(turned.ok()?);
-        self.spare.set(spare_descriptor());
-        Some(())
-    }
-
-    /// The next waiting connection, if any.
-    pub fn accept(&self) -> Option<Fd> {
+    /// The next waiting connection.
+    pub fn accept(&self) -> Accepted {
         loop {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            match rustix::net::accept_with(&self.socket, flags) {
-                Ok(fd) => return Some(fd.into()),
+            match rustix::net::accept_with(&self.socket, flags).map(Fd::from) {
+                Ok(fd) => match descriptors::lacking(&fd) {
+                    None => return Accepted::Connection(fd),
+                    Some(why) => {
+                        turn_away(&fd, &why);
+                        return Accepted::TurnedAway(why);
+                    }
+                },
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::MFILE | Errno::NFILE) => self.turn_away()?,
-                Err(_) => return None,
+                Err(Errno::AGAIN) => return Accepted::Nothing,
+                Err(_) => return Accepted::NotNow,
             }
         }
     }
+}
+
+/// What there was to accept.
+pub enum Accepted {
+    Connection(Fd),
+    /// One that was told why it cannot be served.
+    TurnedAway(String),
+    Nothing,
+    /// None can be taken for a while.
+    NotNow,
+}
+
+/// Tells a process why it is not served. Whatever it asks will not be read: it finds this when we have hung up.
+fn turn_away(fd: &Fd, why: &str) {
+    let refused = refuse(Errno::NFILE, why);
+    let _ = crate::channel::send(fd.as_fd(), &refused, &[], SendFlags::DONTWAIT);
 }
 
 impl AsFd for Listener {
@@ -171,13 +177,6 @@ impl Drop for Name {
 fn inode(dir: &Fd) -> Result<(u64, u64), Errno> {
     let stat = rustix::fs::statat(dir, place::SOCKET, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok((stat.st_dev, stat.st_ino))
-}
-
-fn spare_descriptor() -> Option<Fd> {
-    let flags = rustix::fs::MemfdFlags::CLOEXEC;
-    rustix::fs::memfd_create("uvale-spare", flags)
-        .ok()
-        .map(Fd::from)
 }
 
 /// The socket systemd passed to this process, if it did.

@@ -6,6 +6,7 @@
 //! [`crate::model::World`]; nothing here waits for a client.
 
 mod connection;
+mod descriptors;
 mod ends;
 mod listen;
 mod log;
@@ -32,6 +33,7 @@ use crate::model::{ClientId, Config, PortKind, World};
 use crate::shm::Memfd;
 use crate::who::Holder;
 use connection::Connection;
+use listen::Accepted;
 use log::{Level, log, log_of};
 
 /// How a daemon is to run.
@@ -45,7 +47,7 @@ pub struct Options {
     pub idle: Option<Duration>,
     /// what the world is like
     pub config: Config,
-    /// written to and closed when the socket listens
+    /// hears when the socket listens
     pub ready: Option<RawFd>,
 }
 
@@ -114,8 +116,14 @@ fn watch(
 
 /// Runs a daemon until a signal or idleness ends it.
 pub fn run(options: Options) -> Result<(), String> {
-    raise_descriptor_limit();
     let listener = listen::Listener::new(&options.dir, options.group)?;
+    // A limit that is reached is an error with a sentence, and not the end.
+    let mut limits = SigSet::empty();
+    limits.add(Signal::SIGXFSZ);
+    limits.add(Signal::SIGXCPU);
+    limits
+        .thread_block()
+        .map_err(|e| format!("cannot block signals: {e}"))?;
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         signals.add(signal);
@@ -126,7 +134,10 @@ pub fn run(options: Options) -> Result<(), String> {
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|e| format!("cannot make a signalfd: {e}"))?;
 
-    let mut daemon = Daemon::new(options.config).map_err(|e| format!("no memory: {e}"))?;
+    let mut daemon = Daemon::new(options.config).map_err(|e| {
+        let why = crate::limits::why_no_memory(e, CTL_LEN as u64);
+        format!("cannot make the daemon's memory of {CTL_LEN} bytes: {why}")
+    })?;
     daemon.passed = listener.is_passed();
     for (fd, data) in [(listener.as_fd(), LISTENER), (signals.as_fd(), SIGNALS)] {
         watch(&daemon.set, &fd, data, epoll::EventFlags::IN)
@@ -137,8 +148,7 @@ pub fn run(options: Options) -> Result<(), String> {
         let _ = watch(&daemon.set, removals, REMOVALS, epoll::EventFlags::IN);
     }
     if let Some(ready) = options.ready {
-        let ready = crate::sys::Fd::from_raw(ready);
-        let _ = rustix::io::write(&ready, b"ready\n");
+        let _ = rustix::io::write(crate::sys::borrow(&ready), b"ready\n");
     }
     log::keep_small(&options.dir);
     log(
@@ -149,9 +159,14 @@ pub fn run(options: Options) -> Result<(), String> {
             listener.path().display()
         ),
     );
+    for found in crate::surroundings::findings() {
+        log(Level::Warning, &found);
+    }
 
     let mut reachable = true;
     let mut idle_since = Instant::now();
+    // Connections wait until there is a descriptor for one.
+    let mut is_deaf = false;
     let mut events = Vec::with_capacity(64);
     loop {
         let more = daemon.turn();
@@ -175,7 +190,7 @@ pub fn run(options: Options) -> Result<(), String> {
             );
             return Ok(());
         }
-        let timeout = match (retry, options.idle) {
+        let timeout = match (retry || is_deaf, options.idle) {
             _ if more => Some(Duration::ZERO),
             (true, _) => Some(RETRY),
             (false, Some(limit)) if !daemon.in_use() => {
@@ -190,6 +205,14 @@ pub fn run(options: Options) -> Result<(), String> {
         match epoll::wait(&daemon.set, spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(format!("epoll: {e}")),
+        }
+        if core::mem::take(&mut is_deaf) {
+            let _ = watch(
+                &daemon.set,
+                &listener.as_fd(),
+                LISTENER,
+                epoll::EventFlags::IN,
+            );
         }
         for event in &events {
             match event.data.u64() {
@@ -211,9 +234,20 @@ pub fn run(options: Options) -> Result<(), String> {
                     }
                 }
                 LISTENER => {
-                    for fd in (0..ACCEPTED).map_while(|_| listener.accept()) {
-                        idle_since = Instant::now();
-                        daemon.accept(fd);
+                    for _ in 0..ACCEPTED {
+                        match listener.accept() {
+                            Accepted::Connection(fd) => {
+                                idle_since = Instant::now();
+                                daemon.accept(fd);
+                            }
+                            Accepted::TurnedAway(why) => daemon.log_refusal(None, &why),
+                            Accepted::Nothing => break,
+                            Accepted::NotNow => {
+                                let _ = epoll::delete(&daemon.set, &listener);
+                                is_deaf = true;
+                                break;
+                            }
+                        }
                     }
                 }
                 id => daemon.serve(id),
@@ -352,17 +386,4 @@ impl Daemon {
         let who = self.world.holder(client);
         log_of(Level::Info, who, &format!("served: {what} {name}"));
     }
-}
-
-/// Every port costs two descriptors here.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
 }

@@ -15,6 +15,7 @@ use super::pool::{PAGE, Pool};
 use super::sizing::{DEFAULT_PIPES, GLOBAL_LIMITS, PRIVATE_LIMITS, private_pools};
 use super::{Config, Pools, Refusal, Result};
 use crate::engine::RegionMap;
+use crate::limits::why_no_memory;
 use crate::shm::{BufferPool, Mapping, Memfd};
 
 /// Id of an allocator (nr_mem_id); 0 is never one.
@@ -470,7 +471,7 @@ fn make_region(memory: &Memory, number: u32) -> Result<Region> {
             format!(
                 "the daemon cannot make a region of {size} bytes for memory {}: {}",
                 memory.id,
-                crate::limits::reached(errno).unwrap_or_else(|| errno.to_string())
+                why_no_memory(errno, size)
             ),
         )
     };
@@ -488,7 +489,7 @@ fn region_of(memory: &Memory, number: u32, memfd: Memfd) -> Result<Region> {
             format!(
                 "the daemon cannot map the region of {size} bytes for memory {}: {}",
                 memory.id,
-                crate::limits::reached(errno).unwrap_or_else(|| errno.to_string())
+                why_no_memory(errno, size)
             ),
         )
     };

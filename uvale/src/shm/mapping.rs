@@ -8,6 +8,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::own::{map, unmap};
+use crate::limits::FileSize;
 use crate::sys::Fd;
 
 /// Types that may lie in memory which other processes write at any time: built of atomics only,
@@ -41,7 +42,9 @@ impl Memfd {
     pub fn create(name: &str, len: usize) -> Result<Self, Errno> {
         let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         let fd = Fd::from(fd);
+        let room = FileSize::allow(len)?;
         rustix::fs::ftruncate(&fd, len as u64)?;
+        drop(room);
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok(Self { fd, len })
     }

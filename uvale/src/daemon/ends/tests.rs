@@ -30,7 +30,7 @@ struct Peer(Fd);
 
 impl Place {
     fn new() -> Self {
-        super::super::raise_descriptor_limit();
+        crate::surroundings::raise_limits(false);
         let daemon = Daemon::new(Config::default()).unwrap();
         Self { daemon }
     }

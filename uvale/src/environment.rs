@@ -1,0 +1,78 @@
+//! The environment variables that say which world a process belongs to and how it finds a daemon.
+//!
+//! A program may clear or change its environment after it was started. The shim remembers these few as they were when
+//! it was loaded ([`remember`]): a process stays in its world.
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::sync::OnceLock;
+
+/// Paths among them: relative ones mean the directory in which the program was started.
+const PATHS: [&str; 3] = [
+    crate::place::ENV_DIR,
+    crate::start::ENV_PROGRAM,
+    crate::start::ENV_CONFIG,
+];
+/// The others.
+const OTHERS: [&str; 5] = [
+    crate::start::ENV_AUTOSTART,
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "HOME",
+    "PATH",
+];
+/// Not ours, but a daemon shows times and reports faults by them.
+const DAEMONS: [&str; 2] = ["TZ", "RUST_BACKTRACE"];
+
+static REMEMBERED: OnceLock<Vec<(&'static str, OsString)>> = OnceLock::new();
+
+/// Takes the environment of this moment for that of the process' whole life.
+pub fn remember() {
+    REMEMBERED.get_or_init(now);
+}
+
+/// The value of one of the variables; `None` if it is not set, or empty.
+pub fn get(name: &str) -> Option<OsString> {
+    match REMEMBERED.get() {
+        Some(list) => list
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| v.clone()),
+        None => read(name),
+    }
+}
+
+/// Paths that are set: absolute, so that they mean the same to children in other directories.
+pub fn paths() -> impl Iterator<Item = (&'static str, OsString)> {
+    PATHS
+        .into_iter()
+        .filter_map(|name| Some((name, get(name)?)))
+}
+
+/// What a daemon is given: nothing else of a program's environment is any of its business.
+pub fn for_daemon() -> Vec<(&'static str, OsString)> {
+    REMEMBERED.get().cloned().unwrap_or_else(now)
+}
+
+/// The same as the system call takes it.
+pub(crate) fn for_execve() -> Vec<CString> {
+    let entry = |(name, value): (&str, OsString)| {
+        let mut bytes = format!("{name}=").into_bytes();
+        bytes.extend(value.into_vec());
+        CString::new(bytes).ok()
+    };
+    for_daemon().into_iter().filter_map(entry).collect()
+}
+
+fn now() -> Vec<(&'static str, OsString)> {
+    let names = PATHS.into_iter().chain(OTHERS).chain(DAEMONS);
+    names.filter_map(|name| Some((name, read(name)?))).collect()
+}
+
+fn read(name: &str) -> Option<OsString> {
+    let value = std::env::var_os(name).filter(|v| !v.is_empty())?;
+    if PATHS.contains(&name) {
+        return Some(crate::place::absolute(std::path::Path::new(&value)).into());
+    }
+    Some(value)
+}
