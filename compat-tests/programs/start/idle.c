@@ -1,0 +1,5 @@
+/* Ends at once, with a status of its own. */
+int main(void)
+{
+	return 3;
+}
