@@ -14,6 +14,7 @@
 //! | [`virt`] | registers of the `ptnet` and `ptnetmap-memdev` PCI devices |
 //! | [`ioctl`] | ioctl numbers, computed with Linux's `_IO`/`_IOWR` encoding |
 //! | [`name`] | the port name grammar, on the library side and on the kernel side |
+//! | [`unwinder`] | what a library does when it is loaded with an unwinder of its own |
 //! | [`bytes`] | structures as bytes and back, for messages and for copies from user memory |
 //!
 //! Size, alignment and every field offset of every structure are asserted at compile time, next
@@ -36,6 +37,7 @@ pub mod name;
 pub mod option;
 pub mod request;
 pub mod ring;
+pub mod unwinder;
 pub mod virt;
 
 pub use bytes::AbiBytes;

@@ -30,6 +30,16 @@ fn the_c_library_is_all_that_is_needed() {
     }
 }
 
+/// The system's unwinder goes through frames of the shim, which have an unwinder of their own.
+#[test]
+fn threads_are_cancelled() {
+    let cancel = or_skip!(
+        "cancellation",
+        super::robust_common::program("start/cancel")
+    );
+    Said::of(uvale(["run", "--private", "--"]).arg(cancel)).assert_code(0);
+}
+
 /// An image with the C library, the program, and the two files, started as process 1.
 #[test]
 fn an_image_from_scratch() {

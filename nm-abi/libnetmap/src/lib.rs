@@ -40,3 +40,12 @@ pub mod region;
 pub mod request;
 
 pub use abi::*;
+
+/// Runs when the library is loaded.
+extern "C" fn loaded() {
+    nm_abi::unwinder::prepare();
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOADED: extern "C" fn() = loaded;

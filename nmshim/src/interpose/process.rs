@@ -24,6 +24,7 @@ extern "C" fn start() {
             Some(after_fork_in_child),
         );
     }
+    nm_abi::unwinder::prepare();
     super::slot::guarded((), || driver().loaded());
     find_inherited();
 }
