@@ -71,6 +71,21 @@ fn a_limit_that_is_enough_for_the_program_is_enough() {
     place.assert_left_clean();
 }
 
+#[test]
+fn without_memory_nothing_is_bound_and_nobody_ends() {
+    let no_memory = or_skip!("no memory", program("no_memory"));
+    let place = Place::new();
+    let output = place.command(&no_memory).output();
+    let output = output.expect("a compiled program can be run");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("ok "),
+        "{said}{errors}"
+    );
+    place.assert_left_clean();
+}
+
 /// Kilobytes of shared memory that process `pid` has touched.
 fn touched(pid: u32) -> u64 {
     let status =

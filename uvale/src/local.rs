@@ -90,7 +90,8 @@ impl LocalWorld {
             .shared
             .clone();
         drop(world);
-        let attachment = Attachment::new(self, binding, region).ok_or_else(gone)?;
+        let attachment = Attachment::new(self, binding, region)
+            .map_err(|errno| Refusal::new(errno, "the port cannot be used"))?;
         Ok(LocalPort { client, attachment })
     }
 

@@ -131,8 +131,11 @@ impl NetmapFile {
             is_null: bound.is_null,
             is_monitor: bound.is_monitor,
         };
-        let attachment = Attachment::new(session, binding, region)
-            .ok_or_else(|| Failure::new(rustix::io::Errno::NXIO, "the port is gone already"))?;
+        let attachment =
+            Attachment::new(session, binding, region).map_err(|errno| match errno {
+                rustix::io::Errno::NOMEM => Failure::new(errno, "no memory to work with"),
+                _ => Failure::new(errno, "the port is gone already"),
+            })?;
         say(
             Level::Trace,
             format_args!(

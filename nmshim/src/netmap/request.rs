@@ -82,11 +82,16 @@ impl NetmapFile {
     fn carry_out(&self, fd: RawFd, request: &mut Request) -> Served {
         let (served, mut bound, csb_entries) = self.ask(fd, request)?;
         let extra = bound.as_mut().map(|b| core::mem::take(&mut b.extra));
+        let is_new = bound.is_some();
         let served = match csb_entries {
             0 => self.take_over(fd, bound).and(served),
             n => self.set_up_csb(fd, request, n as usize, bound, served),
         };
         if let Err(refusal) = served {
+            // What this process cannot use is not bound.
+            if is_new {
+                let _ = call(borrow(&fd), &Call::Unbind);
+            }
             self.explain_refusal(request, &refusal);
             return Err(refusal.errno.into());
         }
@@ -226,9 +231,6 @@ impl NetmapFile {
         };
         if !csb.is_accessible(entries) {
             option.header.nro_status = Why::FAULT.raw_os_error() as u32;
-            if bound.is_some() {
-                let _ = call(borrow(&fd), &Call::Unbind);
-            }
             return Err(Failure::new(Why::FAULT, "the CSB lies in no usable memory"));
         }
         served?;

@@ -13,6 +13,7 @@ use crate::lock::{Guarded, LockGuard};
 use crate::shm::Slot;
 use crate::sleepers::{announce, withdraw};
 use nm_abi::{NR_TIMESTAMP, NS_BUF_CHANGED};
+use rustix::io::Errno;
 
 /// poll(2) event bits, as the program passes them.
 pub type Events = i16;
@@ -56,23 +57,33 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Prepares to use what `binding` says. `None` if it makes no sense or the port is gone.
-    pub fn new(host: &dyn Host, binding: Binding, region: Arc<RegionMap>) -> Option<Self> {
-        let port = host.ctl().port(binding.port)?;
+    /// Prepares to use what `binding` says. `ENXIO` if it makes no sense or the port is gone, `ENOMEM` if
+    /// there is no memory to work with.
+    pub fn new(host: &dyn Host, binding: Binding, region: Arc<RegionMap>) -> Result<Self, Errno> {
+        if region.number != binding.region {
+            return Err(Errno::NXIO);
+        }
+        let port = host.ctl().port(binding.port).ok_or(Errno::NXIO)?;
         let (rx_kring, tx_kring) = (port.rx_kring.load(Acquire), port.tx_kring.load(Acquire));
+        let kring = |base: u32, ring| {
+            let index = base.checked_add(ring);
+            index.and_then(|i| host.ctl().kring(i)).ok_or(Errno::NXIO)
+        };
         let scratch = (binding.first[TX]..binding.last[TX])
             .map(|ring| {
-                let kring = host.ctl().kring(tx_kring.checked_add(ring)?)?;
-                Some(Guarded::new(&kring.busy, Scratch::default()))
+                let work = Scratch::new().map_err(|_| Errno::NOMEM)?;
+                Ok(Guarded::new(&kring(tx_kring, ring)?.busy, work))
             })
-            .collect::<Option<_>>()?;
+            .collect::<Result<_, Errno>>()?;
         let monitors = (binding.first[RX]..binding.last[RX])
             .map(|ring| {
-                let kring = host.ctl().kring(rx_kring.checked_add(ring)?)?;
-                Some(Guarded::new(&kring.busy, Regions::default()))
+                Ok(Guarded::new(
+                    &kring(rx_kring, ring)?.busy,
+                    Regions::default(),
+                ))
             })
-            .collect::<Option<_>>()?;
-        (region.number == binding.region).then_some(Self {
+            .collect::<Result<_, Errno>>()?;
+        Ok(Self {
             binding,
             region,
             rx_kring,

@@ -1,6 +1,8 @@
 //! The work area of a tx ring: a batch of slots copied out, and the packets of each receiver strung
 //! together.
 
+use std::alloc::{Layout, handle_alloc_error};
+use std::collections::TryReserveError;
 use std::sync::Arc;
 
 use super::super::RegionMap;
@@ -78,10 +80,22 @@ pub struct Scratch {
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self {
-            frags: Vec::with_capacity(BATCH + 64),
-            queues: vec![EMPTY; QUEUES],
-            dests: Vec::with_capacity(64),
+        Self::new().unwrap_or_else(|_| handle_alloc_error(Layout::new::<[Queue; QUEUES]>()))
+    }
+}
+
+impl Scratch {
+    /// A new one, if there is memory for it.
+    pub(in crate::engine) fn new() -> Result<Self, TryReserveError> {
+        let (mut frags, mut queues, mut dests) = (Vec::new(), Vec::new(), Vec::new());
+        frags.try_reserve_exact(BATCH + 64)?;
+        queues.try_reserve_exact(QUEUES)?;
+        queues.resize(QUEUES, EMPTY);
+        dests.try_reserve_exact(64)?;
+        Ok(Self {
+            frags,
+            queues,
+            dests,
             regions: Vec::new(),
             swept: 0,
             stuck: None,
@@ -91,11 +105,9 @@ impl Default for Scratch {
             plan: run::Plan::default(),
             monitors: Regions::default(),
             onward: Onward::default(),
-        }
+        })
     }
-}
 
-impl Scratch {
     /// Packets strung together for `queue`, and the broadcasts.
     #[cold]
     pub(super) fn packets_for(&self, queue: usize) -> u64 {
