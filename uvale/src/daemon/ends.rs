@@ -17,6 +17,11 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use nm_abi::{
+    AbiBytes, NETMAP_REQ_POOLS_INFO_GET, NETMAP_REQ_PORT_INFO_GET, NETMAP_REQ_REGISTER,
+    NETMAP_REQ_VALE_ATTACH, NETMAP_REQ_VALE_LIST, NETMAP_REQ_VALE_NEWIF, nmreq_pools_info,
+    nmreq_port_info_get, nmreq_register, nmreq_vale_attach, nmreq_vale_newif,
+};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 
@@ -233,18 +238,27 @@ impl Daemon {
 
 /// The port that a request is about; `None` if it sees others too.
 fn port_of(request: &mut Request) -> Option<Vec<u8>> {
-    use nm_abi::{AbiBytes, NETMAP_REQ_REGISTER, NETMAP_REQ_VALE_LIST, nmreq_register};
     let name = name_of(&mut request.header);
-    let names_memory = || {
-        let reg = nmreq_register::from_bytes(&request.body);
-        reg.is_some_and(|reg| reg.nr_mem_id > 1)
-    };
     let sees_others = match request.header.nr_reqtype {
         NETMAP_REQ_VALE_LIST => true,
-        NETMAP_REQ_REGISTER => !request.options.is_empty() || names_memory(),
-        _ => name.is_empty(),
+        NETMAP_REQ_REGISTER if !request.options.is_empty() => true,
+        _ => name.is_empty() || names_memory(request),
     };
     (!sees_others).then(|| stem(&name).to_vec())
+}
+
+/// Does it name a memory? Whether that is there, and how it is divided, is up to all who use it.
+fn names_memory(request: &Request) -> bool {
+    let body = &request.body;
+    let id = match request.header.nr_reqtype {
+        NETMAP_REQ_REGISTER => nmreq_register::from_bytes(body).map(|reg| reg.nr_mem_id),
+        NETMAP_REQ_VALE_ATTACH => nmreq_vale_attach::from_bytes(body).map(|a| a.reg.nr_mem_id),
+        NETMAP_REQ_VALE_NEWIF => nmreq_vale_newif::from_bytes(body).map(|new| new.nr_mem_id),
+        NETMAP_REQ_PORT_INFO_GET => nmreq_port_info_get::from_bytes(body).map(|i| i.nr_mem_id),
+        NETMAP_REQ_POOLS_INFO_GET => nmreq_pools_info::from_bytes(body).map(|i| i.nr_mem_id),
+        _ => None,
+    };
+    id.is_some_and(|id| id != 0)
 }
 
 /// What names of one port, of its pipes and monitors, on a switch or not, have in common.

@@ -3,8 +3,8 @@
 use std::os::fd::AsFd;
 
 use nm_abi::{
-    AbiBytes, NETMAP_API, NETMAP_REQ_REGISTER, NR_EXCLUSIVE, NR_REG_ALL_NIC, nmreq_header,
-    nmreq_register,
+    AbiBytes, NETMAP_API, NETMAP_REQ_REGISTER, NETMAP_REQ_VALE_NEWIF, NR_EXCLUSIVE, NR_REG_ALL_NIC,
+    nmreq_header, nmreq_register, nmreq_vale_newif,
 };
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -86,13 +86,10 @@ impl Place {
         peer
     }
 
-    /// errno of a REGISTER, 0 for none.
-    fn register(&mut self, peer: &Peer, name: &str, flags: u64) -> i32 {
-        let mut body = nmreq_register::zeroed();
-        (body.nr_mode, body.nr_flags) = (NR_REG_ALL_NIC, flags);
-        (body.nr_tx_slots, body.nr_rx_slots) = (16, 16);
+    /// A request: its errno, 0 for none, and what came back.
+    fn request<T: AbiBytes>(&mut self, peer: &Peer, kind: u16, name: &str, body: &T) -> (i32, T) {
         let mut header = nmreq_header::zeroed();
-        (header.nr_version, header.nr_reqtype) = (NETMAP_API, NETMAP_REQ_REGISTER);
+        (header.nr_version, header.nr_reqtype) = (NETMAP_API, kind);
         set_name(&mut header, name.as_bytes());
         let request = Request {
             header,
@@ -104,9 +101,24 @@ impl Place {
             facts: Facts::default(),
         };
         match self.call(peer, &call).0 {
-            Reply::Done { errno, .. } => errno,
+            Reply::Done { errno, request, .. } => {
+                let request = Request::decode(&request).unwrap();
+                (errno, T::from_bytes(&request.body).unwrap())
+            }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// errno of a REGISTER, 0 for none.
+    fn register(&mut self, peer: &Peer, name: &str, flags: u64) -> i32 {
+        self.request(peer, NETMAP_REQ_REGISTER, name, &all_rings(flags, 0))
+            .0
+    }
+
+    fn set_parameter(&mut self, session: &Peer, name: &str, text: &str) {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        let (reply, _) = self.call(session, &Call::SetParameter { name, text });
+        assert!(matches!(reply, Reply::Written { .. }), "{reply:?}");
     }
 
     fn port(&mut self, name: &str) -> Peer {
@@ -114,6 +126,15 @@ impl Place {
         assert_eq!(self.register(&peer, name, 0), 0, "{name}");
         peer
     }
+}
+
+/// All rings, which are short; in the memory `mem`.
+fn all_rings(flags: u64, mem: u16) -> nmreq_register {
+    let mut body = nmreq_register::zeroed();
+    (body.nr_mode, body.nr_flags) = (NR_REG_ALL_NIC, flags);
+    (body.nr_tx_slots, body.nr_rx_slots) = (16, 16);
+    body.nr_mem_id = mem;
+    body
 }
 
 #[test]
@@ -160,6 +181,50 @@ fn a_request_that_is_refused_is_tried_again_after_all_ends() {
     assert_ne!(place.register(&asking, "vale0:one-more", 0), 0);
     drop(full);
     assert_eq!(place.register(&asking, "vale0:one-more", 0), 0);
+}
+
+#[test]
+fn a_memory_that_is_named_is_gone_with_its_last_user() {
+    let mut place = Place::new();
+    let asking = place.open();
+    let mut ports: Vec<Peer> = (0..99)
+        .map(|i| place.port(&format!("vale0:p{i}")))
+        .collect();
+    let last = place.open();
+    let body = all_rings(0, 0);
+    let (errno, made) = place.request(&last, NETMAP_REQ_REGISTER, "vale0:last", &body);
+    assert_eq!(errno, 0);
+    ports.push(last);
+    drop(ports);
+    let mut interface = nmreq_vale_newif::zeroed();
+    interface.nr_mem_id = made.nr_mem_id;
+    let (errno, _) = place.request(&asking, NETMAP_REQ_VALE_NEWIF, "other", &interface);
+    assert_eq!(errno, Errno::INVAL.raw_os_error());
+}
+
+#[test]
+fn the_global_memory_is_made_anew_when_its_users_are_gone() {
+    let mut place = Place::new();
+    let (session, _) = place.attach();
+    place.set_parameter(&session, "buf_num", "8000");
+    let users: Vec<Peer> = (0..100).map(|_| place.open()).collect();
+    let mut sizes = Vec::new();
+    for (i, user) in users.iter().enumerate() {
+        let name = format!("vale0:p{i}");
+        let answer = place.request(user, NETMAP_REQ_REGISTER, &name, &all_rings(0, 1));
+        assert_eq!(answer.0, 0);
+        sizes.push(answer.1.nr_memsize);
+    }
+    place.set_parameter(&session, "buf_num", "9000");
+    drop(users);
+    let asking = place.open();
+    let answer = place.request(&asking, NETMAP_REQ_REGISTER, "vale0:new", &all_rings(0, 1));
+    assert_eq!(answer.0, 0);
+    assert!(
+        answer.1.nr_memsize > sizes[0],
+        "{sizes:?}, then {}",
+        answer.1.nr_memsize
+    );
 }
 
 #[test]
