@@ -68,7 +68,7 @@ impl Linked {
 /// system that does not go on: whatever else is to run goes before it.
 const LAST: &str = "persistent";
 
-/// All scenarios, by name, [`LAST`] at the end; compiled first where their sources are.
+/// All scenarios, by name, those of `LAST` at the end; compiled first where their sources are.
 ///
 /// # Errors
 /// A sentence, if a scenario does not compile or say what it is.

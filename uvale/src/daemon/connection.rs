@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
+use super::admission::{is_own_user, of_another_version};
 use super::report::as_memfd;
 use super::{Daemon, descriptors};
 use crate::channel::{Packet, receive, send};
 use crate::extra::Extra;
 use crate::model::{Caller, ClientId, Offer, Refusal};
-use crate::peer::credentials;
 use crate::plain::{self, Word};
 use crate::proto::{Bound, Call, Facts, Memory, PROTOCOL, Reply, decode, encode, protocol_of};
 use crate::request::Request;
 use crate::shm::Memfd;
 use crate::sys::Fd;
-use crate::who::{Holder, Who};
+use crate::who::Holder;
 
 /// How long a connection may take to say what it is. A program that was stopped in the middle of
 /// an open may take longer, and is served as long as nobody else needs its place.
@@ -97,46 +97,6 @@ impl Connection {
     }
 }
 
-/// Checks the version of a first message.
-fn speaks_ours(protocol: u32) -> Result<(), Reply> {
-    if protocol != PROTOCOL {
-        return Err(of_another_version(protocol));
-    }
-    Ok(())
-}
-
-/// Was the other end of `socket` made by the daemon's own user?
-fn is_own_user(socket: &Fd) -> Result<(), Reply> {
-    let own = rustix::process::geteuid().as_raw();
-    match crate::peer::credentials(socket) {
-        Ok(peer) if peer.uid == own => Ok(()),
-        Ok(peer) => Err(refuse(
-            Errno::ACCESS,
-            format!(
-                "this uvale daemon serves user {own} only and you are user {}; set UVALE_DIR to a \
-                 directory of your own to use a daemon of your own",
-                peer.uid
-            ),
-        )),
-        Err(e) => Err(refuse(e, "cannot tell who is calling")),
-    }
-}
-
-/// Is this one end of a pair of sockets that somebody has made for a session? An end of a
-/// connection to a name could be our own: it would never hang up.
-fn is_pair(socket: &Fd) -> bool {
-    use rustix::net::{
-        AddressFamily, SocketAddrAny, SocketType, getpeername, getsockname, sockopt,
-    };
-    let unnamed = |address: SocketAddrAny| {
-        address.address_family() == AddressFamily::UNIX
-            && address.addr_len() as usize == size_of::<libc::sa_family_t>()
-    };
-    sockopt::socket_type(socket) == Ok(SocketType::SEQPACKET)
-        && getsockname(socket).is_ok_and(unnamed)
-        && getpeername(socket).is_ok_and(|a| a.is_some_and(unnamed))
-}
-
 /// The memory of an EXTMEM option, as the process that has it describes it.
 fn offer(memory: Memory, fd: Option<Fd>) -> Offer {
     let with_memfd = |pages: u64, known_as| {
@@ -164,18 +124,6 @@ pub(super) fn refuse(errno: Errno, why: impl Into<String>) -> Reply {
         errno: errno.raw_os_error(),
         why: why.into(),
     }
-}
-
-/// To whom speaks another protocol.
-fn of_another_version(protocol: u32) -> Reply {
-    let own = env!("CARGO_PKG_VERSION");
-    refuse(
-        Errno::PROTO,
-        format!(
-            "this uvale daemon is of version {own} (protocol {PROTOCOL}), libnmshim speaks protocol \
-             {protocol}: `uvale stop` ends the daemon and the next program starts one of its own"
-        ),
-    )
 }
 
 impl Daemon {
@@ -312,102 +260,6 @@ impl Daemon {
         self.told_to_stop |= word == Word::Stop && !refused && heard;
     }
 
-    /// Checks the version and the user of a first message.
-    pub(super) fn admit(&self, id: u64, protocol: u32) -> Result<(), Reply> {
-        speaks_ours(protocol)?;
-        self.connections
-            .get(&id)
-            .map_or(Ok(()), |c| is_own_user(&c.fd))
-    }
-
-    /// Notes who is at the other end of a connection, for people.
-    pub(super) fn introduce(&mut self, id: u64, who: &Who) -> Option<Holder> {
-        let connection = self.connections.get_mut(&id)?;
-        let peer = credentials(&connection.fd).ok()?;
-        connection.who = Some(Holder::new(who, peer.pid, peer.uid));
-        connection.who.clone()
-    }
-
-    pub(super) fn become_role(&mut self, id: u64, role: Role) {
-        self.newcomers.remove(&id);
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.role = role;
-            if let Role::Session(number) = role {
-                self.sessions.insert(number, id);
-            }
-        }
-    }
-
-    fn attach(&mut self, id: u64, protocol: u32, who: &Who) -> Answer<'_> {
-        match self.admit(id, protocol) {
-            Ok(()) => self.begin_session(id, who),
-            Err(reply) => Answer(reply, None),
-        }
-    }
-
-    /// A process that has come by a descriptor of the device brings the socket of its session.
-    fn attach_given(&mut self, protocol: u32, who: &Who, socket: Option<Fd>) -> Answer<'_> {
-        let admitted = speaks_ours(protocol).and_then(|()| match socket {
-            Some(socket) if is_pair(&socket) => is_own_user(&socket).map(|()| socket),
-            _ => Err(refuse(
-                Errno::PROTO,
-                "a session comes with a pair of sockets",
-            )),
-        });
-        match admitted {
-            Ok(socket) => {
-                let id = self.accept(socket);
-                self.begin_session(id, who)
-            }
-            Err(reply) => Answer(reply, None),
-        }
-    }
-
-    fn begin_session(&mut self, id: u64, who: &Who) -> Answer<'_> {
-        let session = self.next_session;
-        // Numbers share a word with the lock's waiter mark.
-        self.next_session = (session + 1) & 0x7fff_ffff;
-        self.become_role(id, Role::Session(session));
-        if let Some(holder) = self.introduce(id, who) {
-            self.world.session_began(session, holder);
-        }
-        Answer(Reply::Attached { session }, Some(self.ctl_memfd.as_fd()))
-    }
-
-    fn open(&mut self, id: u64, protocol: u32, flags: i32, who: &Who) -> Answer<'_> {
-        if let Err(reply) = self.admit(id, protocol) {
-            return Answer(reply, None);
-        }
-        let client = match self.introduce(id, who) {
-            Some(holder) => self.world.open_by(holder),
-            None => self.world.open(),
-        };
-        self.devices.insert(client.0, id);
-        self.become_role(id, Role::Device { client, flags });
-        Answer(
-            Reply::Opened {
-                world: self.ctl.world(),
-                client: client.0,
-                flags,
-                bound: None,
-            },
-            None,
-        )
-    }
-
-    fn whois(&mut self, client: ClientId, flags: i32) -> Answer<'_> {
-        let bound = self.bound(client);
-        Answer(
-            Reply::Opened {
-                world: self.ctl.world(),
-                client: client.0,
-                flags,
-                bound,
-            },
-            None,
-        )
-    }
-
     fn request(
         &mut self,
         client: ClientId,
@@ -505,7 +357,7 @@ impl Daemon {
         self.sessions.contains_key(&number)
     }
 
-    fn bound(&self, client: ClientId) -> Option<Box<Bound>> {
+    pub(super) fn bound(&self, client: ClientId) -> Option<Box<Bound>> {
         let b = self.world.binding(client)?;
         Some(Box::new(Bound {
             port: b.port,
@@ -573,26 +425,5 @@ impl Daemon {
             }
             Err(e) => Answer(refuse(e, "no memory for the report"), None),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_session_may_come_with() {
-        let (a, _b) = crate::channel::pair().unwrap();
-        assert!(is_pair(&a));
-        let stream = std::os::unix::net::UnixStream::pair().unwrap();
-        assert!(!is_pair(&std::os::fd::OwnedFd::from(stream.0).into()));
-        let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(!is_pair(&std::os::fd::OwnedFd::from(file).into()));
-        // An end of a connection to a name, and the name itself.
-        let dir = crate::place::new_abstract().unwrap();
-        let listener = crate::place::listen(&dir, 1).unwrap();
-        let client = crate::place::connect(&dir).unwrap();
-        let server = rustix::net::accept(&listener).unwrap();
-        assert!(![client, server.into(), listener].iter().any(is_pair));
     }
 }

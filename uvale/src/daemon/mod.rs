@@ -5,6 +5,7 @@
 //! in `connection.rs`: receive, decode, one match, reply. What netmap would decide is decided by
 //! [`crate::model::World`]; nothing here waits for a client.
 
+mod admission;
 mod connection;
 mod descriptors;
 mod ends;
