@@ -225,13 +225,20 @@ fn pop_free() -> NonNull<Slot> {
 
 /// Runs driver code, as a section; a panic in it becomes `otherwise` and never reaches the program's frames.
 pub fn guarded<T>(otherwise: T, f: impl FnOnce() -> T) -> T {
-    section::run(|| match catch_unwind(AssertUnwindSafe(f)) {
+    section::run(|| caught(otherwise, f))
+}
+
+/// The same within a section, which syncs and polls are in already.
+#[inline(always)]
+fn caught<T>(otherwise: T, f: impl FnOnce() -> T) -> T {
+    debug_assert!(section::this().is_inside());
+    match catch_unwind(AssertUnwindSafe(f)) {
         Ok(v) => v,
         Err(payload) => {
             core::mem::forget(payload);
             otherwise
         }
-    })
+    }
 }
 
 /// The driver's methods behind `guarded`.
@@ -245,12 +252,14 @@ impl Device {
         }
     }
 
+    /// In a section.
     pub fn ioctl(&self, fd: RawFd, request: c_ulong, arg: *mut c_void) -> Result<c_int> {
-        guarded(Err(Errno(libc::EIO)), || self.file.ioctl(fd, request, arg))
+        caught(Err(Errno(libc::EIO)), || self.file.ioctl(fd, request, arg))
     }
 
+    /// In a section.
     pub fn poll(&self, fd: RawFd, events: c_short) -> c_short {
-        guarded(POLLERR, || self.file.poll(fd, events)) & (events | POLLERR | POLLHUP)
+        caught(POLLERR, || self.file.poll(fd, events)) & (events | POLLERR | POLLHUP)
     }
 
     pub fn spin(&self, fd: RawFd, events: c_short) -> c_short {

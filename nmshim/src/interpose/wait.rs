@@ -316,12 +316,9 @@ pub fn wait(
     }
 }
 
-/// The usual case without the machinery: nothing but ours, few of them, and one is ready (or nobody waits).
+/// The usual case without the machinery: nothing but ours, and one is ready (or nobody waits).
 #[inline]
 fn ready_now(fds: &mut [pollfd], wait: bool) -> Option<usize> {
-    if fds.len() > 4 {
-        return None;
-    }
     let mut ready = 0;
     for p in fds {
         let r = table::ours(table::word(p.fd))
@@ -364,11 +361,16 @@ unsafe fn scan(fds: *const pollfd, n: usize) -> bool {
         if unsafe { memory::read_into(some, fds.wrapping_add(at)) }.is_err() {
             return false;
         }
-        if some.iter().any(|p| table::ours(table::word(p.fd))) {
+        if any_ours(some) {
             return true;
         }
     }
     false
+}
+
+#[inline(always)]
+fn any_ours(fds: &[pollfd]) -> bool {
+    fds.iter().any(|p| table::ours(table::word(p.fd)))
 }
 
 /// What the program is to read of `fds`.
@@ -399,17 +401,20 @@ unsafe fn wait_for(
     answer
 }
 
-/// poll with one of ours in the array, inside a section.
+/// poll with one of ours in the array, inside a section. `few`: the array, if it is short.
 #[inline(never)]
-unsafe fn poll_ours(to: *mut pollfd, n: nfds_t, timeout: c_int) -> Result<usize> {
-    let mut few = [NOTHING; 4];
+unsafe fn poll_ours(
+    to: *mut pollfd,
+    few: Option<&mut [pollfd]>,
+    n: nfds_t,
+    timeout: c_int,
+) -> Result<usize> {
     // SAFETY: the program's array, of plain integers.
     unsafe {
-        if let Some(few) = few.get_mut(..n as usize) {
-            memory::read_into(few, to)?;
-            if let Some(ready) = ready_now(few, timeout != 0) {
-                return put_back(to, few).map(|()| ready);
-            }
+        if let Some(few) = few
+            && let Some(ready) = ready_now(few, timeout != 0)
+        {
+            return put_back(to, few).map(|()| ready);
         }
         wait_for(to, n, &mut Timeout::millis(timeout), None)
     }
@@ -458,13 +463,20 @@ pub unsafe fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
 
 #[inline(never)]
 unsafe fn poll_any(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    let mut few = [NOTHING; 4];
+    let mut few = few.get_mut(..n as usize);
     // SAFETY: the program's own arguments.
     unsafe {
-        if !with_ours(fds, n) {
+        let any = match &mut few {
+            // A short array is read once.
+            Some(few) => memory::read_into(few, fds).is_ok() && any_ours(few),
+            None => n <= TOO_MANY && scan(fds, n as usize),
+        };
+        if !any {
             return next::poll(fds, n, timeout);
         }
         test_cancel();
-        finish(section::run(|| poll_ours(fds, n, timeout)))
+        finish(section::run(|| poll_ours(fds, few, n, timeout)))
     }
 }
 
