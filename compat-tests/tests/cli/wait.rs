@@ -120,6 +120,11 @@ fn a_name_that_is_nearly_right_is_answered_with_the_right_one() {
             "did you mean vale0:server?",
         ),
         (
+            &["gen", "-i", "vale0:serve/r", "-f", "rx"],
+            1,
+            "did you mean vale0:server?",
+        ),
+        (
             &["gen", "-i", "vale0:a", "-f", "pingg"],
             2,
             "did you mean ping?",
@@ -132,6 +137,9 @@ fn a_name_that_is_nearly_right_is_answered_with_the_right_one() {
         assert!(said.err.contains(says), "{args:?}: {}", said.err);
     }
     // a refusal for another reason is no typing error
+    let flag = uvale(&world, &["gen", "-i", "vale0:serve/q", "-f", "tx"]);
+    assert_eq!(flag.code, Some(1), "{}", flag.err);
+    assert!(!flag.err.contains("did you mean"), "{}", flag.err);
     let ring = uvale(&world, &["gen", "-i", "vale0:server-7", "-f", "rx"]);
     assert!(!ring.err.contains("did you mean"), "{}", ring.err);
     assert!(

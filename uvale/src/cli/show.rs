@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use nm_abi::name::NmportName;
+use nm_abi::request::{NR_MONITOR_RX, NR_MONITOR_TX};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use uvale::nearest;
@@ -105,11 +107,19 @@ pub fn port_hint(name: &str) -> String {
         .attach()
         .and_then(|session| fetch::<Vec<report::Port>>(&session, Report::Ports));
     match ports {
+        Ok(_) if is_made_by_opening(name) => String::new(),
         Ok((_, ports)) => nearest::hint(name, ports.iter().map(|port| port.name.as_str())),
         // only under the shim is a daemon missed
         Err(why) if std::env::var_os(uvale::start::ENV_PROGRAM).is_some() => format!("; {why}"),
         Err(_) => String::new(),
     }
+}
+
+/// Is `name` a VALE port of its own, not a monitor? Opening makes it, so that it was not there is never the trouble.
+fn is_made_by_opening(name: &str) -> bool {
+    let is_monitor =
+        |parsed: NmportName| parsed.register.flags() & (NR_MONITOR_TX | NR_MONITOR_RX) != 0;
+    name.starts_with("vale") && name.contains(':') && !NmportName::parse(name).is_ok_and(is_monitor)
 }
 
 /// Prints a report: as JSON, or as the text that `text` makes of it.
