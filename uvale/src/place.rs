@@ -22,6 +22,8 @@ use crate::environment;
 pub const ENV_DIR: &str = "UVALE_DIR";
 /// Name of the listening socket in it. A descriptor is known to be ours by a peer of this name.
 pub const SOCKET: &str = "uvale.sock";
+/// Of a mode: only who owns a file in the directory may remove it.
+const STICKY: u32 = 0o1000;
 /// Longest path that `sockaddr_un` takes, with its final zero.
 const SUN_PATH: usize = 108;
 /// What a world's name without a directory begins with.
@@ -185,6 +187,14 @@ pub fn is_safe(dir: &Path) -> Result<bool, String> {
             inside(dir, stat.st_mode, uid).display()
         ));
     }
+    // A directory such as /tmp is everybody's, and is to stay so.
+    if stat.st_mode & STICKY != 0 && stat.st_mode & 0o022 != 0 {
+        return Err(format!(
+            "{} is a directory of everybody's; set {ENV_DIR} to one of your own, such as {}",
+            dir.display(),
+            inside(dir, stat.st_mode, uid).display()
+        ));
+    }
     if stat.st_mode & 0o022 != 0 {
         return Err(format!(
             "{} can be written by others; do: chmod go-w {}",
@@ -286,6 +296,17 @@ mod tests {
         meets(&dir);
         let long = PathBuf::from(format!("@{}", "x".repeat(200)));
         assert!(connect(&long).is_err());
+    }
+
+    #[test]
+    fn a_directory_of_everybodys_is_left_as_it_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let base = Scratch::new("modes");
+        for (mode, part) in [(0o1777, "such as "), (0o777, "chmod go-w")] {
+            std::fs::set_permissions(&base.0, std::fs::Permissions::from_mode(mode)).unwrap();
+            let why = is_safe(&base.0).unwrap_err();
+            assert!(why.contains(part), "{mode:o}: {why}");
+        }
     }
 
     #[test]

@@ -160,3 +160,42 @@ fn a_shim_that_cannot_be_preloaded_is_refused() {
     command.args(["run", "--", "true"]).env("NMSHIM", &shim);
     Said::of(command).failed("cannot be preloaded");
 }
+
+/// A shim takes the environment as it was when it was loaded, and commands that it finds loaded mean what they were
+/// given: another world, and the reason for a refusal.
+#[test]
+fn commands_under_a_shim_mean_their_own_options() {
+    let place = Place::new("under");
+    assert_eq!(place.say(&["daemon", "--detach"]).code, Some(0));
+    let under = |args: &[&str]| {
+        let mut command = Command::new(&target::binaries().uvale);
+        command.args(["run", "--private", "--"]);
+        command.arg(&target::binaries().uvale).args(args);
+        for variable in ["CI", "NMSHIM_VERBOSE", "UVALE_DIR"] {
+            command.env_remove(variable);
+        }
+        command
+    };
+    let mut create = under(&["ctl", "-n", "vi0", "--dir"]);
+    create.arg(&place.0);
+    Said::of(create).ok();
+    let ports = place.say(&["ports"]);
+    assert!(ports.out.contains("vi0"), "{}{}", ports.out, ports.err);
+    Said::of(under(&["gen", "-i", "vale0:a/rt", "-f", "rx"])).failed("nobody has it open");
+    place.say(&["stop"]).ok();
+}
+
+#[test]
+fn a_daemon_that_could_not_take_a_connection_does_not_start() {
+    let place = Place::new("few");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 10; exec \"$0\" daemon --dir \"$1\""]);
+    command.arg(&target::binaries().uvale).arg(&place.0);
+    let said = Said::of(command);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(
+        said.err.contains("it may have 10 (ulimit -n"),
+        "{}",
+        said.err
+    );
+}

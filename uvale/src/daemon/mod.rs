@@ -148,6 +148,10 @@ pub fn run(options: Options) -> Result<(), String> {
     if let Some(removals) = &removals {
         let _ = watch(&daemon.set, removals, REMOVALS, epoll::EventFlags::IN);
     }
+    // One that could never take anybody's connection does not begin to serve.
+    if let Some(why) = descriptors::lacking_for_memory(&listener) {
+        return Err(why);
+    }
     if let Some(ready) = options.ready {
         let _ = rustix::io::write(crate::sys::borrow(&ready), b"ready\n");
     }

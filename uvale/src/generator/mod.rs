@@ -151,7 +151,7 @@ fn run_threads<D: Device + Send>(config: &Config, endpoints: Vec<Endpoint<D>>) -
             // a thread whose part of a small count is zero has nothing to do; 0 would mean no end
             let nothing = config.count > 0 && worker.limit == 0;
             let done = done.clone();
-            handles.push(scope.spawn(move || {
+            let run = move || {
                 let result = if nothing {
                     Ok(Outcome::default())
                 } else {
@@ -163,20 +163,34 @@ fn run_threads<D: Device + Send>(config: &Config, endpoints: Vec<Endpoint<D>>) -
                 // the receiver lives until all threads have ended
                 let _ = done.send(());
                 result
-            }));
+            };
+            let started = std::thread::Builder::new().spawn_scoped(scope, run);
+            if started.is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            handles.push(started);
         }
         drop(done);
         report_until_done(config, threads, &finished, total);
         handles
             .into_iter()
-            .map(|handle| {
-                handle
+            .map(|started| match started {
+                Ok(handle) => handle
                     .join()
-                    .unwrap_or_else(|_| Err("a thread of the generator failed".into()))
+                    .unwrap_or_else(|_| Err("a thread of the generator failed".into())),
+                Err(error) => Err(no_thread(&error)),
             })
             .collect::<Vec<_>>()
     });
     Summary::new(config, results, total())
+}
+
+/// Why a thread could not be started.
+fn no_thread(error: &std::io::Error) -> String {
+    format!(
+        "cannot start a thread: {}; the number of processes (ulimit -u, or of a container) or memory is limited",
+        output::plain(error)
+    )
 }
 
 /// Prints progress until all threads have said that they are done.

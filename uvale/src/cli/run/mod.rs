@@ -79,17 +79,27 @@ fn cannot_run(program: &OsStr, e: &std::io::Error) -> String {
     format!("cannot run {}: {e}", program.to_string_lossy())
 }
 
-/// Makes sure that this very process finds /dev/netmap: if the kernel has none and the shim is not
-/// loaded, starts itself again under the shim.
+/// Makes sure that this very process finds /dev/netmap, in the environment that it has now. Where the kernel has none
+/// it starts itself again under the shim. So it does where a shim is loaded already, which took the environment as it
+/// was then: `uvale run -- uvale ctl --dir D` means D.
 pub fn under_shim() -> Result<(), String> {
     const MARK: &str = "UVALE_UNDER_SHIM";
-    let loaded = std::fs::metadata("/dev/netmap").is_ok();
-    if loaded || std::env::var_os(MARK).is_some() {
+    if std::env::var_os(MARK).is_some() {
         return Ok(());
     }
-    let exe = uvale::start::this_program().map_err(|e| e.to_string())?;
+    let is_found = std::fs::metadata("/dev/netmap").is_ok();
+    let may_be_shims = is_found && std::env::var_os(preload::PRELOAD).is_some();
+    if is_found && !may_be_shims {
+        return Ok(());
+    }
+    let exe = match uvale::start::this_program() {
+        Err(_) if is_found => return Ok(()),
+        exe => exe.map_err(|e| e.to_string())?,
+    };
     let mut command = Command::new(&exe);
     command.args(std::env::args_os().skip(1)).env(MARK, "1");
-    Shim::find()?.enter(&mut command);
+    if !is_found {
+        Shim::find()?.enter(&mut command);
+    }
     Err(cannot_run(exe.as_os_str(), &command.exec()))
 }

@@ -14,7 +14,8 @@ pub struct Shim {
     pub machine: Machine,
 }
 
-const PRELOAD: &str = "LD_PRELOAD";
+/// Libraries that the loader loads into every program.
+pub const PRELOAD: &str = "LD_PRELOAD";
 const ASAN_OPTIONS: &str = "ASAN_OPTIONS";
 const LINK_ORDER: &str = "verify_asan_link_order";
 
