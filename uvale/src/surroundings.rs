@@ -57,8 +57,8 @@ pub fn leave() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
 }
 
-/// What was left of all that, in sentences for the log.
-pub fn findings() -> Vec<String> {
+/// What was left of all that, in sentences for the log. A daemon that `may_move` goes on in another process.
+pub fn findings(may_move: bool) -> Vec<String> {
     let memory = OF_MEMORY.into_iter().filter_map(|(resource, name)| {
         let most = getrlimit(resource).current?;
         Some(format!(
@@ -66,7 +66,12 @@ pub fn findings() -> Vec<String> {
         ))
     });
     let cpu = getrlimit(Resource::Cpu).current.map(|most| {
-        format!("RLIMIT_CPU (ulimit -t) holds for this daemon: after {most} s of work the system ends it")
+        let then = if may_move {
+            "it goes on in another process before"
+        } else {
+            "the system ends it"
+        };
+        format!("RLIMIT_CPU (ulimit -t) holds for this daemon: after {most} s of work {then}")
     });
     let nice = rustix::process::getpriority_process(None).unwrap_or(0);
     let nice = (nice > 0).then(|| format!("this daemon runs at nice {nice}"));

@@ -1,10 +1,15 @@
 //! What a daemon that a program starts keeps of that program's surroundings: nothing that it can leave.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Command;
 
 use compat_tests::or_skip;
 use compat_tests::target;
+use compat_tests::wait::{deadline, wait_for};
+use uvale::proto::Report;
+use uvale::report::Daemon;
 
 use super::robust_common::{Place, end, program};
 use super::{Said, needs, sh, ten, uvale};
@@ -88,7 +93,7 @@ fn a_started_daemon_keeps_nothing_of_its_starter() {
     );
     assert_eq!(proc(pid, "oom_score_adj").trim(), "0");
     let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).expect("a daemon of ours");
-    assert_eq!(cwd, std::path::Path::new("/"));
+    assert_eq!(cwd, Path::new("/"));
     let environment = proc(pid, "environ");
     for entry in environment.split_terminator('\0') {
         let name = entry.split('=').next().expect("a name");
@@ -133,6 +138,80 @@ fn limits_on_files_are_not_limits_on_memory() {
         "{}",
         with.err
     );
+}
+
+fn seqpacket(path: &Path) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+    let socket = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("a socket");
+    let address = SocketAddrUnix::new(path).expect("a short path");
+    connect(&socket, &address).expect("somebody listens");
+    socket
+}
+
+/// A daemon that has to keep its starter's limit on processor time goes on in another process before that is used up.
+#[test]
+fn a_limit_on_processor_time_ends_no_daemon() {
+    let ten = or_skip!("processor time", ten());
+    let place = Place::empty();
+    // A second of it, for good: without the capability to raise it again.
+    let script = "ulimit -t 1 && if [ $(id -u) != 0 ]; then exec \"$@\"; else \
+                  exec setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource \"$@\"; fi";
+    let mut first = sh(script, [&ten]);
+    for (name, value) in place.command(&ten).get_envs() {
+        first.env(name, value.unwrap_or_default());
+    }
+    first.env("UVALE_AUTOSTART", "1");
+    or_skip!("processor time", needs("a limited starter", &mut first));
+    let limited = |pid: i32| {
+        let limits = proc(pid, "limits");
+        let cpu = limits.lines().find_map(|l| l.strip_prefix("Max cpu time"));
+        cpu.is_some_and(|l| l.split_whitespace().take(2).eq(["1", "1"]))
+    };
+    let mut pid = place.status().pid;
+    if !limited(pid) {
+        return println!("skipped: processor time: the daemon could raise its limit");
+    }
+    let bystander = place.spawn_ready(&ten, &["hold"]);
+    // A connection from before is served by whoever goes on: twice, since the second process has a limit of its own.
+    let session = place.attach().expect("it answers");
+    for _ in 0..2 {
+        let began = std::time::Instant::now();
+        let next = loop {
+            let report = session.report(Report::Daemon).expect("it answers");
+            let daemon: Daemon = serde_json::from_slice(&report).expect("a status as documented");
+            match daemon.pid {
+                same if same == pid => assert!(began.elapsed() < 10 * deadline(), "{pid} stays"),
+                other => break other,
+            }
+        };
+        assert!(limited(next));
+        assert_eq!(status(next)["NSsid"], next.to_string());
+        let gone = || !Path::new(&format!("/proc/{pid}/fd/0")).exists();
+        wait_for("the process before it to be gone", gone);
+        pid = next;
+    }
+    drop(session);
+    // The socket names the process that listens now.
+    let connection = seqpacket(&place.socket());
+    let peer = uvale::peer::credentials(&connection).expect("a socket");
+    assert_eq!(peer.pid, pid);
+    drop(connection);
+    // The one that was there all the time receives what is sent now.
+    place.run(&ten, &["clear"]);
+    bystander.wait_success();
+    place.assert_left_clean();
+    let dir = place.dir().to_str().expect("plain");
+    Said::of(&mut uvale(["status", "--dir", dir])).assert_code(0);
+    // One daemon a directory, still.
+    Said::of(&mut uvale(["daemon", "--dir", dir])).assert_code(75);
+    Said::of(&mut uvale(["stop", "--dir", dir])).assert_code(0);
+    assert!(!place.socket().exists());
+    wait_for("its end", || {
+        !Path::new(&format!("/proc/{pid}/fd/0")).exists()
+    });
+    let log = std::fs::read_to_string(place.file("uvale.log")).expect("a log");
+    assert!(log.contains(&format!("going on as process {pid}")), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
 }
 
 /// A configuration that is named has to be there, and is the one that was meant.

@@ -87,6 +87,8 @@ fn serve(dir: &Path, args: &Args) -> Result<(), String> {
         idle,
         config,
         ready: args.ready_fd,
+        // Whoever started any other daemon knows it by its number.
+        may_move: args.idle_default,
     });
     if args.remove_dir {
         let _ = std::fs::remove_dir_all(dir);

@@ -13,7 +13,7 @@ use crate::place;
 use crate::sys::Fd;
 
 /// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
+pub const BACKLOG: i32 = 1024;
 /// How the refusal of a second daemon in a directory begins.
 pub const ALREADY_SERVED: &str = "another uvale daemon already serves";
 /// First descriptor that systemd passes.

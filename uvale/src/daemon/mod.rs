@@ -13,6 +13,7 @@ mod listen;
 mod log;
 mod parameters;
 mod report;
+mod successor;
 
 pub use listen::ALREADY_SERVED;
 pub use log::FILE as LOG_FILE;
@@ -50,12 +51,16 @@ pub struct Options {
     pub config: Config,
     /// hears when the socket listens
     pub ready: Option<RawFd>,
+    /// the process may change before a limit on processor time ends it
+    pub may_move: bool,
 }
 
 /// Events on these are not connections.
 const LISTENER: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
 const REMOVALS: u64 = u64::MAX - 2;
+/// Signals that end a daemon.
+const ENDING: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 /// Connections that may stay without ever saying what they are.
 const MAX_SILENT: usize = 64;
 /// Packets of one connection that are served in a row.
@@ -126,7 +131,7 @@ pub fn run(options: Options) -> Result<(), String> {
         .thread_block()
         .map_err(|e| format!("cannot block signals: {e}"))?;
     let mut signals = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+    for signal in ENDING {
         signals.add(signal);
     }
     signals
@@ -164,16 +169,18 @@ pub fn run(options: Options) -> Result<(), String> {
             listener.path().display()
         ),
     );
-    for found in crate::surroundings::findings() {
+    for found in crate::surroundings::findings(options.may_move) {
         log(Level::Warning, &found);
     }
 
+    let mut successor = successor::Successor::new(options.may_move);
     let mut reachable = true;
     let mut idle_since = Instant::now();
     // Connections wait until there is a descriptor for one.
     let mut is_deaf = false;
     let mut events = Vec::with_capacity(64);
     loop {
+        successor.go_on(&listener);
         let more = daemon.turn();
         let retry = daemon.collect();
         if !reachable && daemon.connections.is_empty() {
