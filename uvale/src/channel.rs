@@ -15,11 +15,14 @@ use rustix::net::{
 use serde::Serialize;
 
 use crate::proto::{Call, MAX_MESSAGE, Reply, decode, encode};
+use crate::shm::MOST_PARTS;
 use crate::sys::Fd;
 use crate::waiting::until;
 
-/// Descriptors one packet may carry.
-const MAX_FDS: usize = 4;
+/// Descriptors one packet may carry: those of a memory.
+const MAX_FDS: usize = MOST_PARTS;
+/// Descriptors that are taken in with a call.
+const CALL_FDS: usize = 4;
 
 /// A received packet.
 #[derive(Debug)]
@@ -82,9 +85,18 @@ fn send_bytes(
 /// Receives one packet; `Ok(None)` if the other side is gone. A packet that is larger than
 /// [`MAX_MESSAGE`] comes out cut, and so does not decode.
 pub fn receive(from: BorrowedFd<'_>, flags: RecvFlags) -> Result<Option<Packet>, Errno> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(CALL_FDS))];
+    receive_into(from, flags, &mut space)
+}
+
+/// With as many descriptors as there is `space` for; what comes beyond is closed.
+fn receive_into(
+    from: BorrowedFd<'_>,
+    flags: RecvFlags,
+    space: &mut [MaybeUninit<u8>],
+) -> Result<Option<Packet>, Errno> {
     let mut bytes = vec![0; MAX_MESSAGE];
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut control = RecvAncillaryBuffer::new(space);
     let got = loop {
         let slices = &mut [IoSliceMut::new(&mut bytes)];
         match recvmsg(from, slices, &mut control, flags | RecvFlags::CMSG_CLOEXEC) {
@@ -185,7 +197,8 @@ pub fn exchange(
 
 /// The answer that has come on `mine`, or what the daemon left as it hung up.
 fn answer(connection: BorrowedFd<'_>, sent: Result<(), Errno>, mine: &Fd) -> Result<Packet, Errno> {
-    let answer = sent.and_then(|()| receive(mine.as_fd(), RecvFlags::DONTWAIT));
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
+    let answer = sent.and_then(|()| receive_into(mine.as_fd(), RecvFlags::DONTWAIT, &mut space));
     match answer.map_err(gone) {
         Ok(Some(packet)) => Ok(packet),
         Ok(None) | Err(Errno::NXIO) => farewell(connection).ok_or(Errno::NXIO),

@@ -70,6 +70,10 @@ pub const OF_MEMORY: [(Resource, &str); 3] = [
 /// Why there is no memory of `len` bytes: the limit that is too low for it, or else the error as it is.
 pub fn why_no_memory(errno: Errno, len: u64) -> String {
     let too_low = OF_MEMORY.into_iter().find_map(|(resource, name)| {
+        // A memory may have parts.
+        if resource == Resource::Fsize && errno != Errno::FBIG {
+            return None;
+        }
         let most = getrlimit(resource).current.filter(|most| *most < len)?;
         Some(format!("{name} is {most} bytes"))
     });
@@ -82,6 +86,13 @@ pub fn why_no_memory(errno: Errno, len: u64) -> String {
 pub struct FileSize(Option<Rlimit>);
 
 impl FileSize {
+    /// Bytes that a file may have.
+    pub fn most() -> usize {
+        let most = getrlimit(Resource::Fsize).maximum;
+        most.and_then(|most| usize::try_from(most).ok())
+            .unwrap_or(usize::MAX)
+    }
+
     /// Raises the soft limit if that is what is in the way; `EFBIG` if the hard one is. Nothing is tried that the
     /// system would answer with SIGXFSZ. For this moment other threads may write longer files, too.
     pub fn allow(len: usize) -> Result<Self, Errno> {

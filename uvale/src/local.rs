@@ -36,7 +36,7 @@ pub struct LocalPort {
 impl LocalWorld {
     /// An empty world.
     pub fn new(config: Config) -> Result<Self, Errno> {
-        let memfd = Memfd::create("uvale-local", CTL_LEN)?;
+        let memfd = Memfd::in_parts("uvale-local", CTL_LEN)?;
         let ctl = Arc::new(Ctl::format(&memfd).ok_or(Errno::NOMEM)?);
         let world = Mutex::new(World::new(ctl.clone(), config));
         Ok(Self {

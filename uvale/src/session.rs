@@ -124,7 +124,7 @@ impl Session {
     /// `ask`: the other end is a daemon, which may be asked for its version.
     fn attached(
         connection: OwnFd,
-        (reply, mut fds): (Reply, Vec<crate::sys::Fd>),
+        (reply, fds): (Reply, Vec<crate::sys::Fd>),
         ask: bool,
     ) -> Result<Self, Failure> {
         let Reply::Attached { session } = reply else {
@@ -133,8 +133,7 @@ impl Session {
                 false => refused(reply),
             });
         };
-        let memfd = fds.pop().ok_or(Errno::PROTO)?;
-        let ctl = Ctl::open(&Memfd::from_peer(memfd)?).ok_or_else(|| match ask {
+        let ctl = Ctl::open(&Memfd::parts_from_peer(fds)?).ok_or_else(|| match ask {
             true => difference::of_versions(connection.as_fd()),
             false => Errno::PROTO.into(),
         })?;
@@ -171,7 +170,7 @@ impl Session {
 
     /// A region's memfd, the shape of its buffers and how many of its bytes a program may map.
     pub fn region_memfd(&self, number: u32) -> Result<(Memfd, RegionShape), Failure> {
-        let (reply, mut fds) = call(self.connection.as_fd(), &Call::Region(number))?;
+        let (reply, fds) = call(self.connection.as_fd(), &Call::Region(number))?;
         let Reply::Region {
             pool_ofs,
             buf_size,
@@ -181,7 +180,11 @@ impl Session {
         else {
             return Err(refused(reply));
         };
-        let memfd = Memfd::from_peer(fds.pop().ok_or(Errno::PROTO)?)?;
+        let memfd = Memfd::parts_from_peer(fds)?;
+        if (memfd.len() as u64) < mem_size {
+            // The system leaves out those that there is no room for.
+            return Err(Errno::MFILE.into());
+        }
         Ok((
             memfd,
             RegionShape {

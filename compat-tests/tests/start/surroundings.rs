@@ -106,7 +106,8 @@ fn a_started_daemon_keeps_nothing_of_its_starter() {
     place.assert_left_clean();
 }
 
-/// A soft limit is no obstacle, in the private daemon and in a program's own memory; a hard one is named.
+/// A soft limit is no obstacle, in the private daemon and in a program's own memory, nor is a hard one that leaves room
+/// for the parts of a memory; a lower one is named.
 #[test]
 fn limits_on_files_are_not_limits_on_memory() {
     let ten = or_skip!("file size", ten());
@@ -117,6 +118,10 @@ fn limits_on_files_are_not_limits_on_memory() {
         ten.as_os_str(),
     ];
     Said::of(&mut sh("ulimit -S -f 1000 && exec \"$@\"", run)).assert_code(0);
+    for hard in ["12288", "20000", "200000"] {
+        let script = format!("ulimit -f {hard} && exec \"$@\"");
+        Said::of(&mut sh(&script, run)).assert_code(0);
+    }
     let hard = Said::of(&mut sh("ulimit -f 1000 && exec \"$@\"", run));
     if hard.code != Some(0) {
         hard.assert_code(1)

@@ -80,3 +80,9 @@ pub fn map(
     // own memory at its own word.
     raw::check(unsafe { raw::call(libc::SYS_mmap, args) }).map(|p| p as *mut c_void)
 }
+
+/// Takes back a [`map`] that nobody has been told of.
+pub fn unmap(addr: *mut c_void, len: usize) {
+    // SAFETY: nobody has an address in it.
+    let _ = unsafe { raw::call(libc::SYS_munmap, [addr as usize, len, 0, 0, 0, 0]) };
+}

@@ -350,7 +350,7 @@ impl File for NetmapFile {
         let session = self.world.session(fd).map_err(failed)?;
         let region = bind.attachment.binding().region;
         let (memfd, _) = session.region_memfd(region).map_err(failed)?;
-        crate::interpose::map(addr, len, prot, flags, memfd_number(&memfd), offset)
+        map_pieces(&memfd, addr, len, prot, flags, offset)
     }
 
     fn poll(&self, fd: RawFd, events: c_short) -> c_short {
@@ -465,7 +465,35 @@ impl File for NetmapFile {
     }
 }
 
-fn memfd_number(memfd: &uvale::shm::Memfd) -> RawFd {
-    use rustix::fd::AsFd;
-    memfd.as_fd().as_raw_fd()
+/// mmap of a memory that may have several parts.
+fn map_pieces(
+    memfd: &uvale::shm::Memfd,
+    addr: *mut c_void,
+    len: usize,
+    prot: c_int,
+    flags: c_int,
+    offset: i64,
+) -> Result<*mut c_void> {
+    use crate::interpose::{map, unmap};
+    if let [one] = memfd.parts() {
+        return map(addr, len, prot, flags, one.raw(), offset);
+    }
+    let from = usize::try_from(offset).unwrap_or(usize::MAX);
+    if !from.is_multiple_of(4096) {
+        return Err(Errno(libc::EINVAL));
+    }
+    // The whole place first: where the parts go then nobody else has anything.
+    let exact = flags & (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE);
+    let nothing = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let place = map(addr, len, libc::PROT_NONE, nothing | exact, -1, 0)?;
+    let there = flags & !libc::MAP_FIXED_NOREPLACE | libc::MAP_FIXED;
+    for piece in memfd.pieces(from, len) {
+        let at = place.wrapping_byte_add(piece.at);
+        let ofs = piece.ofs as i64;
+        if let Err(errno) = map(at, piece.len, prot, there, piece.fd.raw(), ofs) {
+            unmap(place, len);
+            return Err(errno);
+        }
+    }
+    Ok(place)
 }

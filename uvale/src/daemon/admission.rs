@@ -1,7 +1,5 @@
 //! Who may connect, and what a connection becomes: its first message.
 
-use std::os::fd::AsFd;
-
 use rustix::io::Errno;
 
 use super::Daemon;
@@ -129,7 +127,7 @@ impl Daemon {
         if let Some(holder) = self.introduce(id, who) {
             self.world.session_began(session, holder);
         }
-        Answer(Reply::Attached { session }, Some(self.ctl_memfd.as_fd()))
+        Answer(Reply::Attached { session }, Some(self.ctl_memfd.parts()))
     }
 
     pub(super) fn open(&mut self, id: u64, protocol: u32, flags: i32, who: &Who) -> Answer<'_> {

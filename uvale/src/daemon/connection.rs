@@ -1,5 +1,6 @@
 //! A connection, and a request's way: receive, decode, one match, reply.
 
+use core::slice;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,7 @@ pub struct Connection {
 }
 
 /// An answer, and at most one descriptor with it.
-pub(super) struct Answer<'a>(pub Reply, pub Option<BorrowedFd<'a>>);
+pub(super) struct Answer<'a>(pub Reply, pub Option<&'a [Fd]>);
 
 impl Connection {
     pub fn new(fd: Fd) -> Self {
@@ -165,7 +166,7 @@ impl Daemon {
             }
             (None, _) => Answer(refuse(Errno::PROTO, "the message cannot be read"), None),
         };
-        let fds: Vec<BorrowedFd<'_>> = answer.1.into_iter().collect();
+        let fds: Vec<BorrowedFd<'_>> = answer.1.into_iter().flatten().map(AsFd::as_fd).collect();
         // A client that does not take its answer has lost it.
         let _ = send(reply_to.as_fd(), &answer.0, &fds, SendFlags::DONTWAIT);
     }
@@ -334,7 +335,7 @@ impl Daemon {
             self.last_report
                 .as_ref()
                 .filter(|_| is_long)
-                .map(AsFd::as_fd),
+                .map(slice::from_ref),
         )
     }
 
@@ -385,7 +386,7 @@ impl Daemon {
                     buf_count: region.pool().count(),
                     mem_size: region.size,
                 },
-                Some(region.memfd.as_fd()),
+                Some(region.memfd.parts()),
             ),
             None => Answer(refuse(Errno::NXIO, "that memory region is gone"), None),
         }
@@ -394,7 +395,7 @@ impl Daemon {
     fn waker(&mut self, client: u32) -> Answer<'_> {
         let id = self.devices.get(&client);
         match id.and_then(|id| self.connections.get(id)) {
-            Some(connection) => Answer(Reply::Waker, Some(connection.fd.as_fd())),
+            Some(connection) => Answer(Reply::Waker, Some(slice::from_ref(&connection.fd))),
             None => Answer(refuse(Errno::NXIO, "that descriptor is closed"), None),
         }
     }
@@ -421,7 +422,10 @@ impl Daemon {
         match as_memfd(text) {
             Ok(memfd) => {
                 self.last_report = Some(memfd);
-                Answer(Reply::Report, self.last_report.as_ref().map(AsFd::as_fd))
+                Answer(
+                    Reply::Report,
+                    self.last_report.as_ref().map(slice::from_ref),
+                )
             }
             Err(e) => Answer(refuse(e, "no memory for the report"), None),
         }

@@ -3,6 +3,8 @@
 use rustix::fd::AsFd;
 use rustix::process::{Resource, getrlimit};
 
+use crate::limits::FileSize;
+use crate::shm::MOST_PARTS;
 use crate::sys::Fd;
 
 /// What the daemon's own calls need at a time: the descriptors of a message, a memory, a report.
@@ -21,7 +23,13 @@ pub fn lacking_for_memory(any: impl AsFd) -> Option<String> {
     match rustix::io::fcntl_dupfd_cloexec(any, 0) {
         Ok(next) => {
             let number = u64::try_from(Fd::from(next).raw()).ok()?;
-            (number + RESERVE.min(most / 4) / 2 >= most).then(|| sentence(most))
+            // Under a limit on the length of files it may have as many parts.
+            let parts = if FileSize::most() < usize::MAX {
+                MOST_PARTS as u64
+            } else {
+                0
+            };
+            (number + parts + RESERVE.min(most / 4) / 2 >= most).then(|| sentence(most))
         }
         Err(_) => Some(sentence(most)),
     }

@@ -274,7 +274,7 @@ pub fn run(options: Options) -> Result<(), String> {
 
 impl Daemon {
     fn new(config: Config) -> Result<Self, Errno> {
-        let ctl_memfd = Memfd::create("uvale-control", CTL_LEN)?;
+        let ctl_memfd = Memfd::in_parts("uvale-control", CTL_LEN)?;
         let ctl = Arc::new(Ctl::format(&ctl_memfd).ok_or(Errno::NOMEM)?);
         ctl.set_world(crate::sys::random());
         Ok(Self {

@@ -408,22 +408,13 @@ impl Memories {
     /// Gives the pages of packet buffers back to the system. Rings and `netmap_if`s stay readable:
     /// a program may keep its mapping after its descriptor. Memory of its own it keeps whole.
     fn discard_buffers(region: &Region) {
-        use rustix::fs::{FallocateFlags, fallocate};
         if region.external {
             return;
         }
         let pool = region.pool();
-        let (start, len) = (
-            pool.offset(0) as u64,
-            u64::from(pool.size()) * u64::from(pool.count()),
-        );
+        let len = pool.size() as usize * pool.count() as usize;
         // Best effort: without it the pages live as long as somebody maps them.
-        let _ = fallocate(
-            &region.memfd,
-            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-            start,
-            len,
-        );
+        let _ = region.memfd.discard_range(pool.offset(0), len);
     }
 
     /// netmap's choice: ids are tried upwards from the one given out last.
@@ -476,7 +467,7 @@ fn make_region(memory: &Memory, number: u32) -> Result<Region> {
         )
     };
     let len = usize::try_from(size).map_err(|_| failed(Errno::NOMEM))?;
-    let memfd = Memfd::create("netmap-region", len).map_err(failed)?;
+    let memfd = Memfd::in_parts("netmap-region", len).map_err(failed)?;
     region_of(memory, number, memfd)
 }
 

@@ -7,7 +7,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
-use super::own::{map, unmap};
+use super::own::{map_whole, unmap};
 use crate::limits::FileSize;
 use crate::sys::Fd;
 
@@ -29,34 +29,115 @@ unsafe impl Shared for AtomicI64 {}
 // SAFETY: an array of `Shared` is a `Shared`.
 unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
 
-/// An anonymous file in memory that can be passed to other processes.
+/// Parts of a memory at most.
+pub const MOST_PARTS: usize = 32;
+/// Where there are several, their size is a multiple of this.
+const UNIT: usize = 2 << 20;
+
+/// An anonymous file in memory that can be passed to other processes. Where the system limits the length of files it
+/// may be several, its parts one behind the other, of the same length but the last.
 #[derive(Debug)]
 pub struct Memfd {
-    fd: Fd,
+    /// at least one
+    parts: Vec<Fd>,
+    /// length of each but the last
+    part: usize,
     len: usize,
+}
+
+/// What of a part lies in a range of a [`Memfd`].
+#[derive(Debug, Clone, Copy)]
+pub struct Piece<'a> {
+    /// the part
+    pub fd: &'a Fd,
+    /// where in the part it begins
+    pub ofs: usize,
+    /// where in the range
+    pub at: usize,
+    /// bytes
+    pub len: usize,
 }
 
 impl Memfd {
     /// Makes a zero-filled sparse memfd of `len` bytes, sealed against shrinking and growing:
     /// a peer that could truncate it would give everybody else SIGBUS.
     pub fn create(name: &str, len: usize) -> Result<Self, Errno> {
-        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        let fd = Fd::from(fd);
-        let room = FileSize::allow(len)?;
-        rustix::fs::ftruncate(&fd, len as u64)?;
-        drop(room);
-        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        Ok(Self { fd, len })
+        let parts = vec![create_part(name, len)?];
+        let part = len;
+        Ok(Self { parts, part, len })
+    }
+
+    /// The same in as few parts as the limit on the length of files allows; `EFBIG` if they are too many.
+    pub fn in_parts(name: &str, len: usize) -> Result<Self, Errno> {
+        let most = FileSize::most();
+        if len <= most {
+            return Self::create(name, len);
+        }
+        Self::of_parts(name, len, most / UNIT * UNIT)
+    }
+
+    pub(super) fn of_parts(name: &str, len: usize, part: usize) -> Result<Self, Errno> {
+        if part == 0 || len.div_ceil(part) > MOST_PARTS {
+            return Err(Errno::FBIG);
+        }
+        let lens = (0..len).step_by(part).map(|from| part.min(len - from));
+        let parts = lens
+            .map(|n| create_part(name, n))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { parts, part, len })
     }
 
     /// Takes over a descriptor received from a peer. It must be sealed against shrinking, else
     /// `EPERM`: its length is read once, here.
     pub fn from_peer(fd: Fd) -> Result<Self, Errno> {
-        if !rustix::fs::fcntl_get_seals(&fd)?.contains(SealFlags::SHRINK) {
-            return Err(Errno::PERM);
+        let len = sealed_len(&fd)?;
+        let (parts, part) = (vec![fd], len);
+        Ok(Self { parts, part, len })
+    }
+
+    /// The same with all parts of a memory: `EINVAL` if they do not fit together.
+    pub fn parts_from_peer(parts: Vec<Fd>) -> Result<Self, Errno> {
+        let lens = parts
+            .iter()
+            .map(sealed_len)
+            .collect::<Result<Vec<_>, _>>()?;
+        let (&part, rest) = lens.split_first().ok_or(Errno::PROTO)?;
+        let (&last, middle) = rest.split_last().unwrap_or((&part, rest));
+        let is_cut = !rest.is_empty() && (part % UNIT != 0 || last == 0 || last > part);
+        if is_cut || lens.len() > MOST_PARTS || middle.iter().any(|len| *len != part) {
+            return Err(Errno::INVAL);
         }
-        let len = usize::try_from(rustix::fs::fstat(&fd)?.st_size).map_err(|_| Errno::INVAL)?;
-        Ok(Self { fd, len })
+        let len = lens
+            .iter()
+            .try_fold(0usize, |sum, len| sum.checked_add(*len));
+        let len = len.ok_or(Errno::INVAL)?;
+        Ok(Self { parts, part, len })
+    }
+
+    /// The descriptors, one for each part.
+    pub fn parts(&self) -> &[Fd] {
+        &self.parts
+    }
+
+    /// The parts that `len` bytes from `offset` on lie in. What goes beyond the end is the last part's.
+    pub fn pieces(&self, offset: usize, len: usize) -> impl Iterator<Item = Piece<'_>> {
+        let end = offset.saturating_add(len);
+        let last = self.parts.len() - 1;
+        self.parts.iter().enumerate().filter_map(move |(i, fd)| {
+            let start = i * self.part;
+            let from = start.max(offset);
+            let to = if i == last {
+                end
+            } else {
+                end.min(start + self.part)
+            };
+            (from < to).then(|| Piece {
+                fd,
+                ofs: from - start,
+                at: from - offset,
+                len: to - from,
+            })
+        })
     }
 
     /// Length in bytes.
@@ -71,20 +152,40 @@ impl Memfd {
 
     /// Gives all pages back to the system; every mapping reads zeroes afterwards.
     pub fn discard(&self) -> Result<(), Errno> {
+        self.discard_range(0, self.len)
+    }
+
+    /// The same for `len` bytes from `offset` on.
+    pub fn discard_range(&self, offset: usize, len: usize) -> Result<(), Errno> {
         use rustix::fs::FallocateFlags;
-        rustix::fs::fallocate(
-            &self.fd,
-            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-            0,
-            self.len as u64,
-        )
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        self.pieces(offset, len)
+            .try_for_each(|p| rustix::fs::fallocate(p.fd, hole, p.ofs as u64, p.len as u64))
     }
 }
 
+/// The first part.
 impl AsFd for Memfd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.parts[0].as_fd()
     }
+}
+
+fn create_part(name: &str, len: usize) -> Result<Fd, Errno> {
+    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let fd = Fd::from(fd);
+    let room = FileSize::allow(len)?;
+    rustix::fs::ftruncate(&fd, len as u64)?;
+    drop(room);
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(fd)
+}
+
+fn sealed_len(fd: &Fd) -> Result<usize, Errno> {
+    if !rustix::fs::fcntl_get_seals(fd)?.contains(SealFlags::SHRINK) {
+        return Err(Errno::PERM);
+    }
+    usize::try_from(rustix::fs::fstat(fd)?.st_size).map_err(|_| Errno::INVAL)
 }
 
 /// A word at any address.
@@ -110,7 +211,7 @@ impl Mapping {
     pub fn new(memfd: &Memfd) -> Result<Self, Errno> {
         // The memfd is sealed against shrinking, so the pages stay valid for as long as the mapping
         // does.
-        let base = map(memfd, 0, memfd.len(), None)?;
+        let base = map_whole(memfd, memfd.len())?;
         Ok(Self {
             base,
             len: memfd.len(),

@@ -9,6 +9,8 @@ use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags};
 
+use super::Memfd;
+
 /// Mappings that are noted. More are possible: they are then locked with all others.
 const NOTED: usize = 1024;
 const PAGE: usize = 4096;
@@ -98,6 +100,37 @@ pub(super) fn map(
         )?
     };
     let base = grown(page, first, len, at).inspect_err(|_| unmap(page.cast(), first))?;
+    note(base.as_ptr().expose_provenance(), len);
+    Ok(base)
+}
+
+/// Maps the first `len` bytes of `memfd`, its parts one behind the other.
+pub(super) fn map_whole(memfd: &Memfd, len: usize) -> Result<NonNull<u8>, Errno> {
+    if let [one] = memfd.parts() {
+        return map(one, 0, len, None);
+    }
+    // SAFETY: a new mapping where nothing is overlaps nothing. It only keeps the place.
+    let page = unsafe {
+        rustix::mm::mmap_anonymous(
+            core::ptr::null_mut(),
+            PAGE,
+            ProtFlags::empty(),
+            MapFlags::PRIVATE | MapFlags::NORESERVE,
+        )?
+    };
+    let base = grown(page, PAGE, len, None).inspect_err(|_| unmap(page.cast(), PAGE))?;
+    let placed = memfd.pieces(0, len).try_for_each(|piece| {
+        let part = map(piece.fd, piece.ofs as u64, piece.len, None)?.as_ptr();
+        forget(part.addr());
+        // SAFETY: both mappings are new and ours, and nothing refers to them yet.
+        let moved = unsafe {
+            let to = base.as_ptr().add(piece.at);
+            let may_move = MremapFlags::MAYMOVE;
+            rustix::mm::mremap_fixed(part.cast(), piece.len, piece.len, may_move, to.cast())
+        };
+        moved.map(drop).inspect_err(|_| unmap(part, piece.len))
+    });
+    placed.inspect_err(|_| unmap(base.as_ptr(), len))?;
     note(base.as_ptr().expose_provenance(), len);
     Ok(base)
 }

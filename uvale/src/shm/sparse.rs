@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
-use super::own::{grow, map, unmap};
+use super::own::{grow, map, map_whole, unmap};
 use super::{Memfd, Shared};
 
 /// Bytes by which a table grows.
@@ -53,7 +53,7 @@ impl<const N: usize> Sparse<N> {
         if memfd.len() < lens.iter().sum() {
             return Err(Errno::INVAL);
         }
-        let base = map(memfd, 0, lens.iter().sum(), None)?;
+        let base = map_whole(memfd, lens.iter().sum())?;
         let parts = parts(lens);
         for part in &parts {
             part.mapped.store(part.len, Ordering::Relaxed);
@@ -65,12 +65,14 @@ impl<const N: usize> Sparse<N> {
         })
     }
 
-    /// Maps the beginnings of the parts, or all of `memfd` if there is no place with room to grow.
+    /// Maps the beginnings of the parts, or all of `memfd` if there is no place with room to grow, or it has
+    /// several parts: a mapping grows in one file.
     pub fn beginnings(memfd: &Memfd, lens: [usize; N]) -> Result<Self, Errno> {
         if memfd.len() < lens.iter().sum() {
             return Err(Errno::INVAL);
         }
-        for _ in 0..PLACES {
+        let is_one = memfd.parts().len() == 1;
+        for _ in 0..if is_one { PLACES } else { 0 } {
             let at = PLACES_FROM + (crate::sys::random() % CHOICE) as usize * APART;
             if let Some(mapped) = Self::at(memfd, lens, at) {
                 return Ok(mapped);

@@ -1,7 +1,11 @@
 //! Run as they are, under AddressSanitizer and under valgrind: every bound, at the bound.
 
 use super::*;
+use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use proptest::prelude::*;
+use rustix::io::Errno;
 
 const PAGE: usize = 4096;
 
@@ -224,4 +228,80 @@ fn own_mappings_are_known_while_they_last() {
     unlock_own_mappings();
     drop(mapping);
     assert!(!known());
+}
+
+/// A memory of parts of two megabytes and the shorter last one.
+fn cut(len: usize) -> Memfd {
+    Memfd::of_parts("parts", len, 2 << 20).unwrap()
+}
+
+#[test]
+fn what_comes_as_the_parts_of_a_memory_is_checked() {
+    let from = |lens: &[usize]| {
+        let part = |len: &usize| {
+            let memfd = Memfd::create("part", *len).unwrap();
+            rustix::io::fcntl_dupfd_cloexec(&memfd, 3).unwrap().into()
+        };
+        Memfd::parts_from_peer(lens.iter().map(part).collect()).map(|m| m.len())
+    };
+    const M: usize = 1 << 20;
+    assert_eq!(from(&[4096]), Ok(4096));
+    assert_eq!(from(&[2 * M, 2 * M, 4096]), Ok(4 * M + 4096));
+    assert_eq!(from(&[]), Err(Errno::PROTO));
+    for bad in [
+        &[M, M][..],
+        &[2 * M, 4 * M],
+        &[4 * M, 2 * M, M],
+        &[2 * M, 0],
+        &[0, 0],
+    ] {
+        assert_eq!(from(bad), Err(Errno::INVAL), "{bad:?}");
+    }
+    assert_eq!(from(&[2 * M; MOST_PARTS + 1]), Err(Errno::INVAL));
+    let loose = rustix::fs::memfd_create("loose", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    assert!(Memfd::parts_from_peer(vec![loose.into()]).is_err());
+    assert!(Memfd::of_parts("many", (2 * MOST_PARTS + 1) * M, 2 * M).is_err());
+}
+
+#[test]
+fn tables_in_several_parts_are_all_there() {
+    let memfd = cut(PARTS.iter().sum());
+    let (a, b) = (
+        Sparse::beginnings(&memfd, PARTS).unwrap(),
+        Sparse::whole(&memfd, PARTS).unwrap(),
+    );
+    for (part, len) in PARTS.into_iter().enumerate() {
+        let last = (len / 8 - 1) as u32;
+        a.record::<AtomicU64>(part, last).unwrap().store(9, Relaxed);
+        assert_eq!(b.record::<AtomicU64>(part, last).unwrap().load(Relaxed), 9);
+        assert!(a.record::<AtomicU64>(part, last + 1).is_none());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    /// The parts are one memory: what is written lies where it belongs in its part, and pieces cover a range once.
+    #[test]
+    fn parts_lie_one_behind_the_other(pages in 513usize..3000, at: u32, n in 1usize..2000) {
+        let memfd = cut(pages * PAGE);
+        let (a, b) = (Mapping::new(&memfd).unwrap(), Mapping::new(&memfd).unwrap());
+        let from = at as usize % pages * PAGE;
+        let len = (n * PAGE).min(pages * PAGE - from);
+        for page in 0..len / PAGE {
+            let ofs = from + page * PAGE;
+            a.at::<AtomicU64>(ofs).unwrap().store(ofs as u64 + 1, Relaxed);
+            prop_assert_eq!(b.at::<AtomicU64>(ofs).unwrap().load(Relaxed), ofs as u64 + 1);
+        }
+        let mut done = 0;
+        for piece in memfd.pieces(from, len) {
+            prop_assert_eq!(piece.at, done);
+            let mut word = [0; 8];
+            rustix::io::pread(piece.fd, &mut word, piece.ofs as u64).unwrap();
+            prop_assert_eq!(u64::from_le_bytes(word), (from + done) as u64 + 1);
+            done += piece.len;
+        }
+        prop_assert_eq!(done, len);
+        memfd.discard_range(from, len).unwrap();
+        prop_assert_eq!(a.at::<AtomicU64>(from + len - PAGE).unwrap().load(Relaxed), 0);
+    }
 }
