@@ -43,6 +43,23 @@ fn refusals_are_explained_where_ci_is_set() {
     assert_eq!(said("3", &[("CI", "true"), ("NMSHIM_VERBOSE", "0")]), "");
 }
 
+/// The shim was loaded before the command could say what it wants to hear.
+#[test]
+fn commands_are_told_why_under_a_shim_that_is_loaded() {
+    let place = Place::new();
+    let uvale = &compat_tests::target::binaries().uvale;
+    for variables in [&[][..], &[("CI", "true")]] {
+        let said = reasons(
+            &place,
+            uvale,
+            &["gen", "-i", "vale0:b/rt", "-f", "rx"],
+            variables,
+        );
+        let why = "nmshim: REGISTER vale0:b: Invalid argument: vale0:b: nobody has it open";
+        assert_eq!(said.err.matches(why).count(), 1, "{}", said.err);
+    }
+}
+
 #[test]
 fn refusals_are_explained_on_a_terminal() {
     let path = or_skip!("reasons", program("reasons/reasons"));

@@ -103,15 +103,20 @@ pub fn fetch<T: DeserializeOwned>(session: &Session, what: Report) -> Result<(Ve
 /// The end of a sentence about a port that cannot be opened or that failed: that there is no daemon,
 /// or which port was probably meant.
 pub fn port_hint(name: &str) -> String {
-    let ports = Place { dir: None }
-        .attach()
-        .and_then(|session| fetch::<Vec<report::Port>>(&session, Report::Ports));
-    match ports {
+    let place = Place { dir: None };
+    let session = match place.try_attach() {
+        Ok(session) => session,
+        // Only under the shim is a daemon missed. Why none could be started has been said by then.
+        Err(_) if std::env::var_os(uvale::start::ENV_PROGRAM).is_none() => return String::new(),
+        Err(f) if matches!(f.errno, Errno::NOENT | Errno::CONNREFUSED | Errno::NXIO) => {
+            return format!("; no uvale daemon answers in {}", place.dir().display());
+        }
+        Err(f) => return format!("; {}", f.why),
+    };
+    match fetch::<Vec<report::Port>>(&session, Report::Ports) {
         Ok(_) if is_made_by_opening(name) => String::new(),
         Ok((_, ports)) => nearest::hint(name, ports.iter().map(|port| port.name.as_str())),
-        // only under the shim is a daemon missed
-        Err(why) if std::env::var_os(uvale::start::ENV_PROGRAM).is_some() => format!("; {why}"),
-        Err(_) => String::new(),
+        Err(why) => format!("; {why}"),
     }
 }
 

@@ -277,7 +277,7 @@ impl Summary {
                 (Some(pps), Some(bps)) => {
                     format!("{}pps, {}bit/s", scaled(pps, plain), scaled(bps, plain))
                 }
-                _ => "too short a time to tell".into(),
+                _ => "not known: the run was too short".into(),
             };
             let batch = self.packets as f64 / self.batches.max(1) as f64;
             let slots = self.slots as f64 / self.packets as f64;
