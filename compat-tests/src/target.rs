@@ -63,8 +63,12 @@ pub fn binaries() -> &'static Binaries {
         let dir = match std::env::var_os("UVALE_BIN_DIR") {
             Some(dir) => PathBuf::from(dir),
             None => {
-                build();
-                profile_dir()
+                let profile = profile_dir();
+                build(match profile.file_name().and_then(|n| n.to_str()) {
+                    Some("debug") | None => "dev",
+                    Some(other) => other,
+                });
+                profile
             }
         };
         let found = Binaries {
@@ -78,12 +82,26 @@ pub fn binaries() -> &'static Binaries {
     })
 }
 
-fn build() {
-    let profile = profile_dir();
-    let profile = match profile.file_name().and_then(|n| n.to_str()) {
-        Some("debug") | None => "dev",
-        Some(other) => other,
-    };
+/// The shim as people get it, optimised, whatever profile these tests were built with: for those that count
+/// instructions.
+///
+/// # Panics
+/// If it can't be built or is not there.
+pub fn optimised_shim() -> PathBuf {
+    let dir = std::env::var_os("UVALE_BIN_DIR").map_or_else(
+        || {
+            build("release");
+            target_dir().join("release")
+        },
+        PathBuf::from,
+    );
+    let shim = dir.join("libnmshim.so");
+    assert!(shim.is_file(), "{} is missing", shim.display());
+    shim
+}
+
+/// Builds `uvale` and the shim.
+fn build(profile: &str) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(workspace())

@@ -4,6 +4,8 @@
 
 mod robust_common;
 
+use std::path::Path;
+
 use compat_tests::{Skip, or_skip};
 use robust_common::{Place, fact, program};
 
@@ -14,14 +16,15 @@ const ALLOWED: u64 = 24;
 /// Instructions of a run with so many rounds.
 fn instructions(
     place: &Place,
-    program: &std::path::Path,
+    program: &Path,
     rounds: u32,
-    shim: bool,
+    shim: Option<&Path>,
 ) -> Result<u64, Skip> {
-    let mut command = place.command(std::path::Path::new("valgrind"));
-    if !shim {
-        command.env_remove("LD_PRELOAD");
-    }
+    let mut command = place.command(Path::new("valgrind"));
+    match shim {
+        Some(shim) => command.env("LD_PRELOAD", shim),
+        None => command.env_remove("LD_PRELOAD"),
+    };
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     let out = command.arg(program).arg(rounds.to_string()).output();
     let out =
@@ -39,13 +42,14 @@ fn instructions(
 fn ordinary_calls_cost_next_to_nothing() {
     let ordinary = or_skip!("cost of preloading", program("ordinary"));
     let place = Place::empty();
+    let shim = compat_tests::target::optimised_shim();
     let rounds = |shim| {
         let few = instructions(&place, &ordinary, 1000, shim)?;
         Ok(instructions(&place, &ordinary, 3000, shim)?.saturating_sub(few) / 2000)
     };
     let (without, with) = (
-        or_skip!("valgrind", rounds(false)),
-        or_skip!("valgrind", rounds(true)),
+        or_skip!("valgrind", rounds(None)),
+        or_skip!("valgrind", rounds(Some(&shim))),
     );
     let more = with.saturating_sub(without);
     fact(&format!(

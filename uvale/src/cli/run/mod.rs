@@ -35,7 +35,7 @@ pub struct Args {
 }
 
 /// Runs the command. Without `--private` the program takes this process' place, so that signals,
-/// terminal and exit status are its own.
+/// terminal and exit status are its own; but not that of process 1, which has duties that few programs know.
 pub fn run(args: Args) -> Result<ExitCode, String> {
     let mut command = Command::new(&args.program[0]);
     command.args(&args.program[1..]);
@@ -60,6 +60,9 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
         command.env(uvale::place::ENV_DIR, uvale::place::absolute(&dir));
         // This run may be inside a private one, which forbids it.
         command.env_remove(uvale::start::ENV_AUTOSTART);
+    }
+    if std::process::id() == 1 {
+        return private::run_as_process_one(command);
     }
     let e = command.exec();
     Ok(not_run(&args.program[0], &e))

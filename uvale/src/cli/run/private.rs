@@ -1,4 +1,5 @@
-//! A world of a program's own: its directory and daemon are gone when the program has ended.
+//! Programs that `uvale run` stays the parent of: in a world of their own, whose directory and daemon are gone when the
+//! program has ended, and in a container whose process 1 it is.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -19,7 +20,23 @@ pub fn run(mut command: Command, max_switches: Option<u32>) -> Result<ExitCode, 
     command
         .env(uvale::place::ENV_DIR, &world.dir)
         .env(uvale::start::ENV_AUTOSTART, "0");
+    // If this process is killed outright, the world goes; the program should not outlive it.
+    die_with_parent(&mut command);
+    supervise(command, inherited, |pid| world.ended(pid))
+}
 
+/// Runs the command as the only child of process 1, which every orphan falls to, and gives its exit status.
+pub fn run_as_process_one(command: Command) -> Result<ExitCode, String> {
+    let inherited = disposition(SigHandler::SigDfl)?;
+    supervise(command, inherited, |_| {})
+}
+
+/// Runs the command to its end, passes signals on to it, and waits for whatever else becomes a child of this process.
+fn supervise(
+    mut command: Command,
+    of_child: SigHandler,
+    ended: impl FnMut(Pid),
+) -> Result<ExitCode, String> {
     // From here on signals are for the program; they are taken from the queue and passed on.
     let mut passed_on = SigSet::empty();
     for signal in PASSED_ON {
@@ -29,15 +46,12 @@ pub fn run(mut command: Command, max_switches: Option<u32>) -> Result<ExitCode, 
     let before = passed_on
         .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
         .map_err(|e| e.to_string())?;
-    restore(&mut command, before, inherited);
-    // If this process is killed outright, the world goes; the program should not outlive it.
-    die_with_parent(&mut command);
+    restore(&mut command, before, of_child);
     let program = match command.spawn() {
         Ok(child) => Pid::from_raw(child.id() as i32),
         Err(e) => return Ok(super::not_run(command.get_program(), &e)),
     };
-    let status = wait_passing_signals(program, &mut world, &passed_on)?;
-    drop(world);
+    let status = wait_passing_signals(program, ended, &passed_on)?;
     Ok(match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => ExitCode::from(code as u8),
         (None, Some(signal)) => ExitCode::from(128u8.wrapping_add(signal as u8)),
@@ -61,7 +75,7 @@ const PASSED_ON: [Signal; 9] = [
 /// of whatever the program leaves behind.
 fn wait_passing_signals(
     program: Pid,
-    world: &mut World,
+    mut other_ended: impl FnMut(Pid),
     signals: &SigSet,
 ) -> Result<WaitStatus, String> {
     loop {
@@ -69,7 +83,7 @@ fn wait_passing_signals(
             if pid == program {
                 return Ok(status);
             }
-            world.ended(pid);
+            other_ended(pid);
         }
         match next_signal(signals) {
             // A terminal sends its signals to the whole group, the program has them already.
