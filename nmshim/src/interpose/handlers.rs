@@ -154,7 +154,9 @@ unsafe extern "C-unwind" fn trampoline(
                 thread.withdraw_sleeper();
                 let handler: unsafe extern "C-unwind" fn(c_int, *mut siginfo_t, *mut c_void) =
                     core::mem::transmute(function);
+                let served = thread.stop_serving();
                 thread.aside(0, || handler(signal, info, context.cast()));
+                thread.resume_serving(served);
             }
         }
     }

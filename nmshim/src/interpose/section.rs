@@ -19,7 +19,9 @@ use super::signals;
 use super::symbols::next;
 use core::arch::{asm, global_asm};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*, compiler_fence};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence,
+};
 use libc::c_int;
 
 /// One thread's state. Read and written by the thread itself and by handlers that interrupt it.
@@ -30,11 +32,14 @@ pub struct Thread {
     deferred: AtomicU32,
     /// the program has asked for asynchronous cancellation
     asynchronous: AtomicU32,
-    _unused: u32,
+    /// one more than the number of the system call that `syscall` serves; 0: none
+    served: AtomicU32,
     /// the mask to go back to once a signal was put off
     mask: AtomicU64,
     /// what was told that this thread sleeps
     asleep: AtomicPtr<Armed>,
+    /// where on the stack `syscall` serves it
+    served_at: AtomicUsize,
 }
 
 global_asm!(
@@ -66,6 +71,25 @@ pub fn this() -> &'static Thread {
              p = out(reg) p, t = out(reg) _, options(nostack, readonly, pure));
         &*p
     }
+}
+
+/// Serves the system call `nr` with `serve`, or with `plain` if this thread is in the middle of serving that very call:
+/// a library that interposes as well makes its calls through `syscall`, and they come back to us. What a jump has left
+/// behind lies above on the stack.
+#[inline(always)]
+pub fn serve(nr: u32, serve: impl FnOnce() -> i64, plain: impl FnOnce() -> i64) -> i64 {
+    let t = this();
+    let (here, mark) = (core::ptr::from_ref(&nr) as usize, nr.wrapping_add(1));
+    let outer = (t.served.load(Relaxed), t.served_at.load(Relaxed));
+    if outer.0 == mark && here < outer.1 {
+        return plain();
+    }
+    t.served_at.store(here, Relaxed);
+    t.served.store(mark, Relaxed);
+    let result = serve();
+    t.served.store(outer.0, Relaxed);
+    t.served_at.store(outer.1, Relaxed);
+    result
 }
 
 /// Begins a section, or one within another.
@@ -152,6 +176,16 @@ impl Thread {
         compiler_fence(SeqCst);
         self.depth.store(before, Relaxed);
         value
+    }
+
+    /// What `syscall` serves is none of a handler's business: forgotten until [`Thread::resume_serving`].
+    pub fn stop_serving(&self) -> u32 {
+        self.served.swap(0, Relaxed)
+    }
+
+    /// Undoes [`Thread::stop_serving`].
+    pub fn resume_serving(&self, served: u32) {
+        self.served.store(served, Relaxed);
     }
 
     /// A signal was put off; `mask` is the thread's own.

@@ -2,8 +2,8 @@
 
 use super::symbols::next;
 use super::{
-    epoll, fds, file, handlers, locked, mapped, memory, open, process, raw, select, stat, table,
-    wait,
+    epoll, fds, file, handlers, locked, mapped, memory, open, process, raw, section, select, stat,
+    table, wait,
 };
 use core::ptr::null;
 use libc::{c_int, c_long, c_uint, sigset_t};
@@ -19,6 +19,26 @@ struct MaskArgument {
 /// # Safety
 /// As the system call `nr` with these arguments.
 pub unsafe fn syscall(
+    nr: c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> c_long {
+    section::serve(
+        nr as u32,
+        // SAFETY: as for this function.
+        || unsafe { dispatch(nr, a, b, c, d, e, f) },
+        // SAFETY: as for this function.
+        || unsafe { next::syscall(nr, a, b, c, d, e, f) },
+    )
+}
+
+/// # Safety
+/// As `syscall`.
+unsafe fn dispatch(
     nr: c_long,
     a: usize,
     b: usize,
