@@ -128,9 +128,16 @@ impl World {
         match self.get_na(base, reg, mem, create) {
             Err(refusal) if refusal.errno == Errno::NXIO => {
                 // netmap's errno, and the reason that it does not tell
-                self.new_persistent(base, reg, true)
-                    .map_err(|made| Refusal::new(refusal.errno, made.why))?;
-                self.get_na(base, reg, mem, create)
+                let made = self.new_persistent(base, reg, true);
+                let found = made
+                    .map_err(|made| Refusal::new(refusal.errno, made.why))
+                    .and_then(|()| self.get_na(base, reg, mem, create));
+                // A base with a brace of its own is looked up as a pipe, and may be refused as one.
+                if let (Err(_), Some(&unused)) = (&found, self.interfaces.get(base)) {
+                    self.get_adapter(unused);
+                    self.put_adapter(unused);
+                }
+                found
             }
             found => found,
         }

@@ -255,3 +255,18 @@ fn extra_buffers_on_pipes() {
     assert_eq!(late.nr_extra_bufs, 10);
     assert!(w.audit().is_empty());
 }
+
+#[test]
+fn a_base_that_is_no_pipe_leaves_nothing() {
+    let mut w = world();
+    for name in [".}x}1", ".}x{1", "./}x{1", "/{x{1"] {
+        assert_eq!(
+            attempt(&mut w, name, all()).err(),
+            Some(Errno::NXIO),
+            "{name}"
+        );
+        let left: Vec<_> = w.ports().collect();
+        assert!(left.is_empty(), "{name}: {left:?}");
+    }
+    assert_eq!((w.krings_in_use(), w.memories().count()), (0, 1));
+}
