@@ -1,53 +1,50 @@
 //! ABI structures as bytes and back.
 
-use core::mem::size_of;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// A fixed-size ABI structure made of integers only, with no implicit padding.
-///
-/// # Safety
-///
-/// Every byte of the type is initialized in every value (no implicit padding), and every bit
-/// pattern is a valid value.
-pub unsafe trait AbiBytes: Copy {
+/// Any structure without implicit padding in which every bit pattern is a value: `zerocopy`'s
+/// traits prove both, and each structure of this crate derives them.
+pub trait AbiBytes: Copy + proved::Proved {
     /// A value whose bytes are all zero, which is what netmap's requests start from.
-    fn zeroed() -> Self {
-        // SAFETY: the trait promises that every bit pattern, so also all zeroes, is valid.
-        unsafe { core::mem::zeroed() }
-    }
+    fn zeroed() -> Self;
 
     /// The structure's bytes, in the machine's byte order.
-    fn as_bytes(&self) -> &[u8] {
-        // SAFETY: the slice covers exactly `self`, whose bytes are all initialized (trait promise);
-        // it borrows `self`, so nobody writes it meanwhile.
-        unsafe { core::slice::from_raw_parts((self as *const Self).cast(), size_of::<Self>()) }
-    }
+    fn as_bytes(&self) -> &[u8];
 
     /// The structure's bytes for writing.
-    fn as_bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: the slice covers exactly `self`, borrowed exclusively; any bytes written leave a
-        // valid value (trait promise).
-        unsafe { core::slice::from_raw_parts_mut((self as *mut Self).cast(), size_of::<Self>()) }
-    }
+    fn as_bytes_mut(&mut self) -> &mut [u8];
 
     /// Copies a structure out of the start of `bytes`; `None` when they are too few.
     /// `bytes` needs no alignment.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+}
+
+/// Keeps types without the proof from being [`AbiBytes`].
+mod proved {
+    pub trait Proved {}
+    impl<T: super::FromBytes + super::Immutable + super::IntoBytes> Proved for T {}
+}
+
+impl<T: Copy + FromBytes + Immutable + IntoBytes> AbiBytes for T {
+    fn zeroed() -> Self {
+        T::new_zeroed()
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        IntoBytes::as_bytes(self)
+    }
+
+    fn as_bytes_mut(&mut self) -> &mut [u8] {
+        self.as_mut_bytes()
+    }
+
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.get(..size_of::<Self>())?;
-        // SAFETY: `bytes` has the size of `Self`, the read needs no alignment, and every bit
-        // pattern is valid (trait promise). The slice borrow keeps writers away.
-        Some(unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+        Some(T::read_from_prefix(bytes).ok()?.0)
     }
 }
 
-/// Size in bytes of the field that a function returns.
-pub(crate) const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
-    size_of::<F>()
-}
-
 /// Describes an ABI structure: asserts its size, its alignment and the offset of each field while
-/// compiling; proves that it has no implicit padding, by the sum of its fields' sizes; and gives it
-/// [`AbiBytes`] and an all-zero `Default`. Fields must be integers, arrays of integers or
-/// structures described so.
+/// compiling, and gives it an all-zero `Default`.
 macro_rules! abi_struct {
     ($ty:ident, size $size:literal, align $align:literal, { $($field:tt $off:literal),* $(,)? }) => {
         const _: () = {
@@ -58,11 +55,7 @@ macro_rules! abi_struct {
                 offset_of!($ty, $field) == $off,
                 concat!("offset of ", stringify!($ty), ".", stringify!($field))
             );)*
-            let fields = 0 $(+ $crate::bytes::size_of_field(|value: &$ty| &value.$field))*;
-            assert!(fields == $size, concat!("implicit padding in ", stringify!($ty)));
         };
-        // SAFETY: integers only, so any bits will do; the assertions above exclude padding.
-        unsafe impl $crate::bytes::AbiBytes for $ty {}
         impl Default for $ty {
             fn default() -> Self {
                 <Self as $crate::bytes::AbiBytes>::zeroed()

@@ -1,11 +1,13 @@
 //! The interface of netmap before `NIOCCTRL`: one structure, [`nmreq`], for everything.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::IFNAMSIZ;
 use crate::bytes::abi_struct;
 
 /// Argument of `NIOCREGIF` and `NIOCGINFO`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq {
     /// In: port name, NUL-terminated.
     pub nr_name: [u8; IFNAMSIZ],
@@ -89,7 +91,7 @@ pub const NM_IFRDATA_LEN: usize = 256;
 
 /// Argument of `NIOCCONFIG`: opaque data for a kernel module's bridge.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nm_ifreq {
     /// In: port name, NUL-terminated.
     pub nifr_name: [u8; IFNAMSIZ],

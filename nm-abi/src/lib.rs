@@ -2,8 +2,7 @@
 //!
 //! Everything a program sees when it includes `net/netmap.h` (with its legacy part) or
 //! `net/netmap_virt.h` is here under its C name, so that code which speaks the ABI can be read
-//! beside netmap's own. Nothing here does I/O or allocates; the crate is `no_std` and has no
-//! dependencies.
+//! beside netmap's own. Nothing here does I/O or allocates; the crate is `no_std`.
 //!
 //! | module | what is in it |
 //! |---|---|
@@ -18,13 +17,14 @@
 //! | [`bytes`] | structures as bytes and back, for messages and for copies from user memory |
 //!
 //! Size, alignment and every field offset of every structure are asserted at compile time, next
-//! to the structure, and that there is no hidden padding; `tests/layout.rs` compares all of it
-//! with the C headers.
+//! to the structure, and deriving `IntoBytes` proves that there is no hidden padding;
+//! `tests/layout.rs` compares all of it with the C headers.
 //!
 //! The ABI is that of 64-bit Linux. (`struct timeval`, `ssize_t` and alignment of 64-bit integers
 //! change the layout elsewhere.)
 
 #![no_std]
+#![deny(unsafe_code)]
 #![allow(non_camel_case_types)]
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]

@@ -1,12 +1,14 @@
 //! Options of `NIOCCTRL` requests: a linked list of structures that all start with
 //! [`nmreq_option`]; and the CSB entries that two of them are about.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::bytes::abi_struct;
 use crate::nmreq_pools_info;
 
 /// Head of every option.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_option {
     /// In: user address of the next option, or 0.
     pub nro_next: u64,
@@ -36,7 +38,7 @@ pub const NETMAP_REQ_OPT_MAX: u32 = 6;
 
 /// Option `NETMAP_REQ_OPT_EXTMEM`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_opt_extmem {
     /// Head.
     pub nro_opt: nmreq_option,
@@ -49,7 +51,7 @@ abi_struct!(nmreq_opt_extmem, size 96, align 8, { nro_opt 0, nro_usrptr 24, nro_
 
 /// One entry of [`nmreq_opt_sync_kloop_eventfds`] (anonymous in C).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nm_kloop_eventfds {
     /// In: eventfd that the program signals, or negative.
     pub ioeventfd: i32,
@@ -60,7 +62,7 @@ abi_struct!(nm_kloop_eventfds, size 8, align 4, { ioeventfd 0, irqfd 4 });
 
 /// Option `NETMAP_REQ_OPT_SYNC_KLOOP_EVENTFDS`; one entry per ring follows, tx rings first.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_opt_sync_kloop_eventfds {
     /// Head; `nro_size` tells the size with all entries.
     pub nro_opt: nmreq_option,
@@ -71,7 +73,7 @@ abi_struct!(nmreq_opt_sync_kloop_eventfds, size 24, align 8, { nro_opt 0, eventf
 
 /// Option `NETMAP_REQ_OPT_SYNC_KLOOP_MODE`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_opt_sync_kloop_mode {
     /// Head.
     pub nro_opt: nmreq_option,
@@ -89,7 +91,7 @@ pub const NM_OPT_SYNC_KLOOP_DIRECT_RX: u32 = 1 << 1;
 
 /// Option `NETMAP_REQ_OPT_CSB`: user addresses of two arrays with one entry per ring, tx first.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_opt_csb {
     /// Head.
     pub nro_opt: nmreq_option,
@@ -102,7 +104,7 @@ abi_struct!(nmreq_opt_csb, size 40, align 8, { nro_opt 0, csb_atok 24, csb_ktoa 
 
 /// Option `NETMAP_REQ_OPT_OFFSETS`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_opt_offsets {
     /// Head.
     pub nro_opt: nmreq_option,
@@ -124,7 +126,7 @@ abi_struct!(nmreq_opt_offsets, size 56, align 8, {
 
 /// CSB entry written by the program and read by the loop.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nm_csb_atok {
     /// The program's `head`.
     pub head: u32,
@@ -143,7 +145,7 @@ abi_struct!(nm_csb_atok, size 64, align 4, {
 
 /// CSB entry written by the loop and read by the program.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nm_csb_ktoa {
     /// netmap's `hwcur`.
     pub hwcur: u32,

@@ -1,5 +1,7 @@
 //! The `NIOCCTRL` requests: a common header and one body per request type.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::bytes::abi_struct;
 
 /// Largest request in bytes, header, body and all options together.
@@ -9,7 +11,7 @@ pub const NETMAP_REQ_IFNAMSIZ: usize = 64;
 
 /// Argument of `NIOCCTRL`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_header {
     /// In/out: API version.
     pub nr_version: u16,
@@ -61,7 +63,7 @@ pub const NETMAP_REQ_CSB_ENABLE: u16 = 15;
 
 /// Body of `NETMAP_REQ_REGISTER`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_register {
     /// Out: offset of the `netmap_if` in the region.
     pub nr_offset: u64,
@@ -138,7 +140,7 @@ pub const NR_REG_ONE_SW: u32 = 8;
 
 /// Body of `NETMAP_REQ_PORT_INFO_GET`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_port_info_get {
     /// Out: bytes of the region.
     pub nr_memsize: u64,
@@ -166,7 +168,7 @@ abi_struct!(nmreq_port_info_get, size 32, align 8, {
 
 /// Body of `NETMAP_REQ_VALE_ATTACH`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_vale_attach {
     /// In/out: how to register the port.
     pub reg: nmreq_register,
@@ -179,7 +181,7 @@ abi_struct!(nmreq_vale_attach, size 64, align 8, { reg 0, port_index 56, pad1 60
 
 /// Body of `NETMAP_REQ_VALE_DETACH`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_vale_detach {
     /// Out: index that the port had in the switch.
     pub port_index: u32,
@@ -190,7 +192,7 @@ abi_struct!(nmreq_vale_detach, size 8, align 4, { port_index 0, pad1 4 });
 
 /// Body of `NETMAP_REQ_VALE_LIST`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_vale_list {
     /// In/out: index of the switch.
     pub nr_bridge_idx: u16,
@@ -203,7 +205,7 @@ abi_struct!(nmreq_vale_list, size 8, align 4, { nr_bridge_idx 0, pad1 2, nr_port
 
 /// Body of `NETMAP_REQ_PORT_HDR_SET` and `NETMAP_REQ_PORT_HDR_GET`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_port_hdr {
     /// In/out: bytes of the header in front of each packet: 0, 10 or 12.
     pub nr_hdr_len: u32,
@@ -214,7 +216,7 @@ abi_struct!(nmreq_port_hdr, size 8, align 4, { nr_hdr_len 0, pad1 4 });
 
 /// Body of `NETMAP_REQ_VALE_NEWIF`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_vale_newif {
     /// In: slots per tx ring, 0 for the default.
     pub nr_tx_slots: u32,
@@ -235,7 +237,7 @@ abi_struct!(nmreq_vale_newif, size 16, align 4, {
 
 /// Body of `NETMAP_REQ_VALE_POLLING_ENABLE` and `NETMAP_REQ_VALE_POLLING_DISABLE`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_vale_polling {
     /// In: `NETMAP_POLLING_MODE_*`.
     pub nr_mode: u32,
@@ -258,7 +260,7 @@ pub const NETMAP_POLLING_MODE_MULTI_CPU: u32 = 2;
 /// Body of `NETMAP_REQ_POOLS_INFO_GET`, and part of the EXTMEM option. Offsets count from the
 /// start of the region; object sizes are in bytes.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_pools_info {
     /// Out: bytes of the region.
     pub nr_memsize: u64,
@@ -294,7 +296,7 @@ abi_struct!(nmreq_pools_info, size 64, align 8, {
 
 /// Body of `NETMAP_REQ_SYNC_KLOOP_START`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct nmreq_sync_kloop_start {
     /// In: microseconds to sleep when there is nothing to do.
     pub sleep_us: u32,

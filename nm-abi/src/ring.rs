@@ -4,12 +4,14 @@
 //! references to these structures inside a mapping; the types are there for their offsets, for
 //! private copies, and for programs' own use.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::IFNAMSIZ;
 use crate::bytes::abi_struct;
 
 /// One descriptor of a ring: which buffer, how many bytes of it, and what to do with them.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct netmap_slot {
     /// Index of the buffer in the region's buffer pool.
     pub buf_idx: u32,
@@ -49,7 +51,7 @@ pub const fn ns_rfrags(flags: u16) -> u16 {
 
 /// `struct timeval` as the ring header holds it: seconds and microseconds.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct timeval {
     /// Seconds since the epoch.
     pub tv_sec: i64,
@@ -60,7 +62,7 @@ abi_struct!(timeval, size 16, align 8, { tv_sec 0, tv_usec 8 });
 
 /// Room for a lock of the program's own, kept on cache lines of its own.
 #[repr(C, align(128))]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct nm_ring_sem(pub [u8; 128]);
 abi_struct!(nm_ring_sem, size 128, align 128, { 0 0 });
 
@@ -68,7 +70,7 @@ abi_struct!(nm_ring_sem, size 128, align 128, { 0 0 });
 ///
 /// In the marks below, "user" fields are written by the program, the rest by netmap.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct netmap_ring {
     /// Distance in bytes from this structure to buffer 0.
     pub buf_ofs: i64,
@@ -123,7 +125,7 @@ pub const NR_FORWARD: u32 = 0x0004;
 
 /// A bound port as one file descriptor sees it: how many rings there are and where.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct netmap_if {
     /// Name of the port, NUL-terminated.
     pub ni_name: [u8; IFNAMSIZ],

@@ -1,5 +1,7 @@
 //! The unwinder that this crate's build script links into a library.
 
+#![allow(unsafe_code)]
+
 use core::ffi::{c_int, c_void};
 
 type Step = extern "C" fn(*mut c_void, *mut c_void) -> c_int;

@@ -55,7 +55,7 @@ impl Region {
         let bytes = value.as_bytes_mut();
         // SAFETY: `bytes.len()` bytes from `at` on are inside the mapping, as just checked, and do not
         // overlap the private copy. Another program may write them meanwhile; then the copy holds
-        // any mixture of bytes, which is still a valid `T` (promise of `AbiBytes`).
+        // any mixture of bytes, which is still a valid `T` (as `AbiBytes` says).
         unsafe {
             let source = self.base.as_ptr().wrapping_add(at);
             std::ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), bytes.len());
@@ -78,7 +78,7 @@ impl Region {
                 .and_then(|i| i.checked_mul(size_of::<isize>()))
                 .and_then(|i| i.checked_add(at + size_of::<netmap_if>()))
                 .ok_or_else(outside)?;
-            let offset = self.read::<Offset>(entry).ok_or_else(outside)?.0;
+            let offset = self.read::<i64>(entry).ok_or_else(outside)?;
             if offset == 0 {
                 continue;
             }
@@ -94,14 +94,6 @@ impl Region {
         Ok(rings)
     }
 }
-
-/// One entry of `netmap_if.ring_ofs`.
-#[derive(Clone, Copy, Default)]
-#[repr(transparent)]
-struct Offset(i64);
-
-// SAFETY: one integer; no padding, every bit pattern valid.
-unsafe impl nm_abi::AbiBytes for Offset {}
 
 /// The rings of a descriptor, by direction.
 #[derive(Default)]
