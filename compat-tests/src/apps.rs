@@ -26,6 +26,21 @@ pub fn cache_dir() -> PathBuf {
     target::target_dir().join("compat-apps")
 }
 
+/// Copies a program that will be started. `cp` does it: a copy that this process had open for writing would be open
+/// in whatever another test starts at the same moment, and could not be executed (`ETXTBSY`).
+///
+/// # Panics
+/// If it can't be copied.
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg(from).arg(to).status();
+    assert!(
+        status.is_ok_and(|s| s.success()),
+        "{} cannot be copied to {}",
+        from.display(),
+        to.display()
+    );
+}
+
 /// Debian's tcpdump on Debian's libpcap with its netmap module.
 pub fn tcpdump() -> Result<App, Skip> {
     prepare("build-tcpdump.sh")?;

@@ -110,6 +110,7 @@ fn runner() -> Result<(PathBuf, String), String> {
             "--release",
             "-p",
             "compat-tests",
+            "--no-default-features",
             "--bin",
             "compat-tests",
         ])

@@ -7,6 +7,8 @@
 //! - [`target`]: where this build lies; `uvale` and `libnmshim.so` built from the same source
 //! - [`apps`]: programs from Debian's archive and the crate registry, built by `scripts/*.sh` into the target directory
 //! - [`world`]: a private world and programs started in it
+//! - [`mod@place`], [`programs`]: a world whose daemon a test may stop and kill, and our test programs in C
+//! - [`said`]: a command that is waited for, and what it said
 //! - [`capture`]: packets of capture files: reading, filtering, comparing
 //! - [`facts`]: `key=value` records and the differences that are expected
 //! - [`matrix`]: scenarios on every target, compared with what is expected (`compat-tests run`)
@@ -21,6 +23,11 @@ pub mod bundle;
 pub mod capture;
 pub mod facts;
 pub mod matrix;
+#[cfg(feature = "daemon")]
+pub mod place;
+#[cfg(feature = "daemon")]
+pub mod programs;
+pub mod said;
 pub mod target;
 pub mod wait;
 pub mod world;

@@ -11,14 +11,13 @@
 //! privileges. Packets pass in the first three rows; the last says in one line why not. Network namespaces are each
 //! container's own all the time.
 
-mod robust_common;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use compat_tests::place::set_mode;
+use compat_tests::programs::{fact, program};
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, report_skip, target};
-use robust_common::{fact, program, set_mode};
 
 const IMAGE: &str = "localhost/uvale-test";
 

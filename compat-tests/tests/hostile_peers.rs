@@ -1,16 +1,15 @@
 //! Whoever sits at the other end of a socket and is no daemon: numbers that are no errnos, answers that do not fit,
 //! nothing at all. Programs and commands get an errno and a sentence, in bounded time, and nobody panics.
 
-mod robust_common;
-
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use compat_tests::place::Place;
+use compat_tests::programs::program;
 use compat_tests::world::Program;
 use compat_tests::{or_skip, target};
-use robust_common::{Place, program};
 use rustix::net::{RecvFlags, SendFlags};
 use uvale::channel::{Packet, receive, send};
 use uvale::ctl::{CTL_LEN, Ctl};

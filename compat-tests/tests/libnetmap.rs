@@ -3,14 +3,12 @@
 //! `libnetmap.h` of that netmap, and with `NETMAP_LIB=dir` linked with the `libnetmap.a` there.
 
 mod libnetmap_common;
-mod robust_common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use compat_tests::place::Place;
 use compat_tests::{Skip, or_skip, report_skip, target};
 use libnetmap_common::libraries;
-use robust_common::Place;
 
 /// The case that runs without the shim.
 const WITHOUT_DEVICE: &str = "no-device";

@@ -1,15 +1,14 @@
 //! Monitors of ports that other processes use: everything is seen, nobody is held up, and no buffer is lost
 //! whoever is killed.
 
-mod robust_common;
-
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use compat_tests::place::Place;
+use compat_tests::programs::{assert_goes_on, end, kill, moved, program, tail, value};
 use compat_tests::wait::{deadline, until, wait_for};
 use compat_tests::world::{Program, World};
 use compat_tests::{Skip, apps, capture, or_skip};
-use robust_common::{Place, assert_goes_on, end, kill, moved, program, tail, value};
 use rustix::process::Signal;
 
 /// `programs/monitors/watch.c`, compiled once.

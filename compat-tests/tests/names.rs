@@ -1,14 +1,13 @@
 //! Names of VALE ports that are interfaces of the system: `vale0:eth0` is eth0 attached to a switch, and no port
 //! that an open may make. What counts is the network namespace of the program.
 
-mod robust_common;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use compat_tests::place::Place;
+use compat_tests::programs::program;
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip};
-use robust_common::{Place, program};
 
 /// What opening each name gave, in a network namespace of its own if `apart`.
 fn open(place: &Place, register: &Path, names: &[&str], apart: bool) -> String {

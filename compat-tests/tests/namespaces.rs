@@ -2,14 +2,13 @@
 //! one of them, or in a third: ports are opened across, and a descriptor that is handed over works at once, in the
 //! child of a fork and after exec, whatever lies at the world's path over there.
 
-mod robust_common;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use compat_tests::place::{Place, set_mode};
+use compat_tests::programs::{program, value};
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, target};
-use robust_common::{Place, program, set_mode, value};
 
 /// `unshare` with what it takes here to get namespaces of one's own.
 fn unshare() -> Result<Vec<&'static str>, Skip> {

@@ -1,33 +1,10 @@
 //! Options of requests in real programs: their own memory as the region, packets with offsets, CSB mode and
 //! sync loops. Each case in a world of its own, which must be empty afterwards.
 
-mod robust_common;
-
-use robust_common::{Place, check_case, program};
+use compat_tests::cases;
+use compat_tests::place::Place;
+use compat_tests::programs::program;
 use rustix::process::Signal;
-
-/// Tests for the cases of a program, and one that none was forgotten.
-macro_rules! cases {
-    ($module:ident, $program:literal: $($test:ident = $case:literal;)*) => {
-        mod $module {
-            use super::*;
-            $(
-                #[test]
-                fn $test() {
-                    check_case($program, $case);
-                }
-            )*
-
-            #[test]
-            fn no_case_is_forgotten() {
-                let path = compat_tests::or_skip!("cases", program($program));
-                let listed = Place::new().run(&path, &["--list"]);
-                let listed: Vec<_> = listed.lines().collect();
-                assert_eq!(listed, [$($case),*]);
-            }
-        }
-    };
-}
 
 cases! { extmem, "options/extmem":
     anonymous_private_memory = "anonymous-private";

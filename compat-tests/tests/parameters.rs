@@ -2,15 +2,13 @@
 //! configuration files.
 
 mod libnetmap_common;
-mod robust_common;
-
 use std::path::Path;
 use std::process::Command;
 
+use compat_tests::place::Place;
 use compat_tests::world::Program;
 use compat_tests::{Skip, apps, or_skip, report_skip, target};
 use libnetmap_common::libraries;
-use robust_common::Place;
 
 const DIR: &str = "/sys/module/netmap/parameters";
 

@@ -1,10 +1,8 @@
 //! The device and the parameters as files: what start scripts, `ls`, globs, `find`, `cp` and Python do with them.
 
-mod robust_common;
-
+use compat_tests::place::Place;
 use compat_tests::world::Program;
 use compat_tests::{Skip, report_skip};
-use robust_common::Place;
 
 /// Runs a script of bash's, or of another interpreter's, that must succeed and be silent on stderr.
 fn script(interpreter: &[&str], text: &str) -> String {
@@ -94,7 +92,7 @@ print("ok")"#,
 
 #[test]
 fn c_programs_list_parameters() {
-    let path = compat_tests::or_skip!("listing", robust_common::program("listing"));
+    let path = compat_tests::or_skip!("listing", compat_tests::programs::program("listing"));
     let place = Place::new();
     assert_eq!(place.run(&path, &[]), "ok\n");
     place.assert_nothing_left();

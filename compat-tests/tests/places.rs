@@ -1,15 +1,14 @@
 //! Where a world may live: under names of any length, in directories that are gone, and in none at all where nothing
 //! can be written.
 
-mod robust_common;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use compat_tests::place::Place;
+use compat_tests::programs::{assert_goes_on, end, kill, program};
 use compat_tests::wait::wait_for;
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, target};
-use robust_common::{Place, assert_goes_on, end, kill, program};
 
 fn uvale(args: &[&str]) -> Command {
     let mut command = Command::new(&target::binaries().uvale);

@@ -2,12 +2,11 @@
 //! `uvale bench --only preload`
 //! measures the same in time, which decides no test.
 
-mod robust_common;
-
 use std::path::Path;
 
+use compat_tests::place::Place;
+use compat_tests::programs::{fact, program};
 use compat_tests::{Skip, or_skip};
-use robust_common::{Place, fact, program};
 
 /// Calls in a round of `ordinary`, and instructions that each may cost: what a processor does in less than 5 ns.
 const CALLS: u64 = 6;

@@ -23,7 +23,7 @@ impl Suite {
         }
         let suite = Suite { dir };
         let copy = |from: &Path, to: &str| {
-            std::fs::copy(from, suite.dir.join(to)).expect("a program can be copied");
+            apps::copy_program(from, &suite.dir.join(to));
         };
         copy(
             Path::new(env!("CARGO_BIN_EXE_compat-tests")),

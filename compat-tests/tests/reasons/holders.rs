@@ -4,8 +4,10 @@ use compat_tests::or_skip;
 use compat_tests::world::Program;
 use serde_json::Value;
 
-use crate::robust_common::{Place, program};
-use crate::{Said, name_of, uvale};
+use crate::{name_of, uvale};
+use compat_tests::place::Place;
+use compat_tests::programs::program;
+use compat_tests::said::Said;
 
 fn number(program: &Program) -> u32 {
     program.pid().as_raw_nonzero().get() as u32
@@ -148,7 +150,7 @@ fn a_wrong_directory_is_told_where_the_daemon_is() {
         wrong
             .env("XDG_RUNTIME_DIR", home.dir())
             .env_remove("UVALE_DIR");
-        Said::of(&mut wrong).failed_with(&[
+        Said::of(&mut wrong).assert_failed_with(&[
             "no uvale daemon answers in",
             "there is no such directory",
             "Daemons of yours answer in",

@@ -5,8 +5,10 @@ use std::process::{Command, Stdio};
 use compat_tests::wait::wait_for;
 use compat_tests::{or_skip, target};
 
-use crate::robust_common::{Place, program};
-use crate::{Said, name_of, uvale};
+use crate::{name_of, uvale};
+use compat_tests::place::Place;
+use compat_tests::programs::program;
+use compat_tests::said::Said;
 
 #[test]
 fn a_line_has_a_time_a_level_and_the_process() {

@@ -5,8 +5,9 @@ use std::process::Command;
 
 use compat_tests::{Skip, or_skip};
 
-use crate::Said;
-use crate::robust_common::{Place, program};
+use compat_tests::place::Place;
+use compat_tests::programs::program;
+use compat_tests::said::Said;
 
 /// `reasons ARGS...` in `place`, with these variables and no other that counts.
 fn reasons(place: &Place, path: &Path, args: &[&str], variables: &[(&str, &str)]) -> Said {

@@ -4,8 +4,10 @@ use compat_tests::or_skip;
 use compat_tests::world::Program;
 use rustix::process::Signal;
 
-use crate::robust_common::{Place, program};
-use crate::{COMMANDS, Said, uvale};
+use crate::{COMMANDS, uvale};
+use compat_tests::place::Place;
+use compat_tests::programs::program;
+use compat_tests::said::Said;
 
 #[test]
 fn commands_say_that_the_daemon_is_stopped() {
@@ -13,7 +15,7 @@ fn commands_say_that_the_daemon_is_stopped() {
     let pid = place.status().pid.to_string();
     place.signal_daemon(Signal::STOP);
     for command in COMMANDS.iter().filter(|c| c[0] != "ctl") {
-        uvale(place.dir(), command).failed_with(&[
+        uvale(place.dir(), command).assert_failed_with(&[
             &format!("the uvale daemon (pid {pid}) is stopped"),
             &format!("kill -CONT {pid}"),
         ]);
@@ -82,7 +84,8 @@ fn a_daemon_that_is_gone_is_said_to_be() {
     let mut place = Place::new();
     place.signal_daemon(Signal::KILL);
     for command in COMMANDS.iter().filter(|c| c[0] != "ctl") {
-        uvale(place.dir(), command).failed_with(&["no uvale daemon answers in", "it is gone"]);
+        uvale(place.dir(), command)
+            .assert_failed_with(&["no uvale daemon answers in", "it is gone"]);
     }
     let mut command = place.command(&path);
     let said = Said::of(command.arg("device").env("UVALE_AUTOSTART", "0"));

@@ -14,8 +14,10 @@ use rustix::net::{
     connect, listen, recvmsg, send, sendmsg, socket_with, socketpair,
 };
 
-use crate::robust_common::{Place, program};
-use crate::{Said, uvale};
+use crate::uvale;
+use compat_tests::place::Place;
+use compat_tests::programs::program;
+use compat_tests::said::Said;
 
 fn socket() -> OwnedFd {
     let flags = SocketFlags::CLOEXEC;
@@ -116,14 +118,14 @@ fn a_later_daemon_is_named_and_told_to_stop() {
         "`uvale stop`",
     ];
     for command in REPORTS {
-        uvale(place.dir(), command).failed_with(&parts);
+        uvale(place.dir(), command).assert_failed_with(&parts);
     }
     let mut command = place.command(&path);
     let said = Said::of(command.arg("device").env_remove("CI"));
     assert_eq!(said.out, format!("open: errno={EPROTO}\n"));
     assert!(said.err.contains(parts[0]), "{}", said.err);
     // It does not leave, being a part of this test.
-    uvale(place.dir(), &["stop"]).failed_with(&["was told to leave and has not in 10 s"]);
+    uvale(place.dir(), &["stop"]).assert_failed_with(&["was told to leave and has not in 10 s"]);
     assert!(stop.load(SeqCst));
 }
 
@@ -134,12 +136,12 @@ fn an_earlier_daemon_is_named() {
     let why = "the message cannot be read; is libnmshim of another version?";
     fake(place.dir(), move |_| refusal(EPROTO, why));
     for command in REPORTS {
-        uvale(place.dir(), command).failed_with(&["is of an older version", "`uvale stop`"]);
+        uvale(place.dir(), command).assert_failed_with(&["is of an older version", "`uvale stop`"]);
     }
     // The process that listens is this test, and no uvale: it is not killed.
     let pid = std::process::id();
     uvale(place.dir(), &["stop"])
-        .failed_with(&["an older version", &format!("process {pid} made")]);
+        .assert_failed_with(&["an older version", &format!("process {pid} made")]);
 }
 
 #[test]
@@ -147,9 +149,9 @@ fn what_is_no_daemon_is_not_taken_for_one() {
     let place = Place::empty();
     fake(place.dir(), |_| b"220 ready".to_vec());
     for command in REPORTS {
-        uvale(place.dir(), command).failed_with(&["no uvale daemon"]);
+        uvale(place.dir(), command).assert_failed_with(&["no uvale daemon"]);
     }
-    uvale(place.dir(), &["stop"]).failed_with(&["is no uvale daemon: nothing was stopped"]);
+    uvale(place.dir(), &["stop"]).assert_failed_with(&["is no uvale daemon: nothing was stopped"]);
 }
 
 /// Nobody accepts while a daemon is stopped, and once its queue is full nobody can even connect.
@@ -170,7 +172,7 @@ fn a_full_queue_is_not_waited_for_without_end() {
             Err(e) => break assert_eq!(e, rustix::io::Errno::AGAIN),
         }
     }
-    uvale(place.dir(), &["ports"]).failed_with(&["accepts no connection"]);
+    uvale(place.dir(), &["ports"]).assert_failed_with(&["accepts no connection"]);
 }
 
 /// What programs with an earlier shim are told by this daemon, and what any command can say to it.

@@ -1,33 +1,33 @@
 //! Descriptors used up, in the daemon and in a program.
 
+use std::path::Path;
+
 use compat_tests::wait::wait_for;
 use compat_tests::world::Program;
 use compat_tests::{or_skip, target};
 use rustix::io::Errno;
 
-use super::robust_common::{Place, program};
-use super::{Said, sh, ten, uvale};
+use super::{sh, ten, uvale};
+use compat_tests::place::Place;
+use compat_tests::programs::program;
+use compat_tests::said::Said;
 
 const FULL: &str = "the uvale daemon has no descriptor left: it may have 64 (ulimit -n";
+
+/// A daemon that may have 64 descriptors, and listens.
+fn daemon_with_64(dir: &Path) -> Program {
+    let mut command = sh("ulimit -n 64 && exec \"$@\"", [&target::binaries().uvale]);
+    command.args(["daemon", "--dir"]).arg(dir);
+    let daemon = Program::start("uvale daemon", command);
+    daemon.wait_text("listening at");
+    daemon
+}
 
 #[test]
 fn a_daemon_without_descriptors_says_so() {
     let ten = or_skip!("descriptors", ten());
     let place = Place::empty();
-    let dir = place.dir().to_str().expect("plain");
-    let daemon = Program::start(
-        "uvale daemon",
-        sh(
-            "ulimit -n 64 && exec \"$@\"",
-            [
-                target::binaries().uvale.to_str().expect("plain"),
-                "daemon",
-                "--dir",
-                dir,
-            ],
-        ),
-    );
-    daemon.wait_text("listening at");
+    let _daemon = daemon_with_64(place.dir());
     let mut sessions = Vec::new();
     let refused = loop {
         match place.attach() {
@@ -43,6 +43,7 @@ fn a_daemon_without_descriptors_says_so() {
         assert!(session.parameter("buf_size").is_some());
     }
     // programs and commands are refused with the reason
+    let dir = place.dir().to_str().expect("plain");
     let status = || Said::of(&mut uvale(["status", "--dir", dir]));
     let open = || Said::of(uvale(["run", "--dir", dir, "--"]).arg(&ten));
     status().assert_code(1).assert_says(FULL);
@@ -58,20 +59,7 @@ fn a_daemon_without_descriptors_says_so() {
 fn memory_is_refused_before_the_last_descriptor() {
     let traffic = or_skip!("descriptors", program("traffic"));
     let place = Place::empty();
-    let dir = place.dir().to_str().expect("plain");
-    let daemon = Program::start(
-        "uvale daemon",
-        sh(
-            "ulimit -n 64 && exec \"$@\"",
-            [
-                target::binaries().uvale.to_str().expect("plain"),
-                "daemon",
-                "--dir",
-                dir,
-            ],
-        ),
-    );
-    daemon.wait_text("listening at");
+    let _daemon = daemon_with_64(place.dir());
     let mut programs = Vec::new();
     for i in 0..64 {
         let port = format!("vale0:p{i}");
@@ -91,7 +79,7 @@ fn memory_is_refused_before_the_last_descriptor() {
     );
     for mut program in programs {
         assert!(!program.has_ended(), "{}", program.said());
-        super::robust_common::end(program);
+        compat_tests::programs::end(program);
     }
     wait_for("room", || place.attach().is_ok());
     place.assert_left_clean();

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
+use compat_tests::said::Said;
 use compat_tests::{apps, or_skip, target};
 use uvale::elf::Elf;
 
-use super::{Said, needs, ten, uvale};
+use super::{needs, ten, uvale};
 
 fn needed(file: &Path) -> Vec<String> {
     let open = std::fs::File::open(file).expect("it was built");
@@ -35,7 +36,7 @@ fn the_c_library_is_all_that_is_needed() {
 fn threads_are_cancelled() {
     let cancel = or_skip!(
         "cancellation",
-        super::robust_common::program("start/cancel")
+        compat_tests::programs::program("start/cancel")
     );
     Said::of(uvale(["run", "--private", "--"]).arg(cancel)).assert_code(0);
 }
@@ -59,7 +60,7 @@ fn an_image_from_scratch() {
     let files = target::binaries();
     for file in [&files.uvale, &files.shim, &ten] {
         let to = root.join("bin").join(file.file_name().expect("a file"));
-        std::fs::copy(file, to).expect("a copy");
+        apps::copy_program(file, &to);
     }
     let interpreter = Elf::read(std::fs::File::open(&ten).expect("it was compiled"))
         .and_then(|elf| elf.interpreter)
@@ -97,7 +98,7 @@ fn without_proc() {
     let mut probe = Command::new("unshare");
     probe.args(["-m", "sh", "-c", hide, "sh", "true"]);
     or_skip!("no /proc", needs("a namespace of our own", &mut probe));
-    let place = super::robust_common::Place::empty();
+    let place = compat_tests::place::Place::empty();
     let dir = place.dir().to_str().expect("plain");
     for world in [vec!["--private"], vec!["--dir", dir]] {
         let mut command = Command::new("unshare");

@@ -1,8 +1,5 @@
 //! How programs and daemons start, and what they inherit.
 
-#[path = "../robust_common/mod.rs"]
-mod robust_common;
-
 mod descriptors;
 mod files;
 mod reach;
@@ -14,35 +11,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use compat_tests::{Skip, target};
-
-/// How a command ended, and what it said.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    fn of(command: &mut Command) -> Said {
-        let output = command.output().expect("it starts");
-        Said {
-            code: output.status.code(),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    fn assert_code(self, code: i32) -> Said {
-        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
-        self
-    }
-
-    fn assert_says(self, why: &str) -> Said {
-        assert!(self.err.contains(why), "no {why:?} in: {}", self.err);
-        self
-    }
-}
+use compat_tests::{Skip, programs, target};
 
 /// `uvale ARGS...` in an environment that says nothing of any world.
 fn uvale<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
@@ -53,7 +22,7 @@ fn uvale<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
 }
 
 fn ten() -> Result<PathBuf, Skip> {
-    robust_common::program("start/ten")
+    programs::program("start/ten")
 }
 
 /// Runs a shell command whose `"$@"` is `args`.

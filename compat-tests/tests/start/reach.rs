@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use compat_tests::or_skip;
+use compat_tests::said::Said;
 use compat_tests::{Skip, apps};
 
-use super::{Said, uvale};
+use super::uvale;
 
 /// A program that ends at once, compiled with `flags`.
 fn idle(name: &str, flags: &[&str]) -> Result<PathBuf, Skip> {

@@ -3,9 +3,10 @@
 use std::process::Command;
 
 use compat_tests::or_skip;
+use compat_tests::said::Said;
 use compat_tests::target;
 
-use super::{Said, needs, sh, ten, uvale};
+use super::{needs, sh, ten, uvale};
 
 #[test]
 fn options_are_no_programs() {
@@ -133,7 +134,7 @@ fn a_cleared_environment_keeps_the_world() {
             "& sleep 0;",
             ">$2 & while [ ! -s $2 ]; do sleep 0.02; done;",
         );
-        let place = super::robust_common::Place::empty();
+        let place = compat_tests::place::Place::empty();
         let mut command = uvale(["run", "--private", "--", "sh", "-c", &script, "sh"]);
         command
             .arg(&ten)

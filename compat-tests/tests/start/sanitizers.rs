@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use compat_tests::said::Said;
 use compat_tests::{Skip, apps, or_skip, target};
 
-use super::{Said, uvale};
+use super::uvale;
 
 fn build(compiler: &str, name: &str, flags: &[&str]) -> Result<PathBuf, Skip> {
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/start/ten.c");

@@ -11,8 +11,10 @@ use compat_tests::wait::{deadline, wait_for};
 use uvale::proto::Report;
 use uvale::report::Daemon;
 
-use super::robust_common::{Place, end, program};
-use super::{Said, needs, sh, ten, uvale};
+use super::{needs, sh, ten, uvale};
+use compat_tests::place::Place;
+use compat_tests::programs::{end, program};
+use compat_tests::said::Said;
 
 fn proc(pid: impl std::fmt::Display, file: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("the process is there")

@@ -1,11 +1,10 @@
 //! kill -9 in the middle of traffic, 200 times in all: whoever is left goes on, and of the dead nothing
 //! remains but what they had published.
 
-mod robust_common;
-
 use compat_tests::or_skip;
+use compat_tests::place::Place;
+use compat_tests::programs::{assert_goes_on, end, kill, moved, program, tail};
 use compat_tests::wait::wait_for;
-use robust_common::{Place, assert_goes_on, end, kill, moved, program, tail};
 
 const HOW: [&str; 4] = ["sync", "poll", "epoll", "select"];
 

@@ -1,13 +1,12 @@
 //! Daemons that programs start by themselves: one, however many want it at the same moment, which leaves when
 //! nobody needs it any more. And what long-running programs keep of those that come and go.
 
-mod robust_common;
-
 use std::path::Path;
 
 use compat_tests::or_skip;
+use compat_tests::place::Place;
+use compat_tests::programs::{end, kill, program, value};
 use compat_tests::wait::{deadline, until, wait_for};
-use robust_common::{Place, end, kill, program, value};
 use rustix::process::Signal;
 
 /// Processes whose command line is that of a daemon for `dir`.
@@ -97,8 +96,10 @@ fn silent_connections_do_not_keep_the_daemon() {
     let mut place = Place::with(&["--idle", "1"]);
     let silent: Vec<_> = (0..200)
         .map(|_| {
-            use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
-            let fd = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("a socket");
+            use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+            use rustix::net::{connect, socket_with};
+            let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+            let fd = socket_with(AddressFamily::UNIX, kind, flags, None).expect("a socket");
             let to = SocketAddrUnix::new(place.socket()).expect("a short path");
             connect(&fd, &to).expect("the daemon listens");
             fd
@@ -140,7 +141,7 @@ fn a_second_daemon_is_refused_and_harms_nobody() {
             second.said()
         );
     }
-    robust_common::assert_goes_on(&mut rx, "after other daemons were refused");
+    compat_tests::programs::assert_goes_on(&mut rx, "after other daemons were refused");
     end(tx);
     end(rx);
     place.assert_left_clean();

@@ -1,11 +1,10 @@
 //! Whose memory is whose: what a program locks is its own, and the daemon holds nothing for others that they can
 //! hold themselves.
 
-mod robust_common;
-
 use std::path::Path;
 
-use robust_common::{Place, end, kill, program, value};
+use compat_tests::place::Place;
+use compat_tests::programs::{end, kill, program, value};
 
 use compat_tests::or_skip;
 

@@ -1,12 +1,11 @@
 //! System calls, counted by strace: none for a sync when nobody sleeps, none for a poll that finds something.
 
-mod robust_common;
-
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use compat_tests::place::Place;
+use compat_tests::programs::{fact, program};
 use compat_tests::{Skip, or_skip};
-use robust_common::{Place, fact, program};
 
 /// Calls on netmap descriptors in each section of `quiet`.
 const CALLS: u64 = 100_000;

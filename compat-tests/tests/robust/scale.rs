@@ -1,11 +1,10 @@
 //! As many ports on one switch as netmap has, and 64 switches. Memory and time per port are printed, not judged.
 
-mod robust_common;
-
 use std::path::Path;
 
 use compat_tests::or_skip;
-use robust_common::{Place, fact, program, value};
+use compat_tests::place::Place;
+use compat_tests::programs::{fact, program, value};
 
 const ENOMEM: u64 = 12;
 

@@ -2,15 +2,14 @@
 //! that are not what they should be, other users. Others must not notice, the daemon lives, and whoever asks
 //! gets an errno and a sentence.
 
-mod robust_common;
-
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use compat_tests::place::{Place, set_mode};
+use compat_tests::programs::{assert_goes_on, end, program, tail, value};
 use compat_tests::world::Program;
-use compat_tests::{Skip, or_skip, target};
-use robust_common::{Place, assert_goes_on, end, program, set_mode, tail, value};
+use compat_tests::{Skip, apps, or_skip, target};
 
 const NOBODY: u32 = 65534;
 
@@ -94,7 +93,7 @@ fn hostile_programs_killed() {
         let attack = [what, "vale0:h", "100000000", &seed];
         let mut attack = place.spawn_ready(&hostile, &attack);
         assert_goes_on(&mut attack, "before it is killed");
-        robust_common::kill(attack);
+        compat_tests::programs::kill(attack);
         assert!(place.port("vale0:h").is_none(), "the name is not free");
         others.go_on("after a hostile program was killed");
     }
@@ -286,7 +285,7 @@ fn in_public(place: &Place, files: &[&Path]) -> Vec<PathBuf> {
     set_mode(&dir, 0o755);
     let copy = |from: &&Path| {
         let to = dir.join(from.file_name().expect("a file has a name"));
-        std::fs::copy(from, &to).expect("a file can be copied");
+        apps::copy_program(from, &to);
         set_mode(&to, 0o755);
         to
     };

@@ -1,14 +1,13 @@
 //! One who floods the daemon, and many who die at once, delay nobody for long. How much the daemon does before
 //! it answers somebody is counted by tests of its own; here real sockets are flooded, and the times are
-//! printed for people.
-
-mod robust_common;
+//! printed for people. A program of its own: it holds thousands of descriptors and raises its limit, which what
+//! another test starts would inherit.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use robust_common::Place;
+use compat_tests::place::Place;
 use rustix::net::SendFlags;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use uvale::channel::{call, pair, send};

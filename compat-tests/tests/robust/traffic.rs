@@ -1,13 +1,12 @@
 //! Concurrent senders, flooding, pipes with back-pressure, small rings and fragments, in every way to wait. Every
 //! byte and the order of each sender's packets are checked by the receivers.
 
-mod robust_common;
-
 use std::path::Path;
 
 use compat_tests::or_skip;
+use compat_tests::place::Place;
+use compat_tests::programs::{assert_goes_on, end, program, tail, value};
 use compat_tests::world::Program;
-use robust_common::{Place, assert_goes_on, end, program, tail, value};
 
 const HOW: [&str; 5] = ["sync", "poll", "select", "epoll", "et"];
 
@@ -215,7 +214,7 @@ fn a_receiver_that_stands_holds_up_nobody() {
     let port = place.port("vale0:standing").expect("it is open");
     assert_eq!(port.rx[0].packets, 1023, "a ring less one slot");
     assert!(port.rx[0].drops.full > 0);
-    robust_common::kill(standing);
+    compat_tests::programs::kill(standing);
     end(tx);
     end(rx);
     place.assert_left_clean();

@@ -1,24 +1,17 @@
-//! What the robustness tests share: a world whose daemon a test may stop and kill, test programs in C, and
-//! questions to the daemon.
+//! A world whose daemon a test may stop and kill, programs in it, and questions to the daemon.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use compat_tests::wait::{deadline, until, wait_for};
-use compat_tests::world::Program;
-use compat_tests::{Skip, apps, target};
 use rustix::process::{Pid, Signal, kill_process};
 use uvale::proto::Report;
 use uvale::report::{Daemon, Port};
 use uvale::session::{Failure, Session};
 
-/// The exit status with which `traffic` says that the device is gone.
-pub const GONE: i32 = 3;
+use crate::target;
+use crate::wait::{deadline, until, wait_for};
+use crate::world::Program;
 
 /// A runtime directory, and the daemon in it if there is one.
 pub struct Place {
@@ -82,10 +75,12 @@ impl Place {
         self.daemon.as_ref().expect("a daemon was started").id()
     }
 
+    /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
+    /// The daemon's socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("uvale.sock")
     }
@@ -122,6 +117,10 @@ impl Place {
             .expect("a child of ours can be waited for")
     }
 
+    /// A session of this process.
+    ///
+    /// # Errors
+    /// What a program is told that cannot attach.
     pub fn attach(&self) -> Result<Session, Failure> {
         Session::attach(&self.dir)
     }
@@ -133,14 +132,17 @@ impl Place {
         session.report(what).expect("the daemon reports")
     }
 
+    /// All ports.
     pub fn ports(&self) -> Vec<Port> {
         serde_json::from_slice(&self.ask(Report::Ports)).expect("ports as documented")
     }
 
+    /// The port of that name.
     pub fn port(&self, name: &str) -> Option<Port> {
         self.ports().into_iter().find(|p| p.name == name)
     }
 
+    /// What the daemon says of itself.
     pub fn status(&self) -> Daemon {
         serde_json::from_slice(&self.ask(Report::Daemon)).expect("a status as documented")
     }
@@ -208,6 +210,12 @@ impl Place {
     }
 }
 
+impl Default for Place {
+    fn default() -> Self {
+        Place::new()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(daemon) = &mut self.daemon {
@@ -233,124 +241,9 @@ impl Place {
     }
 }
 
+/// Sets the mode of a file of the test.
 pub fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         .expect("the mode of a file of ours can be set");
-}
-
-/// A program of `programs/robust` or of another folder there, compiled once per test process.
-pub fn program(name: &str) -> Result<PathBuf, Skip> {
-    static DONE: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
-    let mut done = DONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let done = done.get_or_insert_default();
-    if let Some(path) = done.get(name) {
-        return Ok(path.clone());
-    }
-    // "folder/name", or a name in the folder of this file's tests.
-    let (folder, file) = name.split_once('/').unwrap_or(("robust", name));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("programs")
-        .join(folder)
-        .join(format!("{file}.c"));
-    let flags = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
-    let app = apps::compile_c(&source, &format!("{folder}-{file}"), &flags)?;
-    done.insert(name.to_owned(), app.path.clone());
-    Ok(app.path)
-}
-
-/// How many packets a `traffic` program has said it moved.
-pub fn moved(program: &Program) -> u64 {
-    let said = program.stdout();
-    let last = said.lines().rev().find_map(|l| l.strip_prefix("n="));
-    last.and_then(|n| n.parse().ok()).unwrap_or(0)
-}
-
-/// Waits until a `traffic` program has moved packets after this call.
-///
-/// # Panics
-/// If it never does.
-pub fn assert_goes_on(program: &mut Program, when: &str) {
-    let before = moved(program);
-    let went_on = until(deadline(), || {
-        if moved(program) > before {
-            return Some(true);
-        }
-        program.has_ended().then_some(false)
-    });
-    match went_on {
-        Some(true) => {}
-        Some(false) => panic!("ended {when}: {}", tail(program)),
-        None => panic!("stands still {when}: {}", tail(program)),
-    }
-}
-
-/// The last lines of what a program said.
-pub fn tail(program: &Program) -> String {
-    let said = program.said();
-    let lines: Vec<_> = said.lines().collect();
-    let from = lines.len().saturating_sub(8);
-    format!(
-        "{} ... {}",
-        lines.first().unwrap_or(&""),
-        lines[from..].join(" | ")
-    )
-}
-
-/// kill -9, and waits for its end.
-pub fn kill(mut program: Program) {
-    program.signal(Signal::KILL);
-    program.wait();
-}
-
-/// SIGTERM, upon which `traffic` ends well.
-pub fn end(program: Program) -> String {
-    program.signal(Signal::TERM);
-    program.wait_success()
-}
-
-/// The value behind `key=` in what a program printed.
-pub fn value(text: &str, key: &str) -> Option<u64> {
-    let key = format!("{key}=");
-    let word = text
-        .split_whitespace()
-        .rev()
-        .find_map(|w| w.strip_prefix(&key))?;
-    word.parse().ok()
-}
-
-/// Prints a fact past the test runner's capture.
-pub fn fact(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr().lock(), "fact: {line}");
-}
-
-/// Runs one case of a program that has several, in a world of its own that must be empty afterwards.
-pub fn check_case(program_name: &str, case: &str) {
-    let path = compat_tests::or_skip!(case, program(program_name));
-    let place = Place::new();
-    let said = place.run(&path, &[case]);
-    assert!(said.ends_with(&format!("ok {case}\n")), "{said}");
-    place.assert_left_clean();
-}
-
-/// A test for each case of a program, and one that none was forgotten.
-#[allow(unused_macros, reason = "not every test file has such a program")]
-macro_rules! cases {
-    ($program:literal: $($test:ident = $case:literal;)*) => {
-        $(
-            #[test]
-            fn $test() {
-                robust_common::check_case($program, $case);
-            }
-        )*
-
-        #[test]
-        fn no_case_is_forgotten() {
-            let path = compat_tests::or_skip!("cases", robust_common::program($program));
-            let listed = robust_common::Place::new().run(&path, &["--list"]);
-            let listed: Vec<_> = listed.lines().collect();
-            assert_eq!(listed, [$($case),*]);
-        }
-    };
 }

@@ -1,12 +1,11 @@
 //! Other libraries and other ways to wait beside the shim: preloads before and after it, io_uring.
 
-mod robust_common;
-
 use std::path::{Path, PathBuf};
 
+use compat_tests::place::Place;
+use compat_tests::programs::program;
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, report_skip, target};
-use robust_common::{Place, program};
 
 /// Libraries that programs are run with: Debian's names for them, and the package.
 const PRELOADS: [(&str, &str); 5] = [

@@ -1,13 +1,12 @@
 //! The daemon killed, stopped or told to leave under running programs, and programs stopped under the daemon:
 //! errors and hang-ups, but nobody hangs and nobody crashes.
 
-mod robust_common;
-
 use std::path::Path;
 
 use compat_tests::or_skip;
+use compat_tests::place::Place;
+use compat_tests::programs::{GONE, assert_goes_on, end, kill, moved, program, tail};
 use compat_tests::world::Program;
-use robust_common::{GONE, Place, assert_goes_on, end, kill, moved, program, tail};
 use rustix::process::Signal;
 
 /// Programs in every call in which the end of the daemon can meet them.
