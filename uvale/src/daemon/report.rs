@@ -12,6 +12,7 @@ use crate::engine::{RX, TX};
 use crate::model::{PortInfo, PortKind, World};
 use crate::proto::{Reply, Report};
 use crate::report as shape;
+use crate::shm::distance;
 use crate::sys::Fd;
 use crate::who::Holder;
 
@@ -218,6 +219,6 @@ fn rx_ring(kring: &Kring) -> shape::RxRing {
             stuck: kring.stuck.load(Relaxed),
         },
         wakeups: c.wakeups.load(Relaxed),
-        pending: (tail + n - hwcur) % n,
+        pending: distance(hwcur, tail, n),
     }
 }

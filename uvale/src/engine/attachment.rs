@@ -10,9 +10,8 @@ use super::vale::{self, Scratch};
 use super::{Host, RegionMap, pipe};
 use crate::ctl::{Kring, PORT_ON, Port};
 use crate::lock::{Guarded, LockGuard};
-use crate::shm::Slot;
 use crate::sleepers::{announce, withdraw};
-use nm_abi::{NR_TIMESTAMP, NS_BUF_CHANGED};
+use nm_abi::NR_TIMESTAMP;
 use rustix::io::Errno;
 
 /// poll(2) event bits, as the program passes them.
@@ -456,14 +455,8 @@ fn release(ring: &Synced<'_>, head: u32) {
     let mut i = from;
     while i != head {
         let view = &ring.ring.slots()[i as usize];
-        let slot = view.load();
-        if slot.flags & NS_BUF_CHANGED != 0 {
-            view.store(Slot {
-                flags: slot.flags & !NS_BUF_CHANGED,
-                ..slot
-            });
-        }
-        i = ring.next(i);
+        view.clear_changed(view.load());
+        i = ring.ring.next(i);
     }
     give_back(ring, head);
 }

@@ -244,7 +244,7 @@ fn published(ring: &Synced<'_>) -> u32 {
 
 /// Is there no slot to receive into?
 fn is_full(ring: &Synced<'_>, head: u32) -> bool {
-    head < ring.n && published(ring) == ring.prev(head)
+    head < ring.n && published(ring) == ring.ring.prev(head)
 }
 
 /// After wrong indices, or when nothing can be done.

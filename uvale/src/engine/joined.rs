@@ -151,7 +151,7 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
     }
     // The two are one ring: what has not been released is what is to be sent.
     tx.kring.hwcur.store(from, Relaxed);
-    tx.kring.hwtail.store(tx.prev(from), Relaxed);
+    tx.kring.hwtail.store(tx.ring.prev(from), Relaxed);
     let (depth, left) = (onward.depth + 1, onward.left);
     let area = onward.area(index, tx.kring.generation.load(Relaxed));
     (area.onward.depth, area.onward.left, area.onward.looped) = (depth, left, false);
@@ -174,7 +174,7 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
         ring.kring.rcur.store(at, Relaxed);
     }
     k.rtail.store(to, Relaxed);
-    tx.kring.rtail.store(tx.prev(to), Relaxed);
+    tx.kring.rtail.store(tx.ring.prev(to), Relaxed);
     // SYNC POINT: Release pairs with the Acquire in `vale::Room::of`: the packets have been copied
     // before their slots are filled again.
     k.hwcur.store(to, Release);

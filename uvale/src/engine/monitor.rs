@@ -208,13 +208,13 @@ fn seen_flags(ring: &Synced<'_>, flags: u16) -> u16 {
 #[cold]
 pub fn sending(host: &dyn Host, tx: &Synced<'_>, head: u32, regions: &mut Regions) -> u32 {
     show(host, tx, tx.kring.hwcur.load(Relaxed), head, regions);
-    tx.next(tx.kring.hwtail.load(Relaxed))
+    tx.ring.next(tx.kring.hwtail.load(Relaxed))
 }
 
 /// A tx ring has sent: gives the slots from `freed` to `hwtail` to the zero-copy monitor.
 #[cold]
 pub fn sent(host: &dyn Host, tx: &Synced<'_>, freed: u32, hwtail: u32) {
-    exchange(host, tx, freed, tx.next(hwtail));
+    exchange(host, tx, freed, tx.ring.next(hwtail));
 }
 
 /// An rx ring is about to give `hwcur..head` back: exchanges it with the zero-copy monitor.

@@ -94,7 +94,7 @@ fn send(tx: &Synced<'_>, rx: RingView<'_>, from: u32, head: u32, least: Offsets)
 fn send_simple(ts: &[SlotView], rs: &[SlotView], sent: &mut Sent, start: u32) -> usize {
     let (mut n, mut bytes) = (0usize, 0u64);
     for (ts, rs) in ts.iter().zip(rs) {
-        let slot = ts.load_whole();
+        let slot = ts.load_full();
         if slot.flags & (NS_BUF_CHANGED | NS_MOREFRAG) != 0 {
             break;
         }
@@ -113,15 +113,10 @@ fn send_simple(ts: &[SlotView], rs: &[SlotView], sent: &mut Sent, start: u32) ->
 #[inline(never)]
 fn send_any(ts: &[SlotView], rs: &[SlotView], sent: &mut Sent, start: u32, pending: &mut u64) {
     for (at, (ts, rs)) in (start + 1..).zip(ts.iter().zip(rs)) {
-        let slot = ts.load_whole();
+        let slot = ts.load_full();
         rs.store_full(slot);
         *pending += u64::from(slot.len);
-        if slot.flags & NS_BUF_CHANGED != 0 {
-            ts.store(Slot {
-                flags: slot.flags & !NS_BUF_CHANGED,
-                ..slot
-            });
-        }
+        ts.clear_changed(slot);
         if slot.flags & NS_MOREFRAG == 0 {
             sent.complete_to = at;
             sent.packets += 1;
@@ -221,19 +216,14 @@ pub fn rxsync(host: &dyn Host, rx: &Synced<'_>, head: u32) -> u32 {
             return hwtail;
         };
         for (rs, ts) in rs.iter().zip(ts) {
-            let slot = rs.load_whole();
+            let slot = rs.load_full();
             ts.store_full(slot);
-            if slot.flags & NS_BUF_CHANGED != 0 {
-                rs.store(Slot {
-                    flags: slot.flags & !NS_BUF_CHANGED,
-                    ..slot
-                });
-            }
+            rs.clear_changed(slot);
         }
     }
     count(&tx_kring.produced.progress, 1);
     // SYNC POINT: Release pairs with the Acquire in `txsync`.
-    tx_kring.pipe_tail.store(rx.prev(head), Release);
+    tx_kring.pipe_tail.store(rx.ring.prev(head), Release);
     k.hwcur.store(head, Relaxed);
     let mask = to_wake(tx_kring);
     wake(host, tx_kring, mask);

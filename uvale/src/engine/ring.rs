@@ -208,18 +208,6 @@ impl<'a> Synced<'a> {
         }
         outside
     }
-
-    /// The slot after `i`.
-    #[inline]
-    pub fn next(&self, i: u32) -> u32 {
-        if i + 1 >= self.n { 0 } else { i + 1 }
-    }
-
-    /// The slot before `i`.
-    #[inline]
-    pub fn prev(&self, i: u32) -> u32 {
-        if i == 0 { self.n - 1 } else { i - 1 }
-    }
 }
 
 /// Does `from <= head <= cur <= to` hold on the ring? Written as netmap writes it, because the

@@ -21,8 +21,7 @@ use super::offsets::{self, Offsets};
 use super::ring::Synced;
 use super::{Host, RegionMap, fdb, vnet};
 use crate::ctl::{MAX_RINGS, Port, SWITCH_PORTS, Switch, count};
-use crate::shm::Slot;
-use nm_abi::{NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG};
+use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 
 /// Most slots per batch (what bridge_batch starts with); the last packet may exceed it.
 pub const BATCH: usize = 1024;
@@ -76,7 +75,7 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, scratch: &mut Scratch
         scratch.in_use = false;
     }
     k.hwcur.store(head, Relaxed);
-    let hwtail = tx.prev(head);
+    let hwtail = tx.ring.prev(head);
     k.hwtail.store(hwtail, Relaxed);
     hwtail
 }
@@ -164,12 +163,7 @@ impl<'a> Sender<'a> {
         while i != head {
             let view = &slots[i as usize];
             let slot = view.load();
-            if slot.flags & NS_BUF_CHANGED != 0 {
-                view.store(Slot {
-                    flags: slot.flags & !NS_BUF_CHANGED,
-                    ..slot
-                });
-            }
+            view.clear_changed(slot);
             let indirect = slot.flags & NS_INDIRECT != 0;
             let ptr = if indirect || !self.plain {
                 view.ptr()
@@ -200,7 +194,7 @@ impl<'a> Sender<'a> {
             }
             bytes += frag.len;
             out.push(frag);
-            i = tx.next(i);
+            i = tx.ring.next(i);
             if slot.flags & NS_MOREFRAG != 0 {
                 continue;
             }

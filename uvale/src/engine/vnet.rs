@@ -26,6 +26,7 @@ mod gso;
 
 use core::iter::once;
 
+use crate::shm::rfrags;
 use checksum::Checksum;
 use nm_abi::NS_MOREFRAG;
 
@@ -167,7 +168,7 @@ fn fragments(
             let more = if i + 1 < n { NS_MOREFRAG } else { 0 };
             OutSlot {
                 bytes,
-                flags: (n as u16) << 8 | more,
+                flags: rfrags(n) | more,
             }
         })
         .collect();

@@ -13,6 +13,7 @@ use super::memory::{MemId, Which};
 use super::rings::slots;
 use super::{Result, World};
 use crate::engine::{RX, TX};
+use crate::shm::distance;
 
 /// Which slots of a leaving ring hold buffers that go back to the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,7 +234,6 @@ impl World {
     /// First slot and number of slots that `leaving` holds.
     fn held_range(&self, leaving: &Leaving) -> (u32, u32) {
         let (n, k) = (leaving.ring.slots, self.kring(leaving.kring));
-        let distance = |from: u32, to: u32| if to >= from { to - from } else { to + n - from };
         let (from, to, inclusive) = match leaving.holds {
             Holds::All => return (0, n),
             Holds::Nothing => return (0, 0),
@@ -249,7 +249,7 @@ impl World {
             // named twice is given back once.
             return (0, n);
         }
-        (from, (distance(from, to) + inclusive).min(n))
+        (from, (distance(from, to, n) + inclusive).min(n))
     }
 
     /// Gives buffers back, except those that are free already or that another port of the same

@@ -234,17 +234,6 @@ impl Mapping {
         self.slice_at(ofs, 1).map(|s: &[T]| &s[0])
     }
 
-    /// The record of type `T` at byte offset `ofs`.
-    ///
-    /// # Safety
-    /// The record must lie inside the mapping and be aligned.
-    #[inline(always)]
-    pub(crate) unsafe fn at_unchecked<T: Shared>(&self, ofs: usize) -> &T {
-        debug_assert!(self.at::<T>(ofs).is_some());
-        // SAFETY: the caller vouches for bounds and alignment; see `slice_at` for the rest.
-        unsafe { &*self.base.as_ptr().add(ofs).cast::<T>() }
-    }
-
     /// `n` consecutive records of type `T` from byte offset `ofs`.
     #[inline]
     pub fn slice_at<T: Shared>(&self, ofs: usize, n: usize) -> Option<&[T]> {

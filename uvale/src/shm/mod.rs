@@ -24,5 +24,5 @@ mod tests;
 pub use copy::{copy_exact, copy_from_address, copy_in, copy_out, copy_packet};
 pub use mapping::{MOST_PARTS, Mapping, Memfd, Shared, prefetch_to_write};
 pub use own::{own_mappings, unlock_own_mappings};
-pub use ring::{BufferPool, RingHeader, RingPlace, RingView, Slot, SlotView};
+pub use ring::{BufferPool, RingHeader, RingView, Slot, SlotView, distance, rfrags};
 pub use sparse::Sparse;

@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
+use nm_abi::{NS_BUF_CHANGED, NS_PORT_SHIFT};
+
 use super::mapping::{Mapping, Shared};
 
 /// The fields of `struct netmap_ring` before its slots. Programs write `head`, `cur`, `flags`
@@ -50,8 +52,8 @@ const _: () = {
 // SAFETY: repr(C), integer atomics only.
 unsafe impl Shared for RingHeader {}
 
-/// A slot in shared memory: `buf_idx`, `len` and `flags` in one word so that one load gives one
-/// coherent copy, and `ptr`.
+/// A slot in shared memory. `buf_idx`, `len` and `flags` share an aligned word of eight bytes, which
+/// can also be read and written as a whole.
 #[repr(C, align(16))]
 pub struct SlotView {
     buf_idx: AtomicU32,
@@ -62,6 +64,14 @@ pub struct SlotView {
 
 // SAFETY: repr(C), integer atomics only.
 unsafe impl Shared for SlotView {}
+
+/// The slots that would fit where a ring's header lies.
+const HEADER_SLOTS: usize = size_of::<RingHeader>() / size_of::<SlotView>();
+
+const _: () = {
+    assert!(HEADER_SLOTS * size_of::<SlotView>() == size_of::<RingHeader>());
+    assert!(align_of::<SlotView>() == align_of::<RingHeader>());
+};
 
 /// A private copy of `struct netmap_slot`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,18 +97,19 @@ impl Slot {
 compile_error!("slot words are laid out for little-endian machines (x86_64, aarch64)");
 
 impl SlotView {
-    /// `buf_idx`, `len` and `flags` in one.
+    /// `buf_idx`, `len` and `flags` as one word.
     #[inline(always)]
     fn word(&self) -> &AtomicU64 {
         // SAFETY: the first eight bytes of a slot, which is aligned to 16.
         unsafe { &*core::ptr::from_ref(self).cast::<AtomicU64>() }
     }
 
-    /// `buf_idx`, `len` and `flags` in one load; `ptr` reads 0.
+    /// `buf_idx`, `len` and `flags`, each loaded once; `ptr` reads 0. A program that stores them
+    /// meanwhile may be seen halfway, which no check relies on: each field is checked by itself.
     #[inline]
     pub fn load(&self) -> Slot {
-        // Programs store the fields one by one, and a load of all of them just afterwards would
-        // have to wait until they have reached the cache.
+        // Three loads: programs store the fields one by one, and one load of all of them just
+        // afterwards would have to wait until they have reached the cache.
         Slot {
             buf_idx: self.buf_idx.load(Ordering::Relaxed),
             len: self.len.load(Ordering::Relaxed),
@@ -107,18 +118,9 @@ impl SlotView {
         }
     }
 
-    /// The whole slot.
+    /// The whole slot in two loads: one of the first three fields, one of `ptr`.
     #[inline]
     pub fn load_full(&self) -> Slot {
-        Slot {
-            ptr: self.ptr(),
-            ..self.load()
-        }
-    }
-
-    /// The whole slot in two loads.
-    #[inline]
-    pub fn load_whole(&self) -> Slot {
         let word = self.word().load(Ordering::Relaxed);
         // Fields lie in memory order; both supported machines are little endian.
         let (len, flags) = ((word >> 32) as u16, (word >> 48) as u16);
@@ -136,7 +138,7 @@ impl SlotView {
         self.ptr.load(Ordering::Relaxed)
     }
 
-    /// Stores `len` and `flags` alone.
+    /// Stores `len` and `flags` alone, in one store.
     #[inline(always)]
     pub fn store_len_flags(&self, len: u16, flags: u16) {
         // SAFETY: the four bytes from `len` on, aligned to 4 because slots are aligned to 16.
@@ -144,13 +146,22 @@ impl SlotView {
         both.store(u32::from(len) | u32::from(flags) << 16, Ordering::Relaxed);
     }
 
-    /// Stores `buf_idx`, `len` and `flags`, and leaves `ptr` as it is.
+    /// Stores `buf_idx`, `len` and `flags` in one store, and leaves `ptr` as it is.
     #[inline]
     pub fn store(&self, slot: Slot) {
         self.word().store(slot.word(), Ordering::Relaxed);
     }
 
-    /// Stores all fields.
+    /// Takes NS_BUF_CHANGED from a slot that was just loaded as `slot`: whoever syncs has seen it.
+    #[inline(always)]
+    pub fn clear_changed(&self, slot: Slot) {
+        if slot.flags & NS_BUF_CHANGED != 0 {
+            let flags = slot.flags & !NS_BUF_CHANGED;
+            self.store(Slot { flags, ..slot });
+        }
+    }
+
+    /// Stores all fields, in two stores.
     #[inline]
     pub fn store_full(&self, slot: Slot) {
         self.ptr.store(slot.ptr, Ordering::Relaxed);
@@ -165,59 +176,17 @@ pub struct RingView<'a> {
     slots: &'a [SlotView],
 }
 
-/// Where a ring lies, checked once: what is left to check later is that the mapping is as long.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RingPlace {
-    ofs: usize,
-    end: usize,
-    num_slots: u32,
-}
-
-impl RingPlace {
-    /// Checks a ring of `num_slots` slots at byte `ofs` of `region`.
-    pub fn new(region: &Mapping, ofs: u64, num_slots: u32) -> Option<Self> {
-        RingView::new(region, ofs, num_slots)?;
-        let ofs = ofs as usize;
-        let end = ofs + size_of::<RingHeader>() + num_slots as usize * size_of::<SlotView>();
-        Some(Self {
-            ofs,
-            end,
-            num_slots,
-        })
-    }
-
-    /// Is this the place of a ring of `num_slots` slots at byte `ofs`?
-    #[inline(always)]
-    pub fn is_at(&self, ofs: u64, num_slots: u32) -> bool {
-        self.ofs as u64 == ofs && self.num_slots == num_slots
-    }
-
-    /// The ring there.
-    #[inline(always)]
-    pub fn view<'a>(&self, region: &'a Mapping) -> Option<RingView<'a>> {
-        if self.end > region.len() || self.num_slots == 0 {
-            return None;
-        }
-        // SAFETY: `new` found `ofs` aligned (a mapping begins on a page) and computed `end` from
-        // it; the mapping reaches that far.
-        unsafe {
-            let header = region.at_unchecked::<RingHeader>(self.ofs);
-            let first = self.ofs + size_of::<RingHeader>();
-            let slots = region.at_unchecked::<SlotView>(first);
-            let slots = core::slice::from_raw_parts(slots, self.num_slots as usize);
-            Some(RingView { header, slots })
-        }
-    }
-}
-
 impl<'a> RingView<'a> {
     /// The ring of `num_slots` slots at byte `ofs` of `region`, or `None` if it does not fit.
     /// Both numbers come from private or control memory, never from the ring.
     #[inline]
     pub fn new(region: &'a Mapping, ofs: u64, num_slots: u32) -> Option<Self> {
         let ofs = usize::try_from(ofs).ok()?;
-        let header = region.at::<RingHeader>(ofs)?;
-        let slots = region.slice_at(ofs + size_of::<RingHeader>(), num_slots as usize)?;
+        let all = region.slice_at::<SlotView>(ofs, HEADER_SLOTS + num_slots as usize)?;
+        let (header, slots) = all.split_at(HEADER_SLOTS);
+        // SAFETY: as many bytes as a header has, aligned as one (asserted above), and valid for
+        // both, which are made of integer atomics.
+        let header = unsafe { &*header.as_ptr().cast::<RingHeader>() };
         (num_slots > 0).then_some(Self { header, slots })
     }
 
@@ -238,6 +207,44 @@ impl<'a> RingView<'a> {
     pub fn num_slots(&self) -> u32 {
         self.slots.len() as u32
     }
+
+    /// The slot after `at`.
+    #[inline(always)]
+    pub fn next(&self, at: u32) -> u32 {
+        if at + 1 >= self.num_slots() {
+            0
+        } else {
+            at + 1
+        }
+    }
+
+    /// The slot before `at`.
+    #[inline(always)]
+    pub fn prev(&self, at: u32) -> u32 {
+        if at == 0 {
+            self.num_slots() - 1
+        } else {
+            at - 1
+        }
+    }
+
+    /// How many slots `from..to` is.
+    #[inline(always)]
+    pub fn distance(&self, from: u32, to: u32) -> u32 {
+        distance(from, to, self.num_slots())
+    }
+}
+
+/// How many slots `from..to` is on a ring of `n` slots; both are slots of it.
+#[inline(always)]
+pub fn distance(from: u32, to: u32, n: u32) -> u32 {
+    if to >= from { to - from } else { to + n - from }
+}
+
+/// The flags of a received slot that say of how many fragments its packet is (netmap's NS_RFRAGS).
+#[inline(always)]
+pub fn rfrags(fragments: usize) -> u16 {
+    (fragments as u16) << NS_PORT_SHIFT
 }
 
 /// The buffer pool of a region: where it starts and how many buffers of what size it holds.

@@ -11,8 +11,8 @@ use super::super::sleep::{to_wake, wake};
 use super::deliver::{Room, publish};
 use super::{BROADCAST_QUEUE, MIN_FRAME, Scratch, Sender, Tally, fdb};
 use crate::ctl::{FDB_SIZE, Kring, MAX_RINGS, RING_ON, count};
-use crate::shm::{RingPlace, RingView, Slot, SlotView, copy_packet, prefetch_to_write};
-use nm_abi::{NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG};
+use crate::shm::{RingView, SlotView, copy_packet, prefetch_to_write, rfrags};
+use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 
 use super::super::{RegionMap, joined, monitor};
 
@@ -36,12 +36,11 @@ pub(super) struct Plan {
     /// place and content of the destination's table entry
     hash: usize,
     entry: u64,
-    /// receiver: number on the switch, port record, rx kring and its generation, ring
+    /// receiver: number on the switch, port record, rx kring and its generation
     number: u32,
     port: u32,
     kring: u32,
     kring_generation: u32,
-    place: RingPlace,
 }
 
 /// A packet fit for a run.
@@ -80,11 +79,7 @@ impl<'a> Sender<'a> {
             return from;
         }
         let end = self.try_run(tx, from, head, scratch, tally).unwrap_or(from);
-        let sent = if end >= from {
-            end - from
-        } else {
-            end + tx.n - from
-        };
+        let sent = tx.ring.distance(from, end);
         // A run as long as a batch has not ended: it goes on.
         if end != head && sent < self.batch {
             scratch.detour = DETOUR;
@@ -128,9 +123,6 @@ impl<'a> Sender<'a> {
         };
         let live = kring.mode.load(Relaxed) == RING_ON
             && kring.generation.load(Relaxed) == plan.kring_generation
-            && plan
-                .place
-                .is_at(kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed))
             && kring.region.load(Relaxed) == to.number
             && kring.port.load(Relaxed) == plan.port
             && is_plain(kring, to)
@@ -142,12 +134,9 @@ impl<'a> Sender<'a> {
             scratch.plan.generation = None;
             return None;
         }
-        let ring = plan.place.view(&to.map)?;
-        let most = if head >= from {
-            head - from
-        } else {
-            head + tx.n - from
-        };
+        let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
+        let ring = RingView::new(&to.map, ofs, n)?;
+        let most = tx.ring.distance(from, head);
         let room = Room::of(kring, ring.num_slots(), most.min(self.batch))?;
         let done = self.copy_run(tx, (from, head), first, words, to, ring, room);
         tally.packets += done.packets;
@@ -207,9 +196,7 @@ impl<'a> Sender<'a> {
         if cached.as_ref().is_none_or(|r| r.number != wanted) {
             *cached = self.host.region(wanted);
         }
-        let to = cached.as_deref()?;
-        let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
-        let place = RingPlace::new(&to.map, ofs, n)?;
+        cached.as_deref()?;
         scratch.plan = Plan {
             generation: Some(generation),
             words,
@@ -220,7 +207,6 @@ impl<'a> Sender<'a> {
             port,
             kring: rx,
             kring_generation,
-            place,
         };
         Some(())
     }
@@ -236,12 +222,7 @@ impl<'a> Sender<'a> {
         if len < MIN_FRAME || len > pool.size() {
             return None;
         }
-        if slot.flags & NS_BUF_CHANGED != 0 {
-            view.store(Slot {
-                flags: slot.flags & !NS_BUF_CHANGED,
-                ..slot
-            });
-        }
+        view.clear_changed(slot);
         Some(Plain {
             at: pool.offset(slot.buf_idx),
             len,
@@ -260,7 +241,7 @@ impl<'a> Sender<'a> {
         ring: RingView<'_>,
         room: Room,
     ) -> Done {
-        let (map, n, slots) = (&self.region.map, ring.num_slots(), ring.slots());
+        let (map, slots) = (&self.region.map, ring.slots());
         let mut left = room.free;
         let mut packet = Some(first);
         let mut done = Done {
@@ -289,15 +270,15 @@ impl<'a> Sender<'a> {
                 lens[k] = if copied { this.len as u16 } else { 0 };
                 done.delivered_bytes += u64::from(this.len);
                 k += 1;
-                at = if at + 1 == n { 0 } else { at + 1 };
+                at = ring.next(at);
                 match self.following(tx, &mut done, head, words, k as u64) {
                     Some(next) => this = next,
                     None => break None,
                 }
             };
             for len in &lens[..k] {
-                slots[done.end as usize].store_len_flags(*len, 1 << 8);
-                done.end = if done.end + 1 == n { 0 } else { done.end + 1 };
+                slots[done.end as usize].store_len_flags(*len, rfrags(1));
+                done.end = ring.next(done.end);
             }
             done.packets += k as u64;
             done.delivered += k as u64;
@@ -325,7 +306,7 @@ impl<'a> Sender<'a> {
         words: (u64, u64),
         more: u64,
     ) -> Option<Plain> {
-        done.next = tx.next(done.next);
+        done.next = tx.ring.next(done.next);
         if done.next == head || done.packets + more >= u64::from(self.batch) {
             return None;
         }
