@@ -1,5 +1,6 @@
 //! nmshim: what stands between an unchanged netmap program and its C library.
 //!
+//! - `ground`: the kernel past libc, the functions behind ours, sections, locks: what both others stand on.
 //! - `interpose`: the C library's calls, and how a descriptor of ours behaves in them.
 //! - [`device`]: the seam; two traits.
 //! - `netmap`: the driver behind the seam, over the uvale library.
@@ -7,6 +8,7 @@
 //! Interposition trusts the driver and nobody trusts the program: a panic stops at the seam.
 
 pub mod device;
+mod ground;
 mod interpose;
 mod netmap;
 

@@ -215,7 +215,7 @@ fn exports_only_what_is_interposed() {
             .arg(&library),
     );
     let list = [
-        include_str!("../src/interpose/symbols.rs"),
+        include_str!("../src/ground/symbols.rs"),
         include_str!("../src/interpose/sanitizer.rs"),
     ]
     .concat();

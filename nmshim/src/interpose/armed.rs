@@ -1,8 +1,10 @@
 //! Going to sleep on devices, and waking up.
 
-use super::inline::Inline;
-use super::raw;
-use super::slot::{Object, Ref, guarded};
+use super::slot::{Object, Ref};
+use crate::ground::guarded::guarded;
+use crate::ground::inline::Inline;
+use crate::ground::raw;
+use crate::ground::section::Sleeper;
 use libc::c_short;
 use std::os::fd::RawFd;
 
@@ -42,7 +44,9 @@ impl Armed {
                 // Counted before the set is read: who changes it later sees us and wakes us up.
                 e.sleeper(true);
                 self.sets.push(slot.clone());
-                e.arm(self, via);
+                for m in e.members(via).iter() {
+                    self.add(&m.slot, m.fd, m.events, m.via);
+                }
             }
             Object::Named(_) => {}
             Object::Device(d) => {
@@ -89,9 +93,9 @@ impl Armed {
     }
 }
 
-impl Armed {
+impl Sleeper for Armed {
     /// The sleep is over, or never comes to an end: a handler that interrupted it may jump away.
-    pub fn withdraw(&mut self) {
+    fn withdraw(&mut self) {
         self.sets
             .iter()
             .filter_map(Ref::epoll)

@@ -1,10 +1,11 @@
 //! Closing and duplicating descriptors, and fcntl.
 
-use super::raw::{self, libc_call};
 use super::slot::Ref;
-use super::symbols::next;
-use super::{handlers, process, slot, table};
+use super::{entries, handlers, lookup, table};
 use crate::driver;
+use crate::ground::guarded::guarded;
+use crate::ground::vfork::borrowed_memory;
+use crate::ground::{next, raw};
 use libc::{c_int, c_long, c_uint};
 
 /// Is `fd` one of the driver's own?
@@ -20,8 +21,8 @@ fn private(fd: c_int) -> bool {
 /// `fd` is about to be closed or replaced: takes it out of the table while it is still open. Gives
 /// what was behind `fd`, if that was its last descriptor here.
 fn leave_table(fd: c_int) -> Option<Ref> {
-    if table::word(fd) != 0 && !process::borrowed_memory() {
-        return table::remove(fd, true);
+    if table::word(fd) != 0 && !borrowed_memory() {
+        return entries::remove(fd, true);
     }
     None
 }
@@ -46,7 +47,7 @@ unsafe fn close_known(fd: c_int) -> c_int {
     // SAFETY: the program's own argument.
     let result = unsafe { next::close(fd) };
     if let Some(device) = last.as_ref().and_then(Ref::device) {
-        super::slot::guarded((), || device.file.closed());
+        guarded((), || device.file.closed());
     }
     result
 }
@@ -87,8 +88,8 @@ fn forget_range(first: c_uint, last: c_uint) {
     };
     let mut allowed = None;
     table::for_each(first, last, |fd, _| {
-        if *allowed.get_or_insert_with(|| !process::borrowed_memory()) {
-            table::remove(fd, true);
+        if *allowed.get_or_insert_with(|| !borrowed_memory()) {
+            entries::remove(fd, true);
         }
     });
 }
@@ -119,8 +120,8 @@ fn around_private(
 
 /// A new number for an old description.
 fn duplicated(old: c_int, new: c_int) -> c_int {
-    if new >= 0 && (table::word(old) | table::word(new)) != 0 && !process::borrowed_memory() {
-        table::duplicate(old, new);
+    if new >= 0 && (table::word(old) | table::word(new)) != 0 && !borrowed_memory() {
+        entries::duplicate(old, new);
     }
     new
 }
@@ -158,21 +159,6 @@ pub unsafe fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
     }
 }
 
-/// dup2 where the architecture has only dup3: equal numbers give the number if it is open.
-pub unsafe fn raw_dup2(fd: c_int, to: c_int) -> c_int {
-    // SAFETY: plain numbers.
-    unsafe {
-        if fd == to {
-            return if libc_call!(libc::SYS_fcntl, fd, libc::F_GETFD) < 0 {
-                -1
-            } else {
-                fd
-            };
-        }
-        libc_call!(libc::SYS_dup3, fd, to, 0) as c_int
-    }
-}
-
 pub unsafe fn fcntl(fd: c_int, cmd: c_int, arg: c_long) -> c_int {
     // SAFETY: the program's own arguments.
     let r = unsafe { next::fcntl(fd, cmd, arg) };
@@ -191,10 +177,10 @@ fn status_flags(fd: c_int, flags: c_int) -> c_int {
     } else {
         0o100_000
     };
-    match table::device(fd) {
+    match lookup::device(fd) {
         Some(d) => {
             flags & !libc::O_ACCMODE
-                | slot::guarded(0, || d.file.open_flags()) & libc::O_ACCMODE
+                | guarded(0, || d.file.open_flags()) & libc::O_ACCMODE
                 | LARGEFILE
         }
         None => flags,

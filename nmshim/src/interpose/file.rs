@@ -2,13 +2,15 @@
 //! answers as a character device does that has no read, write, llseek or fsync. A parameter's file has
 //! these (`parameter.rs`).
 
-use super::names::{Name, of_descriptor};
+use super::lookup::{self, DeviceRef};
+use super::name::Name;
 use super::parameter::{self, piece, pieces};
-use super::raw::{answer, fail};
-use super::symbols::next;
-use super::table::{self, DeviceRef};
-use super::{mapped, section, slot, stat};
+use super::paths::of_descriptor;
+use super::{mapped, table};
 use crate::device::{Errno, Result};
+use crate::ground::guarded::guarded;
+use crate::ground::raw::{answer, fail, page_size};
+use crate::ground::{next, section};
 use libc::{c_int, c_ulong, c_void, iovec, off_t, size_t, ssize_t};
 
 /// ioctls that every file has; the kernel handles them before any driver sees them.
@@ -43,7 +45,7 @@ unsafe fn ioctl_in_section(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_i
 /// Inside a section. `None`: no device.
 #[inline(never)]
 fn ioctl_ours(fd: c_int, request: c_ulong, arg: *mut c_void) -> Option<Result<c_int>> {
-    table::device(fd).map(|d| d.ioctl(fd, request, arg))
+    lookup::device(fd).map(|d| d.ioctl(fd, request, arg))
 }
 
 pub unsafe fn mmap(
@@ -55,7 +57,7 @@ pub unsafe fn mmap(
     offset: off_t,
 ) -> *mut c_void {
     if flags & libc::MAP_ANONYMOUS == 0
-        && let Some(d) = table::device(fd)
+        && let Some(d) = lookup::device(fd)
     {
         return match map_device(&d, fd, addr, len, prot, flags, offset) {
             Ok(at) => {
@@ -86,10 +88,10 @@ fn map_device(
     flags: c_int,
     offset: off_t,
 ) -> Result<*mut c_void> {
-    if !(offset as usize).is_multiple_of(stat::page_size()) || len == 0 {
+    if !(offset as usize).is_multiple_of(page_size()) || len == 0 {
         return Err(Errno(libc::EINVAL));
     }
-    if len > isize::MAX as usize - stat::page_size() {
+    if len > isize::MAX as usize - page_size() {
         return Err(Errno(libc::ENOMEM));
     }
     if offset < 0 || offset.checked_add(len as i64).is_none() {
@@ -104,13 +106,13 @@ fn map_device(
     if mode == libc::O_WRONLY || shared && prot & libc::PROT_WRITE != 0 && mode != libc::O_RDWR {
         return Err(Errno(libc::EACCES));
     }
-    slot::guarded(Err(Errno(libc::EIO)), || {
+    guarded(Err(Errno(libc::EIO)), || {
         d.file.mmap(fd, addr, len, prot, flags, offset)
     })
 }
 
 fn access_mode(d: &DeviceRef) -> c_int {
-    slot::guarded(0, || d.file.open_flags()) & libc::O_ACCMODE
+    guarded(0, || d.file.open_flags()) & libc::O_ACCMODE
 }
 
 /// Reading into `to`, from `at` or where the description stands.
@@ -147,7 +149,7 @@ pub unsafe fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
     match table::word(fd) {
         0 => {}
         word if table::ours(word) => {
-            if let Some(d) = table::device(fd) {
+            if let Some(d) = lookup::device(fd) {
                 return parameter::seek(&d, offset, whence);
             }
         }
@@ -175,7 +177,7 @@ macro_rules! refused {
                 unsafe fn ours($fd: c_int $(, $arg: $ty)*) -> $ret {
                     // SAFETY: the program's own arguments, as the C function's contract asks for.
                     unsafe {
-                        match table::device($fd) {
+                        match lookup::device($fd) {
                             Some($d) => $answer as $ret,
                             None => next::$next($fd $(, $arg)*),
                         }

@@ -8,11 +8,10 @@
 //! SIGSEGV and SIGBUS are taken even without a handler of the program's: reads through the program's
 //! pointers may fault (`memory`), and go on there with an error. Any other fault goes the way it went before.
 
-use super::raw::{self, SIGSET_BYTES};
-use super::section;
-use super::signals::{self, NOT_BLOCKED};
-use super::symbols::next;
-use super::{memory, process};
+use crate::ground::mask::{self, NOT_BLOCKED};
+use crate::ground::raw::{self, SIGSET_BYTES};
+use crate::ground::vfork::borrowed_memory;
+use crate::ground::{memory, next, section};
 use core::mem::zeroed;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::*};
 use libc::{SA_RESETHAND, SA_SIGINFO, c_int, c_void, sighandler_t, siginfo_t, ucontext_t};
@@ -75,7 +74,7 @@ pub fn take_over() {
 
 #[cold]
 fn take_over_all() {
-    if !process::borrowed_memory() && !TAKEN_OVER.swap(true, AcqRel) {
+    if !borrowed_memory() && !TAKEN_OVER.swap(true, AcqRel) {
         (1..SIGNALS as c_int).for_each(adopt);
     }
 }
@@ -154,9 +153,8 @@ unsafe extern "C-unwind" fn trampoline(
                 thread.withdraw_sleeper();
                 let handler: unsafe extern "C-unwind" fn(c_int, *mut siginfo_t, *mut c_void) =
                     core::mem::transmute(function);
-                let served = thread.stop_serving();
-                thread.aside(0, || handler(signal, info, context.cast()));
-                thread.resume_serving(served);
+                let run = || handler(signal, info, context.cast());
+                thread.served.aside(|| thread.aside(0, run));
             }
         }
     }
@@ -205,12 +203,12 @@ unsafe fn put_off(
     context: *mut ucontext_t,
     thread: &section::Thread,
 ) -> bool {
-    let all = signals::all();
+    let all = mask::all();
     let mut now = 0u64;
-    signals::set_mask(&raw const all, &raw mut now);
+    mask::set_mask(&raw const all, &raw mut now);
     // SAFETY: by contract.
     if !unsafe { queue(signal, info) } {
-        signals::set_mask(&raw const now, core::ptr::null_mut());
+        mask::set_mask(&raw const now, core::ptr::null_mut());
         return false;
     }
     // SAFETY: by contract; the first 8 bytes of the context's mask are the kernel's set, which counts on return.
@@ -251,11 +249,7 @@ pub unsafe fn sigaction(
         };
         let before = (entry.function.load(Acquire), entry.flags.load(Relaxed));
         // A vfork child has handlers of its own, and our memory.
-        let Some(mut action) = new
-            .as_ref()
-            .copied()
-            .filter(|_| !process::borrowed_memory())
-        else {
+        let Some(mut action) = new.as_ref().copied().filter(|_| !borrowed_memory()) else {
             let answer = next::sigaction(signal, new, old);
             translate(old, before.0, before.1);
             return answer;
@@ -288,7 +282,7 @@ unsafe fn installed(signal: c_int, install: impl FnOnce() -> sighandler_t) -> si
     };
     let before = entry.function.load(Acquire);
     let old = install();
-    if old != libc::SIG_ERR && !process::borrowed_memory() {
+    if old != libc::SIG_ERR && !borrowed_memory() {
         adopt(signal);
     }
     if old == ours() { before } else { old }

@@ -3,14 +3,16 @@
 //! A stream is an object of ours behind the `DIR` pointer, told from libc's by a list of those that are open.
 //! Its descriptor is a real directory's, entered in the table under the name it stands for.
 
-use super::lock::Lock;
-use super::names::{Dir, Name, at, enter, of_descriptor};
-use super::raw::{self, fail};
-use super::slot::guarded;
+use super::name::{Dir, Name};
+use super::paths::{at, enter, of_descriptor};
 use super::stat::inode;
-use super::symbols::next;
 use crate::device::{Errno, Result};
 use crate::driver;
+use crate::ground::guarded::guarded;
+use crate::ground::lock::Lock;
+use crate::ground::next;
+use crate::ground::raw::{self, fail};
+use crate::ground::types::{Compare, Filter, Glob, GlobError, List};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 use libc::{DIR, c_char, c_int, c_long, c_void, dirent64};
@@ -241,11 +243,6 @@ pub unsafe fn dirfd(dir: *mut DIR) -> c_int {
     }
 }
 
-pub type Filter = Option<unsafe extern "C" fn(*const dirent64) -> c_int>;
-pub type Compare =
-    Option<unsafe extern "C" fn(*const *const dirent64, *const *const dirent64) -> c_int>;
-pub type List = *mut *mut *mut dirent64;
-
 /// libc does not come to us for the directory: what it does not find is done here.
 pub unsafe fn scandirat(
     dir: c_int,
@@ -302,23 +299,8 @@ pub unsafe fn scandir(path: *const c_char, list: List, filter: Filter, compare: 
     unsafe { scandirat(libc::AT_FDCWD, path, list, filter, compare) }
 }
 
-/// `glob_t`.
-#[repr(C)]
-pub struct Glob {
-    count: usize,
-    paths: *mut *mut c_char,
-    offset: usize,
-    flags: c_int,
-    closedir: Option<unsafe extern "C" fn(*mut c_void)>,
-    readdir: Option<unsafe extern "C" fn(*mut c_void) -> *mut dirent64>,
-    opendir: Option<unsafe extern "C" fn(*const c_char) -> *mut c_void>,
-    lstat: Option<unsafe extern "C" fn(*const c_char, *mut libc::stat) -> c_int>,
-    stat: Option<unsafe extern "C" fn(*const c_char, *mut libc::stat) -> c_int>,
-}
-
 /// The caller gives functions to read directories with.
 const GLOB_ALTDIRFUNC: c_int = 1 << 9;
-pub type GlobError = Option<unsafe extern "C" fn(*const c_char, c_int) -> c_int>;
 
 unsafe extern "C" fn glob_opendir(path: *const c_char) -> *mut c_void {
     // SAFETY: glob's own argument.

@@ -2,10 +2,10 @@
 
 use libc::c_int;
 
-use super::raw::{answer, errno};
-use super::symbols::next;
 use crate::device::Errno;
 use crate::driver;
+use crate::ground::next;
+use crate::ground::raw::{answer, errno};
 
 pub unsafe fn mlockall(flags: c_int) -> c_int {
     // SAFETY: any flags may be asked for.

@@ -17,12 +17,14 @@
 //! The lock is held over the system call, so that addresses which another thread gets meanwhile are not mistaken for
 //! those that were given back. It is the innermost lock, and who holds it is in a section (`section`).
 
-use super::lock::{Lock, Locked};
-use super::ranges::Ranges;
-use super::slot::{Device, Ref, guarded};
-use super::symbols::next;
-use super::{epoll, process, stat, table};
+use super::slot::{Device, Ref};
 use crate::driver;
+use crate::ground::guarded::guarded;
+use crate::ground::lock::{Lock, Locked};
+use crate::ground::next;
+use crate::ground::ranges::Ranges;
+use crate::ground::raw::page_size;
+use crate::ground::vfork::borrowed_memory;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 use libc::{c_int, c_void, off_t, size_t};
@@ -67,19 +69,6 @@ impl Clone for Share {
     }
 }
 
-impl Device {
-    /// The number that keeps it open for its mappings, if there is one.
-    pub fn keeper(&self) -> Option<RawFd> {
-        let keeper = self.keeper.load(Acquire);
-        (keeper >= 0).then_some(keeper)
-    }
-
-    /// Is any page of it mapped here?
-    pub fn is_mapped(&self) -> bool {
-        self.mappings.load(Relaxed) != 0
-    }
-}
-
 /// May there be a device's pages among these?
 #[inline(always)]
 pub fn touches(start: usize, len: usize) -> bool {
@@ -91,7 +80,7 @@ type Held = Locked<'static, Ranges<Share>>;
 
 /// The lock; `None` if this thread has it already (its fork handlers run), or is a vfork child on its parent's memory.
 fn hold() -> Option<Held> {
-    (!MAPPED.is_mine() && !process::borrowed_memory()).then(|| MAPPED.lock())
+    (!MAPPED.is_mine() && !borrowed_memory()).then(|| MAPPED.lock())
 }
 
 /// Lets go, and waits until what was closed meanwhile is closed.
@@ -106,7 +95,7 @@ fn finish(mut held: Held, closed: Option<Ref>) {
 }
 
 fn pages(start: usize, len: usize) -> Range<usize> {
-    let page = stat::page_size();
+    let page = page_size();
     start..start.saturating_add(len.checked_next_multiple_of(page).unwrap_or(len))
 }
 
@@ -123,9 +112,17 @@ pub fn add(start: usize, len: usize, slot: &Ref) {
     finish(held, closed);
 }
 
-/// Number `fd` of the description, which is still open, is about to be closed. True: that was the last, and no
-/// mapping keeps the description.
-pub fn leave(slot: &Ref, device: &Device, fd: RawFd) -> bool {
+/// What a number that goes leaves of a description.
+pub enum Left {
+    /// nothing: that was the last, and no mapping keeps it
+    Last,
+    Others,
+    /// mappings, which keep it by this number
+    Kept(RawFd),
+}
+
+/// Number `fd` of the description, which is still open, is about to be closed.
+pub fn leave(slot: &Ref, device: &Device, fd: RawFd) -> Left {
     let held = hold();
     if device.is_mapped()
         && slot.fds() == 1
@@ -134,11 +131,12 @@ pub fn leave(slot: &Ref, device: &Device, fd: RawFd) -> bool {
         // `fds` counts it in the place of the number that goes.
         device.keeper.store(keeper, Release);
         drop(held);
-        table::forget_stale(keeper);
-        epoll::number_goes(slot, fd);
-        return false;
+        return Left::Kept(keeper);
     }
-    slot.drop_fd()
+    match slot.drop_fd() {
+        true => Left::Last,
+        false => Left::Others,
+    }
 }
 
 pub unsafe fn munmap(addr: *mut c_void, len: size_t) -> c_int {

@@ -1,12 +1,14 @@
 //! Opening what exists only here: the device node, and the module's directory with its parameters.
 
-use super::names::{self, Name};
-use super::raw::{self, answer};
-use super::slot::{Device, Object, Ref, guarded};
-use super::symbols::next;
-use super::{listing, process, table};
+use super::name::Name;
+use super::slot::{Device, Object, Ref};
+use super::{entries, listing, parameter, paths, table};
 use crate::device::{Errno, Result};
 use crate::driver;
+use crate::ground::guarded::guarded;
+use crate::ground::next;
+use crate::ground::raw::{self, answer};
+use crate::ground::vfork::borrowed_memory;
 use libc::{FILE, c_char, c_int, mode_t};
 
 /// Opens one of our names.
@@ -18,15 +20,13 @@ fn open_name(name: Name, flags: c_int) -> Result<c_int> {
         Name::Directory(directory) => listing::open(directory, flags),
         _ if flags & libc::O_DIRECTORY != 0 => Err(Errno(libc::ENOTDIR)),
         Name::Device => open_device(flags),
-        Name::Parameter(file) => file.open(flags),
+        Name::Parameter(file) => parameter::open(&file, flags),
     }
 }
 
 fn open_device(flags: c_int) -> Result<c_int> {
     let (fd, file) = guarded(Err(Errno(libc::EIO)), || driver().open(flags))?;
-    if !process::borrowed_memory()
-        && !table::install(fd, Ref::new(Object::Device(Device::new(file))))
-    {
+    if !borrowed_memory() && !entries::install(fd, Ref::new(Object::Device(Device::new(file)))) {
         raw::close(fd);
         return Err(Errno(libc::EMFILE));
     }
@@ -36,8 +36,8 @@ fn open_device(flags: c_int) -> Result<c_int> {
 /// The kernel opened something ordinary.
 #[inline]
 fn ordinary(fd: c_int) -> c_int {
-    if table::word(fd) != 0 && !process::borrowed_memory() {
-        table::forget_stale(fd);
+    if table::word(fd) != 0 && !borrowed_memory() {
+        entries::forget_stale(fd);
     }
     fd
 }
@@ -54,8 +54,8 @@ unsafe fn opened(
     unsafe {
         if needs_mode(flags) {
             // The kernel would make a file.
-            if names::is_readable(path)
-                && let Some(name) = names::at(dir, path)
+            if paths::is_readable(path)
+                && let Some(name) = paths::at(dir, path)
                 && flags & libc::O_PATH == 0
             {
                 return answer(open_name(name, flags));
@@ -64,9 +64,9 @@ unsafe fn opened(
         }
         let fd = plain();
         let real = libc::O_PATH | libc::O_DIRECTORY;
-        if flags & real != libc::O_PATH && names::was_readable(fd) {
+        if flags & real != libc::O_PATH && paths::was_readable(fd) {
             let error = raw::errno();
-            match names::at(dir, path) {
+            match paths::at(dir, path) {
                 None => raw::set_errno(error),
                 // A directory that is really there.
                 Some(Name::Directory(_)) if fd >= 0 => {}
@@ -133,10 +133,10 @@ pub unsafe fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
     // SAFETY: the program's own arguments.
     unsafe {
         if *mode != b'r' as c_char {
-            if names::is_readable(path)
-                && let Some(Name::Parameter(file)) = names::recognise(path)
+            if paths::is_readable(path)
+                && let Some(Name::Parameter(file)) = paths::recognise(path)
             {
-                return file.stream(mode);
+                return parameter::stream(&file, mode);
             }
             return next::fopen(path, mode);
         }
@@ -145,12 +145,12 @@ pub unsafe fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
         if stream.is_null() && error == libc::EFAULT {
             return stream;
         }
-        match names::recognise(path) {
+        match paths::recognise(path) {
             Some(Name::Parameter(file)) => {
                 if !stream.is_null() {
                     libc::fclose(stream);
                 }
-                file.stream(mode)
+                parameter::stream(&file, mode)
             }
             _ => {
                 raw::set_errno(error);

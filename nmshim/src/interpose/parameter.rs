@@ -6,14 +6,16 @@
 //! here (stdio of the C library on such a descriptor, a program that it came to by exec) goes down
 //! the connection and is taken in by the daemon, which has nobody to tell an error.
 
-use super::memory;
-use super::names::{self, Name};
-use super::process;
-use super::raw::{self, fail, libc_call};
-use super::slot::{Device, Object, Ref, guarded};
-use super::table::{self, DeviceRef};
-use crate::device::{Errno, Parameter, Result, Text};
+use super::lookup::DeviceRef;
+use super::name::{File, Name};
+use super::slot::{Device, Object, Ref};
+use super::{entries, paths};
+use crate::device::{Errno, Result, Text};
 use crate::driver;
+use crate::ground::guarded::guarded;
+use crate::ground::raw::{self, fail, libc_call};
+use crate::ground::vfork::borrowed_memory;
+use crate::ground::{memory, next};
 use core::ffi::CStr;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -24,138 +26,120 @@ const MOST: usize = 4096;
 /// Buffers of one call, as the kernel has it.
 const MAX_IOV: c_int = 1024;
 
-/// A parameter's file with its text at the moment of opening.
-#[derive(Clone)]
-pub struct File {
-    pub name: String,
-    pub parameter: Parameter,
+/// Like sysfs: who may not write cannot open for writing, whoever it is.
+pub fn open(file: &File, flags: c_int) -> Result<c_int> {
+    if flags & libc::O_ACCMODE == libc::O_RDONLY {
+        return open_text(file, flags);
+    }
+    if !file.parameter.writable {
+        return Err(Errno(libc::EACCES));
+    }
+    let (fd, opened) = guarded(Err(Errno(libc::EIO)), || {
+        driver().open_parameter(&file.name, flags)
+    })?;
+    if !borrowed_memory() && !entries::install(fd, Ref::new(Object::Device(Device::new(opened)))) {
+        raw::close(fd);
+        return Err(Errno(libc::EMFILE));
+    }
+    Ok(fd)
 }
 
-impl File {
-    /// The file of this name, if there is one.
-    pub fn find(name: &str) -> Option<Self> {
-        let parameter = guarded(None, || driver().parameter(name))?;
-        let name = name.to_owned();
-        Some(Self { name, parameter })
-    }
-
-    /// Like sysfs: who may not write cannot open for writing, whoever it is.
-    pub fn open(&self, flags: c_int) -> Result<c_int> {
-        if flags & libc::O_ACCMODE == libc::O_RDONLY {
-            return self.open_text(flags);
-        }
-        if !self.parameter.writable {
-            return Err(Errno(libc::EACCES));
-        }
-        let (fd, file) = guarded(Err(Errno(libc::EIO)), || {
-            driver().open_parameter(&self.name, flags)
-        })?;
-        if !process::borrowed_memory()
-            && !table::install(fd, Ref::new(Object::Device(Device::new(file))))
-        {
-            raw::close(fd);
-            return Err(Errno(libc::EMFILE));
-        }
+/// A sealed memory file with the parameter's text, opened for reading.
+fn open_text(file: &File, flags: c_int) -> Result<c_int> {
+    let line = format!("{}\n", file.parameter.text);
+    let cloexec = if flags & libc::O_CLOEXEC != 0 {
+        libc::MFD_CLOEXEC
+    } else {
+        0
+    };
+    // SAFETY: the name is a C string and `line` outlives the write; the descriptor is ours until we return it.
+    unsafe {
+        let fd = raw::check(raw::call(
+            libc::SYS_memfd_create,
+            [
+                c"netmap".as_ptr() as usize,
+                (cloexec | libc::MFD_ALLOW_SEALING) as usize,
+                0,
+                0,
+                0,
+                0,
+            ],
+        ))? as c_int;
+        libc_call!(libc::SYS_pwrite64, fd, line.as_ptr(), line.len(), 0);
+        let seals =
+            libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
+        libc_call!(libc::SYS_fcntl, fd, libc::F_ADD_SEALS, seals);
+        paths::enter(fd, Name::Parameter(file.clone()));
         Ok(fd)
     }
+}
 
-    /// A sealed memory file with the parameter's text, opened for reading.
-    fn open_text(&self, flags: c_int) -> Result<c_int> {
-        let line = format!("{}\n", self.parameter.text);
-        let cloexec = if flags & libc::O_CLOEXEC != 0 {
-            libc::MFD_CLOEXEC
-        } else {
-            0
-        };
-        // SAFETY: the name is a C string and `line` outlives the write; the descriptor is ours until we return it.
-        unsafe {
-            let fd = raw::check(raw::call(
-                libc::SYS_memfd_create,
-                [
-                    c"netmap".as_ptr() as usize,
-                    (cloexec | libc::MFD_ALLOW_SEALING) as usize,
-                    0,
-                    0,
-                    0,
-                    0,
-                ],
-            ))? as c_int;
-            libc_call!(libc::SYS_pwrite64, fd, line.as_ptr(), line.len(), 0);
-            let seals =
-                libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
-            libc_call!(libc::SYS_fcntl, fd, libc::F_ADD_SEALS, seals);
-            names::enter(fd, Name::Parameter(self.clone()));
-            Ok(fd)
-        }
-    }
-
-    /// A stream, as fopen gives it.
-    ///
-    /// # Safety
-    /// `mode` is a C string.
-    pub unsafe fn stream(&self, mode: *const c_char) -> *mut FILE {
+/// A stream, as fopen gives it.
+///
+/// # Safety
+/// `mode` is a C string.
+pub unsafe fn stream(file: &File, mode: *const c_char) -> *mut FILE {
+    // SAFETY: by contract.
+    let wanted = unsafe { CStr::from_ptr(mode) }.to_bytes();
+    let made = match wanted.first() {
         // SAFETY: by contract.
-        let wanted = unsafe { CStr::from_ptr(mode) }.to_bytes();
-        let made = match wanted.first() {
-            // SAFETY: by contract.
-            Some(b'r') if !wanted.contains(&b'+') => unsafe { self.read_stream(mode) },
-            Some(b'r' | b'w' | b'a') if !self.parameter.writable => Err(Errno(libc::EACCES)),
-            // SAFETY: by contract.
-            Some(b'r' | b'w' | b'a') => unsafe { self.cookie_stream(mode) },
-            _ => Err(Errno(libc::EINVAL)),
-        };
-        made.unwrap_or_else(|e| {
-            fail(e.0);
-            null_mut()
-        })
-    }
+        Some(b'r') if !wanted.contains(&b'+') => unsafe { read_stream(file, mode) },
+        Some(b'r' | b'w' | b'a') if !file.parameter.writable => Err(Errno(libc::EACCES)),
+        // SAFETY: by contract.
+        Some(b'r' | b'w' | b'a') => unsafe { cookie_stream(file, mode) },
+        _ => Err(Errno(libc::EINVAL)),
+    };
+    made.unwrap_or_else(|e| {
+        fail(e.0);
+        null_mut()
+    })
+}
 
-    unsafe fn read_stream(&self, mode: *const c_char) -> Result<*mut FILE> {
-        type Fdopen = unsafe extern "C" fn(c_int, *const c_char) -> *mut FILE;
-        // SAFETY: by contract of `stream`.
-        let close_on_exec = unsafe { CStr::from_ptr(mode) }.to_bytes().contains(&b'e');
-        let flags = if close_on_exec { libc::O_CLOEXEC } else { 0 };
-        let fdopen = process::next_symbol(c"fdopen");
-        if fdopen.is_null() {
-            return Err(Errno(libc::ENOSYS));
-        }
-        let fd = self.open_text(flags)?;
-        // SAFETY: the C library's fdopen with its C type, and a descriptor of ours.
-        Ok(unsafe { core::mem::transmute::<*mut c_void, Fdopen>(fdopen)(fd, mode) })
+unsafe fn read_stream(file: &File, mode: *const c_char) -> Result<*mut FILE> {
+    type Fdopen = unsafe extern "C" fn(c_int, *const c_char) -> *mut FILE;
+    // SAFETY: by contract of `stream`.
+    let close_on_exec = unsafe { CStr::from_ptr(mode) }.to_bytes().contains(&b'e');
+    let flags = if close_on_exec { libc::O_CLOEXEC } else { 0 };
+    let fdopen = next::symbol(c"fdopen");
+    if fdopen.is_null() {
+        return Err(Errno(libc::ENOSYS));
     }
+    let fd = open_text(file, flags)?;
+    // SAFETY: the C library's fdopen with its C type, and a descriptor of ours.
+    Ok(unsafe { core::mem::transmute::<*mut c_void, Fdopen>(fdopen)(fd, mode) })
+}
 
-    /// A stream whose flushes are writes of this process: errors reach fflush and fclose.
-    unsafe fn cookie_stream(&self, mode: *const c_char) -> Result<*mut FILE> {
-        type Fopencookie =
-            unsafe extern "C" fn(*mut c_void, *const c_char, CookieFunctions) -> *mut FILE;
-        let make = process::next_symbol(c"fopencookie");
-        if make.is_null() {
-            return Err(Errno(libc::ENOSYS));
-        }
-        let cookie = Box::into_raw(Box::new(Cookie {
-            name: self.name.clone(),
-            position: AtomicI64::new(0),
-        }));
-        // SAFETY: the C library's fopencookie with its C type; the cookie lives until `cookie_close`.
-        let stream = unsafe {
-            core::mem::transmute::<*mut c_void, Fopencookie>(make)(
-                cookie.cast(),
-                mode,
-                CookieFunctions {
-                    read: Some(cookie_read),
-                    write: Some(cookie_write),
-                    seek: Some(cookie_seek),
-                    close: Some(cookie_close),
-                },
-            )
-        };
-        if stream.is_null() {
-            // SAFETY: nobody has the cookie.
-            drop(unsafe { Box::from_raw(cookie) });
-            return Err(Errno(libc::ENOMEM));
-        }
-        Ok(stream)
+/// A stream whose flushes are writes of this process: errors reach fflush and fclose.
+unsafe fn cookie_stream(file: &File, mode: *const c_char) -> Result<*mut FILE> {
+    type Fopencookie =
+        unsafe extern "C" fn(*mut c_void, *const c_char, CookieFunctions) -> *mut FILE;
+    let make = next::symbol(c"fopencookie");
+    if make.is_null() {
+        return Err(Errno(libc::ENOSYS));
     }
+    let cookie = Box::into_raw(Box::new(Cookie {
+        name: file.name.clone(),
+        position: AtomicI64::new(0),
+    }));
+    // SAFETY: the C library's fopencookie with its C type; the cookie lives until `cookie_close`.
+    let stream = unsafe {
+        core::mem::transmute::<*mut c_void, Fopencookie>(make)(
+            cookie.cast(),
+            mode,
+            CookieFunctions {
+                read: Some(cookie_read),
+                write: Some(cookie_write),
+                seek: Some(cookie_seek),
+                close: Some(cookie_close),
+            },
+        )
+    };
+    if stream.is_null() {
+        // SAFETY: nobody has the cookie.
+        drop(unsafe { Box::from_raw(cookie) });
+        return Err(Errno(libc::ENOMEM));
+    }
+    Ok(stream)
 }
 
 /// `cookie_io_functions_t`.
@@ -353,19 +337,5 @@ pub fn nothing_to_do(d: &DeviceRef) -> c_int {
     match d.file.text() {
         Some(_) => 0,
         None => fail(libc::EINVAL),
-    }
-}
-
-/// What a descriptor of ours looks like.
-pub fn name_of(d: &Device) -> Name {
-    match d.file.text() {
-        None => Name::Device,
-        Some(_) => Name::Parameter(File {
-            name: String::new(),
-            parameter: Parameter {
-                text: String::new(),
-                writable: true,
-            },
-        }),
     }
 }

@@ -1,12 +1,10 @@
 //! select and pselect: sets with one of ours become poll arrays and back.
 
-use super::inline::Inline;
-use super::raw::{self, SIGSET_BYTES, libc_call};
-use super::symbols::next;
-use super::wait::{self, Timeout, to_timespec};
-use super::{handlers, memory, section, table};
+use super::{handlers, table, wait};
 use crate::device::{Errno, Result};
-use core::ptr::null;
+use crate::ground::inline::Inline;
+use crate::ground::timeout::Timeout;
+use crate::ground::{memory, next, raw, section, signals};
 use libc::{
     POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, POLLRDBAND, POLLRDNORM, POLLWRBAND,
     POLLWRNORM, c_int, c_short, fd_set, pollfd, sigset_t, timespec, timeval,
@@ -159,7 +157,7 @@ impl Sets {
 unsafe fn select_ours(n: c_int, at: [*mut Word; 3], timeout: *mut timeval) -> Result<c_int> {
     // SAFETY: the program's own arguments.
     unsafe {
-        let mut end = timeval_timeout(memory::read_if(timeout)?)?;
+        let mut end = Timeout::timeval(memory::read_if(timeout)?)?;
         let answer = Sets::read(n, at)?.wait(&mut end, None);
         if let Some(left) = end.left() {
             let left = timeval {
@@ -186,23 +184,9 @@ pub unsafe fn select(
         if !handlers::taken_over() || !scan(n, at) {
             return next::select(n, r, w, x, timeout);
         }
-        wait::test_cancel();
+        section::test_cancel();
         raw::answer(section::run(|| select_ours(n, at, timeout)))
     }
-}
-
-/// select's timeout: microseconds may be more than a second's.
-fn timeval_timeout(t: Option<timeval>) -> Result<Timeout> {
-    let Some(t) = t else {
-        return Ok(Timeout::Never);
-    };
-    let (Ok(s), Ok(us)) = (u64::try_from(t.tv_sec), u64::try_from(t.tv_usec)) else {
-        return Err(Errno(libc::EINVAL));
-    };
-    Ok(Timeout::After(
-        s.saturating_mul(1_000_000_000)
-            .saturating_add(us.saturating_mul(1000)),
-    ))
 }
 
 /// The same for pselect.
@@ -216,7 +200,7 @@ unsafe fn pselect_ours(
     // SAFETY: the program's own arguments.
     unsafe {
         let mut timeout = Timeout::timespec(timeout)?;
-        let mask = wait::checked_mask(mask)?;
+        let mask = signals::checked_mask(mask)?;
         Sets::read(n, at)?.wait(&mut timeout, mask)
     }
 }
@@ -235,53 +219,7 @@ pub unsafe fn pselect(
         if !handlers::taken_over() || !scan(n, at) {
             return next::pselect(n, r, w, x, timeout, mask);
         }
-        wait::test_cancel();
+        section::test_cancel();
         raw::answer(section::run(|| pselect_ours(n, at, timeout, mask)))
-    }
-}
-
-/// select as one system call.
-pub unsafe fn raw_select(
-    n: c_int,
-    r: *mut fd_set,
-    w: *mut fd_set,
-    x: *mut fd_set,
-    timeout: *mut timeval,
-) -> c_int {
-    // SAFETY: the program's own arguments; the kernel takes a timespec and writes the rest back.
-    unsafe {
-        let mut time = match timeval_timeout(timeout.as_ref().copied()) {
-            Ok(Timeout::After(ns)) => Some(to_timespec(ns)),
-            Ok(_) => None,
-            Err(e) => return raw::fail(e.0),
-        };
-        let p = time
-            .as_mut()
-            .map_or(null(), |t| t as *mut timespec as *const timespec);
-        let answer = libc_call!(libc::SYS_pselect6, n, r, w, x, p, 0) as c_int;
-        if let (Some(t), Some(left)) = (timeout.as_mut(), time) {
-            (t.tv_sec, t.tv_usec) = (left.tv_sec, left.tv_nsec / 1000);
-        }
-        answer
-    }
-}
-
-/// pselect as one system call.
-pub unsafe fn raw_pselect(
-    n: c_int,
-    r: *mut fd_set,
-    w: *mut fd_set,
-    x: *mut fd_set,
-    timeout: *const timespec,
-    mask: *const sigset_t,
-) -> c_int {
-    // SAFETY: the program's own arguments; the kernel wants the mask's address and size behind one pointer.
-    unsafe {
-        let mut time = timeout.as_ref().copied();
-        let p = time
-            .as_mut()
-            .map_or(null(), |t| t as *mut timespec as *const timespec);
-        let mask = [mask as usize, SIGSET_BYTES];
-        libc_call!(libc::SYS_pselect6, n, r, w, x, p, mask.as_ptr()) as c_int
     }
 }

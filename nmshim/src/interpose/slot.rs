@@ -13,18 +13,18 @@
 //! Retiring is two atomic operations, so close() stays async-signal-safe; the object (allocations,
 //! mappings) is dropped at the next open.
 
-use super::epoll::Epoll;
-use super::lock::SleepGate;
-use super::names::Name;
-use super::section;
+use super::epoll::set::Epoll;
+use super::gate::SleepGate;
+use super::name::Name;
+use super::table;
 use crate::device::{Errno, File, Result};
+use crate::ground::guarded::{caught, guarded};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering::*};
 use libc::{POLLERR, POLLHUP, c_int, c_short, c_ulong, c_void};
 use std::os::fd::RawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// What a slot holds.
@@ -108,8 +108,45 @@ impl Ref {
         Self(p)
     }
 
-    pub fn as_ptr(&self) -> NonNull<Slot> {
-        self.0
+    /// The word that stands for it in the table.
+    pub fn word(&self) -> usize {
+        let tag = match self.object() {
+            Object::Epoll(e) if !e.active() => table::DORMANT,
+            Object::Named(_) => table::DORMANT,
+            _ => table::LIVE,
+        };
+        self.address() | tag
+    }
+
+    fn address(&self) -> usize {
+        self.0.as_ptr() as usize
+    }
+
+    /// Is it what this word stands for?
+    pub fn is_in(&self, word: usize) -> bool {
+        table::address(word) == self.address()
+    }
+
+    /// Does it stand under `fd`?
+    pub fn is_at(&self, fd: RawFd) -> bool {
+        self.is_in(table::word(fd))
+    }
+
+    /// A number under which it is open: `hint` if it still is.
+    pub fn number(&self, hint: RawFd) -> RawFd {
+        if self.is_at(hint) {
+            return hint;
+        }
+        if let Some(keeper) = self.device().and_then(Device::keeper) {
+            return keeper;
+        }
+        let mut found = hint;
+        table::for_each(0, RawFd::MAX, |fd, w| {
+            if self.is_in(w) {
+                found = fd;
+            }
+        });
+        found
     }
 
     fn slot(&self) -> &Slot {
@@ -173,6 +210,11 @@ impl PartialEq for Ref {
     }
 }
 
+/// The slot that a word of the table points to.
+pub fn in_word(word: usize) -> Option<NonNull<Slot>> {
+    NonNull::new(table::address(word) as *mut Slot)
+}
+
 fn push(list: &AtomicPtr<Slot>, slot: NonNull<Slot>) {
     // SAFETY: slots are never unmapped; `next` belongs to whoever owns the unlinked slot.
     let next = unsafe { &slot.as_ref().next };
@@ -223,25 +265,6 @@ fn pop_free() -> NonNull<Slot> {
     })
 }
 
-/// Runs driver code, as a section; a panic in it becomes `otherwise` and never reaches the program's frames.
-pub fn guarded<T>(otherwise: T, f: impl FnOnce() -> T) -> T {
-    section::run(|| caught(otherwise, f))
-}
-
-/// The same within a section, which syncs and polls are in already.
-#[inline(always)]
-fn caught<T>(otherwise: T, f: impl FnOnce() -> T) -> T {
-    debug_assert!(section::this().is_inside());
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(v) => v,
-        Err(payload) => {
-            core::mem::forget(payload);
-            otherwise
-        }
-    }
-}
-
-/// The driver's methods behind `guarded`.
 impl Device {
     pub fn new(file: Arc<dyn File>) -> Self {
         Self {
@@ -252,12 +275,23 @@ impl Device {
         }
     }
 
-    /// In a section.
+    /// The number that keeps it open for its mappings, if there is one.
+    pub fn keeper(&self) -> Option<RawFd> {
+        let keeper = self.keeper.load(Acquire);
+        (keeper >= 0).then_some(keeper)
+    }
+
+    /// Is any page of it mapped here?
+    pub fn is_mapped(&self) -> bool {
+        self.mappings.load(Relaxed) != 0
+    }
+
+    /// Within a section.
     pub fn ioctl(&self, fd: RawFd, request: c_ulong, arg: *mut c_void) -> Result<c_int> {
         caught(Err(Errno(libc::EIO)), || self.file.ioctl(fd, request, arg))
     }
 
-    /// In a section.
+    /// Within a section.
     pub fn poll(&self, fd: RawFd, events: c_short) -> c_short {
         caught(POLLERR, || self.file.poll(fd, events)) & (events | POLLERR | POLLHUP)
     }

@@ -1,9 +1,9 @@
 //! What the device node and its descriptors look like: a character device.
 
-use super::memory;
-use super::names::{Dir, Name, at, of_descriptor, was_readable};
-use super::raw::{self, fail};
-use super::symbols::next;
+use super::name::{Dir, Name};
+use super::paths::{at, of_descriptor, was_readable};
+use crate::ground::raw::{self, fail, page_size};
+use crate::ground::{memory, next};
 use core::ffi::CStr;
 use core::mem::zeroed;
 use libc::{c_char, c_int, c_uint, mode_t};
@@ -46,15 +46,6 @@ fn links(name: &Name) -> u32 {
 /// A miscellaneous device (major 10) with a dynamic minor number.
 const MAJOR: u32 = 10;
 const MINOR: u32 = 125;
-
-/// Size of a page.
-pub fn page_size() -> usize {
-    // SAFETY: reads the auxiliary vector.
-    match unsafe { libc::getauxval(libc::AT_PAGESZ) } {
-        0 => 4096,
-        n => n as usize,
-    }
-}
 
 /// What a name looks like: mode, size, and the directory it seems to be in.
 fn looks(name: &Name) -> (mode_t, i64, &'static CStr) {

@@ -1,12 +1,17 @@
 //! `syscall(2)` through libc: the numbers of calls that are interposed land in the same functions.
+//!
+//! Those whose arguments are the C function's come from the list (`ground::symbols`). What stands here are the others:
+//! calls that the kernel has in another shape, numbers that only x86-64 has, and what is refused or looked at.
 
-use super::symbols::next;
-use super::{
-    epoll, fds, file, handlers, locked, mapped, memory, open, process, raw, section, select, stat,
-    table, wait,
-};
+use super::{arrivals, epoll, fds, file, handlers, locked, mapped, open, poll, select, stat};
+use crate::ground::symbols::symbols;
+use crate::ground::types::{StatBuf, StatxBuf};
+use crate::ground::{memory, next, raw, section};
 use core::ptr::null;
-use libc::{c_int, c_long, c_uint, sigset_t};
+use libc::{
+    c_char, c_int, c_long, c_uint, c_ulong, c_void, epoll_event, iovec, mmsghdr, mode_t, msghdr,
+    off_t, sigset_t, size_t, timespec,
+};
 
 /// pselect6's last argument: the mask and its size.
 #[derive(Clone, Copy)]
@@ -27,95 +32,81 @@ pub unsafe fn syscall(
     e: usize,
     f: usize,
 ) -> c_long {
-    section::serve(
+    let args = [a, b, c, d, e, f];
+    section::this().served.serve(
         nr as u32,
         // SAFETY: as for this function.
-        || unsafe { dispatch(nr, a, b, c, d, e, f) },
+        || unsafe { numbered(nr, args) },
         // SAFETY: as for this function.
-        || unsafe { next::syscall(nr, a, b, c, d, e, f) },
+        || unsafe { plain(nr, args) },
     )
 }
 
 /// # Safety
 /// As `syscall`.
-unsafe fn dispatch(
-    nr: c_long,
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-    f: usize,
-) -> c_long {
+unsafe fn plain(nr: c_long, [a, b, c, d, e, f]: [usize; 6]) -> c_long {
+    // SAFETY: by contract.
+    unsafe { next::syscall(nr, a, b, c, d, e, f) }
+}
+
+macro_rules! numbered {
+    (
+        numbered { $( fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $ours:path, $number:ident; )* }
+        $($others:tt)*
+    ) => {
+        /// # Safety
+        /// As `syscall`.
+        unsafe fn numbered(nr: c_long, args: [usize; 6]) -> c_long {
+            match nr {
+                $(
+                    libc::$number => {
+                        let [$($arg,)* ..] = args;
+                        // SAFETY: the program's own arguments, of the types that the call of this number takes.
+                        unsafe { $ours($($arg as $ty),*) as c_long }
+                    }
+                )*
+                // SAFETY: by contract.
+                _ => unsafe { other(nr, args) },
+            }
+        }
+    };
+}
+symbols!(numbered);
+
+/// Calls that the kernel has in another shape than C, and those that are refused or looked at.
+///
+/// # Safety
+/// As `syscall`.
+unsafe fn other(nr: c_long, args: [usize; 6]) -> c_long {
+    let [a, b, c, d, e, f] = args;
     // SAFETY: the program's own arguments, of the types that the call of this number takes.
     unsafe {
         match nr {
-            libc::SYS_ioctl => file::ioctl(a as c_int, b as _, c as _) as c_long,
-            libc::SYS_close => fds::close(a as c_int) as c_long,
-            libc::SYS_close_range => {
-                fds::close_range(a as c_uint, b as c_uint, c as c_int) as c_long
-            }
-            libc::SYS_dup => fds::dup(a as c_int) as c_long,
-            libc::SYS_dup3 => fds::dup3(a as c_int, b as c_int, c as c_int) as c_long,
-            libc::SYS_fcntl => fds::fcntl(a as c_int, b as c_int, c as c_long) as c_long,
-            libc::SYS_openat => open::openat(a as c_int, b as _, c as c_int, d as _) as c_long,
-            libc::SYS_mmap => {
-                file::mmap(a as _, b, c as c_int, d as c_int, e as c_int, f as _) as c_long
-            }
-            libc::SYS_mlockall => locked::mlockall(a as c_int) as c_long,
-            libc::SYS_munmap => mapped::munmap(a as _, b) as c_long,
-            libc::SYS_mremap => mapped::mremap(a as _, b, c, d as c_int, e as _) as c_long,
-            libc::SYS_read => file::read(a as c_int, b as _, c) as c_long,
-            libc::SYS_write => file::write(a as c_int, b as _, c) as c_long,
-            libc::SYS_pread64 => file::pread(a as c_int, b as _, c, d as _) as c_long,
-            libc::SYS_pwrite64 => file::pwrite(a as c_int, b as _, c, d as _) as c_long,
-            libc::SYS_readv => file::readv(a as c_int, b as _, c as c_int) as c_long,
-            libc::SYS_writev => file::writev(a as c_int, b as _, c as c_int) as c_long,
-            libc::SYS_preadv => file::preadv(a as c_int, b as _, c as c_int, d as _) as c_long,
-            libc::SYS_pwritev => file::pwritev(a as c_int, b as _, c as c_int, d as _) as c_long,
-            libc::SYS_lseek => file::lseek(a as c_int, b as _, c as c_int),
-            libc::SYS_fsync => file::fsync(a as c_int) as c_long,
-            libc::SYS_fdatasync => file::fdatasync(a as c_int) as c_long,
-            libc::SYS_ftruncate => file::ftruncate(a as c_int, b as _) as c_long,
-            libc::SYS_newfstatat => stat::fstatat(a as c_int, b as _, c as _, d as c_int) as c_long,
-            libc::SYS_fstat => stat::fstat(a as c_int, b as _) as c_long,
-            libc::SYS_statx => {
-                stat::statx(a as c_int, b as _, c as c_int, d as c_uint, e as _) as c_long
-            }
             libc::SYS_faccessat => stat::faccessat(a as c_int, b as _, c as c_int, 0) as c_long,
-            libc::SYS_faccessat2 => {
-                stat::faccessat(a as c_int, b as _, c as c_int, d as c_int) as c_long
-            }
-            libc::SYS_ppoll => wait::ppoll(a as _, b as _, c as _, d as _) as c_long,
+            libc::SYS_ppoll => poll::ppoll(a as _, b as _, c as _, d as _) as c_long,
             libc::SYS_pselect6 if handlers::taken_over() => {
                 let mask = match memory::read_if(f as *const MaskArgument) {
                     Ok(mask) => mask.filter(|m| m.size == raw::SIGSET_BYTES),
                     Err(e) => return raw::fail(e.0).into(),
                 };
-                select::pselect(
-                    a as c_int,
-                    b as _,
-                    c as _,
-                    d as _,
-                    e as _,
-                    mask.map_or(null(), |m| m.mask),
-                ) as c_long
+                let mask = mask.map_or(null(), |m| m.mask);
+                select::pselect(a as c_int, b as _, c as _, d as _, e as _, mask) as c_long
             }
-            libc::SYS_epoll_create1 => epoll::create1(a as c_int) as c_long,
-            libc::SYS_epoll_ctl => epoll::ctl(a as c_int, b as c_int, c as c_int, d as _) as c_long,
             libc::SYS_epoll_pwait => {
                 epoll::pwait(a as c_int, b as _, c as c_int, d as c_int, e as _) as c_long
             }
             libc::SYS_epoll_pwait2 => {
                 epoll::pwait2(a as c_int, b as _, c as c_int, d as _, e as _) as c_long
             }
-            libc::SYS_recvmsg => process::recvmsg(a as c_int, b as _, c as c_int) as c_long,
-            libc::SYS_recvmmsg => {
-                process::recvmmsg(a as c_int, b as _, c as c_uint, d as c_int, e as _) as c_long
-            }
             libc::SYS_io_uring_setup if !rings_allowed() => raw::fail(libc::ENOSYS).into(),
-            libc::SYS_pidfd_getfd => arrived(next::syscall(nr, a, b, c, d, e, f)),
-            _ => older(nr, [a, b, c, d, e, f]),
+            libc::SYS_pidfd_getfd => {
+                let fd = plain(nr, args);
+                if fd >= 0 {
+                    arrivals::arrived(fd as c_int);
+                }
+                fd
+            }
+            _ => older(nr, args),
         }
     }
 }
@@ -132,7 +123,7 @@ fn rings_allowed() -> bool {
 /// As `syscall`.
 #[cfg(target_arch = "x86_64")]
 unsafe fn older(nr: c_long, args: [usize; 6]) -> c_long {
-    let [a, b, c, d, e, f] = args;
+    let [a, b, c, d, e, _] = args;
     // SAFETY: as in `syscall`.
     unsafe {
         match nr {
@@ -142,7 +133,7 @@ unsafe fn older(nr: c_long, args: [usize; 6]) -> c_long {
             libc::SYS_lstat => stat::lstat(a as _, b as _) as c_long,
             libc::SYS_access => stat::access(a as _, b as c_int) as c_long,
             libc::SYS_dup2 => fds::dup2(a as c_int, b as c_int) as c_long,
-            libc::SYS_poll => wait::poll(a as _, b as _, c as c_int) as c_long,
+            libc::SYS_poll => poll::poll(a as _, b as _, c as c_int) as c_long,
             libc::SYS_select => {
                 select::select(a as c_int, b as _, c as _, d as _, e as _) as c_long
             }
@@ -150,7 +141,7 @@ unsafe fn older(nr: c_long, args: [usize; 6]) -> c_long {
             libc::SYS_epoll_wait => {
                 epoll::wait(a as c_int, b as _, c as c_int, d as c_int) as c_long
             }
-            _ => next::syscall(nr, a, b, c, d, e, f),
+            _ => plain(nr, args),
         }
     }
 }
@@ -158,16 +149,7 @@ unsafe fn older(nr: c_long, args: [usize; 6]) -> c_long {
 /// # Safety
 /// As `syscall`.
 #[cfg(not(target_arch = "x86_64"))]
-unsafe fn older(nr: c_long, [a, b, c, d, e, f]: [usize; 6]) -> c_long {
+unsafe fn older(nr: c_long, args: [usize; 6]) -> c_long {
     // SAFETY: as in `syscall`.
-    unsafe { next::syscall(nr, a, b, c, d, e, f) }
-}
-
-/// A descriptor taken from another process.
-fn arrived(fd: c_long) -> c_long {
-    if fd >= 0 {
-        table::forget_stale(fd as c_int);
-        process::consider(fd as c_int);
-    }
-    fd
+    unsafe { plain(nr, args) }
 }

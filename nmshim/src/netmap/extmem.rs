@@ -18,7 +18,7 @@ use uvale::sys::read_bytes;
 
 use super::maps::{Area, areas};
 use super::say::{Level, say};
-use crate::interpose::Lock;
+use crate::ground::lock::Lock;
 
 /// Held while memory is exchanged and given away: who gives the same memory next finds it known.
 pub static ONE_AT_A_TIME: Lock<()> = Lock::new(());

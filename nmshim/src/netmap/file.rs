@@ -474,7 +474,7 @@ fn map_pieces(
     flags: c_int,
     offset: i64,
 ) -> Result<*mut c_void> {
-    use crate::interpose::{map, unmap};
+    use crate::ground::raw::{map, unmap};
     if let [one] = memfd.parts() {
         return map(addr, len, prot, flags, one.raw(), offset);
     }

@@ -243,7 +243,7 @@ impl Rings<'_> {
     /// Is the loop to end?
     fn over(&self, file: &NetmapFile) -> Result<bool, Errno> {
         // The loop is one request; handlers of this thread run in between.
-        crate::interpose::breathe();
+        crate::ground::section::breathe();
         file.look_after_daemon(self.session)
             .map_err(|_| Errno::NXIO)?;
         Ok(self.attachment.kloop_is_stopping(self.session))

@@ -40,7 +40,7 @@ use uvale::sys::{Fd, borrow};
 use uvale::who::Who;
 
 use crate::device::{self, Driver, Errno, File};
-use crate::interpose::Lock;
+use crate::ground::lock::Lock;
 use file::NetmapFile;
 use say::{Level, say};
 use world::{World, Worlds};
@@ -225,8 +225,8 @@ impl Netmap {
 
 /// What is held over a fork.
 struct Held(core::cell::UnsafeCell<Option<(HeldWorlds, OpenFiles)>>);
-type HeldWorlds = crate::interpose::Locked<'static, Worlds>;
-type OpenFiles = crate::interpose::Locked<'static, Files>;
+type HeldWorlds = crate::ground::lock::Locked<'static, Worlds>;
+type OpenFiles = crate::ground::lock::Locked<'static, Files>;
 
 // SAFETY: touched only by the holder of `Netmap::worlds`.
 unsafe impl Sync for Held {}

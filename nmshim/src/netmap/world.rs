@@ -18,7 +18,7 @@ use uvale::ctl::Ctl;
 use uvale::session::{Failure, Session};
 use uvale::sys::borrow;
 
-use crate::interpose::Lock;
+use crate::ground::lock::Lock;
 
 /// Where a world keeps its session. Leaked, so that the fork handler, which may neither lock nor
 /// allocate, can go through all of them.

@@ -1,11 +1,14 @@
 //! epoll_ctl: who is registered where.
 
-use super::{Epoll, Interest, KICK, cookie};
+use super::cookie;
+use super::set::{ET, Epoll, Interest, KICK};
 use crate::device::{Errno, Result};
-use crate::interpose::raw::{self, libc_call};
-use crate::interpose::slot::{Ref, guarded};
-use crate::interpose::symbols::next;
-use crate::interpose::{handlers, memory, process, section, table};
+use crate::ground::guarded::guarded;
+use crate::ground::raw::{self, libc_call};
+use crate::ground::vfork::borrowed_memory;
+use crate::ground::{memory, next, section};
+use crate::interpose::slot::Ref;
+use crate::interpose::{entries, handlers, lookup, table};
 use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLIN, c_int, c_short, epoll_event};
 use std::os::fd::RawFd;
 
@@ -59,21 +62,21 @@ unsafe fn read_event(op: c_int, event: *const epoll_event) -> Result<Option<epol
 /// `None`: for the kernel alone.
 #[inline(never)]
 fn change(epfd: RawFd, op: c_int, fd: RawFd, event: Option<epoll_event>) -> Option<Result<()>> {
-    if process::borrowed_memory() {
+    if borrowed_memory() {
         return None;
     }
     let is_mark = matches!(table::word(fd), table::EPOLL | table::EPOLL_WAITED);
     let target = if is_mark {
         // Plain waits are no longer noted once there is an object instead of a mark.
-        table::epoll_slot(fd).inspect(|r| {
+        lookup::epoll_slot(fd).inspect(|r| {
             r.epoll().inspect(|e| e.suspect());
         })
     } else {
-        table::slot(fd).filter(|r| r.device().is_some() || r.epoll().is_some())
+        lookup::slot(fd).filter(|r| r.device().is_some() || r.epoll().is_some())
     };
     let Some(target) = target else {
         if op == EPOLL_CTL_ADD
-            && let Some(e) = table::slot(epfd).as_ref().and_then(Ref::epoll)
+            && let Some(e) = lookup::slot(epfd).as_ref().and_then(Ref::epoll)
         {
             e.state.lock().ordinary = true;
         }
@@ -90,7 +93,7 @@ fn change(epfd: RawFd, op: c_int, fd: RawFd, event: Option<epoll_event>) -> Opti
         }
         EPOLL_CTL_ADD => Some(add_nested(epfd, fd, target, event)),
         EPOLL_CTL_MOD | EPOLL_CTL_DEL => {
-            let set = table::slot(epfd)?;
+            let set = lookup::slot(epfd)?;
             let e = set.epoll()?;
             if op == EPOLL_CTL_MOD {
                 let modified = modify(e, epfd, fd, &target, event);
@@ -138,7 +141,7 @@ fn add_device(epfd: RawFd, fd: RawFd, target: Ref, event: epoll_event) -> Result
     // Silent at first: the set must be active before the kernel reports a cookie to anybody. All
     // that can be wrong with the call is found here, by the kernel.
     raw::epoll_ctl(epfd, EPOLL_CTL_ADD, fd, 0, mark)?;
-    let Some(set) = table::epoll_slot(epfd) else {
+    let Some(set) = lookup::epoll_slot(epfd) else {
         return Err(Errno(libc::ENOMEM));
     };
     let Some(e) = set.epoll() else {
@@ -174,7 +177,7 @@ fn add_device(epfd: RawFd, fd: RawFd, target: Ref, event: epoll_event) -> Result
 /// A set without devices stays the kernel's business; it is noted, because it may get some later.
 fn add_nested(epfd: RawFd, fd: RawFd, target: Ref, event: epoll_event) -> Result<()> {
     raw::epoll_ctl(epfd, EPOLL_CTL_ADD, fd, event.events, event.u64)?;
-    let Some(set) = table::epoll_slot(epfd) else {
+    let Some(set) = lookup::epoll_slot(epfd) else {
         return Ok(());
     };
     let (Some(e), Some(child)) = (set.epoll(), target.epoll()) else {
@@ -211,7 +214,7 @@ fn emulate(set: &Ref, e: &Epoll, epfd: RawFd, target: &Ref) {
     {
         i.emulated = true;
         // The kernel keeps track of a nested set's edges.
-        let events = EPOLLIN as u32 | i.events & super::ET;
+        let events = EPOLLIN as u32 | i.events & ET;
         let _ = raw::epoll_ctl(epfd, EPOLL_CTL_MOD, i.fd, events, cookie::interest(i.id));
     }
 }
@@ -224,10 +227,10 @@ fn activate(set: &Ref, e: &Epoll, epfd: RawFd) {
             return;
         }
         state.ordinary |= has_ordinary(epfd);
-        e.active.store(true, core::sync::atomic::Ordering::Release);
+        e.activate();
     }
-    table::retag(set);
-    for (fd, outer) in table::epoll_sets() {
+    entries::retag(set);
+    for (fd, outer) in lookup::epoll_sets() {
         let Some(around) = outer.epoll() else {
             continue;
         };
@@ -275,7 +278,7 @@ fn modify(
             epfd,
             EPOLL_CTL_MOD,
             fd,
-            EPOLLIN as u32 | i.events & super::ET,
+            EPOLLIN as u32 | i.events & ET,
             mark,
         );
     } else if !i.failed && e.must_kick() {

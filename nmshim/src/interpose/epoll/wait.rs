@@ -1,15 +1,17 @@
 //! epoll_wait, epoll_pwait and epoll_pwait2 on active sets; the loop is that of `interpose::wait`.
 
 use super::cookie::{self, Meaning};
-use super::{Epoll, ONESHOT, State};
+use super::set::{Epoll, ONESHOT, State};
 use crate::device::{Errno, Result};
+use crate::ground::guarded::guarded;
+use crate::ground::raw::{self, SIGSET_BYTES};
+use crate::ground::section::test_cancel;
+use crate::ground::signals::{Blocked, checked_mask, poll_now};
+use crate::ground::timeout::{Timeout, to_timespec};
+use crate::ground::{memory, next, section};
 use crate::interpose::armed::Armed;
-use crate::interpose::raw::{self, SIGSET_BYTES};
-use crate::interpose::signals::Blocked;
-use crate::interpose::slot::{Ref, guarded};
-use crate::interpose::symbols::next;
-use crate::interpose::wait::{Timeout, checked_mask, test_cancel, to_timespec};
-use crate::interpose::{memory, section, table};
+use crate::interpose::slot::Ref;
+use crate::interpose::{lookup, table};
 use core::ptr::null;
 use libc::{EPOLLERR, EPOLLHUP, c_int, epoll_event, sigset_t, timespec};
 use std::os::fd::RawFd;
@@ -168,7 +170,7 @@ impl Call<'_> {
             }
             return;
         }
-        let fd = table::number(&i.target, i.fd);
+        let fd = i.target.number(i.fd);
         if events & libc::EPOLLIN as u32 != 0 && !armed.is_some_and(|a| a.token_on(fd)) {
             d.gate.clean(&*d.file, fd);
         }
@@ -198,7 +200,7 @@ impl Call<'_> {
                 && i.alive()
                 && i.target
                     .device()
-                    .is_some_and(|d| d.spin(table::number(&i.target, i.fd), i.asked()) != 0)
+                    .is_some_and(|d| d.spin(i.target.number(i.fd), i.asked()) != 0)
         })
     }
 
@@ -264,7 +266,7 @@ impl Call<'_> {
             }
             let asleep = self.mask.unwrap_or(signals.before());
             // SAFETY: the mask is the program's or ours.
-            unsafe { raw::poll_now(&mut [], asleep)? };
+            unsafe { poll_now(&mut [], asleep)? };
         }
     }
 }
@@ -278,7 +280,7 @@ unsafe fn emulated(
     timeout: &dyn Fn() -> Result<Timeout>,
     mask: *const sigset_t,
 ) -> Option<Result<usize>> {
-    let slot = table::slot(epfd)?;
+    let slot = lookup::slot(epfd)?;
     let set = slot.epoll().filter(|e| e.active())?;
     let call = || {
         let timeout = timeout()?;
@@ -358,7 +360,7 @@ unsafe fn wait_in_section(
 #[cold]
 #[inline(never)]
 unsafe fn became_ours(epfd: RawFd, out: *mut epoll_event, max: c_int, got: usize) -> c_int {
-    let Some(slot) = table::slot(epfd) else {
+    let Some(slot) = lookup::slot(epfd) else {
         return got as c_int;
     };
     let Some(set) = slot.epoll() else {

@@ -14,14 +14,11 @@
 //! Sections are held by plain calls at the entry points, not by guards: nothing is to be unwound where a handler may
 //! jump or a thread may end. The state is in the thread's static TLS: no call, no allocation.
 
-use super::armed::Armed;
-use super::signals;
-use super::symbols::next;
+use super::served::Served;
+use super::{mask, next};
 use core::arch::{asm, global_asm};
 use core::ptr::null_mut;
-use core::sync::atomic::{
-    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence,
-};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*, compiler_fence};
 use libc::c_int;
 
 /// One thread's state. Read and written by the thread itself and by handlers that interrupt it.
@@ -32,14 +29,16 @@ pub struct Thread {
     deferred: AtomicU32,
     /// the program has asked for asynchronous cancellation
     asynchronous: AtomicU32,
-    /// one more than the number of the system call that `syscall` serves; 0: none
-    served: AtomicU32,
     /// the mask to go back to once a signal was put off
     mask: AtomicU64,
     /// what was told that this thread sleeps
-    asleep: AtomicPtr<Armed>,
-    /// where on the stack `syscall` serves it
-    served_at: AtomicUsize,
+    asleep: AtomicPtr<*mut dyn Sleeper>,
+    pub served: Served,
+}
+
+/// What was told that a thread sleeps, and hears the contrary if a handler comes.
+pub trait Sleeper {
+    fn withdraw(&mut self);
 }
 
 global_asm!(
@@ -73,25 +72,6 @@ pub fn this() -> &'static Thread {
     }
 }
 
-/// Serves the system call `nr` with `serve`, or with `plain` if this thread is in the middle of serving that very call:
-/// a library that interposes as well makes its calls through `syscall`, and they come back to us. What a jump has left
-/// behind lies above on the stack.
-#[inline(always)]
-pub fn serve(nr: u32, serve: impl FnOnce() -> i64, plain: impl FnOnce() -> i64) -> i64 {
-    let t = this();
-    let (here, mark) = (core::ptr::from_ref(&nr) as usize, nr.wrapping_add(1));
-    let outer = (t.served.load(Relaxed), t.served_at.load(Relaxed));
-    if outer.0 == mark && here < outer.1 {
-        return plain();
-    }
-    t.served_at.store(here, Relaxed);
-    t.served.store(mark, Relaxed);
-    let result = serve();
-    t.served.store(outer.0, Relaxed);
-    t.served_at.store(outer.1, Relaxed);
-    result
-}
-
 /// Begins a section, or one within another.
 #[inline(always)]
 pub fn enter() {
@@ -120,7 +100,7 @@ pub fn leave() {
 #[cold]
 fn left(t: &Thread) {
     if let Some(mask) = t.take_deferred() {
-        signals::set_mask(&raw const mask, null_mut());
+        mask::set_mask(&raw const mask, null_mut());
     }
     if t.asynchronous.load(Relaxed) != 0 {
         cancellation(libc_cancel::ASYNCHRONOUS);
@@ -136,12 +116,13 @@ pub fn run<T>(f: impl FnOnce() -> T) -> T {
     value
 }
 
-/// The sleep of a section: signals that the sleep lets in have their handlers run, after `armed` was withdrawn.
+/// The sleep of a section: signals that the sleep lets in have their handlers run, after `sleeper` was told.
 #[inline(always)]
-pub fn outside<T>(armed: &mut Armed, sleep: impl FnOnce() -> T) -> T {
+pub fn outside<T>(sleeper: &mut (impl Sleeper + 'static), sleep: impl FnOnce() -> T) -> T {
     let t = this();
     let depth = t.depth.load(Relaxed);
-    t.asleep.store(armed, Relaxed);
+    let mut sleeper: *mut dyn Sleeper = sleeper;
+    t.asleep.store(&raw mut sleeper, Relaxed);
     t.depth.store(0, Relaxed);
     compiler_fence(SeqCst);
     let value = sleep();
@@ -157,7 +138,7 @@ pub fn breathe() {
     let t = this();
     let depth = t.depth.load(Relaxed);
     if let Some(mask) = t.take_deferred() {
-        t.aside(0, || signals::set_mask(&raw const mask, null_mut()));
+        t.aside(0, || mask::set_mask(&raw const mask, null_mut()));
         debug_assert_eq!(t.depth.load(Relaxed), depth);
     }
 }
@@ -178,16 +159,6 @@ impl Thread {
         value
     }
 
-    /// What `syscall` serves is none of a handler's business: forgotten until [`Thread::resume_serving`].
-    pub fn stop_serving(&self) -> u32 {
-        self.served.swap(0, Relaxed)
-    }
-
-    /// Undoes [`Thread::stop_serving`].
-    pub fn resume_serving(&self, served: u32) {
-        self.served.store(served, Relaxed);
-    }
-
     /// A signal was put off; `mask` is the thread's own.
     pub fn defer(&self, mask: u64) {
         self.mask.store(mask, Relaxed);
@@ -204,10 +175,10 @@ impl Thread {
 
     /// A handler is going to run in the middle of a sleep.
     pub fn withdraw_sleeper(&self) {
-        let armed = self.asleep.swap(null_mut(), Relaxed);
+        let sleeper = self.asleep.swap(null_mut(), Relaxed);
         // SAFETY: null, or what `outside` of this thread, which is interrupted in its sleep, borrows exclusively.
-        if let Some(armed) = unsafe { armed.as_mut() } {
-            armed.withdraw();
+        if let Some(sleeper) = unsafe { sleeper.as_ref().and_then(|s| s.as_mut()) } {
+            sleeper.withdraw();
         }
     }
 }
@@ -223,6 +194,15 @@ fn cancellation(kind: c_int) {
     // SAFETY: a plain number, and nowhere to put the old one. May end the thread, with no frame of ours in between
     // that has anything to undo.
     unsafe { next::pthread_setcanceltype(kind, null_mut()) };
+}
+
+/// Blocking calls are cancellation points even when they need not block.
+pub fn test_cancel() {
+    unsafe extern "C-unwind" {
+        fn pthread_testcancel();
+    }
+    // SAFETY: takes nothing; may unwind, with nothing of ours on the way but plain frames.
+    unsafe { pthread_testcancel() }
 }
 
 /// # Safety

@@ -1,34 +1,22 @@
-//! Names that exist only here: the device node, and the module's directory with its parameters.
+//! Which paths are ours: the device node, and the module's directory with its parameters.
 //!
 //! Calls that take a path go to the kernel first where that changes nothing, and ours is looked for when it has
 //! answered: by then it has said whether the pointer is good, and what is really there is the kernel's to show.
 
-use super::raw;
-use super::slot::{Object, Ref, guarded};
-use super::{handlers, parameter, table};
-use crate::device::DEVICE_PATH;
+use super::name::{Dir, File, Name};
+use super::slot::{Device, Object, Ref};
+use super::{entries, handlers, lookup, table};
+use crate::device::{DEVICE_PATH, Parameter};
 use crate::driver;
+use crate::ground::guarded::guarded;
+use crate::ground::raw;
+use crate::ground::vfork::borrowed_memory;
 use core::ffi::CStr;
 use libc::{c_char, c_int};
 use std::borrow::Cow;
 
 /// The module's directory under /sys.
 const MODULE: &CStr = c"/sys/module/netmap";
-
-/// A directory of ours.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Dir {
-    Module,
-    Parameters,
-}
-
-/// What one of our paths names.
-#[derive(Clone)]
-pub enum Name {
-    Device,
-    Directory(Dir),
-    Parameter(parameter::File),
-}
 
 /// Is `path` one of ours? Ordinary paths cost a comparison that ends at the first differing byte.
 ///
@@ -93,11 +81,25 @@ pub fn of_descriptor(fd: c_int) -> Option<Name> {
 
 #[cold]
 fn known(fd: c_int) -> Option<Name> {
-    let slot = table::slot(fd)?;
+    let slot = lookup::slot(fd)?;
     match slot.object() {
-        Object::Device(d) => Some(parameter::name_of(d)),
+        Object::Device(d) => Some(name_of(d)),
         Object::Named(name) => Some(name.clone()),
         Object::Epoll(_) => None,
+    }
+}
+
+/// What a descriptor of ours looks like.
+fn name_of(d: &Device) -> Name {
+    match d.file.text() {
+        None => Name::Device,
+        Some(_) => Name::Parameter(File {
+            name: String::new(),
+            parameter: Parameter {
+                text: String::new(),
+                writable: true,
+            },
+        }),
     }
 }
 
@@ -140,7 +142,7 @@ fn find(path: Cow<'_, str>) -> Option<Name> {
     match parts[..] {
         [] => module().then_some(Name::Directory(Dir::Module)),
         ["parameters"] => module().then_some(Name::Directory(Dir::Parameters)),
-        ["parameters", name] => parameter::File::find(name).map(Name::Parameter),
+        ["parameters", name] => File::find(name).map(Name::Parameter),
         _ => None,
     }
 }
@@ -165,7 +167,7 @@ pub fn is_readable(path: *const c_char) -> bool {
 
 /// Enters a descriptor that stands for a name and is an ordinary one otherwise.
 pub fn enter(fd: c_int, name: Name) {
-    if !super::process::borrowed_memory() {
-        table::install(fd, Ref::new(Object::Named(name)));
+    if !borrowed_memory() {
+        entries::install(fd, Ref::new(Object::Named(name)));
     }
 }

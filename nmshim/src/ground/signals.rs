@@ -7,24 +7,11 @@
 //! one is pending. What is left is the moment between the program's call and the blocking, which is
 //! as if the signal had come just before the call.
 
-use super::raw::{self, SIGSET_BYTES};
-use super::section;
+use super::mask::{all, set_mask};
+use super::{memory, raw, section};
+use crate::device::Result;
 use core::mem::MaybeUninit;
-use libc::sigset_t;
-
-/// Signals that a fault of the program raises in the thread itself: blocking them would kill it. And
-/// the two that libc keeps for itself (cancellation, setuid of all threads): it waits for them, with
-/// no way out, in a thread that is told to end just when its sleep is over.
-pub const NOT_BLOCKED: [i32; 8] = [
-    32,
-    33,
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGFPE,
-    libc::SIGILL,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-];
+use libc::{pollfd, sigset_t};
 
 /// Signals are blocked in this thread as long as this lives.
 pub struct Blocked {
@@ -59,24 +46,26 @@ impl Drop for Blocked {
     }
 }
 
-/// All signals that may be blocked.
-pub fn all() -> u64 {
-    NOT_BLOCKED
-        .iter()
-        .fold(u64::MAX, |set, s| set & !(1 << (s - 1)))
+/// The program's mask, if it gives one.
+///
+/// # Safety
+/// A pointer of the program's.
+pub unsafe fn checked_mask(mask: *const sigset_t) -> Result<Option<*const sigset_t>> {
+    // SAFETY: the kernel's part of it, an integer.
+    let there = unsafe { memory::read_if(mask.cast::<u64>()) }?;
+    Ok(there.map(|_| mask))
 }
 
-/// Sets the thread's mask; nothing of libc's.
-pub fn set_mask(new: *const u64, old: *mut u64) {
-    let args = [
-        libc::SIG_SETMASK as usize,
-        new as usize,
-        old as usize,
-        SIGSET_BYTES,
-        0,
-        0,
-    ];
-    // SAFETY: `new` points to a kernel set of 8 bytes, `old` to room for one or nowhere. errno is
-    // not touched.
-    unsafe { raw::call(libc::SYS_rt_sigprocmask, args) };
+/// ppoll with a zero timeout on `fds`; `mask` is null or points to a kernel signal set, which may let handlers run.
+///
+/// # Safety
+/// `mask` is null or valid for 8 bytes; with a mask no lock may be held.
+pub unsafe fn poll_now(fds: &mut [pollfd], mask: *const sigset_t) -> Result<usize> {
+    // SAFETY: by contract.
+    let mut poll = || unsafe { raw::poll_now(fds, mask) };
+    if mask.is_null() {
+        poll()
+    } else {
+        section::this().aside(0, poll)
+    }
 }

@@ -3,10 +3,11 @@
 //! The kernel is asked first: it knows a real device. What it does not find is ours, and takes every mode and
 //! owner silently: everybody may open the device here, whatever its mode would say.
 
-use super::names::{self, Name, at};
-use super::raw::{self, fail};
-use super::symbols::next;
-use super::table;
+use super::lookup;
+use super::name::Name;
+use super::paths::{at, is_readable};
+use crate::ground::next;
+use crate::ground::raw::{self, fail};
 use core::ptr::null_mut;
 use libc::{
     c_char, c_int, c_void, dev_t, gid_t, mode_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
@@ -43,7 +44,7 @@ macro_rules! nodes {
         )*
         $(
             pub unsafe fn $fname($fd: c_int $(, $farg: $fty)*) -> $fret {
-                match table::device($fd) {
+                match lookup::device($fd) {
                     Some(_) if $ferror == 0 => 0,
                     Some(_) => fail($ferror) as $fret,
                     // SAFETY: as above.
@@ -108,7 +109,7 @@ pub unsafe fn utimensat(
     times: *const timespec,
     flags: c_int,
 ) -> c_int {
-    if path.is_null() && table::device(dir).is_some() {
+    if path.is_null() && lookup::device(dir).is_some() {
         return 0;
     }
     // SAFETY: the program's own arguments.
@@ -126,7 +127,7 @@ pub unsafe fn utimensat(
 pub unsafe fn mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int {
     // SAFETY: the program's own arguments; the path is looked at if the kernel can read it.
     unsafe {
-        if names::is_readable(path) && matches!(at(dir, path), Some(Name::Device)) {
+        if is_readable(path) && matches!(at(dir, path), Some(Name::Device)) {
             return fail(libc::EEXIST);
         }
         next::mknodat(dir, path, mode, device)

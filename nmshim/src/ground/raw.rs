@@ -113,7 +113,7 @@ macro_rules! libc_call {
         let mut args = [0usize; 6];
         let given: &[usize] = &[$($a as usize),*];
         args[..given.len()].copy_from_slice(given);
-        $crate::interpose::raw::libc_style($crate::interpose::raw::call($nr, args))
+        $crate::ground::raw::libc_style($crate::ground::raw::call($nr, args))
     }};
 }
 pub(crate) use libc_call;
@@ -124,10 +124,10 @@ pub fn getpid() -> i32 {
     unsafe { call(libc::SYS_getpid, [0; 6]) as i32 }
 }
 
-/// ppoll with a zero timeout on `fds`; `mask` is null or points to a kernel signal set, which may let handlers run.
+/// ppoll with a zero timeout on `fds`; `mask` is null or points to a kernel signal set.
 ///
 /// # Safety
-/// `mask` is null or valid for 8 bytes; with a mask no lock may be held.
+/// `mask` is null or valid for 8 bytes.
 pub unsafe fn poll_now(fds: &mut [pollfd], mask: *const libc::sigset_t) -> Result<usize> {
     let mut zero = timespec {
         tv_sec: 0,
@@ -142,13 +142,7 @@ pub unsafe fn poll_now(fds: &mut [pollfd], mask: *const libc::sigset_t) -> Resul
         0,
     ];
     // SAFETY: `fds` is a live exclusive slice, `zero` outlives the call, the mask is the caller's promise.
-    let poll = || unsafe { call(libc::SYS_ppoll, args) };
-    let r = if mask.is_null() {
-        poll()
-    } else {
-        super::section::this().aside(0, poll)
-    };
-    check(r).map(|n| n as usize)
+    check(unsafe { call(libc::SYS_ppoll, args) }).map(|n| n as usize)
 }
 
 /// Is `fd` an open descriptor?
@@ -255,5 +249,40 @@ pub fn peer_ends_with(fd: RawFd, suffix: &[u8]) -> bool {
     path[..end].ends_with(suffix)
 }
 
-/// A null pointer of any type, for symbols that were not found.
-pub const NOTHING: *mut c_void = core::ptr::null_mut();
+/// Size of a page.
+pub fn page_size() -> usize {
+    // SAFETY: reads the auxiliary vector.
+    match unsafe { libc::getauxval(libc::AT_PAGESZ) } {
+        0 => 4096,
+        n => n as usize,
+    }
+}
+
+/// mmap past the program and past ourselves, for a driver that maps a descriptor of its own in the
+/// place of the device.
+pub fn map(
+    addr: *mut c_void,
+    len: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: RawFd,
+    offset: i64,
+) -> Result<*mut c_void> {
+    let args = [
+        addr as usize,
+        len,
+        prot as usize,
+        flags as usize,
+        fd as usize,
+        offset as usize,
+    ];
+    // SAFETY: what the program asked for, with another descriptor: MAP_FIXED may replace the program's
+    // own memory at its own word.
+    check(unsafe { call(libc::SYS_mmap, args) }).map(|p| p as *mut c_void)
+}
+
+/// Takes back a [`map`] that nobody has been told of.
+pub fn unmap(addr: *mut c_void, len: usize) {
+    // SAFETY: nobody has an address in it.
+    let _ = unsafe { call(libc::SYS_munmap, [addr as usize, len, 0, 0, 0, 0]) };
+}

@@ -1,0 +1,200 @@
+//! poll and ppoll: the program's array, read once and answered once.
+
+use super::wait::{ask, wait};
+use super::{handlers, lookup, table};
+use crate::device::Result;
+use crate::ground::inline::Inline;
+use crate::ground::next;
+use crate::ground::timeout::Timeout;
+use crate::ground::{memory, raw, section, signals};
+use libc::{c_int, nfds_t, pollfd, sigset_t, size_t, timespec};
+
+/// More descriptors than any process may have: such a call is the kernel's to refuse.
+const TOO_MANY: nfds_t = 1 << 21;
+
+/// The usual case without the machinery: nothing but ours, and one is ready (or nobody waits).
+#[inline]
+fn ready_now(fds: &mut [pollfd], wait: bool) -> Option<usize> {
+    let mut ready = 0;
+    for p in fds {
+        let r = table::ours(table::word(p.fd))
+            .then(|| lookup::slot(p.fd))
+            .flatten()?;
+        p.revents = ask(&r, p.fd, p.events);
+        ready += usize::from(p.revents != 0);
+    }
+    (ready != 0 || !wait).then_some(ready)
+}
+
+const NOTHING: pollfd = pollfd {
+    fd: -1,
+    events: 0,
+    revents: 0,
+};
+
+/// Is one of ours in the program's array? What cannot be read is for the kernel to refuse.
+#[inline(always)]
+unsafe fn with_ours(fds: *mut pollfd, n: nfds_t) -> bool {
+    // SAFETY: the caller's promise.
+    handlers::taken_over() && n <= TOO_MANY && unsafe { scan(fds, n as usize) }
+}
+
+#[inline(never)]
+unsafe fn scan(fds: *const pollfd, n: usize) -> bool {
+    let mut some = [NOTHING; 16];
+    for at in (0..n).step_by(some.len()) {
+        let some = &mut some[..(n - at).min(16)];
+        // SAFETY: plain integers, of the program's array.
+        if unsafe { memory::read_into(some, fds.wrapping_add(at)) }.is_err() {
+            return false;
+        }
+        if any_ours(some) {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn any_ours(fds: &[pollfd]) -> bool {
+    fds.iter().any(|p| table::ours(table::word(p.fd)))
+}
+
+/// What the program is to read of `fds`.
+unsafe fn put_back(to: *mut pollfd, fds: &[pollfd]) -> Result<()> {
+    fds.iter().enumerate().try_for_each(|(i, p)| {
+        let field = to.wrapping_add(i).cast::<u8>();
+        let field = field.wrapping_add(core::mem::offset_of!(pollfd, revents));
+        // SAFETY: the program's array.
+        unsafe { memory::write(field.cast(), p.revents) }
+    })
+}
+
+/// Waits for the program's array, on a copy.
+unsafe fn wait_for(
+    to: *mut pollfd,
+    n: nfds_t,
+    timeout: &mut Timeout,
+    mask: Option<*const sigset_t>,
+) -> Result<usize> {
+    let mut fds: Inline<pollfd, 32> = Inline::new();
+    for i in 0..n as usize {
+        // SAFETY: plain integers, of the program's array.
+        fds.push(unsafe { memory::read(to.wrapping_add(i)) }?);
+    }
+    let answer = wait(&mut fds, timeout, mask);
+    // SAFETY: as above.
+    unsafe { put_back(to, &fds) }?;
+    answer
+}
+
+/// poll with one of ours in the array, inside a section. `few`: the array, if it is short.
+#[inline(never)]
+unsafe fn poll_ours(
+    to: *mut pollfd,
+    few: Option<&mut [pollfd]>,
+    n: nfds_t,
+    timeout: c_int,
+) -> Result<usize> {
+    // SAFETY: the program's array, of plain integers.
+    unsafe {
+        if let Some(few) = few
+            && let Some(ready) = ready_now(few, timeout != 0)
+        {
+            return put_back(to, few).map(|()| ready);
+        }
+        wait_for(to, n, &mut Timeout::millis(timeout), None)
+    }
+}
+
+/// The same for ppoll.
+#[inline(never)]
+unsafe fn ppoll_ours(
+    to: *mut pollfd,
+    n: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> Result<usize> {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        let mut timeout = Timeout::timespec(timeout)?;
+        wait_for(to, n, &mut timeout, signals::checked_mask(mask)?)
+    }
+}
+
+/// An answer of a section, which may end here with the thread.
+fn finish(r: Result<usize>) -> c_int {
+    raw::answer(r.map(|n| n as c_int))
+}
+
+#[inline(always)]
+pub unsafe fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        if handlers::taken_over() {
+            return poll_any(fds, n, timeout);
+        }
+        next::poll(fds, n, timeout)
+    }
+}
+
+#[inline(never)]
+unsafe fn poll_any(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    let mut few = [NOTHING; 4];
+    let mut few = few.get_mut(..n as usize);
+    // SAFETY: the program's own arguments.
+    unsafe {
+        let any = match &mut few {
+            // A short array is read once.
+            Some(few) => memory::read_into(few, fds).is_ok() && any_ours(few),
+            None => n <= TOO_MANY && scan(fds, n as usize),
+        };
+        if !any {
+            return next::poll(fds, n, timeout);
+        }
+        section::test_cancel();
+        finish(section::run(|| poll_ours(fds, few, n, timeout)))
+    }
+}
+
+pub unsafe fn ppoll(
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        if !with_ours(fds, n) {
+            return next::ppoll(fds, n, timeout, mask);
+        }
+        section::test_cancel();
+        finish(section::run(|| ppoll_ours(fds, n, timeout, mask)))
+    }
+}
+
+pub unsafe fn poll_chk(fds: *mut pollfd, n: nfds_t, timeout: c_int, room: size_t) -> c_int {
+    // SAFETY: the program's own arguments; an overflow is for the real function to report.
+    unsafe {
+        if room / size_of::<pollfd>() < n as usize || !with_ours(fds, n) {
+            return next::__poll_chk(fds, n, timeout, room);
+        }
+        poll(fds, n, timeout)
+    }
+}
+
+pub unsafe fn ppoll_chk(
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+    room: size_t,
+) -> c_int {
+    // SAFETY: as poll_chk.
+    unsafe {
+        if room / size_of::<pollfd>() < n as usize || !with_ours(fds, n) {
+            return next::__ppoll_chk(fds, n, timeout, mask, room);
+        }
+        ppoll(fds, n, timeout, mask)
+    }
+}
