@@ -2,8 +2,13 @@
 //! them against the header.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
 
 use nm_abi::{netmap_if, nmreq_header, nmreq_opt_extmem, nmreq_register};
+
+use crate::context::Context;
+use crate::given::{Given, Text};
 
 /// Receives an error sentence.
 pub type nmctx_error_cb = Option<unsafe extern "C" fn(*mut nmctx, *const c_char)>;
@@ -29,7 +34,7 @@ pub struct nmctx {
     /// Guards `mem_descs`; none: one thread only.
     pub lock: nmctx_lock_cb,
     /// First of the mapped regions.
-    pub mem_descs: *mut nmem_d,
+    pub mem_descs: Option<NonNull<nmem_d>>,
 }
 
 /// A mapped region.
@@ -47,16 +52,16 @@ pub struct nmem_d {
     /// Not 0: the program's own memory.
     pub is_extmem: c_int,
     /// The next region of the context.
-    pub next: *mut nmem_d,
+    pub next: Option<NonNull<nmem_d>>,
     /// The one before.
-    pub prev: *mut nmem_d,
+    pub prev: Option<NonNull<nmem_d>>,
 }
 
 /// Something to undo when a port goes.
 #[repr(C)]
 #[derive(Debug)]
 pub struct nmport_cleanup_d {
-    pub(crate) next: *mut nmport_cleanup_d,
+    pub(crate) next: Option<Given<nmport_cleanup_d>>,
     pub(crate) what: crate::memory::Cleanup,
 }
 
@@ -69,15 +74,15 @@ pub struct nmport_d {
     /// Its body.
     pub reg: nmreq_register,
     /// The mapped region.
-    pub mem: *mut nmem_d,
+    pub mem: Option<NonNull<nmem_d>>,
     /// The context the port was made in.
-    pub ctx: *mut nmctx,
+    pub ctx: Context,
     /// Not 0 when it is registered.
     pub register_done: c_int,
     /// Not 0 when it is mapped.
     pub mmap_done: c_int,
     /// The extmem option in `hdr`.
-    pub extmem: *mut nmreq_opt_extmem,
+    pub extmem: Option<Given<nmreq_opt_extmem>>,
     /// Descriptor of `/dev/netmap`, or -1.
     pub fd: c_int,
     /// The port's place in the region.
@@ -95,7 +100,7 @@ pub struct nmport_d {
     /// First rx ring to begin with, then the program's.
     pub cur_rx_ring: u16,
     /// What to undo, last first.
-    pub clist: *mut nmport_cleanup_d,
+    pub clist: Option<Given<nmport_cleanup_d>>,
 }
 
 /// Most keys that an option has.
@@ -115,8 +120,8 @@ pub const NMREQ_OPTF_ALLOWEMPTY: c_uint = 1 << 1;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct nmreq_opt_key {
-    /// Its name, with `_`; null ends the list.
-    pub key: *const c_char,
+    /// Its name, with `_`; none ends the list.
+    pub key: Option<Text>,
     /// Its place among the values.
     pub id: c_int,
     /// `NMREQ_OPTK_*`
@@ -124,14 +129,14 @@ pub struct nmreq_opt_key {
 }
 
 /// Understands an option: 0, or -1 with errno set.
-pub type nmreq_opt_parser_cb = Option<unsafe extern "C" fn(*mut nmreq_parse_ctx) -> c_int>;
+pub type nmreq_opt_parser_cb = Option<unsafe extern "C" fn(&mut nmreq_parse_ctx) -> c_int>;
 
 /// An option, its keys and who understands them.
 #[repr(C, align(16))]
 #[derive(Debug)]
 pub struct nmreq_opt_parser {
     /// Name of the option.
-    pub prefix: *const c_char,
+    pub prefix: Text,
     /// Who understands it.
     pub parse: nmreq_opt_parser_cb,
     /// Id of the key that `option=value` sets, or -1.
@@ -139,9 +144,9 @@ pub struct nmreq_opt_parser {
     /// Number of keys; informative.
     pub nr_keys: c_int,
     /// `NMREQ_OPTF_*`
-    pub flags: c_uint,
-    /// The next option.
-    pub next: *mut nmreq_opt_parser,
+    pub flags: AtomicU32,
+    /// The next option, or null.
+    pub next: *const nmreq_opt_parser,
     /// The keys.
     pub keys: [nmreq_opt_key; NMREQ_OPT_MAXKEYS],
 }
@@ -151,9 +156,9 @@ pub struct nmreq_opt_parser {
 #[derive(Debug)]
 pub struct nmreq_parse_ctx {
     /// For errors and memory.
-    pub ctx: *mut nmctx,
+    pub ctx: Context,
     /// As given to `nmreq_options_decode`.
     pub token: *mut c_void,
-    /// Values by key id; null where there is none.
-    pub keys: [*const c_char; NMREQ_OPT_MAXKEYS],
+    /// Values by key id.
+    pub keys: [Option<Text>; NMREQ_OPT_MAXKEYS],
 }

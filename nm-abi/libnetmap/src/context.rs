@@ -2,10 +2,12 @@
 
 use core::ffi::{c_char, c_int, c_void};
 use core::fmt;
+use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 use std::cell::UnsafeCell;
 
 use crate::abi::nmctx;
+use crate::given::Given;
 
 /// Memory that C code writes as well.
 #[repr(transparent)]
@@ -31,7 +33,7 @@ static INITIAL: Shared<nmctx> = Shared::new(nmctx {
     malloc: Some(plain_malloc),
     free: Some(plain_free),
     lock: Some(global_lock),
-    mem_descs: core::ptr::null_mut(),
+    mem_descs: None,
 });
 
 static DEFAULT: AtomicPtr<nmctx> = AtomicPtr::new(INITIAL.get());
@@ -74,31 +76,29 @@ unsafe extern "C" fn global_lock(_: *mut nmctx, lock: c_int) {
     }
 }
 
-/// A context in use. Methods do what the program's callbacks say.
-#[derive(Clone, Copy)]
-pub(crate) struct Context(*mut nmctx);
+/// A context that a program hands over, or that something was made in: it lives as long as it is
+/// used, and its callbacks are not changed while they may be called. Other threads may use it too.
+/// Methods do what the program's callbacks say.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub struct Context(NonNull<nmctx>);
 
 impl Context {
-    /// # Safety
-    /// `ctx` points to a context that lives as long as the result is used. Other threads may use
-    /// the same context; its callbacks are not changed meanwhile.
-    pub(crate) unsafe fn new(ctx: *mut nmctx) -> Self {
-        Self(ctx)
-    }
-
     /// The program's default context.
     pub(crate) fn default() -> Self {
-        Self(DEFAULT.load(Ordering::Acquire))
+        let ctx = DEFAULT.load(Ordering::Acquire);
+        // SAFETY: it is `INITIAL` or was a `Context`, and lives as long as it is the default.
+        Self(unsafe { NonNull::new_unchecked(ctx) })
     }
 
     pub(crate) fn as_ptr(self) -> *mut nmctx {
-        self.0
+        self.0.as_ptr()
     }
 
     pub(crate) fn is_verbose(self) -> bool {
-        // SAFETY: the context is alive (`new`); a program that changes `verbose` meanwhile gets
+        // SAFETY: the context is alive (the type); a program that changes `verbose` meanwhile gets
         // either value.
-        unsafe { (&raw const (*self.0).verbose).read_volatile() != 0 }
+        unsafe { (&raw const (*self.as_ptr()).verbose).read_volatile() != 0 }
     }
 
     /// Sends a sentence. errno stays what it is.
@@ -112,14 +112,14 @@ impl Context {
 
     /// Sends a sentence that has no NUL in it.
     pub(crate) fn say_bytes(self, mut text: Vec<u8>) {
-        // SAFETY: the context is alive and its callbacks are not changed meanwhile (`new`).
-        let callback = unsafe { (*self.0).error };
+        // SAFETY: the context is alive and its callbacks are not changed meanwhile (the type).
+        let callback = unsafe { (*self.as_ptr()).error };
         if let Some(callback) = callback {
             let before = errno();
             text.push(0);
             // SAFETY: the callback is the program's, for this context; the text ends with NUL and
             // lives until after the call.
-            unsafe { callback(self.0, text.as_ptr().cast()) };
+            unsafe { callback(self.as_ptr(), text.as_ptr().cast()) };
             set_errno(before);
         }
     }
@@ -131,41 +131,49 @@ impl Context {
         -1
     }
 
-    /// Memory that holds `value`; `None` after saying that there is none for `what`.
-    pub(crate) fn allocate<T>(self, value: T, what: &str) -> Option<*mut T> {
-        let p = self.allocate_bytes(size_of::<T>(), what)?.cast::<T>();
-        // SAFETY: the program's malloc gave this many bytes, aligned as malloc does, which is
-        // enough for every type used here; nobody else knows them.
-        unsafe { p.write(value) };
-        Some(p)
+    /// Memory that holds `value`; the value after saying that there is none for `what`.
+    pub(crate) fn allocate<T>(self, value: T, what: &str) -> Result<Given<T>, T> {
+        let made = self.allocate_quietly(value);
+        if made.is_err() {
+            self.no_memory(what);
+        }
+        made
     }
 
-    /// `size` bytes, not initialized; `None` after saying that there are none for `what`.
-    pub(crate) fn allocate_bytes(self, size: usize, what: &str) -> Option<*mut u8> {
-        // SAFETY: the context is alive and its callbacks are not changed meanwhile (`new`).
-        let malloc = unsafe { (*self.0).malloc };
-        // SAFETY: the callback is the program's, for this context.
-        let p = malloc.map_or(core::ptr::null_mut(), |malloc| unsafe {
-            malloc(self.0, size)
-        });
-        if p.is_null() {
-            self.fail(libc::ENOMEM, format_args!("no memory for {what}"));
-            return None;
+    /// Memory that holds `value`, or the value.
+    pub(crate) fn allocate_quietly<T>(self, value: T) -> Result<Given<T>, T> {
+        let Some(p) = self.allocate_bytes(size_of::<T>()) else {
+            return Err(value);
+        };
+        // SAFETY: the program's malloc gave this many bytes, aligned as malloc does, which is
+        // enough for every type used here; nobody else knows them.
+        unsafe {
+            p.cast().write(value);
+            Ok(Given::new(p.cast()))
         }
-        Some(p.cast())
+    }
+
+    /// `size` bytes, not initialized, if there are any.
+    pub(crate) fn allocate_bytes(self, size: usize) -> Option<NonNull<u8>> {
+        NonNull::new(nmctx_malloc(self, size).cast())
+    }
+
+    /// Says that there is no memory for `what`.
+    pub(crate) fn no_memory(self, what: &str) {
+        self.fail(libc::ENOMEM, format_args!("no memory for {what}"));
     }
 
     /// Gives memory back.
     ///
     /// # Safety
-    /// `p` is from this context's [`Context::allocate`] or malloc callback, and nobody uses it.
+    /// `p` is from this context's malloc callback, and nobody uses it.
     pub(crate) unsafe fn free<T>(self, p: *mut T) {
-        // SAFETY: the context is alive and its callbacks are not changed meanwhile (`new`).
-        let free = unsafe { (*self.0).free };
+        // SAFETY: the context is alive and its callbacks are not changed meanwhile (the type).
+        let free = unsafe { (*self.as_ptr()).free };
         if let Some(free) = free {
-            // SAFETY: the callback is the program's, for this context; the pointer is good by
-            // contract.
-            unsafe { free(self.0, p.cast()) };
+            // SAFETY: the callback is the program's, for this context; the pointer is from its
+            // malloc, as the caller says.
+            unsafe { free(self.as_ptr(), p.cast()) };
         }
     }
 
@@ -176,11 +184,11 @@ impl Context {
     }
 
     fn set_lock(self, lock: c_int) {
-        // SAFETY: the context is alive and its callbacks are not changed meanwhile (`new`).
-        let callback = unsafe { (*self.0).lock };
+        // SAFETY: the context is alive and its callbacks are not changed meanwhile (the type).
+        let callback = unsafe { (*self.as_ptr()).lock };
         if let Some(callback) = callback {
             // SAFETY: the callback is the program's, for this context.
-            unsafe { callback(self.0, lock) };
+            unsafe { callback(self.as_ptr(), lock) };
         }
     }
 }
@@ -220,24 +228,21 @@ pub(crate) fn error_text(code: c_int) -> String {
 
 /// The default context.
 #[unsafe(no_mangle)]
-pub extern "C" fn nmctx_get() -> *mut nmctx {
-    DEFAULT.load(Ordering::Acquire)
+pub extern "C" fn nmctx_get() -> Context {
+    Context::default()
 }
 
 /// Makes `ctx` the default context and gives the one before.
-///
-/// # Safety
-/// `ctx` points to a context that lives as long as it is the default or a port was made in it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmctx_set_default(ctx: *mut nmctx) -> *mut nmctx {
-    // Release: whoever gets the pointer (`Context::default`, `nmctx_get`) sees what it points to.
-    DEFAULT.swap(ctx, Ordering::AcqRel)
+pub extern "C" fn nmctx_set_default(ctx: Context) -> *mut nmctx {
+    // Release: whoever gets the pointer (`Context::default`) sees what it points to.
+    DEFAULT.swap(ctx.as_ptr(), Ordering::AcqRel)
 }
 
 /// Gives the default context a lock if it has none.
 #[unsafe(no_mangle)]
 pub extern "C" fn nmctx_set_threadsafe() {
-    let ctx = nmctx_get();
+    let ctx = nmctx_get().as_ptr();
     // SAFETY: the default context is alive. The program calls this before it has threads that use
     // the context, as the header says of changes to a context.
     unsafe {
@@ -248,45 +253,32 @@ pub extern "C" fn nmctx_set_threadsafe() {
 }
 
 /// The context's `malloc`.
-///
-/// # Safety
-/// `ctx` points to a living context.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmctx_malloc(ctx: *mut nmctx, size: usize) -> *mut c_void {
-    // SAFETY: alive by contract; the callback is the program's, for this context.
-    unsafe {
-        (*ctx)
-            .malloc
-            .map_or(core::ptr::null_mut(), |f| f(ctx, size))
-    }
+pub extern "C" fn nmctx_malloc(ctx: Context, size: usize) -> *mut c_void {
+    // SAFETY: the context is alive and its callbacks are not changed meanwhile (the type).
+    let malloc = unsafe { (*ctx.as_ptr()).malloc };
+    // SAFETY: the callback is the program's, for this context.
+    malloc.map_or(null_mut(), |malloc| unsafe { malloc(ctx.as_ptr(), size) })
 }
 
 /// The context's `free`.
 ///
 /// # Safety
-/// `ctx` points to a living context, `p` is from its `malloc` and not used any more.
+/// `p` is from the context's `malloc` and not used any more.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmctx_free(ctx: *mut nmctx, p: *mut c_void) {
-    // SAFETY: by contract.
-    unsafe { Context::new(ctx).free(p) };
+pub unsafe extern "C" fn nmctx_free(ctx: Context, p: *mut c_void) {
+    // SAFETY: the caller says the same.
+    unsafe { ctx.free(p) };
 }
 
 /// Locks the context's regions.
-///
-/// # Safety
-/// `ctx` points to a living context.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmctx_lock(ctx: *mut nmctx) {
-    // SAFETY: by contract.
-    unsafe { Context::new(ctx) }.set_lock(1);
+pub extern "C" fn nmctx_lock(ctx: Context) {
+    ctx.set_lock(1);
 }
 
-/// Unlocks them.
-///
-/// # Safety
-/// `ctx` points to a living context that this thread has locked.
+/// Unlocks them; this thread has locked them.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmctx_unlock(ctx: *mut nmctx) {
-    // SAFETY: by contract.
-    unsafe { Context::new(ctx) }.set_lock(0);
+pub extern "C" fn nmctx_unlock(ctx: Context) {
+    ctx.set_lock(0);
 }

@@ -4,7 +4,6 @@
 
 use core::ffi::{c_char, c_int, c_void};
 
-use crate::abi::nmctx;
 use crate::context::Context;
 
 /// `va_list` as a C function receives it: on the architectures here, the address of the real
@@ -21,15 +20,14 @@ unsafe extern "C" {
 /// Formats the sentence and sends it.
 ///
 /// # Safety
-/// `ctx` points to a living context, `format` is a format string and `args` what it asks for.
-unsafe extern "C" fn send(ctx: *mut nmctx, format: *const c_char, args: VaList) {
-    // SAFETY: alive by contract.
-    let ctx = unsafe { Context::new(ctx) };
+/// `format` is a format string and `args` what it asks for.
+unsafe extern "C" fn send(ctx: Context, format: *const c_char, args: VaList) {
     if !ctx.is_verbose() {
         return;
     }
     let mut text = vec![0u8; LONGEST];
-    // SAFETY: the buffer has the length given and is ours; format and arguments fit by contract.
+    // SAFETY: the buffer has the length given and is ours; the arguments are what
+    // the format asks for, as the caller says.
     let written = unsafe { vsnprintf(text.as_mut_ptr().cast(), text.len(), format, args) };
     if written < 0 {
         return ctx.say(format_args!("an error message could not be formatted"));
@@ -41,11 +39,11 @@ unsafe extern "C" fn send(ctx: *mut nmctx, format: *const c_char, args: VaList) 
 /// Formats a sentence as `printf` does, and sends it to the context's `error`.
 ///
 /// # Safety
-/// As `printf`: the arguments are what the format asks for. `ctx` points to a living context.
+/// As `printf`: the arguments are what the format asks for.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmctx_ferror(ctx: *mut nmctx, format: *const c_char) {
+pub unsafe extern "C" fn nmctx_ferror(ctx: Context, format: *const c_char) {
     // Frame: va_list at 0 (24 bytes), register save area at 32 (6 * 8 + 8 * 16 bytes), 8 bytes that
     // make it a multiple of 16 with the return address. The two named arguments use 16 bytes of
     // the save area.
@@ -87,11 +85,11 @@ pub unsafe extern "C" fn nmctx_ferror(ctx: *mut nmctx, format: *const c_char) {
 /// Formats a sentence as `printf` does, and sends it to the context's `error`.
 ///
 /// # Safety
-/// As `printf`: the arguments are what the format asks for. `ctx` points to a living context.
+/// As `printf`: the arguments are what the format asks for.
 #[cfg(target_arch = "aarch64")]
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmctx_ferror(ctx: *mut nmctx, format: *const c_char) {
+pub unsafe extern "C" fn nmctx_ferror(ctx: Context, format: *const c_char) {
     // Frame of 256 bytes: x29 and x30 at 0, va_list at 16 (__stack, __gr_top, __vr_top, __gr_offs,
     // __vr_offs), x2 to x7 at 80, q0 to q7 at 128.
     core::arch::naked_asm!(

@@ -3,52 +3,54 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use nm_abi::{NS_MOREFRAG, netmap_ring, netmap_slot};
+use nm_abi::{NS_MOREFRAG, netmap_if, netmap_ring, netmap_slot};
 
-use crate::abi::nmport_d;
+use crate::port::Port;
 
 /// Copies a packet of `size` bytes into a tx ring; gives `size`, or 0 when there is no room.
 ///
 /// # Safety
-/// `d` points to a mapped port whose tx rings nobody else uses; `buf` has `size` bytes.
+/// The port is mapped, and nobody else uses its tx rings; `buf` has `size` bytes.
 #[unsafe(no_mangle)]
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     reason = "no ring holds a packet of 2 GB"
 )]
-pub unsafe extern "C" fn nmport_inject(d: *mut nmport_d, buf: *const c_void, size: usize) -> c_int {
-    // SAFETY: by contract.
-    let (first, last, cur) = unsafe { ((*d).first_tx_ring, (*d).last_tx_ring, (*d).cur_tx_ring) };
-    let own = first..=last;
+pub unsafe extern "C" fn nmport_inject(mut d: Port, buf: *const c_void, size: usize) -> c_int {
+    let (own, cur) = (d.first_tx_ring..=d.last_tx_ring, d.cur_tx_ring);
     for index in own
         .clone()
         .filter(|i| *i >= cur)
         .chain(own.filter(|i| *i < cur))
     {
-        // SAFETY: by contract; the index is one of the port's rings, and `buf` has `size` bytes.
-        unsafe {
-            if put(ring_at(d, index), buf.cast(), size) {
-                (*d).cur_tx_ring = index;
-                return size as c_int;
-            }
+        // SAFETY: the caller says that the port is mapped; the index is one of its rings, and `buf`
+        // has `size` bytes.
+        if unsafe { put(ring_at(d.nifp, index), buf.cast(), size) } {
+            d.cur_tx_ring = index;
+            return size as c_int;
         }
     }
     0
 }
 
 /// Tx ring `index` of a port.
-unsafe fn ring_at(d: *mut nmport_d, index: u16) -> *mut netmap_ring {
-    // SAFETY: the port is mapped and the ring is one of its own: its offset from the netmap_if lies
-    // within the array and leads to a ring within the region.
+///
+/// # Safety
+/// The port is mapped and has this ring.
+unsafe fn ring_at(nifp: *mut netmap_if, index: u16) -> *mut netmap_ring {
+    // SAFETY: the ring's offset lies within the `netmap_if`'s array and leads to a ring within the
+    // region.
     unsafe {
-        let nifp = (*d).nifp;
         let offsets = (&raw const (*nifp).ring_ofs).cast::<isize>();
         nifp.byte_offset(*offsets.add(usize::from(index))).cast()
     }
 }
 
 /// Copies a packet into as many slots of a ring as it needs; `false` when there are not as many.
+///
+/// # Safety
+/// The ring is mapped, and nobody else uses it; `buf` has `size` bytes.
 unsafe fn put(ring: *mut netmap_ring, mut buf: *const u8, size: usize) -> bool {
     // SAFETY: the ring is mapped and only we use it as a program; netmap stores `tail` during calls
     // of ours, or of another thread on this port, hence the atomic load. Slots up to
@@ -90,7 +92,7 @@ unsafe fn put(ring: *mut netmap_ring, mut buf: *const u8, size: usize) -> bool {
 }
 
 unsafe fn slot_at(ring: *mut netmap_ring, index: u32) -> *mut netmap_slot {
-    // SAFETY: the index is less than the ring's number of slots, by contract of `put`.
+    // SAFETY: `put` asks for slots of the ring only.
     unsafe {
         (&raw mut (*ring).slot)
             .cast::<netmap_slot>()

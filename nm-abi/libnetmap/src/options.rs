@@ -1,42 +1,32 @@
 //! `nmreq_options_decode`: takes options apart and hands their values to parsers. Parsers are the
 //! caller's, so nothing here knows what an option means.
 
-use core::ffi::{c_char, c_int, c_void};
-use core::ptr::null;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::ffi::{c_int, c_void};
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 
 use crate::abi::{
     NMREQ_OPT_MAXKEYS, NMREQ_OPTF_ALLOWEMPTY, NMREQ_OPTF_DISABLED, NMREQ_OPTK_ALLOWEMPTY,
-    NMREQ_OPTK_MUSTSET, nmctx, nmreq_opt_key, nmreq_opt_parser, nmreq_parse_ctx,
+    NMREQ_OPTK_MUSTSET, nmreq_opt_key, nmreq_opt_parser, nmreq_parse_ctx,
 };
 use crate::context::Context;
-use crate::request::{bytes_of, shown};
+use crate::given::{Text, shown};
 
 /// Decodes options, `opt`, with the list `parsers`; each parser gets `token`.
-///
-/// # Safety
-/// `opt` is a C string; `parsers` is a list of parsers with C strings and functions in them, or
-/// null; `ctx` points to a living context.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmreq_options_decode(
-    opt: *const c_char,
-    parsers: *mut nmreq_opt_parser,
+pub extern "C" fn nmreq_options_decode(
+    opt: Text,
+    parsers: Option<&nmreq_opt_parser>,
     token: *mut c_void,
-    ctx: *mut nmctx,
+    ctx: Context,
 ) -> c_int {
-    // SAFETY: by contract.
-    let (ctx, text) = unsafe { (Context::new(ctx), bytes_of(opt)) };
-    // SAFETY: by contract.
-    unsafe { decode(text, parsers, token, ctx) }
+    decode(opt.bytes(), parsers, token, ctx)
 }
 
 /// As [`nmreq_options_decode`].
-///
-/// # Safety
-/// The same.
-pub(crate) unsafe fn decode(
+pub(crate) fn decode(
     text: &[u8],
-    parsers: *mut nmreq_opt_parser,
+    parsers: Option<&nmreq_opt_parser>,
     token: *mut c_void,
     ctx: Context,
 ) -> c_int {
@@ -51,8 +41,7 @@ pub(crate) unsafe fn decode(
         );
     }
     for option in options.split(|&b| b == b'@') {
-        // SAFETY: by contract.
-        let rc = unsafe { decode_one(option, parsers, token, ctx) };
+        let rc = decode_one(option, parsers, token, ctx);
         if rc < 0 {
             return rc;
         }
@@ -61,9 +50,9 @@ pub(crate) unsafe fn decode(
 }
 
 /// Decodes one option in a copy, in which values can end with NUL.
-unsafe fn decode_one(
+fn decode_one(
     option: &[u8],
-    parsers: *mut nmreq_opt_parser,
+    parsers: Option<&nmreq_opt_parser>,
     token: *mut c_void,
     ctx: Context,
 ) -> c_int {
@@ -73,27 +62,28 @@ unsafe fn decode_one(
             format_args!("an option is missing behind '@'"),
         );
     }
-    let Some(copy) = ctx.allocate_bytes(option.len() + 1, "an option") else {
+    let len = option.len();
+    let Some(copy) = ctx.allocate_bytes(len + 1).map(NonNull::as_ptr) else {
+        ctx.no_memory("an option");
         return -1;
     };
     // SAFETY: `copy` has room for the option and a NUL; it is ours until it is freed below.
     let text = unsafe {
-        copy.copy_from_nonoverlapping(option.as_ptr(), option.len());
-        copy.add(option.len()).write(0);
-        core::slice::from_raw_parts_mut(copy, option.len() + 1)
+        copy.copy_from_nonoverlapping(option.as_ptr(), len);
+        copy.add(len).write(0);
+        core::slice::from_raw_parts_mut(copy, len + 1)
     };
-    // SAFETY: by contract of `decode`; the text ends with NUL.
-    let rc = unsafe { hand_over(option, text, parsers, token, ctx) };
+    let rc = hand_over(option, text, parsers, token, ctx);
     // SAFETY: it is from this context; parsers were told that values last as long as their call.
     unsafe { ctx.free(copy) };
     rc
 }
 
 /// Finds the option's parser and calls it with the values in `text`, `option` and a NUL.
-unsafe fn hand_over(
+fn hand_over(
     option: &[u8],
     text: &mut [u8],
-    parsers: *mut nmreq_opt_parser,
+    parsers: Option<&nmreq_opt_parser>,
     token: *mut c_void,
     ctx: Context,
 ) -> c_int {
@@ -104,16 +94,10 @@ unsafe fn hand_over(
         name: &shown(name),
         ctx,
     };
-    // SAFETY: by contract of `decode`.
-    let Some(parser) = (unsafe { find_parser(name, parsers) }) else {
+    let Some(parser) = list(parsers).find(|parser| parser.prefix.bytes() == name) else {
         return call.refuse(format_args!("there is no such option"));
     };
-    // SAFETY: the parser is alive; its flags may be changed by other threads (`load_flags`), the
-    // rest may not.
-    let (flags, default_key, keys, parse) = unsafe {
-        let p = parser;
-        (load_flags(p), (*p).default_key, &(*p).keys, (*p).parse)
-    };
+    let flags = parser.flags.load(Ordering::Relaxed);
     if flags & NMREQ_OPTF_DISABLED != 0 {
         let name = call.name;
         return ctx.fail(
@@ -125,51 +109,30 @@ unsafe fn hand_over(
     let filled = match body.first() {
         None if flags & NMREQ_OPTF_ALLOWEMPTY != 0 => Ok(()),
         None => Err(call.refuse(format_args!("needs ':key=value' or '=value'"))),
-        Some(b'=') => call.fill_default(&mut values, default_key, text, body_at),
-        // SAFETY: the parser's keys are C strings, by contract.
-        Some(_) => unsafe { call.fill_keys(&mut values, keys, text, body_at) },
+        Some(b'=') => call.fill_default(&mut values, parser.default_key, text, body_at),
+        Some(_) => call.fill_keys(&mut values, &parser.keys, text, body_at),
     };
     if let Err(rc) = filled {
         return rc;
     }
-    let Some(parse) = parse else {
+    let Some(parse) = parser.parse else {
         return call.refuse(format_args!("nothing understands it"));
     };
     let mut arguments = nmreq_parse_ctx {
-        ctx: ctx.as_ptr(),
+        ctx,
         token,
-        keys: values.map(|at| at.map_or(null(), |at| text[at..].as_ptr().cast())),
+        keys: values.map(|at| at.map(|at| Text::within(&text[at..]))),
     };
     // SAFETY: the parser is the caller's, made for these arguments; values point into `text`, which
-    // is not touched during the call and has a NUL behind each.
-    unsafe { parse(&raw mut arguments) }
+    // is not touched during the call.
+    unsafe { parse(&mut arguments) }
 }
 
-/// The parser of the option `name`.
-unsafe fn find_parser(
-    name: &[u8],
-    parsers: *mut nmreq_opt_parser,
-) -> Option<*mut nmreq_opt_parser> {
-    let mut parser = parsers;
-    while !parser.is_null() {
-        // SAFETY: the list is whole and its names are C strings, by contract of `decode`.
-        unsafe {
-            if bytes_of((*parser).prefix) == name {
-                return Some(parser);
-            }
-            parser = (*parser).next;
-        }
-    }
-    None
-}
-
-/// A parser's flags.
-///
-/// # Safety
-/// The parser is alive; its flags are changed by whole words only.
-pub(crate) unsafe fn load_flags(parser: *mut nmreq_opt_parser) -> u32 {
-    // SAFETY: by contract; the field is aligned.
-    unsafe { AtomicU32::from_ptr(&raw mut (*parser).flags) }.load(Ordering::Relaxed)
+/// A list of parsers.
+fn list(first: Option<&nmreq_opt_parser>) -> impl Iterator<Item = &nmreq_opt_parser> {
+    // SAFETY: the list is whole and lasts as long as its first parser: whoever hands it over
+    // changes nothing in it but flags.
+    core::iter::successors(first, |parser| unsafe { parser.next.as_ref() })
 }
 
 /// Where in the option's text the values of the keys start.
@@ -207,7 +170,7 @@ impl Call<'_> {
     }
 
     /// `:key=value,key=value`, where the first key starts at `at`. Puts a NUL behind each value.
-    unsafe fn fill_keys(
+    fn fill_keys(
         &self,
         values: &mut Values,
         keys: &[nmreq_opt_key; NMREQ_OPT_MAXKEYS],
@@ -221,8 +184,7 @@ impl Call<'_> {
             let has_value = text[key_end] == b'=';
             let value_at = key_end + usize::from(has_value);
             let end = find(text, value_at, b",\0");
-            // SAFETY: by contract.
-            let place = unsafe { self.place_of_key(values, keys, &text[at..key_end], has_value)? };
+            let place = self.place_of_key(values, keys, &text[at..key_end], has_value)?;
             *place = if has_value {
                 (end > value_at).then_some(value_at)
             } else {
@@ -238,7 +200,7 @@ impl Call<'_> {
     }
 
     /// Where the value of the key that was written as `key` goes. `-` counts as `_`, except in front.
-    unsafe fn place_of_key<'v>(
+    fn place_of_key<'v>(
         &self,
         values: &'v mut Values,
         keys: &[nmreq_opt_key; NMREQ_OPT_MAXKEYS],
@@ -251,9 +213,8 @@ impl Call<'_> {
                 && known.first() == key.first()
                 && (known.iter().zip(key)).all(|(k, w)| k == w || (*k == b'_' && *w == b'-'))
         };
-        // SAFETY: the keys up to the first null are C strings, by contract.
-        let found = listed(keys).find(|k| same(unsafe { bytes_of(k.key) }));
-        let Some(found) = found else {
+        let found = listed(keys).find(|(name, _)| same(name.bytes()));
+        let Some((_, found)) = found else {
             return Err(self.refuse(format_args!("it has no key '{written}'")));
         };
         let Some(place) = place(values, found.id) else {
@@ -273,10 +234,9 @@ impl Call<'_> {
         values: &mut Values,
         keys: &[nmreq_opt_key; NMREQ_OPT_MAXKEYS],
     ) -> Result<(), c_int> {
-        for key in listed(keys).filter(|k| k.flags & NMREQ_OPTK_MUSTSET != 0) {
+        for (name, key) in listed(keys).filter(|(_, k)| k.flags & NMREQ_OPTK_MUSTSET != 0) {
             if place(values, key.id).is_none_or(|place| place.is_none()) {
-                // SAFETY: a listed key is a C string.
-                let key = shown(unsafe { bytes_of(key.key) });
+                let key = shown(name.bytes());
                 return Err(self.refuse(format_args!("it needs key '{key}'")));
             }
         }
@@ -284,9 +244,11 @@ impl Call<'_> {
     }
 }
 
-/// The keys that there are.
-fn listed(keys: &[nmreq_opt_key; NMREQ_OPT_MAXKEYS]) -> impl Iterator<Item = &nmreq_opt_key> {
-    keys.iter().take_while(|k| !k.key.is_null())
+/// The keys that there are, with their names.
+fn listed(
+    keys: &[nmreq_opt_key; NMREQ_OPT_MAXKEYS],
+) -> impl Iterator<Item = (&Text, &nmreq_opt_key)> {
+    keys.iter().map_while(|k| Some((k.key.as_ref()?, k)))
 }
 
 fn place(values: &mut Values, id: c_int) -> Option<&mut Option<usize>> {

@@ -1,22 +1,27 @@
 //! The options of port names, and which of them are switched on.
 
-use core::ffi::{CStr, c_char, c_int};
-use core::ptr::null_mut;
+use core::ffi::{CStr, c_int};
+use core::ptr::{NonNull, null};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use nm_abi::name::options::{Conf, Extmem};
 
 use crate::abi::{
-    NMREQ_OPT_MAXKEYS, NMREQ_OPTF_DISABLED, NMREQ_OPTK_DEFAULT, NMREQ_OPTK_MUSTSET, nmport_d,
-    nmreq_opt_key, nmreq_opt_parser, nmreq_opt_parser_cb, nmreq_parse_ctx,
+    NMREQ_OPT_MAXKEYS, NMREQ_OPTF_DISABLED, NMREQ_OPTK_DEFAULT, NMREQ_OPTK_MUSTSET, nmreq_opt_key,
+    nmreq_opt_parser, nmreq_parse_ctx,
 };
-use crate::context::{Context, Shared, set_errno};
-use crate::memory::{nmport_extmem_from_file, nmport_offset};
-use crate::request::{bytes_of, nmreq_get_mem_id};
+use crate::context::set_errno;
+use crate::given::{Given, Text, shown};
+use crate::memory::status;
+use crate::port::Port;
+use crate::request::mem_id_of;
 
-static SHARE: Shared<nmreq_opt_parser> =
-    Shared::new(option(c"share", parse_share, &[c"port"], true, CONF.get()));
-static CONF: Shared<nmreq_opt_parser> = Shared::new(option(
+// SAFETY: what a parser points to, strings, functions and the next parser, is constant; its flags
+// are atomic.
+unsafe impl Sync for nmreq_opt_parser {}
+
+static SHARE: nmreq_opt_parser = option(c"share", parse_share, &[c"port"], true, &raw const CONF);
+static CONF: nmreq_opt_parser = option(
     c"conf",
     parse_conf,
     &[
@@ -31,9 +36,9 @@ static CONF: Shared<nmreq_opt_parser> = Shared::new(option(
         c"rx_slots",
     ],
     false,
-    EXTMEM.get(),
-));
-static EXTMEM: Shared<nmreq_opt_parser> = Shared::new(option(
+    &raw const EXTMEM,
+);
+static EXTMEM: nmreq_opt_parser = option(
     c"extmem",
     parse_extmem,
     &[
@@ -46,30 +51,30 @@ static EXTMEM: Shared<nmreq_opt_parser> = Shared::new(option(
         c"buf_size",
     ],
     true,
-    OFFSET.get(),
-));
-static OFFSET: Shared<nmreq_opt_parser> = Shared::new(nmreq_opt_parser {
-    flags: NMREQ_OPTF_DISABLED,
+    &raw const OFFSET,
+);
+static OFFSET: nmreq_opt_parser = nmreq_opt_parser {
+    flags: AtomicU32::new(NMREQ_OPTF_DISABLED),
     ..option(
         c"offset",
         parse_offset,
         &[c"initial", c"bits"],
         true,
-        null_mut(),
+        null(),
     )
-});
+};
 
 /// An option's description. Where `default` says so, the first key is the default key and must be
 /// given.
 const fn option(
     prefix: &'static CStr,
-    parse: unsafe extern "C" fn(*mut nmreq_parse_ctx) -> c_int,
+    parse: extern "C" fn(&mut nmreq_parse_ctx) -> c_int,
     names: &[&'static CStr],
     default: bool,
-    next: *mut nmreq_opt_parser,
+    next: *const nmreq_opt_parser,
 ) -> nmreq_opt_parser {
     const NO_KEY: nmreq_opt_key = nmreq_opt_key {
-        key: core::ptr::null(),
+        key: None,
         id: 0,
         flags: 0,
     };
@@ -77,7 +82,7 @@ const fn option(
     let mut i = 0;
     while i < names.len() {
         keys[i] = nmreq_opt_key {
-            key: names[i].as_ptr(),
+            key: Some(Text::constant(names[i])),
             id: i as c_int,
             flags: if default && i == 0 {
                 NMREQ_OPTK_DEFAULT | NMREQ_OPTK_MUSTSET
@@ -87,110 +92,88 @@ const fn option(
         };
         i += 1;
     }
-    let parse: nmreq_opt_parser_cb = Some(parse);
     nmreq_opt_parser {
-        prefix: prefix.as_ptr(),
-        parse,
+        prefix: Text::constant(prefix),
+        parse: Some(parse),
         default_key: if default { 0 } else { -1 },
         nr_keys: names.len() as c_int,
-        flags: 0,
+        flags: AtomicU32::new(0),
         next,
         keys,
     }
 }
 
 /// The list of options for `nmreq_options_decode`.
-pub(crate) fn parsers() -> *mut nmreq_opt_parser {
-    SHARE.get()
+pub(crate) fn parsers() -> Option<&'static nmreq_opt_parser> {
+    Some(&SHARE)
 }
 
-/// Switches an option of this name off or on; `false` if there is none.
-unsafe fn set_disabled(name: *const c_char, disabled: bool) -> bool {
-    // SAFETY: the caller of the public functions gives a C string.
-    let name = unsafe { bytes_of(name) };
+/// The flags of the option of this name.
+fn flags(name: Text) -> Option<&'static AtomicU32> {
     let all = [&SHARE, &CONF, &EXTMEM, &OFFSET];
-    // SAFETY: names of options are constant C strings.
     let found = all
         .into_iter()
-        .find(|option| unsafe { bytes_of((*option.get()).prefix) } == name);
-    let Some(option) = found else {
-        return false;
-    };
-    // SAFETY: the field is aligned and alive; it is only used by whole words, see `load_flags`.
-    let flags = unsafe { AtomicU32::from_ptr(&raw mut (*option.get()).flags) };
-    if disabled {
-        flags.fetch_or(NMREQ_OPTF_DISABLED, Ordering::Relaxed);
-    } else {
-        flags.fetch_and(!NMREQ_OPTF_DISABLED, Ordering::Relaxed);
-    }
-    true
+        .find(|option| option.prefix.bytes() == name.bytes());
+    found.map(|option| &option.flags)
 }
 
 /// Switches an option off; does nothing if there is none of this name.
-///
-/// # Safety
-/// `opt` is a C string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmport_disable_option(opt: *const c_char) {
-    // SAFETY: by contract.
-    unsafe { set_disabled(opt, true) };
+pub extern "C" fn nmport_disable_option(opt: Text) {
+    if let Some(flags) = flags(opt) {
+        flags.fetch_or(NMREQ_OPTF_DISABLED, Ordering::Relaxed);
+    }
 }
 
 /// Switches an option on; `EOPNOTSUPP` if there is none of this name.
-///
-/// # Safety
-/// `opt` is a C string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmport_enable_option(opt: *const c_char) -> c_int {
-    // SAFETY: by contract.
-    if unsafe { set_disabled(opt, false) } {
-        return 0;
-    }
-    set_errno(libc::EOPNOTSUPP);
-    -1
+pub extern "C" fn nmport_enable_option(opt: Text) -> c_int {
+    let Some(flags) = flags(opt) else {
+        set_errno(libc::EOPNOTSUPP);
+        return -1;
+    };
+    flags.fetch_and(!NMREQ_OPTF_DISABLED, Ordering::Relaxed);
+    0
 }
 
-/// The port that an option is for, and the values of its keys.
-///
-/// # Safety
-/// `p` is what `nmreq_options_decode` gave the parser.
-unsafe fn arguments(
-    p: *mut nmreq_parse_ctx,
-) -> (*mut nmport_d, [*const c_char; NMREQ_OPT_MAXKEYS]) {
-    // SAFETY: by contract; nobody else has the arguments.
-    unsafe { ((*p).token.cast(), (*p).keys) }
+/// The port that an option is for.
+fn port_of(p: &nmreq_parse_ctx) -> Option<Port> {
+    let port = NonNull::new(p.token.cast())?;
+    // SAFETY: these parsers are called with the port that `nmport_parse` was given as token, and it
+    // does not use the port meanwhile.
+    Some(unsafe { Given::new(port) })
 }
 
 /// The number that a value means to C's `atoi`.
-fn number(value: *const c_char) -> Option<c_int> {
-    // SAFETY: the value of a key is a C string, which lasts as long as the parser's call.
-    (!value.is_null()).then(|| unsafe { libc::atoi(value) })
+fn number(value: Option<Text>) -> Option<c_int> {
+    // SAFETY: a C string.
+    value.map(|value| unsafe { libc::atoi(value.as_ptr()) })
 }
 
-unsafe extern "C" fn parse_share(p: *mut nmreq_parse_ctx) -> c_int {
-    // SAFETY: called by `nmreq_options_decode`.
-    let (d, keys) = unsafe { arguments(p) };
-    let mut port = keys[0];
-    // SAFETY: the value is a C string; the descriptor's context is alive.
-    let mem_id = unsafe { nmreq_get_mem_id(&raw mut port, (*d).ctx) };
-    let Ok(mem_id) = u16::try_from(mem_id) else {
-        return -1;
-    };
-    // SAFETY: the descriptor is the caller's of `nmport_parse`, who lets nobody else use it.
-    let (ctx, reg) = unsafe { (Context::new((*d).ctx), &mut (*d).reg) };
-    if reg.nr_mem_id != 0 && reg.nr_mem_id != mem_id {
-        let named = reg.nr_mem_id;
-        // SAFETY: as above.
-        let port = crate::request::shown(unsafe { bytes_of(keys[0]) });
-        return ctx.fail(
+extern "C" fn parse_share(p: &mut nmreq_parse_ctx) -> c_int {
+    status(share(p))
+}
+
+fn share(p: &nmreq_parse_ctx) -> Option<()> {
+    let (mut port, name) = (port_of(p)?, p.keys[0]?);
+    let mem_id = mem_id_of(&mut { name }, port.ctx)?;
+    let named = port.reg.nr_mem_id;
+    if named != 0 && named != mem_id {
+        let name = shown(name.bytes());
+        port.ctx.fail(
             libc::EINVAL,
             format_args!(
-                "option 'share': '{port}' uses memory {mem_id}, but the name asks for {named}"
+                "option 'share': '{name}' uses memory {mem_id}, but the name asks for {named}"
             ),
         );
+        return None;
     }
-    reg.nr_mem_id = mem_id;
-    0
+    port.reg.nr_mem_id = mem_id;
+    Some(())
+}
+
+extern "C" fn parse_conf(p: &mut nmreq_parse_ctx) -> c_int {
+    status(conf(p))
 }
 
 #[expect(
@@ -198,10 +181,8 @@ unsafe extern "C" fn parse_share(p: *mut nmreq_parse_ctx) -> c_int {
     clippy::cast_sign_loss,
     reason = "C programs know these numbers to be cut down"
 )]
-unsafe extern "C" fn parse_conf(p: *mut nmreq_parse_ctx) -> c_int {
-    // SAFETY: called by `nmreq_options_decode`.
-    let (d, keys) = unsafe { arguments(p) };
-    let value = |i: usize| number(keys[i]);
+fn conf(p: &nmreq_parse_ctx) -> Option<()> {
+    let value = |i: usize| number(p.keys[i]);
     let (rings, host_rings, slots) = (value(0), value(1), value(2));
     let conf = Conf {
         rings: [
@@ -213,34 +194,33 @@ unsafe extern "C" fn parse_conf(p: *mut nmreq_parse_ctx) -> c_int {
         .map(|n| n.map(|n| n as u16)),
         slots: [value(7).or(slots), value(8).or(slots)].map(|n| n.map(|n| n as u32)),
     };
-    // SAFETY: the descriptor is the caller's of `nmport_parse`, who lets nobody else use it.
-    conf.store(unsafe { &mut (*d).reg });
-    0
+    conf.store(&mut port_of(p)?.reg);
+    Some(())
+}
+
+extern "C" fn parse_extmem(p: &mut nmreq_parse_ctx) -> c_int {
+    status(extmem(p))
 }
 
 #[expect(clippy::cast_sign_loss, reason = "as C programs know it")]
-unsafe extern "C" fn parse_extmem(p: *mut nmreq_parse_ctx) -> c_int {
-    // SAFETY: called by `nmreq_options_decode`.
-    let (d, keys) = unsafe { arguments(p) };
-    // SAFETY: the value is a C string; it is there, because the key is mandatory.
-    if unsafe { nmport_extmem_from_file(d, keys[0]) } < 0 {
-        return -1;
-    }
+fn extmem(p: &nmreq_parse_ctx) -> Option<()> {
+    let mut port = port_of(p)?;
+    port.use_extmem_file(p.keys[0]?)?;
     let numbers = Extmem {
         file: &[],
-        pools: core::array::from_fn(|i| number(keys[i + 1]).map(|n| n as u32)),
+        pools: core::array::from_fn(|i| number(p.keys[i + 1]).map(|n| n as u32)),
     };
-    // SAFETY: the option was just made; nobody else uses the descriptor.
-    numbers.store(unsafe { &mut (*(*d).extmem).nro_info });
-    0
+    numbers.store(&mut port.extmem.as_mut()?.nro_info);
+    Some(())
+}
+
+extern "C" fn parse_offset(p: &mut nmreq_parse_ctx) -> c_int {
+    status(offset(p))
 }
 
 #[expect(clippy::cast_sign_loss, reason = "as C programs know it")]
-unsafe extern "C" fn parse_offset(p: *mut nmreq_parse_ctx) -> c_int {
-    // SAFETY: called by `nmreq_options_decode`.
-    let (d, keys) = unsafe { arguments(p) };
-    let value = |i: usize| i64::from(number(keys[i]).unwrap_or(0)) as u64;
+fn offset(p: &nmreq_parse_ctx) -> Option<()> {
+    let value = |i: usize| i64::from(number(p.keys[i]).unwrap_or(0)) as u64;
     let initial = value(0);
-    // SAFETY: the descriptor is the caller's of `nmport_parse`.
-    unsafe { nmport_offset(d, initial, initial, value(1), 0) }
+    port_of(p)?.use_offsets(initial, initial, value(1), 0)
 }

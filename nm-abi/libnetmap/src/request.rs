@@ -1,6 +1,8 @@
 //! `nmreq_*`: headers, lists of options, and the first two parts of a name.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
+use core::mem::MaybeUninit;
+use core::ptr::{NonNull, null_mut};
 
 use nm_abi::name::{NameError, NameErrorKind as Kind, field_name, nmport};
 use nm_abi::{
@@ -9,27 +11,20 @@ use nm_abi::{
     NIOCCTRL, nmreq_header, nmreq_option, nmreq_port_info_get, nmreq_register,
 };
 
-use crate::abi::nmctx;
 use crate::context::{Context, errno, error_text, set_errno};
+use crate::given::{Given, Text, shown};
 
-/// The bytes of a C string.
-///
-/// # Safety
-/// `text` points to a C string that is not changed while the result is used.
-pub(crate) unsafe fn bytes_of<'a>(text: *const c_char) -> &'a [u8] {
-    // SAFETY: by contract.
-    unsafe { CStr::from_ptr(text) }.to_bytes()
-}
-
-/// Bytes for a sentence.
-pub(crate) fn shown(text: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(text)
-}
-
-/// `/dev/netmap`, open for as long as a request needs it.
-pub(crate) fn open_device() -> c_int {
+/// `/dev/netmap`, open for as long as a request needs it; `None` after saying why not.
+pub(crate) fn open_device(ctx: Context) -> Option<c_int> {
     // SAFETY: the path is a C string.
-    unsafe { libc::open(c"/dev/netmap".as_ptr(), libc::O_RDWR) }
+    let fd = unsafe { libc::open(c"/dev/netmap".as_ptr(), libc::O_RDWR) };
+    if fd < 0 {
+        let code = errno();
+        let why = error_text(code);
+        ctx.fail(code, format_args!("cannot open /dev/netmap: {why}"));
+        return None;
+    }
+    Some(fd)
 }
 
 /// Closes a descriptor; errno stays what it is.
@@ -51,17 +46,13 @@ pub(crate) fn new_header(reqtype: u16, body: *mut c_void) -> nmreq_header {
 }
 
 /// Fills in a header; fields that are no parameter become 0.
-///
-/// # Safety
-/// `hdr` may be written.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmreq_header_init(
-    hdr: *mut nmreq_header,
+pub extern "C" fn nmreq_header_init(
+    mut hdr: Given<MaybeUninit<nmreq_header>>,
     reqtype: u16,
     body: *mut c_void,
 ) {
-    // SAFETY: by contract.
-    unsafe { hdr.write(new_header(reqtype, body)) };
+    hdr.write(new_header(reqtype, body));
 }
 
 /// Reads the part of a name that netmap is told; returns the rest. Errors are said and set.
@@ -116,96 +107,64 @@ fn header_part(text: &[u8], kind: Kind) -> &[u8] {
     .unwrap_or_default()
 }
 
-/// Moves the cursor behind what was read of `text`, up to `rest`.
-///
-/// # Safety
-/// `cursor` points to a pointer to `text`, of which `rest` is the end.
-unsafe fn advance(cursor: *mut *const c_char, text: &[u8], rest: &[u8]) {
-    // SAFETY: the result lies within the string, at most at its NUL.
-    unsafe { *cursor = (*cursor).add(text.len() - rest.len()) };
-}
-
-/// Reads a name up to its rings and stores `nr_name`.
-///
-/// # Safety
-/// `ppspec` points to a pointer to a C string; `hdr` may be written; `ctx` points to a living context.
+/// Reads a name up to its rings and stores `nr_name`; the cursor moves there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmreq_header_decode(
-    ppspec: *mut *const c_char,
-    hdr: *mut nmreq_header,
-    ctx: *mut nmctx,
+pub extern "C" fn nmreq_header_decode(
+    mut ppspec: Given<Text>,
+    mut hdr: Given<nmreq_header>,
+    ctx: Context,
 ) -> c_int {
-    // SAFETY: by contract.
-    let (ctx, text) = unsafe { (Context::new(ctx), bytes_of(*ppspec)) };
-    let Some((name, rest)) = decode_header(text, ctx) else {
+    let Some((name, rest)) = decode_header(ppspec.bytes(), ctx) else {
         return -1;
     };
-    // SAFETY: by contract.
-    unsafe {
-        (*hdr).nr_name = name;
-        advance(ppspec, text, rest);
-    }
+    hdr.nr_name = name;
+    let rest = rest.len();
+    ppspec.keep_last(rest);
     0
 }
 
-/// Reads rings, flags and memory id and stores them.
-///
-/// # Safety
-/// `pmode` points to a pointer to a C string; `reg` may be read and written; `ctx` points to a
-/// living context.
+/// Reads rings, flags and memory id and stores them; the cursor moves behind them.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmreq_register_decode(
-    pmode: *mut *const c_char,
-    reg: *mut nmreq_register,
-    ctx: *mut nmctx,
+pub extern "C" fn nmreq_register_decode(
+    mut pmode: Given<Text>,
+    mut reg: Given<nmreq_register>,
+    ctx: Context,
 ) -> c_int {
-    // SAFETY: by contract.
-    let (ctx, text, mem_id) = unsafe { (Context::new(ctx), bytes_of(*pmode), (*reg).nr_mem_id) };
-    let Some((register, rest)) = decode_register(text, text, mem_id, ctx) else {
+    let text = pmode.bytes();
+    let Some((register, rest)) = decode_register(text, text, reg.nr_mem_id, ctx) else {
         return -1;
     };
-    // SAFETY: by contract; nobody else uses the request meanwhile.
-    unsafe {
-        register.store(&mut *reg);
-        advance(pmode, text, rest);
-    }
+    register.store(&mut reg);
+    let rest = rest.len();
+    pmode.keep_last(rest);
     0
 }
 
 /// Asks netmap for the memory region of a port; -1 after saying why not.
-///
-/// # Safety
-/// `portname` points to a pointer to a C string or to null; `ctx` points to a living context.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmreq_get_mem_id(portname: *mut *const c_char, ctx: *mut nmctx) -> i32 {
-    // SAFETY: by contract.
-    let ctx = unsafe { Context::new(ctx) };
-    // SAFETY: by contract.
-    if unsafe { *portname }.is_null() {
-        set_errno(libc::EINVAL);
-        return -1;
+pub extern "C" fn nmreq_get_mem_id(mut portname: Given<Option<Text>>, ctx: Context) -> i32 {
+    match &mut *portname {
+        Some(name) => mem_id_of(name, ctx).map_or(-1, i32::from),
+        None => {
+            set_errno(libc::EINVAL);
+            -1
+        }
     }
-    // SAFETY: by contract, and it is not null.
-    let text = unsafe { bytes_of(*portname) };
-    let Some((name, rest)) = decode_header(text, ctx) else {
-        return -1;
-    };
-    let Some(mem_id) = ask_mem_id(name, ctx) else {
-        return -1;
-    };
-    // SAFETY: `rest` is the end of the string.
-    unsafe { advance(portname, text, rest) };
-    i32::from(mem_id)
 }
 
+/// The memory region of the port that `cursor` begins with, and moves the cursor behind the port's
+/// name; `None` after saying why not.
+pub(crate) fn mem_id_of(cursor: &mut Text, ctx: Context) -> Option<u16> {
+    let (name, rest) = decode_header(cursor.bytes(), ctx)?;
+    let mem_id = ask_mem_id(name, ctx)?;
+    let rest = rest.len();
+    cursor.keep_last(rest);
+    Some(mem_id)
+}
+
+/// The memory region of the port `name`; `None` after saying why not.
 fn ask_mem_id(name: nmport::NrName, ctx: Context) -> Option<u16> {
-    let fd = open_device();
-    if fd < 0 {
-        let code = errno();
-        let why = error_text(code);
-        ctx.fail(code, format_args!("cannot open /dev/netmap: {why}"));
-        return None;
-    }
+    let fd = open_device(ctx)?;
     let mut info = nmreq_port_info_get::default();
     let mut header = new_header(NETMAP_REQ_PORT_INFO_GET, (&raw mut info).cast());
     header.nr_name = name;
@@ -225,63 +184,54 @@ fn ask_mem_id(name: nmport::NrName, ctx: Context) -> Option<u16> {
     Some(unsafe { (&raw const info.nr_mem_id).read_volatile() })
 }
 
-/// An option as a pointer.
-fn option_at(address: u64) -> *mut nmreq_option {
-    address as usize as *mut nmreq_option
+/// The option that a link of a list leads to, or its end.
+fn option_at(link: u64) -> Option<Given<nmreq_option>> {
+    let option = NonNull::new(link as usize as *mut nmreq_option)?;
+    // SAFETY: the list of a request is whole and belongs to whoever hands the request over: each
+    // link is 0 or the address of an option that is there. What is here uses one option at a time.
+    Some(unsafe { Given::new(option) })
 }
 
-/// Puts an option in front of a request's list.
-///
-/// # Safety
-/// `hdr` and `opt` may be read and written; the option stays where it is.
+/// The options of a request.
+pub(crate) fn options(hdr: &nmreq_header) -> impl Iterator<Item = Given<nmreq_option>> + use<> {
+    let mut link = hdr.nr_options;
+    core::iter::from_fn(move || {
+        let option = option_at(link)?;
+        link = option.nro_next;
+        Some(option)
+    })
+}
+
+/// Puts an option in front of a request's list, where it stays until it is taken out.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmreq_push_option(hdr: *mut nmreq_header, opt: *mut nmreq_option) {
-    // SAFETY: by contract.
-    unsafe {
-        (*opt).nro_next = (*hdr).nr_options;
-        (*hdr).nr_options = opt as u64;
-    }
+pub extern "C" fn nmreq_push_option(hdr: &mut nmreq_header, opt: &mut nmreq_option) {
+    opt.nro_next = hdr.nr_options;
+    hdr.nr_options = (&raw mut *opt) as u64;
 }
 
 /// Takes an option out of a request's list, if it is there.
-///
-/// # Safety
-/// `hdr` and all options of its list may be read and written.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmreq_remove_option(hdr: *mut nmreq_header, opt: *mut nmreq_option) {
-    // SAFETY: the list is the program's and whole, by contract; each link is in the header or in
-    // an option of the list.
-    unsafe {
-        let mut link = &raw mut (*hdr).nr_options;
-        while *link != 0 {
-            let here = option_at(*link);
-            if here == opt {
-                *link = (*opt).nro_next;
-                (*opt).nro_next = 0;
-                return;
+pub extern "C" fn nmreq_remove_option(hdr: &mut nmreq_header, opt: *mut nmreq_option) {
+    let mut before: Option<Given<nmreq_option>> = None;
+    for mut option in options(hdr) {
+        if option.as_ptr() == opt {
+            let next = core::mem::take(&mut option.nro_next);
+            match before {
+                Some(mut before) => before.nro_next = next,
+                None => hdr.nr_options = next,
             }
-            link = &raw mut (*here).nro_next;
+            return;
         }
+        before = Some(option);
     }
 }
 
 /// The first option of a type in a request's list, or null.
-///
-/// # Safety
-/// `hdr` and all options of its list may be read.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmreq_find_option(
-    hdr: *mut nmreq_header,
-    reqtype: u32,
-) -> *mut nmreq_option {
-    // SAFETY: the list is the program's and whole, by contract.
-    unsafe {
-        let mut here = option_at((*hdr).nr_options);
-        while !here.is_null() && (*here).nro_reqtype != reqtype {
-            here = option_at((*here).nro_next);
-        }
-        here
-    }
+pub extern "C" fn nmreq_find_option(hdr: &nmreq_header, reqtype: u32) -> *mut nmreq_option {
+    options(hdr)
+        .find(|option| option.nro_reqtype == reqtype)
+        .map_or(null_mut(), |option| option.as_ptr())
 }
 
 /// Gives each option of a request's list to `free`, and empties the list.
@@ -289,17 +239,12 @@ pub unsafe extern "C" fn nmreq_find_option(
 /// # Safety
 /// All options are from `malloc` and are not used any more.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nmreq_free_options(hdr: *mut nmreq_header) {
-    // SAFETY: the list is the program's and whole, by contract; an option is not read after free.
-    unsafe {
-        let mut here = option_at((*hdr).nr_options);
-        (*hdr).nr_options = 0;
-        while !here.is_null() {
-            let next = option_at((*here).nro_next);
-            libc::free(here.cast());
-            here = next;
-        }
+pub unsafe extern "C" fn nmreq_free_options(hdr: &mut nmreq_header) {
+    for option in options(hdr) {
+        // SAFETY: from malloc, as the caller says; `options` has read the link behind it already.
+        unsafe { libc::free(option.as_ptr().cast()) };
     }
+    hdr.nr_options = 0;
 }
 
 /// What people call an option.
