@@ -83,13 +83,13 @@ fn send_bytes(
 }
 
 /// Receives one packet; `Ok(None)` if the other side is gone. A packet that is larger than
-/// [`MAX_MESSAGE`] comes out cut, and so does not decode.
+/// [`MAX_MESSAGE`] is cut, and so does not decode.
 pub fn receive(from: BorrowedFd<'_>, flags: RecvFlags) -> Result<Option<Packet>, Errno> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(CALL_FDS))];
     receive_into(from, flags, &mut space)
 }
 
-/// With as many descriptors as there is `space` for; what comes beyond is closed.
+/// With as many descriptors as there is `space` for; any beyond that are closed.
 fn receive_into(
     from: BorrowedFd<'_>,
     flags: RecvFlags,
@@ -133,7 +133,7 @@ pub fn call_with(
     Ok((reply, packet.fds))
 }
 
-/// The same with somebody who may never answer, or never read: `ETIMEDOUT` after `patience`.
+/// The same with a peer that may never answer, or never read: `ETIMEDOUT` after `patience`.
 pub fn call_within(
     connection: BorrowedFd<'_>,
     request: &Call,
@@ -169,13 +169,13 @@ fn wait(fd: BorrowedFd<'_>, events: PollFlags, end: Duration) -> Result<(), Errn
     }
 }
 
-/// Time since some moment.
+/// Monotonic time.
 fn now() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Sends bytes with a socket for the answer, and waits for the answer as [`crate::waiting`] has it.
+/// Sends bytes with a socket for the answer, and waits for the answer as [`crate::waiting`] says.
 pub fn exchange(
     connection: BorrowedFd<'_>,
     bytes: &[u8],
@@ -195,7 +195,7 @@ pub fn exchange(
     answer(connection, sent, &mine)
 }
 
-/// The answer that has come on `mine`, or what the daemon left as it hung up.
+/// The answer that has come on `mine`, or what the daemon sent before it hung up.
 fn answer(connection: BorrowedFd<'_>, sent: Result<(), Errno>, mine: &Fd) -> Result<Packet, Errno> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
     let answer = sent.and_then(|()| receive_into(mine.as_fd(), RecvFlags::DONTWAIT, &mut space));
@@ -206,7 +206,7 @@ fn answer(connection: BorrowedFd<'_>, sent: Result<(), Errno>, mine: &Fd) -> Res
     }
 }
 
-/// What a daemon said that hung up without reading what it was asked: why it does not serve this
+/// What a daemon that hung up without reading the call had sent: why it does not serve this
 /// connection. Anything else that may have come on it stays there.
 fn farewell(connection: BorrowedFd<'_>) -> Option<Packet> {
     let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
@@ -217,7 +217,7 @@ fn farewell(connection: BorrowedFd<'_>) -> Option<Packet> {
 }
 
 /// Sends the encoded `message` and waits until it is answered, or `patience` is over. Allocates
-/// nothing, so that it may be done in a signal handler; what the answer is does not matter.
+/// nothing, so that a signal handler may call it; the answer itself does not matter.
 pub fn nudge(connection: BorrowedFd<'_>, message: &[u8], patience: Timespec) -> Result<(), Errno> {
     let (mine, theirs) = pair()?;
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];

@@ -1,4 +1,4 @@
-//! Control memory: what the data path needs to know and a program must not touch.
+//! Control memory: the data path's state that programs must not touch.
 //!
 //! One sparse memfd per world, made by the daemon and mapped by every trusted process, holds
 //! fixed-size tables: switches, ports, krings. References between them are table indices, never
@@ -11,16 +11,18 @@
 //! | `Switch.*` except `fdb`, `Port.*` except `last_smac`, `Kring` configuration | the daemon |
 //! | `Switch.fdb`, `Port.last_smac` | whoever sends, one atomic store per entry |
 //! | `Kring.rhead`, `rcur`, `rtail`, `hwcur`, tx `hwtail` | the holder of `Kring.busy` |
-//! | rx `Kring.hwtail` of a VALE port, `rx_*` counters | the holder of `Kring.q_lock` |
-//! | rx `hwtail` of a monitor, `rx_*` counters, `exchange` | the holder of the monitor's `q_lock` |
-//! | `Kring.mon_tail` | the holder of `busy`; the daemon when the first monitor comes |
+//! | `Kring.sync` (counters) | the holder of `Kring.busy` |
+//! | rx `Kring.hwtail`, `filled`, `produced` (counters) of a VALE port | the holder of `Kring.q_lock` |
+//! | the same of a monitor, and `exchange` | the holder of the monitor's `q_lock` |
+//! | `produced` of a pipe's ring | the peer ring's syncer, under the peer's `busy` |
+//! | `Kring.mon_tail` | the holder of `busy`; the daemon when the first monitor is opened |
 //! | `Kring.pipe_tail` | the peer ring's syncer, under the peer's `busy` |
 //! | `Kring.sleepers` | sleepers set and clear their own bit, wakers clear all |
 //!
-//! Lock order: `busy` of the own ring, then `q_lock` of one receiver; never two of a kind. A sender
-//! that shows packets to a receiver's monitors also takes the receiver's `busy`, but does not wait
-//! for it. Nor does one that carries packets on through a port that joins two switches: it takes the
-//! `busy` of the receiving ring, then that of the sending one, with no `q_lock` held, and goes on from there.
+//! Lock order: `busy` of one's own ring, then `q_lock` of one receiver; never two of a kind. There are
+//! two exceptions, neither of which waits. A sender that shows packets to a receiver's monitors tries
+//! the receiver's `busy`. A sender that forwards through a port on two switches (bwrap) holds no
+//! `q_lock`, tries the `busy` of the receiving ring, then that of the sending one, and sends from there.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -75,9 +77,9 @@ pub struct Switch {
     pub generation: AtomicU32,
     /// reserved
     pad0: AtomicU32,
-    /// the port numbers in use, one bit each: who gets broadcasts. A port's number stays its own
-    /// while it is on the switch, so whoever goes through this while others come and go meets it
-    /// once.
+    /// the port numbers in use, one bit each: the receivers of a broadcast. A port keeps its number
+    /// while it is on the switch, so a sender that walks the bits while other ports come and go
+    /// finds each port once.
     pub members: [AtomicU64; SWITCH_PORTS.div_ceil(64)],
     /// by port number: index of the port record plus one, 0 for none
     pub ports: [AtomicU32; SWITCH_PORTS],
@@ -135,7 +137,7 @@ pub struct Port {
     pad0: AtomicU32,
     /// source address learned last from this port (netmap's last_smac); all ones at first
     pub last_smac: AtomicU64,
-    /// by sleeper bit: wake-up number of the descriptor plus one (see `wake`), 0 for none
+    /// by sleeper bit: the client's number plus one (see `engine::Host::wake`), 0 for none
     pub sleepers: [AtomicU32; PORT_SLEEPERS],
     /// pad to 512 bytes
     pad1: [AtomicU64; 25],
@@ -150,7 +152,7 @@ pub const RING_ON: u32 = 1;
 pub const KLOOP_CSB: u32 = 1;
 /// A sync loop runs on the descriptor.
 pub const KLOOP_RUNNING: u32 = 2;
-/// It is to end.
+/// The loop is to end.
 pub const KLOOP_STOPPING: u32 = 4;
 
 /// A kring: the private state of one netmap ring.
@@ -175,18 +177,17 @@ pub struct Kring {
     pub region: AtomicU32,
     /// generation of the port record this kring belongs to
     pub generation: AtomicU32,
-    /// who is given what passes through this ring: the rx krings of its monitors (see
-    /// [`crate::watch`])
+    /// who monitors this ring: the rx krings of its monitors (see [`crate::watch`])
     pub watch: AtomicU64,
     /// rx of a monitor, by direction of the ring it monitors: the next copy monitor of that ring,
     /// index plus one; two links, of which one is in use
     pub mon_next: [[AtomicU32; 2]; 2],
-    /// rx of a monitor, by direction: the ring it is fed from, index plus one
+    /// rx of a monitor, by direction: the ring that feeds it, index plus one
     pub mon_parent: [AtomicU32; 2],
     /// monitor: 1 once the monitored port has left netmap mode
     pub orphan: AtomicU32,
-    /// rx of a VALE port that joins two switches: the tx kring over the same ring, which belongs to
-    /// the port on the other switch, index plus one; 0 otherwise (see `engine::joined`)
+    /// rx of a port on two switches (bwrap): the tx kring over the same ring, which belongs to the
+    /// port on the other switch, index plus one; 0 otherwise (see `engine::joined`)
     pub joined: AtomicU32,
     /// bits of slot.ptr that are an offset; 0: packets start where their buffers do
     pub offset_mask: AtomicU64,
@@ -226,14 +227,14 @@ pub struct Kring {
     pub q_lock: LockWord,
     /// counters of the producing side
     pub produced: ProduceCounters,
-    /// rx of a VALE port: hwcur as a sender saw it last
+    /// rx of a VALE port: hwcur as last seen by a sender
     pub hwcur_seen: AtomicU32,
-    /// rx of a VALE port: hwtail as the senders have it, who need not share the receiver's line
-    /// to know it; written before hwtail
+    /// rx of a VALE port: the senders' copy of hwtail, so that they need not share the receiver's
+    /// cache line; written before hwtail
     pub filled: AtomicU32,
-    /// rx of a monitor: owner of `q_lock` that somebody waited for in vain (see `LockWord::holder`)
+    /// rx of a monitor: the holder of `q_lock` that was waited for in vain (see `LockWord::holder`)
     pub stuck_holder: AtomicU64,
-    /// rx of a monitor: packets dropped because `q_lock` was not let go of; written without it
+    /// rx of a monitor: packets dropped because `q_lock` was not released; written without it
     pub stuck: AtomicU64,
     /// rx of a zero-copy monitor: the exchange of two buffers under way, for whoever has to undo
     /// it (see `engine::monitor`)
@@ -258,7 +259,7 @@ pub struct Exchange {
 }
 
 impl Kring {
-    /// Is what arrives in this ring sent on into another switch?
+    /// Is what arrives in this ring forwarded into another switch?
     #[inline(always)]
     pub fn is_joined(&self) -> bool {
         self.joined.load(Ordering::Relaxed) != 0
@@ -284,7 +285,7 @@ pub struct SyncCounters {
     pub short: AtomicU64,
     /// frames for the port they came from, or for a port that is gone
     pub no_dest: AtomicU64,
-    /// packets for a port whose ring is not open for receiving, or whose lock is not let go of
+    /// packets for a port whose ring is not open for receiving, or whose lock was not released
     pub no_receiver: AtomicU64,
     /// chains cut off at the end of the batch
     pub truncated: AtomicU64,
@@ -314,7 +315,7 @@ pub struct ProduceCounters {
     pub progress: AtomicU64,
 }
 
-// SAFETY of the five below: repr(C), integer atomics and such structs only.
+// SAFETY of all below: repr(C), integer atomics and such structs only.
 #[allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 mod shared {
     use super::*;
@@ -358,8 +359,8 @@ pub struct Ctl {
 }
 
 impl Ctl {
-    /// Maps control memory of which this process will use a part; `None` if it is too short or of
-    /// another layout.
+    /// Maps the beginnings of control memory's tables; `None` if it is too short or of another
+    /// layout.
     pub fn open(memfd: &Memfd) -> Option<Self> {
         let parts = Sparse::beginnings(memfd, PARTS).ok()?;
         let magic = parts
@@ -394,7 +395,7 @@ impl Ctl {
         }
     }
 
-    /// Module parameters that the data path works by; there always in control memory that is whole.
+    /// Module parameters that the data path uses; `None` only if control memory is too short.
     #[inline]
     pub fn tuning(&self) -> Option<&Tuning> {
         self.header().map(|header| &header.tuning)

@@ -1,5 +1,4 @@
-//! What is wrong with a daemon that does not answer as it should: of another version, no daemon of
-//! uvale's, gone or stopped.
+//! Why a daemon does not answer as it should: it is of another version, not uvale's, gone or stopped.
 
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -12,7 +11,7 @@ use crate::silence::Listener;
 /// Why a first call on `connection` failed.
 pub fn explain(connection: BorrowedFd<'_>, errno: Errno) -> Failure {
     match errno {
-        // Whatever it said cannot be read.
+        // Its answer cannot be decoded.
         Errno::PROTO => of_versions(connection),
         Errno::TIMEDOUT => Failure::new(errno, Listener::of(connection).why()),
         other => other.into(),

@@ -1,5 +1,5 @@
-//! What a program's or a library's ELF file says of how it is started: the machine it is for, its loader, the
-//! libraries it asks for. The file is anybody's: nothing in it can do more harm than not to be understood.
+//! What an ELF file says about how the program or library is started: its machine, its loader, the libraries it needs.
+//! The file is not trusted: at worst it is not understood.
 
 use std::io::{Read, Seek};
 

@@ -7,7 +7,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
 
-/// Paths among them: relative ones mean the directory in which the program was started.
+/// Paths among them: relative ones are relative to the directory in which the program was started.
 const PATHS: [&str; 3] = [
     crate::place::ENV_DIR,
     crate::start::ENV_PROGRAM,
@@ -26,7 +26,7 @@ const DAEMONS: [&str; 2] = ["TZ", "RUST_BACKTRACE"];
 
 static REMEMBERED: OnceLock<Vec<(&'static str, OsString)>> = OnceLock::new();
 
-/// Takes the environment of this moment for that of the process' whole life.
+/// From now on the variables are as they are at this moment.
 pub fn remember() {
     REMEMBERED.get_or_init(now);
 }
@@ -49,7 +49,7 @@ pub fn paths() -> impl Iterator<Item = (&'static str, OsString)> {
         .filter_map(|name| Some((name, get(name)?)))
 }
 
-/// What a daemon is given: nothing else of a program's environment is any of its business.
+/// The environment of a daemon: it gets nothing else of the program's.
 pub fn for_daemon() -> Vec<(&'static str, OsString)> {
     REMEMBERED.get().cloned().unwrap_or_else(now)
 }

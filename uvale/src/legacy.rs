@@ -3,12 +3,12 @@
 //! A legacy request becomes a [`Request`] at the edge, is served like any other, and its answer
 //! is put back into the `nmreq`. What differs from `NIOCCTRL`:
 //!
-//! - any version from 14 on is taken;
+//! - any version from 14 on is accepted;
 //! - pipes may be named by register mode and ring number instead of by name;
 //! - the `nmreq` is written back whatever happens, with its name cut to 15 characters, and with
 //!   results only on success.
 //!
-//! [`ioctl()`] goes the whole way for a program's pointer.
+//! [`ioctl()`] does all of it for a program's pointer.
 
 use nm_abi::*;
 use rustix::io::Errno;
@@ -19,7 +19,7 @@ use crate::request::{Request, UserMemory, body_size, set_name};
 pub type Serve<'a> = &'a mut dyn FnMut(&mut Request) -> Result<(), Errno>;
 
 /// `NIOCREGIF`, `NIOCGINFO` or `NIOCCONFIG` with the program's pointer `addr`, from copying in to
-/// copying out. Other commands: `EOPNOTSUPP`, what kernel netmap says to SIOCGIFFLAGS and the
+/// copying out. Other commands: `EOPNOTSUPP`, as from kernel netmap for SIOCGIFFLAGS and the
 /// like.
 pub fn ioctl(command: u32, mem: &dyn UserMemory, addr: u64, serve: Serve<'_>) -> Result<(), Errno> {
     match command {
@@ -63,7 +63,7 @@ fn serve_one(command: u32, nmr: &mut nmreq, serve: Serve<'_>) -> Result<(), Errn
 }
 
 /// The request that `nmr` stands for under `command` (`NIOCREGIF` or `NIOCGINFO`). The name in
-/// `nmr` gets its end.
+/// `nmr` gets its final NUL.
 pub fn to_request(command: u32, nmr: &mut nmreq) -> Result<Request, Errno> {
     if nmr.nr_version < u32::from(NETMAP_MIN_API) {
         return Err(Errno::INVAL);
@@ -152,7 +152,7 @@ fn regif(nmr: &nmreq, request: &mut Request) -> Result<(), Errno> {
             };
             fill(request, reqtype, &polling_body(nmr));
         }
-        // Passthrough of an older kind: netmap takes the missing request for a lack of memory.
+        // Passthrough of an older kind: netmap reports the missing request as a lack of memory.
         NETMAP_PT_HOST_CREATE | NETMAP_PT_HOST_DELETE => return Err(Errno::NOMEM),
         // A request of no type, which is refused like any other that does not exist.
         _ => {}
@@ -160,7 +160,7 @@ fn regif(nmr: &nmreq, request: &mut Request) -> Result<(), Errno> {
     Ok(())
 }
 
-/// REGISTER's body; completes the name in `request` when the mode says that it is a pipe.
+/// REGISTER's body; completes the name in `request` if the mode is that of a pipe.
 fn register_body(nmr: &nmreq, request: &mut Request) -> Result<nmreq_register, Errno> {
     let mut reg = nmreq_register {
         nr_offset: nmr.nr_offset.into(),

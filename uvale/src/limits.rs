@@ -67,7 +67,7 @@ pub const OF_MEMORY: [(Resource, &str); 3] = [
     (Resource::Data, "RLIMIT_DATA (ulimit -d)"),
 ];
 
-/// Why there is no memory of `len` bytes: the limit that is too low for it, or else the error as it is.
+/// Why there is no memory of `len` bytes: the limit that is too low for it, or the error itself.
 pub fn why_no_memory(errno: Errno, len: u64) -> String {
     let too_low = OF_MEMORY.into_iter().find_map(|(resource, name)| {
         // A memory may have parts.
@@ -93,8 +93,8 @@ impl FileSize {
             .unwrap_or(usize::MAX)
     }
 
-    /// Raises the soft limit if that is what is in the way; `EFBIG` if the hard one is. Nothing is tried that the
-    /// system would answer with SIGXFSZ. For this moment other threads may write longer files, too.
+    /// Raises the soft limit if that is what is in the way; `EFBIG` if the hard one is. Nothing is tried that would
+    /// raise SIGXFSZ. Until it is dropped other threads may write longer files, too.
     pub fn allow(len: usize) -> Result<Self, Errno> {
         let limit = getrlimit(Resource::Fsize);
         let is_enough = |most: Option<u64>| most.is_none_or(|most| len as u64 <= most);

@@ -4,8 +4,7 @@
 //! break the locks of a process that died; the thread lets a signal handler that interrupted a sync
 //! find out that it would wait for itself. Waiters spin briefly, then sleep on a futex with a
 //! timeout: a waiter that is not woken (the owner died, or was interrupted between looking for
-//! waiters and letting go) looks again by itself. Nobody waits for ever for a process that is
-//! stopped.
+//! waiters and unlocking) looks again by itself. Nobody waits forever for a process that is stopped.
 
 use crate::sync::{AtomicU64, Ordering, spin_loop, wait, wake_all};
 
@@ -49,14 +48,14 @@ pub struct LockGuard<'a> {
 
 impl LockWord {
     /// Takes the lock. `None` if this very thread holds it (we are in a signal handler), or if
-    /// its owner has not let go of it for a second (it is stopped).
+    /// its owner has not released it for a second (it is stopped).
     #[inline(always)]
     pub fn lock(&self, owner: Owner) -> Option<LockGuard<'_>> {
         self.lock_within(owner, PATIENCE)
     }
 
-    /// The same for those who can do without the lock: gives up after `sleeps` sleeps of 20 ms; with
-    /// 0 after a short spin.
+    /// The same for callers that can do without the lock: gives up after `sleeps` sleeps of 20 ms;
+    /// with 0 after a short spin.
     #[inline(always)]
     pub fn lock_within(&self, owner: Owner, sleeps: u32) -> Option<LockGuard<'_>> {
         let taken = self
@@ -137,7 +136,7 @@ impl LockWord {
         (self.0.load(Ordering::Relaxed) & SESSION) as u32
     }
 
-    /// The word without the mark of waiters: tells one owner from another.
+    /// The word without the waiters' mark: distinguishes owners.
     pub fn holder(&self) -> u64 {
         self.0.load(Ordering::Relaxed) & !WAITERS
     }
@@ -166,9 +165,9 @@ impl Drop for LockGuard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         let word = &self.word.0;
-        // A plain store when nobody waits: an exchange would cost as much as the lock itself. Who
-        // sets its mark between the two finds the word changed when it goes to sleep, or at the
-        // latest when its sleep times out.
+        // A plain store when nobody waits: an exchange would cost as much as the lock itself. A
+        // waiter that sets its mark between load and store finds the word changed when it goes to
+        // sleep, or at the latest when its sleep times out.
         // SYNC POINT: Release pairs with the Acquire of `lock`, `lock_slow` and `try_lock`.
         if word.load(Ordering::Relaxed) == self.owner.0 {
             word.store(0, Ordering::Release);
@@ -187,7 +186,7 @@ impl Drop for LockGuard<'_> {
     }
 }
 
-/// Data of this process that belongs to whoever holds a particular lock.
+/// Data of this process that is accessed only by the holder of a particular lock.
 #[derive(Debug)]
 pub struct Guarded<T> {
     word: usize,

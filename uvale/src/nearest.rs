@@ -1,8 +1,8 @@
-//! "Did you mean": the nearest of the names that there are.
+//! "Did you mean": the nearest of the existing names.
 
 use nm_abi::name::NmportName;
 
-/// What daemon and reports call the port that a person names: `netmap:x{1`, `x{1/z` and `x{1@2` are
+/// The name in reports of the port that a person names: `netmap:x{1`, `x{1/z` and `x{1@2` are
 /// `x{1`; `vale0:` is the switch `vale0`.
 pub fn label(name: &str) -> String {
     let with_prefix = if name.starts_with("netmap:") || name.starts_with("vale") {
@@ -17,7 +17,7 @@ pub fn label(name: &str) -> String {
     name.strip_suffix(':').map_or(name.clone(), str::to_owned)
 }
 
-/// The name that was probably meant, if one is near enough to be no guess, and `wanted` is none itself.
+/// The name that was probably meant, if one is near enough not to be a guess and `wanted` does not exist.
 pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = label(wanted);
     let most = (wanted.chars().count() / 3).max(1);
@@ -31,7 +31,7 @@ pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Op
         .filter(|name| *name != wanted)
 }
 
-/// The end of a sentence that says that `wanted` is not there.
+/// The end of a sentence that says that `wanted` does not exist.
 pub fn hint<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(wanted, known).map_or(String::new(), |name| format!("; did you mean {name}?"))
 }

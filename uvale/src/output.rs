@@ -1,5 +1,5 @@
-//! Lines for people on standard error, and results on standard output. A reader that has gone
-//! (`| head`) ends the run, quietly.
+//! Lines for people on standard error, and results on standard output. When the reader has gone
+//! (`| head`) the run ends quietly.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static READER_GONE: AtomicBool = AtomicBool::new(false);
 
-/// Whether somebody who read our output reads no more.
+/// Has the reader of our output gone?
 #[inline]
 pub fn reader_has_gone() -> bool {
     READER_GONE.load(Ordering::Relaxed)
@@ -29,14 +29,14 @@ pub fn write(text: &str) {
     note(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
-/// Text that cannot be written otherwise is not worth ending for.
+/// Any other failure to write does not end the run.
 fn note(result: io::Result<()>) {
     if result.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
         reader_went();
     }
 }
 
-/// Whether the reader of standard output, a pipe or a socket, has gone: it is asked before anything is written.
+/// Has the reader of standard output, a pipe or a socket, gone? Checked before anything is written.
 pub fn ask_stdout() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdout = io::stdout();

@@ -3,7 +3,7 @@
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
 
-/// Whose process made the other end of a socket.
+/// The process that made the other end of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credentials {
     /// its number here; 0 if it has none, in a PID namespace that cannot be seen from here
@@ -12,10 +12,10 @@ pub struct Credentials {
     pub uid: u32,
 }
 
-/// The kernel's word on who connected, listened, or made the pair.
+/// Who connected, listened, or made the pair, according to the kernel.
 ///
-/// Read with the plain system call: in the usual types of libraries a process number is never 0,
-/// and between containers it is.
+/// Read with the plain system call: libraries' types allow no process id of 0, which is what it is
+/// between containers.
 pub fn credentials(socket: impl AsFd) -> Result<Credentials, Errno> {
     let mut found = libc::ucred {
         pid: 0,

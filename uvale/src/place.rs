@@ -20,9 +20,9 @@ use crate::environment;
 
 /// Names the runtime directory for programs and commands.
 pub const ENV_DIR: &str = "UVALE_DIR";
-/// Name of the listening socket in it. A descriptor is known to be ours by a peer of this name.
+/// Name of the listening socket in it. A descriptor whose peer has this name may be ours.
 pub const SOCKET: &str = "uvale.sock";
-/// Of a mode: only who owns a file in the directory may remove it.
+/// Mode bit: only the owner of a file in the directory may remove it.
 const STICKY: u32 = 0o1000;
 /// Longest path that `sockaddr_un` takes, with its final zero.
 const SUN_PATH: usize = 108;
@@ -43,7 +43,7 @@ pub fn runtime_dir() -> PathBuf {
     }
 }
 
-/// The same place for a process that has another current directory.
+/// The same directory for a process with another working directory.
 pub fn absolute(dir: &Path) -> PathBuf {
     match is_abstract(dir) {
         true => dir.to_owned(),
@@ -51,7 +51,7 @@ pub fn absolute(dir: &Path) -> PathBuf {
     }
 }
 
-/// Has this world a socket's name and no directory?
+/// Does this world have a socket's name and no directory?
 pub fn is_abstract(dir: &Path) -> bool {
     dir.as_os_str().as_bytes().first() == Some(&ABSTRACT)
 }
@@ -109,7 +109,7 @@ fn address(dir: &Path) -> Result<Address, Failure> {
     })
 }
 
-/// Why nobody can be reached in `dir`.
+/// Why no daemon can be reached in `dir`.
 fn absent(dir: &Path, errno: Errno) -> Failure {
     let place = dir.join(SOCKET);
     let place = place.display();
@@ -187,7 +187,7 @@ pub fn is_safe(dir: &Path) -> Result<bool, String> {
             inside(dir, stat.st_mode, uid).display()
         ));
     }
-    // A directory such as /tmp is everybody's, and is to stay so.
+    // A directory such as /tmp belongs to everybody, and must stay so.
     if stat.st_mode & STICKY != 0 && stat.st_mode & 0o022 != 0 {
         return Err(format!(
             "{} is a directory of everybody's; set {ENV_DIR} to one of your own, such as {}",
@@ -205,7 +205,7 @@ pub fn is_safe(dir: &Path) -> Result<bool, String> {
     Ok(true)
 }
 
-/// Why something in the runtime directory cannot be made, and what to do.
+/// Why something in the runtime directory cannot be created, and what to do.
 pub fn cannot_make(path: &Path, e: &std::io::Error) -> String {
     use std::io::ErrorKind;
     let hint = match e.kind() {

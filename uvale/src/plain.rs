@@ -1,24 +1,24 @@
-//! What every version understands, from protocol 8 on, whatever becomes of the messages in
-//! [`crate::proto`]. It does not change any more; a test has its bytes.
+//! What every version understands, from protocol 8 on, however the messages in [`crate::proto`]
+//! change. It is fixed; a test has its bytes.
 //!
 //! A *word* is one packet on a connection to the daemon's socket, with a socket for the answer
 //! (SCM_RIGHTS) as any request has. The answer is one packet: `\xff`, then `name=value` pairs of
-//! printable ASCII with blanks between them; who reads it skips pairs that it does not know. No
-//! message of any version begins with the byte `\xff` and goes on like a word does, so that a daemon
-//! of before protocol 8 refuses it as unreadable.
+//! printable ASCII separated by blanks; a reader skips pairs that it does not know. No message
+//! of any version begins with the byte `\xff` and continues as a word does, so a daemon from before
+//! protocol 8 refuses it as unreadable.
 //!
 //! | word | the daemon |
 //! |---|---|
 //! | `\xffuvale who` | answers |
-//! | `\xffuvale stop` | answers and leaves |
+//! | `\xffuvale stop` | answers and exits |
 //!
 //! | pair | meaning |
 //! |---|---|
 //! | `protocol=8` | [`PROTOCOL`] of the daemon; always there |
 //! | `version=0.3.0` | its version |
-//! | `pid=12` | its number in its own PID namespace |
+//! | `pid=12` | its process id in its own PID namespace |
 //! | `passed=1` | its socket was passed to it, as systemd does |
-//! | `refused=1` | the word is not for the one who said it: another user's |
+//! | `refused=1` | the word came from another user and was not obeyed |
 
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -31,7 +31,7 @@ use crate::proto::PROTOCOL;
 pub enum Word {
     /// who is there?
     Who,
-    /// leave
+    /// exit
     Stop,
 }
 
@@ -59,11 +59,11 @@ pub struct Answer {
     pub protocol: u32,
     /// its version; empty if it did not say
     pub version: String,
-    /// its number in its own PID namespace; 0 if it did not say
+    /// its process id in its own PID namespace; 0 if it did not say
     pub pid: i32,
     /// its socket was passed to it
     pub passed: bool,
-    /// it does not do it: the asker is another user
+    /// it does not obey: the word came from another user
     pub refused: bool,
 }
 
@@ -96,7 +96,7 @@ impl Answer {
         bytes
     }
 
-    /// Reads an answer; `None` for what is none.
+    /// Reads an answer; `None` if it is not one.
     pub fn read(packet: &[u8]) -> Option<Self> {
         let text = core::str::from_utf8(packet.strip_prefix(&[0xff])?).ok()?;
         let mut protocol = None;
@@ -127,13 +127,13 @@ impl Answer {
 pub enum Heard {
     /// a daemon that knows words
     Daemon(Answer),
-    /// a daemon of before protocol 8: words are messages that it cannot read
+    /// a daemon from before protocol 8: it cannot read words
     Old,
     /// something else
     Stranger,
 }
 
-/// In what a daemon of before protocol 8 says of a message that it cannot read.
+/// Part of what a daemon from before protocol 8 says about a message that it cannot read.
 const OLD: &[u8] = b"libnmshim of another version";
 
 /// Says a word on `connection`.

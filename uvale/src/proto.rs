@@ -5,7 +5,7 @@
 //! connection must never have anything to read but wake-up tokens.
 //!
 //! Two kinds of connection exist, told apart by their first message: a *session* for each process
-//! ([`Call::Attach`]) and a *device* for each open description of `/dev/netmap`
+//! ([`Call::Attach`]) and a *device* for each open file description of `/dev/netmap`
 //! ([`Call::Open`]). The hang-up of a session tells the daemon that the process is gone, the
 //! hang-up of a device that the last descriptor is closed.
 
@@ -28,9 +28,9 @@ pub const TOKEN: &[u8] = b"w";
 /// Requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
-    /// First on a session: here is a process. On a device: here is a process that has come by this
-    /// description, and with the call a socket that is its session from now on. Answer:
-    /// [`Reply::Attached`] and control memory.
+    /// First on a session: here is a process. On a device: a process that got this description from
+    /// elsewhere sends the socket of its new session with the call. Answer: [`Reply::Attached`] and
+    /// control memory.
     Attach {
         /// [`PROTOCOL`] of the caller
         protocol: u32,
@@ -69,15 +69,15 @@ pub enum Call {
     Unbind,
     /// On a device: the sync loop is over. Answer: [`Reply::Ok`].
     KloopEnd,
-    /// On a session: does a region lie in that part of a file? Answer: [`Reply::Found`].
+    /// On a session: is there a region with that file range? Answer: [`Reply::Found`].
     FindMemory(FileRange),
     /// On a session: memory region `0`. Answer: [`Reply::Region`] and its memfd.
     Region(u32),
-    /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and it.
+    /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and the descriptor.
     Waker(u32),
     /// On a session: wake client `0`, without an answer. For callers that have no descriptor left.
     Wake(u32),
-    /// On a session: deal with the descriptor of client `0`, if it was closed before this. Answer:
+    /// On a session: clean up after the descriptor of client `0`, if it was closed before this. Answer:
     /// [`Reply::Ok`].
     Settle(u32),
     /// On a session: a report. Answer: [`Reply::Report`] and a memfd with JSON in it.
@@ -121,7 +121,7 @@ pub enum Memory {
     Pages {
         /// how many, from the start of the memfd
         pages: u64,
-        /// in which parts of files else they are or were
+        /// the file ranges that they were mapped from
         known_as: Vec<FileRange>,
     },
     /// a region that exists
@@ -164,7 +164,7 @@ pub enum Reply {
         /// what it is bound to
         bound: Option<Box<Bound>>,
     },
-    /// a netmap request was carried out or refused by netmap's rules
+    /// a netmap request was served, or refused by netmap's rules
     Done {
         /// 0 or an errno
         errno: i32,

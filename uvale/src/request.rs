@@ -3,7 +3,7 @@
 //! A request is a header, a body whose size follows from its type, and a list of options. The
 //! process that calls ioctl copies it in with the checks of netmap's nmreq_copyin, sends the copy
 //! to the daemon, and copies out what came back as nmreq_copyout does. Which fields are written
-//! when something fails, and with which errno, is part of the interface: programs look at it.
+//! when something fails, and with which errno, is part of the interface: programs depend on it.
 
 use nm_abi::*;
 use rustix::io::Errno;
@@ -94,7 +94,7 @@ const BUFFER: u64 = (2 + NETMAP_REQ_OPT_MAX as u64) * POINTER + MAX + OPTION_TAB
 /// More options than fit into [`BUFFER`].
 const MAX_OPTIONS: usize = (BUFFER / (POINTER + HEAD)) as usize + 1;
 
-/// The copying of a list of options: how much of netmap's buffer is used.
+/// A list of options being copied: how much of netmap's buffer is used.
 struct Space {
     /// bytes used, saved pointers and all
     used: u64,
@@ -103,8 +103,8 @@ struct Space {
 }
 
 impl Request {
-    /// Copies the request at `header_addr` in. On an error what netmap would have written back by
-    /// then has been written back.
+    /// Copies the request at `header_addr` in. On an error, everything that netmap would have
+    /// written back by then has been written back.
     pub fn copy_in(mem: &dyn UserMemory, header_addr: u64) -> Result<Self, Errno> {
         if header_addr == 0 {
             return Err(Errno::INVAL);
@@ -134,7 +134,7 @@ impl Request {
                 .err()
                 .unwrap_or(errno));
         }
-        // The rest of netmap never sees a name without an end.
+        // As in netmap, the name is NUL-terminated from here on.
         let last = request.header.nr_name.len() - 1;
         request.header.nr_name[last] = 0;
         Ok(request)
@@ -274,8 +274,8 @@ impl Request {
         out
     }
 
-    /// Takes [`Request::encode`]'s bytes apart. `None` unless they are such bytes and the sizes are
-    /// those that the types ask for.
+    /// Decodes [`Request::encode`]'s bytes. `None` unless they are well-formed and the sizes match
+    /// the types.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (header, rest) = split_struct::<nmreq_header>(bytes)?;
         let (body, mut rest) = split_sized(rest)?;
@@ -364,7 +364,7 @@ pub fn name_of(header: &mut nmreq_header) -> Vec<u8> {
     header.nr_name[..len].to_vec()
 }
 
-/// Puts a name into a header, cut if it is too long; what stood behind the NUL stays.
+/// Puts a name into a header, cut if it is too long; bytes after the NUL stay as they were.
 pub fn set_name(header: &mut nmreq_header, name: &[u8]) {
     let len = name.len().min(header.nr_name.len() - 1);
     header.nr_name[..len].copy_from_slice(&name[..len]);

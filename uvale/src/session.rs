@@ -1,6 +1,6 @@
-//! A process' side of a world: its session with the daemon, control memory, and caches of the
-//! regions it has mapped and of the descriptors it wakes others with. This is the [`Host`] that
-//! the engine runs on in a trusted process.
+//! A process's side of a world: its session with the daemon, control memory, and caches of the
+//! regions it has mapped and of the descriptors it wakes others with. This is the [`Host`] of the
+//! engine in a trusted process.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -63,7 +63,7 @@ impl std::error::Error for Failure {}
 
 /// More bytes than any report has.
 const MAX_REPORT: usize = 1 << 30;
-/// How long somebody who may not be a daemon at all is waited for.
+/// How long to wait for a peer that may not be a daemon at all.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 fn attach() -> Call {
@@ -76,7 +76,7 @@ fn attach() -> Call {
 /// An attached process.
 pub struct Session {
     connection: OwnFd,
-    /// given up for a moment when the program has used up its descriptors
+    /// closed for a moment when the program has used up its descriptors
     spares: Mutex<Vec<OwnFd>>,
     number: u32,
     ctl: Arc<Ctl>,
@@ -157,8 +157,8 @@ impl Session {
         &self.ctl
     }
 
-    /// Goes on using a mapping of the same control memory that is there already: what data path
-    /// state refers to lies at its addresses.
+    /// Uses an existing mapping of the same control memory, whose addresses the state of the data
+    /// path refers to.
     pub fn adopt_ctl(&mut self, ctl: Arc<Ctl>) {
         self.ctl = ctl;
     }
@@ -182,7 +182,7 @@ impl Session {
         };
         let memfd = Memfd::parts_from_peer(fds)?;
         if (memfd.len() as u64) < mem_size {
-            // The system leaves out those that there is no room for.
+            // The kernel leaves out descriptors that there is no room for.
             return Err(Errno::MFILE.into());
         }
         Ok((
@@ -261,8 +261,8 @@ impl Session {
         }
     }
 
-    /// Waits until the daemon has dealt with the descriptor of `client`, which was closed before, for a
-    /// tenth of a second at most: it may be stopped. Async-signal-safe.
+    /// Waits until the daemon has cleaned up after the descriptor of `client`, which was closed before, for
+    /// a tenth of a second at most: the daemon may be stopped. Async-signal-safe.
     pub fn settle(&self, client: u32) {
         let patience = rustix::event::Timespec {
             tv_sec: 0,
@@ -326,7 +326,7 @@ pub fn whole(fd: &Fd) -> Result<Vec<u8>, Errno> {
     Ok(text)
 }
 
-/// As many descriptors as a call needs at a time: two for the answer's socket, one that comes.
+/// As many descriptors as a call needs at a time: two for the answer's socket, one for what comes.
 fn spare_descriptors() -> Vec<OwnFd> {
     let flags = rustix::fs::MemfdFlags::CLOEXEC;
     (0..3)
@@ -338,8 +338,8 @@ fn spare_descriptors() -> Vec<OwnFd> {
 /// Wakers that are kept at most.
 const MAX_WAKERS: usize = 1024;
 
-/// Lets go of the wakers of descriptors that are closed: the daemon's end, which they are, has
-/// heard the hang-up. If too many are left one that is not needed now goes too.
+/// Drops the wakers of descriptors that are closed: they are duplicates of the daemon's end, which
+/// has hung up. If too many are left, one that is not needed now is dropped too.
 fn drop_closed(wakers: &mut HashMap<u32, OwnFd>) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let clients: Vec<u32> = wakers.keys().copied().collect();
@@ -409,7 +409,7 @@ impl Host for Session {
                     .unwrap_or_else(PoisonError::into_inner)
                     .remove(&client);
             }
-            // No descriptor to be had (the program's table is full): the daemon sends it for us.
+            // No free descriptor (the program's table is full): the daemon sends the token for us.
             None => {
                 let wake = Call::Wake(client);
                 let _ = send(self.connection.as_fd(), &wake, &[], SendFlags::DONTWAIT);

@@ -1,11 +1,11 @@
-//! A daemon that does not answer, as far as can be seen from here.
+//! What can be seen of a daemon that does not answer.
 
 use rustix::fd::AsFd;
 
 use crate::peer::{Credentials, credentials};
 use crate::who::read_start;
 
-/// The process that made the socket which a connection has reached.
+/// The process that listens at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listener(Credentials);
 

@@ -17,13 +17,13 @@ pub fn announce(sleepers: &AtomicU64, bit: u8) {
 
 /// Takes the announcement back.
 pub fn withdraw(sleepers: &AtomicU64, bit: u8) {
-    // AcqRel, so that what `take` released goes on to whoever announces next.
+    // AcqRel, so that what `take` released is passed on to whoever announces next.
     sleepers.fetch_and(!(1 << bit), Ordering::AcqRel);
 }
 
 /// To be called after progress was published: takes the mask of those who are to be woken.
 #[inline]
 pub fn take(sleepers: &AtomicU64) -> u64 {
-    // An exchange even of nothing for nothing: it costs less than a fence and orders as much.
+    // An exchange even when the mask is empty: it costs less than a fence, and orders as much.
     sleepers.swap(0, Ordering::AcqRel)
 }

@@ -14,14 +14,14 @@ use crate::session::{Failure, Session};
 pub const ENV_AUTOSTART: &str = "UVALE_AUTOSTART";
 /// Configuration file of daemons that start.
 pub const ENV_CONFIG: &str = "UVALE_CONFIG";
-/// Path of the `uvale` program, for shims that lie elsewhere.
+/// Path of the `uvale` program, for shims that are installed elsewhere.
 pub const ENV_PROGRAM: &str = "UVALE_PROGRAM";
 /// How long a daemon that started by itself stays when nobody uses it, in seconds.
 pub const IDLE_SECONDS: u64 = 60;
 
-/// Attaches to the daemon of `dir`, starting one if need be and allowed.
+/// Attaches to the daemon of `dir`, starting one if necessary and allowed.
 pub fn attach(dir: &Path) -> Result<Session, Failure> {
-    // A daemon that is just leaving may hang up on us; the next one will not.
+    // A daemon that is just exiting may hang up on us; the next one will not.
     let mut last = Failure::from(Errno::NXIO);
     for _ in 0..3 {
         place::is_safe(dir).map_err(|why| Failure::new(Errno::ACCESS, why))?;
@@ -40,7 +40,7 @@ pub fn attach(dir: &Path) -> Result<Session, Failure> {
     Err(Failure::new(Errno::NXIO, last.why))
 }
 
-/// Starts a daemon for `dir`, or waits for the one somebody else is starting.
+/// Starts a daemon for `dir`, or waits for one that is being started.
 fn start(dir: &Path) -> Result<(), Failure> {
     let program = program().ok_or_else(|| {
         let why = format!(
@@ -78,7 +78,7 @@ fn start(dir: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Why no process could be made.
+/// Why no process could be created.
 fn cannot_run(program: &str, errno: Errno) -> String {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nproc).current;
     match limit {

@@ -1,7 +1,7 @@
-//! What a daemon inherits from whoever starts it, and what of it is left behind.
+//! What a daemon inherits from the program that starts it, and how it gets rid of that.
 //!
-//! A daemon that the first program of a world starts serves others after it: that program's limits, priority,
-//! processors, terminal and the like are none of its business. What only a privileged process could leave is told in
+//! A daemon that the first program of a world starts also serves others, so that program's limits, priority,
+//! processors, terminal and the like must not apply to it. What only a privileged process could reset is reported in
 //! the log ([`findings`]).
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -42,8 +42,8 @@ fn raise(resource: Resource) {
     let _ = setrlimit(resource, raised);
 }
 
-/// Leaves behind what a daemon in the background must not keep of the program that made it start: its priority,
-/// processors, umask, signals, and what else goes from parent to child. Each on its own and as far as permitted.
+/// Resets what a daemon in the background must not keep of the program that started it: priority, processors, umask,
+/// signals, and whatever else a child inherits. Each by itself, as far as permitted.
 pub fn leave() {
     use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
@@ -57,7 +57,7 @@ pub fn leave() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
 }
 
-/// What was left of all that, in sentences for the log. A daemon that `may_move` goes on in another process.
+/// What could not be reset, in sentences for the log. A daemon that `may_move` continues in another process.
 pub fn findings(may_move: bool) -> Vec<String> {
     let memory = OF_MEMORY.into_iter().filter_map(|(resource, name)| {
         let most = getrlimit(resource).current?;

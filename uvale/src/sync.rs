@@ -1,5 +1,5 @@
 //! Atomics and blocking for the protocols of the data path, in one place so that the loom tests
-//! can put loom's in their stead (`tests/loom.rs`).
+//! can replace them with loom's (`tests/protocols.rs`).
 
 pub use core::hint::spin_loop;
 pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -50,7 +50,7 @@ impl AsRawFd for Fd {
 
 impl Drop for Fd {
     fn drop(&mut self) {
-        // A program may have closed the number behind our back: that is no reason to panic.
+        // A program may have closed the number without our knowledge: that is no reason to panic.
         // SAFETY: the descriptor is owned and not used after this.
         let _ = unsafe { rustix::io::try_close(self.0) };
     }
@@ -68,8 +68,8 @@ static KEPT: Bits = [const { AtomicU64::new(0) }; TRACKED / 64];
 static LOWEST: AtomicI32 = AtomicI32::new(i32::MAX);
 static HIGHEST: AtomicI32 = AtomicI32::new(0);
 
-/// A descriptor that lives in a program's process but is none of its business: at a high number,
-/// close-on-exec, and known to [`is_own`], so that the program can neither close nor replace it.
+/// A descriptor in a program's process that is private to uvale: at a high number, close-on-exec,
+/// and known to [`is_own`], so that the program can neither close nor replace it.
 #[derive(Debug)]
 pub struct OwnFd(Fd);
 
@@ -146,7 +146,7 @@ pub fn is_own(fd: RawFd) -> bool {
     tracked(&OWNED, fd).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
 }
 
-/// The numbers outside which nothing is own; empty if nothing ever was.
+/// The range of own numbers: no number outside of it is own; empty if none ever was.
 pub fn own_range() -> core::ops::Range<RawFd> {
     LOWEST.load(Ordering::Relaxed)..HIGHEST.load(Ordering::Relaxed)
 }
@@ -170,7 +170,7 @@ pub fn borrow(fd: &RawFd) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(*fd) }
 }
 
-/// Lowest number for descriptors that a program must not stumble over, if the limit allows it.
+/// Lowest number for descriptors that must be out of a program's way, if the limit allows it.
 pub const HIGH_FD: RawFd = 800;
 
 /// Reads `len` bytes at `address` of this process into `to`; the kernel does the reading, so a
@@ -273,7 +273,7 @@ pub fn run_quietly(
             .collect::<Vec<_>>()
     };
     let (argv_p, envp_p) = (pointers(&argv), pointers(environment));
-    // Without a descriptor to be had it is heard by the program's own standard error.
+    // Without a free descriptor its messages go to the program's own standard error.
     let (hears, speaks) = match rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) {
         Ok((hears, speaks)) => (
             Some(OwnFd::new(hears.into())),

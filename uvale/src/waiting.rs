@@ -1,9 +1,9 @@
-//! Waiting for a daemon that takes its time.
+//! Waiting for a slow daemon.
 //!
 //! A daemon on a loaded machine is slow, one that is stopped does not answer at all, and the two
-//! cannot be told apart for certain. So nobody waits without a word: after each second the process'
-//! [`Waiter`] is asked. Commands give up, at once if they can see that the daemon is stopped; the
-//! shim says what it waits for and goes on. `docs/design/0014-reasons.md` argues it.
+//! cannot be told apart for certain. So nobody waits silently: after each second the process's
+//! [`Waiter`] is called. Commands give up, at once if they can see that the daemon is stopped; the
+//! shim says what it waits for and continues to wait (`docs/design/0014-reasons.md`).
 
 use std::sync::OnceLock;
 
@@ -15,8 +15,8 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use crate::silence::Listener;
 
-/// Asked after each second that the daemon has not answered: the connection's other end, as far as
-/// there is one yet, and the seconds so far. An error ends the call.
+/// Called after each second without an answer, with the connection's other end, if there is one yet,
+/// and the seconds so far. An error ends the call.
 pub type Waiter = fn(Option<Listener>, u64) -> Result<(), Errno>;
 
 /// Seconds after which a program gives up waiting for a daemon that does not answer; not set: never.

@@ -1,11 +1,11 @@
-//! Who monitors a ring, as syncs read it while the daemon changes it.
+//! The monitors of a ring, as syncs read them while the daemon changes them.
 //!
 //! The copy monitors of a ring are a list through their krings, and the ring's `watch` says where it
 //! begins. Each kring has two links, and a list goes through the first links or through the second
 //! ones. The daemon writes a new list into the links that are not in use, then shows it with one
-//! store to `watch`, which also counts the lists. Who reads copies the list, then looks at `watch`
+//! store to `watch`, which also counts the lists. A reader copies the list, then looks at `watch`
 //! again: if it has not changed, the copy is the list that was in use at that moment, whole and
-//! in order. Nobody waits for anybody, and whoever dies or is stopped in the middle leaves the list as it
+//! in order. Nobody waits, and a process that dies or is stopped in the middle leaves the list as it
 //! was.
 //!
 //! ```text
@@ -70,7 +70,7 @@ impl List {
 }
 
 /// The list of copy monitors that `watch` shows, at most `most` of them. `link` gives the two links of a
-/// kring. `None` if the list makes no sense, or changed as often as it was looked at.
+/// kring. `None` if the list is malformed, or changed as often as it was looked at.
 #[inline]
 pub fn copies<'a>(
     watch: &AtomicU64,
@@ -101,8 +101,8 @@ fn walk<'a>(
             return None;
         }
         list.push(kring);
-        // SYNC POINT: Acquire pairs with the Release in `show`: who reads a link of a later list
-        // finds `watch` changed.
+        // SYNC POINT: Acquire pairs with the Release in `show`: a reader that sees a link of a later
+        // list finds `watch` changed.
         let link = link(kring)?[(watch & 1) as usize].load(Ordering::Acquire);
         next = link.checked_sub(1);
     }

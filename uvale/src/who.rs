@@ -1,4 +1,4 @@
-//! Who a process is, for people: what it says of itself, and what the daemon makes of that.
+//! Who a process is, for people: what it says of itself, and what the daemon knows.
 
 use core::fmt;
 use std::time::SystemTime;
@@ -48,7 +48,7 @@ fn file_name() -> Option<String> {
     Some(path.rsplit('/').next()?.to_owned())
 }
 
-/// The start of a small file, read past the C library: it may be the program's own.
+/// The start of a small file, read without the C library, whose functions may be the program's own.
 pub(crate) fn read_start(path: &str) -> Option<Vec<u8>> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -107,7 +107,7 @@ impl fmt::Display for Holder {
 }
 
 impl Holder {
-    /// Has the process ended? What it had open, another one has inherited. False if it cannot be seen.
+    /// Has the process ended, so that another one has inherited what it had open? False if it cannot be seen.
     pub fn has_ended(&self) -> bool {
         use rustix::process::{Pid, test_kill_process};
         let pid = Pid::from_raw(self.pid).filter(|_| !self.claimed);
@@ -124,7 +124,7 @@ impl Holder {
     }
 }
 
-/// `name` without what a terminal would obey, and not longer than a name is.
+/// `name` without control characters, cut to the longest length of a name.
 fn tidy(name: &str) -> String {
     let mut tidy = String::new();
     for c in name.chars().filter(|c| !c.is_control()) {

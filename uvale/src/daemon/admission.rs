@@ -35,8 +35,8 @@ pub(super) fn is_own_user(socket: &Fd) -> Result<(), Reply> {
     }
 }
 
-/// Is this one end of a pair of sockets that somebody has made for a session? An end of a
-/// connection to a name could be our own: it would never hang up.
+/// Is this one end of an unnamed pair of sockets, made for a session? An end of a connection to a
+/// name could be our own, which would never hang up.
 fn is_pair(socket: &Fd) -> bool {
     use rustix::net::{
         AddressFamily, SocketAddrAny, SocketType, getpeername, getsockname, sockopt,
@@ -50,7 +50,7 @@ fn is_pair(socket: &Fd) -> bool {
         && getpeername(socket).is_ok_and(|a| a.is_some_and(unnamed))
 }
 
-/// To whom speaks another protocol.
+/// The refusal of a client with another protocol.
 pub(super) fn of_another_version(protocol: u32) -> Reply {
     let own = env!("CARGO_PKG_VERSION");
     refuse(
@@ -71,7 +71,7 @@ impl Daemon {
             .map_or(Ok(()), |c| is_own_user(&c.fd))
     }
 
-    /// Notes who is at the other end of a connection, for people.
+    /// Notes who is at the other end of a connection, to show to people.
     pub(super) fn introduce(&mut self, id: u64, who: &Who) -> Option<Holder> {
         let connection = self.connections.get_mut(&id)?;
         let peer = credentials(&connection.fd).ok()?;
@@ -96,7 +96,7 @@ impl Daemon {
         }
     }
 
-    /// A process that has come by a descriptor of the device brings the socket of its session.
+    /// A process that got a descriptor of the device from elsewhere sends the socket of its session.
     pub(super) fn attach_given(
         &mut self,
         protocol: u32,

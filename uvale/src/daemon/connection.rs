@@ -1,4 +1,4 @@
-//! A connection, and a request's way: receive, decode, one match, reply.
+//! A connection, and how a request is served: receive, decode, one match, reply.
 
 use core::slice;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,11 +20,11 @@ use crate::shm::Memfd;
 use crate::sys::Fd;
 use crate::who::Holder;
 
-/// How long a connection may take to say what it is. A program that was stopped in the middle of
-/// an open may take longer, and is served as long as nobody else needs its place.
+/// How long a connection may take to send its first message. A program that was stopped in the
+/// middle of an open may take longer: it keeps its connection as long as nobody else needs the place.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Rows of extra buffers that are told in a message.
+/// Ranges of extra buffers that fit into a message.
 const MOST_RANGES: usize = 500;
 
 /// What a connection is, decided by its first message.
@@ -67,7 +67,7 @@ impl Connection {
         }
     }
 
-    /// Has it not said yet what it is, though it had the time?
+    /// Has it sent no first message, though it had the time?
     pub fn is_silent(&self) -> bool {
         self.role == Role::New && self.since.elapsed() >= PATIENCE
     }
@@ -128,8 +128,8 @@ pub(super) fn refuse(errno: Errno, why: impl Into<String>) -> Reply {
 }
 
 impl Daemon {
-    /// Serves one packet. One that makes no sense is answered if it can be, and costs the
-    /// connection that sent it nothing else.
+    /// Serves one packet. One that cannot be decoded gets a refusal if it has a reply socket, and
+    /// has no other effect on the connection.
     pub(super) fn handle(&mut self, id: u64, packet: Packet) {
         let role = self.connections.get(&id).map(|c| c.role);
         if let Some(Role::Parameter(name)) = role
@@ -167,11 +167,11 @@ impl Daemon {
             (None, _) => Answer(refuse(Errno::PROTO, "the message cannot be read"), None),
         };
         let fds: Vec<BorrowedFd<'_>> = answer.1.into_iter().flatten().map(AsFd::as_fd).collect();
-        // A client that does not take its answer has lost it.
+        // If the client does not receive its answer, the answer is lost.
         let _ = send(reply_to.as_fd(), &answer.0, &fds, SendFlags::DONTWAIT);
     }
 
-    /// Takes in what happened before a call, as far as it matters to the call.
+    /// Handles closes and writes that came before a call, as far as the call depends on them.
     fn make_ready(&mut self, call: &Call) {
         match call {
             Call::Settle(client) => self.settle(*client),
@@ -228,7 +228,7 @@ impl Daemon {
             }
             (Role::Session(_), Call::Region(number)) => self.region(number),
             (Role::Session(_), Call::Waker(client)) => self.waker(client),
-            // The descriptor was dealt with before this was looked at.
+            // The descriptor was settled before this was handled.
             (Role::Session(_), Call::Settle(_)) => Answer(Reply::Ok, None),
             (Role::Session(_), Call::Report(what)) => match self.report(id, &what) {
                 Ok(text) => self.text(&text),
@@ -246,8 +246,8 @@ impl Daemon {
         }
     }
 
-    /// Answers a word and does what it says, if it is our own user's. Who has given up waiting for the
-    /// answer, perhaps while this process was stopped, does not mean it any more.
+    /// Answers a word and does what it says, if it is our own user's. A client that has given up
+    /// waiting for the answer, perhaps while this process was stopped, does not want it any more.
     fn hear(&mut self, id: u64, word: Word, reply_to: &Fd) {
         let own = self.connections.get(&id).map(|c| is_own_user(&c.fd));
         let refused = word == Word::Stop && !matches!(own, Some(Ok(())));
@@ -276,7 +276,7 @@ impl Daemon {
         };
         let was_bound = self.world.binding(client).is_some();
         let mut caller = Caller {
-            // The loops of a session end with it; one that is gone cannot start any.
+            // The loops of a session end with it; a session that is gone cannot start one.
             session: if self.has_session(facts.session) {
                 facts.session
             } else {
@@ -339,7 +339,7 @@ impl Daemon {
         )
     }
 
-    /// What a registration needs is memory, and so a descriptor.
+    /// A registration may need memory, and so a descriptor.
     fn serve_request(
         &mut self,
         client: ClientId,
@@ -400,7 +400,7 @@ impl Daemon {
         }
     }
 
-    /// Sends a token for a session that has no descriptor to do it with.
+    /// Sends a token for a session that has no descriptor left to send it with.
     fn wake(&self, id: u64, client: u32) {
         let asks = self.connections.get(&id).map(|c| c.role);
         if let Some(Role::Session(_)) = asks {

@@ -1,4 +1,4 @@
-//! The daemon's own descriptors: a few are kept free, so that whoever is connected is served.
+//! The daemon's own descriptors: a few are kept free, so that every connected client can be served.
 
 use rustix::fd::AsFd;
 use rustix::process::{Resource, getrlimit};

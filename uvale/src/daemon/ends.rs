@@ -1,15 +1,14 @@
-//! Connections that have ended, and whoever else waits for a turn that needs not be at once.
+//! Cleaning up after connections that have ended.
 //!
-//! Many may end at one moment. Each turn of the daemon's loop does a bounded part of what they leave
-//! behind, and serves others in between. What a caller was promised is kept all the same: what was
-//! closed before a request was sent is gone when the request is served, as a close in the kernel is
-//! done when it returns.
+//! Many may end at one moment. Each turn of the daemon's loop does a bounded part of the clean-up, and
+//! serves others in between. Callers cannot tell: what was closed before a request was sent is gone
+//! when the request is served, as a close in the kernel is done when it returns.
 //!
 //! | call | is served after |
 //! |---|---|
-//! | a request that names a port | the ends of descriptors of ports that may be meant |
+//! | a request that names a port | the ends of descriptors of that port, and of ports related by name |
 //! | the same, refused | all ends: it is tried again |
-//! | other requests that see what there is, and reports | all ends |
+//! | other requests that depend on what exists, and reports | all ends |
 //! | [`Call::Settle`] | the end of the descriptor it names |
 //! | others | - |
 //!
@@ -34,9 +33,9 @@ use crate::who::Holder;
 
 /// What one turn does at most: packets of connections that have ended, and ends.
 const WORK: u32 = 128;
-/// An end that takes a port down counts as so many.
+/// An end that closes a port counts as so many.
 const PORT: u32 = 4;
-/// Descriptors that are woken in one turn, in case somebody died who was about to.
+/// Descriptions that are woken in one turn, in case a session died that was about to wake them.
 const TOKENS: usize = 64;
 /// Findings about the dead that are logged at a time.
 const FINDINGS: usize = 3;
@@ -51,7 +50,7 @@ pub(super) struct Ends {
     /// descriptors that are to be woken, from `next` on in a circle
     to_wake: usize,
     next: u32,
-    /// sessions that have died, with whom they belonged to
+    /// sessions that have died, and the processes they belonged to
     dead: Vec<(u32, Option<Holder>)>,
 }
 
@@ -72,7 +71,7 @@ impl Daemon {
         !self.ends.queue.is_empty() || self.ends.to_wake > 0
     }
 
-    /// Hears which connections have ended. Nothing else is heard of them from then on.
+    /// Finds out which connections have ended. They give no events from then on.
     fn gather(&mut self) {
         let mut events = Vec::with_capacity(256);
         loop {
@@ -86,7 +85,7 @@ impl Daemon {
         }
     }
 
-    /// A connection has ended: it is dealt with in its turn.
+    /// A connection has ended: it is cleaned up in its turn.
     pub(super) fn has_ended(&mut self, id: u64) {
         if let Some(connection) = self.connections.get(&id) {
             // Other processes may have duplicates to wake it with: the sets do not forget it by itself.
@@ -97,7 +96,7 @@ impl Daemon {
         }
     }
 
-    /// Serves what is left of a connection that has ended. False if `work` was not enough.
+    /// Cleans up after a connection that has ended. False if `work` was not enough.
     fn finish(&mut self, id: u64, work: &mut u32) -> bool {
         self.ends.serving = true;
         while *work > 0
@@ -134,7 +133,8 @@ impl Daemon {
         }
     }
 
-    /// Frees what sessions that have died had locked: in one go, for it takes a look at every ring.
+    /// Frees the locks of sessions that have died, of all at once, because it takes a pass over all
+    /// rings.
     fn bury_dead(&mut self) {
         let dead = core::mem::take(&mut self.ends.dead);
         if dead.is_empty() {
@@ -142,8 +142,8 @@ impl Daemon {
         }
         let sessions: Vec<u32> = dead.iter().map(|(session, _)| *session).collect();
         let findings = self.world.sessions_died(&sessions);
-        // A process that died between taking an announcement of sleep and sending the token has left
-        // somebody asleep.
+        // A process that died between taking a sleeper's announcement and sending the token has left
+        // the sleeper asleep.
         self.ends.to_wake = self.devices.len();
         let (who, died) = match dead.as_slice() {
             [(session, who)] => (who.as_ref(), format!("has died (session {session})")),
@@ -173,7 +173,7 @@ impl Daemon {
         }
     }
 
-    /// Deals with all connections that have ended.
+    /// Cleans up after all connections that have ended.
     pub(super) fn finish_all(&mut self) {
         if self.ends.serving {
             return;
@@ -186,14 +186,14 @@ impl Daemon {
         self.bury_dead();
     }
 
-    /// Deals with the descriptor of `client`, if it has been closed.
+    /// Cleans up after the descriptor of `client`, if it has been closed.
     pub(super) fn settle(&mut self, client: u32) {
         let device = self.devices.get(&client).copied();
         self.finish_those(|_, id| Some(id) == device);
     }
 
-    /// Deals with what must be gone when `request` is served. True if it is to be tried again after
-    /// [`Daemon::finish_all`] in case that it is refused.
+    /// Cleans up what must be gone when `request` is served. True if the request is to be tried again
+    /// after [`Daemon::finish_all`] in case it is refused.
     pub(super) fn finish_before(&mut self, request: &mut Request) -> bool {
         if self.ends.serving {
             return false;
@@ -247,7 +247,7 @@ fn port_of(request: &mut Request) -> Option<Vec<u8>> {
     (!sees_others).then(|| stem(&name).to_vec())
 }
 
-/// Does it name a memory? Whether that is there, and how it is divided, is up to all who use it.
+/// Does it name a memory? Whether that exists, and what is in it, depends on all its users.
 fn names_memory(request: &Request) -> bool {
     let body = &request.body;
     let id = match request.header.nr_reqtype {

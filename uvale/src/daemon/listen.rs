@@ -19,7 +19,7 @@ pub const ALREADY_SERVED: &str = "another uvale daemon already serves";
 /// First descriptor that systemd passes.
 const LISTEN_FDS_START: i32 = 3;
 
-/// A listening socket. The lock that makes its daemon the only one of the directory lives as long.
+/// A listening socket, with the lock that makes its daemon the only one of the directory.
 pub struct Listener {
     socket: Fd,
     path: PathBuf,
@@ -30,7 +30,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens in `dir`, which is made with mode 0700 (0750 with a group) if need be.
+    /// Listens in `dir`, which is created with mode 0700 (0750 with a group) if necessary.
     pub fn new(dir: &Path, group: Option<u32>) -> Result<Self, String> {
         let path = dir.join(place::SOCKET);
         if let Some(socket) = activated() {
@@ -43,7 +43,7 @@ impl Listener {
             });
         }
         if place::is_abstract(dir) {
-            // The kernel sees to it that there is one socket of a name.
+            // The kernel allows one socket of a name.
             let socket = place::listen(dir, BACKLOG).map_err(|failure| match failure.errno {
                 Errno::ADDRINUSE => format!("{ALREADY_SERVED} {}", dir.display()),
                 _ => failure.why,
@@ -83,7 +83,7 @@ impl Listener {
         &self.path
     }
 
-    /// Can anybody still find it? The directory may have been removed.
+    /// Can clients still find it? The directory may have been removed.
     pub fn is_reachable(&self) -> bool {
         self.name.as_ref().is_none_or(Name::is_there)
     }
@@ -123,17 +123,17 @@ impl Listener {
     }
 }
 
-/// What there was to accept.
+/// What came of an accept.
 pub enum Accepted {
     Connection(Fd),
-    /// One that was told why it cannot be served.
+    /// A connection that was told why it cannot be served.
     TurnedAway(String),
     Nothing,
-    /// None can be taken for a while.
+    /// No connection can be accepted for a while.
     NotNow,
 }
 
-/// Tells a process why it is not served. Whatever it asks will not be read: it finds this when we have hung up.
+/// Tells a process why it is not served. Its request is not read: it finds this when we have hung up.
 fn turn_away(fd: &Fd, why: &str) {
     let refused = refuse(Errno::NFILE, why);
     let _ = crate::channel::send(fd.as_fd(), &refused, &[], SendFlags::DONTWAIT);
@@ -216,7 +216,7 @@ fn chown_group(path: &Path, group: u32) -> Result<(), String> {
         .map_err(|e| format!("cannot give {} to group {group}: {e}", path.display()))
 }
 
-/// One daemon a directory: the lock is free again as soon as its holder is dead.
+/// One daemon per directory: the lock is free again as soon as its holder is dead.
 fn only_one(dir: &Path) -> Result<Fd, String> {
     let path = dir.join("uvale.lock");
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;

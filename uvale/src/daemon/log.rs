@@ -1,8 +1,8 @@
 //! The daemon's log, which is its stderr.
 //!
-//! A line has a time, a level and the process that it is about, if there is one. Where systemd's
-//! journal reads stderr, which has times of its own, the level is told as the journal wants it
-//! (sd-daemon(3)) and there is no time. The file of a daemon that went into the background is
+//! A line has a time, a level and the process that it is about, if there is one. If systemd's
+//! journal reads stderr, the level is written in its format (sd-daemon(3)) and there is no time,
+//! which the journal has itself. The file of a daemon that went into the background is
 //! [`rotated`](keep_small): it is kept with one predecessor, so that it does not grow without end.
 
 use std::io::Write;
@@ -22,7 +22,7 @@ pub enum Level {
     Warning = 4,
     /// something worth knowing
     Notice = 5,
-    /// what goes on
+    /// normal operation
     Info = 6,
 }
 
@@ -87,7 +87,7 @@ pub fn log_of(level: Level, who: Option<&Holder>, line: &str) {
     }
 }
 
-/// Sets the log in `dir` aside if it is large, and goes on with an empty one. Does nothing unless
+/// Sets the log in `dir` aside if it is large, and continues with an empty one. Does nothing unless
 /// stderr is that very file.
 fn rotate(dir: &Path) {
     use rustix::fs::{Mode, OFlags};

@@ -1,8 +1,8 @@
 //! The daemon: it owns what outlives a call.
 //!
 //! One thread, one epoll set: the listening socket, signals, and a connection for each process
-//! (session) and each open description of `/dev/netmap` (device). A request's way reads top-down
-//! in `connection.rs`: receive, decode, one match, reply. What netmap would decide is decided by
+//! (session) and each open file description of `/dev/netmap` (device). How a request is served reads
+//! top-down in `connection.rs`: receive, decode, one match, reply. netmap's decisions are made by
 //! [`crate::model::World`]; nothing here waits for a client.
 
 mod admission;
@@ -49,9 +49,9 @@ pub struct Options {
     pub idle: Option<Duration>,
     /// what the world is like
     pub config: Config,
-    /// hears when the socket listens
+    /// is told when the socket listens
     pub ready: Option<RawFd>,
-    /// the process may change before a limit on processor time ends it
+    /// it may continue in another process before a limit on processor time ends it
     pub may_move: bool,
 }
 
@@ -61,7 +61,7 @@ const SIGNALS: u64 = u64::MAX - 1;
 const REMOVALS: u64 = u64::MAX - 2;
 /// Signals that end a daemon.
 const ENDING: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-/// Connections that may stay without ever saying what they are.
+/// Connections that may stay without a first message.
 const MAX_SILENT: usize = 64;
 /// Packets of one connection that are served in a row.
 const PACKETS: u32 = 4;
@@ -76,7 +76,7 @@ struct Daemon {
     ctl: Arc<Ctl>,
     ctl_memfd: Memfd,
     connections: HashMap<u64, Connection>,
-    /// connections that have not said yet what they are, the oldest first
+    /// connections without a first message yet, the oldest first
     newcomers: BTreeSet<u64>,
     /// epoll set of everything
     set: crate::sys::Fd,
@@ -123,7 +123,7 @@ fn watch(
 /// Runs a daemon until a signal or idleness ends it.
 pub fn run(options: Options) -> Result<(), String> {
     let listener = listen::Listener::new(&options.dir, options.group)?;
-    // A limit that is reached is an error with a sentence, and not the end.
+    // Hitting this limit is to be an error with a sentence, not the end.
     let mut limits = SigSet::empty();
     limits.add(Signal::SIGXFSZ);
     limits.add(Signal::SIGXCPU);
@@ -153,7 +153,7 @@ pub fn run(options: Options) -> Result<(), String> {
     if let Some(removals) = &removals {
         let _ = watch(&daemon.set, removals, REMOVALS, epoll::EventFlags::IN);
     }
-    // One that could never take anybody's connection does not begin to serve.
+    // A daemon that could never accept a connection does not start.
     if let Some(why) = descriptors::lacking_for_memory(&listener) {
         return Err(why);
     }
@@ -208,7 +208,7 @@ pub fn run(options: Options) -> Result<(), String> {
             (false, Some(limit)) if !daemon.in_use() => {
                 Some(limit.saturating_sub(idle_since.elapsed()) + Duration::from_millis(1))
             }
-            // One that says nothing is not noticed by an event.
+            // A silent connection causes no event.
             (false, Some(_)) if daemon.has_new() => Some(connection::PATIENCE),
             _ => None,
         };
@@ -301,7 +301,7 @@ impl Daemon {
         })
     }
 
-    /// Is there anybody, or anything that outlives its makers?
+    /// Is there a client, or anything that outlives its creators?
     fn in_use(&self) -> bool {
         let is_silent = |id: &u64| self.connections.get(id).is_none_or(Connection::is_silent);
         self.connections.len() > self.newcomers.len()
@@ -319,8 +319,8 @@ impl Daemon {
         self.world.has_left()
     }
 
-    /// Something happened on a connection: serves some of what has come. The rest has its turn when
-    /// others have had theirs.
+    /// Something happened on a connection: serves some of what has come. The rest has to wait until
+    /// others have had their turn.
     fn serve(&mut self, id: u64) {
         for _ in 0..PACKETS {
             let Some(connection) = self.connections.get(&id) else {
@@ -336,12 +336,12 @@ impl Daemon {
         }
     }
 
-    /// Is there a connection that has not said yet what it is?
+    /// Is there a connection without a first message?
     fn has_new(&self) -> bool {
         !self.newcomers.is_empty()
     }
 
-    /// A new connection. If too many have nothing to say, they go.
+    /// A new connection. If too many are without a first message, those are closed.
     fn accept(&mut self, fd: crate::sys::Fd) -> u64 {
         let id = self.next_connection;
         self.next_connection += 1;
@@ -369,7 +369,7 @@ impl Daemon {
     }
 }
 
-/// Refusals that are logged a second; a client that asks for more is not worth a full disk.
+/// Refusals that are logged in a second, so that no client can fill the disk.
 const REFUSALS_A_SECOND: u32 = 20;
 
 impl Daemon {

@@ -1,8 +1,8 @@
 //! Module parameters: read and written by calls, and by programs that write to their files.
 //!
-//! A parameter's file opened for writing is a connection of its own, so that a write that nobody
-//! intercepts (the C library's own, a program that the file came to by exec) arrives here as
-//! well. What was written before a call was sent is taken in before that call is served.
+//! A parameter's file opened for writing is a connection of its own, so that a write that is
+//! not interposed (by the C library itself, or by a program that got the file by exec) arrives here
+//! as well. Writes that were made before a call was sent are handled before that call is served.
 
 use rustix::io::Errno;
 use rustix::net::Shutdown;
@@ -15,7 +15,7 @@ use crate::proto::{Parameter, Reply};
 use crate::report as shape;
 use crate::who::Who;
 
-/// More packets than a socket keeps for its reader: so many were written before we looked.
+/// More packets than fit into a socket's queue: no more can have been written before we looked.
 const QUEUED: u32 = 1024;
 
 impl Daemon {
@@ -88,7 +88,7 @@ impl Daemon {
         let Some(connection) = self.connections.get(&id) else {
             return refused(Errno::NXIO, "the connection is gone");
         };
-        // Who reads from it all the same comes to the end at once.
+        // Whoever reads from it gets end of file at once.
         let _ = rustix::net::shutdown(&connection.fd, Shutdown::Write);
         self.writers.push(id);
         Answer(Reply::Ok, None)
@@ -103,7 +103,7 @@ impl Daemon {
         }
     }
 
-    /// Takes in what has been written to parameters' files so far. A packet of such a file that
+    /// Handles what has been written to parameters' files so far. A packet of such a file that
     /// was received before must be handled first.
     pub(super) fn take_written(&mut self) {
         for i in 0..self.writers.len() {

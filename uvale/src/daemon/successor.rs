@@ -1,8 +1,8 @@
-//! Going on in a child before a limit on processor time is reached.
+//! Continuing in a child before a limit on processor time is reached.
 //!
 //! `RLIMIT_CPU` ends a process that has used so much, and only a privileged one may raise its hard limit. A daemon that
-//! serves everybody must not end because the program that came first was short of time. A child's time counts from
-//! zero; it has the same memory, descriptors, locks and epoll sets, so those who are connected notice nothing.
+//! serves everybody must not end because the program that came first had little time. A child's time counts from
+//! zero; it has the same memory, descriptors, locks and epoll sets, so connected clients notice nothing.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::listen::BACKLOG;
 use super::log::{Level, log};
 
-/// When this process is to go on in a child.
+/// When the daemon is to continue in a child.
 pub struct Successor {
     /// the processor time at which it does, and at which the system ends it
     due: Option<(Duration, Duration)>,
@@ -33,7 +33,7 @@ impl Successor {
         }
     }
 
-    /// Goes on in a child if it is time. To be called where the daemon is between two requests.
+    /// Continues in a child if it is time. To be called between two requests.
     pub fn go_on(&mut self, listener: impl AsFd) {
         let Some((at, limit)) = self.due else {
             return;
@@ -44,7 +44,7 @@ impl Successor {
         }
         match take_over() {
             Ok(()) => {
-                // Who connects from now on sees this process' number.
+                // New clients see this process's id.
                 let _ = rustix::net::listen(listener, BACKLOG);
                 let _ = rustix::process::setsid();
                 self.due = Some((limit / 2, limit));

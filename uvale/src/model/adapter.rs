@@ -4,9 +4,9 @@
 //! | kind | referred to by | gone when |
 //! |---|---|---|
 //! | VALE port, ephemeral | descriptors, pipes on it | nobody refers to it |
-//! | VALE port, persistent | its interface, its switch, descriptors, pipes, its joint | VALE_DELIF |
-//! | joint (see `joined.rs`) | its switch, pipes; refers to the persistent port | VALE_DETACH |
-//! | VALE port made for a pipe | the pipe's two ends | the pipe is |
+//! | VALE port, persistent | its interface, its switch, descriptors, pipes, its bwrap | VALE_DELIF |
+//! | bwrap (*joint* here, see `joined.rs`) | its switch, pipes; refers to the persistent port | VALE_DETACH |
+//! | VALE port made for a pipe | the pipe's two ends | the pipe is gone |
 //! | pipe end | descriptors, pipes on it | nobody refers to either end |
 //! | null port | its descriptor | closed |
 //! | monitor | its descriptor; refers to the monitored port while that is open | closed |
@@ -49,12 +49,12 @@ pub(super) struct Place {
     pub number: u32,
 }
 
-/// What a VALE port has to do with the joining of two switches.
+/// A VALE port's part in a bwrap, which joins two switches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Join {
     /// nothing
     No,
-    /// a persistent port, whose joint this is
+    /// a persistent port, with its joint on the second switch
     By(AdapterId),
     /// the joint of that persistent port
     Of {
@@ -124,7 +124,7 @@ pub(super) struct Kring {
     pub on: bool,
     pub pending_on: bool,
     pub ring: Option<RingAt>,
-    /// what has been agreed about offsets
+    /// the offsets that the first descriptor asked for
     pub offsets: super::options::Offsets,
     /// who monitors it
     pub watchers: Watchers,
@@ -242,8 +242,8 @@ impl World {
         id
     }
 
-    /// One reference less; the last one destroys the adapter, and with it what it alone kept.
-    /// The ends of a pipe go together.
+    /// One reference less; the last one destroys the adapter, and whatever only it referred to.
+    /// The two ends of a pipe are destroyed together.
     pub(super) fn put_adapter(&mut self, id: AdapterId) {
         let na = &mut self.adapters[id];
         na.refs = na.refs.saturating_sub(1);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::extra::Extra;
 use crate::shm::Memfd;
 
-/// The process behind a request.
+/// The process that made a request.
 #[derive(Debug, Default)]
 pub struct Caller {
     /// its session, 0 if it has none
@@ -15,7 +15,7 @@ pub struct Caller {
     pub extmem: Option<Offer>,
     /// what the system has under the [`interface_part`](super::interface_part) of the request's name
     pub interface: Option<Interface>,
-    /// Out: so many entries of the CSB option have to be set up in the program's memory before the
+    /// Out: number of CSB entries that have to be set up in the program's memory before the
     /// request counts as served; 0 for none.
     pub csb_entries: u32,
     /// Out: extra buffers that have to be chained there, see [`World::extra_chained`].
@@ -33,7 +33,7 @@ pub enum Offer {
         memfd: Memfd,
         /// whole pages
         pages: u64,
-        /// in which parts of files else it is or was, so that it is known again
+        /// the file ranges that it was mapped from, by which it is recognised later
         known_as: Vec<FileRange>,
     },
     /// it is the region of that number

@@ -1,9 +1,9 @@
 //! EXTMEM: a program's own memory as the region of an allocator.
 //!
 //! The process that asks has put a memfd under the addresses it named and hands it over (see
-//! `nmshim`), or names a region that lies there already. Pools follow each other from the first
-//! page on, their objects one directly behind the other; a pool begins on a page. What is left
-//! over becomes buffers.
+//! `nmshim`), or names a region that is there already. Pools follow each other from the first
+//! page on, each beginning on a page, with their objects packed. What is left over becomes
+//! buffers.
 
 use nm_abi::{NETMAP_REQ_OPT_EXTMEM, nmreq_opt_extmem, nmreq_pools_info};
 use rustix::io::Errno;
@@ -36,7 +36,7 @@ impl External {
         Self { known_as }
     }
 
-    /// Is it the memory in that part of a file?
+    /// Is it the memory of that file range?
     pub fn is_at(&self, range: &FileRange) -> bool {
         self.known_as.contains(range)
     }
@@ -159,7 +159,7 @@ impl World {
                     .iter()
                     .any(|range| self.find_extmem(range).is_some())
                 {
-                    // Two processes at the same moment: the second one looks again.
+                    // Two processes gave the same memory at the same moment: the second one tries again.
                     let why = "EXTMEM: another process has just given that memory";
                     return Err(Refusal::new(Errno::AGAIN, why));
                 }
@@ -170,7 +170,7 @@ impl World {
         }
     }
 
-    /// Number of the region that lies in that part of a file, if it is one.
+    /// Number of the region with that file range, if there is one.
     pub fn find_extmem(&self, range: &FileRange) -> Option<u32> {
         self.memories.find_external(range)
     }

@@ -1,9 +1,9 @@
-//! Rings on their way out.
+//! The graveyard: rings that are being torn down while somebody may still hold their locks.
 //!
 //! Teardown never waits for a client. A ring is taken out of service first; if one of its locks
-//! cannot be had at once (the process that holds it may be stopped), the ring, its buffers, its
-//! krings and one reference to its memory are laid aside here and tried again by
-//! [`World::collect`]. Names and port numbers are free all the same.
+//! cannot be taken at once (the process that holds it may be stopped), the ring, its buffers, its
+//! krings and one reference to its memory are kept here, and [`World::collect`] tries again.
+//! Names and port numbers are free at once all the same.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -15,7 +15,7 @@ use super::{Result, World};
 use crate::engine::{RX, TX};
 use crate::shm::distance;
 
-/// Which slots of a leaving ring hold buffers that go back to the pool.
+/// Which slots of a ring in teardown hold buffers that go back to the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holds {
     /// all
@@ -37,7 +37,7 @@ struct Leaving {
     holds: Holds,
 }
 
-/// What leaves together.
+/// Rings and krings that are freed together.
 #[derive(Debug)]
 pub(super) struct Grave {
     mem: MemId,
@@ -47,7 +47,7 @@ pub(super) struct Grave {
 }
 
 impl World {
-    /// netmap_mem_rings_delete: takes the rings of `id` back that nobody wants any more.
+    /// netmap_mem_rings_delete: deletes the rings of `id` that nobody uses any more.
     pub(super) fn delete_rings(&mut self, id: AdapterId) {
         let rings = self.take_unwanted(id);
         self.bury(Grave {
@@ -77,7 +77,7 @@ impl World {
         rings
     }
 
-    /// nm_krings_delete of VALE and null ports: all krings go, with what rings are left.
+    /// nm_krings_delete of VALE and null ports: deletes all krings and the remaining rings.
     pub(super) fn delete_krings(&mut self, id: AdapterId) {
         let rings = self.take_unwanted(id);
         let ranges = self.adapters[id]
@@ -112,7 +112,7 @@ impl World {
     }
 
     /// The rings and krings of a port that joins two switches, and the krings of its joint: nothing
-    /// goes before the locks of both sides were to be had.
+    /// is freed before the locks of both sides could be taken.
     pub(super) fn delete_joined_krings(&mut self, port: AdapterId, joint: AdapterId) {
         let rings = self.take_unwanted(port);
         let mut ranges = Vec::new();
@@ -167,7 +167,7 @@ impl World {
         rings
     }
 
-    /// Frees what leaves, now if it can be, else later.
+    /// Frees the rings now, if nobody holds their locks, else later.
     fn bury(&mut self, grave: Grave) {
         if self.grave_is_quiet(&grave) {
             self.free_grave(&grave);
@@ -181,7 +181,7 @@ impl World {
 
     fn grave_is_quiet(&self, grave: &Grave) -> bool {
         let krings = || grave.ranges.iter().flat_map(|&(start, n)| start..start + n);
-        // Krings go after their rings, which may lie in a grave of their own.
+        // Krings are freed after their rings, which may be in another grave.
         let others = self.graves.iter().filter(|g| !core::ptr::eq(*g, grave));
         let pending = |index| {
             others
@@ -196,7 +196,7 @@ impl World {
     }
 
     fn free_grave(&mut self, grave: &Grave) {
-        // With its last user a memory is free as a whole.
+        // When the last user leaves, the memory is freed as a whole; else buffer by buffer.
         if self.memories.at(grave.mem).active > 1 {
             let mut buffers = Vec::new();
             for leaving in &grave.rings {
@@ -245,15 +245,15 @@ impl World {
             Holds::PipeRx => (k.hwcur.load(Relaxed), k.pipe_tail.load(Relaxed), 0),
         };
         if from >= n || to >= n {
-            // Somebody wrote nonsense into control memory: every slot may be the owner. What is
-            // named twice is given back once.
+            // Control memory holds bad indices: every slot may own its buffer. A buffer that is in
+            // two slots is freed once.
             return (0, n);
         }
         (from, (distance(from, to, n) + inclusive).min(n))
     }
 
     /// Gives buffers back, except those that are free already or that another port of the same
-    /// memory holds, which only a program that writes wrong indices can bring about.
+    /// memory holds, which only happens if a program has written wrong indices.
     pub(super) fn release_buffers(&mut self, mem: MemId, buffers: &[u32]) -> Result<()> {
         let claimed = if self.memories.at(mem).active > 1 {
             self.claimed(mem)?
@@ -286,7 +286,7 @@ impl World {
     }
 
     /// The buffers in owned slots of all live rings of `mem`, in lists of extra buffers, and in
-    /// graves; more than once if somebody has made it so.
+    /// graves; a buffer is listed twice if a program has put it into two slots.
     pub(super) fn owned_buffers(&self, mem: MemId) -> Result<Vec<u32>> {
         let mut owned = Vec::new();
         for (_, na) in self.adapters.iter().filter(|(_, na)| na.mem == mem) {

@@ -1,4 +1,4 @@
-//! Who has a port open: what a refusal tells the one who cannot have it.
+//! Who has a port open, for the sentence of a refusal.
 
 use nm_abi::NR_EXCLUSIVE;
 
@@ -29,7 +29,7 @@ impl World {
         }
     }
 
-    /// A REGISTER of `client` has succeeded: what it has, it has since now.
+    /// A REGISTER of `client` has succeeded: the time that is shown is this one.
     pub(super) fn holds_since_now(&mut self, client: ClientId) {
         if let Some(holder) = self.holders.get_mut(&client.0) {
             holder.since = std::time::SystemTime::now();

@@ -1,4 +1,4 @@
-//! Requests that only look: PORT_INFO_GET, POOLS_INFO_GET, PORT_HDR_GET, VALE_LIST.
+//! Requests that change nothing: PORT_INFO_GET, POOLS_INFO_GET, PORT_HDR_GET, VALE_LIST.
 
 use nm_abi::*;
 use rustix::io::Errno;
@@ -10,7 +10,7 @@ use crate::ctl::{NO_PORT, SWITCH_PORTS};
 use crate::engine::{RX, TX};
 
 impl World {
-    /// PORT_INFO_GET. A port that is not there is made, looked at and dropped.
+    /// PORT_INFO_GET. A port that does not exist is created, described and dropped.
     pub(super) fn port_info(&mut self, name: &[u8], body: &mut nmreq_port_info_get) -> Result<()> {
         if name.is_empty() {
             let mem = self.memories.find(if body.nr_mem_id == 0 {

@@ -1,4 +1,4 @@
-//! What the world can be asked about itself: plain copies for the daemon's reports.
+//! The state of the world, as plain copies for the daemon's reports.
 
 use core::sync::atomic::Ordering::Relaxed;
 

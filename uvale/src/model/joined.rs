@@ -1,15 +1,15 @@
-//! Persistent ports that join two switches.
+//! bwrap: persistent ports that join two switches.
 //!
-//! A persistent port that is on a switch can be attached to a second one. What stands for it there is
-//! its *joint* (netmap's bwrap over a VALE port): a port with rings of its own in name only. The tx
-//! rings of the joint are the rx rings of the persistent port and the reverse, so that what the one
-//! has received the other sends. That is done in the context of whoever delivers
-//! (`engine::joined`); nobody else can have either of the two while it lasts.
+//! A persistent port that is on a switch can be attached to a second one. There it is represented by
+//! its *joint*: netmap's bwrap adapter over a VALE port, which has no rings of its own. The tx rings
+//! of the joint are the rx rings of the persistent port and vice versa, so that each sends what the
+//! other has received. The sender does that when it delivers (`engine::joined`); neither port can be
+//! opened meanwhile.
 //!
 //! | request | on the joint's name | on the interface's name |
 //! |---|---|---|
 //! | REGISTER | `EBUSY` | `EBUSY` |
-//! | VALE_DETACH | parts the two switches; the port stays on the first | `ENXIO` |
+//! | VALE_DETACH | separates the two switches; the port stays on the first | `ENXIO` |
 //! | VALE_ATTACH | `EBUSY` | `EBUSY`, on whatever switch |
 //! | a pipe on it, also one made before | `EBUSY` | `EBUSY` |
 //! | monitors, header lengths, information | as of any port | as of any port |
@@ -31,9 +31,9 @@ use crate::engine::{RX, TX};
 use crate::extra::Extra;
 
 impl World {
-    /// netmap_bwrap_attach_common and netmap_bwrap_bdg_ctl: the joint of persistent port `port`, by
-    /// the name that it is to have on the second switch. Nobody refers to it yet, and it is not on
-    /// the switch yet.
+    /// netmap_bwrap_attach_common and netmap_bwrap_bdg_ctl: the joint of persistent port `port`,
+    /// named as the port on the second switch. Nobody refers to it yet, and it is not on the
+    /// switch yet.
     pub(super) fn new_joint(
         &mut self,
         port: AdapterId,
@@ -159,8 +159,8 @@ impl World {
         Ok(())
     }
 
-    /// The joint's krings get the rings of the port, tx for rx, and each receiving kring learns
-    /// which one sends what it receives.
+    /// Gives the joint's krings the rings of the port, tx for rx, and tells each rx kring which
+    /// tx kring sends what it receives.
     fn cross_link(&mut self, port: AdapterId, joint: AdapterId, selection: &Selection) {
         for dir in DIRS {
             let real = self.adapters[joint].rings[dir];
@@ -188,7 +188,7 @@ impl World {
         }
     }
 
-    /// The joint's part of VALE_DETACH, or that of any other port: it is in no traffic any more.
+    /// Takes a port, or a joint with its port, out of traffic, for VALE_DETACH.
     pub(super) fn part(&mut self, id: AdapterId) -> Result<()> {
         let Kind::Vale {
             join: Join::Of { port, netmap_if },
@@ -236,7 +236,7 @@ impl World {
         self.delete_joined_krings(port, joint);
     }
 
-    /// Senders on the switch of `port` let go of what they have mapped of the other switch.
+    /// Tells senders on the switch of `port` to drop what they have mapped of the other switch.
     fn tell_senders(&self, port: AdapterId) {
         if let Kind::Vale {
             place: Some(place), ..

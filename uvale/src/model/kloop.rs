@@ -1,5 +1,5 @@
-//! SYNC_KLOOP_START and SYNC_KLOOP_STOP. The loop itself runs in the thread that starts it; what
-//! is decided here is whether it may, and told to it through the kring's `kloop` word.
+//! SYNC_KLOOP_START and SYNC_KLOOP_STOP. The loop itself runs in the thread that starts it. Here is
+//! decided whether it may run; the kring's `kloop` word tells it.
 //!
 //! | state | START | STOP |
 //! |---|---|---|
@@ -8,7 +8,7 @@
 //! | running | `EBUSY` | running and stopping |
 //! | running and stopping | `EBUSY` | the same |
 //!
-//! A loop that ends, in whatever way, makes the state idle.
+//! When a loop ends, in whatever way, the state becomes idle.
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -24,7 +24,7 @@ use crate::ctl::{KLOOP_RUNNING, KLOOP_STOPPING};
 use crate::engine::TX;
 use crate::request::OptionCopy;
 
-/// Most that a loop may sleep, in microseconds.
+/// Longest sleep of a loop, in microseconds.
 const MAX_SLEEP: u32 = 1_000_000;
 
 /// A descriptor's state, netmap's np_kloop_state.
@@ -81,7 +81,7 @@ impl World {
         accepted
     }
 
-    /// SYNC_KLOOP_STOP, but for the wait until the loop is over.
+    /// SYNC_KLOOP_STOP, except the wait for the loop to end.
     pub(super) fn kloop_stop(&mut self, client: ClientId) -> Result<()> {
         self.bound(client).ok_or_else(unbound)?;
         self.set_kloop(client, |kloop| kloop.stopping = true);

@@ -1,12 +1,12 @@
-//! Krings and port records in control memory: who has which, and how they go in and out of
-//! service.
+//! Krings and port records in control memory: who has which, and how they are put into
+//! and taken out of service.
 //!
 //! | a kring is | mode | who may write its ring |
 //! |---|---|---|
 //! | free | RING_OFF | nobody |
 //! | configured | RING_OFF | the daemon |
 //! | in service | RING_ON | the holders of its locks |
-//! | leaving | RING_OFF, a lock may still be held | that holder, until it lets go |
+//! | leaving | RING_OFF, a lock may still be held | that holder, until it releases the lock |
 //!
 //! A kring never goes from "leaving" to "free" or "configured" before the daemon has held both of
 //! its locks once.
@@ -79,7 +79,8 @@ impl KringRanges {
     }
 }
 
-/// Passes through one lock of a ring that is out of service. False if somebody keeps it.
+/// Acquires and releases one lock of a ring that is out of service. False if somebody keeps
+/// holding it.
 fn pass(lock: &LockWord) -> bool {
     for _ in 0..TRIES {
         if lock.try_lock(DAEMON_SESSION).is_some() {
@@ -130,7 +131,7 @@ fn configure(
     k.mon_parent
         .iter()
         .for_each(|parent| parent.store(0, Relaxed));
-    // Whoever comes along here while copying an old list finds out that it is one.
+    // A reader that follows an old list to this kring finds that the list has changed.
     for link in k.mon_next.iter().flatten() {
         link.store(0, Release);
     }
@@ -311,8 +312,8 @@ impl World {
         Ok(())
     }
 
-    /// Puts the rings that are wanted into service (`on`) or takes those out that nobody wants
-    /// any more. Whatever was written before is visible to who sees the ring in service.
+    /// Puts the wanted rings into service (`on`), or takes out those that nobody wants any more.
+    /// Whoever sees a ring in service sees everything that was written before.
     pub(super) fn commit_modes(&mut self, id: AdapterId, on: bool) {
         for dir in DIRS {
             for i in 0..self.adapters[id].krings(dir).len() {

@@ -10,7 +10,7 @@ use super::{Refusal, Result, World};
 use crate::engine::{RX, TX};
 
 impl World {
-    /// netmap_get_na: the adapter that `name` means, with a reference; made if need be.
+    /// netmap_get_na: the adapter called `name`, with a reference; created if necessary.
     pub(super) fn get_na(
         &mut self,
         name: &[u8],

@@ -1,8 +1,8 @@
 //! Allocators: the global one and the private ones of VALE ports, their ids and life times.
 //!
 //! An allocator exists as long as somebody refers to it (`refs`), and has memory (a region) from
-//! its first user (`active`) on. When the last user leaves, everything counts as free again, so
-//! that nothing a program lost stays lost; the region itself stays until the allocator goes.
+//! its first user (`active`) on. When the last user leaves, everything becomes free again,
+//! including what a program has lost; the region itself stays until the allocator is freed.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -71,9 +71,9 @@ pub(super) struct Memory {
     pub private: bool,
     refs: u32,
     pub active: u32,
-    /// what the pools were to be
+    /// the parameters of the pools
     wanted: Pools,
-    /// sized pools, or why the configuration is no good
+    /// sized pools, or why the parameters do not work
     pools: Result<[Pool; 3]>,
     pub region: Option<u32>,
     /// the region is a program's own memory
@@ -150,7 +150,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Is there anything to take from each pool?
+    /// Has each pool a free object?
     fn check_room(&self) -> Result<()> {
         for which in [Which::If, Which::Ring, Which::Buf] {
             let pool = self.pool(which)?;
@@ -173,9 +173,9 @@ pub(super) struct Memories {
     last: MemId,
     regions: BTreeMap<u32, Region>,
     next_region: u32,
-    /// what the global allocator is to be (if_size and so on)
+    /// parameters of the global allocator (if_size and so on)
     global: Pools,
-    /// the global allocator has been asked for, and was what `global` says then
+    /// the global allocator has been used, with the parameters in `global`
     configured: bool,
     /// what private allocators have at least (priv_if_size and so on)
     private: Pools,
@@ -194,15 +194,15 @@ impl Memories {
         }
     }
 
-    /// Notes what allocators are to be. A private one is made by it; the global one follows when it
-    /// has no users.
+    /// Sets the parameters of allocators: of new private ones, and of the global one once it has
+    /// no users.
     pub fn set_wanted(&mut self, config: &Config) {
         self.global = config.global;
         self.private = config.private;
     }
 
-    /// netmap_mem_config: the global allocator, when nobody uses it, becomes what it is to be. Its
-    /// old region goes: who still has it mapped keeps it.
+    /// netmap_mem_config: gives the global allocator, when nobody uses it, its current parameters.
+    /// Its old region is dropped; a program that still has it mapped keeps it.
     fn configure(&mut self, id: MemId) {
         let global = self.global;
         let memory = self.at_mut(id);
@@ -372,7 +372,7 @@ impl Memories {
         Ok(id)
     }
 
-    /// Makes sure that allocator `id` has memory, and counts one user more.
+    /// netmap_mem_finalize: makes sure that allocator `id` has memory, and counts one user more.
     pub fn finalize(&mut self, id: MemId) -> Result<()> {
         self.configure(id);
         let memory = &self.by_id[&id];
@@ -392,7 +392,7 @@ impl Memories {
         Ok(())
     }
 
-    /// One user less. The last one leaves an allocator with everything free.
+    /// netmap_mem_deref: one user less. The last one leaves an allocator with everything free.
     pub fn deref(&mut self, id: MemId) {
         let memory = self.at_mut(id);
         memory.active -= 1;
@@ -405,8 +405,9 @@ impl Memories {
         }
     }
 
-    /// Gives the pages of packet buffers back to the system. Rings and `netmap_if`s stay readable:
-    /// a program may keep its mapping after its descriptor. Memory of its own it keeps whole.
+    /// Gives the pages of packet buffers back to the system. Rings and `netmap_if`s stay readable,
+    /// since a program may keep its mapping after its descriptor. A program's own memory is left
+    /// as it is.
     fn discard_buffers(region: &Region) {
         if region.external {
             return;

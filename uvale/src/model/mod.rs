@@ -3,29 +3,29 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod.rs` | the world, its descriptors, the way of a request |
+//! | `mod.rs` | the world, its descriptors, how a request is served |
 //! | `lookup.rs` | from a name to an adapter |
 //! | `register.rs` | REGISTER and its undoing: ring selection, [`Binding`] |
 //! | `adapter.rs` | adapters (anything that can be bound) and their reference counts |
 //! | `vale.rs`, `persistent.rs`, `pipe.rs` | what is special about VALE ports and pipes |
-//! | `joined.rs` | persistent ports that join two switches |
+//! | `joined.rs` | bwrap: persistent ports that join two switches |
 //! | `monitor.rs` | monitors: which rings feed which |
 //! | `switch.rs` | switches and their port numbers |
 //! | `krings.rs` | krings and port records in control memory |
 //! | `rings.rs` | what lies in a region: rings, buffers, `netmap_if` |
 //! | `memory.rs`, `pool.rs`, `sizing.rs` | allocators, their ids and regions; object pools; how big they are |
-//! | `graveyard.rs` | rings whose locks somebody still holds |
+//! | `graveyard.rs` | rings in teardown whose locks somebody still holds |
 //! | `repair.rs` | after a client died: locks broken, pipes repaired, buffers audited |
 //! | `options.rs`, `extmem.rs`, `kloop.rs` | options of requests: offsets and CSB, a program's own memory, sync loops |
 //! | `outside.rs` | questions about the system's own interfaces |
 //! | `caller.rs` | what a request comes with besides its bytes |
-//! | `info.rs` | requests that only look |
+//! | `info.rs` | requests that change nothing |
 //! | `parameters.rs` | module parameters |
-//! | `held.rs` | who has something, for refusals |
+//! | `held.rs` | who has a port open, for refusals |
 //! | `inspect.rs` | what `uvale ports` and the like show |
 //!
-//! Trust: control memory is written by trusted clients, so what the world needs of it to stay
-//! consistent is kept here as well and never read back; regions are written by everybody, and
+//! Trust: control memory is written by trusted clients, so what the world needs to stay consistent
+//! is kept here as well and never read back from there. Regions are written by everybody, and
 //! every index read from one is checked.
 
 mod adapter;
@@ -279,8 +279,7 @@ impl World {
         bound.filter(move |b| b.public.mem_id == mem)
     }
 
-    /// NIOCCTRL: serves one request of a process that nothing is known of, and does what is left to
-    /// it.
+    /// NIOCCTRL: serves one request of an unknown process, and does that process's part as well.
     pub fn request(&mut self, client: ClientId, request: &mut Request) -> Result<()> {
         let mut caller = Caller::default();
         self.request_from(client, &mut caller, request)?;
@@ -294,8 +293,8 @@ impl World {
         Ok(())
     }
 
-    /// NIOCCTRL: serves one request. What the program gets to see is written into it; on a
-    /// refusal the program gets the errno and the status of each option, and no body.
+    /// NIOCCTRL: serves one request. The results are written into it; on a refusal the program
+    /// gets the errno and the status of each option, and no body.
     pub fn request_from(
         &mut self,
         client: ClientId,
@@ -372,7 +371,7 @@ impl World {
     }
 }
 
-/// Serves a request through its typed body, and puts back what has become of it.
+/// Serves a request through its typed body, and writes the body back.
 fn with_body<B: AbiBytes>(
     bytes: &mut Vec<u8>,
     serve: impl FnOnce(&mut B) -> Result<()>,

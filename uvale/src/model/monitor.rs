@@ -28,7 +28,7 @@ const MAX_SLOTS: u32 = 4096;
 
 const ANY: u64 = NR_MONITOR_TX | NR_MONITOR_RX | NR_ZCOPY_MON;
 
-/// The flag that asks for a direction.
+/// The flag that selects a direction.
 const FLAG: [u64; 2] = [NR_MONITOR_RX, NR_MONITOR_TX];
 
 /// Ring `ring` (rx) of a monitor.
@@ -58,8 +58,8 @@ impl Watchers {
 }
 
 impl World {
-    /// netmap_get_monitor_na: a new monitor of the port that `name` means, with a reference; `None`
-    /// if that is not what the request asks for.
+    /// netmap_get_monitor_na: a new monitor of the port called `name`, with a reference; `None` if
+    /// the request does not ask for a monitor.
     pub(super) fn get_monitor(
         &mut self,
         name: &[u8],
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// The reference to `port` that the caller has goes to the monitor.
+    /// The monitor takes over the caller's reference to `port`.
     fn new_monitor(&mut self, port: AdapterId, reg: &nmreq_register) -> Result<AdapterId> {
         let na = &self.adapters[port];
         if na.active == 0 {

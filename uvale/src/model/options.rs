@@ -1,5 +1,5 @@
-//! Options of requests, all in one place. One that nobody serves keeps the status that copying in
-//! has given it, EOPNOTSUPP; a REGISTER with such an option is refused at its end.
+//! Options of requests, all in one place. An option that is not served keeps the status it was copied
+//! in with, EOPNOTSUPP; a REGISTER with such an option is refused at its end.
 //!
 //! | option | served by | when |
 //! |---|---|---|
@@ -26,7 +26,7 @@ pub(super) fn find(options: &mut [OptionCopy], reqtype: u32) -> Option<&mut Opti
     options.iter_mut().find(|o| o.header.nro_reqtype == reqtype)
 }
 
-/// Notes in an option what became of it.
+/// Writes an option's result into its status.
 pub(super) fn conclude(option: &mut OptionCopy, result: Result<()>) -> Result<()> {
     let errno = result.as_ref().err().map_or(0, |r| r.errno.raw_os_error());
     option.header.nro_status = errno as u32;
@@ -57,7 +57,7 @@ pub(super) fn all_served(options: &[OptionCopy]) -> Result<()> {
     }
 }
 
-/// What has been agreed about offsets on a ring; as netmap, the first descriptor decides.
+/// The offsets of a ring; as in netmap, its first descriptor decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offsets {
     /// bits of slot.ptr that are an offset; 0: none
@@ -178,8 +178,8 @@ impl World {
     }
 }
 
-/// netmap_csb_validate, up to where the program's memory comes in. How many entries there are to
-/// be in each array; 0 for a descriptor without rings, whose CSB is not looked at.
+/// netmap_csb_validate, except for the access to the program's memory. Returns the number of
+/// entries in each array; 0 for a descriptor without rings, whose CSB is not looked at.
 fn check_csb(bound: Option<&Bound>, csb: &nmreq_opt_csb) -> Result<u32> {
     let Some(bound) = bound else { return Ok(0) };
     let (public, bad) = (&bound.public, |errno, why: &str| {
@@ -209,7 +209,7 @@ fn check_csb(bound: Option<&Bound>, csb: &nmreq_opt_csb) -> Result<u32> {
     Ok(entries)
 }
 
-/// Makes sense of what is asked for, or says why there is none.
+/// Checks the offsets that are asked for.
 fn check_offsets(
     asked: &nmreq_opt_offsets,
     buf_size: u32,
@@ -239,8 +239,8 @@ fn check_offsets(
     Ok(Offsets { mask, max })
 }
 
-/// Brings what is asked for together with what a ring has. `None` if the ring has less; else what
-/// holds, for this ring and as what is asked of those that follow.
+/// Combines the offsets that are asked for with those of a ring. `None` if the ring's are smaller;
+/// else the result, which is also what the rings that follow are asked for.
 fn agree(k: &mut Kring, asked: Offsets) -> Option<Offsets> {
     let has = k.offsets;
     if has.mask == 0 {

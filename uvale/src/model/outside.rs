@@ -13,8 +13,8 @@ use crate::engine::RX;
 /// Slots of the rings of netmap's emulated adapter.
 const SLOTS: u32 = 1024;
 
-/// The part of a request's name that may be the name of an interface: the whole, or what stands behind
-/// the name of a switch, without the end of a pipe.
+/// The part of a request's name that may be the name of an interface: the whole, or what follows
+/// the name of a switch, without the suffix of a pipe.
 pub fn interface_part(name: &[u8]) -> &[u8] {
     match name.iter().position(|c| *c == b':') {
         Some(colon) if has_prefix(name) => {
@@ -42,7 +42,7 @@ impl World {
             .is_some_and(|(known, _)| known == name)
     }
 
-    /// REGISTER. netmap itself refuses buffers that do not take the MTU.
+    /// REGISTER. Like netmap, refuses buffers that are smaller than the MTU.
     pub(super) fn refuse_outside(
         &self,
         name: &[u8],

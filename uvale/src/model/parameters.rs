@@ -1,8 +1,8 @@
 //! netmap's module parameters: which there are, what a text means to each, and when a new value
 //! takes effect. `docs/parameters.md` is the table for people.
 //!
-//! As in netmap a value is stored as it comes, and whether it makes sense turns out when it is
-//! used; what is stored comes with a warning then.
+//! As in netmap a value is stored unchecked, and fails only when it is used; whoever writes a bad
+//! one gets a warning.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -62,9 +62,9 @@ impl Default for Knobs {
 pub enum Effect {
     /// what it does in netmap
     Yes,
-    /// nothing: what it is about does not exist here
+    /// nothing: its subject does not exist here
     Stored,
-    /// it tells what is
+    /// it shows a state
     Shown,
 }
 
@@ -235,7 +235,7 @@ fn find(name: &str) -> Result<&'static Parameter> {
 }
 
 /// What `text` means to the kernel where it takes a number: decimal, 0x... or 0..., with a sign,
-/// and at most one newline behind it.
+/// and at most one newline after it.
 fn number(text: &str, kind: Kind) -> core::result::Result<i64, Errno> {
     let text = text.strip_suffix('\n').unwrap_or(text);
     let (negative, digits) = match text.strip_prefix('-') {
@@ -306,7 +306,7 @@ impl Config {
     /// Sets a parameter before there is a world.
     ///
     /// # Errors
-    /// `ENOENT`: no such parameter; `EACCES`: it only shows what is; `EINVAL` and `ERANGE`: the text
+    /// `ENOENT`: no such parameter; `EACCES`: it only shows a state; `EINVAL` and `ERANGE`: the text
     /// is no value of its kind.
     pub fn set_parameter(&mut self, name: &str, text: &str) -> Result<()> {
         let parameter = find(name)?;
@@ -333,7 +333,7 @@ fn read_only(name: &str, why: &str) -> Refusal {
 }
 
 impl World {
-    /// What the world is like by now.
+    /// The configuration as it is now.
     pub fn config(&self) -> &Config {
         &self.config
     }

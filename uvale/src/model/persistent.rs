@@ -50,7 +50,7 @@ impl World {
             0 => None,
             id => Some(self.memories.find(id)?),
         };
-        // A memory whose size cannot be told would leave the port half made.
+        // A memory without a valid size would leave the port half made.
         let sized = mem.map_or(Ok(0), |mem| self.memories.at(mem).size());
         let made = sized.and_then(|_| self.new_vale(name, Some(name.to_vec()), reg, mem));
         if let Some(mem) = mem {
@@ -159,7 +159,7 @@ impl World {
         body: &mut nmreq_vale_attach,
         mem: Option<MemId>,
     ) -> Result<()> {
-        // Only its being there matters: what is not found is made next.
+        // Only whether it exists matters: if not, it is created next.
         if let Ok(Some(id)) = self.get_vale(name, &mut body.reg, Purpose::Command, mem, false) {
             let (label, by) = (self.adapters[id].label(), self.by_holders(id));
             self.put_adapter(id);
@@ -226,7 +226,7 @@ impl World {
     /// The persistent port that is on the switch in `name` and whose interface is the port in
     /// `name`, with a reference. (It is not found by its name there once it has been opened, see
     /// [`World::update_config`]. In netmap it can then be neither detached nor deleted.) Not one that
-    /// joins two switches: its joint has to go first.
+    /// joins two switches: its joint has to be detached first.
     fn get_attached(&mut self, name: &[u8]) -> Option<AdapterId> {
         let switch = self.find_switch(name, 4)?;
         let interface = &name[self.bridges[switch as usize].name.len() + 1..];

@@ -6,8 +6,7 @@
 //! | none | goes, both ends of it | none |
 //!
 //! The rings of both ends exist as soon as one end has them in service. From then on no ring
-//! owns its buffers: those move between the rings of a pair, and are taken back when the pipe
-//! goes.
+//! owns its buffers: those move between the rings of a pair, and are freed with the pipe.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -32,7 +31,7 @@ struct PipeName<'a> {
     role: Role,
 }
 
-/// `None` if `name` has no brace. An opening brace counts before a closing one.
+/// `None` if `name` has no brace. An opening brace takes precedence over a closing one.
 fn split(name: &[u8]) -> Option<PipeName<'_>> {
     let find = |c: u8| name.iter().rposition(|b| *b == c);
     let (at, role) = match (find(b'{'), find(b'}')) {
@@ -57,8 +56,8 @@ fn end_name(parent: &[u8], role: Role, id: &[u8]) -> Name {
 }
 
 impl World {
-    /// netmap_get_pipe_na: the end of a pipe that `name` means, with a reference; `None` if it is
-    /// no name of a pipe.
+    /// netmap_get_pipe_na: the end of a pipe called `name`, with a reference; `None` if that is not
+    /// the name of a pipe.
     pub(super) fn get_pipe(
         &mut self,
         name: &[u8],
@@ -116,8 +115,8 @@ impl World {
         }
     }
 
-    /// The port that a pipe is on. A name that means nothing becomes a persistent port that goes
-    /// with its pipes.
+    /// The port that a pipe is on. If there is none of that name, a persistent port is created that
+    /// lives as long as its pipes.
     fn get_pipe_parent(
         &mut self,
         base: &[u8],
@@ -127,7 +126,7 @@ impl World {
     ) -> Result<AdapterId> {
         match self.get_na(base, reg, mem, create) {
             Err(refusal) if refusal.errno == Errno::NXIO => {
-                // netmap's errno, and the reason that it does not tell
+                // netmap's errno, and the reason that netmap does not give
                 let made = self.new_persistent(base, reg, true);
                 let found = made
                     .map_err(|made| Refusal::new(refusal.errno, made.why))
@@ -143,8 +142,8 @@ impl World {
         }
     }
 
-    /// Makes both ends and returns the wanted one. The reference to the parent that the caller has
-    /// goes to the master, the slave takes one of its own.
+    /// Makes both ends and returns the wanted one. The master takes over the caller's reference to
+    /// the parent, the slave takes one of its own.
     fn new_pipe(
         &mut self,
         parent: AdapterId,

@@ -200,7 +200,7 @@ impl Pool {
         None
     }
 
-    /// Gives object `i` back; false if it is out of range or free already.
+    /// Frees object `i`; false if it is out of range or free already.
     pub fn give_back(&mut self, i: u32) -> bool {
         if !self.is_usable(i) || self.is_free(i) {
             return false;

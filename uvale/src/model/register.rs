@@ -39,13 +39,13 @@ pub struct Binding {
     pub last: [u32; 2],
     /// NR_* flags of the request
     pub flags: u64,
-    /// poll sends what waits in tx rings even if nobody waits for room (no NR_NO_TX_POLL)
+    /// poll also sends on tx rings when POLLOUT is not asked for (no NR_NO_TX_POLL)
     pub tx_poll: bool,
-    /// bit in the port's sleeper table; `None`: there was none left
+    /// bit in the port's sleeper table; `None`: all were taken
     pub sleeper: Option<u8>,
     /// one end of a pipe
     pub is_pipe: bool,
-    /// a null port: its rings lead nowhere and a sync changes nothing
+    /// a null port: there is nothing behind its rings, and a sync moves no packets
     pub is_null: bool,
     /// addresses of the CSB's two arrays in the program, once it is in CSB mode
     pub csb: Option<(u64, u64)>,
@@ -302,8 +302,8 @@ impl World {
         }
     }
 
-    /// One user of the adapter's memory less; the memory it had before a request replaced it
-    /// comes back with the last descriptor.
+    /// One user of the adapter's memory less; the last descriptor restores the memory that the
+    /// adapter had before a request replaced it.
     pub(super) fn drop_memory(&mut self, id: AdapterId) {
         let mem = self.adapters[id].mem;
         self.memories.deref(mem);
@@ -481,7 +481,7 @@ impl World {
         }
     }
 
-    /// Undoes a REGISTER that could not be finished where the program's memory is.
+    /// Undoes a REGISTER whose part in the program's memory failed.
     pub fn undo_register(&mut self, client: ClientId) {
         if let Some(id) = self.unbind(client) {
             self.put_adapter(id);

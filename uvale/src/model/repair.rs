@@ -1,4 +1,4 @@
-//! After a client died: its locks are broken, half-done work on pipes is put right, and the
+//! After a client died: its locks are broken, half-done work on pipes is repaired, and the
 //! buffers of shared regions are counted.
 //!
 //! What a dead process had not published has not happened. On a VALE port nothing needs repair:
@@ -10,8 +10,8 @@
 //! | tx | the peer's `pipe_tail` | what was copied but not shown is sent again |
 //! | rx | the slot after the peer's `pipe_tail` | what was shown as returned is not returned twice |
 //!
-//! A zero-copy monitor takes its buffers from the monitored ring, one exchange after the other. One
-//! that was under way is undone, before any lock is broken that keeps others off the two slots.
+//! A zero-copy monitor takes its buffers from the monitored ring, one exchange after the other. An
+//! unfinished one is undone before the locks that protect the two slots are broken.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::collections::HashSet;
@@ -78,7 +78,7 @@ impl World {
         self.sessions_died(&[session])
     }
 
-    /// Sessions are gone: frees what they had locked, with one look at each ring. Returns what was
+    /// Sessions are gone: frees what they had locked, in one pass over all rings. Returns what was
     /// found.
     pub fn sessions_died(&mut self, sessions: &[u32]) -> Vec<Finding> {
         let clients = |session: &u32| *session > super::DAEMON_SESSION;
@@ -121,7 +121,7 @@ impl World {
         findings
     }
 
-    /// Puts the buffers back that the dead were about to exchange between two rings.
+    /// Undoes exchanges of buffers that the dead had begun between two rings.
     fn undo_exchanges(&self, dead: &HashSet<u32>) {
         let live = self
             .adapters
@@ -191,8 +191,8 @@ impl World {
         busy || filling
     }
 
-    /// Counts the buffers of a memory while no ring of it moves. Nothing is found if a ring does
-    /// move just now: nobody is waited for.
+    /// Counts the buffers of a memory while none of its rings is in a sync. If one is, nothing is
+    /// found: the daemon waits for nobody.
     fn audit_at_rest(&self, mem: MemId) -> Vec<Finding> {
         let ctl = self.ctl.clone();
         let users = self.adapters.iter().filter(|(_, na)| na.mem == mem);
@@ -214,8 +214,8 @@ impl World {
         found
     }
 
-    /// Counts the buffers of all memories in use. Rings in motion can make a buffer seem to be
-    /// missing or in two places; at rest the result is exact.
+    /// Counts the buffers of all memories in use. While rings are in syncs a buffer can seem to be
+    /// missing or in two places; otherwise the result is exact.
     pub fn audit(&self) -> Vec<Finding> {
         let used = self
             .memories

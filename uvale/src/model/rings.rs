@@ -76,7 +76,7 @@ pub(super) fn slots(region: &Region, ring: RingAt) -> Result<&[SlotView]> {
 
 impl World {
     /// netmap_mem_rings_create: makes the rings of `id` that are wanted and missing. Not undone on
-    /// failure: the caller withdraws its wishes and calls [`World::delete_rings`].
+    /// failure: the caller stops asking for them and calls [`World::delete_rings`].
     pub(super) fn create_rings(&mut self, id: AdapterId) -> Result<()> {
         for dir in DIRS {
             for i in 0..self.adapters[id].krings(dir).len() {
@@ -181,7 +181,7 @@ impl World {
         Ok(())
     }
 
-    /// Shows what has been agreed about offsets to the data path and to the program.
+    /// Shows a ring's offsets to the data path and to the program.
     pub(super) fn show_offsets(&self, id: AdapterId, dir: usize, i: u32) -> Result<()> {
         let na = &self.adapters[id];
         let k = &na.krings(dir)[i as usize];
@@ -216,8 +216,8 @@ impl World {
         Ok(())
     }
 
-    /// A ring of a pipe's end shows what the other end has agreed about offsets; the data path
-    /// does not go by it.
+    /// A ring of a pipe's end shows the offsets of the other end's ring; the data path does not
+    /// use them.
     pub(super) fn copy_offset_mask(&self, mem: MemId, from: RingAt, to: RingAt) -> Result<()> {
         let region = self.memories.active_region(mem)?;
         let n = size_of::<netmap_ring>() / 4;
@@ -369,8 +369,8 @@ impl World {
         Ok(&words(region.map(), base, if_word::RING_OFS)?[if_word::BUFS_HEAD])
     }
 
-    /// The buffers on a `netmap_if`'s list of extra ones, up to the first index that is none or
-    /// comes twice.
+    /// The buffers on a `netmap_if`'s list of extra ones, up to the first index that is invalid or
+    /// repeated.
     pub(super) fn extra_list(&self, mem: MemId, netmap_if: u32) -> Result<Vec<u32>> {
         let region = self.memories.active_region(mem)?;
         let pool = region.pool();
@@ -389,15 +389,15 @@ impl World {
         Ok(list)
     }
 
-    /// netmap_mem_if_delete: takes the extra buffers and the `netmap_if` itself back. Extra buffers
-    /// that are not chained yet are those of `extra`.
+    /// netmap_mem_if_delete: frees the extra buffers and the `netmap_if` itself. `extra` has the
+    /// extra buffers that are not chained yet.
     pub(super) fn delete_netmap_if(
         &mut self,
         mem: MemId,
         netmap_if: u32,
         extra: &Extra,
     ) -> Result<()> {
-        // With its last user a memory is free as a whole.
+        // When the last user leaves, the memory is freed as a whole; else buffer by buffer.
         if self.memories.at(mem).active > 1 {
             let mut buffers = self.extra_list(mem, netmap_if)?;
             buffers.extend(extra.buffers());

@@ -15,7 +15,7 @@ const PREFIX: &[u8] = b"val";
 /// A switch; free while it has no ports.
 #[derive(Debug)]
 pub(super) struct Bridge {
-    /// what stands before the colon
+    /// the name before the colon
     pub name: Name,
     /// ports in use
     pub active: u32,
@@ -41,8 +41,8 @@ pub(super) fn has_prefix(name: &[u8]) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// The name of the switch in `name`: what stands before the colon, if that and the port's name
-/// are such as netmap accepts. `least` is how long the whole must be.
+/// The name of the switch in `name`: the part before the colon, if netmap accepts that and the
+/// port's name. `least` is the shortest length of the whole.
 pub(super) fn switch_name(name: &[u8], least: usize) -> Option<&[u8]> {
     if name.len() < least {
         return None;
@@ -74,7 +74,7 @@ impl World {
         Some(found as u32)
     }
 
-    /// The switch in `name`, which is started if there is none. A switch lasts from its first
+    /// The switch in `name`, which is created if there is none. A switch lasts from its first
     /// port to its last.
     pub(super) fn find_or_start_switch(&mut self, name: &[u8]) -> Result<u32> {
         if let Some(found) = self.find_switch(name, 4) {
@@ -101,7 +101,7 @@ impl World {
             .switch(free as u32)
             .expect("the number of switches is within the table");
         switch.members.iter().for_each(|m| m.store(0, Relaxed));
-        // What the last switch in this place had learned is forgotten.
+        // Forget what the switch that had this record before has learned.
         switch
             .fdb
             .iter()

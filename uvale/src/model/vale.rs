@@ -30,18 +30,18 @@ pub(super) fn bound(value: u32, default: u32, lo: u32, hi: u32) -> u32 {
     }
 }
 
-/// What a look-up in the switches is for: it decides what may be created.
+/// The purpose of a look-up in the switches: it decides what may be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// REGISTER and all that builds on it
+    /// REGISTER and requests that build on it
     Register,
     /// VALE_ATTACH, VALE_DETACH, polling: interfaces may be meant
     Command,
 }
 
 impl World {
-    /// netmap_get_bdg_na: the port that `name` means if it is a name of a switch's port, with a
-    /// reference. `None` if it is not.
+    /// netmap_get_bdg_na: the port called `name`, with a reference; `None` if that is not the name
+    /// of a port on a switch.
     pub(super) fn get_vale(
         &mut self,
         name: &[u8],
@@ -154,8 +154,8 @@ impl World {
         }
     }
 
-    /// netmap_vale_vp_create: a port with nobody referring to it yet. What `reg` asks for is
-    /// brought into bounds, and the bounds are written back.
+    /// netmap_vale_vp_create: a port that nobody refers to yet. What `reg` asks for is clamped, and
+    /// the result written back.
     pub(super) fn new_vale(
         &mut self,
         name: &[u8],
@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    /// The interface of a persistent port demands buffers that take its MTU.
+    /// A persistent port needs buffers as large as the MTU of its interface.
     pub(super) fn check_mtu(&self, id: AdapterId) -> Result<()> {
         let na = &self.adapters[id];
         match na.kind {
@@ -291,7 +291,7 @@ impl World {
     }
 }
 
-/// The name has not the form of one on a switch.
+/// The name does not have the form of a port on a switch.
 pub(super) fn not_vale(name: &[u8]) -> Refusal {
     let name = String::from_utf8_lossy(name);
     Refusal::new(
@@ -301,7 +301,7 @@ pub(super) fn not_vale(name: &[u8]) -> Refusal {
 }
 
 /// An interface of the system has the name that the port would have on its switch. (netmap attaches
-/// NICs under such names, and makes no port that could be taken for one.)
+/// NICs under such names, and creates no port of that name.)
 fn taken_outside(name: &[u8], part: &[u8], purpose: Purpose) -> Refusal {
     let [name, part] = [name, part].map(String::from_utf8_lossy);
     let why = match purpose {
