@@ -42,6 +42,9 @@ cases! { kloop, "options/kloop":
     no_syncs_in_csb_mode = "no-syncs-in-csb-mode";
     bad_csbs = "bad-csbs";
     refusals = "refusals";
+}
+
+cases! { kloop_ends, "options/kloop_ends":
     stop_before_start = "stop-before-start";
     stop_waits = "stop-waits";
     stopped_by_others = "stopped-by-others";
@@ -56,7 +59,7 @@ cases! { kloop, "options/kloop":
 /// A loop ends with the daemon.
 #[test]
 fn a_loop_ends_with_the_daemon() {
-    let path = compat_tests::or_skip!("a loop's end", program("options/kloop"));
+    let path = compat_tests::or_skip!("a loop's end", program("options/kloop_ends"));
     for events in [false, true] {
         let mut place = Place::new();
         let mut command = place.command(&path);

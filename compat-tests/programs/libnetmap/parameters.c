@@ -17,6 +17,8 @@
 
 #include <libnetmap.h>
 
+#include "../cases.h"
+
 static char sentence[1024];
 
 static void
@@ -299,10 +301,7 @@ case_sizes(void)
 	nmport_close(d);
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} cases[] = {
+static const struct test_case cases[] = {
 	{ "descriptors", case_descriptors },
 	{ "streams", case_streams },
 	{ "children", case_children },
@@ -314,17 +313,6 @@ static const struct {
 int
 main(int argc, char **argv)
 {
-	size_t i;
-
 	nmctx_get()->error = remember;
-	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		if (argc == 2 && strcmp(argv[1], "--list") == 0) {
-			printf("%s\n", cases[i].name);
-		} else if (argc == 2 && strcmp(argv[1], cases[i].name) == 0) {
-			cases[i].run();
-			printf("ok %s\n", cases[i].name);
-			return 0;
-		}
-	}
-	return argc == 2 && strcmp(argv[1], "--list") == 0 ? 0 : 2;
+	return run_cases(argc, argv, cases, COUNT(cases));
 }

@@ -65,29 +65,4 @@ static UNUSED void in_child(void (*child)(void *), void *with)
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-struct test_case {
-	const char *name;
-	void (*run)(void);
-};
-
-static UNUSED int run_cases(int argc, char **argv, const struct test_case *cases, size_t n)
-{
-	if (argc == 2 && strcmp(argv[1], "--list") == 0) {
-		for (size_t i = 0; i < n; i++)
-			say("%s", cases[i].name);
-		return 0;
-	}
-	for (size_t i = 0; argc == 2 && i < n; i++) {
-		if (strcmp(argv[1], cases[i].name) == 0) {
-			cases[i].run();
-			say("ok %s", argv[1]);
-			return 0;
-		}
-	}
-	say("usage: %s --list | CASE", argv[0]);
-	return 2;
-}
-
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
-
 #endif

@@ -1,9 +1,6 @@
 /*
  * What keeps a port that is closed but mapped: every way to take pages away, and descriptors, forks, threads and
  * handlers around it.
- *
- *   mapped CASE       runs one case; "ok CASE" at the end
- *   mapped --list     names all cases
  */
 #include "robust.h"
 #include <dirent.h>
@@ -12,20 +9,6 @@
 #include <sys/syscall.h>
 
 #define PAGE 4096ul
-
-/* Is nobody bound to `name`? Exclusive use is refused as long as somebody is. */
-static int is_free(const char *name)
-{
-	struct port p;
-	memset(&p, 0, sizeof p);
-	p.reg.nr_flags = NR_EXCLUSIVE;
-	int e = try_port(&p, name, 0);
-	if (e == 0)
-		close_port(&p);
-	else
-		CHECK(e == EBUSY);
-	return e == 0;
-}
 
 /* Opens a port and closes it: its mapping is there. */
 static struct port closed_port(const char *name)
@@ -394,10 +377,7 @@ static void case_handler(void)
 	CHECK(is_free("vale0:b"));
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} cases[] = {
+static const struct test_case cases[] = {
 	{ "page-by-page", case_page_by_page },
 	{ "refused-unmapping", case_refused_unmapping },
 	{ "by-number", case_by_number },
@@ -417,15 +397,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	CHECK(argc == 2);
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		if (strcmp(argv[1], "--list") == 0) {
-			say("%s", cases[i].name);
-		} else if (strcmp(cases[i].name, argv[1]) == 0) {
-			cases[i].run();
-			say("ok %s", argv[1]);
-			return 0;
-		}
-	}
-	return strcmp(argv[1], "--list") == 0 ? 0 : 2;
+	return run_cases(argc, argv, cases, COUNT(cases));
 }

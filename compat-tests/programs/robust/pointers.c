@@ -141,24 +141,12 @@ static void bad_pointers_with_the_device(void)
 
 /* ---- */
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} cases[] = {
+static const struct test_case cases[] = {
 	{ "without-the-device", bad_pointers_without_the_device },
 	{ "with-the-device", bad_pointers_with_the_device },
 };
 
 int main(int argc, char **argv)
 {
-	for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-		if (argc > 1 && strcmp(argv[1], "--list") == 0)
-			say("%s", cases[i].name);
-		else if (argc > 1 && strcmp(argv[1], cases[i].name) == 0) {
-			cases[i].run();
-			say("ok %s", cases[i].name);
-			return 0;
-		}
-	}
-	return argc > 1 && strcmp(argv[1], "--list") == 0 ? 0 : 2;
+	return run_cases(argc, argv, cases, COUNT(cases));
 }

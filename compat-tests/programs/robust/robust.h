@@ -35,6 +35,8 @@
 #include <net/netmap.h>
 #include <net/netmap_user.h>
 
+#include "../cases.h"
+
 #define UNUSED __attribute__((unused))
 #define MAGIC 0x6f627573u
 #define HEADER 14
@@ -357,6 +359,55 @@ static UNUSED void wait_child(pid_t pid)
 		say("FAILED child %d ended with status 0x%x", (int)pid, (unsigned)status);
 		_exit(1);
 	}
+}
+
+/* Is nobody bound to `name`? Exclusive use is refused as long as somebody is. */
+static UNUSED int is_free(const char *name)
+{
+	struct port p;
+	memset(&p, 0, sizeof p);
+	p.reg.nr_flags = NR_EXCLUSIVE;
+	int e = try_port(&p, name, 0);
+	if (e == 0)
+		close_port(&p);
+	else
+		CHECK(e == EBUSY);
+	return e == 0;
+}
+
+static UNUSED short poll_now(int fd, short events, int timeout)
+{
+	struct pollfd f = { .fd = fd, .events = events };
+	int r = poll(&f, 1, timeout);
+	CHECK(r >= 0);
+	return r == 0 ? 0 : f.revents;
+}
+
+/* A part of a program that runs in a process of its own after exec, with a descriptor. */
+struct test_part {
+	const char *name;
+	void (*run)(int fd);
+};
+
+/* Becomes `PROGRAM what fd`. */
+static UNUSED void run_self(const char *what, int fd)
+{
+	char number[16];
+	snprintf(number, sizeof number, "%d", fd);
+	execl("/proc/self/exe", "self", what, number, (char *)NULL);
+	_exit(127);
+}
+
+/* Was the program started by `run_self`? Runs that part then. */
+static UNUSED int run_part(int argc, char **argv, const struct test_part *parts, size_t n)
+{
+	for (size_t i = 0; argc == 3 && i < n; i++) {
+		if (strcmp(parts[i].name, argv[1]) == 0) {
+			parts[i].run(atoi(argv[2]));
+			return 1;
+		}
+	}
+	return 0;
 }
 
 #endif

@@ -473,10 +473,7 @@ static void one_of_two_waiters_gives_up(void)
 
 /* ---- */
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} cases[] = {
+static const struct test_case cases[] = {
 	{ "handler-works", handler_works },
 	{ "handler-maps", handler_maps },
 	{ "jump-out-of-a-sync", jump_out_of_a_sync },
@@ -490,14 +487,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-		if (argc > 1 && strcmp(argv[1], "--list") == 0)
-			say("%s", cases[i].name);
-		else if (argc > 1 && strcmp(argv[1], cases[i].name) == 0) {
-			cases[i].run();
-			say("ok %s", cases[i].name);
-			return 0;
-		}
-	}
-	return argc > 1 && strcmp(argv[1], "--list") == 0 ? 0 : 2;
+	return run_cases(argc, argv, cases, COUNT(cases));
 }

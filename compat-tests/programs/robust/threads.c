@@ -1,8 +1,5 @@
 /*
  * Threads, signals and forks of threaded programs on descriptors of /dev/netmap.
- *
- *   threads CASE       runs one case; "ok CASE" at the end
- *   threads --list     names all cases
  */
 #include "robust.h"
 #include <pthread.h>
@@ -39,14 +36,6 @@ static struct port open_with(const char *name, unsigned rings, int ring, uint64_
 	errno = try_port(&p, name, 0);
 	CHECK(errno == 0);
 	return p;
-}
-
-static short poll_now(int fd, short events, int timeout)
-{
-	struct pollfd f = { .fd = fd, .events = events };
-	int r = poll(&f, 1, timeout);
-	CHECK(r >= 0);
-	return r == 0 ? 0 : f.revents;
 }
 
 /* ---- flows: a sender that stays less than a ring ahead of its receiver, so that nothing is dropped ---- */
@@ -474,10 +463,7 @@ static void case_poll_is_interrupted(void)
 
 /* ---- */
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} cases[] = {
+static const struct test_case cases[] = {
 	{ "two-rings-one-descriptor", case_two_rings_one_descriptor },
 	{ "two-rings-two-descriptors", case_two_rings_two_descriptors },
 	{ "same-ring", case_same_ring },
@@ -494,15 +480,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	CHECK(argc == 2);
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		if (strcmp(argv[1], "--list") == 0) {
-			say("%s", cases[i].name);
-		} else if (strcmp(cases[i].name, argv[1]) == 0) {
-			cases[i].run();
-			say("ok %s", argv[1]);
-			return 0;
-		}
-	}
-	return strcmp(argv[1], "--list") == 0 ? 0 : 2;
+	return run_cases(argc, argv, cases, COUNT(cases));
 }

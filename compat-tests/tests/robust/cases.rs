@@ -2,7 +2,7 @@
 
 use compat_tests::cases;
 
-// fork, vfork, exec, dup, SCM_RIGHTS and closing in every order.
+// fork, vfork, exec, dup and closing in every order.
 cases! { descriptors, "descriptors":
     parent_and_child_send_and_the_parent_exits_first = "fork";
     two_children_sleep_on_one_description = "fork-both-sleep";
@@ -16,10 +16,14 @@ cases! { descriptors, "descriptors":
     close_twice_and_the_number_used_again = "close-twice";
     programs_that_close_everything = "close-everything";
     after_closing_everything_all_numbers_are_the_programs = "numbers-stay-the-programs";
-    passed_to_a_child = "scm-to-child";
-    passed_to_a_program_that_knows_nothing_of_it = "scm-unrelated";
-    used_by_two_of_which_one_is_killed = "scm-killed";
-    passed_and_never_received = "scm-never-received";
+}
+
+// SCM_RIGHTS.
+cases! { passed, "passed":
+    to_a_child = "to-child";
+    to_a_program_that_knows_nothing_of_it = "unrelated";
+    used_by_two_of_which_one_is_killed = "killed";
+    and_never_received = "never-received";
 }
 
 // A mapping keeps its port.
