@@ -34,25 +34,25 @@ docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet; }
 # The protocols of the data path under every interleaving.
 loom() {
     RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" cargo test --quiet --release \
-        -p uvale --no-default-features --test protocols
+        -p uvale-shared --test protocols
 }
 
 # The unsafe module and the engine above it.
 asan() {
     host=$(rustc -vV | sed -n 's/^host: //p')
     RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$target/asan" PROPTEST_CASES=32 \
-        cargo test --quiet -p uvale --no-default-features --lib --target "$host" -- shm:: engine:: lock::
+        cargo test --quiet -p uvale-shared -p uvale-engine --lib --test traffic --target "$host"
 }
 memcheck() {
     if ! has valgrind; then echo "skipped: valgrind is not installed"; return 0; fi
-    binary=$(cargo test -p uvale --lib --no-run --message-format=json 2>/dev/null |
-        sed -n 's/.*"executable":"\([^"]*uvale-[^"]*\)".*/\1/p' | tail -n 1)
+    binary=$(cargo test -p uvale-shared --lib --no-run --message-format=json 2>/dev/null |
+        sed -n 's/.*"executable":"\([^"]*uvale_shared-[^"]*\)".*/\1/p' | tail -n 1)
     valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
         "$binary" --test-threads=1 shm::
 }
 miri() {
     if cargo miri --version >/dev/null 2>&1; then
-        cargo miri test -p uvale --no-default-features --lib -- lock:: sleepers::
+        cargo miri test -p uvale-shared --lib -- lock:: sleepers::
     else
         echo "skipped: miri is not installed in this toolchain"
     fi

@@ -5,9 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
-use uvale::proto::Report;
-use uvale::report::{Daemon, Port};
-use uvale::session::{Failure, Session};
+use uvale_link::proto::Report;
+use uvale_link::report::{Daemon, Port};
+use uvale_link::session::{Failure, Session};
 
 use crate::target;
 use crate::wait::{deadline, until, wait_for};

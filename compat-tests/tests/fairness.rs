@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use compat_tests::place::Place;
 use rustix::net::SendFlags;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use uvale::channel::{call, pair, send};
-use uvale::place::connect;
-use uvale::proto::{Call, PROTOCOL, Reply};
-use uvale::sys::Fd;
-use uvale::who::Who;
+use uvale_link::channel::{call, pair, send};
+use uvale_link::place::connect;
+use uvale_link::proto::{Call, PROTOCOL, Reply};
+use uvale_system::sys::Fd;
+use uvale_system::who::Who;
 
 /// A connection that has said what it is.
 fn connection(place: &Place, first: &Call) -> Fd {

@@ -11,13 +11,13 @@ use compat_tests::programs::program;
 use compat_tests::world::Program;
 use compat_tests::{or_skip, target};
 use rustix::net::{RecvFlags, SendFlags};
-use uvale::channel::{Packet, receive, send};
-use uvale::ctl::{CTL_LEN, Ctl};
-use uvale::extra::Extra;
-use uvale::place;
-use uvale::proto::{Bound, Call, Reply, decode};
-use uvale::shm::Memfd;
-use uvale::sys::Fd;
+use uvale_link::channel::{Packet, receive, send};
+use uvale_link::place;
+use uvale_link::proto::{Bound, Call, Reply, decode};
+use uvale_shared::ctl::{CTL_LEN, Ctl};
+use uvale_shared::extra::Extra;
+use uvale_shared::shm::Memfd;
+use uvale_system::sys::Fd;
 
 /// Numbers that are errnos nowhere, and those beside them.
 const NUMBERS: [i32; 8] = [0, -1, -22, 4096, 65_536 + 22, i32::MAX, i32::MIN, 71];

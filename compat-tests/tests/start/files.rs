@@ -5,7 +5,7 @@ use std::process::Command;
 
 use compat_tests::said::Said;
 use compat_tests::{apps, or_skip, target};
-use uvale::elf::Elf;
+use uvale_tools::elf::Elf;
 
 use super::{needs, ten, uvale};
 

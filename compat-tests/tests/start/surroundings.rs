@@ -8,8 +8,8 @@ use std::process::Command;
 use compat_tests::or_skip;
 use compat_tests::target;
 use compat_tests::wait::{deadline, wait_for};
-use uvale::proto::Report;
-use uvale::report::Daemon;
+use uvale_link::proto::Report;
+use uvale_link::report::Daemon;
 
 use super::{needs, sh, ten, uvale};
 use compat_tests::place::Place;
@@ -200,7 +200,7 @@ fn a_limit_on_processor_time_ends_no_daemon() {
     drop(session);
     // The socket names the process that listens now.
     let connection = seqpacket(&place.socket());
-    let peer = uvale::peer::credentials(&connection).expect("a socket");
+    let peer = uvale_system::peer::credentials(&connection).expect("a socket");
     assert_eq!(peer.pid, pid);
     drop(connection);
     // The one that was there all the time receives what is sent now.

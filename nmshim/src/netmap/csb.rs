@@ -5,9 +5,9 @@
 //! words, and head and cur, hwcur and hwtail are one word each.
 
 use nm_abi::{AbiBytes, nm_csb_atok, nm_csb_ktoa, nmreq_opt_csb};
-use uvale::engine::csb::{Csb, Wanted};
-use uvale::request::OptionCopy;
-use uvale::sys::{read_bytes, write_bytes};
+use uvale_engine::csb::{Csb, Wanted};
+use uvale_request::OptionCopy;
+use uvale_system::sys::{read_bytes, write_bytes};
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -8,13 +8,13 @@ use nm_abi::{AbiBytes, nmreq_opt_extmem};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
-use uvale::channel::call;
-use uvale::model::FileRange;
-use uvale::proto::{Call, Memory, Reply};
-use uvale::request::OptionCopy;
-use uvale::session::Session;
-use uvale::shm::{Mapping, Memfd, copy_in};
-use uvale::sys::read_bytes;
+use uvale_link::channel::call;
+use uvale_link::proto::{Call, Memory, Reply};
+use uvale_link::session::Session;
+use uvale_request::FileRange;
+use uvale_request::OptionCopy;
+use uvale_shared::shm::{Mapping, Memfd, copy_in};
+use uvale_system::sys::read_bytes;
 
 use super::maps::{Area, areas};
 use super::say::{Level, say};
@@ -167,7 +167,7 @@ fn show_elsewhere(memfd: &Memfd, file: &FileRange, start: u64) {
 fn replace(start: u64, pages: u64, areas: &[Area]) -> Result<Memfd, Errno> {
     let len = usize::try_from(pages * PAGE).map_err(|_| Errno::NOMEM)?;
     let memfd = Memfd::create("netmap-extmem", len).map_err(|errno| {
-        let why = uvale::limits::why_no_memory(errno, len as u64);
+        let why = uvale_system::limits::why_no_memory(errno, len as u64);
         say(
             Level::Refusal,
             format_args!("cannot make a memory of {len} bytes: {why}"),

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use libc::{c_int, c_short, c_ulong};
 use rustix::fd::AsRawFd;
 use rustix::net::RecvFlags;
-use uvale::channel::call;
-use uvale::engine::{Attachment, Binding, Host};
-use uvale::proto::{Bound, Call, Reply};
-use uvale::session::{Failure, Session};
-use uvale::sys::borrow;
+use uvale_engine::{Attachment, Binding, Host};
+use uvale_link::channel::call;
+use uvale_link::proto::{Bound, Call, Reply};
+use uvale_link::session::{Failure, Session};
+use uvale_system::sys::borrow;
 
 use super::say::{Level, say};
 use super::world::World;
@@ -467,7 +467,7 @@ impl File for NetmapFile {
 
 /// mmap of a memory that may have several parts.
 fn map_pieces(
-    memfd: &uvale::shm::Memfd,
+    memfd: &uvale_shared::shm::Memfd,
     addr: *mut c_void,
     len: usize,
     prot: c_int,

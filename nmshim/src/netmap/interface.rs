@@ -6,8 +6,8 @@
 use rustix::fs::{Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use uvale::model::Interface;
-use uvale::sys::Fd;
+use uvale_request::Interface;
+use uvale_system::sys::Fd;
 
 /// Looks an interface up; `None` if there is none of that name.
 pub fn look_up(name: &[u8]) -> Option<Interface> {

@@ -18,13 +18,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use uvale::channel::call;
-use uvale::engine::Attachment;
-use uvale::engine::csb::{Csb, Manner};
-use uvale::proto::{Call, Reply};
-use uvale::request::{OptionCopy, Request};
-use uvale::session::Session;
-use uvale::sys::{Fd, OwnFd, borrow};
+use uvale_engine::Attachment;
+use uvale_engine::csb::{Csb, Manner};
+use uvale_link::channel::call;
+use uvale_link::proto::{Call, Reply};
+use uvale_link::session::Session;
+use uvale_request::{OptionCopy, Request};
+use uvale_system::sys::{Fd, OwnFd, borrow};
 
 use super::csb::ProgramCsb;
 use super::file::NetmapFile;
@@ -76,7 +76,7 @@ impl Drop for Run<'_> {
 
 /// Runs the loop that the daemon has just allowed.
 pub fn run(file: &NetmapFile, fd: RawFd, request: &mut Request) -> Result<(), Failed> {
-    let duplicate = rustix::io::fcntl_dupfd_cloexec(borrow(&fd), uvale::sys::HIGH_FD);
+    let duplicate = rustix::io::fcntl_dupfd_cloexec(borrow(&fd), uvale_system::sys::HIGH_FD);
     let run = Run {
         fd: duplicate.ok().map(|fd| OwnFd::new(Fd::from(fd))),
         program_fd: &fd,
@@ -328,7 +328,7 @@ impl Rings<'_> {
 
 /// A duplicate of the program's eventfd `fd`, or netmap's error.
 fn eventfd(fd: RawFd) -> Result<OwnFd, Errno> {
-    let duplicate = rustix::io::fcntl_dupfd_cloexec(borrow(&fd), uvale::sys::HIGH_FD)?;
+    let duplicate = rustix::io::fcntl_dupfd_cloexec(borrow(&fd), uvale_system::sys::HIGH_FD)?;
     let duplicate = OwnFd::new(Fd::from(duplicate));
     let path = format!("/proc/self/fd/{}", duplicate.as_raw_fd());
     match rustix::fs::readlink(path, Vec::new()) {

@@ -5,7 +5,7 @@
 use libc::c_int;
 use rustix::mm::{MlockFlags, mlock, mlock_with};
 use rustix::process::{Resource, getrlimit};
-use uvale::shm::{own_mappings, unlock_own_mappings};
+use uvale_shared::shm::{own_mappings, unlock_own_mappings};
 
 use super::maps::{self, Area};
 use crate::device::{Errno, Result};

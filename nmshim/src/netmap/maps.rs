@@ -2,7 +2,7 @@
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use uvale::sys::Fd;
+use uvale_system::sys::Fd;
 
 /// Addresses that are mapped in the same way.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -33,11 +33,11 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use rustix::fd::AsFd;
-use uvale::channel::{call, call_within};
-use uvale::proto::{Call, PROTOCOL, Reply};
-use uvale::session::{Failure, PATIENCE, Session, refused};
-use uvale::sys::{Fd, borrow};
-use uvale::who::Who;
+use uvale_link::channel::{call, call_within};
+use uvale_link::proto::{Call, PROTOCOL, Reply};
+use uvale_link::session::{Failure, PATIENCE, Session, refused};
+use uvale_system::sys::{Fd, borrow};
+use uvale_system::who::Who;
 
 use crate::device::{self, Driver, Errno, File};
 use crate::ground::lock::Lock;
@@ -78,7 +78,7 @@ impl Netmap {
         if let Some(found) = self.worlds.lock().at(dir) {
             return Ok(found);
         }
-        let session = uvale::start::attach(dir)?;
+        let session = uvale_link::start::attach(dir)?;
         let mut worlds = self.worlds.lock();
         let (world, session) = worlds.join(session);
         worlds.settle(dir, &world);
@@ -113,7 +113,7 @@ impl Netmap {
 
     fn try_open(&self, flags: libc::c_int) -> Result<(RawFd, Arc<NetmapFile>), Failure> {
         use rustix::io::Errno;
-        let dir = uvale::place::runtime_dir();
+        let dir = uvale_link::place::runtime_dir();
         match self.open_at(&dir, flags) {
             // The daemon we knew is just dying: with another one it works.
             Err(f) if matches!(f.errno, Errno::NXIO | Errno::CONNREFUSED | Errno::NOENT) => {
@@ -126,7 +126,7 @@ impl Netmap {
 
     fn open_at(&self, dir: &Path, flags: libc::c_int) -> Result<(RawFd, Arc<NetmapFile>), Failure> {
         let (known, _) = self.enter(dir)?;
-        let fd = uvale::place::connect(dir)?;
+        let fd = uvale_link::place::connect(dir)?;
         let opening = Call::Open {
             protocol: PROTOCOL,
             flags,
@@ -156,7 +156,7 @@ impl Netmap {
     fn try_adopt(&self, fd: RawFd) -> Option<Arc<NetmapFile>> {
         // Whoever is at the other end is asked, and trusted with our memory, only if it is our own
         // user; a name that ends as ours is no more than a hint, so it is not waited for long.
-        if !uvale::peer::is_own_user(borrow(&fd)).ok()? {
+        if !uvale_system::peer::is_own_user(borrow(&fd)).ok()? {
             return None;
         }
         let answer = call_within(borrow(&fd), &Call::Whois, None, PATIENCE);
@@ -235,7 +235,7 @@ static HELD: Held = Held(core::cell::UnsafeCell::new(None));
 impl Driver for Netmap {
     fn loaded(&self) {
         say::loaded();
-        uvale::environment::remember();
+        uvale_link::environment::remember();
     }
 
     fn open(&self, flags: libc::c_int) -> device::Result<(RawFd, Arc<dyn File>)> {
@@ -278,11 +278,11 @@ impl Driver for Netmap {
     }
 
     fn is_private(&self, fd: RawFd) -> bool {
-        uvale::sys::is_own(fd)
+        uvale_system::sys::is_own(fd)
     }
 
     fn private_range(&self) -> Range<RawFd> {
-        uvale::sys::own_range()
+        uvale_system::sys::own_range()
     }
 
     fn lock_all(
@@ -294,15 +294,15 @@ impl Driver for Netmap {
     }
 
     fn keep(&self, fd: RawFd) -> Option<RawFd> {
-        uvale::sys::keep(fd)
+        uvale_system::sys::keep(fd)
     }
 
     fn let_go(&self, keeper: RawFd) {
-        uvale::sys::let_go(keeper);
+        uvale_system::sys::let_go(keeper);
     }
 
     fn parameter(&self, name: &str) -> Option<device::Parameter> {
-        let (_, session) = self.enter(&uvale::place::runtime_dir()).ok()?;
+        let (_, session) = self.enter(&uvale_link::place::runtime_dir()).ok()?;
         let found = session.parameter(name)?;
         Some(device::Parameter {
             text: found.value,
@@ -311,7 +311,7 @@ impl Driver for Netmap {
     }
 
     fn parameters(&self) -> Vec<String> {
-        let entered = self.enter(&uvale::place::runtime_dir());
+        let entered = self.enter(&uvale_link::place::runtime_dir());
         entered.map_or_else(|_| Vec::new(), |(_, session)| session.parameter_names())
     }
 
@@ -320,7 +320,7 @@ impl Driver for Netmap {
         name: &str,
         flags: libc::c_int,
     ) -> device::Result<(RawFd, Arc<dyn File>)> {
-        parameter::open(uvale::place::runtime_dir(), name, flags)
+        parameter::open(uvale_link::place::runtime_dir(), name, flags)
             .map(|(fd, file)| (fd, file as Arc<dyn File>))
             .map_err(|failure| {
                 say(Level::Refusal, format_args!("parameter {name}: {failure}"));
@@ -329,6 +329,6 @@ impl Driver for Netmap {
     }
 
     fn write_parameter(&self, name: &str, bytes: &[u8]) -> device::Result<()> {
-        parameter::write(&uvale::place::runtime_dir(), name, bytes)
+        parameter::write(&uvale_link::place::runtime_dir(), name, bytes)
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use libc::{POLLIN, POLLOUT, c_int, c_short, c_ulong, c_void};
 use rustix::fd::AsFd;
-use uvale::channel::call;
-use uvale::proto::{Call, PROTOCOL, Reply};
-use uvale::session::{Failure, refused};
+use uvale_link::channel::call;
+use uvale_link::proto::{Call, PROTOCOL, Reply};
+use uvale_link::session::{Failure, refused};
 
 use super::say::{Level, say};
 use super::{NETMAP, errno, set_flags};
@@ -31,7 +31,7 @@ pub fn open(
     flags: c_int,
 ) -> core::result::Result<(RawFd, Arc<ParameterFile>), Failure> {
     NETMAP.enter(&dir)?;
-    let fd = uvale::place::connect(&dir)?;
+    let fd = uvale_link::place::connect(&dir)?;
     let opening = Call::OpenParameter {
         protocol: PROTOCOL,
         name: name.to_owned(),

@@ -9,15 +9,15 @@ use nm_abi::*;
 use rustix::fd::AsFd;
 use rustix::io::Errno as Why;
 use rustix::net::SendFlags;
-use uvale::channel::{call, call_with, send};
-use uvale::engine::Host;
-use uvale::extra::Extra;
-use uvale::legacy;
-use uvale::model::{FileRange, Interface};
-use uvale::proto::{Bound, Call, Facts, Memory, Reply, decode};
-use uvale::request::{OwnMemory, Request, name_of};
-use uvale::session::{Failure, refused, whole};
-use uvale::sys::borrow;
+use uvale_engine::Host;
+use uvale_link::channel::{call, call_with, send};
+use uvale_link::proto::{Bound, Call, Facts, Memory, Reply, decode};
+use uvale_link::session::{Failure, refused, whole};
+use uvale_request::legacy;
+use uvale_request::{FileRange, Interface};
+use uvale_request::{OwnMemory, Request, name_of};
+use uvale_shared::extra::Extra;
+use uvale_system::sys::borrow;
 
 use super::csb::ProgramCsb;
 use super::file::NetmapFile;
@@ -158,7 +158,7 @@ impl NetmapFile {
         *request = Request::decode(&done).ok_or(Why::PROTO)?;
         let served = match errno {
             0 => Ok(()),
-            errno => Err(Failure::new(uvale::peer::errno(errno), why)),
+            errno => Err(Failure::new(uvale_system::peer::errno(errno), why)),
         };
         Ok((served, bound, csb_entries))
     }
@@ -169,7 +169,7 @@ impl NetmapFile {
         fd: RawFd,
         request: &mut Request,
         known_as: &mut Vec<FileRange>,
-    ) -> core::result::Result<(Facts, Option<uvale::shm::Memfd>), Failure> {
+    ) -> core::result::Result<(Facts, Option<uvale_shared::shm::Memfd>), Failure> {
         let mut facts = Facts {
             session: 0,
             memory: None,
@@ -279,7 +279,7 @@ fn interface(request: &mut Request) -> Option<Interface> {
         | NETMAP_REQ_VALE_NEWIF
         | NETMAP_REQ_VALE_DELIF => {
             let name = name_of(&mut request.header);
-            super::interface::look_up(uvale::model::interface_part(&name))
+            super::interface::look_up(uvale_request::interface_part(&name))
         }
         _ => None,
     }
@@ -288,6 +288,6 @@ fn interface(request: &mut Request) -> Option<Interface> {
 /// Request and port, for messages.
 fn what(request: &mut Request) -> String {
     let name = name_of(&mut request.header);
-    let kind = uvale::request::type_name(request.header.nr_reqtype);
+    let kind = uvale_request::type_name(request.header.nr_reqtype);
     format!("{kind} {}", String::from_utf8_lossy(&name))
 }

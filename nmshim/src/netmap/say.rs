@@ -18,9 +18,9 @@ use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
-use uvale::silence::Listener;
-use uvale::sys::borrow;
-use uvale::waiting::{self, ENV_PATIENCE};
+use uvale_link::silence::Listener;
+use uvale_link::waiting::{self, ENV_PATIENCE};
+use uvale_system::sys::borrow;
 
 /// When a line is worth printing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

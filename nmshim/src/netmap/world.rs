@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use uvale::ctl::Ctl;
-use uvale::session::{Failure, Session};
-use uvale::sys::borrow;
+use uvale_link::session::{Failure, Session};
+use uvale_shared::ctl::Ctl;
+use uvale_system::sys::borrow;
 
 use crate::ground::lock::Lock;
 
@@ -213,5 +213,5 @@ pub fn forked() {
         at.session.store(core::ptr::null_mut(), Ordering::Release);
         place = at.next;
     }
-    uvale::sys::close_own_in_child();
+    uvale_system::sys::close_own_in_child();
 }

@@ -4,10 +4,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use nm_abi::AbiBytes;
-use uvale::local::LocalWorld;
-use uvale::model::Config;
-use uvale::proto::{Call, Reply, decode};
-use uvale::request::Request;
+use uvale_control::local::LocalWorld;
+use uvale_control::Config;
+use uvale_link::proto::{Call, Reply, decode};
+use uvale_request::Request;
 
 #[derive(arbitrary::Arbitrary, Debug)]
 enum Step<'a> {
@@ -35,9 +35,9 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 let mut header = nm_abi::nmreq_header::zeroed();
                 header.nr_version = nm_abi::NETMAP_API;
                 header.nr_reqtype = u16::from(reqtype % 18);
-                uvale::request::set_name(&mut header, name.as_bytes());
+                uvale_request::set_name(&mut header, name.as_bytes());
                 let mut bytes = body.to_vec();
-                bytes.resize(uvale::request::body_size(header.nr_reqtype), 0);
+                bytes.resize(uvale_request::body_size(header.nr_reqtype), 0);
                 let request = Request { header, body: bytes, options: Vec::new() };
                 carry_out(&mut world, client, &request.encode());
             }
@@ -52,11 +52,11 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
         world.close(client);
     }
     assert!(!world.collect(), "nobody holds a lock, so everything can be freed");
-    let left = world.ports().filter(|p| p.kind != uvale::model::PortKind::Persistent).count();
+    let left = world.ports().filter(|p| p.kind != uvale_control::PortKind::Persistent).count();
     assert_eq!(left, 0, "ports without users");
 });
 
-fn carry_out(world: &mut uvale::model::World, client: uvale::model::ClientId, bytes: &[u8]) {
+fn carry_out(world: &mut uvale_control::World, client: uvale_control::ClientId, bytes: &[u8]) {
     let Some(mut request) = Request::decode(bytes) else { return };
     if let Err(refusal) = world.request(client, &mut request) {
         assert!((1..134).contains(&refusal.errno.raw_os_error()));

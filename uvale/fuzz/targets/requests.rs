@@ -1,5 +1,5 @@
 //! Requests and options with structure, each the whole way from a program's memory and back: see
-//! `uvale/src/request/fuzzing.rs`.
+//! `uvale/control/src/fuzzing.rs`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| uvale::request::fuzzing::run(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| uvale_control::fuzzing::run(bytes));

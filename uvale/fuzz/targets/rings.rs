@@ -5,10 +5,10 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use libfuzzer_sys::fuzz_target;
-use uvale::engine::{RX, TX};
-use uvale::local::{LocalPort, LocalWorld};
-use uvale::model::Config;
-use uvale::shm::{Slot, copy_in, copy_out};
+use uvale_engine::{RX, TX};
+use uvale_control::local::{LocalPort, LocalWorld};
+use uvale_control::Config;
+use uvale_shared::shm::{Slot, copy_in, copy_out};
 
 #[derive(arbitrary::Arbitrary, Debug)]
 enum Step {

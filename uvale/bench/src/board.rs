@@ -1,0 +1,261 @@
+//! The memory that the benchmark shares with its workers: flags, counters, samples, and the rings
+//! of the limit loops. Each worker gets it as its standard input.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::thread::futex;
+
+use super::raw::{Line, Memory, Slot};
+use uvale_shared::shm::{Memfd, Shared};
+
+/// Workers that may exist at a time.
+pub const WORKERS: usize = 32;
+/// Groups of workers that are started and stopped together.
+pub const GROUPS: usize = 8;
+/// Latencies that a worker keeps.
+pub const SAMPLES: usize = 16384;
+/// Slots of a ring, netmap's default.
+pub const SLOTS: usize = 1024;
+/// Lines of a buffer, netmap's default of 2048 bytes.
+pub const BUFFER_LINES: usize = 32;
+/// Pairs of sender and receiver that the limit loops can have.
+pub const LANES: usize = 8;
+/// Entries of the limit loops' table of addresses.
+pub const TABLE: usize = 1024;
+
+const IDLE: u32 = 0;
+const RUN: u32 = 1;
+const QUIT: u32 = 2;
+
+/// A word on cache lines of its own.
+#[repr(C, align(128))]
+pub struct Word {
+    pub value: AtomicU32,
+    pad: [AtomicU32; 31],
+}
+
+/// What a worker tells.
+#[repr(C, align(128))]
+pub struct Worker {
+    ready: AtomicU32,
+    pad: AtomicU32,
+    /// packets, or round trips
+    pub count: AtomicU64,
+    /// so many of `samples` were written
+    pub sampled: AtomicU64,
+    pad1: [AtomicU64; 13],
+    /// latencies in ns
+    pub samples: [AtomicU32; SAMPLES],
+}
+
+#[repr(C, align(4096))]
+struct Header {
+    groups: [Word; GROUPS],
+    workers: [Worker; WORKERS],
+}
+
+/// A ring between one sender and one receiver of the limit loops: indices, slots and buffers as
+/// netmap lays them out. `tx` and `rx` are the slots of the two rings.
+#[repr(C, align(4096))]
+pub struct Lane {
+    /// what the sender has published
+    pub tail: Word,
+    /// what the receiver has given back
+    pub head: Word,
+    pub tx: [Slot; SLOTS],
+    pub rx: [Slot; SLOTS],
+    /// buffers of the sender, then of the receiver
+    pub buffers: [[[Line; BUFFER_LINES]; SLOTS]; 2],
+}
+
+/// The limit loops' forwarding table.
+#[repr(C, align(4096))]
+pub struct Table(pub [AtomicU64; TABLE]);
+
+// SAFETY of the five below: repr(C), integer atomics and such structures only.
+#[allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
+mod shared {
+    use super::*;
+    unsafe impl Shared for Word {}
+    unsafe impl Shared for Worker {}
+    unsafe impl Shared for Header {}
+    unsafe impl Shared for Lane {}
+    unsafe impl Shared for Table {}
+}
+
+const TABLE_AT: usize = size_of::<Header>();
+const LANES_AT: usize = TABLE_AT + size_of::<Table>();
+const LEN: usize = LANES_AT + LANES * size_of::<Lane>();
+
+/// The shared memory, mapped.
+pub struct Board {
+    memory: Memory,
+    memfd: Option<Memfd>,
+}
+
+impl Board {
+    /// Makes a new one.
+    pub fn new() -> Result<Self, String> {
+        let memfd = Memfd::create("uvale-bench", LEN)
+            .map_err(|e| format!("cannot make shared memory: {e}"))?;
+        let number = memfd.as_fd();
+        use std::os::fd::AsRawFd;
+        let memory = Memory::map(&number.as_raw_fd(), LEN).map_err(|e| e.to_string())?;
+        Ok(Self {
+            memory,
+            memfd: Some(memfd),
+        })
+    }
+
+    /// The one that this process was given.
+    pub fn from_stdin() -> Result<Self, String> {
+        let size = rustix::fs::fstat(std::io::stdin())
+            .map_err(|e| e.to_string())?
+            .st_size;
+        if usize::try_from(size) != Ok(LEN) {
+            return Err("workers are started by `uvale bench` itself".into());
+        }
+        let memory = Memory::map(&std::io::stdin(), LEN).map_err(|e| e.to_string())?;
+        Ok(Self {
+            memory,
+            memfd: None,
+        })
+    }
+
+    /// A descriptor for a worker's standard input.
+    pub fn descriptor(&self) -> Result<OwnedFd, String> {
+        let memfd = self.memfd.as_ref().ok_or("not the maker of this board")?;
+        memfd
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|e| e.to_string())
+    }
+
+    fn header(&self) -> &Header {
+        self.memory.at(0).expect("the header fits: LEN covers it")
+    }
+
+    /// What worker `i` tells.
+    pub fn worker(&self, i: usize) -> &Worker {
+        &self.header().workers[i]
+    }
+
+    /// The limit loops' ring number `i`.
+    pub fn lane(&self, i: usize) -> Option<&Lane> {
+        self.memory.at(LANES_AT + i * size_of::<Lane>())
+    }
+
+    /// The limit loops' table.
+    pub fn table(&self) -> &Table {
+        self.memory
+            .at(TABLE_AT)
+            .expect("the table fits: LEN covers it")
+    }
+
+    /// Forgets what former workers told.
+    pub fn reset(&self) {
+        for worker in &self.header().workers {
+            worker.ready.store(0, Relaxed);
+            worker.count.store(0, Relaxed);
+            worker.sampled.store(0, Relaxed);
+        }
+        for group in &self.header().groups {
+            group.value.store(IDLE, Release);
+        }
+    }
+
+    /// Lets group `i` run, or stops it.
+    pub fn set_running(&self, i: usize, running: bool) {
+        self.set(i, if running { RUN } else { IDLE });
+    }
+
+    /// Sends group `i` home.
+    pub fn quit(&self, i: usize) {
+        self.set(i, QUIT);
+    }
+
+    fn set(&self, i: usize, state: u32) {
+        let word = &self.header().groups[i].value;
+        word.store(state, Release);
+        let _ = futex::wake(word, futex::Flags::empty(), u32::MAX >> 1);
+    }
+
+    /// Has worker `i` said that it is ready?
+    pub fn is_ready(&self, i: usize) -> bool {
+        self.worker(i).ready.load(Acquire) != 0
+    }
+
+    /// Says that worker `i` is ready.
+    pub fn tell_ready(&self, i: usize) {
+        self.worker(i).ready.store(1, Release);
+    }
+
+    /// Waits until group `i` runs; false: go home.
+    pub fn wait_to_run(&self, i: usize) -> bool {
+        let word = &self.header().groups[i].value;
+        loop {
+            match word.load(Acquire) {
+                RUN => return true,
+                QUIT => return false,
+                seen => {
+                    let timeout = futex::Timespec {
+                        tv_sec: 0,
+                        tv_nsec: 100_000_000,
+                    };
+                    let _ = futex::wait(word, futex::Flags::empty(), seen, Some(&timeout));
+                }
+            }
+        }
+    }
+
+    /// The word to look at in a loop.
+    pub fn flag(&self, group: usize) -> Running<'_> {
+        Running(&self.header().groups[group].value)
+    }
+}
+
+/// Is the group of a worker running?
+#[derive(Clone, Copy)]
+pub struct Running<'a>(&'a AtomicU32);
+
+impl Running<'_> {
+    /// One load of a line that nobody writes meanwhile.
+    #[inline(always)]
+    pub fn is_set(self) -> bool {
+        self.0.load(Relaxed) == RUN
+    }
+}
+
+impl Worker {
+    /// Keeps a latency while there is room.
+    #[inline]
+    pub fn sample(&self, ns: u64) {
+        let n = self.sampled.load(Relaxed);
+        if let Some(place) = self.samples.get(n as usize) {
+            place.store(u32::try_from(ns).unwrap_or(u32::MAX), Relaxed);
+            self.sampled.store(n + 1, Release);
+        }
+    }
+
+    /// What was kept since the last call.
+    pub fn take_samples(&self) -> Vec<u32> {
+        let n = (self.sampled.load(Acquire) as usize).min(SAMPLES);
+        let samples = self.samples[..n].iter().map(|s| s.load(Relaxed)).collect();
+        self.sampled.store(0, Release);
+        samples
+    }
+}
+
+/// Waits for `condition`, asking `alive` meanwhile; false when the time is over.
+pub fn wait_for(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    while !condition() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}

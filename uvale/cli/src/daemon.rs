@@ -1,0 +1,186 @@
+//! `uvale daemon`
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use uvale_daemon::ALREADY_SERVED;
+use uvale_link::start::IDLE_SECONDS;
+
+use super::log::Log;
+use super::settings;
+use super::spawn::{self, NotStarted};
+
+/// Options of `uvale daemon`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Runtime directory [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale or /run/uvale]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Let this group (name or number) reach the socket
+    #[arg(long)]
+    group: Option<String>,
+    /// Leave when nobody has used the world for this many seconds and nothing persistent is in it
+    #[arg(long, value_name = "SECONDS")]
+    idle: Option<u64>,
+    /// Leave after the time a daemon that started by itself waits
+    #[arg(long, hide = true)]
+    idle_default: bool,
+    /// Return as soon as the socket listens, and go on in the background
+    #[arg(long)]
+    detach: bool,
+    /// Configuration file (TOML) [default: $UVALE_CONFIG, ~/.config/uvale.toml or /etc/uvale.toml]
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// VALE switches that may exist at a time
+    #[arg(long, value_name = "N")]
+    max_switches: Option<u32>,
+    /// Remove the runtime directory at the end
+    #[arg(long, hide = true)]
+    remove_dir: bool,
+    /// Descriptor that hears when the socket listens
+    #[arg(long, hide = true)]
+    ready_fd: Option<i32>,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<ExitCode, String> {
+    let dir = args.dir.as_deref().map(uvale_link::place::absolute);
+    let dir = dir.unwrap_or_else(uvale_link::place::runtime_dir);
+    if args.detach {
+        return detach(&dir, &args);
+    }
+    match serve(&dir, &args) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(why) => {
+            if let Some(fd) = args.ready_fd {
+                let _ = rustix::io::write(uvale_system::sys::borrow(&fd), why.as_bytes());
+            }
+            if !why.contains(ALREADY_SERVED) {
+                return Err(why);
+            }
+            eprintln!("uvale: {why}");
+            Ok(ExitCode::from(SERVED_BY_ANOTHER))
+        }
+    }
+}
+
+/// Serves until it is time to leave.
+fn serve(dir: &Path, args: &Args) -> Result<(), String> {
+    // Started by a program for itself and those that come after it, or for one alone.
+    let is_started_by_program = args.idle_default || args.remove_dir;
+    uvale_daemon::surroundings::raise_limits(is_started_by_program);
+    let mut config = settings::load(args.config.as_deref())?;
+    if let Some(n) = args.max_switches {
+        config.max_switches = n;
+    }
+    settings::check(&config)?;
+    let idle = args
+        .idle
+        .or(args.idle_default.then_some(IDLE_SECONDS))
+        .map(Duration::from_secs);
+    let group = args.group.as_deref().map(group_number).transpose()?;
+    let outcome = uvale_daemon::run(uvale_daemon::Options {
+        dir: dir.to_owned(),
+        group,
+        idle,
+        config,
+        ready: args.ready_fd,
+        // Whoever started any other daemon knows it by its number.
+        may_move: args.idle_default,
+    });
+    if args.remove_dir {
+        let _ = std::fs::remove_dir_all(dir);
+    }
+    outcome
+}
+
+/// Exit status of a daemon that found another one in its directory.
+const SERVED_BY_ANOTHER: u8 = 75;
+
+fn group_number(group: &str) -> Result<u32, String> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    match nix::unistd::Group::from_name(group) {
+        Ok(Some(found)) => Ok(found.gid.as_raw()),
+        _ => Err(format!("there is no group {group}")),
+    }
+}
+
+/// Starts the daemon in the background and returns once it listens. If another one is being
+/// started for the same directory at the same moment, that one will do.
+fn detach(dir: &Path, args: &Args) -> Result<ExitCode, String> {
+    // What the program that made us start had open is none of the daemon's business.
+    close_inherited();
+    uvale_daemon::surroundings::leave();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if answers(dir) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        match start(dir, args) {
+            Ok(()) => return Ok(ExitCode::SUCCESS),
+            Err(not) if not.code != Some(i32::from(SERVED_BY_ANOTHER)) => return Err(not.why),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            Err(_) => {
+                let dir = dir.display();
+                return Err(format!("a uvale daemon serves {dir} and does not answer"));
+            }
+        }
+    }
+}
+
+/// How long another daemon of the directory may take until it answers.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn answers(dir: &Path) -> bool {
+    uvale_link::session::Session::attach(dir).is_ok()
+}
+
+/// Starts the daemon proper in a session of its own.
+fn start(dir: &Path, args: &Args) -> Result<(), NotStarted> {
+    let mut command = spawn::daemon(dir)?;
+    if args.idle_default {
+        command.arg("--idle-default");
+    }
+    if let Some(idle) = args.idle {
+        command.args(["--idle", &idle.to_string()]);
+    }
+    if let Some(group) = &args.group {
+        command.args(["--group", group]);
+    }
+    if let Some(config) = &args.config {
+        let config = std::path::absolute(config).map_err(|e| e.to_string())?;
+        command.arg("--config").arg(config);
+    }
+    if let Some(n) = args.max_switches {
+        command.args(["--max-switches", &n.to_string()]);
+    }
+    command.current_dir("/");
+    of_its_own_session(&mut command);
+    spawn::start(command, Log::open(dir)?).map(drop)
+}
+
+/// No terminal, and no part in what happens to the session of whoever started it.
+#[allow(unsafe_code)]
+fn of_its_own_session(command: &mut Command) {
+    // SAFETY: setsid is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+    }
+}
+
+/// Closes everything above stderr.
+fn close_inherited() {
+    use rustix::process::{Resource, getrlimit};
+    // SAFETY: nothing in this process holds a descriptor yet.
+    #[allow(unsafe_code)]
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) } == 0;
+    if !closed {
+        // A kernel from before 2020.
+        let most = getrlimit(Resource::Nofile).current.unwrap_or(1024);
+        (3..most.min(65_536) as i32).for_each(|fd| drop(uvale_system::sys::Fd::from_raw(fd)));
+    }
+}

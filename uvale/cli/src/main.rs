@@ -1,0 +1,105 @@
+//! Commands.
+#![deny(unsafe_code)]
+
+pub mod ctl;
+pub mod ctl_device;
+pub mod ctl_parse;
+pub mod daemon;
+pub mod log;
+pub mod param;
+pub mod run;
+pub mod settings;
+pub mod show;
+pub mod show_stop;
+pub mod spawn;
+pub mod stats;
+pub mod table;
+pub mod wait;
+mod worlds;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// netmap's VALE switches and pipes in userspace: programs that open /dev/netmap run unchanged,
+/// with no kernel module
+#[derive(Parser)]
+#[command(version, max_term_width = 100, color = clap::ColorChoice::Never)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Of `uvale gen`.
+const GEN: &str = "\
+Exit status: 0 all that was asked for, 1 an error, 2 wrong options, 3 packets missing, lost or twice
+
+Example: uvale gen -i vale0:b -f rx -n 1000 --idle 10 & uvale wait vale0:b
+         uvale gen -i vale0:a -f tx -n 1000";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a program so that it finds /dev/netmap
+    #[command(after_help = "Example: uvale run --private -- ./test.sh")]
+    Run(run::Args),
+    /// Serve a world in the foreground (normally started by itself when first needed)
+    #[command(after_help = "Example: uvale daemon --dir /run/lab --max-switches 64")]
+    Daemon(daemon::Args),
+    /// Generate, receive, replay and record packets (pkt-gen's options)
+    #[command(after_help = GEN)]
+    Gen(uvale_generator::Args),
+    /// Show counters of ports and rings, with drops by reason
+    #[command(
+        after_help = "Example: uvale stats --save before; ./test.sh; uvale stats --since before 'vale0:*'"
+    )]
+    Stats(stats::Args),
+    /// List ports
+    #[command(after_help = "Example: uvale ports --json")]
+    Ports(show::Args),
+    /// List switches with their ports
+    #[command(after_help = "Example: uvale switches")]
+    Switches(show::Args),
+    /// Show a switch's forwarding table
+    #[command(after_help = "Example: uvale fdb vale0")]
+    Fdb(show::FdbArgs),
+    /// Wait until ports are there
+    #[command(after_help = "Example: uvale wait vale0:dut vale1:dut --timeout 10")]
+    Wait(wait::Args),
+    /// Manage switches and persistent ports (vale-ctl's options)
+    #[command(after_help = "Example: uvale ctl -n vi0 -C 1024,1024,2; uvale ctl -a vale0:vi0")]
+    Ctl(ctl::Args),
+    /// Show the daemon, who uses it, and its memory
+    #[command(after_help = "Example: uvale status")]
+    Status(show::Args),
+    /// Ask the daemon to leave
+    #[command(after_help = "Example: uvale stop --dir /run/lab")]
+    Stop(show_stop::Args),
+    /// Measure throughput and wake-ups, beside what two bare processes can do
+    #[command(after_help = "Example: uvale bench --json")]
+    Bench(uvale_bench::Args),
+}
+
+/// The command line.
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Daemon(args) => daemon::run(args),
+        Command::Gen(args) => {
+            ctl_device::prepare_environment(None, true);
+            run::under_shim().map(|()| uvale_generator::run(args, &show::port_hint))
+        }
+        Command::Stats(args) => stats::run(args),
+        Command::Ports(args) => show::ports(args),
+        Command::Switches(args) => show::switches(args),
+        Command::Fdb(args) => show::fdb(args),
+        Command::Wait(args) => wait::run(args),
+        Command::Ctl(args) => ctl::run(args),
+        Command::Status(args) => show::status(args),
+        Command::Stop(args) => show_stop::run(args),
+        Command::Bench(args) => Ok(uvale_bench::run(args)),
+    };
+    outcome.unwrap_or_else(|why| {
+        uvale_tools::output::line(format_args!("uvale: {why}"));
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,111 @@
+//! `uvale run`: a program that finds /dev/netmap.
+
+mod preload;
+mod private;
+mod reach;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use preload::Shim;
+
+/// Options of `uvale run`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A world for this command and its children alone, gone afterwards
+    #[arg(long, conflicts_with = "dir")]
+    private: bool,
+    /// Use the world of this runtime directory
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// VALE switches the private world may have
+    #[arg(long, value_name = "N", requires = "private")]
+    max_switches: Option<u32>,
+    /// Print what the shim has to say (0 to 2)
+    #[arg(long, short, value_name = "LEVEL")]
+    verbose: Option<u8>,
+    /// Say nothing, whatever goes wrong
+    #[arg(long, short, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Program and its arguments
+    #[arg(required = true, trailing_var_arg = true)]
+    program: Vec<OsString>,
+}
+
+/// Runs the command. Without `--private` the program takes this process' place, so that signals,
+/// terminal and exit status are its own; but not that of process 1, which has duties that few programs know.
+pub fn run(args: Args) -> Result<ExitCode, String> {
+    let mut command = Command::new(&args.program[0]);
+    command.args(&args.program[1..]);
+    let shim = Shim::find()?;
+    let obstacle = reach::obstacle(&args.program[0], shim.machine);
+    if let Some(obstacle) = obstacle.as_ref().filter(|_| !args.quiet) {
+        eprintln!("uvale: {}", obstacle.why);
+    }
+    if !obstacle.is_some_and(|o| o.is_fatal) {
+        shim.enter(&mut command);
+    }
+    if let Some(level) = args.verbose {
+        command.env("NMSHIM_VERBOSE", level.to_string());
+    }
+    if args.quiet {
+        command.env("NMSHIM_VERBOSE", "-1");
+    }
+    if args.private {
+        return private::run(command, args.max_switches);
+    }
+    if let Some(dir) = args.dir {
+        command.env(
+            uvale_link::place::ENV_DIR,
+            uvale_link::place::absolute(&dir),
+        );
+        // This run may be inside a private one, which forbids it.
+        command.env_remove(uvale_link::start::ENV_AUTOSTART);
+    }
+    if std::process::id() == 1 {
+        return private::run_as_process_one(command);
+    }
+    let e = command.exec();
+    Ok(not_run(&args.program[0], &e))
+}
+
+/// Says why a program did not run; the exit status is that of env(1) and nohup(1).
+fn not_run(program: &OsStr, e: &std::io::Error) -> ExitCode {
+    eprintln!("uvale: {}", cannot_run(program, e));
+    ExitCode::from(if e.kind() == std::io::ErrorKind::NotFound {
+        127
+    } else {
+        126
+    })
+}
+
+fn cannot_run(program: &OsStr, e: &std::io::Error) -> String {
+    format!("cannot run {}: {e}", program.to_string_lossy())
+}
+
+/// Makes sure that this very process finds /dev/netmap, in the environment that it has now. Where the kernel has none
+/// it starts itself again under the shim. So it does where a shim is loaded already, which took the environment as it
+/// was then: `uvale run -- uvale ctl --dir D` means D.
+pub fn under_shim() -> Result<(), String> {
+    const MARK: &str = "UVALE_UNDER_SHIM";
+    if std::env::var_os(MARK).is_some() {
+        return Ok(());
+    }
+    let is_found = std::fs::metadata("/dev/netmap").is_ok();
+    let may_be_shims = is_found && std::env::var_os(preload::PRELOAD).is_some();
+    if is_found && !may_be_shims {
+        return Ok(());
+    }
+    let exe = match uvale_system::sys::this_program() {
+        Err(_) if is_found => return Ok(()),
+        exe => exe.map_err(|e| e.to_string())?,
+    };
+    let mut command = Command::new(&exe);
+    command.args(std::env::args_os().skip(1)).env(MARK, "1");
+    if !is_found {
+        Shim::find()?.enter(&mut command);
+    }
+    Err(cannot_run(exe.as_os_str(), &command.exec()))
+}

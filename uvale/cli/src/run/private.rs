@@ -1,0 +1,220 @@
+//! Programs that `uvale run` stays the parent of: in a world of their own, whose directory and daemon are gone when the
+//! program has ended, and in a container whose process 1 it is.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
+use nix::unistd::Pid;
+use rustix::process::{WaitOptions, WaitStatus};
+
+use crate::log::Log;
+use crate::spawn;
+
+/// Runs the command in a world of its own and gives its exit status.
+pub fn run(mut command: Command, max_switches: Option<u32>) -> Result<ExitCode, String> {
+    // Were ends of children not told, as a parent that ignores SIGCHLD hands on, none could be waited for.
+    let inherited = disposition(SigHandler::SigDfl)?;
+    let mut world = World::new(max_switches)?;
+    command
+        .env(uvale_link::place::ENV_DIR, &world.dir)
+        .env(uvale_link::start::ENV_AUTOSTART, "0");
+    // If this process is killed outright, the world goes; the program should not outlive it.
+    die_with_parent(&mut command);
+    supervise(command, inherited, |pid| world.ended(pid))
+}
+
+/// Runs the command as the only child of process 1, which every orphan falls to, and gives its exit status.
+pub fn run_as_process_one(command: Command) -> Result<ExitCode, String> {
+    let inherited = disposition(SigHandler::SigDfl)?;
+    supervise(command, inherited, |_| {})
+}
+
+/// Runs the command to its end, passes signals on to it, and waits for whatever else becomes a child of this process.
+fn supervise(
+    mut command: Command,
+    of_child: SigHandler,
+    ended: impl FnMut(Pid),
+) -> Result<ExitCode, String> {
+    // From here on signals are for the program; they are taken from the queue and passed on.
+    let mut passed_on = SigSet::empty();
+    for signal in PASSED_ON {
+        passed_on.add(signal);
+    }
+    passed_on.add(Signal::SIGCHLD);
+    let before = passed_on
+        .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
+        .map_err(|e| e.to_string())?;
+    restore(&mut command, before, of_child);
+    let program = match command.spawn() {
+        Ok(child) => Pid::from_raw(child.id() as i32),
+        Err(e) => return Ok(super::not_run(command.get_program(), &e)),
+    };
+    let status = wait_passing_signals(program, ended, &passed_on)?;
+    Ok(match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => ExitCode::from(code as u8),
+        (None, Some(signal)) => ExitCode::from(128u8.wrapping_add(signal as u8)),
+        (None, None) => ExitCode::FAILURE,
+    })
+}
+
+const PASSED_ON: [Signal; 9] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+    Signal::SIGALRM,
+    Signal::SIGCONT,
+];
+
+/// Waits for the program's end, and for every other child's: as process 1 of a container this process is the parent
+/// of whatever the program leaves behind.
+fn wait_passing_signals(
+    program: Pid,
+    mut other_ended: impl FnMut(Pid),
+    signals: &SigSet,
+) -> Result<WaitStatus, String> {
+    loop {
+        while let Some((pid, status)) = next_ended()? {
+            if pid == program {
+                return Ok(status);
+            }
+            other_ended(pid);
+        }
+        match next_signal(signals) {
+            // A terminal sends its signals to the whole group, the program has them already.
+            Some((Signal::SIGCHLD, _) | (_, Sender::Kernel)) | None => {}
+            Some((signal, Sender::Process)) => {
+                let _ = kill(program, signal);
+            }
+        }
+    }
+}
+
+/// A child that has ended, if there is one.
+fn next_ended() -> Result<Option<(Pid, WaitStatus)>, String> {
+    let ended = rustix::process::wait(WaitOptions::NOHANG)
+        .map_err(|e| format!("cannot wait for the program: {e}"))?;
+    Ok(ended.map(|(pid, status)| (Pid::from_raw(pid.as_raw_nonzero().get()), status)))
+}
+
+/// Who sent a signal.
+enum Sender {
+    Kernel,
+    Process,
+}
+
+/// Waits for one of `signals`; `None` if interrupted.
+#[allow(unsafe_code)]
+fn next_signal(signals: &SigSet) -> Option<(Signal, Sender)> {
+    // SAFETY: an all-zero siginfo_t is valid, and the kernel fills it in.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    // SAFETY: the set and the siginfo are valid for the call.
+    let number = unsafe { libc::sigwaitinfo(signals.as_ref(), &mut info) };
+    let signal = Signal::try_from(number).ok()?;
+    let sender = if info.si_code == libc::SI_KERNEL {
+        Sender::Kernel
+    } else {
+        Sender::Process
+    };
+    Some((signal, sender))
+}
+
+struct World {
+    dir: PathBuf,
+    /// `None` once it has ended: its number may be another process' then
+    daemon: Option<Pid>,
+}
+
+impl World {
+    fn new(max_switches: Option<u32>) -> Result<Self, String> {
+        let mut world = Self {
+            dir: private_dir()?,
+            daemon: None,
+        };
+        let mut command = spawn::daemon(&world.dir)?;
+        command.arg("--remove-dir");
+        if let Some(n) = max_switches {
+            command.args(["--max-switches", &n.to_string()]);
+        }
+        // A ^C at the terminal is for the program; the daemon leaves when the program has.
+        command.process_group(0);
+        die_with_parent(&mut command);
+        let daemon = spawn::start(command, Log::open(&world.dir)?)
+            .map_err(|not| format!("the private daemon did not start: {}", not.why))?;
+        world.daemon = Some(Pid::from_raw(daemon.id() as i32));
+        Ok(world)
+    }
+
+    /// A child has ended.
+    fn ended(&mut self, pid: Pid) {
+        if self.daemon == Some(pid) {
+            self.daemon = None;
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(daemon) = self.daemon {
+            let _ = kill(daemon, Signal::SIGTERM);
+            let _ = nix::sys::wait::waitpid(daemon, None);
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Where a private world lives: in a directory of its own, and where none can be made under a name
+/// alone, which is found in this network namespace only.
+fn private_dir() -> Result<PathBuf, String> {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|v| !v.is_empty());
+    let bases = [
+        runtime.map(PathBuf::from),
+        Some(std::env::temp_dir()),
+        Some("/tmp".into()),
+        Some("/dev/shm".into()),
+    ];
+    let made = bases
+        .into_iter()
+        .flatten()
+        .find_map(|base| nix::unistd::mkdtemp(&base.join("uvale-XXXXXX")).ok());
+    match made {
+        Some(dir) => Ok(uvale_link::place::absolute(&dir)),
+        None => uvale_link::place::new_abstract()
+            .map_err(|e| format!("cannot make a name for a private world: {e}")),
+    }
+}
+
+/// What SIGCHLD does, and did before.
+#[allow(unsafe_code)]
+fn disposition(of_child: SigHandler) -> Result<SigHandler, String> {
+    // SAFETY: no function of ours becomes a handler.
+    unsafe { signal(Signal::SIGCHLD, of_child) }.map_err(|e| e.to_string())
+}
+
+/// The program gets the signal mask, and what SIGCHLD did, as this process got them.
+#[allow(unsafe_code)]
+fn restore(command: &mut Command, mask: SigSet, of_child: SigHandler) {
+    // SAFETY: setting a disposition and the signal mask are async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            signal(Signal::SIGCHLD, of_child)?;
+            mask.thread_set_mask().map_err(std::io::Error::from)
+        });
+    }
+}
+
+/// If this process is killed outright, the child goes too.
+#[allow(unsafe_code)]
+fn die_with_parent(command: &mut Command) {
+    // SAFETY: prctl is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(std::io::Error::from)
+        });
+    }
+}

@@ -1,0 +1,173 @@
+//! Programs that a preloaded library does not reach, known by their files. Who starts one is told so, instead of
+//! being left with "No such file or directory" for a device that is there for others.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use uvale_tools::elf::{Elf, Machine};
+
+/// Scripts whose interpreter is a script are followed so far, as the kernel does.
+const MAX_SCRIPTS: usize = 5;
+/// What the kernel reads of a script's first line.
+const FIRST_LINE: u64 = 256;
+
+/// Why the shim does not reach a program.
+pub struct Obstacle {
+    /// for the person
+    pub why: String,
+    /// the program's loader dies of the shim: it is better started without
+    pub is_fatal: bool,
+}
+
+/// Does something keep a shim for `machine` from the program that the command `name` starts?
+pub fn obstacle(name: &OsStr, machine: Machine) -> Option<Obstacle> {
+    let path = program_file(found(name)?)?;
+    let elf = Elf::read(File::open(&path).ok()?)?;
+    let loader = elf.interpreter.as_deref().unwrap_or_default();
+    let is_fatal = is_foreign(loader);
+    let why = if elf.machine != machine {
+        "is built for another kind of processor or word size than libnmshim.so, which is not loaded \
+         into it: it finds no /dev/netmap; build it for this machine, or uvale for that"
+            .to_owned()
+    } else if elf.is_go && elf.is_static() {
+        "is a Go program: it makes system calls itself, is not reached by a preloaded library and \
+         finds no /dev/netmap; open netmap ports from C code (cgo)"
+            .to_owned()
+    } else if elf.is_static() {
+        "is statically linked: it is not reached by a preloaded library and finds no /dev/netmap; \
+         link it dynamically"
+            .to_owned()
+    } else if is_fatal {
+        format!(
+            "is built for another C library ({loader}) than libnmshim.so: it runs without, and finds \
+             no /dev/netmap; build it with glibc"
+        )
+    } else if let Some(why) = gains_privileges(&path) {
+        format!(
+            "{why}: the loader preloads nothing into it and it finds no /dev/netmap; start a copy \
+             without that, as the user that it becomes"
+        )
+    } else if elf.is_go {
+        "is a Go program with C code (cgo): what its C code opens is reached, Go's own system calls \
+         are not"
+            .to_owned()
+    } else {
+        return None;
+    };
+    let why = format!("{} {why}", path.display());
+    Some(Obstacle { why, is_fatal })
+}
+
+/// The file that the command `name` means, as execvp(3) finds it.
+fn found(name: &OsStr) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Some(name.into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| uvale_link::start::is_program(file))
+}
+
+/// The program that runs the file: itself, or the interpreter that its first line names.
+fn program_file(mut file: PathBuf) -> Option<PathBuf> {
+    for _ in 0..MAX_SCRIPTS {
+        let mut line = Vec::new();
+        let open = File::open(&file).ok()?;
+        open.take(FIRST_LINE).read_to_end(&mut line).ok()?;
+        let Some(line) = line.strip_prefix(b"#!") else {
+            return Some(file);
+        };
+        file = interpreter(line)?;
+    }
+    None
+}
+
+/// The interpreter that the rest of a `#!` line names; behind `env` what that will start.
+fn interpreter(line: &[u8]) -> Option<PathBuf> {
+    let line = line.split(|b| *b == b'\n').next()?;
+    let mut words = line
+        .split(|b| b" \t".contains(b))
+        .filter(|word| !word.is_empty())
+        .map(|word| OsString::from_vec(word.to_vec()));
+    let first = PathBuf::from(words.next()?);
+    if first.file_name() != Some(OsStr::new("env")) {
+        return Some(first);
+    }
+    let is_program =
+        |word: &OsString| word.as_bytes()[0] != b'-' && !word.as_bytes().contains(&b'=');
+    words.find(is_program).and_then(|word| found(&word))
+}
+
+fn is_foreign(loader: &str) -> bool {
+    let name = loader.rsplit('/').next().unwrap_or(loader);
+    ["ld-musl-", "ld-uClibc", "ld64-uClibc", "linker"]
+        .iter()
+        .any(|foreign| name.starts_with(foreign))
+}
+
+/// How the loader is told to be careful: the file gives whoever starts it another user, group or capabilities.
+fn gains_privileges(path: &Path) -> Option<&'static str> {
+    let meta = std::fs::metadata(path).ok()?;
+    let no_new_privileges = rustix::thread::no_new_privs().unwrap_or(false);
+    let nosuid = rustix::fs::statvfs(path)
+        .is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID));
+    if no_new_privileges || nosuid {
+        return None;
+    }
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    if meta.mode() & libc::S_ISUID != 0 && meta.uid() != user.as_raw() {
+        return Some("is set-uid");
+    }
+    let set_gid = libc::S_ISGID | libc::S_IXGRP;
+    if meta.mode() & set_gid == set_gid && meta.gid() != group.as_raw() {
+        return Some("is set-gid");
+    }
+    let mut none: [u8; 0] = [];
+    let has_capabilities =
+        rustix::fs::getxattr(path, "security.capability", &mut none).is_ok_and(|len| len > 0);
+    (has_capabilities && !user.is_root()).then_some("has file capabilities")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_lines() {
+        let sh = found(OsStr::new("sh"));
+        assert!(sh.is_some());
+        for line in [
+            "/usr/bin/env sh\n",
+            " /usr/bin/env -S A=1 sh -e",
+            "/usr/bin/env\tsh",
+        ] {
+            assert_eq!(interpreter(line.as_bytes()), sh, "{line}");
+        }
+        assert_eq!(interpreter(b" /bin/x -y\nz"), Some("/bin/x".into()));
+        assert_eq!(interpreter(b"\n"), None);
+        assert_eq!(interpreter(b"/usr/bin/env -S"), None);
+    }
+
+    #[test]
+    fn loaders() {
+        for glibc in [
+            "/lib64/ld-linux-x86-64.so.2",
+            "/nix/store/x/ld-linux-aarch64.so.1",
+            "/lib/ld.so.1",
+        ] {
+            assert!(!is_foreign(glibc), "{glibc}");
+        }
+        for foreign in [
+            "/lib/ld-musl-x86_64.so.1",
+            "/system/bin/linker64",
+            "/lib/ld-uClibc.so.0",
+        ] {
+            assert!(is_foreign(foreign), "{foreign}");
+        }
+    }
+}

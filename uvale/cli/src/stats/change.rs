@@ -1,0 +1,323 @@
+//! What happened between two reports: counts, and rates.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use serde::Serialize;
+use uvale_link::report;
+use uvale_link::session::Session;
+
+use super::Chosen;
+use super::counters::{Direction, Line, directions};
+use super::round;
+use super::table::{COUNTS, RATES, Row, Shown, Style, text};
+
+/// Seconds that a rate is told over at least.
+const MEANINGFUL: f64 = 0.05;
+
+/// Counters at a moment.
+pub struct Sample {
+    /// the moment
+    pub taken: Instant,
+    /// all ports
+    pub ports: Vec<report::Port>,
+}
+
+impl Sample {
+    /// Asks the daemon.
+    pub fn take(session: &Session) -> Result<Self, String> {
+        let ports = super::ports(session)?;
+        let taken = Instant::now();
+        Ok(Self { taken, ports })
+    }
+
+    /// What happened since an earlier one.
+    pub fn since(&self, before: &Self) -> Changes {
+        let seconds = self.taken.duration_since(before.taken).as_secs_f64();
+        changes(&self.ports, &before.ports, seconds)
+    }
+}
+
+/// What happened between two samples.
+#[derive(Serialize)]
+pub struct Changes {
+    /// time between them
+    pub seconds: f64,
+    /// by port
+    pub ports: Vec<PortChange>,
+    /// packets that seem to go round, a sentence each
+    pub going_round: Vec<String>,
+}
+
+/// What happened at a port.
+#[derive(Serialize)]
+pub struct PortChange {
+    /// its name
+    pub name: String,
+    /// what it sent
+    pub tx: Direction<Change>,
+    /// what it received
+    pub rx: Direction<Change>,
+    /// the port as it is now
+    #[serde(skip)]
+    pub port: report::Port,
+}
+
+/// What happened at a ring, or at all of a direction.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// packets
+    pub packets: u64,
+    /// bytes
+    pub bytes: u64,
+    /// packets dropped
+    pub dropped: u64,
+    /// drops and faults by reason, those that happened
+    reasons: BTreeMap<&'static str, u64>,
+    /// packets per second; none when the time was too short to tell, as all rates
+    pub packets_per_second: Option<f64>,
+    bits_per_second: Option<f64>,
+    dropped_per_second: Option<f64>,
+    /// drops and faults per second by reason
+    why: BTreeMap<&'static str, f64>,
+}
+
+/// What happened at `now`'s ports since `before`, `seconds` ago.
+pub fn changes(now: &[report::Port], before: &[report::Port], seconds: f64) -> Changes {
+    let old: HashMap<&str, _> = before
+        .iter()
+        .map(|port| (port.name.as_str(), port))
+        .collect();
+    let ports: Vec<_> = now
+        .iter()
+        .map(|port| {
+            let before = old
+                .get(port.name.as_str())
+                .filter(|old| lives_on(old, port));
+            let before = before.map(|old| directions(old));
+            let [old_tx, old_rx] = match &before {
+                Some([tx, rx]) => [Some(tx), Some(rx)],
+                None => [None, None],
+            };
+            let [tx, rx] = directions(port);
+            PortChange {
+                name: port.name.clone(),
+                tx: differences(&tx, old_tx, seconds),
+                rx: differences(&rx, old_rx, seconds),
+                port: port.clone(),
+            }
+        })
+        .collect();
+    Changes {
+        going_round: round::find(&ports, seconds),
+        seconds,
+        ports,
+    }
+}
+
+/// Is it the same port still? One that nobody has kept open was opened anew, and has counted from zero.
+fn lives_on(before: &report::Port, now: &report::Port) -> bool {
+    let unattended = before.holders.is_empty() && now.holders.is_empty();
+    unattended
+        || before
+            .holders
+            .iter()
+            .any(|holder| now.holders.contains(holder))
+}
+
+/// Changes of one direction. Another port under the same name, with other rings or with counters
+/// that went back, has counted from zero.
+fn differences(
+    now: &Direction<Line>,
+    before: Option<&Direction<Line>>,
+    seconds: f64,
+) -> Direction<Change> {
+    let same = before.filter(|before| {
+        now.rings.len() == before.rings.len()
+            && now
+                .rings
+                .iter()
+                .zip(&before.rings)
+                .all(|(n, b)| is_later(n, b))
+    });
+    let zero = Line::default();
+    let old = |index: usize| same.map_or(&zero, |before| &before.rings[index]);
+    Direction {
+        total: difference(&now.total, same.map_or(&zero, |b| &b.total), seconds),
+        rings: now
+            .rings
+            .iter()
+            .enumerate()
+            .map(|(index, line)| difference(line, old(index), seconds))
+            .collect(),
+    }
+}
+
+fn is_later(now: &Line, before: &Line) -> bool {
+    now.packets >= before.packets
+        && now.bytes >= before.bytes
+        && now.reasons().zip(before.reasons()).all(|(n, b)| n.1 >= b.1)
+}
+
+fn difference(now: &Line, before: &Line, seconds: f64) -> Change {
+    let rate = |count: u64| (seconds >= MEANINGFUL).then(|| count as f64 / seconds);
+    let packets = now.packets.saturating_sub(before.packets);
+    let bytes = now.bytes.saturating_sub(before.bytes);
+    let dropped = now.dropped().saturating_sub(before.dropped());
+    let reasons: BTreeMap<_, _> = now
+        .reasons()
+        .zip(before.reasons())
+        .map(|((key, now), (_, before))| (key, now.saturating_sub(before)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    Change {
+        packets_per_second: rate(packets),
+        bits_per_second: rate(bytes).map(|bytes| bytes * 8.0),
+        dropped_per_second: rate(dropped),
+        why: reasons
+            .iter()
+            .filter_map(|(key, count)| Some((*key, rate(*count)?)))
+            .collect(),
+        packets,
+        bytes,
+        dropped,
+        reasons,
+    }
+}
+
+impl Change {
+    /// Packets dropped per second.
+    pub fn dropped_per_second(&self) -> f64 {
+        self.dropped_per_second.unwrap_or(0.0)
+    }
+}
+
+impl Changes {
+    /// Those of the ports that are shown.
+    pub fn only(mut self, chosen: &Chosen) -> Self {
+        self.ports.retain(|change| chosen.has(&change.port));
+        self
+    }
+
+    /// One object, on a line.
+    pub fn json(&self) -> Result<String, String> {
+        serde_json::to_string(self)
+            .map(|json| json + "\n")
+            .map_err(|e| e.to_string())
+    }
+
+    /// A table of rates.
+    pub fn rates(&self, rings: bool) -> String {
+        let head = format!("per second, over {:.1} s\n", self.seconds);
+        let of = |change: &Change| Shown {
+            packets: change.packets_per_second.unwrap_or(0.0),
+            amount: change.bits_per_second.unwrap_or(0.0),
+            dropped: change.dropped_per_second.unwrap_or(0.0),
+            why: change.why.iter().map(|(key, n)| (*key, *n)).collect(),
+        };
+        head + &self.table(&RATES, of, rings)
+    }
+
+    /// A table of counts.
+    pub fn counts(&self, rings: bool) -> String {
+        let of = |change: &Change| Shown {
+            packets: change.packets as f64,
+            amount: change.bytes as f64,
+            dropped: change.dropped as f64,
+            why: change
+                .reasons
+                .iter()
+                .map(|(key, n)| (*key, *n as f64))
+                .collect(),
+        };
+        self.table(&COUNTS, of, rings)
+    }
+
+    fn table(&self, style: &Style, of: impl Fn(&Change) -> Shown, rings: bool) -> String {
+        let row = |port: &'_ PortChange| -> [Direction<Shown>; 2] {
+            [port.tx.map(&of), port.rx.map(&of)]
+        };
+        let rows = self
+            .ports
+            .iter()
+            .map(|port| -> Row<'_> { (&port.name, row(port)) });
+        text(style, rows, rings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::counters::tests::{port, rx, tx};
+    use super::*;
+
+    #[test]
+    fn rates_are_differences_by_time() {
+        let before = [port("a", vec![tx(100, 1)], vec![rx(10, 0)])];
+        let now = [port("a", vec![tx(300, 1)], vec![rx(30, 40)])];
+        let changes = changes(&now, &before, 2.0);
+        let a = &changes.ports[0];
+        let (tx, rx) = (&a.tx.total, &a.rx.total);
+        assert_eq!((tx.packets, tx.packets_per_second), (200, Some(100.0)));
+        assert_eq!(tx.bits_per_second, Some(100.0 * 60.0 * 8.0));
+        assert_eq!((tx.dropped_per_second, tx.why.len()), (Some(0.0), 0));
+        assert_eq!((rx.dropped, rx.dropped_per_second), (40, Some(20.0)));
+        assert_eq!(rx.why, BTreeMap::from([("full", 20.0)]));
+        assert_eq!(rx.reasons, BTreeMap::from([("full", 40)]));
+        assert_eq!(*tx, a.tx.rings[0]);
+        for text in [changes.rates(false), changes.rates(true)] {
+            assert!(text.contains("receiver full 20"), "{text}");
+        }
+        assert!(changes.counts(false).contains("receiver full 40"));
+    }
+
+    #[test]
+    fn no_time_has_no_rate() {
+        let now = [port("a", vec![tx(300, 1)], vec![rx(30, 40)])];
+        let changes = changes(&now, &[], 0.001);
+        let total = &changes.ports[0].tx.total;
+        assert_eq!((total.packets, total.packets_per_second), (300, None));
+    }
+
+    #[test]
+    fn a_port_that_is_new_or_came_anew_has_counted_from_zero() {
+        let before = [port("a", vec![tx(100, 0)], vec![rx(500, 0)])];
+        let now = [
+            port("a", vec![tx(40, 0)], vec![rx(500, 0)]),
+            port("b", vec![tx(7, 0)], Vec::new()),
+        ];
+        let changes = changes(&now, &before, 1.0);
+        assert_eq!(changes.ports[0].tx.total.packets, 40);
+        assert_eq!(changes.ports[1].tx.total.packets, 7);
+        assert_eq!(changes.ports[1].rx.total.packets, 0);
+    }
+
+    #[test]
+    fn a_port_that_another_process_opened_anew_has_counted_from_zero() {
+        let held = |pid, packets| {
+            let mut port = port("a", vec![tx(packets, 0)], Vec::new());
+            port.holders = vec![super::super::counters::tests::holder(pid)];
+            port
+        };
+        let packets = |before, now| changes(&[now], &[before], 1.0).ports[0].tx.total.packets;
+        assert_eq!(packets(held(1, 100), held(1, 150)), 50);
+        assert_eq!(packets(held(1, 100), held(2, 150)), 150);
+    }
+
+    #[test]
+    fn rings_that_changed_in_number_are_of_another_port() {
+        let before = [port("a", vec![tx(1, 0)], Vec::new())];
+        let now = [port("a", vec![tx(2, 0), tx(3, 0)], Vec::new())];
+        let changes = changes(&now, &before, 1.0);
+        let packets: Vec<u64> = changes.ports[0].tx.shown().map(|r| r.packets).collect();
+        assert_eq!(packets, [5, 2, 3]);
+    }
+
+    #[test]
+    fn no_ports_is_said() {
+        assert!(
+            changes(&[], &[], 1.0)
+                .rates(false)
+                .contains("no port is open")
+        );
+    }
+}

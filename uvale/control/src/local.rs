@@ -1,0 +1,151 @@
+//! A world inside one process: control plane and data path without a daemon, for tests, fuzzing
+//! and benchmarks of the engine alone.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nm_abi::{
+    AbiBytes, NETMAP_API, NETMAP_REQ_REGISTER, NR_REG_ALL_NIC, nmreq_header, nmreq_register,
+};
+use rustix::io::Errno;
+
+use crate::{ClientId, Config, Refusal, World};
+use uvale_engine::{Attachment, Host, RegionMap};
+use uvale_request::{OptionCopy, Request};
+use uvale_shared::ctl::{CTL_LEN, Ctl};
+use uvale_shared::shm::{Memfd, RingView};
+
+/// The session that a local world's threads take locks for.
+const SESSION: u32 = 2;
+
+/// A world and the host that its attachments run on.
+pub struct LocalWorld {
+    ctl: Arc<Ctl>,
+    /// control plane
+    pub world: Mutex<World>,
+    woken: Mutex<Vec<u32>>,
+}
+
+/// An open, registered port.
+pub struct LocalPort {
+    /// its descriptor
+    pub client: ClientId,
+    /// its rings
+    pub attachment: Attachment,
+}
+
+impl LocalWorld {
+    /// An empty world.
+    pub fn new(config: Config) -> Result<Self, Errno> {
+        let memfd = Memfd::in_parts("uvale-local", CTL_LEN)?;
+        let ctl = Arc::new(Ctl::format(&memfd).ok_or(Errno::NOMEM)?);
+        let world = Mutex::new(World::new(ctl.clone(), config));
+        Ok(Self {
+            ctl,
+            world,
+            woken: Mutex::default(),
+        })
+    }
+
+    /// Opens and registers a port with all its rings; `shape` may change the request.
+    pub fn open(
+        &self,
+        name: &str,
+        shape: impl FnOnce(&mut nmreq_register),
+    ) -> Result<LocalPort, Refusal> {
+        self.open_with(name, Vec::new(), shape)
+    }
+
+    /// The same with options.
+    pub fn open_with(
+        &self,
+        name: &str,
+        options: Vec<OptionCopy>,
+        shape: impl FnOnce(&mut nmreq_register),
+    ) -> Result<LocalPort, Refusal> {
+        let mut register = nmreq_register::zeroed();
+        register.nr_mode = NR_REG_ALL_NIC;
+        shape(&mut register);
+        let mut header = nmreq_header::zeroed();
+        header.nr_version = NETMAP_API;
+        header.nr_reqtype = NETMAP_REQ_REGISTER;
+        uvale_request::set_name(&mut header, name.as_bytes());
+        let body = register.as_bytes().to_vec();
+        let mut request = Request {
+            header,
+            body,
+            options,
+        };
+
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = world.open();
+        if let Err(refusal) = world.request(client, &mut request) {
+            world.close(client);
+            return Err(refusal);
+        }
+        let gone = || Refusal::new(Errno::NXIO, "the port is gone");
+        let binding = world.binding(client).ok_or_else(gone)?.for_engine();
+        let region = world
+            .region(binding.region)
+            .ok_or_else(gone)?
+            .shared
+            .clone();
+        drop(world);
+        let attachment = Attachment::new(self, binding, region)
+            .map_err(|errno| Refusal::new(errno, "the port cannot be used"))?;
+        Ok(LocalPort { client, attachment })
+    }
+
+    /// Closes a port.
+    pub fn close(&self, port: LocalPort) {
+        self.world
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .close(port.client);
+    }
+
+    /// Descriptors woken since the last call.
+    pub fn take_woken(&self) -> Vec<u32> {
+        std::mem::take(&mut self.woken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ring `ring` of direction `dir` (`engine::RX`, `engine::TX`) of a port, as the program has
+    /// it in its memory.
+    pub fn ring<'a>(&self, port: &'a LocalPort, dir: usize, ring: u32) -> Option<RingView<'a>> {
+        use core::sync::atomic::Ordering::Relaxed;
+        let record = self.ctl.port(port.attachment.binding().port)?;
+        let first = if dir == uvale_engine::RX {
+            &record.rx_kring
+        } else {
+            &record.tx_kring
+        };
+        let kring = self.ctl.kring(first.load(Relaxed) + ring)?;
+        let map = &port.attachment.region().map;
+        RingView::new(
+            map,
+            kring.ring_ofs.load(Relaxed),
+            kring.num_slots.load(Relaxed),
+        )
+    }
+}
+
+impl Host for LocalWorld {
+    fn ctl(&self) -> &Ctl {
+        &self.ctl
+    }
+
+    fn session(&self) -> u32 {
+        SESSION
+    }
+
+    fn region(&self, number: u32) -> Option<Arc<RegionMap>> {
+        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(world.region(number)?.shared.clone())
+    }
+
+    fn wake(&self, client: u32) {
+        self.woken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(client);
+    }
+}

@@ -1,0 +1,526 @@
+//! REGISTER: from a name to an adapter, and from an adapter to a descriptor bound to its rings.
+
+use core::sync::atomic::Ordering::{Relaxed, Release};
+
+use nm_abi::*;
+use rustix::io::Errno;
+
+use super::adapter::{AdapterId, DIRS, Kind};
+use super::caller::Caller;
+use super::kloop::Kloop;
+use super::memory::Which;
+use super::options::all_served;
+use super::{ClientId, Refusal, Result, World};
+use uvale_engine::{RX, TX};
+use uvale_request::OptionCopy;
+use uvale_shared::ctl::PORT_SLEEPERS;
+use uvale_shared::extra::Extra;
+
+/// What a descriptor is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// name of the port
+    pub name: String,
+    /// index of the port record in control memory
+    pub port: u32,
+    /// its generation
+    pub generation: u32,
+    /// number of the region
+    pub region: u32,
+    /// nr_mem_id of the region
+    pub mem_id: u16,
+    /// bytes of the region
+    pub mem_size: u64,
+    /// offset of the `netmap_if` in the region (nr_offset)
+    pub offset: u64,
+    /// first selected ring by direction (0: rx, 1: tx)
+    pub first: [u32; 2],
+    /// one past the last selected ring by direction
+    pub last: [u32; 2],
+    /// NR_* flags of the request
+    pub flags: u64,
+    /// poll also sends on tx rings when POLLOUT is not asked for (no NR_NO_TX_POLL)
+    pub tx_poll: bool,
+    /// bit in the port's sleeper table; `None`: all were taken
+    pub sleeper: Option<u8>,
+    /// one end of a pipe
+    pub is_pipe: bool,
+    /// a null port: there is nothing behind its rings, and a sync moves no packets
+    pub is_null: bool,
+    /// addresses of the CSB's two arrays in the program, once it is in CSB mode
+    pub csb: Option<(u64, u64)>,
+    /// a monitor: it receives only, from the syncs of the port it monitors
+    pub is_monitor: bool,
+}
+
+impl Binding {
+    /// The part that the data path works with.
+    pub fn for_engine(&self) -> uvale_engine::Binding {
+        uvale_engine::Binding {
+            port: self.port,
+            generation: self.generation,
+            region: self.region,
+            first: self.first,
+            last: self.last,
+            tx_poll: self.tx_poll,
+            sleeper: self.sleeper,
+            is_null: self.is_null,
+            is_monitor: self.is_monitor,
+        }
+    }
+}
+
+/// A descriptor's registration.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub id: AdapterId,
+    /// object number of its `netmap_if`
+    pub netmap_if: u32,
+    pub public: Binding,
+    pub kloop: Kloop,
+    /// its extra buffers until they are chained; then they are in the region's list alone
+    pub extra: Extra,
+}
+
+/// The rings that a request selects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Selection {
+    first: [u32; 2],
+    last: [u32; 2],
+    exclusive: bool,
+}
+
+impl Selection {
+    /// The selected rings of a direction.
+    pub fn range(&self, dir: usize) -> core::ops::Range<u32> {
+        self.first[dir]..self.last[dir]
+    }
+}
+
+impl World {
+    /// The body of REGISTER.
+    pub(super) fn register(
+        &mut self,
+        client: ClientId,
+        caller: &mut Caller,
+        name: &[u8],
+        reg: &mut nmreq_register,
+        options: &mut [OptionCopy],
+    ) -> Result<()> {
+        if let Some(bound) = self.bound(client) {
+            let label = bound.public.name.clone();
+            return Err(Refusal::new(
+                Errno::BUSY,
+                format!("this descriptor is bound to {label} already"),
+            ));
+        }
+        let mem = match (self.extmem_option(caller, options)?, reg.nr_mem_id) {
+            (None, 0) => None,
+            (None, id) => Some(self.memories.find(id)?),
+            (external, _) => external,
+        };
+        let found = self.get_na(name, reg, mem, true);
+        let found = found.map_err(|refusal| self.refuse_outside(name, reg, mem, refusal));
+        if let Some(mem) = mem {
+            self.memories.put(mem);
+        }
+        let id = found?;
+        let done = self.register_adapter(client, caller, id, reg, options);
+        if done.is_err() {
+            self.put_adapter(id);
+        }
+        done
+    }
+
+    fn register_adapter(
+        &mut self,
+        client: ClientId,
+        caller: &mut Caller,
+        id: AdapterId,
+        reg: &mut nmreq_register,
+        options: &mut [OptionCopy],
+    ) -> Result<()> {
+        self.refuse_joined(id)?;
+        let na = &self.adapters[id];
+        if na.virt_hdr_len != 0 && reg.nr_flags & NR_ACCEPT_VNET_HDR == 0 {
+            return Err(Refusal::new(
+                Errno::IO,
+                format!(
+                    "{} has headers of {} bytes: open it with NR_ACCEPT_VNET_HDR",
+                    na.label(),
+                    na.virt_hdr_len
+                ),
+            ));
+        }
+        self.bind(client, id, reg, options)?;
+        self.holds_since_now(client);
+        let finished = self.finish_register(client, caller, reg, options);
+        if finished.is_err() {
+            self.unbind(client);
+        }
+        finished
+    }
+
+    /// Fills the answer of a REGISTER that succeeded, and allocates the extra buffers.
+    fn finish_register(
+        &mut self,
+        client: ClientId,
+        caller: &mut Caller,
+        reg: &mut nmreq_register,
+        options: &mut [OptionCopy],
+    ) -> Result<()> {
+        self.register_csb(client, caller, options)?;
+        let Some(bound) = self.bound(client) else {
+            return Ok(());
+        };
+        let (na, netmap_if) = (&self.adapters[bound.id], bound.netmap_if);
+        reg.nr_rx_rings = na.rings[RX] as u16;
+        reg.nr_tx_rings = na.rings[TX] as u16;
+        reg.nr_rx_slots = na.slots[RX];
+        reg.nr_tx_slots = na.slots[TX];
+        reg.nr_host_tx_rings = 0;
+        reg.nr_host_rx_rings = 0;
+        reg.nr_memsize = bound.public.mem_size;
+        reg.nr_offset = bound.public.offset;
+        reg.nr_mem_id = na.mem;
+        let mem = na.mem;
+        if reg.nr_extra_bufs > 0 {
+            let extra = self.alloc_extra(mem, netmap_if, reg.nr_extra_bufs)?;
+            reg.nr_extra_bufs = extra.len();
+            caller.extra = extra.clone();
+            if let Some(Some(bound)) = self.clients.get_mut(&client.0) {
+                bound.extra = extra;
+            }
+        }
+        all_served(options)
+    }
+
+    /// netmap_do_regif: binds the descriptor to rings of `id`.
+    fn bind(
+        &mut self,
+        client: ClientId,
+        id: AdapterId,
+        reg: &nmreq_register,
+        options: &mut [OptionCopy],
+    ) -> Result<()> {
+        let mem = self.adapters[id].mem;
+        self.memories.finalize(mem)?;
+        if self.adapters[id].active == 0 {
+            self.adapters[id].buf_size = self.memories.at(mem).pool(Which::Buf)?.size();
+            self.update_config(id);
+        }
+        let bound = self.bind_rings(client, id, reg, options);
+        match bound {
+            Ok(bound) => {
+                self.adapters[id].active += 1;
+                if let Some(c) = self.clients.get_mut(&client.0) {
+                    *c = Some(bound);
+                }
+                Ok(())
+            }
+            Err(refusal) => {
+                self.drop_memory(id);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn bind_rings(
+        &mut self,
+        client: ClientId,
+        id: AdapterId,
+        reg: &nmreq_register,
+        options: &mut [OptionCopy],
+    ) -> Result<Bound> {
+        let selection = self.select(id, reg)?;
+        let first_user = self.adapters[id].active == 0;
+        if first_user {
+            if selection.first[RX] != selection.last[RX] {
+                self.check_mtu(id)?;
+            }
+            match self.adapters[id].kind {
+                Kind::Pipe { .. } => self.create_pipe_krings(id)?,
+                _ => self.create_krings(id)?,
+            }
+        }
+        let bound = self.take_rings(id, &selection).and_then(|()| {
+            let made = self.bring_up(id, &selection, options);
+            made.inspect_err(|_| {
+                self.release_rings(id, &selection);
+                self.delete_rings(id);
+            })
+        });
+        let netmap_if = bound.inspect_err(|_| {
+            if first_user {
+                self.drop_krings(id);
+            }
+        })?;
+        self.describe(client, id, netmap_if, &selection, reg)
+    }
+
+    /// Rings, `netmap_if`, service. Returns the number of the `netmap_if`.
+    fn bring_up(
+        &mut self,
+        id: AdapterId,
+        selection: &Selection,
+        options: &mut [OptionCopy],
+    ) -> Result<u32> {
+        self.create_rings(id)?;
+        self.offsets_option(id, selection, options)?;
+        let netmap_if = self.new_netmap_if(id, selection.first, selection.last)?;
+        if self.adapters[id].active == 0 || self.modes_pending(id, selection.first, selection.last)
+        {
+            let mem = self.adapters[id].mem;
+            self.set_mode(id, true).inspect_err(|_| {
+                // Cannot fail: it was made above.
+                let _ = self.delete_netmap_if(mem, netmap_if, &Extra::default());
+            })?;
+        }
+        Ok(netmap_if)
+    }
+
+    /// nm_register of each kind.
+    fn set_mode(&mut self, id: AdapterId, on: bool) -> Result<()> {
+        match self.adapters[id].kind {
+            Kind::Pipe { peer, .. } => self.register_pipe(id, peer, on)?,
+            Kind::Monitor { .. } => self.register_monitor(id, on),
+            _ => self.commit_modes(id, on),
+        }
+        if self.adapters[id].active == 0 {
+            self.show_port_on(id, on);
+        }
+        Ok(())
+    }
+
+    /// nm_krings_delete of each kind, when no descriptor is bound to `id` any more. Those of a
+    /// pipe stay as long as the other end is open.
+    fn drop_krings(&mut self, id: AdapterId) {
+        match self.adapters[id].peer() {
+            None => self.delete_krings(id),
+            Some(peer) if self.adapters[peer].active == 0 => self.delete_pipe_krings(id, peer),
+            Some(_) => {}
+        }
+    }
+
+    /// One user of the adapter's memory less; the last descriptor restores the memory that the
+    /// adapter had before a request replaced it.
+    pub(super) fn drop_memory(&mut self, id: AdapterId) {
+        let mem = self.adapters[id].mem;
+        self.memories.deref(mem);
+        if self.adapters[id].active == 0 {
+            self.restore_memory(id);
+        }
+    }
+
+    /// netmap_mem_restore.
+    pub(super) fn restore_memory(&mut self, id: AdapterId) {
+        let na = &mut self.adapters[id];
+        if let Some(before) = na.mem_before.take() {
+            let mem = core::mem::replace(&mut na.mem, before);
+            self.memories.put(mem);
+        }
+    }
+
+    /// netmap_interp_ringid: the rings that mode, ring number and flags select.
+    pub(super) fn select(&self, id: AdapterId, reg: &nmreq_register) -> Result<Selection> {
+        let na = &self.adapters[id];
+        let bad = |why: String| Refusal::new(Errno::INVAL, format!("{}: {why}", na.label()));
+        let excluded = [NR_TX_RINGS_ONLY, NR_RX_RINGS_ONLY];
+        let (mut first, mut last) = ([0; 2], [0; 2]);
+        for dir in DIRS {
+            if reg.nr_flags & excluded[dir] != 0 {
+                continue;
+            }
+            match reg.nr_mode {
+                NR_REG_ALL_NIC | NR_REG_NULL => last[dir] = na.rings[dir],
+                NR_REG_ONE_NIC => {
+                    let ring = u32::from(reg.nr_ringid);
+                    if ring >= na.rings[TX] && ring >= na.rings[RX] {
+                        return Err(bad(format!(
+                            "no ring {ring}: it has {} tx and {} rx",
+                            na.rings[TX], na.rings[RX]
+                        )));
+                    }
+                    first[dir] = if ring < na.rings[dir] { ring } else { 0 };
+                    last[dir] = first[dir] + 1;
+                }
+                NR_REG_SW | NR_REG_NIC_SW | NR_REG_ONE_SW => {
+                    return Err(bad("it has no host rings".into()));
+                }
+                mode => return Err(bad(format!("register mode {mode} does not exist"))),
+            }
+        }
+        Ok(Selection {
+            first,
+            last,
+            exclusive: reg.nr_flags & NR_EXCLUSIVE != 0,
+        })
+    }
+
+    /// netmap_krings_get: counts one user more on each selected ring, if exclusive use allows.
+    fn take_rings(&mut self, id: AdapterId, s: &Selection) -> Result<()> {
+        for dir in DIRS {
+            for i in s.first[dir]..s.last[dir] {
+                let na = &self.adapters[id];
+                let k = &na.krings(dir)[i as usize];
+                if k.exclusive || k.users > 0 && s.exclusive {
+                    let side = if dir == TX { "tx" } else { "rx" };
+                    let what = match na.rings[dir] {
+                        0 | 1 => na.label(),
+                        _ => format!("{side} ring {i} of {}", na.label()),
+                    };
+                    let (how, so) = if k.exclusive {
+                        ("held exclusively", "")
+                    } else {
+                        ("open already", ", so it cannot be had exclusively")
+                    };
+                    let by = self.by_holders_of_ring(id, dir, i);
+                    return Err(Refusal::new(
+                        Errno::BUSY,
+                        format!("{what} is {how}{by}{so}"),
+                    ));
+                }
+            }
+        }
+        self.for_selected(id, s, |k| {
+            k.users += 1;
+            k.exclusive |= s.exclusive;
+            k.pending_on = true;
+        });
+        Ok(())
+    }
+
+    /// netmap_krings_put.
+    fn release_rings(&mut self, id: AdapterId, s: &Selection) {
+        self.for_selected(id, s, |k| {
+            if s.exclusive {
+                k.exclusive = false;
+            }
+            k.users = k.users.saturating_sub(1);
+            if k.users == 0 {
+                k.pending_on = false;
+            }
+        });
+    }
+
+    fn for_selected(
+        &mut self,
+        id: AdapterId,
+        s: &Selection,
+        mut f: impl FnMut(&mut super::adapter::Kring),
+    ) {
+        for dir in DIRS {
+            let krings = self.adapters[id].krings_mut(dir);
+            krings[s.first[dir] as usize..s.last[dir] as usize]
+                .iter_mut()
+                .for_each(&mut f);
+        }
+    }
+
+    fn describe(
+        &mut self,
+        client: ClientId,
+        id: AdapterId,
+        netmap_if: u32,
+        s: &Selection,
+        reg: &nmreq_register,
+    ) -> Result<Bound> {
+        let na = &self.adapters[id];
+        let memory = self.memories.at(na.mem);
+        let region = self.memories.active_region(na.mem)?;
+        let port = self.port(na.port);
+        let public = Binding {
+            name: na.label(),
+            port: na.port,
+            generation: port.generation.load(Relaxed),
+            region: region.number,
+            mem_id: na.mem,
+            mem_size: region.size,
+            offset: memory.object_offset(Which::If, netmap_if)?,
+            first: s.first,
+            last: s.last,
+            flags: reg.nr_flags,
+            tx_poll: reg.nr_flags & NR_NO_TX_POLL == 0,
+            sleeper: self.take_sleeper(client, na.port),
+            is_pipe: matches!(na.kind, Kind::Pipe { .. }),
+            is_null: matches!(na.kind, Kind::Null),
+            csb: None,
+            is_monitor: matches!(na.kind, Kind::Monitor { .. }),
+        };
+        Ok(Bound {
+            id,
+            netmap_if,
+            public,
+            kloop: Kloop::default(),
+            extra: Extra::default(),
+        })
+    }
+
+    /// Gives the descriptor a bit by which it can be woken.
+    fn take_sleeper(&self, client: ClientId, port: u32) -> Option<u8> {
+        let sleepers = &self.port(port).sleepers;
+        let bit = (0..PORT_SLEEPERS).find(|bit| sleepers[*bit].load(Relaxed) == 0)?;
+        sleepers[bit].store(client.0 + 1, Release);
+        Some(bit as u8)
+    }
+
+    fn free_sleeper(&self, id: AdapterId, public: &Binding) {
+        let Some(bit) = public.sleeper else { return };
+        self.port(public.port).sleepers[usize::from(bit)].store(0, Release);
+        for dir in DIRS {
+            for k in self.adapters[id].krings(dir) {
+                self.kring(k.index).sleepers.fetch_and(!(1 << bit), Relaxed);
+            }
+        }
+    }
+
+    /// The process that has the descriptor has chained its extra buffers.
+    pub fn extra_chained(&mut self, client: ClientId) {
+        if let Some(Some(bound)) = self.clients.get_mut(&client.0) {
+            bound.extra = Extra::default();
+        }
+    }
+
+    /// Undoes a REGISTER whose part in the program's memory failed.
+    pub fn undo_register(&mut self, client: ClientId) {
+        if let Some(id) = self.unbind(client) {
+            self.put_adapter(id);
+        }
+    }
+
+    /// netmap_do_unregif: undoes [`World::bind`]; the reference to the adapter stays with the
+    /// caller. Returns the adapter.
+    pub(super) fn unbind(&mut self, client: ClientId) -> Option<AdapterId> {
+        let Bound {
+            id,
+            netmap_if,
+            public,
+            extra,
+            ..
+        } = self.clients.get_mut(&client.0)?.take()?;
+        let s = Selection {
+            first: public.first,
+            last: public.last,
+            exclusive: public.flags & NR_EXCLUSIVE != 0,
+        };
+        self.adapters[id].active -= 1;
+        self.release_rings(id, &s);
+        self.free_sleeper(id, &public);
+        let last = self.adapters[id].active == 0;
+        if last {
+            self.stop_monitors(id);
+        }
+        if last || self.modes_pending(id, s.first, s.last) {
+            // Cannot fail: only putting rings into service can.
+            let _ = self.set_mode(id, false);
+        }
+        self.delete_rings(id);
+        if last {
+            self.drop_krings(id);
+        }
+        // Cannot fail: it was made when the descriptor was bound.
+        let _ = self.delete_netmap_if(self.adapters[id].mem, netmap_if, &extra);
+        self.drop_memory(id);
+        Some(id)
+    }
+}

@@ -1,0 +1,187 @@
+//! Who may connect, and what a connection becomes: its first message.
+
+use rustix::io::Errno;
+
+use super::Daemon;
+use super::connection::{Answer, Role, refuse};
+use uvale_control::ClientId;
+use uvale_link::proto::{PROTOCOL, Reply};
+use uvale_system::peer::credentials;
+use uvale_system::sys::Fd;
+use uvale_system::who::{Holder, Who};
+
+/// Checks the version of a first message.
+fn speaks_ours(protocol: u32) -> Result<(), Reply> {
+    if protocol != PROTOCOL {
+        return Err(of_another_version(protocol));
+    }
+    Ok(())
+}
+
+/// Was the other end of `socket` made by the daemon's own user?
+pub(super) fn is_own_user(socket: &Fd) -> Result<(), Reply> {
+    let own = rustix::process::geteuid().as_raw();
+    match uvale_system::peer::credentials(socket) {
+        Ok(peer) if peer.uid == own => Ok(()),
+        Ok(peer) => Err(refuse(
+            Errno::ACCESS,
+            format!(
+                "this uvale daemon serves user {own} only and you are user {}; set UVALE_DIR to a \
+                 directory of your own to use a daemon of your own",
+                peer.uid
+            ),
+        )),
+        Err(e) => Err(refuse(e, "cannot tell who is calling")),
+    }
+}
+
+/// Is this one end of an unnamed pair of sockets, made for a session? An end of a connection to a
+/// name could be our own, which would never hang up.
+fn is_pair(socket: &Fd) -> bool {
+    use rustix::net::{
+        AddressFamily, SocketAddrAny, SocketType, getpeername, getsockname, sockopt,
+    };
+    let unnamed = |address: SocketAddrAny| {
+        address.address_family() == AddressFamily::UNIX
+            && address.addr_len() as usize == size_of::<libc::sa_family_t>()
+    };
+    sockopt::socket_type(socket) == Ok(SocketType::SEQPACKET)
+        && getsockname(socket).is_ok_and(unnamed)
+        && getpeername(socket).is_ok_and(|a| a.is_some_and(unnamed))
+}
+
+/// The refusal of a client with another protocol.
+pub(super) fn of_another_version(protocol: u32) -> Reply {
+    let own = env!("CARGO_PKG_VERSION");
+    refuse(
+        Errno::PROTO,
+        format!(
+            "this uvale daemon is of version {own} (protocol {PROTOCOL}), libnmshim speaks protocol \
+             {protocol}: `uvale stop` ends the daemon and the next program starts one of its own"
+        ),
+    )
+}
+
+impl Daemon {
+    /// Checks the version and the user of a first message.
+    pub(super) fn admit(&self, id: u64, protocol: u32) -> Result<(), Reply> {
+        speaks_ours(protocol)?;
+        self.connections
+            .get(&id)
+            .map_or(Ok(()), |c| is_own_user(&c.fd))
+    }
+
+    /// Notes who is at the other end of a connection, to show to people.
+    pub(super) fn introduce(&mut self, id: u64, who: &Who) -> Option<Holder> {
+        let connection = self.connections.get_mut(&id)?;
+        let peer = credentials(&connection.fd).ok()?;
+        connection.who = Some(Holder::new(who, peer.pid, peer.uid));
+        connection.who.clone()
+    }
+
+    pub(super) fn become_role(&mut self, id: u64, role: Role) {
+        self.newcomers.remove(&id);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.role = role;
+            if let Role::Session(number) = role {
+                self.sessions.insert(number, id);
+            }
+        }
+    }
+
+    pub(super) fn attach(&mut self, id: u64, protocol: u32, who: &Who) -> Answer<'_> {
+        match self.admit(id, protocol) {
+            Ok(()) => self.begin_session(id, who),
+            Err(reply) => Answer(reply, None),
+        }
+    }
+
+    /// A process that got a descriptor of the device from elsewhere sends the socket of its session.
+    pub(super) fn attach_given(
+        &mut self,
+        protocol: u32,
+        who: &Who,
+        socket: Option<Fd>,
+    ) -> Answer<'_> {
+        let admitted = speaks_ours(protocol).and_then(|()| match socket {
+            Some(socket) if is_pair(&socket) => is_own_user(&socket).map(|()| socket),
+            _ => Err(refuse(
+                Errno::PROTO,
+                "a session comes with a pair of sockets",
+            )),
+        });
+        match admitted {
+            Ok(socket) => {
+                let id = self.accept(socket);
+                self.begin_session(id, who)
+            }
+            Err(reply) => Answer(reply, None),
+        }
+    }
+
+    fn begin_session(&mut self, id: u64, who: &Who) -> Answer<'_> {
+        let session = self.next_session;
+        // Numbers share a word with the lock's waiter mark.
+        self.next_session = (session + 1) & 0x7fff_ffff;
+        self.become_role(id, Role::Session(session));
+        if let Some(holder) = self.introduce(id, who) {
+            self.world.session_began(session, holder);
+        }
+        Answer(Reply::Attached { session }, Some(self.ctl_memfd.parts()))
+    }
+
+    pub(super) fn open(&mut self, id: u64, protocol: u32, flags: i32, who: &Who) -> Answer<'_> {
+        if let Err(reply) = self.admit(id, protocol) {
+            return Answer(reply, None);
+        }
+        let client = match self.introduce(id, who) {
+            Some(holder) => self.world.open_by(holder),
+            None => self.world.open(),
+        };
+        self.devices.insert(client.0, id);
+        self.become_role(id, Role::Device { client, flags });
+        Answer(
+            Reply::Opened {
+                world: self.ctl.world(),
+                client: client.0,
+                flags,
+                bound: None,
+            },
+            None,
+        )
+    }
+
+    pub(super) fn whois(&mut self, client: ClientId, flags: i32) -> Answer<'_> {
+        let bound = self.bound(client);
+        Answer(
+            Reply::Opened {
+                world: self.ctl.world(),
+                client: client.0,
+                flags,
+                bound,
+            },
+            None,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_session_may_come_with() {
+        let (a, _b) = uvale_link::channel::pair().unwrap();
+        assert!(is_pair(&a));
+        let stream = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(!is_pair(&std::os::fd::OwnedFd::from(stream.0).into()));
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(!is_pair(&std::os::fd::OwnedFd::from(file).into()));
+        // An end of a connection to a name, and the name itself.
+        let dir = uvale_link::place::new_abstract().unwrap();
+        let listener = uvale_link::place::listen(&dir, 1).unwrap();
+        let client = uvale_link::place::connect(&dir).unwrap();
+        let server = rustix::net::accept(&listener).unwrap();
+        assert!(![client, server.into(), listener].iter().any(is_pair));
+    }
+}

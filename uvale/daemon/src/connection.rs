@@ -1,0 +1,433 @@
+//! A connection, and how a request is served: receive, decode, one match, reply.
+
+use core::slice;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+use super::admission::{is_own_user, of_another_version};
+use super::report::as_memfd;
+use super::{Daemon, descriptors};
+use uvale_control::{Caller, ClientId, Offer, Refusal};
+use uvale_link::channel::{Packet, receive, send};
+use uvale_link::plain::{self, Word};
+use uvale_link::proto::{Bound, Call, Facts, Memory, PROTOCOL, Reply, decode, encode, protocol_of};
+use uvale_request::Request;
+use uvale_shared::extra::Extra;
+use uvale_shared::shm::Memfd;
+use uvale_system::sys::Fd;
+use uvale_system::who::Holder;
+
+/// How long a connection may take to send its first message. A program that was stopped in the
+/// middle of an open may take longer: it keeps its connection as long as nobody else needs the place.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ranges of extra buffers that fit into a message.
+const MOST_RANGES: usize = 500;
+
+/// What a connection is, decided by its first message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// nothing yet
+    New,
+    /// a process
+    Session(u32),
+    /// an open description of the device
+    Device {
+        /// its number
+        client: ClientId,
+        /// flags of open(2)
+        flags: i32,
+    },
+    /// a module parameter's file, opened for writing
+    Parameter(&'static str),
+}
+
+/// The daemon's end of a connection.
+pub struct Connection {
+    pub fd: Fd,
+    pub role: Role,
+    since: Instant,
+    /// the process that has it, or opened it, once it has said so
+    pub who: Option<Holder>,
+}
+
+/// An answer, and at most one descriptor with it.
+pub(super) struct Answer<'a>(pub Reply, pub Option<&'a [Fd]>);
+
+impl Connection {
+    pub fn new(fd: Fd) -> Self {
+        Self {
+            fd,
+            role: Role::New,
+            since: Instant::now(),
+            who: None,
+        }
+    }
+
+    /// Has it sent no first message, though it had the time?
+    pub fn is_silent(&self) -> bool {
+        self.role == Role::New && self.since.elapsed() >= PATIENCE
+    }
+
+    /// As if it had been silent for too long.
+    #[cfg(test)]
+    pub fn wait_in_vain(&mut self) {
+        self.since -= PATIENCE;
+    }
+
+    /// The next packet; `Ok(None)` after a hang-up, `EAGAIN` if there is nothing.
+    pub fn receive(&self) -> Result<Option<Packet>, Errno> {
+        receive(self.fd.as_fd(), RecvFlags::DONTWAIT)
+    }
+
+    /// Is the other end closed?
+    pub fn has_hung_up(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let _ = poll(&mut fds, Some(&now));
+        fds[0]
+            .revents()
+            .intersects(PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR)
+    }
+}
+
+/// The memory of an EXTMEM option, as the process that has it describes it.
+fn offer(memory: Memory, fd: Option<Fd>) -> Offer {
+    let with_memfd = |pages: u64, known_as| {
+        let memfd = Memfd::from_peer(fd.ok_or(Errno::PROTO)?)?;
+        if pages.checked_mul(4096) != Some(memfd.len() as u64) {
+            return Err(Errno::INVAL);
+        }
+        Ok(Offer::Memory {
+            memfd,
+            pages,
+            known_as,
+        })
+    };
+    match memory {
+        Memory::Pages { pages, known_as } => {
+            with_memfd(pages, known_as).unwrap_or_else(Offer::Refused)
+        }
+        Memory::Region(number) => Offer::Region(number),
+        Memory::Refused(errno) => Offer::Refused(uvale_system::peer::errno(errno)),
+    }
+}
+
+pub(super) fn refuse(errno: Errno, why: impl Into<String>) -> Reply {
+    Reply::Refused {
+        errno: errno.raw_os_error(),
+        why: why.into(),
+    }
+}
+
+impl Daemon {
+    /// Serves one packet. One that cannot be decoded gets a refusal if it has a reply socket, and
+    /// has no other effect on the connection.
+    pub(super) fn handle(&mut self, id: u64, packet: Packet) {
+        let role = self.connections.get(&id).map(|c| c.role);
+        if let Some(Role::Parameter(name)) = role
+            && packet.fds.is_empty()
+        {
+            self.written(id, name, &packet.bytes);
+            return;
+        }
+        match (decode::<Call>(&packet.bytes), role) {
+            (Some(Call::Wake(client)), _) => return self.wake(id, client),
+            (Some(Call::Chained), Some(Role::Device { client, .. })) => {
+                return self.world.extra_chained(client);
+            }
+            _ => {}
+        }
+        // Without a socket for the answer there is nobody to tell.
+        let mut fds = packet.fds.into_iter();
+        let Some(reply_to) = fds.next() else {
+            return;
+        };
+        if let Some(word) = Word::read(&packet.bytes) {
+            self.hear(id, word, &reply_to);
+            return;
+        }
+        let is_new = role == Some(Role::New);
+        let answer = match (decode::<Call>(&packet.bytes), protocol_of(&packet.bytes)) {
+            // It may be a message of its own version, or read as another one of ours.
+            (_, Some(protocol)) if is_new && protocol != PROTOCOL => {
+                Answer(of_another_version(protocol), None)
+            }
+            (Some(call), _) => {
+                self.make_ready(&call);
+                self.answer(id, call, fds.next())
+            }
+            (None, _) => Answer(refuse(Errno::PROTO, "the message cannot be read"), None),
+        };
+        let fds: Vec<BorrowedFd<'_>> = answer.1.into_iter().flatten().map(AsFd::as_fd).collect();
+        // If the client does not receive its answer, the answer is lost.
+        let _ = send(reply_to.as_fd(), &answer.0, &fds, SendFlags::DONTWAIT);
+    }
+
+    /// Handles closes and writes that came before a call, as far as the call depends on them.
+    fn make_ready(&mut self, call: &Call) {
+        match call {
+            Call::Settle(client) => self.settle(*client),
+            Call::FindMemory(_) => self.finish_all(),
+            Call::Report(_) => {
+                self.take_written();
+                self.finish_all();
+            }
+            Call::Request { .. } | Call::Parameter(_) | Call::SetParameter { .. } => {
+                self.take_written();
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, id: u64, call: Call, fd: Option<Fd>) -> Answer<'_> {
+        let Some(connection) = self.connections.get(&id) else {
+            return Answer(refuse(Errno::NXIO, "the connection is gone"), None);
+        };
+        match (connection.role, call) {
+            (Role::New, Call::Attach { protocol, who }) => self.attach(id, protocol, &who),
+            (
+                Role::New,
+                Call::Open {
+                    protocol,
+                    flags,
+                    who,
+                },
+            ) => self.open(id, protocol, flags, &who),
+            (Role::New, Call::OpenParameter { protocol, name }) => {
+                self.open_parameter(id, protocol, &name)
+            }
+            (Role::Device { client, flags }, Call::Whois) => self.whois(client, flags),
+            (Role::Device { .. }, Call::Attach { protocol, who }) => {
+                self.attach_given(protocol, &who, fd)
+            }
+            (Role::Device { client, .. }, Call::Request { request, facts }) => {
+                self.request(client, &request, facts, fd)
+            }
+            (Role::Device { client, .. }, Call::SetCsb { atok, ktoa }) => {
+                self.world.set_csb(client, atok, ktoa);
+                Answer(Reply::Ok, None)
+            }
+            (Role::Device { client, .. }, Call::Unbind) => {
+                self.world.undo_register(client);
+                Answer(Reply::Ok, None)
+            }
+            (Role::Device { client, .. }, Call::KloopEnd) => {
+                self.world.kloop_end(client);
+                Answer(Reply::Ok, None)
+            }
+            (Role::Session(_), Call::FindMemory(range)) => {
+                Answer(Reply::Found(self.world.find_extmem(&range)), None)
+            }
+            (Role::Session(_), Call::Region(number)) => self.region(number),
+            (Role::Session(_), Call::Waker(client)) => self.waker(client),
+            // The descriptor was settled before this was handled.
+            (Role::Session(_), Call::Settle(_)) => Answer(Reply::Ok, None),
+            (Role::Session(_), Call::Report(what)) => match self.report(id, &what) {
+                Ok(text) => self.text(&text),
+                Err(reply) => Answer(reply, None),
+            },
+            (Role::Session(_), Call::Parameter(name)) => Answer(self.parameter(&name), None),
+            (Role::Session(_), Call::ParameterNames) => Answer(self.parameter_names(), None),
+            (Role::Session(_), Call::SetParameter { name, text }) => {
+                Answer(self.set_parameter(id, &name, &text), None)
+            }
+            _ => Answer(
+                refuse(Errno::PROTO, "this call does not belong on this connection"),
+                None,
+            ),
+        }
+    }
+
+    /// Answers a word and does what it says, if it is our own user's. A client that has given up
+    /// waiting for the answer, perhaps while this process was stopped, does not want it any more.
+    fn hear(&mut self, id: u64, word: Word, reply_to: &Fd) {
+        let own = self.connections.get(&id).map(|c| is_own_user(&c.fd));
+        let refused = word == Word::Stop && !matches!(own, Some(Ok(())));
+        let answer = plain::Answer {
+            passed: self.passed,
+            refused,
+            ..plain::Answer::own()
+        };
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let heard = rustix::net::send(reply_to, &answer.bytes(), flags).is_ok();
+        self.told_to_stop |= word == Word::Stop && !refused && heard;
+    }
+
+    fn request(
+        &mut self,
+        client: ClientId,
+        bytes: &[u8],
+        facts: Facts,
+        fd: Option<Fd>,
+    ) -> Answer<'_> {
+        let Some(mut request) = Request::decode(bytes) else {
+            return Answer(
+                refuse(Errno::PROTO, "the netmap request cannot be read"),
+                None,
+            );
+        };
+        let was_bound = self.world.binding(client).is_some();
+        let mut caller = Caller {
+            // The loops of a session end with it; a session that is gone cannot start one.
+            session: if self.has_session(facts.session) {
+                facts.session
+            } else {
+                0
+            },
+            extmem: facts.memory.map(|memory| offer(memory, fd)),
+            interface: facts.interface,
+            csb_entries: 0,
+            extra: Extra::default(),
+        };
+        self.world.collect();
+        let again = self.finish_before(&mut request);
+        let original = again.then(|| (request.clone(), caller.interface.clone()));
+        let mut served = self.serve_request(client, &mut caller, &mut request);
+        if served.is_err()
+            && let Some(original) = original
+        {
+            self.finish_all();
+            (request, caller.interface) = original;
+            served = self.serve_request(client, &mut caller, &mut request);
+        }
+        let stops = request.header.nr_reqtype == nm_abi::NETMAP_REQ_SYNC_KLOOP_STOP;
+        if served.is_ok() && stops {
+            // The loop may be asleep.
+            self.send_token(client.0);
+        }
+        let (errno, why) = match served {
+            Ok(()) => {
+                self.log_served(client, &mut request);
+                (0, String::new())
+            }
+            Err(Refusal { errno, why }) => {
+                let who = self.world.holder(client).cloned();
+                self.log_refusal(who.as_ref(), &why);
+                (errno.raw_os_error(), why)
+            }
+        };
+        let mut bound = if was_bound { None } else { self.bound(client) };
+        let extra = core::mem::take(&mut caller.extra);
+        let is_long = extra.ranges.len() > MOST_RANGES;
+        let memfd = is_long.then(|| as_memfd(&encode(&extra)).ok()).flatten();
+        if let Some(bound) = bound.as_mut().filter(|_| !is_long) {
+            bound.extra = extra;
+        }
+        if memfd.is_some() {
+            self.last_report = memfd;
+        }
+        Answer(
+            Reply::Done {
+                errno,
+                why,
+                request: request.encode(),
+                bound,
+                csb_entries: caller.csb_entries,
+            },
+            self.last_report
+                .as_ref()
+                .filter(|_| is_long)
+                .map(slice::from_ref),
+        )
+    }
+
+    /// A registration may need memory, and so a descriptor.
+    fn serve_request(
+        &mut self,
+        client: ClientId,
+        caller: &mut Caller,
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
+        if request.header.nr_reqtype == nm_abi::NETMAP_REQ_REGISTER
+            && let Some(why) = descriptors::lacking_for_memory(&self.ctl_memfd)
+        {
+            return Err(Refusal::new(Errno::NFILE, why));
+        }
+        self.world.request_from(client, caller, request)
+    }
+
+    fn has_session(&self, number: u32) -> bool {
+        self.sessions.contains_key(&number)
+    }
+
+    pub(super) fn bound(&self, client: ClientId) -> Option<Box<Bound>> {
+        let b = self.world.binding(client)?;
+        Some(Box::new(Bound {
+            port: b.port,
+            generation: b.generation,
+            region: b.region,
+            mem_size: b.mem_size,
+            first: b.first,
+            last: b.last,
+            tx_poll: b.tx_poll,
+            sleeper: b.sleeper,
+            is_null: b.is_null,
+            is_monitor: b.is_monitor,
+            csb: b.csb,
+            name: b.name.clone(),
+            extra: Extra::default(),
+        }))
+    }
+
+    fn region(&mut self, number: u32) -> Answer<'_> {
+        match self.world.region(number) {
+            Some(region) => Answer(
+                Reply::Region {
+                    pool_ofs: region.pool().offset(0) as u64,
+                    buf_size: region.pool().size(),
+                    buf_count: region.pool().count(),
+                    mem_size: region.size,
+                },
+                Some(region.memfd.parts()),
+            ),
+            None => Answer(refuse(Errno::NXIO, "that memory region is gone"), None),
+        }
+    }
+
+    fn waker(&mut self, client: u32) -> Answer<'_> {
+        let id = self.devices.get(&client);
+        match id.and_then(|id| self.connections.get(id)) {
+            Some(connection) => Answer(Reply::Waker, Some(slice::from_ref(&connection.fd))),
+            None => Answer(refuse(Errno::NXIO, "that descriptor is closed"), None),
+        }
+    }
+
+    /// Sends a token for a session that has no descriptor left to send it with.
+    fn wake(&self, id: u64, client: u32) {
+        let asks = self.connections.get(&id).map(|c| c.role);
+        if let Some(Role::Session(_)) = asks {
+            self.send_token(client);
+        }
+    }
+
+    /// Wakes whoever sleeps on the descriptor of `client`.
+    pub(super) fn send_token(&self, client: u32) {
+        let id = self.devices.get(&client);
+        if let Some(device) = id.and_then(|id| self.connections.get(id)) {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            let _ = rustix::net::send(&device.fd, uvale_link::proto::TOKEN, flags);
+        }
+    }
+
+    /// Sends `text` as a memfd, since it may be longer than a packet.
+    fn text(&mut self, text: &[u8]) -> Answer<'_> {
+        match as_memfd(text) {
+            Ok(memfd) => {
+                self.last_report = Some(memfd);
+                Answer(
+                    Reply::Report,
+                    self.last_report.as_ref().map(slice::from_ref),
+                )
+            }
+            Err(e) => Answer(refuse(e, "no memory for the report"), None),
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The daemon: it owns what outlives a call.
+//!
+//! One thread, one epoll set: the listening socket, signals, and a connection for each process
+//! (session) and each open file description of `/dev/netmap` (device). How a request is served reads
+//! top-down in `connection.rs`: receive, decode, one match, reply. netmap's decisions are made by
+//! [`uvale_control::World`]; nothing here waits for a client.
+#![deny(unsafe_code)]
+
+mod admission;
+mod connection;
+mod descriptors;
+mod ends;
+mod listen;
+mod log;
+mod parameters;
+mod report;
+mod successor;
+pub mod surroundings;
+
+pub use listen::ALREADY_SERVED;
+pub use log::FILE as LOG_FILE;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use connection::Connection;
+use listen::Accepted;
+use log::{Level, log, log_of};
+use uvale_control::{ClientId, Config, PortKind, World};
+use uvale_shared::ctl::{CTL_LEN, Ctl};
+use uvale_shared::shm::Memfd;
+use uvale_system::who::Holder;
+
+/// How a daemon is to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// runtime directory
+    pub dir: PathBuf,
+    /// group that may reach the socket (by number); without one only the owner may
+    pub group: Option<u32>,
+    /// leave when nobody has used it for this long
+    pub idle: Option<Duration>,
+    /// what the world is like
+    pub config: Config,
+    /// is told when the socket listens
+    pub ready: Option<RawFd>,
+    /// it may continue in another process before a limit on processor time ends it
+    pub may_move: bool,
+}
+
+/// Events on these are not connections.
+const LISTENER: u64 = u64::MAX;
+const SIGNALS: u64 = u64::MAX - 1;
+const REMOVALS: u64 = u64::MAX - 2;
+/// Signals that end a daemon.
+const ENDING: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+/// Connections that may stay without a first message.
+const MAX_SILENT: usize = 64;
+/// Packets of one connection that are served in a row.
+const PACKETS: u32 = 4;
+/// Connections that are accepted in a row.
+const ACCEPTED: u32 = 64;
+/// How often what could not be freed at once is tried again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// A running daemon.
+struct Daemon {
+    world: World,
+    ctl: Arc<Ctl>,
+    ctl_memfd: Memfd,
+    connections: HashMap<u64, Connection>,
+    /// connections without a first message yet, the oldest first
+    newcomers: BTreeSet<u64>,
+    /// epoll set of everything
+    set: uvale_system::sys::Fd,
+    /// epoll set of all connections, for their ends alone
+    end_set: uvale_system::sys::Fd,
+    ends: ends::Ends,
+    /// connection of each device, by wake-up number
+    devices: BTreeMap<u32, u64>,
+    /// connection of each session
+    sessions: HashMap<u32, u64>,
+    /// connections that are parameters' files
+    writers: Vec<u64>,
+    next_connection: u64,
+    next_session: u32,
+    /// the report being sent
+    last_report: Option<uvale_system::sys::Fd>,
+    started: Instant,
+    /// when what could not be freed was tried last
+    collected: Instant,
+    /// the second of the last refusal, and how many there were in it
+    refusals: (u64, u32),
+    /// the listening socket is not our own
+    passed: bool,
+    told_to_stop: bool,
+}
+
+const NOW: rustix::event::Timespec = rustix::event::Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+/// Adds `fd` to the epoll set `set`.
+fn watch(
+    set: impl AsFd,
+    fd: &dyn AsRawFd,
+    data: u64,
+    events: epoll::EventFlags,
+) -> Result<(), Errno> {
+    let fd = fd.as_raw_fd();
+    let data = epoll::EventData::new_u64(data);
+    epoll::add(set, uvale_system::sys::borrow(&fd), data, events)
+}
+
+/// Runs a daemon until a signal or idleness ends it.
+pub fn run(options: Options) -> Result<(), String> {
+    let listener = listen::Listener::new(&options.dir, options.group)?;
+    // Hitting this limit is to be an error with a sentence, not the end.
+    let mut limits = SigSet::empty();
+    limits.add(Signal::SIGXFSZ);
+    limits.add(Signal::SIGXCPU);
+    limits
+        .thread_block()
+        .map_err(|e| format!("cannot block signals: {e}"))?;
+    let mut signals = SigSet::empty();
+    for signal in ENDING {
+        signals.add(signal);
+    }
+    signals
+        .thread_block()
+        .map_err(|e| format!("cannot block signals: {e}"))?;
+    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|e| format!("cannot make a signalfd: {e}"))?;
+
+    let mut daemon = Daemon::new(options.config).map_err(|e| {
+        let why = uvale_system::limits::why_no_memory(e, CTL_LEN as u64);
+        format!("cannot make the daemon's memory of {CTL_LEN} bytes: {why}")
+    })?;
+    daemon.passed = listener.is_passed();
+    for (fd, data) in [(listener.as_fd(), LISTENER), (signals.as_fd(), SIGNALS)] {
+        watch(&daemon.set, &fd, data, epoll::EventFlags::IN)
+            .map_err(|e| format!("cannot watch a descriptor: {e}"))?;
+    }
+    let removals = listener.removals();
+    if let Some(removals) = &removals {
+        let _ = watch(&daemon.set, removals, REMOVALS, epoll::EventFlags::IN);
+    }
+    // A daemon that could never accept a connection does not start.
+    if let Some(why) = descriptors::lacking_for_memory(&listener) {
+        return Err(why);
+    }
+    if let Some(ready) = options.ready {
+        let _ = rustix::io::write(uvale_system::sys::borrow(&ready), b"ready\n");
+    }
+    log::keep_small(&options.dir);
+    log(
+        Level::Notice,
+        &format!(
+            "uvale {} listening at {}",
+            env!("CARGO_PKG_VERSION"),
+            listener.path().display()
+        ),
+    );
+    for found in crate::surroundings::findings(options.may_move) {
+        log(Level::Warning, &found);
+    }
+
+    let mut successor = successor::Successor::new(options.may_move);
+    let mut reachable = true;
+    let mut idle_since = Instant::now();
+    // Connections wait until there is a descriptor for one.
+    let mut is_deaf = false;
+    let mut events = Vec::with_capacity(64);
+    loop {
+        successor.go_on(&listener);
+        let more = daemon.turn();
+        let retry = daemon.collect();
+        if !reachable && daemon.connections.is_empty() {
+            log(
+                Level::Notice,
+                "nobody is left, and nobody else can find this world: leaving",
+            );
+            return Ok(());
+        }
+        if daemon.in_use() {
+            idle_since = Instant::now();
+        } else if options
+            .idle
+            .is_some_and(|limit| idle_since.elapsed() >= limit)
+        {
+            log(
+                Level::Notice,
+                "nobody has used this world for a while: leaving",
+            );
+            return Ok(());
+        }
+        let timeout = match (retry || is_deaf, options.idle) {
+            _ if more => Some(Duration::ZERO),
+            (true, _) => Some(RETRY),
+            (false, Some(limit)) if !daemon.in_use() => {
+                Some(limit.saturating_sub(idle_since.elapsed()) + Duration::from_millis(1))
+            }
+            // A silent connection causes no event.
+            (false, Some(_)) if daemon.has_new() => Some(connection::PATIENCE),
+            _ => None,
+        };
+        events.clear();
+        let timeout = timeout.and_then(|t| t.try_into().ok());
+        match epoll::wait(&daemon.set, spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(format!("epoll: {e}")),
+        }
+        if core::mem::take(&mut is_deaf) {
+            let _ = watch(
+                &daemon.set,
+                &listener.as_fd(),
+                LISTENER,
+                epoll::EventFlags::IN,
+            );
+        }
+        for event in &events {
+            match event.data.u64() {
+                SIGNALS => {
+                    log(Level::Notice, "told to stop");
+                    return Ok(());
+                }
+                REMOVALS => {
+                    let mut names = [0; 4096];
+                    let _ = removals
+                        .as_ref()
+                        .map(|fd| rustix::io::read(fd, &mut names[..]));
+                    if reachable && !listener.is_reachable() {
+                        reachable = false;
+                        log(
+                            Level::Warning,
+                            "the socket was removed: nobody new can come; leaving with the last program",
+                        );
+                    }
+                }
+                LISTENER => {
+                    for _ in 0..ACCEPTED {
+                        match listener.accept() {
+                            Accepted::Connection(fd) => {
+                                idle_since = Instant::now();
+                                daemon.accept(fd);
+                            }
+                            Accepted::TurnedAway(why) => daemon.log_refusal(None, &why),
+                            Accepted::Nothing => break,
+                            Accepted::NotNow => {
+                                let _ = epoll::delete(&daemon.set, &listener);
+                                is_deaf = true;
+                                break;
+                            }
+                        }
+                    }
+                }
+                id => daemon.serve(id),
+            }
+            if daemon.told_to_stop {
+                log(Level::Notice, "told to stop");
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Daemon {
+    fn new(config: Config) -> Result<Self, Errno> {
+        let ctl_memfd = Memfd::in_parts("uvale-control", CTL_LEN)?;
+        let ctl = Arc::new(Ctl::format(&ctl_memfd).ok_or(Errno::NOMEM)?);
+        ctl.set_world(uvale_system::sys::random());
+        Ok(Self {
+            world: World::new(ctl.clone(), config),
+            ctl,
+            ctl_memfd,
+            connections: HashMap::new(),
+            newcomers: BTreeSet::new(),
+            set: epoll::create(epoll::CreateFlags::CLOEXEC)?.into(),
+            end_set: epoll::create(epoll::CreateFlags::CLOEXEC)?.into(),
+            ends: ends::Ends::default(),
+            devices: BTreeMap::new(),
+            sessions: HashMap::new(),
+            writers: Vec::new(),
+            next_connection: 0,
+            // 1 is the daemon itself.
+            next_session: 2,
+            last_report: None,
+            started: Instant::now(),
+            collected: Instant::now(),
+            refusals: (0, 0),
+            passed: false,
+            told_to_stop: false,
+        })
+    }
+
+    /// Is there a client, or anything that outlives its creators?
+    fn in_use(&self) -> bool {
+        let is_silent = |id: &u64| self.connections.get(id).is_none_or(Connection::is_silent);
+        self.connections.len() > self.newcomers.len()
+            || self.newcomers.last().is_some_and(|id| !is_silent(id))
+            || self.world.has_changed_parameters()
+            || self.world.ports().any(|p| p.kind == PortKind::Persistent)
+    }
+
+    /// Tries again, now and then, to free what could not be freed. True while something is left.
+    fn collect(&mut self) -> bool {
+        if self.collected.elapsed() >= RETRY {
+            self.collected = Instant::now();
+            return self.world.collect();
+        }
+        self.world.has_left()
+    }
+
+    /// Something happened on a connection: serves some of what has come. The rest has to wait until
+    /// others have had their turn.
+    fn serve(&mut self, id: u64) {
+        for _ in 0..PACKETS {
+            let Some(connection) = self.connections.get(&id) else {
+                return;
+            };
+            match connection.receive() {
+                Ok(Some(packet)) => self.handle(id, packet),
+                Err(Errno::AGAIN) => return,
+                // An empty packet looks like the end of the connection and is not.
+                Ok(None) if !connection.has_hung_up() => {}
+                Ok(None) | Err(_) => return self.has_ended(id),
+            }
+        }
+    }
+
+    /// Is there a connection without a first message?
+    fn has_new(&self) -> bool {
+        !self.newcomers.is_empty()
+    }
+
+    /// A new connection. If too many are without a first message, those are closed.
+    fn accept(&mut self, fd: uvale_system::sys::Fd) -> u64 {
+        let id = self.next_connection;
+        self.next_connection += 1;
+        let is_silent = |id: &&u64| self.connections.get(id).is_none_or(Connection::is_silent);
+        let silent: Vec<u64> = self
+            .newcomers
+            .iter()
+            .take_while(is_silent)
+            .take(MAX_SILENT)
+            .copied()
+            .collect();
+        if silent.len() == MAX_SILENT {
+            for id in silent {
+                self.newcomers.remove(&id);
+                self.has_ended(id);
+            }
+        }
+        let watched = watch(&self.set, &fd, id, epoll::EventFlags::IN)
+            .and_then(|()| watch(&self.end_set, &fd, id, epoll::EventFlags::RDHUP));
+        if watched.is_ok() {
+            self.connections.insert(id, Connection::new(fd));
+            self.newcomers.insert(id);
+        }
+        id
+    }
+}
+
+/// Refusals that are logged in a second, so that no client can fill the disk.
+const REFUSALS_A_SECOND: u32 = 20;
+
+impl Daemon {
+    /// Logs a refusal of what the process asked for, unless there were many in this second.
+    fn log_refusal(&mut self, who: Option<&Holder>, why: &str) {
+        let second = self.started.elapsed().as_secs();
+        if self.refusals.0 != second {
+            self.refusals = (second, 0);
+        }
+        self.refusals.1 += 1;
+        if self.refusals.1 <= REFUSALS_A_SECOND {
+            log_of(Level::Warning, who, &format!("refused: {why}"));
+        }
+    }
+}
+
+impl Daemon {
+    /// Logs a request that was served, if the parameter `verbose` says so.
+    fn log_served(&self, client: ClientId, request: &mut uvale_request::Request) {
+        if self.world.config().knobs.verbose == 0 {
+            return;
+        }
+        let name = uvale_request::name_of(&mut request.header);
+        let name = String::from_utf8_lossy(&name);
+        let what = uvale_request::type_name(request.header.nr_reqtype);
+        let who = self.world.holder(client);
+        log_of(Level::Info, who, &format!("served: {what} {name}"));
+    }
+}

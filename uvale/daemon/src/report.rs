@@ -1,0 +1,224 @@
+//! Reports: the world and its counters as JSON.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
+
+use super::Daemon;
+use super::connection::Role;
+use uvale_control::{PortInfo, PortKind, World};
+use uvale_engine::{RX, TX};
+use uvale_link::proto::{Reply, Report};
+use uvale_link::report as shape;
+use uvale_shared::ctl::{Ctl, Kring};
+use uvale_shared::shm::distance;
+use uvale_system::sys::Fd;
+use uvale_system::who::Holder;
+
+/// A memfd that holds `text`.
+pub fn as_memfd(text: &[u8]) -> Result<Fd, Errno> {
+    let fd = Fd::from(rustix::fs::memfd_create(
+        "uvale-report",
+        MemfdFlags::CLOEXEC,
+    )?);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let n = rustix::io::write(&fd, rest)?;
+        rest = &rest[n..];
+    }
+    Ok(fd)
+}
+
+impl Daemon {
+    /// The report asked for, or why there is none.
+    pub(super) fn report(&self, id: u64, what: &Report) -> Result<Vec<u8>, Reply> {
+        let text = match what {
+            Report::Ports => serde_json::to_vec(&self.ports()),
+            Report::Switches => serde_json::to_vec(&self.switches()),
+            Report::Fdb(name) => serde_json::to_vec(&self.fdb(name)?),
+            Report::Daemon => serde_json::to_vec(&self.itself(id)),
+            Report::Parameters => serde_json::to_vec(&self.parameters()),
+        };
+        text.map_err(|e| Reply::Refused {
+            errno: libc::EIO,
+            why: e.to_string(),
+        })
+    }
+
+    fn ports(&self) -> Vec<shape::Port> {
+        self.world
+            .ports()
+            .map(|info| port(&self.world, &self.ctl, &info))
+            .collect()
+    }
+
+    fn switches(&self) -> Vec<shape::Switch> {
+        self.world
+            .switches()
+            .map(|s| shape::Switch {
+                learned: self.world.fdb(s.index).len() as u32,
+                name: s.name,
+                index: s.index,
+                ports: s.ports,
+            })
+            .collect()
+    }
+
+    fn fdb(&self, name: &str) -> Result<Vec<shape::FdbEntry>, Reply> {
+        let name = name.strip_suffix(':').unwrap_or(name);
+        let found = self.world.switches().find(|s| s.name == name);
+        let Some(switch) = found else {
+            let known: Vec<_> = self.world.switches().map(|s| s.name).collect();
+            let why = match known.as_slice() {
+                [] => format!("there is no switch {name}; no switch exists"),
+                known => format!("there is no switch {name}; there are: {}", known.join(", ")),
+            };
+            return Err(Reply::Refused {
+                errno: libc::ENOENT,
+                why,
+            });
+        };
+        let entries = self.world.fdb(switch.index).into_iter();
+        Ok(entries
+            .map(|e| shape::FdbEntry {
+                mac: e.mac.map(|b| format!("{b:02x}")).join(":"),
+                number: e.number,
+                port: e.port,
+            })
+            .collect())
+    }
+
+    /// Attached processes; the one that asks is at the other end of `asking`.
+    fn attached(&self, asking: u64) -> Vec<shape::Process> {
+        let mut sessions: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| matches!(c.role, Role::Session(_)))
+            .filter_map(|(id, c)| Some((*id, c.who.as_ref()?)))
+            .collect();
+        sessions.sort_by_key(|(id, _)| *id);
+        let ports: Vec<PortInfo> = self.world.ports().collect();
+        let opened_by = |who: &Holder| {
+            let same = |h: &Holder| (h.pid, h.claimed, h.uid) == (who.pid, who.claimed, who.uid);
+            let of_it = ports.iter().filter(|p| p.holders.iter().any(same));
+            of_it.map(|p| p.name.clone()).collect()
+        };
+        sessions
+            .into_iter()
+            .map(|(id, who)| shape::Process {
+                who: holder(who),
+                ports: opened_by(who),
+                asks: id == asking,
+            })
+            .collect()
+    }
+
+    fn itself(&self, asking: u64) -> shape::Daemon {
+        let processes = self
+            .connections
+            .values()
+            .filter(|c| matches!(c.role, Role::Session(_)))
+            .count();
+        shape::Daemon {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
+            uptime: self.started.elapsed().as_secs(),
+            processes,
+            attached: self.attached(asking),
+            descriptors: self.devices.len(),
+            max_switches: self.world.config().max_switches,
+            memories: self
+                .world
+                .memories()
+                .map(|m| shape::Memory {
+                    mem_id: m.mem_id,
+                    size: m.size,
+                    users: m.users,
+                    used: m.used,
+                    total: m.total,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn holder(who: &Holder) -> shape::Holder {
+    shape::Holder {
+        program: who.program.clone(),
+        pid: who.pid,
+        other_pid_namespace: who.claimed,
+        ended: who.has_ended(),
+        uid: who.uid,
+        since: uvale_system::clock::rfc3339(who.since),
+    }
+}
+
+fn port(world: &World, ctl: &Ctl, info: &PortInfo) -> shape::Port {
+    let kind = match info.kind {
+        PortKind::Vale => "vale",
+        PortKind::Persistent => "persistent",
+        PortKind::PipeBase => "pipe-base",
+        PortKind::PipeMaster => "pipe-master",
+        PortKind::PipeSlave => "pipe-slave",
+        PortKind::Null => "null",
+        PortKind::Monitor => "monitor",
+    };
+    let krings = |dir: usize| info.krings[dir].iter().filter_map(|i| ctl.kring(*i));
+    shape::Port {
+        name: info.name.clone(),
+        kind: kind.to_owned(),
+        switch: info
+            .switch
+            .and_then(|(index, _)| world.switches().find(|s| s.index == index))
+            .map(|s| s.name),
+        number: info.switch.map(|(_, number)| number),
+        mem_id: info.mem_id,
+        users: info.users,
+        holders: info.holders.iter().map(holder).collect(),
+        virt_hdr_len: info.virt_hdr_len,
+        tx_slots: info.slots[TX],
+        rx_slots: info.slots[RX],
+        tx: krings(TX).map(tx_ring).collect(),
+        rx: krings(RX).map(rx_ring).collect(),
+    }
+}
+
+fn tx_ring(kring: &Kring) -> shape::TxRing {
+    let c = &kring.sync;
+    shape::TxRing {
+        packets: c.packets.load(Relaxed),
+        bytes: c.bytes.load(Relaxed),
+        drops: shape::TxDrops {
+            bad_slot: c.bad_slot.load(Relaxed),
+            short: c.short.load(Relaxed),
+            no_destination: c.no_dest.load(Relaxed),
+            no_receiver: c.no_receiver.load(Relaxed),
+        },
+        reinit: c.reinit.load(Relaxed),
+        truncated: c.truncated.load(Relaxed),
+    }
+}
+
+fn rx_ring(kring: &Kring) -> shape::RxRing {
+    let c = &kring.produced;
+    let n = kring.num_slots.load(Relaxed).max(1);
+    let published = if kring.pipe.load(Relaxed) == 0 {
+        &kring.hwtail
+    } else {
+        &kring.pipe_tail
+    };
+    let (hwcur, tail) = (kring.hwcur.load(Relaxed) % n, published.load(Relaxed) % n);
+    shape::RxRing {
+        packets: c.packets.load(Relaxed),
+        bytes: c.bytes.load(Relaxed),
+        drops: shape::RxDrops {
+            full: c.full.load(Relaxed),
+            bad_copy: c.bad_copy.load(Relaxed),
+            unconvertible: c.unconvertible.load(Relaxed),
+            stuck: kring.stuck.load(Relaxed),
+        },
+        wakeups: c.wakeups.load(Relaxed),
+        pending: distance(hwcur, tail, n),
+    }
+}

@@ -1,0 +1,269 @@
+//! A descriptor in CSB mode: head and cur come from an array in the program's memory, hwcur and
+//! hwtail go to another, and a sync loop does what NIOCTXSYNC and NIOCRXSYNC do elsewhere.
+//!
+//! Entries count tx rings first, then rx rings, as the descriptor has selected them. One pass over
+//! a ring goes on as long as there is work: both sides say by a flag when they want to be told, and
+//! look once more after they have said so.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use core::sync::atomic::fence;
+
+use super::attachment::{Attachment, Unsent};
+use super::ring::Synced;
+use super::sleep::{RX, TX};
+use super::{Host, monitor};
+use uvale_shared::ctl::{KLOOP_CSB, KLOOP_RUNNING, KLOOP_STOPPING};
+
+/// Passes over an rx ring without news before the loop goes on to the next one.
+const DRY: u32 = 2;
+
+/// What the program has written into an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// its head
+    pub head: u32,
+    /// its cur
+    pub cur: u32,
+    /// it wants to be told of news
+    pub need_kick: bool,
+}
+
+/// The two arrays of a CSB, wherever they lie. What cannot be read reads as zeroes and what
+/// cannot be written is lost, as in netmap.
+pub trait Csb {
+    /// Entry `i` as the program has written it.
+    fn read(&self, i: usize) -> Wanted;
+    /// Shows hwcur and hwtail; hwtail must not be seen before hwcur.
+    fn show(&self, i: usize, hwcur: u32, hwtail: u32);
+    /// Says whether the loop wants to be told when the program has done something.
+    fn want_kick(&self, i: usize, on: bool);
+    /// Writes the initial state of entry `i`.
+    fn init(&self, i: usize, wanted: Wanted, hwcur: u32, hwtail: u32);
+}
+
+/// How a loop treats a ring.
+pub struct Manner<'a> {
+    /// it looks at the rings from time to time, and need not be told
+    pub busy_wait: bool,
+    /// it is told by an event for each change
+    pub direct: bool,
+    /// tells the program of news
+    pub tell: Option<&'a dyn Fn()>,
+}
+
+/// News for a program that may want to be told.
+struct News<'a, 'b> {
+    csb: &'a dyn Csb,
+    entry: usize,
+    manner: &'a Manner<'b>,
+    untold: bool,
+}
+
+impl News<'_, '_> {
+    fn tell(&mut self) {
+        if let Some(tell) = self.manner.tell
+            && self.untold
+            && self.csb.read(self.entry).need_kick
+        {
+            tell();
+            self.untold = false;
+        }
+    }
+}
+
+impl Attachment {
+    /// Entries of the CSB, tx rings and rx rings.
+    pub fn csb_entries(&self) -> [usize; 2] {
+        [TX, RX].map(|dir| self.selected(dir).len())
+    }
+
+    /// Writes the state of all rings into a fresh CSB.
+    pub fn csb_init(&self, host: &dyn Host, csb: &dyn Csb) {
+        let krings = self.selected(TX).chain(self.selected(RX));
+        for (i, k) in krings.enumerate() {
+            if let Some(k) = host.ctl().kring(k) {
+                let wanted = Wanted {
+                    head: k.rhead.load(Relaxed),
+                    cur: k.rcur.load(Relaxed),
+                    need_kick: true,
+                };
+                csb.init(i, wanted, k.hwcur.load(Relaxed), k.hwtail.load(Relaxed));
+            }
+        }
+    }
+
+    /// The word that the daemon, the loop and those who stop it share.
+    fn kloop(&self, host: &dyn Host) -> u32 {
+        let first = self.selected(TX).chain(self.selected(RX)).next();
+        let kring = first.and_then(|k| host.ctl().kring(k));
+        let live =
+            |k: &&uvale_shared::ctl::Kring| k.generation.load(Relaxed) == self.binding().generation;
+        kring.filter(live).map_or(0, |k| k.kloop.load(Acquire))
+    }
+
+    /// Is the descriptor in CSB mode?
+    pub fn in_csb_mode(&self, host: &dyn Host) -> bool {
+        self.kloop(host) & KLOOP_CSB != 0
+    }
+
+    /// Is a sync loop to end?
+    pub fn kloop_is_stopping(&self, host: &dyn Host) -> bool {
+        // A word that says nothing of a loop is not ours any more.
+        let word = self.kloop(host);
+        word & KLOOP_STOPPING != 0 || word & KLOOP_RUNNING == 0
+    }
+
+    /// Does a sync loop run?
+    pub fn kloop_is_running(&self, host: &dyn Host) -> bool {
+        self.kloop(host) & KLOOP_RUNNING != 0
+    }
+
+    /// A pass over the `i`th selected tx ring.
+    pub fn csb_tx(&self, host: &dyn Host, i: usize, csb: &dyn Csb, manner: &Manner<'_>) {
+        let Some((scratch, index)) = self.scratch.iter().zip(self.selected(TX)).nth(i) else {
+            return;
+        };
+        let Some((ring, mut guard)) = self.enter(host, index) else {
+            return;
+        };
+        if !manner.direct {
+            csb.want_kick(i, false);
+        }
+        let k = ring.kring;
+        let mut news = News {
+            csb,
+            entry: i,
+            manner,
+            untold: false,
+        };
+        let mut wanted = csb.read(i);
+        loop {
+            let Ok(head) = ring.tx_take((wanted.head, wanted.cur)) else {
+                ring.reinit();
+                want_kick_again(csb, i, manner);
+                break;
+            };
+            let hwtail = match self.send(host, &ring, head, scratch, &mut guard) {
+                Ok(hwtail) => hwtail,
+                Err(Unsent::Monitor | Unsent::Busy) => {
+                    want_kick_again(csb, i, manner);
+                    break;
+                }
+            };
+            csb.show(i, k.hwcur.load(Relaxed), hwtail);
+            news.untold |= k.rtail.swap(hwtail, Relaxed) != hwtail;
+            news.tell();
+            if manner.busy_wait {
+                // What has come meanwhile is for the next pass.
+                break;
+            }
+
+            wanted = csb.read(i);
+            if wanted.head == k.rhead.load(Relaxed) {
+                match more_after_all(csb, i, |w| w.head != k.rhead.load(Relaxed)) {
+                    Some(again) => wanted = again,
+                    None => break,
+                }
+            } else if k.rhead.load(Relaxed) == hwtail {
+                // No room: it goes on when the other side says that there is.
+                break;
+            }
+        }
+        drop(guard);
+        news.tell();
+    }
+
+    /// A pass over the `i`th selected rx ring.
+    pub fn csb_rx(&self, host: &dyn Host, i: usize, csb: &dyn Csb, manner: &Manner<'_>) {
+        let Some((monitors, index)) = self.monitors.iter().zip(self.selected(RX)).nth(i) else {
+            return;
+        };
+        let Some((ring, mut guard)) = self.enter(host, index) else {
+            return;
+        };
+        let entry = self.selected(TX).len() + i;
+        if !manner.direct {
+            csb.want_kick(entry, false);
+        }
+        let k = ring.kring;
+        let mut news = News {
+            csb,
+            entry,
+            manner,
+            untold: false,
+        };
+        let mut dry = 0;
+        let mut wanted = csb.read(entry);
+        loop {
+            // SYNC POINT: as in `attachment`'s `rx`.
+            let hwtail = k.hwtail.load(Acquire);
+            if ring.rx_take((wanted.head, wanted.cur), hwtail).is_err() {
+                ring.reinit();
+                want_kick_again(csb, entry, manner);
+                break;
+            }
+            let Some(hwtail) = self.receive(host, &ring, hwtail, monitors, &mut guard) else {
+                want_kick_again(csb, entry, manner);
+                break;
+            };
+            csb.show(entry, k.hwcur.load(Relaxed), hwtail);
+            if k.rtail.swap(hwtail, Relaxed) != hwtail {
+                news.untold = true;
+                dry = 0;
+            } else {
+                dry += 1;
+            }
+            news.tell();
+            if manner.busy_wait {
+                break;
+            }
+
+            wanted = csb.read(entry);
+            if is_full(&ring, wanted.head) {
+                match more_after_all(csb, entry, |w| !is_full(&ring, w.head)) {
+                    Some(again) => wanted = again,
+                    None => break,
+                }
+            } else if published(&ring) == k.rhead.load(Relaxed) || dry >= DRY {
+                // Nothing more: it goes on when somebody has sent.
+                break;
+            }
+        }
+        let watched = k.is_watched();
+        drop(guard);
+        if watched {
+            monitor::catch_up(host, index, self.region(), monitors);
+        }
+        news.tell();
+    }
+}
+
+/// What arrives last: of pipes, hwtail follows only with a sync.
+fn published(ring: &Synced<'_>) -> u32 {
+    ring.kring.hwtail.load(Relaxed)
+}
+
+/// Is there no slot to receive into?
+fn is_full(ring: &Synced<'_>, head: u32) -> bool {
+    head < ring.n && published(ring) == ring.ring.prev(head)
+}
+
+/// After wrong indices, or when nothing can be done.
+fn want_kick_again(csb: &dyn Csb, entry: usize, manner: &Manner<'_>) {
+    if !manner.busy_wait {
+        csb.want_kick(entry, true);
+    }
+}
+
+/// Asks to be told, and looks once more: is there `more` to do?
+fn more_after_all(csb: &dyn Csb, entry: usize, more: impl Fn(&Wanted) -> bool) -> Option<Wanted> {
+    csb.want_kick(entry, true);
+    // The program writes its head before it looks at the flag: one of the two sees the other.
+    fence(SeqCst);
+    let wanted = csb.read(entry);
+    let found = more(&wanted);
+    if found {
+        csb.want_kick(entry, false);
+    }
+    found.then_some(wanted)
+}

@@ -1,0 +1,184 @@
+//! From one switch into another, through a persistent port that is on both (netmap's bwrap).
+//!
+//! The port on the first switch and its joint on the second have the same rings, with their meaning
+//! exchanged: an rx ring of either is a tx ring of the other. What a sender has put into the rx
+//! ring is sent on from the tx ring, by that sender, after it has let go of the receiver's `q_lock`:
+//!
+//! ```text
+//!   a ──switch A──> rx of port ═ tx of joint ──switch B──> b
+//!   a <──switch A── tx of port ═ rx of joint <──switch B── b
+//! ```
+//!
+//! Whoever carries packets on holds `busy` of the rx ring, and of the tx ring while it sends. As in netmap a
+//! sender that finds the rx ring held leaves its packets there. Here the holder looks again when it
+//! has let go, so that they do not wait for the next packet.
+//!
+//! Switches that are joined twice, or a switch that is joined with itself, form a loop. A packet that
+//! comes back to a ring from which its own sender is just sending finds that held, by itself, and
+//! stays there until something else arrives, as in netmap. What two senders could go on doing for each
+//! other for ever is bounded by [`ROUNDS`], [`DEPTH`] and [`MOST`]; what is over stays in the rings
+//! until then as well, and what has no room there is dropped and counted.
+//!
+//! A process that dies here has released nothing that it had not sent: the next sender sends it, once more if
+//! it was on its way.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::fence;
+
+use super::ring::Synced;
+use super::vale::{self, Scratch};
+use super::{Host, RegionMap, monitor};
+use uvale_shared::ctl::{Kring, RING_ON};
+use uvale_shared::lock::DAEMON_SESSION;
+use uvale_shared::lock::LockGuard;
+
+/// Ports that a packet goes through in one sync.
+const DEPTH: u32 = 16;
+/// Syncs of joints that one delivery leads to.
+const MOST: u32 = 256;
+/// How often a sender looks again for what others have left to it.
+const ROUNDS: u32 = 64;
+/// Work areas that a sender keeps.
+const AREAS: usize = 32;
+/// Short spins for a ring that the daemon holds: it does so for a moment and waits for nobody.
+const PATIENCE: u32 = 1000;
+
+/// What a sender needs to carry packets on.
+#[derive(Default)]
+pub struct Onward {
+    areas: Vec<Area>,
+    /// ports that the packets have come through
+    depth: u32,
+    /// syncs of joints left
+    left: u32,
+    /// packets came back to a ring that this thread is sending from
+    looped: bool,
+}
+
+/// The work area of one tx ring.
+struct Area {
+    kring: u32,
+    generation: u32,
+    scratch: Box<Scratch>,
+}
+
+impl Onward {
+    /// Lets go of the memory of ports that may have left.
+    pub fn forget(&mut self) {
+        self.areas.clear();
+    }
+
+    /// The work area of tx ring `kring`.
+    fn area(&mut self, kring: u32, generation: u32) -> &mut Scratch {
+        let same = |a: &Area| a.kring == kring && a.generation == generation;
+        let at = self.areas.iter().position(same).unwrap_or_else(|| {
+            if self.areas.len() == AREAS {
+                self.areas.remove(0);
+            }
+            self.areas.push(Area {
+                kring,
+                generation,
+                scratch: Box::default(),
+            });
+            self.areas.len() - 1
+        });
+        &mut self.areas[at].scratch
+    }
+}
+
+/// After something was put into rx ring `index` of `region`, which is also a tx ring: sends it.
+#[cold]
+#[inline(never)]
+pub fn forward(host: &dyn Host, index: u32, region: &RegionMap, onward: &mut Onward) {
+    let Some(kring) = host.ctl().kring(index) else {
+        return;
+    };
+    if onward.depth == 0 {
+        (onward.left, onward.looped) = (MOST, false);
+    }
+    for _ in 0..ROUNDS {
+        if onward.depth == DEPTH || onward.left == 0 {
+            return;
+        }
+        // SYNC POINT: pairs with the fence in `is_waiting`: either the holder of the ring sees what we
+        // have published, or we find the ring free.
+        fence(SeqCst);
+        let Some((rx, guard)) = hold(host, region, index) else {
+            onward.looped |= kring.busy.is_held_by(host.owner());
+            return;
+        };
+        onward.left -= 1;
+        let sent = send(host, &rx, onward);
+        drop(guard);
+        if sent.is_none() || onward.looped || !is_waiting(kring) {
+            return;
+        }
+    }
+}
+
+/// Takes ring `index` if nobody else has it but the daemon.
+fn hold<'a>(
+    host: &'a dyn Host,
+    region: &'a RegionMap,
+    index: u32,
+) -> Option<(Synced<'a>, LockGuard<'a>)> {
+    let busy = &host.ctl().kring(index)?.busy;
+    let soon = || {
+        (0..PATIENCE)
+            .take_while(|_| busy.owner() == DAEMON_SESSION)
+            .find_map(|_| Synced::enter_soon(host, region, index))
+    };
+    Synced::try_enter(host, region, index).or_else(soon)
+}
+
+/// Is there something in an rx ring that has not been sent?
+fn is_waiting(rx: &Kring) -> bool {
+    fence(SeqCst);
+    let n = rx.num_slots.load(Relaxed);
+    let (from, to) = (rx.hwcur.load(Relaxed), rx.hwtail.load(Relaxed));
+    rx.is_joined() && rx.mode.load(Relaxed) == RING_ON && from < n && to < n && from != to
+}
+
+/// Sends what is in `rx`, and gives its slots back. `None` if there is nothing, or no way on.
+fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
+    let k = rx.kring;
+    let index = k.joined.load(Relaxed).checked_sub(1)?;
+    let (tx, _guard) = hold(host, rx.region, index)?;
+    // SYNC POINT: Acquire pairs with the Release of hwtail in `vale::publish`.
+    let (from, to) = (k.hwcur.load(Relaxed), k.hwtail.load(Acquire));
+    if tx.n != rx.n || from >= rx.n || to >= rx.n || from == to {
+        return None;
+    }
+    // The two are one ring: what has not been released is what is to be sent.
+    tx.kring.hwcur.store(from, Relaxed);
+    tx.kring.hwtail.store(tx.ring.prev(from), Relaxed);
+    let (depth, left) = (onward.depth + 1, onward.left);
+    let area = onward.area(index, tx.kring.generation.load(Relaxed));
+    (area.onward.depth, area.onward.left, area.onward.looped) = (depth, left, false);
+    if k.is_watched() {
+        monitor::arrived(host, rx, to, &mut area.monitors);
+    }
+    if tx.kring.is_watched() {
+        let freed = monitor::sending(host, &tx, to, &mut area.monitors);
+        let hwtail = vale::txsync(host, &tx, to, area);
+        monitor::sent(host, &tx, freed, hwtail);
+    } else {
+        vale::txsync(host, &tx, to, area);
+    }
+    if k.is_watched() {
+        monitor::released(host, rx, to);
+    }
+    let (left, looped) = (area.onward.left, area.onward.looped);
+    for (ring, at) in [(&tx, to), (rx, to)] {
+        ring.kring.rhead.store(at, Relaxed);
+        ring.kring.rcur.store(at, Relaxed);
+    }
+    k.rtail.store(to, Relaxed);
+    tx.kring.rtail.store(tx.ring.prev(to), Relaxed);
+    // SYNC POINT: Release pairs with the Acquire in `vale::Room::of`: the packets have been copied
+    // before their slots are filled again.
+    k.hwcur.store(to, Release);
+    onward.left = left;
+    onward.looped |= looped;
+    Some(())
+}

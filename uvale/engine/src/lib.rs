@@ -1,0 +1,60 @@
+//! The data path: what kernel netmap does inside NIOCTXSYNC, NIOCRXSYNC and poll, executed by the
+//! thread that calls.
+//!
+//! | file | what |
+//! |---|---|
+//! | `attachment.rs` | a bound descriptor: sync, poll, sleep over its rings |
+//! | `ring.rs` | a ring under its lock; netmap's prologue, finalizer and re-initialisation |
+//! | `vale.rs` | tx of a VALE port: collect, classify, copy, publish, wake |
+//! | `fdb.rs` | the learning table |
+//! | `pipe.rs` | tx and rx of a pipe |
+//! | `monitor.rs` | who else sees what passes through a ring |
+//! | `joined.rs` | from one switch into another through a port that is on both |
+//! | `offsets.rs` | packets that begin inside their buffers |
+//! | `csb.rs` | a descriptor in CSB mode: one pass of a sync loop over a ring |
+//! | `sleep.rs` | who sleeps on a ring and how it is woken |
+//!
+//! The same engine runs in the shim for trusted clients and can run in the daemon for others; all
+//! it knows about the process around it is [`Host`].
+#![forbid(unsafe_code)]
+
+mod attachment;
+pub mod csb;
+mod fdb;
+mod joined;
+mod monitor;
+mod offsets;
+mod pipe;
+mod ring;
+mod sleep;
+mod vale;
+
+pub mod vnet;
+
+use std::sync::Arc;
+
+use uvale_shared::ctl::Ctl;
+use uvale_shared::lock::Owner;
+pub use uvale_shared::shm::RegionMap;
+
+pub use attachment::{Attachment, Binding};
+pub use sleep::RX;
+pub use sleep::TX;
+pub use vale::BATCH;
+
+/// What the engine needs from the process it runs in.
+pub trait Host: Send + Sync {
+    /// Control memory.
+    fn ctl(&self) -> &Ctl;
+    /// The session that owns the locks taken here.
+    fn session(&self) -> u32;
+    /// This thread of the session.
+    #[inline]
+    fn owner(&self) -> Owner {
+        Owner::new(self.session(), uvale_system::sys::thread_number())
+    }
+    /// Region `number`, mapped; `None` if it is gone. May ask the daemon.
+    fn region(&self, number: u32) -> Option<Arc<RegionMap>>;
+    /// Makes the descriptor with wake-up number `client` readable.
+    fn wake(&self, client: u32);
+}

@@ -1,0 +1,231 @@
+//! Pipes: tx and rx rings of the two ends live in one region, slots are copied across with the
+//! buffers they name, and the two sides publish their progress in each other's `pipe_tail`.
+//!
+//! Slot `k` of a ring pair belongs to the tx side or to the rx side, never to both: to the tx
+//! side in `hwcur..=tx.pipe_tail` of the tx ring, to the rx side in the rest. Ownership passes
+//! with one store, so a process that dies in the middle has passed nothing.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::Host;
+use super::monitor::{self, Regions};
+use super::offsets::Offsets;
+use super::ring::Synced;
+use super::sleep::{to_wake, wake};
+use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
+use uvale_shared::ctl::{Kring, count};
+use uvale_shared::shm::{RingView, Slot, SlotView};
+
+/// The other ring of the pair, of the same size and in the same region.
+#[inline]
+fn peer<'a>(host: &'a dyn Host, ring: &Synced<'a>) -> Option<(&'a Kring, RingView<'a>)> {
+    let index = ring.kring.pipe.load(Relaxed).checked_sub(1)?;
+    let kring = host.ctl().kring(index)?;
+    if kring.num_slots.load(Relaxed) != ring.n || kring.region.load(Relaxed) != ring.region.number {
+        return None;
+    }
+    let view = RingView::new(&ring.region.map, kring.ring_ofs.load(Relaxed), ring.n)?;
+    Some((kring, view))
+}
+
+/// `from..to` on a ring of `n` slots, cut where the ring ends.
+#[inline]
+fn stretches(from: u32, to: u32, n: u32) -> [core::ops::Range<usize>; 2] {
+    let (from, to, n) = (from as usize, to as usize, n as usize);
+    if from <= to {
+        [from..to, 0..0]
+    } else {
+        [from..n, 0..to]
+    }
+}
+
+/// What a sync has sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    /// slot after the last complete packet
+    complete_to: u32,
+    packets: u64,
+    bytes: u64,
+}
+
+/// Copies the slots `from..head` across. The receiver's offsets are the least that slots get.
+#[inline]
+fn send(tx: &Synced<'_>, rx: RingView<'_>, from: u32, head: u32, least: Offsets) -> Sent {
+    let mut sent = Sent {
+        complete_to: from,
+        packets: 0,
+        bytes: 0,
+    };
+    let mut pending = 0;
+    for range in stretches(from, head, tx.n) {
+        let (start, slots) = (range.start as u32, tx.ring.slots().get(range.clone()));
+        let (Some(ts), Some(rs)) = (slots, rx.slots().get(range)) else {
+            break;
+        };
+        if !least.is_none() {
+            send_with_offsets(ts, rs, &mut sent, start, &mut pending, least);
+            continue;
+        }
+        // Not in the middle of a packet, whose bytes so far are pending.
+        let simple = if pending == 0 {
+            send_simple(ts, rs, &mut sent, start)
+        } else {
+            0
+        };
+        if simple < ts.len() {
+            send_any(
+                &ts[simple..],
+                &rs[simple..],
+                &mut sent,
+                start + simple as u32,
+                &mut pending,
+            );
+        }
+    }
+    if sent.complete_to == tx.n {
+        sent.complete_to = 0;
+    }
+    sent
+}
+
+/// Packets of one slot each, and with the buffers that the slots had before: as many as there are
+/// before one that is not so.
+#[inline]
+fn send_simple(ts: &[SlotView], rs: &[SlotView], sent: &mut Sent, start: u32) -> usize {
+    let (mut n, mut bytes) = (0usize, 0u64);
+    for (ts, rs) in ts.iter().zip(rs) {
+        let slot = ts.load_full();
+        if slot.flags & (NS_BUF_CHANGED | NS_MOREFRAG) != 0 {
+            break;
+        }
+        rs.store_full(slot);
+        bytes += u64::from(slot.len);
+        n += 1;
+    }
+    if n > 0 {
+        sent.complete_to = start + n as u32;
+        sent.packets += n as u64;
+        sent.bytes += bytes;
+    }
+    n
+}
+
+#[inline(never)]
+fn send_any(ts: &[SlotView], rs: &[SlotView], sent: &mut Sent, start: u32, pending: &mut u64) {
+    for (at, (ts, rs)) in (start + 1..).zip(ts.iter().zip(rs)) {
+        let slot = ts.load_full();
+        rs.store_full(slot);
+        *pending += u64::from(slot.len);
+        ts.clear_changed(slot);
+        if slot.flags & NS_MOREFRAG == 0 {
+            sent.complete_to = at;
+            sent.packets += 1;
+            sent.bytes += core::mem::take(pending);
+        }
+    }
+}
+
+/// `send_any`, where a slot of the receiver's keeps its offset if that is larger.
+#[cold]
+fn send_with_offsets(
+    ts: &[SlotView],
+    rs: &[SlotView],
+    sent: &mut Sent,
+    start: u32,
+    pending: &mut u64,
+    least: Offsets,
+) {
+    let before: Vec<u32> = rs.iter().map(|rs| least.get(rs.ptr())).collect();
+    send_any(ts, rs, sent, start, pending);
+    for (rs, before) in rs.iter().zip(before) {
+        let slot = rs.load_full();
+        if least.get(slot.ptr) < before {
+            let ptr = least.put(slot.ptr, before);
+            rs.store_full(Slot { ptr, ..slot });
+        }
+    }
+}
+
+/// Sends `hwcur..head`; complete packets alone are shown to the other side, and to its monitors, for
+/// which `regions` is needed. Returns hwtail.
+pub fn txsync<'a>(
+    host: &dyn Host,
+    tx: &Synced<'_>,
+    head: u32,
+    regions: impl FnOnce() -> Option<&'a mut Regions>,
+) -> u32 {
+    let k = tx.kring;
+    // SYNC POINT: Acquire pairs with the Release in `rxsync`: the slots that came back are
+    // visible before the index that gives them to us.
+    let hwtail = k.pipe_tail.load(Acquire);
+    k.hwtail.store(hwtail, Relaxed);
+    let from = k.hwcur.load(Relaxed);
+    if head == from {
+        return hwtail;
+    }
+    let Some((rx_kring, rx)) = peer(host, tx) else {
+        return hwtail;
+    };
+
+    let Sent {
+        complete_to,
+        packets,
+        bytes,
+    } = send(tx, rx, from, head, Offsets::of(rx_kring));
+    count(&k.sync.packets, packets);
+    count(&k.sync.bytes, bytes);
+    count(&rx_kring.produced.packets, packets);
+    count(&rx_kring.produced.bytes, bytes);
+    if complete_to == from {
+        k.hwcur.store(head, Relaxed);
+        return hwtail;
+    }
+    count(&rx_kring.produced.progress, 1);
+    // SYNC POINT: Release pairs with the Acquire in `rxsync`. A sender that dies before hwcur
+    // follows is put right by the daemon, which sets hwcur to what was published.
+    rx_kring.pipe_tail.store(complete_to, Release);
+    k.hwcur.store(head, Relaxed);
+    if rx_kring.is_watched()
+        && let Some(regions) = regions()
+    {
+        let index = k.pipe.load(Relaxed).wrapping_sub(1);
+        monitor::delivered(host, index, tx.region, regions);
+    }
+    let mask = to_wake(rx_kring);
+    wake(host, rx_kring, mask);
+    hwtail
+}
+
+/// Gives `hwcur..rhead` back to the sender and takes in what it has published. Returns hwtail.
+pub fn rxsync(host: &dyn Host, rx: &Synced<'_>, head: u32) -> u32 {
+    let k = rx.kring;
+    // SYNC POINT: Acquire pairs with the Release in `txsync`.
+    let hwtail = k.pipe_tail.load(Acquire);
+    k.hwtail.store(hwtail, Relaxed);
+    let from = k.hwcur.load(Relaxed);
+    if head == from || head >= rx.n {
+        return hwtail;
+    }
+    let Some((tx_kring, tx)) = peer(host, rx) else {
+        return hwtail;
+    };
+
+    for range in stretches(from, head, rx.n) {
+        let (Some(rs), Some(ts)) = (rx.ring.slots().get(range.clone()), tx.slots().get(range))
+        else {
+            return hwtail;
+        };
+        for (rs, ts) in rs.iter().zip(ts) {
+            let slot = rs.load_full();
+            ts.store_full(slot);
+            rs.clear_changed(slot);
+        }
+    }
+    count(&tx_kring.produced.progress, 1);
+    // SYNC POINT: Release pairs with the Acquire in `txsync`.
+    tx_kring.pipe_tail.store(rx.ring.prev(head), Release);
+    k.hwcur.store(head, Relaxed);
+    let mask = to_wake(tx_kring);
+    wake(host, tx_kring, mask);
+    hwtail
+}

@@ -1,0 +1,135 @@
+//! The work area of a tx ring: a batch of slots copied out, and the packets of each receiver strung
+//! together.
+
+use std::alloc::{Layout, handle_alloc_error};
+use std::collections::TryReserveError;
+use std::sync::Arc;
+
+use super::super::RegionMap;
+use super::super::joined::Onward;
+use super::super::monitor::Regions;
+use super::{BATCH, BROADCAST_QUEUE, NIL, QUEUES, run};
+
+/// One slot of the batch, copied out of the ring before anything is checked.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Frag {
+    /// offset of the buffer in the sender's region, or the address if NS_INDIRECT
+    pub(super) at: u64,
+    pub(super) len: u32,
+    pub(super) flags: u16,
+    /// on the first fragment: how many slots the packet has
+    pub(super) frags: u16,
+    /// next packet for the same destination
+    pub(super) next: u32,
+    /// on the first fragment: bytes of the whole packet
+    pub(super) bytes: u32,
+}
+
+/// Where packets of a batch go.
+#[derive(Clone, Copy)]
+pub(super) struct Dest {
+    /// their queue
+    pub(super) queue: u32,
+    /// record of the port that had the number when it was looked up
+    pub(super) port: u32,
+}
+
+/// To every port.
+pub(super) const BROADCAST: Dest = Dest {
+    queue: BROADCAST_QUEUE as u32,
+    port: u32::MAX,
+};
+
+#[derive(Clone, Copy)]
+pub(super) struct Queue {
+    pub(super) head: u32,
+    pub(super) tail: u32,
+    pub(super) slots: u32,
+}
+
+pub(super) const EMPTY: Queue = Queue {
+    head: NIL,
+    tail: NIL,
+    slots: 0,
+};
+
+/// Work area of one tx ring, private to the process (netmap's nkr_ft).
+pub struct Scratch {
+    pub(super) frags: Vec<Frag>,
+    pub(super) queues: Vec<Queue>,
+    pub(super) dests: Vec<Dest>,
+    /// regions of the receivers by port number
+    pub(super) regions: Vec<Option<Arc<RegionMap>>>,
+    /// generation of the switch for which `regions` was swept
+    pub(super) swept: u32,
+    /// a receiver's ring whose lock was not let go of, and who held it
+    pub(super) stuck: Option<(u32, u64)>,
+    /// session that has used this
+    pub(super) session: u32,
+    /// in use: if found so on entry, what is here was left in the middle
+    pub(super) in_use: bool,
+    /// syncs that will not look for a run
+    pub(super) detour: u32,
+    /// the last run
+    pub(super) plan: run::Plan,
+    /// of the monitors of this ring and of the receivers' rings
+    pub(crate) monitors: Regions,
+    /// for packets that go on into other switches
+    pub(crate) onward: Onward,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new().unwrap_or_else(|_| handle_alloc_error(Layout::new::<[Queue; QUEUES]>()))
+    }
+}
+
+impl Scratch {
+    /// A new one, if there is memory for it.
+    pub(crate) fn new() -> Result<Self, TryReserveError> {
+        let (mut frags, mut queues, mut dests) = (Vec::new(), Vec::new(), Vec::new());
+        frags.try_reserve_exact(BATCH + 64)?;
+        queues.try_reserve_exact(QUEUES)?;
+        queues.resize(QUEUES, EMPTY);
+        dests.try_reserve_exact(64)?;
+        Ok(Self {
+            frags,
+            queues,
+            dests,
+            regions: Vec::new(),
+            swept: 0,
+            stuck: None,
+            session: 0,
+            in_use: false,
+            detour: 0,
+            plan: run::Plan::default(),
+            monitors: Regions::default(),
+            onward: Onward::default(),
+        })
+    }
+
+    /// Packets strung together for `queue`, and the broadcasts.
+    #[cold]
+    pub(super) fn packets_for(&self, queue: usize) -> u64 {
+        let walk = |head: u32| {
+            let next = |i: &u32| self.frags.get(*i as usize).map(|f| f.next);
+            core::iter::successors(Some(head), next)
+                .take(BATCH * 2)
+                .filter(|i| *i != NIL)
+                .count()
+        };
+        (walk(self.queues[queue].head) + walk(self.queues[BROADCAST_QUEUE].head)) as u64
+    }
+
+    /// Ready for use by `session`. A fork in the middle of another thread's sync copies a work
+    /// area in motion, and a panic or a jump out of a signal handler leaves one: such a thing is
+    /// let go of without looking at it.
+    pub(super) fn begin(&mut self, session: u32) {
+        let unused = self.session == 0;
+        if self.in_use || (self.session != session && !unused) {
+            core::mem::forget(core::mem::take(self));
+        }
+        self.session = session;
+        self.in_use = true;
+    }
+}

@@ -1,0 +1,336 @@
+//! Messages between processes and the daemon.
+//!
+//! A connection is an `AF_UNIX` `SOCK_SEQPACKET` socket, one message a packet. Every request
+//! carries the socket for its reply (SCM_RIGHTS), because the program's end of a device
+//! connection must never have anything to read but wake-up tokens.
+//!
+//! Two kinds of connection exist, told apart by their first message: a *session* for each process
+//! ([`Call::Attach`]) and a *device* for each open file description of `/dev/netmap`
+//! ([`Call::Open`]). The hang-up of a session tells the daemon that the process is gone, the
+//! hang-up of a device that the last descriptor is closed.
+
+use serde::{Deserialize, Serialize};
+
+use uvale_request::{FileRange, Interface};
+use uvale_shared::extra::Extra;
+use uvale_system::who::Who;
+
+/// Changes with every incompatible change of the messages or of control memory.
+pub const PROTOCOL: u32 = 8;
+
+/// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
+/// own limit, plus our framing.
+pub const MAX_MESSAGE: usize = 16 * 1024;
+
+/// A byte on the program's end of a device connection: look at your rings.
+pub const TOKEN: &[u8] = b"w";
+
+/// Requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// First on a session: here is a process. On a device: a process that got this description from
+    /// elsewhere sends the socket of its new session with the call. Answer: [`Reply::Attached`] and
+    /// control memory.
+    Attach {
+        /// [`PROTOCOL`] of the caller
+        protocol: u32,
+        /// the process
+        who: Who,
+    },
+    /// First on a device: `/dev/netmap` was opened. Answer: [`Reply::Opened`].
+    Open {
+        /// [`PROTOCOL`] of the caller
+        protocol: u32,
+        /// flags of open(2)
+        flags: i32,
+        /// the process
+        who: Who,
+    },
+    /// On a device: what is this? Answer: [`Reply::Opened`].
+    Whois,
+    /// On a device: NIOCCTRL. With it comes the memfd of [`Memory::Pages`]. Answer:
+    /// [`Reply::Done`].
+    Request {
+        /// an encoded [`uvale_request::Request`]
+        request: Vec<u8>,
+        /// what goes with it
+        facts: Facts,
+    },
+    /// On a device: the CSB is set up in the program's memory. Answer: [`Reply::Ok`].
+    SetCsb {
+        /// address of the program's array
+        atok: u64,
+        /// address of the loop's array
+        ktoa: u64,
+    },
+    /// On a device: the extra buffers are chained. There is no answer.
+    Chained,
+    /// On a device: REGISTER has failed after all. Answer: [`Reply::Ok`].
+    Unbind,
+    /// On a device: the sync loop is over. Answer: [`Reply::Ok`].
+    KloopEnd,
+    /// On a session: is there a region with that file range? Answer: [`Reply::Found`].
+    FindMemory(FileRange),
+    /// On a session: memory region `0`. Answer: [`Reply::Region`] and its memfd.
+    Region(u32),
+    /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and the descriptor.
+    Waker(u32),
+    /// On a session: wake client `0`, without an answer. For callers that have no descriptor left.
+    Wake(u32),
+    /// On a session: clean up after the descriptor of client `0`, if it was closed before this. Answer:
+    /// [`Reply::Ok`].
+    Settle(u32),
+    /// On a session: a report. Answer: [`Reply::Report`] and a memfd with JSON in it.
+    Report(Report),
+    /// On a session: the module parameter of this name. Answer: [`Reply::Parameter`].
+    Parameter(String),
+    /// On a session: the names of all module parameters. Answer: [`Reply::ParameterNames`].
+    ParameterNames,
+    /// On a session: write a module parameter. Answer: [`Reply::Written`].
+    SetParameter {
+        /// its name
+        name: String,
+        /// what is written to its file
+        text: String,
+    },
+    /// First on a connection: here is a module parameter's file, opened for writing. Answer:
+    /// [`Reply::Ok`]. From then on each packet without a reply socket is what is written to it.
+    OpenParameter {
+        /// [`PROTOCOL`] of the caller
+        protocol: u32,
+        /// its name
+        name: String,
+    },
+}
+
+/// What a request comes with besides its bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// session of the process
+    pub session: u32,
+    /// the memory that the EXTMEM option names
+    pub memory: Option<Memory>,
+    /// what the system has under [`interface_part`](uvale_request::interface_part) of the request's name
+    pub interface: Option<Interface>,
+}
+
+/// Memory of a program for a region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Memory {
+    /// the memfd that comes with the call
+    Pages {
+        /// how many, from the start of the memfd
+        pages: u64,
+        /// the file ranges that they were mapped from
+        known_as: Vec<FileRange>,
+    },
+    /// a region that exists
+    Region(u32),
+    /// it cannot be used: errno
+    Refused(i32),
+}
+
+/// What `uvale` commands ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// ports with their rings and counters
+    Ports,
+    /// switches with their ports
+    Switches,
+    /// forwarding table of a switch, by name without the colon
+    Fdb(String),
+    /// the daemon itself
+    Daemon,
+    /// module parameters
+    Parameters,
+}
+
+/// Answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// the session's number; with control memory
+    Attached {
+        /// owner number for locks
+        session: u32,
+    },
+    /// an open description
+    Opened {
+        /// random number of the world
+        world: u64,
+        /// its wake-up number
+        client: u32,
+        /// flags of open(2)
+        flags: i32,
+        /// what it is bound to
+        bound: Option<Box<Bound>>,
+    },
+    /// a netmap request was served, or refused by netmap's rules
+    Done {
+        /// 0 or an errno
+        errno: i32,
+        /// for a person: why it was refused; empty if it was not
+        why: String,
+        /// the request with its results
+        request: Vec<u8>,
+        /// after a successful REGISTER
+        bound: Option<Box<Bound>>,
+        /// entries of the CSB option that have to be set up in the program's memory now; 0 for none
+        csb_entries: u32,
+    },
+    /// it is done
+    Ok,
+    /// number of a region, if there is one
+    Found(Option<u32>),
+    /// shape of a region; with its memfd
+    Region {
+        /// byte offset of buffer 0
+        pool_ofs: u64,
+        /// bytes per buffer
+        buf_size: u32,
+        /// number of buffers
+        buf_count: u32,
+        /// bytes of the region that a program may map
+        mem_size: u64,
+    },
+    /// with the descriptor
+    Waker,
+    /// with a memfd
+    Report,
+    /// a parameter, if there is one of that name
+    Parameter(Option<Parameter>),
+    /// the names of all
+    ParameterNames(Vec<String>),
+    /// it is written
+    Written {
+        /// no port will be opened with this value: why
+        warning: Option<String>,
+    },
+    /// the call itself makes no sense or is not allowed
+    Refused {
+        /// errno
+        errno: i32,
+        /// why, and what to do
+        why: String,
+    },
+}
+
+/// A module parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// its value, as its file in /sys/module/netmap/parameters would show it
+    pub value: String,
+    /// may it be written?
+    pub writable: bool,
+}
+
+/// A descriptor's binding, as the data path needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// index of the port record
+    pub port: u32,
+    /// its generation
+    pub generation: u32,
+    /// region number
+    pub region: u32,
+    /// bytes of the region that a program may map
+    pub mem_size: u64,
+    /// first ring by direction, rx then tx
+    pub first: [u32; 2],
+    /// one past the last ring by direction
+    pub last: [u32; 2],
+    /// no NR_NO_TX_POLL
+    pub tx_poll: bool,
+    /// bit in the sleeper table
+    pub sleeper: Option<u8>,
+    /// a null port
+    pub is_null: bool,
+    /// a monitor
+    pub is_monitor: bool,
+    /// addresses of the CSB's arrays
+    pub csb: Option<(u64, u64)>,
+    /// name of the port, for messages
+    pub name: String,
+    /// extra buffers that the caller has to chain; a list that is too long for a message comes
+    /// encoded in a memfd
+    pub extra: Extra,
+}
+
+/// Encodes a message.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    // Writing into a Vec cannot fail for these types.
+    postcard::to_stdvec(message).unwrap_or_default()
+}
+
+/// [`PROTOCOL`] of whoever sent a first message, which begins alike in all versions: with the number
+/// of [`Call::Attach`] or [`Call::Open`], and the protocol.
+pub fn protocol_of(first: &[u8]) -> Option<u32> {
+    match postcard::take_from_bytes(first) {
+        Ok(((0u32..=1, protocol), _)) => Some(protocol),
+        _ => None,
+    }
+}
+
+/// Encodes a small message into `space`, without allocating.
+pub fn encode_into<'a, T: Serialize>(message: &T, space: &'a mut [u8]) -> &'a [u8] {
+    postcard::to_slice(message, space).map_or(&[], |bytes| bytes)
+}
+
+/// Decodes a message; `None` for anything that is not exactly one.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Some(message),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>) {
+            let _ = decode::<Call>(&bytes);
+            let _ = decode::<Reply>(&bytes);
+        }
+
+        #[test]
+        fn round_trip(number: u32, text: String, bytes: Vec<u8>) {
+            let request = Call::Request { request: bytes.clone(), facts: Facts::default() };
+            for call in [Call::Region(number), Call::Parameter(text.clone()), request] {
+                prop_assert_eq!(decode::<Call>(&encode(&call)), Some(call));
+            }
+        }
+    }
+
+    /// Every version can tell which protocol a first message is of.
+    #[test]
+    fn first_messages_begin_alike() {
+        let (protocol, who) = (300, Who::default());
+        let attach = encode(&Call::Attach {
+            protocol,
+            who: who.clone(),
+        });
+        let open = encode(&Call::Open {
+            protocol,
+            flags: 2,
+            who,
+        });
+        assert_eq!(attach[..3], [0, 0xac, 2]);
+        assert_eq!(open[..3], [1, 0xac, 2]);
+        assert_eq!(protocol_of(&attach), Some(300));
+        assert_eq!(protocol_of(&open), Some(300));
+        // What protocol 7 sent.
+        assert_eq!(protocol_of(&[0, 7]), Some(7));
+        assert_eq!(protocol_of(&[1, 7, 4]), Some(7));
+        assert_eq!(protocol_of(&encode(&Call::Whois)), None);
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        let mut bytes = encode(&Call::Whois);
+        bytes.push(0);
+        assert_eq!(decode::<Call>(&bytes), None);
+    }
+}

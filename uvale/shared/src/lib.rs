@@ -1,0 +1,15 @@
+//! Memory that processes share: regions with rings and buffers, control memory with the state of every ring, and the
+//! protocols by which processes meet there: the lock that names its owner, sleeping and waking, who monitors a ring.
+//!
+//! All `unsafe` of the data path is in this crate.
+// Under loom only the protocols of `tests/protocols.rs` are built, with loom's atomics.
+#![cfg(not(loom))]
+
+pub mod atomics;
+pub mod ctl;
+mod exchange;
+pub mod extra;
+pub mod lock;
+pub mod shm;
+pub mod sleepers;
+pub mod watch;

@@ -1,0 +1,31 @@
+//! All access to memory that another process can write.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mapping.rs` | a memfd and its mapping; typed views of records made of atomics |
+//! | `sparse.rs` | a memfd of tables, mapped as far as they are used |
+//! | `own.rs` | how these are mapped, and which they are |
+//! | `region.rs` | a region as a process has mapped it |
+//! | `ring.rs` | a `netmap_ring` inside a region: indices and slots |
+//! | `copy.rs` | the one payload copy |
+//!
+//! This module and nothing above it holds the `unsafe` of the data path. What it hands out are
+//! references to atomics and copies of values, bounds-checked against the private length of the
+//! mapping, never against anything stored in the mapping itself. A peer that scribbles over the
+//! memory can therefore make values wrong, but not accesses.
+
+mod copy;
+mod mapping;
+mod own;
+mod region;
+mod ring;
+mod sparse;
+#[cfg(test)]
+mod tests;
+
+pub use copy::{copy_exact, copy_from_address, copy_in, copy_out, copy_packet};
+pub use mapping::{MOST_PARTS, Mapping, Memfd, Shared, prefetch_to_write};
+pub use own::{own_mappings, unlock_own_mappings};
+pub use region::RegionMap;
+pub use ring::{BufferPool, RingHeader, RingView, Slot, SlotView, distance, rfrags};
+pub use sparse::Sparse;

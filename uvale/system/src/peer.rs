@@ -1,0 +1,101 @@
+//! Who is at the other end of a socket, and numbers that come from there.
+
+use rustix::fd::{AsFd, AsRawFd};
+use rustix::io::Errno;
+
+/// The process that made the other end of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// its number here; 0 if it has none, in a PID namespace that cannot be seen from here
+    pub pid: i32,
+    /// its effective user, as this user namespace numbers it
+    pub uid: u32,
+}
+
+/// Who connected, listened, or made the pair, according to the kernel.
+///
+/// Read with the plain system call: libraries' types allow no process id of 0, which is what it is
+/// between containers.
+pub fn credentials(socket: impl AsFd) -> Result<Credentials, Errno> {
+    let mut found = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes to `found`, which is ours and all integers.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_getsockopt,
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            &raw mut found,
+            &raw mut len,
+        )
+    };
+    match result {
+        0 => Ok(Credentials {
+            pid: found.pid,
+            uid: found.uid,
+        }),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
+/// Does the process at the other end belong to this process' user?
+pub fn is_own_user(socket: impl AsFd) -> Result<bool, Errno> {
+    Ok(credentials(socket)?.uid == rustix::process::geteuid().as_raw())
+}
+
+/// An error number that another process sent, if it is one; else `EPROTO`.
+pub fn errno(number: i32) -> Errno {
+    if (1..4096).contains(&number) {
+        Errno::from_raw_os_error(number)
+    } else {
+        Errno::PROTO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_kernel_names_who_made_a_pair() {
+        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
+        let peer = credentials(&a).unwrap();
+        assert_eq!(peer.pid as u32, std::process::id());
+        assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(is_own_user(&a), Ok(true));
+    }
+
+    #[test]
+    fn what_is_no_socket_has_nobody_at_its_end() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(credentials(&file), Err(Errno::NOTSOCK));
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_never_becomes_anything_but_an_errno(number: i32) {
+            let got = errno(number).raw_os_error();
+            prop_assert_eq!(got, if (1..4096).contains(&number) { number } else { 71 });
+        }
+    }
+
+    #[test]
+    fn edges_of_errno() {
+        for (number, is) in [
+            (0, 71),
+            (1, 1),
+            (4095, 4095),
+            (4096, 71),
+            (-1, 71),
+            (i32::MIN, 71),
+        ] {
+            assert_eq!(errno(number).raw_os_error(), is);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What the commands share: words on a terminal, names that are nearly right, what a program's file says of how it is
+//! started.
+#![forbid(unsafe_code)]
+
+pub mod elf;
+pub mod nearest;
+pub mod output;
