@@ -8,7 +8,7 @@
 //! - The program's descriptor is one end of an `AF_UNIX` `SOCK_SEQPACKET` connection whose peer
 //!   address ends in [`SOCKET_NAME`]. The kernel does dup, fork, exec, `O_CLOEXEC`, `SCM_RIGHTS` and
 //!   the last close. All that is ever readable on it are wake-up tokens.
-//! - Who sleeps waits for kernel `POLLIN` on the descriptor whatever the program asked for:
+//! - A sleeping thread waits for kernel `POLLIN` on the descriptor, whatever the program asked for:
 //!   `poll` finds nothing, [`drain`](File::drain) if stale tokens were seen, `arm`, `poll` once more,
 //!   one real blocking call on everything (with the [`liveness`](File::liveness) descriptors), `disarm`,
 //!   `poll`, decide.
@@ -138,7 +138,7 @@ pub struct Parameter {
     pub writable: bool,
 }
 
-/// The device node and the process' own part of it.
+/// The device node, and this process's part of it.
 pub trait Driver: Sync {
     /// The library was loaded; the program has not run yet.
     fn loaded(&self) {}
@@ -173,7 +173,7 @@ pub trait Driver: Sync {
 
     /// A private number for the description behind `fd`, which has no other one soon and is mapped: the
     /// program can neither close nor replace it, exec closes it, a fork's child has it too. `None`: there is
-    /// none to be had. Only async-signal-safe work, as in [`Driver::let_go`].
+    /// none free. Only async-signal-safe work, as in [`Driver::let_go`].
     fn keep(&self, fd: RawFd) -> Option<RawFd> {
         let _ = fd;
         None

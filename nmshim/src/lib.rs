@@ -25,7 +25,7 @@ pub fn install(driver: &'static &'static dyn Driver) {
 
 /// The driver behind the seam.
 pub fn driver() -> &'static dyn Driver {
-    // SAFETY: null or a reference that lives for ever, from `install`.
+    // SAFETY: null or a reference that lives forever, from `install`.
     match unsafe { INSTALLED.load(Acquire).as_ref() } {
         Some(d) => *d,
         None => &netmap::NETMAP,

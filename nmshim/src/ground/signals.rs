@@ -2,7 +2,7 @@
 //!
 //! In the kernel a signal that comes at any moment of poll ends it with EINTR. Here part of a wait is
 //! ordinary code: a handler that ran between our look at the rings and the real sleep would be
-//! forgotten, and a program that counts on EINTR to end would sleep for ever. So before a thread
+//! forgotten, and a program that counts on EINTR to end would sleep forever. So before a thread
 //! gets ready to sleep it blocks signals, and the sleep itself lets them in, at once with EINTR if
 //! one is pending. What is left is the moment between the program's call and the blocking, which is
 //! as if the signal had come just before the call.

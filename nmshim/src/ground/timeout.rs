@@ -26,7 +26,7 @@ impl Timeout {
         u64::try_from(ms).map_or(Self::Never, |ms| Self::After(ms * 1_000_000))
     }
 
-    /// A timespec, null for ever.
+    /// A timespec; null: no timeout.
     ///
     /// # Safety
     /// `t` is a pointer of the program's.
@@ -45,7 +45,7 @@ impl Timeout {
         ))
     }
 
-    /// select's, null for ever: microseconds may be more than a second's.
+    /// select's; null: no timeout. Microseconds may be more than a second's.
     pub fn timeval(t: Option<timeval>) -> Result<Self> {
         let Some(t) = t else {
             return Ok(Self::Never);
@@ -71,7 +71,7 @@ impl Timeout {
         }
     }
 
-    /// Nanoseconds left, `None` for ever.
+    /// Nanoseconds left; `None`: no timeout.
     pub fn left(self) -> Option<u64> {
         match self {
             Self::Never => None,

@@ -1,6 +1,6 @@
 //! Open file descriptions that are ours, in memory that is never given back.
 //!
-//! A slot is counted (`refs`: table words, users, epoll interests). Because its memory stays a slot for ever,
+//! A slot is counted (`refs`: table words, users, epoll interests). Because its memory stays a slot forever,
 //! a thread may try to take a reference on a slot it read from the table a moment ago: at zero it
 //! fails, otherwise the table is asked again whether the slot is still the one meant.
 //!

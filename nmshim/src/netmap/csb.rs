@@ -15,16 +15,16 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct ProgramCsb {
     atok: u64,
     ktoa: u64,
-    /// entries whose kern_need_kick is known to be 0, a bit each for the first of them: a loop that
-    /// says the same again and again need not write it
+    /// a bit for each of the first entries: its kern_need_kick is known to be 0, so a loop that wants
+    /// it to be 0 again need not write it
     silent: AtomicU64,
-    /// hwcur and hwtail as they were written last, for the first entries
+    /// hwcur and hwtail of the first entries, as last written
     shown: [AtomicU64; 64],
     /// times that something was to be written
     writes: AtomicU64,
 }
 
-/// Every so often what is known to be there is written all the same: the program may have lost it.
+/// Now and then known values are written again: the program may have overwritten them.
 const REFRESH: u64 = 64;
 
 const HWCUR: u64 = core::mem::offset_of!(nm_csb_ktoa, hwcur) as u64;

@@ -1,8 +1,8 @@
-//! EXTMEM: makes the program's memory reachable for others.
+//! EXTMEM: makes the program's memory reachable for other processes.
 //!
-//! A memfd takes its place under the same addresses: the content is copied, then the memfd mapped over
-//! it, in one step for everybody who looks. Memory that a region lies in already is recognised by the
-//! file it belongs to, also in other processes: those then see the region where they had that file.
+//! A memfd takes its place at the same addresses: the content is copied, then the memfd is mapped over
+//! it, in one step for other threads. Memory that is a region already is recognised by its file range,
+//! also in other processes: those then see the region where they had mapped that file.
 
 use nm_abi::{AbiBytes, nmreq_opt_extmem};
 use rustix::fd::AsFd;
@@ -20,10 +20,10 @@ use super::maps::{Area, areas};
 use super::say::{Level, say};
 use crate::ground::lock::Lock;
 
-/// Held while memory is exchanged and given away: who gives the same memory next finds it known.
+/// Held while memory is replaced and announced: a thread that gives the same memory next finds it known.
 pub static ONE_AT_A_TIME: Lock<()> = Lock::new(());
 
-/// In the child of a fork: whoever held the lock is not here.
+/// In the child of a fork: the thread that held the lock is not here.
 pub fn forked() {
     // SAFETY: the child has one thread, and it forked outside of this module.
     unsafe { ONE_AT_A_TIME.reset() };
@@ -33,8 +33,8 @@ const PAGE: u64 = 4096;
 /// Bytes copied at a time.
 const CHUNK: usize = 1 << 18;
 
-/// The memory that an EXTMEM option names, as the daemon has to hear of it. `known_as` tells, and is
-/// told, in which files it lies or has lain.
+/// The memory that an EXTMEM option names, in the form that the daemon gets. `known_as` has the file
+/// ranges that it was mapped from, and gets new ones.
 pub fn offer(
     session: &Session,
     option: &OptionCopy,
@@ -47,7 +47,7 @@ pub fn offer(
     }
     let here = core::ptr::from_ref(&areas) as u64;
     if (start..start + pages * PAGE).contains(&here) {
-        // The stack that this runs on cannot be exchanged under it.
+        // The stack that this runs on cannot be replaced while it is in use.
         return Err(Errno::NOMEM);
     }
     let file = shared_file(&areas, start, pages);
@@ -120,7 +120,7 @@ fn identity(memfd: &Memfd, pages: u64) -> Result<FileRange, Errno> {
     })
 }
 
-/// Puts a region that exists where the program has the `file` that it was made from.
+/// Maps an existing region where the program has mapped the `file` that it was made from.
 fn show_region(
     session: &Session,
     number: u32,
@@ -163,7 +163,7 @@ fn show_elsewhere(memfd: &Memfd, file: &FileRange, start: u64) {
     }
 }
 
-/// Puts a memfd with the same content in the place of the pages.
+/// Replaces the pages by a memfd with the same content.
 fn replace(start: u64, pages: u64, areas: &[Area]) -> Result<Memfd, Errno> {
     let len = usize::try_from(pages * PAGE).map_err(|_| Errno::NOMEM)?;
     let memfd = Memfd::create("netmap-extmem", len).map_err(|errno| {
@@ -204,7 +204,7 @@ fn map_over(start: u64, len: u64, areas: &[Area], memfd: &Memfd) -> Result<(), E
     map(start, len, prot, memfd, 0).map_err(|_| Errno::NOMEM)
 }
 
-/// Maps `len` bytes of the memfd over what lies at `start`.
+/// Maps `len` bytes of the memfd at `start`, over what is there.
 fn map(start: u64, len: u64, prot: ProtFlags, memfd: &Memfd, offset: u64) -> Result<(), Errno> {
     // SAFETY: the pages belong to the program, which has asked for this; they are mapped and stay so,
     // with the same content and protection. Nothing of ours lies there: it is memory that the program

@@ -1,4 +1,4 @@
-//! An open description of `/dev/netmap`.
+//! An open file description of `/dev/netmap`.
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
@@ -21,15 +21,14 @@ use crate::device::{Errno, File, Result};
 
 /// Syncs between two looks at the clock; a look at the daemon follows at most once a second.
 const LOOK_EVERY: u32 = 64;
-/// Rounds of looking at the rings before a thread goes to sleep, at most and at least: more when
-/// it was or would have been worth it (a sleep that ended soon), fewer when it was not. Where the
-/// other side needs this very processor, looking longer and longer finds nothing until the thread
-/// sleeps; then no more of it for a while.
+/// Rounds of spinning over the rings before a thread goes to sleep, least and most. Adaptive: more after
+/// a spin that found something or a sleep that was short, fewer otherwise. If the peer needs this
+/// very processor, no spin is long enough; then spinning stays short for [`SPIN_HOLD`] sleeps.
 const SPIN_ROUNDS: core::ops::RangeInclusive<u32> = 16..=2048;
 
-/// Sleeps after looking in vain as long as possible before it is tried again.
+/// Sleeps for which spinning stays short after the longest spin was in vain.
 const SPIN_HOLD: u32 = 256;
-/// A sleep that ended within so many ns might have been spared.
+/// Sleeps shorter than this, in ns, a longer spin would have avoided.
 const SHORT_SLEEP: u64 = 100_000;
 
 fn now_ns() -> u64 {
@@ -37,7 +36,7 @@ fn now_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// An open description, as this process knows it.
+/// An open file description, as this process knows it.
 pub struct NetmapFile {
     world: Arc<World>,
     client: u32,
@@ -116,7 +115,7 @@ impl NetmapFile {
         self.publish(self.make_bind(fd, bound)?)
     }
 
-    /// Makes the data path ready for what the daemon has bound this description to.
+    /// Prepares the data path for the binding that the daemon has given to this description.
     pub fn make_bind(&self, fd: RawFd, bound: Bound) -> core::result::Result<Bind, Failure> {
         let session = self.world.session(fd)?;
         let region = session.map_region(bound.region)?;
@@ -155,7 +154,7 @@ impl NetmapFile {
         })
     }
 
-    /// From now on every thread finds the binding.
+    /// Makes the binding visible to all threads.
     pub fn publish(&self, bind: Bind) -> core::result::Result<(), Failure> {
         let bind = Box::into_raw(Box::new(bind));
         if self
@@ -203,7 +202,7 @@ impl NetmapFile {
         self.known_bind().is_some()
     }
 
-    /// This process' session.
+    /// This process's session.
     pub fn session(&self, fd: RawFd) -> core::result::Result<&'static Session, Failure> {
         self.world.session(fd)
     }
@@ -252,8 +251,8 @@ impl NetmapFile {
         }
     }
 
-    /// A program that only ever syncs would not notice that the daemon is gone: looks now and
-    /// then, which costs at most one system call a second.
+    /// A program that only syncs would not notice that the daemon is gone: checks now and then, at
+    /// the cost of one system call a second at most.
     #[inline]
     pub fn look_after_daemon(&self, session: &Session) -> Result<()> {
         // Threads that count at the same time may lose a count, which does no harm.
@@ -276,7 +275,7 @@ impl NetmapFile {
         Ok(())
     }
 
-    /// After a sleep: would looking a little longer have spared it?
+    /// After a sleep: would a slightly longer spin have avoided it?
     fn adapt_spin(&self) {
         let hold = self.spin_hold.load(Relaxed);
         if hold > 0 {
@@ -482,7 +481,7 @@ fn map_pieces(
     if !from.is_multiple_of(4096) {
         return Err(Errno(libc::EINVAL));
     }
-    // The whole place first: where the parts go then nobody else has anything.
+    // Reserve the whole range first, so that nothing else is where the parts go.
     let exact = flags & (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE);
     let nothing = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let place = map(addr, len, libc::PROT_NONE, nothing | exact, -1, 0)?;

@@ -107,7 +107,7 @@ fn parse(answer: &[u8]) -> Result<Option<Link>, Errno> {
             };
             return Ok(Some(Link { index, mtu }));
         }
-        // A length of nothing would not get on.
+        // A length of 0 would loop forever.
         at += usize::from(len).max(4).next_multiple_of(4);
     }
     Err(Errno::PROTO)

@@ -1,12 +1,12 @@
-//! SYNC_KLOOP_START: netmap's sync loop, run by the thread that asks for it until somebody asks for
-//! its end, here or in another process that has the descriptor.
+//! SYNC_KLOOP_START: netmap's sync loop, run by the thread that asks for it until it is stopped, here
+//! or in another process that has the descriptor.
 //!
 //! Without eventfds the loop sleeps between passes. With them it sleeps in an epoll set: an eventfd of
 //! the program's for each ring (edge-triggered, for netmap does not read them either), the descriptor
 //! itself, on which the rings' wake-ups and the request to stop arrive, and the daemon's hang-up.
 //!
 //! In netmap's direct modes the program's write to an eventfd does the sync itself. Here the loop does
-//! it as soon as it hears of the write.
+//! it when it receives the event.
 
 use core::cell::Cell;
 use std::os::fd::RawFd;
@@ -52,7 +52,7 @@ fn address(file: &NetmapFile) -> usize {
 
 /// The daemon thinks that a loop runs as long as this lives.
 struct Run<'a> {
-    /// our own: the program may close its descriptor, and the loop goes on
+    /// our own: the program may close its descriptor, and the loop continues
     fd: Option<OwnFd>,
     program_fd: &'a RawFd,
     before: usize,

@@ -1,6 +1,6 @@
-//! mlockall: the program locks its own memory. What this library has mapped for itself is no part of
-//! that: other ports' memory, control memory, and the region once more, whose pages the program has
-//! locked where it has mapped them.
+//! mlockall: the program locks its own memory. What this library has mapped for itself is not
+//! locked: other ports' memory, control memory, and its second mapping of the region, whose pages are
+//! locked by the program's own mapping.
 
 use libc::c_int;
 use rustix::mm::{MlockFlags, mlock, mlock_with};
@@ -23,9 +23,8 @@ pub fn lock_all(flags: c_int, lock: &dyn Fn(c_int) -> Result<()>) -> Result<()> 
     }
 }
 
-/// The limit does not allow for all that is mapped: locks what is there with the program's memory,
-/// if it allows for that. Memory of netmap's, which the kernel's never swaps, is locked as far as there
-/// is room.
+/// The limit is too low for all that is mapped: locks the program's own memory, if the limit allows
+/// that, and netmap's memory, which the kernel never swaps, as far as there is room.
 fn lock_each(flags: c_int, lock: &dyn Fn(c_int) -> Result<()>) -> Result<()> {
     const NO_MEMORY: Errno = Errno(libc::ENOMEM);
     let all = maps::all().map_err(|_| NO_MEMORY)?;

@@ -4,7 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `world.rs` | the worlds it has met and its sessions with them, over forks and restarts |
-//! | `file.rs` | an open description: syncs, mmap, poll |
+//! | `file.rs` | an open file description: syncs, mmap, poll |
 //! | `request.rs` | its requests |
 //! | `extmem.rs`, `maps.rs` | the program's own memory as a region |
 //! | `csb.rs`, `kloop.rs` | CSB mode, and the sync loop in the calling thread |
@@ -52,7 +52,7 @@ type Files = Option<HashMap<(u64, u32), Weak<NetmapFile>>>;
 pub struct Netmap {
     /// worlds this process has met
     worlds: Lock<Worlds>,
-    /// one thread at a time looks for a daemon by its name, and starts one
+    /// held by the one thread that looks for a daemon by its name, and starts one
     entering: Lock<()>,
     /// open descriptions by world and number, so that one that comes back is recognised
     files: Lock<Files>,

@@ -24,7 +24,7 @@ pub struct ParameterFile {
     position: AtomicI64,
 }
 
-/// Opens the file of `name`: a connection down which bytes reach the parameter too.
+/// Opens the file of `name`: a connection through which bytes reach the parameter too.
 pub fn open(
     dir: PathBuf,
     name: &str,

@@ -1,5 +1,5 @@
-//! NIOCCTRL and the legacy requests: from the program's memory to the daemon and back, with what only
-//! this process can do: its own memory as a region, its CSB, its sync loops.
+//! NIOCCTRL and the legacy requests: from the program's memory to the daemon and back, and the parts
+//! that only this process can do: its own memory as a region, its CSB, its sync loops.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering::Relaxed;
@@ -41,11 +41,10 @@ impl From<Why> for Failed {
 
 type Served = core::result::Result<(), Failed>;
 
-/// What the daemon says, what the descriptor is bound to now, and how many entries of a CSB are to be
-/// set up.
+/// The daemon's result, the descriptor's binding now, and how many entries of a CSB have to be set up.
 type Answer = (core::result::Result<(), Failure>, Option<Box<Bound>>, u32);
 
-/// Times that memory is given which others give at the same time.
+/// Attempts to register memory that another process registers at the same time.
 const ATTEMPTS: u32 = 8;
 
 impl NetmapFile {
@@ -67,7 +66,7 @@ impl NetmapFile {
         }
     }
 
-    /// The ioctls of the time before NIOCCTRL, and those that are none of netmap's.
+    /// The ioctls from before NIOCCTRL, and those that are not netmap's.
     pub fn legacy(&self, fd: RawFd, command: u32, arg: u64) -> Result<c_int> {
         let mut serve = |request: &mut Request| match self.carry_out(fd, request) {
             Ok(()) => Ok(()),
@@ -88,7 +87,7 @@ impl NetmapFile {
             n => self.set_up_csb(fd, request, n as usize, bound, served),
         };
         if let Err(refusal) = served {
-            // What this process cannot use is not bound.
+            // If this process cannot use the binding, undo it.
             if is_new {
                 let _ = call(borrow(&fd), &Call::Unbind);
             }
@@ -105,7 +104,7 @@ impl NetmapFile {
         }
     }
 
-    /// The daemon's part; memory of the program's is made ready for it.
+    /// The daemon's part; prepares the program's own memory for it.
     fn ask(&self, fd: RawFd, request: &mut Request) -> core::result::Result<Answer, Why> {
         let gives_memory = request.header.nr_reqtype == NETMAP_REQ_REGISTER
             && request.option(NETMAP_REQ_OPT_EXTMEM).is_some();
@@ -200,7 +199,7 @@ impl NetmapFile {
     fn chain(&self, fd: RawFd, extra: &Extra) {
         if let Some(bind) = self.bound(fd) {
             extra.chain(bind.attachment.region());
-            // Without it the daemon takes them for unused, which they are at first.
+            // If this is lost, the daemon keeps counting them as unchained.
             let _ = send(borrow(&fd), &Call::Chained, &[], SendFlags::empty());
         }
     }
@@ -251,7 +250,7 @@ impl NetmapFile {
     }
 
     fn explain_refusal(&self, request: &mut Request, refusal: &Failure) {
-        // The end of a walk through all ports is no trouble.
+        // The end of a VALE_LIST walk is not a failure.
         let end_of_walk =
             refusal.errno == Why::NOENT && request.header.nr_reqtype == NETMAP_REQ_VALE_LIST;
         if !end_of_walk {
@@ -259,7 +258,7 @@ impl NetmapFile {
         }
     }
 
-    /// One explaining line at verbosity 1.
+    /// One line that explains a refusal, at verbosity 1.
     pub fn explain(&self, what: &str, errno: Why, why: &str) -> Errno {
         let errno_text = errno.to_string();
         let errno_text = errno_text.split(" (os error").next().unwrap_or_default();

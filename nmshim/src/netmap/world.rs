@@ -51,7 +51,7 @@ impl Place {
 /// A world.
 pub struct World {
     place: &'static Place,
-    /// control memory as the first session mapped it; a child goes on with the mapping it inherits
+    /// control memory as the first session mapped it; a child keeps the mapping it inherits
     ctl: Arc<Ctl>,
     attaching: Lock<()>,
 }
@@ -90,7 +90,7 @@ impl World {
         self.current().filter(|session| session.is_alive())
     }
 
-    /// The session; `fd`, a descriptor of this world's, leads to the daemon if need be.
+    /// The session; `fd`, a descriptor of this world, leads to the daemon if necessary.
     pub fn session(&self, fd: RawFd) -> Result<&'static Session, Failure> {
         match self.current() {
             Some(session) => Ok(session),
@@ -205,7 +205,7 @@ impl Worlds {
     }
 }
 
-/// In the child of a fork: lets go of the parent's sessions. Async-signal-safe.
+/// In the child of a fork: drops the parent's sessions. Async-signal-safe.
 pub fn forked() {
     let mut place = PLACES.load(Ordering::Acquire).cast_const();
     // SAFETY: null, or a leaked place, whose `next` is never written again.
