@@ -1,7 +1,9 @@
-//! What must hold for the source tree itself: licences, versions, length of lines.
+//! What must hold for the source tree itself: licences, versions, length of lines, names and paths in comments.
 
+mod comments;
 mod licences;
 mod lines;
+mod sync_points;
 mod versions;
 
 use std::process::Command;
