@@ -62,8 +62,7 @@ fn has_word(line: &str, what: &str) -> bool {
 }
 
 /// What is wrong with a name in such a comment of `own`: `name` is of that file, `module::name` and `Type::name` of
-/// any. A function must have an ordering in it, or
-/// take a lock.
+/// any. A function must have an ordering in it, or take a lock.
 fn fault(own: &Source, name: &str, all: &[Source]) -> Option<&'static str> {
     let (within, last) = match name.rsplit_once("::") {
         Some((path, last)) => (path.rsplit("::").next(), last),
@@ -138,8 +137,8 @@ fn partners_of_sync_points_are_there() {
 
 #[test]
 fn partners_are_looked_up() {
-    let partner = "impl Ring {\n    fn publish(&self) {\n        self.tail.store(1, Release);\n    }\n    fn tell() {}\n}\n\
-                   struct Ring;\n";
+    let partner = "struct Ring;\nimpl Ring {\n    fn publish(&self) {\n        \
+                   self.tail.store(1, Release);\n    }\n    fn tell() {}\n}\n";
     let check = |comment: &str| {
         let own = format!("// SYNC POINT: pairs with {comment}.\nlet head = tail.load(Acquire);\n");
         let all = [

@@ -23,10 +23,12 @@
 //!
 //! **Trust.** Everything runs for the program, in its address space, on its structures: a pointer
 //! is believed to be what the header asks for, and a region's contents to be what netmap put
-//! there. The types of the arguments, a `Given` or a `Text`, say what that is;
-//! all modules but `abi` are private, so C alone calls the functions. **Threads.** Calls on one `nmport_d` are the caller's to order. The list of regions of a
-//! context is used under the context's lock, which no call into netmap's `ioctl` and no error
-//! callback happens under.
+//! there. The types of the arguments, a `Given` or a `Text`, say what that is; all modules but
+//! `abi` are private, so C alone calls the functions.
+//!
+//! **Threads.** Calls on one `nmport_d` are the caller's to order. The list of regions of a context
+//! is used under the context's lock, which no call into netmap's `ioctl` and no error callback
+//! happens under.
 
 #![allow(non_camel_case_types)]
 

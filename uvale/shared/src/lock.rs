@@ -171,7 +171,7 @@ impl Drop for LockGuard<'_> {
         // A plain store when nobody waits: an exchange would cost as much as the lock itself. A
         // waiter that sets its mark between load and store finds the word changed when it goes to
         // sleep, or at the latest when its sleep times out.
-        // SYNC POINT: Release pairs with the Acquire of `lock`, `lock_slow` and `try_lock`.
+        // SYNC POINT: Release pairs with the Acquire of `lock_within`, `lock_slow` and `try_lock_as`.
         if word.load(Ordering::Relaxed) == self.owner.0 {
             word.store(0, Ordering::Release);
             return;
