@@ -42,7 +42,7 @@ fn who_holds_a_port_is_named() {
     let said = Said::of(&mut exclusive);
     for part in [
         &format!("vale0:b is open already by {name} (pid "),
-        "cannot be had exclusively",
+        "cannot be opened exclusively",
     ] {
         assert!(said.err.contains(part), "no {part:?} in: {}", said.err);
     }

@@ -217,7 +217,10 @@ fn a_limit_on_processor_time_ends_no_daemon() {
         !Path::new(&format!("/proc/{pid}/fd/0")).exists()
     });
     let log = std::fs::read_to_string(place.file("uvale.log")).expect("a log");
-    assert!(log.contains(&format!("going on as process {pid}")), "{log}");
+    assert!(
+        log.contains(&format!("continuing as process {pid}")),
+        "{log}"
+    );
     assert!(!log.contains("panicked"), "{log}");
 }
 

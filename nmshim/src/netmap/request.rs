@@ -230,7 +230,7 @@ impl NetmapFile {
         };
         if !csb.is_accessible(entries) {
             option.header.nro_status = Why::FAULT.raw_os_error() as u32;
-            return Err(Failure::new(Why::FAULT, "the CSB lies in no usable memory"));
+            return Err(Failure::new(Why::FAULT, "the CSB is not in usable memory"));
         }
         served?;
         let session = self.session(fd)?;

@@ -1,5 +1,5 @@
-//! `uvale bench`: how fast packets go through the shim and the public ABI, beside what two bare
-//! processes can do on the same machine in the same minute.
+//! `uvale bench`: how fast packets go through the shim and the public ABI, compared with two bare
+//! processes on the same machine in the same minute.
 //!
 //! | file | what |
 //! |---|---|

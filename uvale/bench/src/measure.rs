@@ -1,5 +1,5 @@
 //! Windows: short stretches of time in which a group of workers runs and is counted. Groups that
-//! are to be compared take turns, so that whatever else goes on strikes them alike.
+//! are to be compared take turns, so that disturbances affect them alike.
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub struct Windows {
     pub pause: Duration,
 }
 
-/// Time for caches, rings and sleepers to get into their stride.
+/// Time for caches, rings and sleepers to settle.
 const WARM_UP: Duration = Duration::from_millis(15);
 /// A busy worker that got less than this share of its processor was disturbed by others.
 const UNDISTURBED: f64 = 0.95;

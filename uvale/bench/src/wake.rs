@@ -21,11 +21,11 @@ use super::worker::{Stage, introduce};
 pub enum Way {
     /// a VALE port; own address and the peer's
     Netmap { port: String, mac: u64, peer: u64 },
-    /// a socket that is this process' standard output
+    /// a socket that is this process's standard output
     Socket,
 }
 
-/// Pause before a packet to a sleeper: longer than anybody spins before he sleeps.
+/// Pause before a packet to a sleeper: longer than any spin before a sleep.
 const PAUSE_NS: u64 = 300_000;
 /// Longest wait in one poll, after which the worker looks whether it is to stop.
 const TIMEOUT_MS: i32 = 100;

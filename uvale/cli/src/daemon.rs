@@ -21,25 +21,25 @@ pub struct Args {
     /// Let this group (name or number) reach the socket
     #[arg(long)]
     group: Option<String>,
-    /// Leave when nobody has used the world for this many seconds and nothing persistent is in it
+    /// Exit when nobody has used the world for this many seconds and nothing persistent is in it
     #[arg(long, value_name = "SECONDS")]
     idle: Option<u64>,
-    /// Leave after the time a daemon that started by itself waits
+    /// Exit after the same time as a daemon that started by itself
     #[arg(long, hide = true)]
     idle_default: bool,
-    /// Return as soon as the socket listens, and go on in the background
+    /// Return as soon as the socket listens, and continue in the background
     #[arg(long)]
     detach: bool,
     /// Configuration file (TOML) [default: $UVALE_CONFIG, ~/.config/uvale.toml or /etc/uvale.toml]
     #[arg(long)]
     config: Option<PathBuf>,
-    /// VALE switches that may exist at a time
+    /// Most VALE switches that may exist at a time
     #[arg(long, value_name = "N")]
     max_switches: Option<u32>,
     /// Remove the runtime directory at the end
     #[arg(long, hide = true)]
     remove_dir: bool,
-    /// Descriptor that hears when the socket listens
+    /// Descriptor that is told when the socket listens
     #[arg(long, hide = true)]
     ready_fd: Option<i32>,
 }
@@ -66,9 +66,9 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     }
 }
 
-/// Serves until it is time to leave.
+/// Serves until it is time to exit.
 fn serve(dir: &Path, args: &Args) -> Result<(), String> {
-    // Started by a program for itself and those that come after it, or for one alone.
+    // Started by a program for itself and later ones, or for one program alone.
     let is_started_by_program = args.idle_default || args.remove_dir;
     uvale_daemon::surroundings::raise_limits(is_started_by_program);
     let mut config = settings::load(args.config.as_deref())?;
@@ -87,7 +87,7 @@ fn serve(dir: &Path, args: &Args) -> Result<(), String> {
         idle,
         config,
         ready: args.ready_fd,
-        // Whoever started any other daemon knows it by its number.
+        // Any other daemon is known to whoever started it by its process id.
         may_move: args.idle_default,
     });
     if args.remove_dir {
@@ -110,9 +110,9 @@ fn group_number(group: &str) -> Result<u32, String> {
 }
 
 /// Starts the daemon in the background and returns once it listens. If another one is being
-/// started for the same directory at the same moment, that one will do.
+/// started for the same directory at the same moment, that one is used.
 fn detach(dir: &Path, args: &Args) -> Result<ExitCode, String> {
-    // What the program that made us start had open is none of the daemon's business.
+    // The daemon must not keep what the program that started us had open.
     close_inherited();
     uvale_daemon::surroundings::leave();
     let deadline = Instant::now() + PATIENCE;
@@ -132,7 +132,7 @@ fn detach(dir: &Path, args: &Args) -> Result<ExitCode, String> {
     }
 }
 
-/// How long another daemon of the directory may take until it answers.
+/// How long another daemon of the directory may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 fn answers(dir: &Path) -> bool {
@@ -163,7 +163,7 @@ fn start(dir: &Path, args: &Args) -> Result<(), NotStarted> {
     spawn::start(command, Log::open(dir)?).map(drop)
 }
 
-/// No terminal, and no part in what happens to the session of whoever started it.
+/// No terminal, and a process session of its own.
 #[allow(unsafe_code)]
 fn of_its_own_session(command: &mut Command) {
     // SAFETY: setsid is async-signal-safe.

@@ -1,4 +1,4 @@
-//! Where a daemon that is started in the background writes what it has to say.
+//! Where a daemon that is started in the background writes its log.
 
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -18,7 +18,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Makes the directory if need be.
+    /// Makes the directory if necessary.
     pub fn open(dir: &Path) -> Result<Self, String> {
         let file = match place::is_abstract(dir) {
             true => None,
@@ -47,7 +47,7 @@ impl Log {
         String::from_utf8_lossy(&text[..n]).into_owned()
     }
 
-    /// The daemon serves. Memory that nobody will read does not grow.
+    /// The daemon serves: a log in memory, which nobody will read, stops growing.
     pub fn serves(self) {
         if self.in_memory {
             let _ = rustix::fs::fcntl_add_seals(&self.file, SealFlags::GROW | SealFlags::WRITE);
@@ -70,8 +70,8 @@ fn in_memory_alone() -> Result<File, String> {
     Ok(memfd.map_err(|e| format!("cannot make a log: {e}"))?.into())
 }
 
-/// The file in `dir`. `None` if it is the disk that is full, or something else has that name: a
-/// daemon works without.
+/// The file in `dir`. `None` if the disk is full, or something else has that name: a
+/// daemon works without it.
 fn in_directory(dir: &Path) -> Result<Option<File>, String> {
     use std::io::ErrorKind::{IsADirectory, QuotaExceeded, StorageFull};
     let mut make = std::fs::DirBuilder::new();

@@ -62,7 +62,7 @@ enum Command {
     /// Show a switch's forwarding table
     #[command(after_help = "Example: uvale fdb vale0")]
     Fdb(show::FdbArgs),
-    /// Wait until ports are there
+    /// Wait until ports exist
     #[command(after_help = "Example: uvale wait vale0:dut vale1:dut --timeout 10")]
     Wait(wait::Args),
     /// Manage switches and persistent ports (vale-ctl's options)
@@ -71,10 +71,10 @@ enum Command {
     /// Show the daemon, who uses it, and its memory
     #[command(after_help = "Example: uvale status")]
     Status(show::Args),
-    /// Ask the daemon to leave
+    /// Ask the daemon to exit
     #[command(after_help = "Example: uvale stop --dir /run/lab")]
     Stop(show_stop::Args),
-    /// Measure throughput and wake-ups, beside what two bare processes can do
+    /// Measure throughput and wake-ups, compared with two bare processes
     #[command(after_help = "Example: uvale bench --json")]
     Bench(uvale_bench::Args),
 }

@@ -1,4 +1,4 @@
-//! The configuration file: what the world is like, in netmap's own terms.
+//! The configuration file of a world, in netmap's own terms.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use uvale_link::environment;
 /// netmap calls it `max_bridges`.
 const MAX_SWITCHES: &str = "max_switches";
 
-/// Reads the configuration, or netmap's own values if there is no file.
+/// Reads the configuration; netmap's own values if there is no file.
 pub fn load(named: Option<&Path>) -> Result<Config, String> {
     let mut config = Config::default();
     let Some(path) = named.map(Path::to_owned).or_else(found) else {
@@ -43,7 +43,7 @@ fn apply(config: &mut Config, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses what no world can have.
+/// Refuses values that no world can have.
 pub fn check(config: &Config) -> Result<(), String> {
     config.check().map_err(|refusal| refusal.why)
 }

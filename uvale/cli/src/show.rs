@@ -71,16 +71,14 @@ impl Place {
         place::connect(&dir).map_err(|failure| self.absent(failure))
     }
 
-    /// Why nobody answers, and where somebody does.
+    /// Why no daemon answers, and where one does.
     pub fn absent(&self, failure: Failure) -> String {
         let dir = self.dir();
         let (place, others) = (dir.display(), worlds::hint(&dir));
         let why = match failure.errno {
             Errno::NOENT if !dir.exists() => "there is no such directory",
             Errno::NOENT => "none is running",
-            Errno::CONNREFUSED => {
-                "it is gone, and left its socket behind as one does that is killed"
-            }
+            Errno::CONNREFUSED => "it is gone, and left its socket behind: it was probably killed",
             Errno::NXIO => "it has just left",
             _ => return failure.why,
         };
@@ -91,11 +89,11 @@ impl Place {
     }
 }
 
-/// A report as the daemon's JSON and read.
+/// A report, as the daemon's JSON and decoded.
 pub fn fetch<T: DeserializeOwned>(session: &Session, what: Report) -> Result<(Vec<u8>, T), String> {
     let json = session.report(what).map_err(|failure| failure.why)?;
     let read = serde_json::from_slice(&json).map_err(|e| {
-        format!("the daemon's report does not read ({e}); is it of another version?")
+        format!("the daemon's report cannot be decoded ({e}); is it of another version?")
     })?;
     Ok((json, read))
 }
@@ -106,7 +104,7 @@ pub fn port_hint(name: &str) -> String {
     let place = Place { dir: None };
     let session = match place.try_attach() {
         Ok(session) => session,
-        // Only under the shim is a daemon missed. Why none could be started has been said by then.
+        // Only under the shim a daemon is needed. Why none could be started has been said by then.
         Err(_) if std::env::var_os(uvale_link::start::ENV_PROGRAM).is_none() => {
             return String::new();
         }
@@ -122,7 +120,7 @@ pub fn port_hint(name: &str) -> String {
     }
 }
 
-/// Is `name` a VALE port of its own, not a monitor? Opening makes it, so that it was not there is never the trouble.
+/// Is `name` a VALE port of its own, not a monitor? Opening creates it, so its absence is never the problem.
 fn is_made_by_opening(name: &str) -> bool {
     let is_monitor =
         |parsed: NmportName| parsed.register.flags() & (NR_MONITOR_TX | NR_MONITOR_RX) != 0;
@@ -188,7 +186,7 @@ pub fn status(args: Args) -> Result<ExitCode, String> {
     })
 }
 
-/// What `ports` and `stats` say of a world without ports.
+/// What `ports` and `stats` print for a world without ports.
 pub const NO_PORT: &str = "no port is open\n";
 
 fn ports_text(ports: &[report::Port]) -> String {
@@ -280,7 +278,7 @@ fn rings(count: usize, slots: u32) -> String {
 
 fn switches_text(switches: &[report::Switch]) -> String {
     if switches.is_empty() {
-        return "no switch exists: a switch is there while it has ports\n".to_owned();
+        return "no switch exists: a switch exists while it has ports\n".to_owned();
     }
     let mut table = Table::new(&[
         ("SWITCH", Align::Left),

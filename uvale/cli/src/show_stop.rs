@@ -1,9 +1,9 @@
-//! `uvale stop`: asks the daemon of a directory to leave, whatever its version.
+//! `uvale stop`: asks the daemon of a directory to exit, whatever its version.
 //!
 //! The daemon is told in words that do not change from version to version ([`uvale_link::plain`]), which
-//! also reach it in another PID namespace. A daemon of before protocol 8 does not know them and gets
+//! also reach it in another PID namespace. A daemon from before protocol 8 does not know them and gets
 //! SIGTERM: the process that the kernel names as the listener at the other end of our connection,
-//! held by a pidfd, if that is a daemon of uvale's and our own user's.
+//! held by a pidfd, if it is a uvale daemon of our own user.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct Args {
     place: Place,
 }
 
-/// How long a daemon may take to leave.
+/// How long a daemon may take to exit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs the command.
@@ -50,7 +50,7 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
                 dir.display()
             ));
         }
-        // It was about to leave anyway.
+        // It was about to exit anyway.
         Err(Errno::NXIO) => Answer::default(),
         Err(Errno::TIMEDOUT) => return Err(stopped(&connection)),
         Err(e) => return Err(format!("telling the daemon to leave: {e}")),
@@ -76,7 +76,7 @@ fn stopped(connection: &Fd) -> String {
     }
 }
 
-/// The process that made the listening socket, if it is a daemon of uvale's that can be seen.
+/// The process that made the listening socket, if it is a visible uvale daemon.
 fn own_process(connection: &Fd) -> Option<OwnedFd> {
     let number = credentials(connection).ok()?.pid;
     let process = pidfd_open(Pid::from_raw(number)?, PidfdFlags::empty()).ok()?;
@@ -86,11 +86,11 @@ fn own_process(connection: &Fd) -> Option<OwnedFd> {
         return None;
     }
     // While the connection is up, the process at its other end lives; so the pidfd, which was made
-    // before this look, is of no process that got the number later.
+    // before, does not refer to a later process with the same id.
     (!has_hung_up(connection, Duration::ZERO)).then_some(process)
 }
 
-/// SIGTERM, for a daemon of before protocol 8.
+/// SIGTERM, for a daemon from before protocol 8.
 fn terminate(process: Option<&OwnedFd>, connection: &Fd) -> Result<(), String> {
     let listener =
         credentials(connection).map_err(|e| format!("cannot tell who the daemon is: {e}"))?;

@@ -20,10 +20,10 @@ impl From<String> for NotStarted {
     }
 }
 
-/// This program as the daemon of `dir`, with nothing of the environment that is no business of a daemon.
+/// This program as the daemon of `dir`, with only the part of the environment that a daemon needs.
 pub fn daemon(dir: &Path) -> Result<Command, String> {
     let exe = uvale_system::sys::this_program()
-        .map_err(|e| format!("cannot tell where this program lies: {e}"))?;
+        .map_err(|e| format!("cannot find out where this program is: {e}"))?;
     let mut command = Command::new(exe);
     command
         .env_clear()
@@ -45,7 +45,7 @@ pub fn start(mut command: Command, log: Log) -> Result<Child, NotStarted> {
     let mut child = command.spawn().map_err(cannot)?;
     drop(command);
     let mut said = String::new();
-    // One that listens keeps its end open: the word is enough. Others end.
+    // A daemon that listens keeps its end open, so its first message is enough; one that fails ends.
     let mut part = [0u8; 512];
     while let Ok(n) = reader.read(&mut part) {
         said.push_str(&String::from_utf8_lossy(&part[..n]));

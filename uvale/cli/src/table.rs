@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-/// How the cells of a column stand.
+/// Alignment of a column's cells.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Align {
     /// text
@@ -61,7 +61,7 @@ impl Table {
     }
 }
 
-/// `text` without bytes that a terminal would obey: a port's name is what a program made it.
+/// `text` without control characters: programs choose the names of ports.
 pub fn printable(text: &str) -> String {
     let escape = |c: char| -> String {
         if c.is_control() {
@@ -73,8 +73,8 @@ pub fn printable(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-/// Writes to standard output. A reader that went away (`| head`) is no failure, but it ends a
-/// watch: `Ok(false)`.
+/// Writes to standard output. A reader that has gone (`| head`) is not an error, but ends a watch:
+/// `Ok(false)`.
 pub fn print(text: &str) -> Result<bool, String> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -89,7 +89,7 @@ pub fn size(bytes: u64) -> String {
     scaled(bytes as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
 }
 
-/// A number a second, of a thing whose unit the column names: `1.49 M`.
+/// A rate, in the unit that the column names: `1.49 M`.
 pub fn rate(value: f64) -> String {
     scaled(value, 1000.0, &["", "K", "M", "G", "T"])
 }
@@ -98,7 +98,7 @@ pub fn rate(value: f64) -> String {
 fn scaled(value: f64, step: f64, units: &[&str]) -> String {
     let mut value = value;
     let mut unit = 0;
-    // what would be rounded up to the next unit belongs there
+    // a value that would be rounded up to the next unit is shown in that
     while value >= step - 0.05 && unit + 1 < units.len() {
         value /= step;
         unit += 1;

@@ -1,6 +1,6 @@
-//! `uvale wait`: until ports are there, or until they are gone.
+//! `uvale wait`: until ports exist, or until they are gone.
 //!
-//! It asks the daemon again and again; a daemon that is not there yet is waited for like a port.
+//! It polls the daemon; a daemon that does not exist yet is waited for like a port.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use uvale_tools::nearest::{label, nearest};
 use super::show::Place;
 use super::table::printable;
 
-/// Waits until all PORTs are there; with --gone, until none of them is. Status 0: it is so;
+/// Waits until all PORTs exist; with --gone, until none of them does. Status 0: done;
 /// 1: not in time, with a sentence that names the others. No daemon is started.
 #[derive(clap::Args)]
 pub struct Args {
@@ -24,18 +24,18 @@ pub struct Args {
     /// Give up after this many seconds; 0 looks once
     #[arg(long, short, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     timeout: Duration,
-    /// Wait until they are not there
+    /// Wait until they are gone
     #[arg(long)]
     gone: bool,
     #[command(flatten)]
     place: Place,
 }
 
-/// Between two looks at least.
+/// Shortest time between two looks.
 const PAUSE: Duration = Duration::from_millis(15);
-/// A look takes this part of the time at most, in a world with very many ports.
+/// Largest share of the time that looks take, in a world with very many ports.
 const SHARE: u32 = 10;
-/// Ports that a sentence names.
+/// Most ports that a sentence names.
 const NAMED: usize = 10;
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -70,7 +70,7 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     }
 }
 
-/// What there is: ports, or why nobody can tell.
+/// The ports, or why they are not known.
 enum World {
     Ports(Vec<report::Port>),
     NoDaemon(String),
@@ -105,13 +105,13 @@ fn look(place: &Place, session: &mut Option<Session>) -> Result<World, String> {
 fn ask(session: &Session) -> Result<Vec<report::Port>, Failure> {
     let json = session.report(Report::Ports)?;
     serde_json::from_slice(&json).map_err(|e| {
-        let why = format!("the daemon's report does not read ({e}); is it of another version?");
+        let why = format!("the daemon's report cannot be decoded ({e}); is it of another version?");
         Failure::new(Errno::PROTO, why)
     })
 }
 
 impl World {
-    /// Is this port there: open, or made to stay? Or does this switch have such a port?
+    /// Does this port exist: open, or persistent? Or does this switch have such a port?
     fn has(&self, name: &str) -> bool {
         let label = label(name);
         self.there()

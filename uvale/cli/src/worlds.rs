@@ -1,4 +1,4 @@
-//! The worlds of this user in the usual places, for somebody who has asked for the wrong one.
+//! The worlds of this user in the usual places, for the error message when a wrong one was named.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use uvale_link::place;
 
-/// Worlds that are named at most.
+/// Most worlds that are named.
 const MAX: usize = 8;
 
 /// ` Daemons of yours answer in A, B (--dir A)`; nothing if there is none.
@@ -61,7 +61,7 @@ fn is_ours(dir: &Path, uid: u32) -> bool {
         && place::is_safe(dir) == Ok(true)
 }
 
-/// Does anybody listen there? One who is stopped, with a full queue, does.
+/// Does a daemon listen there? A stopped one, with a full queue, does.
 fn listens(path: &Path) -> bool {
     let connect = || {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

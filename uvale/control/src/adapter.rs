@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | VALE port, ephemeral | descriptors, pipes on it | nobody refers to it |
 //! | VALE port, persistent | its interface, its switch, descriptors, pipes, its bwrap | VALE_DELIF |
-//! | bwrap (*joint* here, see `joined.rs`) | its switch, pipes; refers to the persistent port | VALE_DETACH |
+//! | bwrap of a persistent port (see `bwrap.rs`) | its switch, pipes; refers to the persistent port | VALE_DETACH |
 //! | VALE port made for a pipe | the pipe's two ends | the pipe is gone |
 //! | pipe end | descriptors, pipes on it | nobody refers to either end |
 //! | null port | its descriptor | closed |
@@ -54,9 +54,9 @@ pub(super) struct Place {
 pub(super) enum Join {
     /// nothing
     No,
-    /// a persistent port, with its joint on the second switch
+    /// a persistent port, with its bwrap on the second switch
     By(AdapterId),
-    /// the joint of that persistent port
+    /// the bwrap of that persistent port
     Of {
         port: AdapterId,
         /// object number of its `netmap_if`; `None`: it has been detached

@@ -111,12 +111,12 @@ impl World {
         });
     }
 
-    /// The rings and krings of a port that joins two switches, and the krings of its joint: nothing
+    /// The rings and krings of a port that joins two switches, and the krings of its bwrap: nothing
     /// is freed before the locks of both sides could be taken.
-    pub(super) fn delete_joined_krings(&mut self, port: AdapterId, joint: AdapterId) {
+    pub(super) fn delete_joined_krings(&mut self, port: AdapterId, bwrap: AdapterId) {
         let rings = self.take_unwanted(port);
         let mut ranges = Vec::new();
-        for id in [port, joint] {
+        for id in [port, bwrap] {
             ranges.extend(self.adapters[id].krings.take().map(|k| k.range));
         }
         self.bury(Grave {

@@ -8,7 +8,7 @@
 //! | `register.rs` | REGISTER and its undoing: ring selection, [`Binding`] |
 //! | `adapter.rs` | adapters (anything that can be bound) and their reference counts |
 //! | `vale.rs`, `persistent.rs`, `pipe.rs` | what is special about VALE ports and pipes |
-//! | `joined.rs` | bwrap: persistent ports that join two switches |
+//! | `bwrap.rs` | persistent ports that join two switches |
 //! | `monitor.rs` | monitors: which rings feed which |
 //! | `switch.rs` | switches and their port numbers |
 //! | `krings.rs` | krings and port records in control memory |
@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod adapter;
+mod bwrap;
 mod caller;
 mod extmem;
 #[cfg(any(test, fuzzing))]
@@ -38,7 +39,6 @@ mod graveyard;
 mod held;
 mod info;
 mod inspect;
-mod joined;
 mod kloop;
 mod krings;
 pub mod local;

@@ -45,7 +45,7 @@ impl World {
         let size = buffers.map_or(0, |pool| pool.size());
         if receives && interface.mtu > size {
             let why = format!(
-                "{label}: buffers of {size} bytes do not take its MTU of {}",
+                "{label}: buffers of {size} bytes are smaller than its MTU of {}",
                 interface.mtu
             );
             return Refusal::new(Errno::INVAL, why);

@@ -176,9 +176,9 @@ macro_rules! current {
 
 #[rustfmt::skip]
 static PARAMETERS: &[Parameter] = &[
-    int!(verbose, Yes, "1: the daemon's log tells of each request that is served"),
+    int!(verbose, Yes, "1: the daemon's log has a line for each request that is served"),
     int!(debug, Stored, "bits of what netmap's developers debug"),
-    int!(no_timestamp, Yes, "1: a receive ring's time stamp is set only if its NR_TIMESTAMP is"),
+    int!(no_timestamp, Yes, "1: a receive ring's time stamp is set only if NR_TIMESTAMP is"),
     int!(no_pendintr, Stored, "NICs: always look for new packets"),
     int!(txsync_retry, Stored, "NICs on a switch: how often to try for room"),
     int!(fwd, Stored, "host rings: forward packets as if NR_FORWARD were set"),
@@ -197,13 +197,13 @@ static PARAMETERS: &[Parameter] = &[
         "ptnet devices: segmentation offload",
     ),
     int!(default_pipes, Stored, "nothing, in netmap too"),
-    int!(bridge_batch, Yes, "most slots that a switch takes at a time; 0: what is sent is thrown away"),
+    int!(bridge_batch, Yes, "most slots that a switch forwards in one batch; 0: everything sent is dropped"),
     parameter(
         "max_bridges",
         Kind::Uint,
         Source::AtStart(|c| c.max_switches.into(), |c, n| c.max_switches = n as u32),
         Effect::Yes,
-        "switches that may exist at a time",
+        "most switches that may exist at a time",
     ),
     pool!("if_size", global netif size, "bytes of a netmap_if of the global allocator"),
     current!("if_curr_size", CurrentSize If, "the same as it is"),

@@ -226,7 +226,7 @@ impl World {
     /// The persistent port that is on the switch in `name` and whose interface is the port in
     /// `name`, with a reference. (It is not found by its name there once it has been opened, see
     /// [`World::update_config`]. In netmap it can then be neither detached nor deleted.) Not one that
-    /// joins two switches: its joint has to be detached first.
+    /// joins two switches: its bwrap has to be detached first.
     fn get_attached(&mut self, name: &[u8]) -> Option<AdapterId> {
         let switch = self.find_switch(name, 4)?;
         let interface = &name[self.bridges[switch as usize].name.len() + 1..];

@@ -372,7 +372,7 @@ impl World {
                     let (how, so) = if k.exclusive {
                         ("held exclusively", "")
                     } else {
-                        ("open already", ", so it cannot be had exclusively")
+                        ("open already", ", so it cannot be opened exclusively")
                     };
                     let by = self.by_holders_of_ring(id, dir, i);
                     return Err(Refusal::new(

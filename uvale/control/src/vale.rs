@@ -89,7 +89,7 @@ impl World {
                     ),
                 ));
             }
-            Some(id) if self.is_on_switch(id) => self.new_joint(id, name, reg, mem)?,
+            Some(id) if self.is_on_switch(id) => self.new_bwrap(id, name, reg, mem)?,
             Some(id) => self.claim_persistent(id, name, mem)?,
         };
         self.attach_port(id, switch);

@@ -243,7 +243,7 @@ pub fn run(options: Options) -> Result<(), String> {
                         reachable = false;
                         log(
                             Level::Warning,
-                            "the socket was removed: nobody new can come; leaving with the last program",
+                            "the socket was removed: no new program can connect; leaving with the last one",
                         );
                     }
                 }

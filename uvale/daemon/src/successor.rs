@@ -51,7 +51,7 @@ impl Successor {
                 log(
                     Level::Notice,
                     &format!(
-                        "half of RLIMIT_CPU (ulimit -t), {} s, was used: going on as process {}",
+                        "half of RLIMIT_CPU (ulimit -t), {} s, was used: continuing as process {}",
                         limit.as_secs(),
                         std::process::id()
                     ),
@@ -62,7 +62,7 @@ impl Successor {
                 log(
                     Level::Warning,
                     &format!(
-                        "RLIMIT_CPU (ulimit -t) is near, and no process can be made to go on in: {e}"
+                        "RLIMIT_CPU (ulimit -t) is near, and no process can be made to continue in: {e}"
                     ),
                 );
             }

@@ -67,11 +67,11 @@ pub fn findings(may_move: bool) -> Vec<String> {
     });
     let cpu = getrlimit(Resource::Cpu).current.map(|most| {
         let then = if may_move {
-            "it goes on in another process before"
+            format!("before {most} s of work it continues in another process")
         } else {
-            "the system ends it"
+            format!("after {most} s of work the system ends it")
         };
-        format!("RLIMIT_CPU (ulimit -t) holds for this daemon: after {most} s of work {then}")
+        format!("RLIMIT_CPU (ulimit -t) holds for this daemon: {then}")
     });
     let nice = rustix::process::getpriority_process(None).unwrap_or(0);
     let nice = (nice > 0).then(|| format!("this daemon runs at nice {nice}"));

@@ -88,10 +88,7 @@ pub struct Session {
 pub fn refused(reply: Reply) -> Failure {
     match reply {
         Reply::Refused { errno, why } => Failure::new(uvale_system::peer::errno(errno), why),
-        _ => Failure::new(
-            Errno::PROTO,
-            "the uvale daemon gave an answer that does not fit",
-        ),
+        _ => Failure::new(Errno::PROTO, "the uvale daemon gave an unexpected answer"),
     }
 }
 

@@ -41,7 +41,7 @@ impl Listener {
     pub fn why(&self) -> String {
         let (name, pid) = (self.name(), self.0.pid);
         if self.is_stopped() {
-            format!("{name} is stopped (^Z, SIGSTOP or a debugger); let it go on: kill -CONT {pid}")
+            format!("{name} is stopped (^Z, SIGSTOP or a debugger); resume it: kill -CONT {pid}")
         } else {
             format!("{name} does not answer: it is stopped, or the machine is overloaded")
         }

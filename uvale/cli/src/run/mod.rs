@@ -34,8 +34,8 @@ pub struct Args {
     program: Vec<OsString>,
 }
 
-/// Runs the command. Without `--private` the program takes this process' place, so that signals,
-/// terminal and exit status are its own; but not that of process 1, which has duties that few programs know.
+/// Runs the command. Without `--private` the program replaces this process, so that signals,
+/// terminal and exit status are its own; except as process 1, which has duties that few programs know.
 pub fn run(args: Args) -> Result<ExitCode, String> {
     let mut command = Command::new(&args.program[0]);
     command.args(&args.program[1..]);
@@ -85,9 +85,9 @@ fn cannot_run(program: &OsStr, e: &std::io::Error) -> String {
     format!("cannot run {}: {e}", program.to_string_lossy())
 }
 
-/// Makes sure that this very process finds /dev/netmap, in the environment that it has now. Where the kernel has none
-/// it starts itself again under the shim. So it does where a shim is loaded already, which took the environment as it
-/// was then: `uvale run -- uvale ctl --dir D` means D.
+/// Makes sure that this very process finds /dev/netmap, with its present environment. Unless the kernel has one, it
+/// executes itself again under the shim, also if a shim is loaded already, which read the environment as it was then:
+/// `uvale run -- uvale ctl --dir D` means D.
 pub fn under_shim() -> Result<(), String> {
     const MARK: &str = "UVALE_UNDER_SHIM";
     if std::env::var_os(MARK).is_some() {

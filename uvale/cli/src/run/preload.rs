@@ -64,8 +64,7 @@ impl Shim {
     }
 }
 
-/// The user's own entries first, as they are; a shim that is among them already, of this or another build, is not
-/// loaded twice.
+/// The user's own entries come first, unchanged; a shim among them, of this or another build, is not loaded twice.
 fn list(others: &OsStr, shim: &Path) -> OsString {
     let mut list = OsString::new();
     for entry in others.as_bytes().split(|b| b" :".contains(b)) {
@@ -82,8 +81,8 @@ fn list(others: &OsStr, shim: &Path) -> OsString {
     list
 }
 
-/// The runtime of gcc's AddressSanitizer refuses to start where a preloaded library comes before it. Behind ours it
-/// works as well as in front: what the shim takes it passes on to the next, which is the runtime.
+/// The runtime of gcc's AddressSanitizer refuses to start where a preloaded library comes before it. After the shim
+/// it works as well: the shim passes calls on to the next library, which is the runtime.
 fn unordered(mut options: OsString) -> OsString {
     let is_named = |o: &[u8]| {
         o.windows(LINK_ORDER.len())

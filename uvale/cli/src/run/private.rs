@@ -1,5 +1,5 @@
-//! Programs that `uvale run` stays the parent of: in a world of their own, whose directory and daemon are gone when the
-//! program has ended, and in a container whose process 1 it is.
+//! Programs whose parent `uvale run` stays: in a private world, whose directory and daemon are gone when the program
+//! has ended, and in a container whose process 1 it is.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use crate::spawn;
 
 /// Runs the command in a world of its own and gives its exit status.
 pub fn run(mut command: Command, max_switches: Option<u32>) -> Result<ExitCode, String> {
-    // Were ends of children not told, as a parent that ignores SIGCHLD hands on, none could be waited for.
+    // With SIGCHLD ignored, as inherited from some parents, children could not be waited for.
     let inherited = disposition(SigHandler::SigDfl)?;
     let mut world = World::new(max_switches)?;
     command
         .env(uvale_link::place::ENV_DIR, &world.dir)
         .env(uvale_link::start::ENV_AUTOSTART, "0");
-    // If this process is killed outright, the world goes; the program should not outlive it.
+    // If this process is killed outright, the world ends; the program should not outlive it.
     die_with_parent(&mut command);
     supervise(command, inherited, |pid| world.ended(pid))
 }
@@ -126,7 +126,7 @@ fn next_signal(signals: &SigSet) -> Option<(Signal, Sender)> {
 
 struct World {
     dir: PathBuf,
-    /// `None` once it has ended: its number may be another process' then
+    /// `None` once it has ended: its id may be another process's then
     daemon: Option<Pid>,
 }
 
@@ -141,7 +141,7 @@ impl World {
         if let Some(n) = max_switches {
             command.args(["--max-switches", &n.to_string()]);
         }
-        // A ^C at the terminal is for the program; the daemon leaves when the program has.
+        // A ^C at the terminal is for the program; the daemon exits after the program.
         command.process_group(0);
         die_with_parent(&mut command);
         let daemon = spawn::start(command, Log::open(&world.dir)?)
@@ -168,8 +168,8 @@ impl Drop for World {
     }
 }
 
-/// Where a private world lives: in a directory of its own, and where none can be made under a name
-/// alone, which is found in this network namespace only.
+/// Where a private world lives: in a directory of its own, or, where none can be made, under an abstract
+/// name, which is found in this network namespace only.
 fn private_dir() -> Result<PathBuf, String> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|v| !v.is_empty());
     let bases = [

@@ -1,5 +1,5 @@
-//! Programs that a preloaded library does not reach, known by their files. Who starts one is told so, instead of
-//! being left with "No such file or directory" for a device that is there for others.
+//! Programs that a preloaded library does not reach, recognised by their files. A user who starts one is told so,
+//! instead of getting "No such file or directory" for a device that other programs find.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -19,7 +19,7 @@ const FIRST_LINE: u64 = 256;
 pub struct Obstacle {
     /// for the person
     pub why: String,
-    /// the program's loader dies of the shim: it is better started without
+    /// the shim would crash the program's loader: it is better started without
     pub is_fatal: bool,
 }
 
@@ -62,7 +62,7 @@ pub fn obstacle(name: &OsStr, machine: Machine) -> Option<Obstacle> {
     Some(Obstacle { why, is_fatal })
 }
 
-/// The file that the command `name` means, as execvp(3) finds it.
+/// The file of the command `name`, as execvp(3) finds it.
 fn found(name: &OsStr) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Some(name.into());
@@ -87,7 +87,7 @@ fn program_file(mut file: PathBuf) -> Option<PathBuf> {
     None
 }
 
-/// The interpreter that the rest of a `#!` line names; behind `env` what that will start.
+/// The interpreter that the rest of a `#!` line names; after `env` the program that it starts.
 fn interpreter(line: &[u8]) -> Option<PathBuf> {
     let line = line.split(|b| *b == b'\n').next()?;
     let mut words = line
@@ -110,7 +110,7 @@ fn is_foreign(loader: &str) -> bool {
         .any(|foreign| name.starts_with(foreign))
 }
 
-/// How the loader is told to be careful: the file gives whoever starts it another user, group or capabilities.
+/// Why the loader ignores preloads: the file gives its process another user, group or capabilities.
 fn gains_privileges(path: &Path) -> Option<&'static str> {
     let meta = std::fs::metadata(path).ok()?;
     let no_new_privileges = rustix::thread::no_new_privs().unwrap_or(false);

@@ -21,7 +21,7 @@ struct Baseline {
     ports: Vec<report::Port>,
 }
 
-/// Seconds by which two reckonings of a daemon's start may differ: it tells whole seconds.
+/// Seconds by which two computations of a daemon's start may differ: it reports whole seconds.
 const SLACK: f64 = 3.0;
 
 /// Keeps the counters in `file`.

@@ -12,7 +12,7 @@ use super::counters::{Direction, Line, directions};
 use super::round;
 use super::table::{COUNTS, RATES, Row, Shown, Style, text};
 
-/// Seconds that a rate is told over at least.
+/// Shortest time, in seconds, that a rate is computed over.
 const MEANINGFUL: f64 = 0.05;
 
 /// Counters at a moment.
@@ -74,7 +74,7 @@ pub struct Change {
     pub dropped: u64,
     /// drops and faults by reason, those that happened
     reasons: BTreeMap<&'static str, u64>,
-    /// packets per second; none when the time was too short to tell, as all rates
+    /// packets per second; like all rates, `None` if the time was too short
     pub packets_per_second: Option<f64>,
     bits_per_second: Option<f64>,
     dropped_per_second: Option<f64>,
@@ -115,7 +115,7 @@ pub fn changes(now: &[report::Port], before: &[report::Port], seconds: f64) -> C
     }
 }
 
-/// Is it the same port still? One that nobody has kept open was opened anew, and has counted from zero.
+/// Is it still the same port? If nobody has kept it open it was opened anew, and counted from zero.
 fn lives_on(before: &report::Port, now: &report::Port) -> bool {
     let unattended = before.holders.is_empty() && now.holders.is_empty();
     unattended

@@ -83,7 +83,7 @@ impl From<&TxRing> for Line {
                 ("no_destination", ring.drops.no_destination),
                 ("no_receiver", ring.drops.no_receiver),
             ],
-            // A bad slot counts as a slot. Its packet goes on without it, or is a short frame then.
+            // A bad slot counts as a slot. Its packet is sent without it, or counts as a short frame.
             faults: [
                 ("bad_slot", ring.drops.bad_slot),
                 ("truncated", ring.truncated),
@@ -121,7 +121,7 @@ impl Line {
     }
 }
 
-/// Drops and faults in words, those that there were: `receiver full 400, bad slot 1`.
+/// Drops and faults in words, those that occurred: `receiver full 400, bad slot 1`.
 pub fn in_words(reasons: impl Iterator<Item = (&'static str, String)>) -> String {
     let words = |key| match key {
         "short" => "short frame",

@@ -117,7 +117,7 @@ impl Chosen {
         self.0.is_empty() || self.0.iter().any(|name| names(name, port))
     }
 
-    /// Every name is of something.
+    /// An error if a name matches no port and no switch.
     fn check(&self, ports: &[report::Port]) -> Result<(), String> {
         match self
             .0

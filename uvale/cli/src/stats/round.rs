@@ -1,10 +1,10 @@
 //! Packets that go round: switches joined to a ring by programs that forward, as a bridge with both
 //! ports on one switch.
 //!
-//! A program that has two ports on switches and sends on either what it got on the other joins the
-//! two switches. Joints that close a ring, and that carry far more than anybody else puts into the
-//! ring's switches, carry packets that go round. It is a guess: two programs may as well be playing
-//! ping-pong over two paths.
+//! A program that has two ports on switches and sends on either what it received on the other joins
+//! the two switches. Joints that close a ring, and carry far more than anybody else sends into the
+//! ring's switches, probably carry packets that go round. It is a guess: it may also be two programs
+//! that play ping-pong over two paths.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn sent(port: &PortChange) -> f64 {
     port.tx.total.packets_per_second.unwrap_or(0.0)
 }
 
-/// What came, be it lost for a full ring.
+/// What arrived, including what was dropped because of a full ring.
 fn came(port: &PortChange) -> f64 {
     port.rx.total.packets_per_second.unwrap_or(0.0) + port.rx.total.dropped_per_second()
 }
@@ -43,7 +43,7 @@ fn switch(port: &Port) -> &str {
     port.switch.as_deref().unwrap_or_default()
 }
 
-/// What a process is told by: number, whether that is one of another namespace, program.
+/// What identifies a process: process id, whether that is of another namespace, program.
 type Process<'a> = (i32, bool, &'a str);
 
 /// Pairs of ports on switches that one process alone has open.
@@ -116,7 +116,7 @@ impl<'a> Connected<'a> {
     }
 }
 
-/// What seems to go round, a sentence each.
+/// A sentence for each ring in which packets seem to go round.
 pub fn find(ports: &[PortChange], seconds: f64) -> Vec<String> {
     if seconds <= 0.0 {
         return Vec::new();

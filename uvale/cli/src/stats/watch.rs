@@ -13,7 +13,7 @@ use super::{Chosen, round};
 /// To the terminal's top left corner, and everything from there on erased.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Prints rates every `interval` until a signal ends the process, or the daemon leaves.
+/// Prints rates every `interval` until a signal ends the process, or the daemon exits.
 pub fn run(
     session: &Session,
     chosen: &Chosen,

@@ -1,8 +1,8 @@
 //! The control plane against what kernel netmap was seen to do.
 
+mod bwrap;
 mod errors;
 mod extmem;
-mod joined;
 mod kloop;
 mod monitors;
 mod options;

@@ -1,12 +1,11 @@
 //! bwrap: persistent ports that join two switches.
 //!
 //! A persistent port that is on a switch can be attached to a second one. There it is represented by
-//! its *joint*: netmap's bwrap adapter over a VALE port, which has no rings of its own. The tx rings
-//! of the joint are the rx rings of the persistent port and vice versa, so that each sends what the
-//! other has received. The sender does that when it delivers (`engine::joined`); neither port can be
-//! opened meanwhile.
+//! a *bwrap*, as in netmap: an adapter without rings of its own. The tx rings of the bwrap are the rx
+//! rings of the persistent port and vice versa, so that each sends what the other has received. The
+//! sender does that when it delivers (`engine::joined`); neither port can be opened meanwhile.
 //!
-//! | request | on the joint's name | on the interface's name |
+//! | request | on the bwrap's name | on the interface's name |
 //! |---|---|---|
 //! | REGISTER | `EBUSY` | `EBUSY` |
 //! | VALE_DETACH | separates the two switches; the port stays on the first | `ENXIO` |
@@ -15,7 +14,7 @@
 //! | monitors, header lengths, information | as of any port | as of any port |
 //!
 //! Both ports count as being in use by one descriptor. The rings belong to the persistent port; the
-//! joint's krings point to them, and its `netmap_if` is there because netmap has one.
+//! bwrap's krings point to them, and its `netmap_if` is there because netmap has one.
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
@@ -31,10 +30,10 @@ use uvale_engine::{RX, TX};
 use uvale_shared::extra::Extra;
 
 impl World {
-    /// netmap_bwrap_attach_common and netmap_bwrap_bdg_ctl: the joint of persistent port `port`,
+    /// netmap_bwrap_attach_common and netmap_bwrap_bdg_ctl: the bwrap of persistent port `port`,
     /// named as the port on the second switch. Nobody refers to it yet, and it is not on the
     /// switch yet.
-    pub(super) fn new_joint(
+    pub(super) fn new_bwrap(
         &mut self,
         port: AdapterId,
         name: &[u8],
@@ -48,14 +47,14 @@ impl World {
             return Err(Refusal::new(Errno::INVAL, why));
         }
         self.override_memory(port, mem);
-        let made = self.make_joint(port, name, reg);
+        let made = self.make_bwrap(port, name, reg);
         if made.is_err() {
             self.restore_memory(port);
         }
         made
     }
 
-    fn make_joint(
+    fn make_bwrap(
         &mut self,
         port: AdapterId,
         name: &[u8],
@@ -69,7 +68,7 @@ impl World {
         shared.mfs.store(DEFAULT_MFS, Relaxed);
         shared.virt_hdr_len.store(virt_hdr_len, Relaxed);
         let mem = self.memories.get(mem);
-        let joint = self.adapters.add(Adapter {
+        let bwrap = self.adapters.add(Adapter {
             name: name[..name.len().min(NAME_MAX)].to_vec(),
             kind: Kind::Vale {
                 place: None,
@@ -96,22 +95,22 @@ impl World {
             monitors_made: 0,
         });
         self.get_adapter(port);
-        self.set_join(port, Join::By(joint));
-        if let Err(refusal) = self.join(port, joint, reg) {
-            self.get_adapter(joint);
-            self.put_adapter(joint);
+        self.set_join(port, Join::By(bwrap));
+        if let Err(refusal) = self.join(port, bwrap, reg) {
+            self.get_adapter(bwrap);
+            self.put_adapter(bwrap);
             return Err(refusal);
         }
-        Ok(joint)
+        Ok(bwrap)
     }
 
     /// netmap_do_regif for a bwrap: puts both ports in netmap mode, on the same rings.
-    fn join(&mut self, port: AdapterId, joint: AdapterId, reg: &nmreq_register) -> Result<()> {
+    fn join(&mut self, port: AdapterId, bwrap: AdapterId, reg: &nmreq_register) -> Result<()> {
         let mem = self.adapters[port].mem;
         self.memories.finalize(mem)?;
-        let joined = self.join_rings(port, joint, reg);
+        let joined = self.join_rings(port, bwrap, reg);
         if joined.is_err() {
-            self.leave_rings(port, joint);
+            self.leave_rings(port, bwrap);
             self.memories.deref(mem);
         }
         joined
@@ -120,20 +119,20 @@ impl World {
     fn join_rings(
         &mut self,
         port: AdapterId,
-        joint: AdapterId,
+        bwrap: AdapterId,
         reg: &nmreq_register,
     ) -> Result<()> {
         let mem = self.adapters[port].mem;
         let buf_size = self.memories.at(mem).pool(Which::Buf)?.size();
-        for id in [port, joint] {
+        for id in [port, bwrap] {
             self.adapters[id].buf_size = buf_size;
         }
         self.update_config(port);
-        let selection = self.select(joint, reg)?;
+        let selection = self.select(bwrap, reg)?;
         if !selection.range(RX).is_empty() {
             self.check_mtu(port)?;
         }
-        for id in [port, joint] {
+        for id in [port, bwrap] {
             self.create_krings(id)?;
         }
         for dir in DIRS {
@@ -141,17 +140,17 @@ impl World {
             krings.iter_mut().for_each(|k| k.users += 1);
         }
         self.create_rings(port)?;
-        self.cross_link(port, joint, &selection);
-        let rings = self.adapters[joint].rings;
-        let netmap_if = self.new_netmap_if(joint, [0; 2], rings)?;
+        self.cross_link(port, bwrap, &selection);
+        let rings = self.adapters[bwrap].rings;
+        let netmap_if = self.new_netmap_if(bwrap, [0; 2], rings)?;
         self.set_join(
-            joint,
+            bwrap,
             Join::Of {
                 port,
                 netmap_if: Some(netmap_if),
             },
         );
-        for id in [port, joint] {
+        for id in [port, bwrap] {
             self.commit_modes(id, true);
             self.show_port_on(id, true);
             self.adapters[id].active += 1;
@@ -159,17 +158,17 @@ impl World {
         Ok(())
     }
 
-    /// Gives the joint's krings the rings of the port, tx for rx, and tells each rx kring which
+    /// Gives the bwrap's krings the rings of the port, tx for rx, and tells each rx kring which
     /// tx kring sends what it receives.
-    fn cross_link(&mut self, port: AdapterId, joint: AdapterId, selection: &Selection) {
+    fn cross_link(&mut self, port: AdapterId, bwrap: AdapterId, selection: &Selection) {
         for dir in DIRS {
-            let real = self.adapters[joint].rings[dir];
-            for i in 0..self.adapters[joint].krings(dir).len() {
+            let real = self.adapters[bwrap].rings[dir];
+            for i in 0..self.adapters[bwrap].krings(dir).len() {
                 let on = selection.range(dir).contains(&(i as u32));
                 let theirs = &mut self.adapters[port].krings_mut(opposite(dir))[i];
                 theirs.pending_on = on;
                 let (their_index, ring) = (theirs.index, theirs.ring);
-                let ours = &mut self.adapters[joint].krings_mut(dir)[i];
+                let ours = &mut self.adapters[bwrap].krings_mut(dir)[i];
                 // The ring and its buffers come and go with the port's kring.
                 (ours.fake, ours.needed) = (true, true);
                 (ours.ring, ours.pending_on) = (ring, on);
@@ -188,7 +187,7 @@ impl World {
         }
     }
 
-    /// Takes a port, or a joint with its port, out of traffic, for VALE_DETACH.
+    /// Takes a port, or a bwrap with its port, out of traffic, for VALE_DETACH.
     pub(super) fn part(&mut self, id: AdapterId) -> Result<()> {
         let Kind::Vale {
             join: Join::Of { port, netmap_if },
@@ -208,7 +207,7 @@ impl World {
         }
         self.leave_rings(port, id);
         self.tell_senders(port);
-        // Cannot fail: it was made with the joint.
+        // Cannot fail: it was made with the bwrap.
         let mem = self.adapters[id].mem;
         let _ = self.delete_netmap_if(mem, netmap_if, &Extra::default());
         self.drop_memory(port);
@@ -223,8 +222,8 @@ impl World {
     }
 
     /// Takes the rings of both out of service and deletes them.
-    fn leave_rings(&mut self, port: AdapterId, joint: AdapterId) {
-        for id in [port, joint] {
+    fn leave_rings(&mut self, port: AdapterId, bwrap: AdapterId) {
+        for id in [port, bwrap] {
             for dir in DIRS {
                 for k in self.adapters[id].krings_mut(dir) {
                     (k.users, k.pending_on) = (0, false);
@@ -233,7 +232,7 @@ impl World {
             self.commit_modes(id, false);
             self.show_port_on(id, false);
         }
-        self.delete_joined_krings(port, joint);
+        self.delete_joined_krings(port, bwrap);
     }
 
     /// Tells senders on the switch of `port` to drop what they have mapped of the other switch.
@@ -247,29 +246,29 @@ impl World {
         }
     }
 
-    /// The joint of `port` is gone.
+    /// The bwrap of `port` is gone.
     pub(super) fn release_joined(&mut self, port: AdapterId) {
         self.set_join(port, Join::No);
         self.put_adapter(port);
     }
 
-    /// Neither a port that joins two switches nor its joint can be opened or joined once more, or has
+    /// Neither a port that joins two switches nor its bwrap can be opened or joined once more, or has
     /// pipes that can be opened.
     pub(super) fn refuse_joined(&self, id: AdapterId) -> Result<()> {
         let na = &self.adapters[id];
-        let joint = match na.kind {
+        let bwrap = match na.kind {
             Kind::Vale {
-                join: Join::By(joint),
+                join: Join::By(bwrap),
                 ..
-            } => joint,
+            } => bwrap,
             Kind::Vale {
                 join: Join::Of { .. },
                 ..
             } => id,
             _ => return Ok(()),
         };
-        let (label, joint) = (na.label(), self.adapters[joint].label());
-        let why = format!("{label} joins two switches: detach {joint} first");
+        let (label, bwrap) = (na.label(), self.adapters[bwrap].label());
+        let why = format!("{label} joins two switches: detach {bwrap} first");
         Err(Refusal::new(Errno::BUSY, why))
     }
 

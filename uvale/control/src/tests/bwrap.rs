@@ -100,7 +100,7 @@ fn what_the_source_says() {
 }
 
 #[test]
-fn a_refused_joint_leaves_nothing() {
+fn a_refused_bwrap_leaves_nothing() {
     let mut w = world();
     let own = on_first(&mut w, 1, 1);
     let before = (w.ports().count(), w.memories().count(), w.krings_in_use());
@@ -146,9 +146,9 @@ fn the_rings_are_the_same_with_their_meaning_exchanged() {
     let mut w = world();
     on_first(&mut w, 2, 3);
     join(&mut w, all()).unwrap();
-    let joint = w.ports().find(|p| p.name == "vale1:z").unwrap();
-    assert_eq!((joint.rings[TX], joint.rings[RX]), (3, 2));
-    assert_eq!((joint.slots[TX], joint.slots[RX]), (16, 32));
+    let bwrap = w.ports().find(|p| p.name == "vale1:z").unwrap();
+    assert_eq!((bwrap.rings[TX], bwrap.rings[RX]), (3, 2));
+    assert_eq!((bwrap.slots[TX], bwrap.slots[RX]), (16, 32));
     for (from, to) in [("z", "vale1:z"), ("vale1:z", "z")] {
         let (rx, tx) = (krings(&w, from, RX), krings(&w, to, TX));
         for ((_, rx), (index, tx)) in rx.iter().zip(&tx) {
@@ -182,7 +182,7 @@ fn one_way() {
 }
 
 #[test]
-fn memory_of_the_request_lasts_as_long_as_the_joint() {
+fn memory_of_the_request_lasts_as_long_as_the_bwrap() {
     let mut w = world();
     let own = on_first(&mut w, 1, 1);
     let reg = nmreq_register {
