@@ -5,25 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-/// Directory of what cargo built for this profile.
-fn target() -> PathBuf {
-    let exe = std::env::current_exe().expect("this test's path");
-    exe.ancestors()
-        .nth(2)
-        .expect("target/PROFILE/deps/test")
-        .to_owned()
-}
-
-/// The library with interposition and the device of the tests.
-fn library() -> PathBuf {
-    let path = target().join("examples/libfakedev.so");
-    assert!(
-        path.exists(),
-        "{} was not built (cargo test builds it with the examples)",
-        path.display()
-    );
-    path
-}
+#[path = "interpose_fake/built.rs"]
+mod built;
+use built::{library, profile_dir};
 
 /// A directory that goes with the test.
 struct Dir(PathBuf);
@@ -75,7 +59,7 @@ fn compile(to: &Path, name: &str, flags: &[&str]) {
 fn programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
-        let dir = target().join("interpose-programs");
+        let dir = profile_dir().join("interpose-programs");
         std::fs::create_dir_all(&dir).expect("a directory for programs");
         let library = library();
         let folder = library.parent().expect("a folder").display().to_string();
@@ -105,7 +89,7 @@ fn preloaded(program: impl AsRef<std::ffi::OsStr>, dir: &Dir) -> Command {
     command
         .arg("300")
         .arg("env")
-        .arg(assignment("LD_PRELOAD", &library()))
+        .arg(assignment("LD_PRELOAD", library()))
         .arg(program);
     command.env("FAKE_DIR", &dir.0);
     command
@@ -208,7 +192,7 @@ fn finding_data_makes_no_system_call() {
 /// ships.
 #[test]
 fn exports_only_what_is_interposed() {
-    let library = target().join("deps/libnmshim.so");
+    let library = profile_dir().join("deps/libnmshim.so");
     let out = succeed(
         Command::new("nm")
             .args(["-D", "--defined-only", "--format=posix"])

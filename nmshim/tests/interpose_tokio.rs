@@ -8,6 +8,9 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+#[path = "interpose_fake/built.rs"]
+mod built;
+
 const BIND: libc::c_ulong = 0x4601;
 const PUSH: libc::c_ulong = 0x4602;
 const TAKE: libc::c_ulong = 0x4603;
@@ -110,21 +113,11 @@ fn edge_triggered_under_tokio() {
         return inside();
     }
     let exe = std::env::current_exe().expect("this test's path");
-    let library = exe
-        .ancestors()
-        .nth(2)
-        .expect("target/PROFILE")
-        .join("examples/libfakedev.so");
-    assert!(
-        library.exists(),
-        "{} was not built (cargo test builds it with the examples)",
-        library.display()
-    );
     let dir = std::env::temp_dir().join(format!("nmshim-tokio-{}", std::process::id()));
     std::fs::create_dir(&dir).expect("a temporary directory");
     let out = std::process::Command::new(exe)
         .args(["--exact", "edge_triggered_under_tokio", "--nocapture"])
-        .env("LD_PRELOAD", library)
+        .env("LD_PRELOAD", built::library())
         .env("FAKE_DIR", &dir)
         .output()
         .expect("the test runs again");
