@@ -1,39 +1,57 @@
 //! `compat-tests`: scenarios on every target, and the bundle that takes them elsewhere.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Parser;
 use compat_tests::bundle;
 use compat_tests::matrix::layout::Layout;
 use compat_tests::matrix::platform::Platform;
 use compat_tests::matrix::{self, Event, Matrix, Plan, junit, scenario, table};
 
-const USAGE: &str = "\
-usage: compat-tests run [--target T]... [--scenario S]... [--record] [--junit FILE]
-       compat-tests list
-       compat-tests bundle OUT.tar.gz
-COMPAT_DEADLINE=seconds is what a case of a scenario may take (120)
-targets: uvale, kernel, nic:IFACE, ptnet; without --target all that need no name are tried
-run exits with 0 if everything that ran is as expected, 1 if something differs, 2 if it cannot work";
+/// Real netmap programs, unchanged, over uvale: scenarios on every target.
+#[derive(Parser)]
+#[command(
+    name = "compat-tests",
+    after_help = "COMPAT_DEADLINE=seconds is what a case of a scenario may take (120)."
+)]
+enum Args {
+    /// Runs scenarios: exits with 0 if all is as expected, 1 if something differs, 2 if it cannot work
+    Run(RunArgs),
+    /// Lists targets and scenarios
+    List,
+    /// Writes all that runs elsewhere into one archive
+    Bundle {
+        #[arg(value_name = "OUT.tar.gz")]
+        archive: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct RunArgs {
+    /// uvale, kernel, nic:IFACE or ptnet; without this all that need no name are tried
+    #[arg(long = "target", value_name = "T", value_parser = Platform::parse)]
+    targets: Vec<Platform>,
+    /// Only this one
+    #[arg(long = "scenario", value_name = "S")]
+    scenarios: Vec<String>,
+    /// Make what the target says what is expected of it
+    #[arg(long)]
+    record: bool,
+    /// Write results there as JUnit does
+    #[arg(long, value_name = "FILE")]
+    junit: Option<String>,
+}
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let result = match words.split_first() {
-        Some((&"run", rest)) => run(rest),
-        Some((&"list", [])) => list(),
-        Some((&"bundle", [archive])) => {
-            bundle::write(&Layout::find(), Path::new(archive)).map(|manifest| {
-                print!("{manifest}");
-                ExitCode::SUCCESS
-            })
-        }
-        Some((&("help" | "--help" | "-h"), _)) => {
-            println!("{USAGE}");
-            Ok(ExitCode::SUCCESS)
-        }
-        _ => Err(USAGE.into()),
+    let result = match Args::parse() {
+        Args::Run(args) => run(args),
+        Args::List => list(),
+        Args::Bundle { archive } => bundle::write(&Layout::find(), &archive).map(|manifest| {
+            print!("{manifest}");
+            ExitCode::SUCCESS
+        }),
     };
     result.unwrap_or_else(|why| {
         eprintln!("{why}");
@@ -41,38 +59,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The arguments of `run`.
-#[derive(Default)]
-struct RunArgs {
-    targets: Vec<Platform>,
-    scenarios: Vec<String>,
-    record: bool,
-    junit: Option<String>,
-}
-
-impl RunArgs {
-    fn parse(args: &[&str]) -> Result<RunArgs, String> {
-        let mut parsed = RunArgs::default();
-        let mut args = args.iter();
-        while let Some(&arg) = args.next() {
-            let mut value = || {
-                let value = args.next().map(|v| (*v).to_owned());
-                value.ok_or_else(|| format!("{arg} wants a value\n{USAGE}"))
-            };
-            match arg {
-                "--target" => parsed.targets.push(Platform::parse(&value()?)?),
-                "--scenario" => parsed.scenarios.push(value()?),
-                "--junit" => parsed.junit = Some(value()?),
-                "--record" => parsed.record = true,
-                _ => return Err(format!("what is {arg}?\n{USAGE}")),
-            }
-        }
-        Ok(parsed)
-    }
-}
-
-fn run(args: &[&str]) -> Result<ExitCode, String> {
-    let args = RunArgs::parse(args)?;
+fn run(args: RunArgs) -> Result<ExitCode, String> {
     let layout = Layout::find();
     let mut scenarios = scenario::all(&layout)?;
     for name in &args.scenarios {
