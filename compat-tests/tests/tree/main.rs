@@ -47,3 +47,17 @@ fn packages() -> Vec<serde_json::Value> {
     assert!(packages.len() > 10);
     packages.clone()
 }
+
+#[test]
+fn the_readme_of_these_tests_names_them_all() {
+    let readme = read("compat-tests/README.md");
+    let dir = target::workspace().join("compat-tests/tests");
+    let entries = std::fs::read_dir(dir).expect("the tests are there");
+    let missing: Vec<_> = entries
+        .map(|entry| entry.expect("the folder can be read").path())
+        .filter(|path| path.is_file() || path.join("main.rs").is_file())
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .filter(|test| !readme.contains(&format!("`{test}`")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
