@@ -203,12 +203,8 @@ fn tx_ring(kring: &Kring) -> shape::TxRing {
 fn rx_ring(kring: &Kring) -> shape::RxRing {
     let c = &kring.produced;
     let n = kring.num_slots.load(Relaxed).max(1);
-    let published = if kring.pipe.load(Relaxed) == 0 {
-        &kring.hwtail
-    } else {
-        &kring.pipe_tail
-    };
-    let (hwcur, tail) = (kring.hwcur.load(Relaxed) % n, published.load(Relaxed) % n);
+    let (hwcur, tail) = (&kring.hwcur, kring.published());
+    let (hwcur, tail) = (hwcur.load(Relaxed) % n, tail.load(Relaxed) % n);
     shape::RxRing {
         packets: c.packets.load(Relaxed),
         bytes: c.bytes.load(Relaxed),

@@ -1,6 +1,6 @@
 //! A bound descriptor: the rings it selected, and what NIOCTXSYNC, NIOCRXSYNC and poll do on them.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
 use super::monitor::{self, Regions};
@@ -323,10 +323,9 @@ impl Attachment {
         guard: &mut LockGuard<'_>,
     ) -> bool {
         let k = ring.kring;
-        // SYNC POINT: Acquire pairs with the Release of hwtail in `vale::deliver` and in
-        // `monitor`. What a pipe's sender has published becomes hwtail in `pipe::rxsync` only, after
-        // the indices are checked.
-        let hwtail = k.hwtail.load(Acquire);
+        // What a pipe's sender has published becomes hwtail in `pipe::rxsync` only, after the indices
+        // are checked.
+        let hwtail = k.indices().arrived();
         let good = ring.rx_prologue(hwtail).is_ok();
         if !good {
             ring.reinit();
@@ -412,14 +411,7 @@ impl Attachment {
     /// Is there, at first glance and without a sync, something that `events` wait for? What a
     /// short spin before sleeping looks at.
     pub fn glance(&self, host: &dyn Host, events: Events) -> bool {
-        let fresh = |k: &Kring| {
-            let published = if k.pipe.load(Relaxed) == 0 {
-                &k.hwtail
-            } else {
-                &k.pipe_tail
-            };
-            published.load(Relaxed) != k.rtail.load(Relaxed)
-        };
+        let fresh = |k: &Kring| k.published().load(Relaxed) != k.rtail.load(Relaxed);
         directions(events).any(|dir| self.krings(host, dir).any(fresh))
     }
 }
@@ -465,8 +457,7 @@ fn release(ring: &Synced<'_>, head: u32) {
 #[inline]
 fn give_back(ring: &Synced<'_>, head: u32) {
     if head < ring.n {
-        // SYNC POINT: Release pairs with the Acquire in `vale::Room::of`.
-        ring.kring.hwcur.store(head, Release);
+        ring.kring.indices().give_back(head);
     }
 }
 

@@ -195,8 +195,7 @@ impl Attachment {
         let mut dry = 0;
         let mut wanted = csb.read(entry);
         loop {
-            // SYNC POINT: as in `attachment`'s `rx`.
-            let hwtail = k.hwtail.load(Acquire);
+            let hwtail = k.indices().arrived();
             if ring.rx_take((wanted.head, wanted.cur), hwtail).is_err() {
                 ring.reinit();
                 want_kick_again(csb, entry, manner);

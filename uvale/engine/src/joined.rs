@@ -22,7 +22,7 @@
 //! A process that dies here has released nothing that it had not sent: the next sender sends it, once more if
 //! it was on its way.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::fence;
 
 use super::ring::Synced;
@@ -144,8 +144,7 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
     let k = rx.kring;
     let index = k.joined.load(Relaxed).checked_sub(1)?;
     let (tx, _guard) = hold(host, rx.region, index)?;
-    // SYNC POINT: Acquire pairs with the Release of hwtail in `vale::publish`.
-    let (from, to) = (k.hwcur.load(Relaxed), k.hwtail.load(Acquire));
+    let (from, to) = (k.hwcur.load(Relaxed), k.indices().arrived());
     if tx.n != rx.n || from >= rx.n || to >= rx.n || from == to {
         return None;
     }
@@ -175,9 +174,8 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
     }
     k.rtail.store(to, Relaxed);
     tx.kring.rtail.store(tx.ring.prev(to), Relaxed);
-    // SYNC POINT: Release pairs with the Acquire in `vale::Room::of`: the packets have been copied
-    // before their slots are filled again.
-    k.hwcur.store(to, Release);
+    // The packets have been copied: their slots may be filled again.
+    k.indices().give_back(to);
     onward.left = left;
     onward.looped |= looped;
     Some(())

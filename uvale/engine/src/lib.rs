@@ -22,6 +22,7 @@ mod attachment;
 pub mod csb;
 mod fdb;
 mod joined;
+mod lease;
 mod monitor;
 mod offsets;
 mod pipe;

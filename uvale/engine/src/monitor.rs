@@ -27,16 +27,16 @@ use core::sync::atomic::fence;
 
 pub use regions::Regions;
 
+use super::lease::{Lease, Refused, Tally};
 use super::offsets::{Offsets, is_plain};
 use super::ring::Synced;
-use super::sleep::{RX, TX, to_wake, wake};
-use super::vale::{Room, publish};
+use super::sleep::{RX, TX};
 use super::{Host, RegionMap};
-use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON};
-use uvale_shared::ctl::{Kring, RING_ON, count};
-use uvale_shared::lock::{Guarded, LockGuard};
-use uvale_shared::shm::{RingView, Slot, copy_exact, copy_packet};
+use uvale_shared::ctl::Kring;
+use uvale_shared::lock::Guarded;
+use uvale_shared::shm::{RingView, Slot, copy_exact, copy_packet, distance};
 use uvale_shared::watch;
+use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON};
 
 /// Sleeps of 20 ms for a monitor's lock: what a process that is merely not running needs, and no
 /// more, for a monitor must not hold the monitored port up.
@@ -58,7 +58,7 @@ impl Span {
         if from >= n || to >= n || from == to {
             return None;
         }
-        let len = if to > from { to - from } else { to + n - from };
+        let len = distance(from, to, n);
         Some(Self { from, len })
     }
 
@@ -93,95 +93,36 @@ fn packets(ring: &RingView<'_>, span: Span) -> u64 {
     ends.count() as u64
 }
 
-/// A monitor's ring that is about to be filled, with its `q_lock` held.
-struct Filling<'a> {
+/// Leases slots of monitor `kring` for those in `span` of ring `of`, of which it misses the first if it
+/// has not room for all. What it misses is counted.
+fn lease<'a>(
+    host: &dyn Host,
     kring: &'a Kring,
-    ring: RingView<'a>,
-    guard: LockGuard<'a>,
-    /// slot to fill next
-    at: u32,
-    n: u32,
-    packets: u64,
-    bytes: u64,
-    bad: u64,
+    region: &'a RegionMap,
+    of: &Synced<'_>,
+    span: Span,
+) -> Option<(Lease<'a>, Span)> {
+    // Monitors are on no switch: whose ring it is says the ring that it is fed from.
+    let is_still = |kring: &Kring| is_fed_from(kring, direction(of.kring), of.index);
+    match Lease::take(kring, region, host.owner(), PATIENCE, span.len, is_still) {
+        Ok(mut lease) => {
+            let (missed, span) = span.split_last(span.len.min(lease.slots.free), of.n);
+            lease.tally.full = packets(&of.ring, missed);
+            Some((lease, span))
+        }
+        Err(Refused::Stuck) => {
+            kring.stuck.fetch_add(packets(&of.ring, span), Relaxed);
+            None
+        }
+        Err(Refused::Gone) => None,
+    }
 }
 
-impl<'a> Filling<'a> {
-    /// Locks `kring`, if it still monitors ring `of`, and finds out for how many of the slots in
-    /// `span` it has room. What it misses is counted.
-    fn begin(
-        host: &'a dyn Host,
-        kring: &'a Kring,
-        region: &'a RegionMap,
-        of: &Synced<'_>,
-        span: Span,
-    ) -> Option<(Self, Span)> {
-        let holder = kring.q_lock.holder();
-        let known = holder != 0 && holder == kring.stuck_holder.load(Relaxed);
-        let guard = match known {
-            true => None,
-            false => kring.q_lock.lock_within(host.owner(), PATIENCE),
-        };
-        let Some(guard) = guard else {
-            kring.stuck_holder.store(kring.q_lock.holder(), Relaxed);
-            kring.stuck.fetch_add(packets(&of.ring, span), Relaxed);
-            return None;
-        };
-        if kring.stuck_holder.load(Relaxed) != 0 {
-            kring.stuck_holder.store(0, Relaxed);
-        }
-        let live = kring.mode.load(Relaxed) == RING_ON
-            && kring.region.load(Relaxed) == region.number
-            && is_fed_from(kring, direction(of.kring), of.index);
-        let n = kring.num_slots.load(Relaxed);
-        let ring = RingView::new(&region.map, kring.ring_ofs.load(Relaxed), n)?;
-        let room = Room::of(kring, n, span.len)?;
-        if !live {
-            return None;
-        }
-        let (missed, span) = span.split_last(span.len.min(room.free), of.n);
-        if missed.len > 0 {
-            count(&kring.produced.full, packets(&of.ring, missed));
-        }
-        let filling = Self {
-            kring,
-            ring,
-            guard,
-            at: room.at,
-            n,
-            packets: 0,
-            bytes: 0,
-            bad: 0,
-        };
-        Some((filling, span))
-    }
-
-    /// The slot filled last is done: counts it and goes on to the next.
-    fn step(&mut self, len: u16, flags: u16) {
-        self.packets += u64::from(flags & NS_MOREFRAG == 0);
-        self.bytes += u64::from(len);
-        self.at = if self.at + 1 == self.n {
-            0
-        } else {
-            self.at + 1
-        };
-    }
-
-    /// Counts, publishes and wakes.
-    fn end(self, host: &dyn Host) {
-        let produced = &self.kring.produced;
-        count(&produced.bad_copy, self.bad);
-        if self.at == self.kring.filled.load(Relaxed) {
-            return;
-        }
-        count(&produced.packets, self.packets);
-        count(&produced.bytes, self.bytes);
-        count(&produced.progress, 1);
-        publish(self.kring, self.at);
-        let mask = to_wake(self.kring);
-        drop(self.guard);
-        wake(host, self.kring, mask);
-    }
+/// Counts a slot that was filled.
+#[inline(always)]
+fn count_in(tally: &mut Tally, len: u16, flags: u16) {
+    tally.packets += u64::from(flags & NS_MOREFRAG == 0);
+    tally.bytes += u64::from(len);
 }
 
 /// The direction of a ring, as an index.
@@ -219,8 +160,11 @@ pub fn sent(host: &dyn Host, tx: &Synced<'_>, freed: u32, hwtail: u32) {
 /// An rx ring is about to give `hwcur..head` back: exchanges it with the zero-copy monitor.
 #[cold]
 pub fn released(host: &dyn Host, rx: &Synced<'_>, head: u32) {
-    let (hwcur, tail) = (rx.kring.hwcur.load(Relaxed), published(rx.kring));
-    let ahead = |at: u32| (at + rx.n - hwcur) % rx.n;
+    let (hwcur, tail) = (
+        rx.kring.hwcur.load(Relaxed),
+        rx.kring.published().load(Acquire),
+    );
+    let ahead = |at: u32| rx.ring.distance(hwcur, at);
     // A head that is ahead of what has arrived is a mistake that the prologue lets stand. Slots
     // there are the senders', who would not notice that their buffers change.
     if hwcur < rx.n && tail < rx.n && head < rx.n && ahead(head) <= ahead(tail) {
@@ -285,7 +229,7 @@ pub fn catch_up(host: &dyn Host, index: u32, region: &RegionMap, regions: &Guard
 
 /// Shows copy monitors what has been published on an rx ring since its last sync.
 fn take_in(host: &dyn Host, rx: &Synced<'_>, regions: &mut Regions) {
-    let hwtail = published(rx.kring);
+    let hwtail = rx.kring.published().load(Acquire);
     if rx.kring.pipe.load(Relaxed) != 0 && hwtail < rx.n {
         rx.kring.hwtail.store(hwtail, Relaxed);
     }
@@ -297,20 +241,10 @@ fn is_behind(kring: &Kring) -> bool {
     // SYNC POINT: pairs with the compare-and-exchange of `try_enter`, which comes after the
     // sender's store of what it has published: either it finds the lock free, or we find that.
     fence(SeqCst);
-    let tail = published(kring);
+    let tail = kring.published().load(Acquire);
     has_copies(kring)
         && tail < kring.num_slots.load(Relaxed)
         && tail != kring.mon_tail.load(Relaxed)
-}
-
-/// The slot after the last one that senders have published.
-fn published(rx: &Kring) -> u32 {
-    let tail = if rx.pipe.load(Relaxed) == 0 {
-        &rx.hwtail
-    } else {
-        &rx.pipe_tail
-    };
-    tail.load(Acquire)
 }
 
 /// Copies the slots `from..to` to each copy monitor.
@@ -343,44 +277,32 @@ fn for_each_copy<'a>(host: &'a dyn Host, kring: &Kring, f: impl FnMut(&'a Kring)
 
 /// Copies the slots of `span` to one monitor. A length beyond the monitor's buffers is cut off.
 fn copy_to(host: &dyn Host, kring: &Kring, region: &RegionMap, of: &Synced<'_>, span: Span) {
-    let Some((mut to, span)) = Filling::begin(host, kring, region, of, span) else {
+    let Some((mut lease, span)) = lease(host, kring, region, of, span) else {
         return;
     };
-    let (from_pool, to_pool) = (&of.region.pool, &region.pool);
-    let most = from_pool.size().min(to_pool.size());
-    let (from_offsets, to_offsets) = (Offsets::of(of.kring), Offsets::of(kring));
-    let plain = is_plain(of.kring, of.region) && is_plain(kring, region);
+    let (mut to, mut tally) = (lease.slots, lease.tally);
+    let (pool, map, offsets) = (&of.region.pool, &of.region.map, Offsets::of(of.kring));
+    let plain = is_plain(of.kring, of.region) && to.is_plain();
     for (_, view) in span.slots(&of.ring) {
         let slot = view.load();
-        let mine = &to.ring.slots()[to.at as usize];
-        let buf_idx = mine.load().buf_idx;
-        let (src, dst) = (from_pool.offset(slot.buf_idx), to_pool.offset(buf_idx));
-        let (copied, len) = if plain {
-            let len = u32::from(slot.len).min(most);
-            let copied = copy_packet(&of.region.map, src, &region.map, dst, len as usize);
-            (copied, len)
+        let (flags, src) = (seen_flags(of, slot.flags), pool.offset(slot.buf_idx));
+        let len = if plain {
+            let len = u32::from(slot.len).min(pool.size()).min(to.room());
+            to.put(len, flags, |to, at| {
+                copy_packet(map, src, to, at, len as usize)
+            })
         } else {
-            let (skip, put) = (from_offsets.get(view.ptr()), to_offsets.get(mine.ptr()));
-            let room = from_pool.size().saturating_sub(skip);
-            let len = u32::from(slot.len)
-                .min(room)
-                .min(to_pool.size().saturating_sub(put));
-            let (src, dst) = (src + skip as usize, dst + put as usize);
-            let copied = copy_exact(&of.region.map, src, &region.map, dst, len as usize);
-            (copied, len)
+            let skip = offsets.get(view.ptr());
+            let room = pool.size().saturating_sub(skip).min(to.room());
+            let (src, len) = (src + skip as usize, u32::from(slot.len).min(room));
+            to.put(len, flags, |to, at| {
+                copy_exact(map, src, to, at, len as usize)
+            })
         };
-        to.bad += u64::from(!copied);
-        let len = if copied { len as u16 } else { 0 };
-        let flags = seen_flags(of, slot.flags);
-        mine.store(Slot {
-            buf_idx,
-            len,
-            flags,
-            ptr: 0,
-        });
-        to.step(len, flags);
+        count_in(&mut tally, len, flags);
     }
-    to.end(host);
+    (lease.slots, lease.tally) = (to, tally);
+    lease.publish().wake(host);
 }
 
 /// Exchanges the slots `from..to` with free ones of the zero-copy monitor, which uses the same
@@ -393,12 +315,13 @@ fn exchange(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32) {
     let Some(span) = Span::between(from, to, ring.n) else {
         return;
     };
-    let Some((mut to, span)) = Filling::begin(host, kring, ring.region, ring, span) else {
+    let Some((mut lease, span)) = lease(host, kring, ring.region, ring, span) else {
         return;
     };
+    let (mut to, mut tally) = (lease.slots, lease.tally);
     let pool = &ring.region.pool;
     for (at, view) in span.slots(&ring.ring) {
-        let mine = &to.ring.slots()[to.at as usize];
+        let mine = to.slot();
         let (theirs, free) = (view.load(), mine.load());
         let flags = seen_flags(ring, theirs.flags);
         // Only buffers move between rings: an index that is none stays with the program that
@@ -409,7 +332,7 @@ fn exchange(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32) {
         } else {
             (free.buf_idx, theirs.buf_idx)
         };
-        to.bad += u64::from(!good);
+        to.bad_copy += u64::from(!good);
         let len = if good { theirs.len } else { 0 };
         kring.exchange.note(ring.index, [theirs, free], [at, to.at]);
         view.store(Slot {
@@ -425,7 +348,9 @@ fn exchange(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32) {
             ptr: 0,
         });
         kring.exchange.done();
-        to.step(len, flags);
+        count_in(&mut tally, len, flags);
+        to.advance();
     }
-    to.end(host);
+    (lease.slots, lease.tally) = (to, tally);
+    lease.publish().wake(host);
 }

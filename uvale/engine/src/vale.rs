@@ -1,41 +1,44 @@
-//! The way of a packet from the tx ring of a VALE port to the rx rings of others:
-//! collect, classify, copy, publish, wake.
+//! The way of a packet from the tx ring of a VALE port to the rx rings of others.
 //!
-//! As in netmap the work goes in batches with two passes over each: the first finds a destination
-//! for every packet and strings the packets of one destination together, the second fills one
-//! receiver after the other, merging its own packets with the broadcasts in order.
+//! A run, packets of one slot each that are all between the same two addresses, is looked up once and
+//! copied from ring to ring in one pass, here. Whatever is not so simple ends the run and goes the
+//! general way in batches ([`batch`]), as in netmap: collect, classify, copy. The packets of one
+//! receiver stay in order, for a run is published before anything after it is looked at.
 
+mod batch;
 mod classify;
 mod deliver;
-mod fill;
-mod run;
+mod lookup;
 mod scratch;
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
-pub(super) use deliver::{Room, publish};
 pub use scratch::Scratch;
-use scratch::{EMPTY, Frag};
 
-use super::offsets::{self, Offsets};
+use super::joined::{self, Onward};
+use super::lease::{Lease, Refused};
+use super::monitor::Regions;
+use super::offsets;
 use super::ring::Synced;
-use super::{Host, RegionMap, fdb, vnet};
+use super::{Host, RegionMap, monitor};
+use uvale_shared::ctl::{Ctl, Kring, MAX_RINGS, Port, Switch, count};
+use uvale_shared::shm::{RingView, SlotView, copy_packet, prefetch_to_write, rfrags};
 use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
-use uvale_shared::ctl::{MAX_RINGS, Port, SWITCH_PORTS, Switch, count};
 
 /// Most slots per batch (what bridge_batch starts with); the last packet may exceed it.
 pub const BATCH: usize = 1024;
 /// An Ethernet header.
 const MIN_FRAME: u32 = 14;
-/// Slots whose buffers are asked for ahead of copying.
-const PRIME: u32 = 32;
-/// End of a list of packets.
-const NIL: u32 = u32::MAX;
-/// Queues: 16 rings of each port and one for broadcasts.
-const QUEUES: usize = SWITCH_PORTS * MAX_RINGS + 1;
-const BROADCAST_QUEUE: usize = SWITCH_PORTS * MAX_RINGS;
+/// Sleeps of 20 ms for the lock of a receiver that a stopped process holds: a second.
+const PATIENCE: u32 = 50;
+/// Syncs that go the general way after one in which a run ended early.
+const DETOUR: u32 = 32;
+/// Packets copied before their slots are written.
+const STRETCH: usize = 64;
+/// A sync of fewer packets is probably followed by another of the kind.
+const FEW: u32 = 8;
 
-/// What became of a batch, added to the counters once.
+/// What became of the packets of a sync, added to the ring's counters once.
 #[derive(Default)]
 struct Tally {
     packets: u64,
@@ -49,6 +52,8 @@ struct Tally {
 /// The sending port during one sync.
 struct Sender<'a> {
     host: &'a dyn Host,
+    ctl: &'a Ctl,
+    owner: uvale_shared::lock::Owner,
     port: &'a Port,
     switch: &'a Switch,
     /// the switch as port records name it
@@ -59,8 +64,6 @@ struct Sender<'a> {
     virt_hdr_len: u32,
     /// the short ways of copying will do
     plain: bool,
-    owner: uvale_shared::lock::Owner,
-    ctl: &'a uvale_shared::ctl::Ctl,
     /// slots per batch, from 1 to [`BATCH`]
     batch: u32,
 }
@@ -94,6 +97,8 @@ impl<'a> Sender<'a> {
         let switch = ctl.switch(switch_ref.checked_sub(1)?)?;
         Some(Self {
             host,
+            ctl,
+            owner: host.owner(),
             port,
             switch,
             switch_ref,
@@ -102,13 +107,11 @@ impl<'a> Sender<'a> {
             region: tx.region,
             virt_hdr_len: port.virt_hdr_len.load(Relaxed),
             plain: offsets::is_plain(tx.kring, tx.region),
-            owner: host.owner(),
-            ctl,
             batch,
         })
     }
 
-    /// Cuts `hwcur..head` into batches.
+    /// Sends all there is: a run where there is one, else a batch.
     #[inline(always)]
     fn forward(&self, tx: &Synced<'a>, head: u32, scratch: &mut Scratch) {
         let mut tally = Tally::default();
@@ -116,7 +119,7 @@ impl<'a> Sender<'a> {
         while at != head {
             at = self.run(tx, at, head, scratch, &mut tally);
             if at != head && scratch.detour != 0 {
-                at = self.general(tx, at, head, scratch, &mut tally);
+                at = self.batch(tx, at, head, scratch, &mut tally);
             }
         }
         let c = &tx.kring.sync;
@@ -128,25 +131,9 @@ impl<'a> Sender<'a> {
         count(&c.no_receiver, tally.no_receiver);
     }
 
-    /// One batch of packets of any kind.
-    #[inline(never)]
-    fn general(
-        &self,
-        tx: &Synced<'a>,
-        at: u32,
-        head: u32,
-        scratch: &mut Scratch,
-        tally: &mut Tally,
-    ) -> u32 {
-        let at = self.collect(tx, at, head, scratch, tally);
-        self.flush(scratch, tally);
-        at
-    }
-
-    /// Collect: copies slots out of the ring until a batch is full or `head` is reached, and finds
-    /// the ends of packets. Returns the slot to go on from.
-    #[inline]
-    fn collect(
+    /// Sends the run that begins at `from`, if there is one. Returns the slot after it.
+    #[inline(always)]
+    fn run(
         &self,
         tx: &Synced<'a>,
         from: u32,
@@ -154,108 +141,222 @@ impl<'a> Sender<'a> {
         scratch: &mut Scratch,
         tally: &mut Tally,
     ) -> u32 {
-        let pool = &self.region.pool;
-        let slots = tx.ring.slots();
-        let offsets = Offsets::of(tx.kring);
-        let out = &mut scratch.frags;
-        out.clear();
-        let (mut i, mut first, mut bytes) = (from, 0usize, 0u32);
-        while i != head {
-            let view = &slots[i as usize];
-            let slot = view.load();
-            view.clear_changed(slot);
-            let indirect = slot.flags & NS_INDIRECT != 0;
-            let ptr = if indirect || !self.plain {
-                view.ptr()
-            } else {
-                0
-            };
-            let offset = offsets.get(ptr);
-            let at = if indirect {
-                ptr
-            } else {
-                pool.offset(slot.buf_idx) as u64 + u64::from(offset)
-            };
-            if !indirect {
-                self.region.map.prefetch(at as usize);
-            }
-            let mut frag = Frag {
-                at,
-                len: slot.len.into(),
-                flags: slot.flags,
-                frags: 1,
-                next: NIL,
-                bytes: 0,
-            };
-            if frag.len > pool.size().saturating_sub(offset) || (indirect && at == 0) {
-                // As in netmap: an empty fragment, which as the first of a packet is dropped.
-                (frag.at, frag.len, frag.flags) = (pool.offset(0) as u64, 0, 0);
-                tally.bad_slot += 1;
-            }
-            bytes += frag.len;
-            out.push(frag);
-            i = tx.ring.next(i);
-            if slot.flags & NS_MOREFRAG != 0 {
-                continue;
-            }
-            out[first].frags = (out.len() - first) as u16;
-            out[first].bytes = bytes;
-            (first, bytes) = (out.len(), 0);
-            tally.packets += 1;
-            if first >= self.batch as usize {
-                return i;
-            }
+        if scratch.detour > 0 {
+            scratch.detour -= 1;
+            return from;
         }
-        if first < out.len() {
-            // The chain is not complete: what is there is sent as it is.
-            let frags = (out.len() - first) as u16;
-            if let Some(last) = out.last_mut() {
-                last.flags &= !NS_MOREFRAG;
-            }
-            out[first].frags = frags;
-            out[first].bytes = bytes;
-            tally.packets += 1;
-            count(&tx.kring.sync.truncated, 1);
+        let end = self.try_run(tx, from, head, scratch, tally).unwrap_or(from);
+        // A run as long as a batch has not ended: it goes on.
+        if end != head && tx.ring.distance(from, end) < self.batch {
+            scratch.detour = DETOUR;
         }
-        i
+        end
     }
 
-    #[inline]
-    fn flush(&self, scratch: &mut Scratch, tally: &mut Tally) {
-        self.sweep(scratch);
-        self.classify(scratch, tally);
-        let mut dests = core::mem::take(&mut scratch.dests);
-        for dest in &dests {
-            let queue = dest.queue as usize;
-            if !self.deliver(*dest, scratch) {
-                tally.no_receiver += scratch.packets_for(queue);
+    #[inline(always)]
+    fn try_run(
+        &self,
+        tx: &Synced<'a>,
+        from: u32,
+        head: u32,
+        scratch: &mut Scratch,
+        tally: &mut Tally,
+    ) -> Option<u32> {
+        if self.virt_hdr_len != 0 || !self.plain {
+            return None;
+        }
+        let first = self.plain(tx.ring.slots().get(from as usize)?)?;
+        let words = self.region.map.two_words(first.at)?;
+        if !self.holds(&scratch.plan, words) {
+            self.sweep(scratch);
+            self.plan(words, scratch)?;
+        }
+        let plan = &scratch.plan;
+        let port = self.ctl.port(plan.port)?;
+        if port.virt_hdr_len.load(Relaxed) != 0 {
+            return None;
+        }
+        let kring = self.ctl.kring(plan.rx)?;
+        let to = scratch.regions.get(plan.number as usize)?.as_deref()?;
+        let most = tx.ring.distance(from, head).min(self.batch);
+        // A plan outlives the sync that made it, and its records may be another port's by now. Their
+        // generation says so, and stands for all of a ring that does not change while it exists.
+        let is_still = |kring: &Kring| {
+            kring.generation.load(Relaxed) == plan.rx_generation
+                && self.is_member(plan.number, plan.port, port, kring)
+        };
+        let mut lease = match Lease::take(kring, to, self.owner, PATIENCE, most, is_still) {
+            Ok(lease) if lease.slots.is_plain() => lease,
+            Err(Refused::Stuck) => return None,
+            Ok(_) | Err(Refused::Gone) => {
+                // Else it would hold for ever, and be good for nothing.
+                scratch.plan.generation = None;
+                return None;
             }
-            scratch.queues[queue] = EMPTY;
+        };
+        let mut run = Run {
+            sender: self,
+            tx,
+            words,
+            at: tx.ring.next(from),
+            head,
+            left: self.batch - 1,
+        };
+        let lost = run.copy(first, &mut lease);
+        tally.packets += u64::from(tx.ring.distance(from, run.at));
+        tally.bytes += lease.tally.bytes + lost;
+        let (ring, end) = (lease.slots.ring, lease.slots.at);
+        hand_over(
+            self.host,
+            lease,
+            plan.rx,
+            &mut scratch.monitors,
+            &mut scratch.onward,
+        );
+        if tx.ring.distance(from, run.at) < FEW {
+            prime(to, &ring, end);
         }
-        scratch.queues[BROADCAST_QUEUE] = EMPTY;
-        dests.clear();
-        scratch.dests = dests;
+        Some(run.at)
     }
 
-    /// Lets go of the memory of ports that have left, when the switch has changed.
-    #[inline]
-    fn sweep(&self, scratch: &mut Scratch) {
-        let generation = self.switch.generation.load(Acquire);
-        if scratch.swept != generation {
-            scratch.swept = generation;
-            scratch.regions.clear();
-            scratch.regions.resize(SWITCH_PORTS, None);
-            scratch.onward.forget();
+    /// The packet in a slot of the tx ring, if it is fit for a run.
+    #[inline(always)]
+    fn plain(&self, view: &SlotView) -> Option<Plain> {
+        let slot = view.load();
+        if slot.flags & (NS_INDIRECT | NS_MOREFRAG) != 0 {
+            return None;
         }
+        let (pool, len) = (&self.region.pool, u32::from(slot.len));
+        if len < MIN_FRAME || len > pool.size() {
+            return None;
+        }
+        view.clear_changed(slot);
+        Some(Plain {
+            at: pool.offset(slot.buf_idx),
+            len,
+        })
     }
+}
 
-    /// Index of the port record of port `number` of the switch.
-    #[inline]
-    fn member(&self, number: u32) -> Option<u32> {
-        self.switch
-            .ports
-            .get(number as usize)?
-            .load(Acquire)
-            .checked_sub(1)
+/// A packet fit for a run.
+#[derive(Clone, Copy)]
+struct Plain {
+    at: usize,
+    len: u32,
+}
+
+/// The packets of a run after the first.
+struct Run<'a> {
+    sender: &'a Sender<'a>,
+    tx: &'a Synced<'a>,
+    /// first twelve bytes of each
+    words: (u64, u64),
+    /// the slot after the packets so far
+    at: u32,
+    /// what is to be sent ends before this slot
+    head: u32,
+    /// packets that may follow
+    left: u32,
+}
+
+impl Iterator for Run<'_> {
+    type Item = Plain;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Plain> {
+        if self.at == self.head || self.left == 0 {
+            return None;
+        }
+        let packet = self.sender.plain(&self.tx.ring.slots()[self.at as usize])?;
+        if self.sender.region.map.two_words(packet.at) != Some(self.words) {
+            return None;
+        }
+        self.at = self.tx.ring.next(self.at);
+        self.left -= 1;
+        Some(packet)
+    }
+}
+
+impl Run<'_> {
+    /// Copies `first` and those after it. Returns the bytes of the packets that found no room.
+    ///
+    /// Tuned by hand; all other copying is [`super::lease::Slots::put`]. Payloads of a stretch first, then its slots: two
+    /// streams of stores one after the other are faster than two at a time, and only the second is to
+    /// lines the receiver has read.
+    #[inline(always)]
+    fn copy(&mut self, first: Plain, lease: &mut Lease<'_>) -> u64 {
+        let (from, to) = (&self.sender.region.map, lease.slots.region);
+        let (ring, slots) = (lease.slots.ring, lease.slots.ring.slots());
+        let (mut end, mut left) = (lease.slots.at, lease.slots.free);
+        let (mut bytes, mut bad) = (0, 0);
+        let (mut this, mut lens) = (first, [0u16; STRETCH]);
+        let mut packet = loop {
+            let most = STRETCH.min(left as usize);
+            let (mut k, mut at) = (0, end);
+            let rest = loop {
+                if k == most {
+                    break Some(this);
+                }
+                let dst = to.pool.offset(slots[at as usize].load().buf_idx);
+                let copied = this.len <= to.pool.size()
+                    && copy_packet(from, this.at, &to.map, dst, this.len as usize);
+                bad += u64::from(!copied);
+                lens[k] = if copied { this.len as u16 } else { 0 };
+                bytes += u64::from(this.len);
+                (k, at) = (k + 1, ring.next(at));
+                match self.next() {
+                    Some(next) => this = next,
+                    None => break None,
+                }
+            };
+            for len in &lens[..k] {
+                slots[end as usize].store_len_flags(*len, rfrags(1));
+                end = ring.next(end);
+            }
+            left -= k as u32;
+            if rest.is_none() || left == 0 {
+                break rest;
+            }
+        };
+        (lease.tally.packets, lease.tally.bytes) = (u64::from(lease.slots.free - left), bytes);
+        (lease.slots.at, lease.slots.free, lease.slots.bad_copy) = (end, left, bad);
+        let mut lost = 0;
+        while let Some(this) = packet {
+            lease.tally.full += 1;
+            lost += u64::from(this.len);
+            packet = self.next();
+        }
+        lost
+    }
+}
+
+/// Publishes what a sender has put into rx ring `index`: the receiver's monitors see it, whoever sleeps on
+/// the ring wakes up, and through a port on two switches it goes on into the other.
+#[inline(always)]
+fn hand_over(
+    host: &dyn Host,
+    lease: Lease<'_>,
+    index: u32,
+    monitors: &mut Regions,
+    onward: &mut Onward,
+) {
+    let (kring, region, is_filled) = (lease.kring, lease.slots.region, lease.is_filled());
+    let wakeups = lease.publish();
+    if is_filled && kring.is_watched() {
+        monitor::delivered(host, index, region, monitors);
+    }
+    wakeups.wake(host);
+    if kring.is_joined() {
+        joined::forward(host, index, region, onward);
+    }
+}
+
+/// Asks for what the next sync will write: these lines were last the receiver's.
+#[inline(always)]
+fn prime(to: &RegionMap, ring: &RingView<'_>, end: u32) {
+    if let Some(view) = ring.slots().get(end as usize + 1) {
+        prefetch_to_write(view);
+        to.map
+            .prefetch_to_write(to.pool.offset(view.load().buf_idx));
     }
 }

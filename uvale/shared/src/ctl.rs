@@ -27,7 +27,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::lock::LockWord;
-use crate::shm::{Memfd, Shared, Sparse};
+use crate::shm::{Indices, Memfd, Shared, Sparse};
 
 /// Written at offset 0; changes with every change of the layout below.
 pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0006;
@@ -232,7 +232,7 @@ pub struct Kring {
     /// rx of a VALE port: the senders' copy of hwtail, so that they need not share the receiver's
     /// cache line; written before hwtail
     pub filled: AtomicU32,
-    /// rx of a monitor: the holder of `q_lock` that was waited for in vain (see `LockWord::holder`)
+    /// the holder of `q_lock` that was waited for in vain (see `LockWord::holder`)
     pub stuck_holder: AtomicU64,
     /// rx of a monitor: packets dropped because `q_lock` was not released; written without it
     pub stuck: AtomicU64,
@@ -259,6 +259,27 @@ pub struct Exchange {
 }
 
 impl Kring {
+    /// The indices of a ring that senders fill.
+    #[inline(always)]
+    pub fn indices(&self) -> Indices<'_> {
+        Indices {
+            hwcur: &self.hwcur,
+            hwtail: &self.hwtail,
+            filled: &self.filled,
+            hwcur_seen: &self.hwcur_seen,
+        }
+    }
+
+    /// What the other side has published: of pipes, hwtail follows only with a sync.
+    #[inline(always)]
+    pub fn published(&self) -> &AtomicU32 {
+        if self.pipe.load(Ordering::Relaxed) == 0 {
+            &self.hwtail
+        } else {
+            &self.pipe_tail
+        }
+    }
+
     /// Is what arrives in this ring forwarded into another switch?
     #[inline(always)]
     pub fn is_joined(&self) -> bool {

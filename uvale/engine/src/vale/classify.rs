@@ -2,10 +2,11 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::scratch::{BROADCAST, Dest, Frag, Queue, Scratch};
-use super::{MIN_FRAME, NIL, Sender, Tally, fdb};
-use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
-use uvale_shared::ctl::{self, MAX_RINGS, NO_PORT};
+use super::scratch::{BROADCAST, Dest, Frag, NIL, Queue, Scratch};
+use super::{MIN_FRAME, Sender, Tally};
+use uvale_shared::ctl::MAX_RINGS;
+use crate::fdb;
+use nm_abi::NS_MOREFRAG;
 
 impl Sender<'_> {
     /// Classify: learns sources, looks destinations up and strings packets together.
@@ -60,26 +61,6 @@ impl Sender<'_> {
         }
     }
 
-    /// Where packets to `dmac` go; `None`: nowhere.
-    #[inline]
-    pub(super) fn queue_for(&self, dmac: fdb::Mac) -> Option<Dest> {
-        let dest = if fdb::is_group(dmac) {
-            ctl::BROADCAST
-        } else {
-            fdb::lookup(&self.switch.fdb, dmac)
-        };
-        if dest == ctl::BROADCAST {
-            return Some(BROADCAST);
-        }
-        let there = dest < NO_PORT && dest != self.me;
-        let port = there.then(|| self.member(dest)).flatten()?;
-        let queue = dest as usize * MAX_RINGS + self.ring_nr as usize;
-        Some(Dest {
-            queue: queue as u32,
-            port,
-        })
-    }
-
     /// Broadcasts go to ring 0 of every port but the sender's.
     fn add_flooded(&self, queues: &[Queue], dests: &mut Vec<Dest>) {
         for number in self.switch.numbers() {
@@ -109,7 +90,7 @@ impl Sender<'_> {
             return None;
         }
         let at = frag.at + u64::from(skip);
-        if frag.flags & NS_INDIRECT != 0 {
+        if frag.is_indirect() {
             let mut head = [0u8; 12];
             if !uvale_system::sys::read_bytes(at, &mut head) {
                 return None;

@@ -1,190 +1,223 @@
-//! Delivery to one receiver: its lock, its room, publication, waking.
+//! The second pass over a batch: fills one receiver's ring.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use super::scratch::{BROADCAST_QUEUE, Dest, Frag, Scratch};
+use super::{PATIENCE, Sender, hand_over};
+use uvale_shared::ctl::Kring;
+use crate::lease::{Lease, Slots};
+use crate::vnet;
+use uvale_shared::shm::{copy_exact, copy_from_address, copy_in, copy_out, copy_packet, rfrags};
+use core::sync::atomic::Ordering::Relaxed;
+use nm_abi::NS_MOREFRAG;
 
-use super::super::offsets::{Offsets, is_plain};
-use super::super::sleep::{to_wake, wake};
-use super::super::{RegionMap, joined, monitor};
-use super::scratch::{Dest, Scratch};
-use super::{BROADCAST_QUEUE, Sender};
-use uvale_shared::ctl::{Kring, MAX_RINGS, Port, RING_ON, count};
-use uvale_shared::shm::RingView;
+/// Slots whose buffers are asked for ahead of copying.
+const PRIME: u32 = 32;
 
-impl<'a> Sender<'a> {
-    /// Copy, publish, wake: fills one receiver's ring. False if there is nobody to receive.
+/// What a receiver expects that has another virtio-net header.
+struct Format {
+    virt_hdr_len: u32,
+    mfs: u32,
+}
+
+impl Sender<'_> {
+    /// Gives one receiver its packets. False if there is nobody to receive.
     #[inline]
     pub(super) fn deliver(&self, dest: Dest, scratch: &mut Scratch) -> bool {
         let queue = dest.queue as usize;
-        let (number, ring_nr) = ((queue / MAX_RINGS) as u32, (queue % MAX_RINGS) as u32);
-        let Some((index, port, rx)) = self.receiver(number, ring_nr) else {
+        // Another port may have come in place of the one that the packets are for.
+        let member = self.member_ring(queue);
+        let Some(member) = member.filter(|member| member.index == dest.port) else {
             return false;
         };
-        // Another port has come in place of the one that the packets are for.
-        if index != dest.port {
-            return false;
-        }
-        let Some(kring) = self.host.ctl().kring(rx) else {
+        let Some(region) = member.map(self.host, &mut scratch.regions) else {
             return false;
         };
-        // The region is mapped before the lock is taken: mapping may have to ask the daemon.
-        let wanted = kring.region.load(Relaxed);
-        let cached = &mut scratch.regions[number as usize];
-        if cached.as_ref().is_none_or(|r| r.number != wanted) {
-            *cached = self.host.region(wanted);
-        }
-        let Some(region) = cached.as_deref() else {
-            return false;
+        let format = Format {
+            virt_hdr_len: member.port.virt_hdr_len.load(Relaxed),
+            mfs: member.port.mfs.load(Relaxed),
         };
-
-        // One second of waiting for a process that is stopped is enough.
-        let holder = kring.q_lock.holder();
-        if holder != 0 && scratch.stuck == Some((rx, holder)) {
-            return false;
-        }
-        let Some(guard) = kring.q_lock.lock(self.owner) else {
-            scratch.stuck = Some((rx, kring.q_lock.holder()));
-            return false;
-        };
-        let n = kring.num_slots.load(Relaxed);
-        let live = kring.mode.load(Relaxed) == RING_ON
-            && kring.port.load(Relaxed) == index
-            && kring.dir.load(Relaxed) == 0
-            && port.switch.load(Relaxed) == self.switch_ref
-            && port.bdg_port.load(Relaxed) == number
-            && kring.region.load(Relaxed) == region.number;
-        let ring = RingView::new(&region.map, kring.ring_ofs.load(Relaxed), n);
-        let (Some(ring), true) = (ring, live) else {
-            return false;
-        };
-        let wanted = match port.virt_hdr_len.load(Relaxed) == self.virt_hdr_len {
+        let wanted = match format.virt_hdr_len == self.virt_hdr_len {
             true => scratch.queues[queue].slots + scratch.queues[BROADCAST_QUEUE].slots,
             false => u32::MAX,
         };
-        let Some(room) = Room::of(kring, n, wanted) else {
+        // The member was found a moment ago: that its record is another port's by now shows in the
+        // ring's direction and in the port's place.
+        let is_still = |kring: &Kring| {
+            kring.dir.load(Relaxed) == 0
+                && self.is_member(member.number, member.index, member.port, kring)
+        };
+        let lease = Lease::take(member.kring, region, self.owner, PATIENCE, wanted, is_still);
+        let Ok(mut lease) = lease else {
             return false;
         };
-        let receiver = Receiver {
-            port,
-            kring,
-            region,
-            ring,
-            offsets: Offsets::of(kring),
-            plain: is_plain(kring, region),
+        let (own, flood) = (&scratch.queues[queue], &scratch.queues[BROADCAST_QUEUE]);
+        let packets = Packets {
+            frags: &scratch.frags,
+            own: own.head,
+            flood: flood.head,
         };
-        let end = self.fill(&receiver, room, queue, &scratch.frags, &scratch.queues);
-        if end != room.at {
-            count(&kring.produced.progress, 1);
-            publish(kring, end);
-            let mask = to_wake(kring);
-            drop(guard);
-            if kring.is_watched() {
-                monitor::delivered(self.host, rx, region, &mut scratch.monitors);
-            }
-            wake(self.host, kring, mask);
+        if format.virt_hdr_len == self.virt_hdr_len {
+            self.copy(packets, own.slots + flood.slots, &mut lease);
         } else {
-            drop(guard);
+            self.convert(packets, &format, &mut lease);
         }
-        if kring.is_joined() {
-            joined::forward(self.host, rx, region, &mut scratch.onward);
-        }
+        let Scratch {
+            monitors, onward, ..
+        } = scratch;
+        hand_over(self.host, lease, member.rx, monitors, onward);
         true
     }
 
-    /// The port behind `number` and the rx kring that the sender's ring maps to.
+    /// Copies packets, `needed` slots in all, until one does not fit.
     #[inline]
-    pub(super) fn receiver(&self, number: u32, ring_nr: u32) -> Option<(u32, &'a Port, u32)> {
-        let index = self.member(number)?;
-        let port = self.host.ctl().port(index)?;
-        let rings = port.num_rx_rings.load(Relaxed).max(1);
-        let ring_nr = if ring_nr < rings {
-            ring_nr
-        } else {
-            ring_nr % rings
-        };
-        let rx = port.rx_kring.load(Relaxed).checked_add(ring_nr)?;
-        let kring = self.host.ctl().kring(rx)?;
-        let on = kring.mode.load(Relaxed) == RING_ON && kring.dir.load(Relaxed) == 0;
-        on.then_some((index, port, rx))
-    }
-}
-
-/// A receiving ring whose `q_lock` is held.
-pub(super) struct Receiver<'a> {
-    pub(super) port: &'a Port,
-    pub(super) kring: &'a Kring,
-    pub(super) region: &'a RegionMap,
-    pub(super) ring: RingView<'a>,
-    pub(super) offsets: Offsets,
-    /// the short ways of copying will do
-    pub(super) plain: bool,
-}
-
-impl Receiver<'_> {
-    /// Asks for the buffers of the next slots to be written: they were last in the receiver's
-    /// cache, and fetching them one by one while copying would be most of the time it takes.
-    #[inline]
-    pub(super) fn prime(&self, mut at: u32, slots: u32) {
-        let n = self.ring.num_slots();
-        for _ in 0..slots {
-            let buf_idx = self.ring.slots()[at as usize].load().buf_idx;
-            self.region
-                .map
-                .prefetch_to_write(self.region.pool.offset(buf_idx));
-            at = if at + 1 == n { 0 } else { at + 1 };
+    fn copy(&self, packets: Packets<'_>, mut needed: u32, lease: &mut Lease<'_>) {
+        let (mut to, mut tally) = (lease.slots, lease.tally);
+        let plain = self.plain && to.is_plain();
+        let (mut primed, mut is_full) = (0, false);
+        for packet in packets {
+            let slots = packet.len() as u32;
+            is_full |= slots > to.free;
+            if is_full {
+                tally.full += 1;
+                continue;
+            }
+            if primed < slots {
+                primed = PRIME.min(needed).min(to.free).max(slots);
+                to.prime(primed);
+            }
+            (primed, needed) = (primed - slots, needed.saturating_sub(slots));
+            if plain {
+                self.copy_plain(packet, &mut to);
+            } else {
+                to = self.copy_in_line(packet, to);
+            }
+            tally.packets += 1;
+            tally.bytes += u64::from(packet[0].bytes);
         }
+        // The next call, if it sends little, finds its first buffers on their way.
+        to.prime(to.free.min(2));
+        (lease.slots, lease.tally) = (to, tally);
     }
-}
 
-/// Free slots of a receiving ring: where they begin and how many they are.
-#[derive(Clone, Copy)]
-pub(crate) struct Room {
-    pub(crate) at: u32,
-    pub(crate) free: u32,
-}
-
-/// Shows the receiver the slots before `end`. The caller holds `q_lock`.
-#[inline(always)]
-pub fn publish(kring: &Kring, end: u32) {
-    kring.filled.store(end, Relaxed);
-    // SYNC POINT: Release pairs with the Acquire in `attachment::rx`: slots and payload are
-    // visible before the index that shows them.
-    kring.hwtail.store(end, Release);
-}
-
-impl Room {
-    /// Room for `wanted` slots if there is so much, else what there is. One slot always stays
-    /// empty. `None` if the indices make no sense.
     #[inline(always)]
-    pub(crate) fn of(kring: &Kring, n: u32, wanted: u32) -> Option<Self> {
-        let at = kring.filled.load(Relaxed);
-        // What some sender saw of hwcur is still true: slots that were free then, and were not
-        // filled since, are free. The line of hwcur itself is the receiver's, and busy.
-        if let Some(room) = Self::between(at, kring.hwcur_seen.load(Relaxed), n)
-            && room.free >= wanted
+    fn copy_plain(&self, packet: &[Frag], to: &mut Slots<'_>) {
+        let from = &self.region.map;
+        let lines = |frag: &Frag, map: &_, at| {
+            copy_packet(from, frag.at as usize, map, at, frag.len as usize)
+        };
+        // The usual case has a loop that fits into registers.
+        if let [frag] = packet
+            && !frag.is_indirect()
         {
-            return Some(room);
+            to.put(frag.len, rfrags(1), |map, at| lines(frag, map, at));
+            return;
         }
-        // SYNC POINT: Acquire pairs with the Release of hwcur in `attachment::release`: the
-        // program's last accesses to the slots it gives back come before ours. Other senders
-        // that go by hwcur_seen have that through `q_lock`.
-        let hwcur = kring.hwcur.load(Acquire);
-        kring.hwcur_seen.store(hwcur, Relaxed);
-        Self::between(at, hwcur, n)
+        for (frag, flags) in with_flags(packet) {
+            to.put(frag.len, flags, |map, at| match frag.is_indirect() {
+                true => copy_from_address(frag.at, map, at, frag.len as usize),
+                false => lines(frag, map, at),
+            });
+        }
     }
 
-    #[inline(always)]
-    pub(super) fn between(at: u32, hwcur: u32, n: u32) -> Option<Self> {
-        if at >= n || hwcur >= n {
-            return None;
+    #[cold]
+    fn copy_in_line<'t>(&self, packet: &[Frag], mut to: Slots<'t>) -> Slots<'t> {
+        for (frag, flags) in with_flags(packet) {
+            let (from, len) = (&self.region.map, frag.len as usize);
+            let line = (!frag.is_indirect()).then_some(frag.at);
+            to.put_in_line(line, frag.len, flags, |map, at| match line {
+                None => copy_from_address(frag.at, map, at, len),
+                Some(_) => copy_exact(from, frag.at as usize, map, at, len),
+            });
         }
-        let busy = if at >= hwcur {
-            at - hwcur
-        } else {
-            at + n - hwcur
-        };
-        Some(Self {
-            at,
-            free: n - 1 - busy,
-        })
+        to
     }
+
+    /// The slow path between ports with different virtio-net headers: works on private copies.
+    #[cold]
+    fn convert(&self, packets: Packets<'_>, format: &Format, lease: &mut Lease<'_>) {
+        let (to, tally) = (&mut lease.slots, &mut lease.tally);
+        let mut is_full = false;
+        for packet in packets {
+            is_full |= packet.len() as u32 > to.free;
+            if is_full {
+                tally.full += 1;
+                continue;
+            }
+            let bytes: Vec<Vec<u8>> = packet.iter().map(|frag| self.bytes_of(frag)).collect();
+            let frags: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+            let conversion = vnet::Conversion {
+                src_hdr: self.virt_hdr_len,
+                dst_hdr: format.virt_hdr_len,
+                dst_mfs: format.mfs,
+                buf_size: to.least_room(),
+                room: to.free,
+            };
+            match vnet::convert(&frags, &conversion) {
+                Ok(converted) => {
+                    for out in converted {
+                        let len = out.bytes.len() as u32;
+                        to.put(len, out.flags, |map, at| copy_in(&out.bytes, map, at));
+                    }
+                    tally.packets += 1;
+                    tally.bytes += u64::from(packet[0].bytes);
+                }
+                Err(vnet::Drop::NoRoom) => tally.full += 1,
+                Err(_) => tally.unconvertible += 1,
+            }
+        }
+        to.prime(to.free.min(2));
+    }
+
+    /// A fragment's bytes; none if they cannot be read.
+    fn bytes_of(&self, frag: &Frag) -> Vec<u8> {
+        let len = frag.len as usize;
+        if !frag.is_indirect() {
+            return copy_out(&self.region.map, frag.at as usize, len).unwrap_or_default();
+        }
+        let mut bytes = vec![0; len];
+        if uvale_system::sys::read_bytes(frag.at, &mut bytes) {
+            bytes
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+/// The packets for one receiver, its own and the broadcasts, in the order they were sent.
+struct Packets<'a> {
+    frags: &'a [Frag],
+    /// the next of each
+    own: u32,
+    flood: u32,
+}
+
+impl<'a> Iterator for Packets<'a> {
+    type Item = &'a [Frag];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'a [Frag]> {
+        // NIL is above every index, so the smaller of the two is the older packet.
+        let list = if self.own < self.flood {
+            &mut self.own
+        } else {
+            &mut self.flood
+        };
+        let rest = self.frags.get(*list as usize..)?;
+        let first = rest.first()?;
+        *list = first.next;
+        rest.get(..first.frags as usize)
+    }
+}
+
+/// The fragments of a packet, and the flags of the slots they go to.
+#[inline(always)]
+fn with_flags(packet: &[Frag]) -> impl Iterator<Item = (&Frag, u16)> {
+    let flags = |i| match i + 1 < packet.len() {
+        true => rfrags(packet.len()) | NS_MOREFRAG,
+        false => rfrags(packet.len()),
+    };
+    packet
+        .iter()
+        .enumerate()
+        .map(move |(i, frag)| (frag, flags(i)))
 }

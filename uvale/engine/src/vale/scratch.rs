@@ -5,10 +5,19 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::collections::TryReserveError;
 use std::sync::Arc;
 
-use super::super::RegionMap;
-use super::super::joined::Onward;
-use super::super::monitor::Regions;
-use super::{BATCH, BROADCAST_QUEUE, NIL, QUEUES, run};
+use super::BATCH;
+use super::lookup::Plan;
+use uvale_shared::ctl::{MAX_RINGS, SWITCH_PORTS};
+use crate::RegionMap;
+use crate::joined::Onward;
+use crate::monitor::Regions;
+use nm_abi::NS_INDIRECT;
+
+/// End of a list of packets.
+pub(super) const NIL: u32 = u32::MAX;
+/// Queues: 16 rings of each port and one for broadcasts.
+const QUEUES: usize = SWITCH_PORTS * MAX_RINGS + 1;
+pub(super) const BROADCAST_QUEUE: usize = SWITCH_PORTS * MAX_RINGS;
 
 /// One slot of the batch, copied out of the ring before anything is checked.
 #[derive(Clone, Copy, Default)]
@@ -23,6 +32,14 @@ pub(super) struct Frag {
     pub(super) next: u32,
     /// on the first fragment: bytes of the whole packet
     pub(super) bytes: u32,
+}
+
+impl Frag {
+    /// Is it at an address of the sender's?
+    #[inline(always)]
+    pub(super) fn is_indirect(&self) -> bool {
+        self.flags & NS_INDIRECT != 0
+    }
 }
 
 /// Where packets of a batch go.
@@ -62,8 +79,6 @@ pub struct Scratch {
     pub(super) regions: Vec<Option<Arc<RegionMap>>>,
     /// generation of the switch for which `regions` was swept
     pub(super) swept: u32,
-    /// a receiver's ring whose lock was not let go of, and who held it
-    pub(super) stuck: Option<(u32, u64)>,
     /// session that has used this
     pub(super) session: u32,
     /// in use: if found so on entry, what is here was left in the middle
@@ -71,7 +86,7 @@ pub struct Scratch {
     /// syncs that will not look for a run
     pub(super) detour: u32,
     /// the last run
-    pub(super) plan: run::Plan,
+    pub(super) plan: Plan,
     /// of the monitors of this ring and of the receivers' rings
     pub(crate) monitors: Regions,
     /// for packets that go on into other switches
@@ -98,11 +113,10 @@ impl Scratch {
             dests,
             regions: Vec::new(),
             swept: 0,
-            stuck: None,
             session: 0,
             in_use: false,
             detour: 0,
-            plan: run::Plan::default(),
+            plan: Plan::default(),
             monitors: Regions::default(),
             onward: Onward::default(),
         })

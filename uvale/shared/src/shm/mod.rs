@@ -7,6 +7,7 @@
 //! | `own.rs` | how these are mapped, and which they are |
 //! | `region.rs` | a region as a process has mapped it |
 //! | `ring.rs` | a `netmap_ring` inside a region: indices and slots |
+//! | `room.rs` | the indices of a ring that others fill: whose which slot is |
 //! | `copy.rs` | the one payload copy |
 //!
 //! This module and nothing above it holds the `unsafe` of the data path. What it hands out are
@@ -19,6 +20,7 @@ mod mapping;
 mod own;
 mod region;
 mod ring;
+mod room;
 mod sparse;
 #[cfg(test)]
 mod tests;
@@ -27,5 +29,6 @@ pub use copy::{copy_exact, copy_from_address, copy_in, copy_out, copy_packet};
 pub use mapping::{MOST_PARTS, Mapping, Memfd, Shared, prefetch_to_write};
 pub use own::{own_mappings, unlock_own_mappings};
 pub use region::RegionMap;
-pub use ring::{BufferPool, RingHeader, RingView, Slot, SlotView, distance, rfrags};
+pub use ring::{BufferPool, RingHeader, RingView, Slot, SlotView, rfrags};
+pub use room::{Indices, Room, distance};
 pub use sparse::Sparse;

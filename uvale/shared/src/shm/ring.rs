@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use nm_abi::{NS_BUF_CHANGED, NS_PORT_SHIFT};
 
+use super::distance;
 use super::mapping::{Mapping, Shared};
 
 /// The fields of `struct netmap_ring` before its slots. Programs write `head`, `cur`, `flags`
@@ -233,12 +234,6 @@ impl<'a> RingView<'a> {
     pub fn distance(&self, from: u32, to: u32) -> u32 {
         distance(from, to, self.num_slots())
     }
-}
-
-/// How many slots `from..to` is on a ring of `n` slots; both are slots of it.
-#[inline(always)]
-pub fn distance(from: u32, to: u32, n: u32) -> u32 {
-    if to >= from { to - from } else { to + n - from }
 }
 
 /// The flags of a received slot that say of how many fragments its packet is (netmap's NS_RFRAGS).

@@ -1,0 +1,170 @@
+//! The receiving side of whatever puts packets into another port's ring: VALE, monitors.
+//!
+//! netmap leases the free slots of a receiver's ring to a sender under `q_lock` (`nm_kr_lease`), lets
+//! it copy without the lock, and has senders report in order. Here a [`Lease`] is the `q_lock`: its
+//! holder fills slots and publishes them with one store, so a process that dies in between has
+//! published nothing, and there is no order to wait for.
+//!
+//! ```text
+//!   Lease::take ──> fill its slots ──> publish ──> Wakeups::wake
+//!        └────────> Refused
+//! ```
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::offsets::Offsets;
+use super::sleep::{to_wake, wake};
+use super::{Host, RegionMap};
+use uvale_shared::ctl::{Kring, RING_ON, count};
+use uvale_shared::lock::{LockGuard, Owner};
+use uvale_shared::shm::RingView;
+
+mod slots;
+
+pub use slots::Slots;
+
+/// Why there is no lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// whoever holds the lock does not let go of it
+    Stuck,
+    /// the ring is out of service, is another one by now, or its indices make no sense
+    Gone,
+}
+
+/// The free slots of a receiving ring, held by one sender.
+pub struct Lease<'a> {
+    pub kring: &'a Kring,
+    guard: LockGuard<'a>,
+    /// the first slot that was free
+    begin: u32,
+    pub slots: Slots<'a>,
+    /// for the ring's counters
+    pub tally: Tally,
+}
+
+/// What became of the packets for a receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// delivered
+    pub packets: u64,
+    /// bytes of those
+    pub bytes: u64,
+    /// dropped for want of room
+    pub full: u64,
+    /// dropped because their virtio-net header could not be converted
+    pub unconvertible: u64,
+}
+
+impl<'a> Lease<'a> {
+    /// Locks rx ring `kring` of memory `region`, waiting `patience` sleeps of 20 ms for whoever holds it,
+    /// and finds room for `wanted` slots, or what there is. `is_still` says, under the lock, whether
+    /// it is the ring that the sender looked up. The region is mapped by then: mapping may have to
+    /// ask the daemon, which nobody may wait for with a lock held.
+    #[inline(always)]
+    pub fn take(
+        kring: &'a Kring,
+        region: &'a RegionMap,
+        owner: Owner,
+        patience: u32,
+        wanted: u32,
+        is_still: impl FnOnce(&Kring) -> bool,
+    ) -> Result<Self, Refused> {
+        let guard = match kring.q_lock.try_lock_as(owner) {
+            Some(guard) => guard,
+            None => wait_for(kring, owner, patience).ok_or(Refused::Stuck)?,
+        };
+        if kring.stuck_holder.load(Relaxed) != 0 {
+            kring.stuck_holder.store(0, Relaxed);
+        }
+        // Looked at under the lock: the daemon takes a ring out of service by clearing the mode and
+        // then passing through this lock once.
+        let is_live = kring.mode.load(Relaxed) == RING_ON
+            && kring.region.load(Relaxed) == region.number
+            && is_still(kring);
+        if !is_live {
+            return Err(Refused::Gone);
+        }
+        let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
+        let ring = RingView::new(&region.map, ofs, n).ok_or(Refused::Gone)?;
+        let room = kring.indices().room(n, wanted).ok_or(Refused::Gone)?;
+        Ok(Self {
+            kring,
+            guard,
+            begin: room.at,
+            slots: Slots {
+                region,
+                ring,
+                offsets: Offsets::of(kring),
+                at: room.at,
+                free: room.free,
+                bad_copy: 0,
+            },
+            tally: Tally::default(),
+        })
+    }
+
+    /// Has a slot been filled?
+    #[inline(always)]
+    pub fn is_filled(&self) -> bool {
+        self.slots.at != self.begin
+    }
+
+    /// Counts, shows the receiver what has been filled, and lets go of the ring. Who is to be woken is
+    /// left to the caller, who may have the ring's monitors to serve first.
+    #[inline(always)]
+    pub fn publish(self) -> Wakeups<'a> {
+        let (kring, produced) = (self.kring, &self.kring.produced);
+        let (t, bad_copy) = (&self.tally, self.slots.bad_copy);
+        if t.full | bad_copy | t.unconvertible != 0 {
+            count(&produced.full, t.full);
+            count(&produced.bad_copy, bad_copy);
+            count(&produced.unconvertible, t.unconvertible);
+        }
+        count(&produced.packets, t.packets);
+        count(&produced.bytes, t.bytes);
+        let mut mask = 0;
+        if self.is_filled() {
+            count(&produced.progress, 1);
+            kring.indices().publish(self.slots.at);
+            mask = to_wake(kring);
+        }
+        drop(self.guard);
+        Wakeups { kring, mask }
+    }
+}
+
+/// Waits for whoever holds the ring: once for each holder that does not let go. The next sender that
+/// finds the same one does without the ring at once.
+#[cold]
+#[inline(never)]
+fn wait_for(kring: &Kring, owner: Owner, patience: u32) -> Option<LockGuard<'_>> {
+    let holder = kring.q_lock.holder();
+    if holder != 0 && holder == kring.stuck_holder.load(Relaxed) {
+        return None;
+    }
+    let guard = kring.q_lock.lock_within(owner, patience);
+    // A thread that meets itself has not waited.
+    if guard.is_none() && !kring.q_lock.is_held_by(owner) {
+        kring.stuck_holder.store(kring.q_lock.holder(), Relaxed);
+    }
+    guard
+}
+
+/// The descriptors to wake after something was published.
+#[must_use]
+pub struct Wakeups<'a> {
+    kring: &'a Kring,
+    mask: u64,
+}
+
+impl Wakeups<'_> {
+    /// Wakes them.
+    #[inline(always)]
+    pub fn wake(self, host: &dyn Host) {
+        wake(host, self.kring, self.mask);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! Who receives: the ports of a switch and the rings of them that packets go to.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::Arc;
+
+use super::Sender;
+use super::scratch::{BROADCAST, BROADCAST_QUEUE, Dest, Scratch};
+use uvale_shared::ctl::{self, FDB_SIZE, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS};
+use crate::{Host, RegionMap, fdb};
+
+/// What the last run needed, so that the next sync need not find out again. It holds as long as
+/// the packets look the same and nothing of the switch, the table entry and the ring has changed.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// of the switch; `None`: nothing is known
+    pub(super) generation: Option<u32>,
+    /// first twelve bytes of each packet
+    words: (u64, u64),
+    /// source address
+    source: u64,
+    /// place and content of the destination's table entry
+    hash: usize,
+    entry: u64,
+    /// receiver: number on the switch, port record, rx kring and its generation
+    pub(super) number: u32,
+    pub(super) port: u32,
+    pub(super) rx: u32,
+    pub(super) rx_generation: u32,
+}
+
+/// A port of the switch, and one of its rx rings.
+pub(super) struct Member<'a> {
+    /// its number on the switch
+    pub(super) number: u32,
+    /// its record
+    pub(super) index: u32,
+    pub(super) port: &'a Port,
+    /// index of the kring
+    pub(super) rx: u32,
+    pub(super) kring: &'a Kring,
+}
+
+impl Member<'_> {
+    /// Its memory, mapped if need be; `regions` are those of the ports by number. Before a lock is
+    /// taken: mapping may have to ask the daemon.
+    #[inline]
+    pub(super) fn map<'r>(
+        &self,
+        host: &dyn Host,
+        regions: &'r mut [Option<Arc<RegionMap>>],
+    ) -> Option<&'r RegionMap> {
+        let wanted = self.kring.region.load(Relaxed);
+        let cached = regions.get_mut(self.number as usize)?;
+        if cached.as_ref().is_none_or(|r| r.number != wanted) {
+            *cached = host.region(wanted);
+        }
+        cached.as_deref()
+    }
+}
+
+impl<'a> Sender<'a> {
+    /// Is `plan` good for packets that begin with `words`?
+    #[inline(always)]
+    pub(super) fn holds(&self, plan: &Plan, words: (u64, u64)) -> bool {
+        plan.words == words
+            && plan.generation == Some(self.switch.generation.load(Acquire))
+            && self.switch.fdb[plan.hash & (FDB_SIZE - 1)].load(Relaxed) == plan.entry
+            && self.port.last_smac.load(Relaxed) == plan.source
+    }
+
+    /// Finds out what a run of packets that begin with `words` needs, or that it cannot be one.
+    #[inline(never)]
+    pub(super) fn plan(&self, words: (u64, u64), scratch: &mut Scratch) -> Option<()> {
+        scratch.plan.generation = None;
+        let generation = self.switch.generation.load(Acquire);
+        let (destination, source) = fdb::addresses(words.0, words.1);
+        if fdb::is_group(source) {
+            return None;
+        }
+        if source != self.port.last_smac.load(Relaxed) {
+            self.port.last_smac.store(source, Relaxed);
+            fdb::learn(&self.switch.fdb, source, self.me);
+        }
+        // Before the look-up: if the address moves in between, the plan does not hold.
+        let hash = fdb::hash(destination);
+        let entry = self.switch.fdb[hash].load(Acquire);
+        let queue = self.queue_for(destination)?.queue as usize;
+        if queue == BROADCAST_QUEUE {
+            return None;
+        }
+        let member = self.member_ring(queue)?;
+        let rx_generation = member.kring.generation.load(Acquire);
+        member.map(self.host, &mut scratch.regions)?;
+        scratch.plan = Plan {
+            generation: Some(generation),
+            words,
+            source,
+            hash,
+            entry,
+            number: member.number,
+            port: member.index,
+            rx: member.rx,
+            rx_generation,
+        };
+        Some(())
+    }
+
+    /// Where packets to `dmac` go; `None`: nowhere.
+    #[inline]
+    pub(super) fn queue_for(&self, dmac: fdb::Mac) -> Option<Dest> {
+        let dest = if fdb::is_group(dmac) {
+            ctl::BROADCAST
+        } else {
+            fdb::lookup(&self.switch.fdb, dmac)
+        };
+        if dest == ctl::BROADCAST {
+            return Some(BROADCAST);
+        }
+        let there = dest < NO_PORT && dest != self.me;
+        let port = there.then(|| self.member(dest)).flatten()?;
+        let queue = dest as usize * MAX_RINGS + self.ring_nr as usize;
+        Some(Dest {
+            queue: queue as u32,
+            port,
+        })
+    }
+
+    /// Lets go of the memory of ports that have left, when the switch has changed.
+    #[inline]
+    pub(super) fn sweep(&self, scratch: &mut Scratch) {
+        let generation = self.switch.generation.load(Acquire);
+        if scratch.swept != generation {
+            scratch.swept = generation;
+            scratch.regions.clear();
+            scratch.regions.resize(SWITCH_PORTS, None);
+            scratch.onward.forget();
+        }
+    }
+
+    /// Index of the port record of port `number` of the switch.
+    #[inline]
+    pub(super) fn member(&self, number: u32) -> Option<u32> {
+        let index = self.switch.ports.get(number as usize)?.load(Acquire);
+        index.checked_sub(1)
+    }
+
+    /// The port whose packets are in `queue`, and the rx ring that the sender's ring maps to.
+    #[inline]
+    pub(super) fn member_ring(&self, queue: usize) -> Option<Member<'a>> {
+        let (number, ring_nr) = ((queue / MAX_RINGS) as u32, (queue % MAX_RINGS) as u32);
+        let index = self.member(number)?;
+        let port = self.ctl.port(index)?;
+        let rings = port.num_rx_rings.load(Relaxed).max(1);
+        let ring_nr = if ring_nr < rings {
+            ring_nr
+        } else {
+            ring_nr % rings
+        };
+        let rx = port.rx_kring.load(Relaxed).checked_add(ring_nr)?;
+        let kring = self.ctl.kring(rx)?;
+        let is_on = kring.mode.load(Relaxed) == RING_ON && kring.dir.load(Relaxed) == 0;
+        is_on.then_some(Member {
+            number,
+            index,
+            port,
+            rx,
+            kring,
+        })
+    }
+
+    /// Is `kring`, which is locked, still of the port in record `index`, and that still number `number`
+    /// of this switch?
+    #[inline(always)]
+    pub(super) fn is_member(&self, number: u32, index: u32, port: &Port, kring: &Kring) -> bool {
+        kring.port.load(Relaxed) == index
+            && port.switch.load(Relaxed) == self.switch_ref
+            && port.bdg_port.load(Relaxed) == number
+    }
+}
