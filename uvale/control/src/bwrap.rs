@@ -3,7 +3,7 @@
 //! A persistent port that is on a switch can be attached to a second one. There it is represented by
 //! a *bwrap*, as in netmap: an adapter without rings of its own. The tx rings of the bwrap are the rx
 //! rings of the persistent port and vice versa, so that each sends what the other has received. The
-//! sender does that when it delivers (`engine::joined`); neither port can be opened meanwhile.
+//! sender does that when it delivers (`engine::bwrap`); neither port can be opened meanwhile.
 //!
 //! | request | on the bwrap's name | on the interface's name |
 //! |---|---|---|

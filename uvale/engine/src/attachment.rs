@@ -3,15 +3,14 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
-use super::monitor::{self, Regions};
-use super::ring::Synced;
+use super::monitor::Regions;
 use super::sleep::{RX, TX};
-use super::vale::{self, Scratch};
-use super::{Host, RegionMap, pipe};
-use nm_abi::NR_TIMESTAMP;
+use super::vale::Scratch;
+use super::{Host, RegionMap};
 use rustix::io::Errno;
 use uvale_shared::ctl::{Kring, PORT_ON, Port};
-use uvale_shared::lock::{Guarded, LockGuard};
+use uvale_shared::lock::Guarded;
+use uvale_shared::shm::RingView;
 use uvale_shared::sleepers::{announce, withdraw};
 
 /// poll(2) event bits, as the program passes them.
@@ -50,9 +49,9 @@ pub struct Attachment {
     rx_kring: u32,
     tx_kring: u32,
     /// one per selected tx ring
-    pub(super) scratch: Vec<Guarded<Scratch>>,
+    scratch: Vec<Guarded<Scratch>>,
     /// of monitors, one per selected rx ring
-    pub(super) monitors: Vec<Guarded<Regions>>,
+    monitors: Vec<Guarded<Regions>>,
 }
 
 impl Attachment {
@@ -111,6 +110,18 @@ impl Attachment {
         base + self.binding.first[dir]..base + self.binding.last[dir]
     }
 
+    /// The selected tx rings: their work areas and krings.
+    #[inline(always)]
+    pub(super) fn tx_rings(&self) -> impl Iterator<Item = (&Guarded<Scratch>, u32)> {
+        self.scratch.iter().zip(self.selected(TX))
+    }
+
+    /// The selected rx rings, likewise.
+    #[inline(always)]
+    pub(super) fn rx_rings(&self) -> impl Iterator<Item = (&Guarded<Regions>, u32)> {
+        self.monitors.iter().zip(self.selected(RX))
+    }
+
     fn krings<'a>(&self, host: &'a dyn Host, dir: usize) -> impl Iterator<Item = &'a Kring> {
         let host = host.ctl();
         self.selected(dir).filter_map(move |i| host.kring(i))
@@ -121,126 +132,6 @@ impl Attachment {
         let live = port.generation.load(Relaxed) == self.binding.generation
             && port.flags.load(Relaxed) & PORT_ON != 0;
         live.then_some(port)
-    }
-
-    #[inline]
-    pub(super) fn enter<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        kring: u32,
-    ) -> Option<(Synced<'a>, LockGuard<'a>)> {
-        Synced::enter(host, &self.region, kring, self.binding.generation)
-    }
-
-    /// One tx ring. False if the program's indices were wrong.
-    #[inline(always)]
-    fn tx(
-        &self,
-        host: &dyn Host,
-        ring: &Synced<'_>,
-        scratch: &Guarded<Scratch>,
-        guard: &mut LockGuard<'_>,
-    ) -> bool {
-        let Ok(head) = ring.tx_prologue() else {
-            ring.reinit();
-            return false;
-        };
-        match self.send(host, ring, head, scratch, guard) {
-            Ok(hwtail) => {
-                ring.finalize(hwtail);
-                true
-            }
-            Err(Unsent::Monitor) => false,
-            Err(Unsent::Busy) => true,
-        }
-    }
-
-    /// Sends what lies before `head`. Returns hwtail.
-    #[inline(always)]
-    pub(super) fn send(
-        &self,
-        host: &dyn Host,
-        ring: &Synced<'_>,
-        head: u32,
-        scratch: &Guarded<Scratch>,
-        guard: &mut LockGuard<'_>,
-    ) -> Result<u32, Unsent> {
-        if ring.kring.is_watched() {
-            return self.send_watched(host, ring, head, scratch, guard);
-        }
-        self.pass_on(host, ring, head, scratch, guard)
-    }
-
-    /// The same for a ring that has monitors.
-    #[cold]
-    #[inline(never)]
-    fn send_watched(
-        &self,
-        host: &dyn Host,
-        ring: &Synced<'_>,
-        head: u32,
-        scratch: &Guarded<Scratch>,
-        guard: &mut LockGuard<'_>,
-    ) -> Result<u32, Unsent> {
-        let Some(work) = scratch.get(guard) else {
-            return Err(Unsent::Busy);
-        };
-        let freed = monitor::sending(host, ring, head, &mut work.monitors);
-        let hwtail = self.pass_on(host, ring, head, scratch, guard)?;
-        monitor::sent(host, ring, freed, hwtail);
-        Ok(hwtail)
-    }
-
-    /// What is behind the ring takes what lies before `head`. Returns hwtail.
-    #[inline(always)]
-    fn pass_on(
-        &self,
-        host: &dyn Host,
-        ring: &Synced<'_>,
-        head: u32,
-        scratch: &Guarded<Scratch>,
-        guard: &mut LockGuard<'_>,
-    ) -> Result<u32, Unsent> {
-        if self.binding.is_null {
-            return Ok(ring.kring.hwtail.load(Relaxed));
-        }
-        if self.binding.is_monitor {
-            return Err(Unsent::Monitor);
-        }
-        if ring.kring.pipe.load(Relaxed) != 0 {
-            return Ok(pipe::txsync(host, ring, head, move || {
-                scratch.get(guard).map(|scratch| &mut scratch.monitors)
-            }));
-        }
-        match scratch.get(guard) {
-            Some(scratch) => Ok(vale::txsync(host, ring, head, scratch)),
-            None => Err(Unsent::Busy),
-        }
-    }
-
-    /// NIOCTXSYNC: sends what the program has put into its tx rings.
-    #[inline(always)]
-    pub fn txsync(&self, host: &dyn Host) {
-        for (scratch, kring) in self.scratch.iter().zip(self.selected(TX)) {
-            if let Some((ring, mut guard)) = self.enter(host, kring) {
-                self.tx(host, &ring, scratch, &mut guard);
-            }
-        }
-    }
-
-    /// NIOCRXSYNC: gives back what the program has released and shows it what has arrived.
-    #[inline(always)]
-    pub fn rxsync(&self, host: &dyn Host) {
-        for (monitors, kring) in self.monitors.iter().zip(self.selected(RX)) {
-            if let Some((ring, mut guard)) = self.enter(host, kring) {
-                self.rx(host, &ring, monitors, &mut guard);
-                let watched = ring.kring.is_watched();
-                drop(guard);
-                if watched {
-                    monitor::catch_up(host, kring, &self.region, monitors);
-                }
-            }
-        }
     }
 
     /// netmap's poll: syncs as `events` ask and answers which of them are true. Never blocks.
@@ -261,17 +152,17 @@ impl Attachment {
     /// Sends on all rings that have something to send, and on the others until one has room.
     fn poll_tx(&self, host: &dyn Host, mut want: Events) -> Events {
         let mut revents = 0;
-        for (scratch, kring) in self.scratch.iter().zip(self.selected(TX)) {
+        for (work, kring) in self.tx_rings() {
             if want == 0 && !self.has_pending(host, kring) {
                 continue;
             }
-            let Some((ring, mut guard)) = self.enter(host, kring) else {
+            let Some(mut sync) = self.enter(host, kring, work) else {
                 continue;
             };
-            if !self.tx(host, &ring, scratch, &mut guard) {
+            if !sync.tx() {
                 revents |= libc::POLLERR;
             }
-            if has_news(ring.kring) {
+            if has_news(sync.ring.kring) {
                 revents |= want;
                 want = 0;
             }
@@ -285,93 +176,26 @@ impl Attachment {
             return false;
         };
         let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
-        uvale_shared::shm::RingView::new(&self.region.map, ofs, n)
+        RingView::new(&self.region.map, ofs, n)
             .is_some_and(|r| r.header().head.load(Relaxed) != kring.hwcur.load(Relaxed))
     }
 
     /// Receives on all rings, so that none starves.
     fn poll_rx(&self, host: &dyn Host, want: Events) -> Events {
         let mut revents = 0;
-        for (monitors, kring) in self.monitors.iter().zip(self.selected(RX)) {
-            let Some((ring, mut guard)) = self.enter(host, kring) else {
+        for (work, kring) in self.rx_rings() {
+            let Some(mut sync) = self.enter(host, kring, work) else {
                 continue;
             };
-            if !self.rx(host, &ring, monitors, &mut guard) {
+            if !sync.rx() {
                 revents |= libc::POLLERR;
             }
-            if has_news(ring.kring) {
+            if has_news(sync.ring.kring) {
                 revents |= want;
             }
-            let watched = ring.kring.is_watched();
-            drop(guard);
-            if watched {
-                monitor::catch_up(host, kring, &self.region, monitors);
-            }
+            sync.leave();
         }
         revents
-    }
-
-    /// One rx ring. False if the program's indices were wrong, or if it is a monitor's and the
-    /// monitored port has gone; in the first case it goes on, like netmap, with what the
-    /// re-initialisation made of them.
-    #[inline(always)]
-    fn rx(
-        &self,
-        host: &dyn Host,
-        ring: &Synced<'_>,
-        monitors: &Guarded<Regions>,
-        guard: &mut LockGuard<'_>,
-    ) -> bool {
-        let k = ring.kring;
-        // What a pipe's sender has published becomes hwtail in `pipe::rxsync` only, after the indices
-        // are checked.
-        let hwtail = k.indices().arrived();
-        let good = ring.rx_prologue(hwtail).is_ok();
-        if !good {
-            ring.reinit();
-        }
-        let Some(hwtail) = self.receive(host, ring, hwtail, monitors, guard) else {
-            stamp(host, ring);
-            return false;
-        };
-        ring.finalize(hwtail);
-        stamp(host, ring);
-        good
-    }
-
-    /// Gives back what lies before `rhead`, and takes in what has arrived. Returns hwtail; `None`
-    /// for a monitor whose port has gone.
-    #[inline(always)]
-    pub(super) fn receive(
-        &self,
-        host: &dyn Host,
-        ring: &Synced<'_>,
-        hwtail: u32,
-        monitors: &Guarded<Regions>,
-        guard: &mut LockGuard<'_>,
-    ) -> Option<u32> {
-        let k = ring.kring;
-        let head = k.rhead.load(Relaxed);
-        let watched = k.is_watched();
-        if watched {
-            monitor::released(host, ring, head);
-        }
-        let hwtail = if k.pipe.load(Relaxed) != 0 {
-            pipe::rxsync(host, ring, head)
-        } else if self.binding.is_monitor {
-            if k.orphan.load(Relaxed) != 0 {
-                return None;
-            }
-            give_back(ring, head);
-            hwtail
-        } else {
-            release(ring, head);
-            hwtail
-        };
-        if watched && let Some(monitors) = monitors.get(guard) {
-            monitor::arrived(host, ring, hwtail, monitors);
-        }
-        Some(hwtail)
     }
 
     /// Says on all rings that `events` concern that this descriptor is about to sleep. False if
@@ -416,14 +240,6 @@ impl Attachment {
     }
 }
 
-/// Why a tx ring did not send.
-pub(super) enum Unsent {
-    /// monitors do not send
-    Monitor,
-    /// its work area is another thread's
-    Busy,
-}
-
 /// The directions in which `events` wait.
 fn directions(events: Events) -> impl Iterator<Item = usize> {
     let rx = (events & WANT_RX != 0).then_some(RX);
@@ -435,42 +251,4 @@ fn directions(events: Events) -> impl Iterator<Item = usize> {
 #[inline]
 fn has_news(kring: &Kring) -> bool {
     kring.rcur.load(Relaxed) != kring.rtail.load(Relaxed)
-}
-
-/// VALE: gives `hwcur..head` back to the senders.
-#[inline]
-fn release(ring: &Synced<'_>, head: u32) {
-    let from = ring.kring.hwcur.load(Relaxed);
-    if from == head || head >= ring.n || from >= ring.n {
-        return;
-    }
-    let mut i = from;
-    while i != head {
-        let view = &ring.ring.slots()[i as usize];
-        view.clear_changed(view.load());
-        i = ring.ring.next(i);
-    }
-    give_back(ring, head);
-}
-
-/// VALE and monitors: the slots before `head` may be filled again.
-#[inline]
-fn give_back(ring: &Synced<'_>, head: u32) {
-    if head < ring.n {
-        ring.kring.indices().give_back(head);
-    }
-}
-
-/// The time of this sync, as netmap writes it into rx rings, unless no_timestamp says not to.
-#[inline]
-fn stamp(host: &dyn Host, ring: &Synced<'_>) {
-    let always = |t: &uvale_shared::ctl::Tuning| t.timestamps.load(Relaxed) != 0;
-    let asked = || ring.ring.header().flags.load(Relaxed) & NR_TIMESTAMP != 0;
-    if !host.ctl().tuning().is_some_and(always) && !asked() {
-        return;
-    }
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let ts = &ring.ring.header().ts;
-    ts[0].store(now.tv_sec as u64, Relaxed);
-    ts[1].store((now.tv_nsec / 1000) as u64, Relaxed);
 }

@@ -8,10 +8,10 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use core::sync::atomic::fence;
 
-use super::attachment::{Attachment, Unsent};
-use super::ring::Synced;
+use super::Host;
+use super::attachment::Attachment;
 use super::sleep::{RX, TX};
-use super::{Host, monitor};
+use super::sync::{Synced, Unsent};
 use uvale_shared::ctl::{KLOOP_CSB, KLOOP_RUNNING, KLOOP_STOPPING};
 
 /// Passes over an rx ring without news before the loop goes on to the next one.
@@ -120,16 +120,14 @@ impl Attachment {
 
     /// A pass over the `i`th selected tx ring.
     pub fn csb_tx(&self, host: &dyn Host, i: usize, csb: &dyn Csb, manner: &Manner<'_>) {
-        let Some((scratch, index)) = self.scratch.iter().zip(self.selected(TX)).nth(i) else {
-            return;
-        };
-        let Some((ring, mut guard)) = self.enter(host, index) else {
+        let ring = self.tx_rings().nth(i);
+        let Some(mut sync) = ring.and_then(|(work, kring)| self.enter(host, kring, work)) else {
             return;
         };
         if !manner.direct {
             csb.want_kick(i, false);
         }
-        let k = ring.kring;
+        let k = sync.ring.kring;
         let mut news = News {
             csb,
             entry: i,
@@ -138,12 +136,12 @@ impl Attachment {
         };
         let mut wanted = csb.read(i);
         loop {
-            let Ok(head) = ring.tx_take((wanted.head, wanted.cur)) else {
-                ring.reinit();
+            let Ok(head) = sync.ring.tx_take((wanted.head, wanted.cur)) else {
+                sync.ring.reinit();
                 want_kick_again(csb, i, manner);
                 break;
             };
-            let hwtail = match self.send(host, &ring, head, scratch, &mut guard) {
+            let hwtail = match sync.send(head) {
                 Ok(hwtail) => hwtail,
                 Err(Unsent::Monitor | Unsent::Busy) => {
                     want_kick_again(csb, i, manner);
@@ -169,23 +167,21 @@ impl Attachment {
                 break;
             }
         }
-        drop(guard);
+        drop(sync);
         news.tell();
     }
 
     /// A pass over the `i`th selected rx ring.
     pub fn csb_rx(&self, host: &dyn Host, i: usize, csb: &dyn Csb, manner: &Manner<'_>) {
-        let Some((monitors, index)) = self.monitors.iter().zip(self.selected(RX)).nth(i) else {
-            return;
-        };
-        let Some((ring, mut guard)) = self.enter(host, index) else {
+        let ring = self.rx_rings().nth(i);
+        let Some(mut sync) = ring.and_then(|(work, kring)| self.enter(host, kring, work)) else {
             return;
         };
         let entry = self.selected(TX).len() + i;
         if !manner.direct {
             csb.want_kick(entry, false);
         }
-        let k = ring.kring;
+        let k = sync.ring.kring;
         let mut news = News {
             csb,
             entry,
@@ -196,12 +192,16 @@ impl Attachment {
         let mut wanted = csb.read(entry);
         loop {
             let hwtail = k.indices().arrived();
-            if ring.rx_take((wanted.head, wanted.cur), hwtail).is_err() {
-                ring.reinit();
+            if sync
+                .ring
+                .rx_take((wanted.head, wanted.cur), hwtail)
+                .is_err()
+            {
+                sync.ring.reinit();
                 want_kick_again(csb, entry, manner);
                 break;
             }
-            let Some(hwtail) = self.receive(host, &ring, hwtail, monitors, &mut guard) else {
+            let Some(hwtail) = sync.receive(hwtail) else {
                 want_kick_again(csb, entry, manner);
                 break;
             };
@@ -218,21 +218,17 @@ impl Attachment {
             }
 
             wanted = csb.read(entry);
-            if is_full(&ring, wanted.head) {
-                match more_after_all(csb, entry, |w| !is_full(&ring, w.head)) {
+            if is_full(&sync.ring, wanted.head) {
+                match more_after_all(csb, entry, |w| !is_full(&sync.ring, w.head)) {
                     Some(again) => wanted = again,
                     None => break,
                 }
-            } else if published(&ring) == k.rhead.load(Relaxed) || dry >= DRY {
+            } else if published(&sync.ring) == k.rhead.load(Relaxed) || dry >= DRY {
                 // Nothing more: it goes on when somebody has sent.
                 break;
             }
         }
-        let watched = k.is_watched();
-        drop(guard);
-        if watched {
-            monitor::catch_up(host, index, self.region(), monitors);
-        }
+        sync.leave();
         news.tell();
     }
 }

@@ -3,31 +3,31 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `attachment.rs` | a bound descriptor: sync, poll, sleep over its rings |
-//! | `ring.rs` | a ring under its lock; netmap's prologue, finalizer and re-initialisation |
-//! | `vale.rs` | tx of a VALE port: collect, classify, copy, publish, wake |
+//! | `attachment.rs` | a bound descriptor: its rings; poll and sleep over them |
+//! | `sync.rs` | a sync: a ring under its lock; netmap's prologue, finalizer and re-initialisation |
+//! | `vale.rs` | tx of a VALE port: a run in one pass, all else in batches |
+//! | `lease.rs` | the receiving side: a ring of another port under its lock, filled and published |
 //! | `fdb.rs` | the learning table |
 //! | `pipe.rs` | tx and rx of a pipe |
 //! | `monitor.rs` | who else sees what passes through a ring |
-//! | `joined.rs` | from one switch into another through a port that is on both |
+//! | `bwrap.rs` | from one switch into another through a port that is on both |
 //! | `offsets.rs` | packets that begin inside their buffers |
 //! | `csb.rs` | a descriptor in CSB mode: one pass of a sync loop over a ring |
 //! | `sleep.rs` | who sleeps on a ring and how it is woken |
 //!
-//! The same engine runs in the shim for trusted clients and can run in the daemon for others; all
-//! it knows about the process around it is [`Host`].
+//! It runs in the process that calls, in the shim; all it knows about that process is [`Host`].
 #![forbid(unsafe_code)]
 
 mod attachment;
+mod bwrap;
 pub mod csb;
 mod fdb;
-mod joined;
 mod lease;
 mod monitor;
 mod offsets;
 mod pipe;
-mod ring;
 mod sleep;
+mod sync;
 mod vale;
 
 pub mod vnet;

@@ -29,14 +29,14 @@ pub use regions::Regions;
 
 use super::lease::{Lease, Refused, Tally};
 use super::offsets::{Offsets, is_plain};
-use super::ring::Synced;
 use super::sleep::{RX, TX};
+use super::sync::Synced;
 use super::{Host, RegionMap};
+use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON};
 use uvale_shared::ctl::Kring;
 use uvale_shared::lock::Guarded;
 use uvale_shared::shm::{RingView, Slot, copy_exact, copy_packet, distance};
 use uvale_shared::watch;
-use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON};
 
 /// Sleeps of 20 ms for a monitor's lock: what a process that is merely not running needs, and no
 /// more, for a monitor must not hold the monitored port up.
@@ -198,7 +198,7 @@ pub fn delivered(host: &dyn Host, index: u32, region: &RegionMap, regions: &mut 
         regions.get(host, monitor.region.load(Relaxed));
     });
     loop {
-        let Some((ring, guard)) = Synced::try_enter(host, region, index) else {
+        let Some((ring, guard)) = Synced::enter_other(host, region, index, false) else {
             return;
         };
         take_in(host, &ring, regions);
@@ -217,7 +217,7 @@ pub fn catch_up(host: &dyn Host, index: u32, region: &RegionMap, regions: &Guard
         return;
     };
     while is_behind(kring) {
-        let Some((ring, mut guard)) = Synced::try_enter(host, region, index) else {
+        let Some((ring, mut guard)) = Synced::enter_other(host, region, index, false) else {
             return;
         };
         let Some(regions) = regions.get(&mut guard) else {
@@ -238,7 +238,7 @@ fn take_in(host: &dyn Host, rx: &Synced<'_>, regions: &mut Regions) {
 
 /// Have copy monitors not seen all that has arrived? To be asked after `busy` was let go of.
 fn is_behind(kring: &Kring) -> bool {
-    // SYNC POINT: pairs with the compare-and-exchange of `try_enter`, which comes after the
+    // SYNC POINT: pairs with the compare-and-exchange of `Synced::enter_other`, which comes after the
     // sender's store of what it has published: either it finds the lock free, or we find that.
     fence(SeqCst);
     let tail = kring.published().load(Acquire);

@@ -15,15 +15,15 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 pub use scratch::Scratch;
 
-use super::joined::{self, Onward};
+use super::bwrap::{self, Onward};
 use super::lease::{Lease, Refused};
 use super::monitor::Regions;
 use super::offsets;
-use super::ring::Synced;
+use super::sync::Synced;
 use super::{Host, RegionMap, monitor};
+use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 use uvale_shared::ctl::{Ctl, Kring, MAX_RINGS, Port, Switch, count};
 use uvale_shared::shm::{RingView, SlotView, copy_packet, prefetch_to_write, rfrags};
-use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 
 /// Most slots per batch (what bridge_batch starts with); the last packet may exceed it.
 pub const BATCH: usize = 1024;
@@ -347,7 +347,7 @@ fn hand_over(
     }
     wakeups.wake(host);
     if kring.is_joined() {
-        joined::forward(host, index, region, onward);
+        bwrap::forward(host, index, region, onward);
     }
 }
 

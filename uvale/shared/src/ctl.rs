@@ -187,7 +187,7 @@ pub struct Kring {
     /// monitor: 1 once the monitored port has left netmap mode
     pub orphan: AtomicU32,
     /// rx of a port on two switches (bwrap): the tx kring over the same ring, which belongs to the
-    /// port on the other switch, index plus one; 0 otherwise (see `engine::joined`)
+    /// port on the other switch, index plus one; 0 otherwise (see `engine::bwrap`)
     pub joined: AtomicU32,
     /// bits of slot.ptr that are an offset; 0: packets start where their buffers do
     pub offset_mask: AtomicU64,

@@ -3,11 +3,11 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::{Lease, Refused, Tally};
-use uvale_shared::ctl::{CTL_LEN, Ctl, Kring, RING_OFF, RING_ON};
 use crate::RegionMap;
+use nm_abi::NS_BUF_CHANGED;
+use uvale_shared::ctl::{CTL_LEN, Ctl, Kring, RING_OFF, RING_ON};
 use uvale_shared::lock::Owner;
 use uvale_shared::shm::{BufferPool, Mapping, Memfd, RingView, Slot, copy_in, copy_out, rfrags};
-use nm_abi::NS_BUF_CHANGED;
 
 const N: u32 = 8;
 const SIZE: u32 = 256;
@@ -194,7 +194,7 @@ fn what_is_not_published_has_not_been_sent() {
         (w.kring().indices().arrived(), w.kring().q_lock.holder()),
         (0, 0)
     );
-    assert_eq!(w.take(2, 1).unwrap().at, 0);
+    assert_eq!(w.take(2, 1).unwrap().slots.at, 0);
 }
 
 #[test]
@@ -236,18 +236,15 @@ fn a_packet_begins_behind_the_offset_of_its_slot() {
     let at = w.region.pool.offset(own.buf_idx) + 0x64;
     assert_eq!(copy_out(&w.region.map, at, 60).unwrap(), [9; 60]);
 
-    // In line with the sender's: two bytes into a line.
-    assert!(copy_in(&[8; 60], &w.region.map, 2048 + 2));
-    lease
-        .slots
-        .put_in_line(Bytes::Exact(&w.region.map, 2048 + 2), 60, 0);
+    // The sender's begins two bytes into a line: so does this.
+    let copy = |to: &Mapping, at| copy_in(&[8; 60], to, at);
+    lease.slots.put_in_line(Some(2048 + 2), 60, 0, copy);
     let placed = w.ring().slots()[1].load_full();
-    assert_eq!((placed.ptr, placed.len), (2, 60));
-    lease
-        .slots
-        .put_in_line(Bytes::Exact(&w.region.map, 0), SIZE + 1, 0);
-    assert_eq!(
-        (w.ring().slots()[2].load().len, lease.slots.bad_copy),
-        (0, 1)
-    );
+    assert_eq!((placed.ptr, placed.len), (66, 60));
+    // No room, and no bytes: the slot keeps its offset.
+    lease.slots.put_in_line(Some(2), SIZE - 65, 0, copy);
+    lease.slots.put_in_line(None, 60, 0, |_, _| false);
+    let empty = [2, 3].map(|i| w.ring().slots()[i].load_full());
+    assert_eq!(empty.map(|slot| (slot.ptr, slot.len)), [(0, 0), (0, 0)]);
+    assert_eq!(lease.slots.bad_copy, 2);
 }

@@ -4,10 +4,10 @@
 
 use super::scratch::{BROADCAST_QUEUE, EMPTY, Frag, NIL, Scratch};
 use super::{Sender, Tally};
-use uvale_shared::ctl::count;
 use crate::offsets::Offsets;
-use crate::ring::Synced;
+use crate::sync::Synced;
 use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
+use uvale_shared::ctl::count;
 
 impl<'a> Sender<'a> {
     /// One batch. Returns the slot to go on from.

@@ -4,9 +4,9 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::scratch::{BROADCAST, Dest, Frag, NIL, Queue, Scratch};
 use super::{MIN_FRAME, Sender, Tally};
-use uvale_shared::ctl::MAX_RINGS;
 use crate::fdb;
 use nm_abi::NS_MOREFRAG;
+use uvale_shared::ctl::MAX_RINGS;
 
 impl Sender<'_> {
     /// Classify: learns sources, looks destinations up and strings packets together.

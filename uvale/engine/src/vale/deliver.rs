@@ -2,12 +2,12 @@
 
 use super::scratch::{BROADCAST_QUEUE, Dest, Frag, Scratch};
 use super::{PATIENCE, Sender, hand_over};
-use uvale_shared::ctl::Kring;
 use crate::lease::{Lease, Slots};
 use crate::vnet;
-use uvale_shared::shm::{copy_exact, copy_from_address, copy_in, copy_out, copy_packet, rfrags};
 use core::sync::atomic::Ordering::Relaxed;
 use nm_abi::NS_MOREFRAG;
+use uvale_shared::ctl::Kring;
+use uvale_shared::shm::{copy_exact, copy_from_address, copy_in, copy_out, copy_packet, rfrags};
 
 /// Slots whose buffers are asked for ahead of copying.
 const PRIME: u32 = 32;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Sender;
 use super::scratch::{BROADCAST, BROADCAST_QUEUE, Dest, Scratch};
-use uvale_shared::ctl::{self, FDB_SIZE, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS};
 use crate::{Host, RegionMap, fdb};
+use uvale_shared::ctl::{self, FDB_SIZE, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS};
 
 /// What the last run needed, so that the next sync need not find out again. It holds as long as
 /// the packets look the same and nothing of the switch, the table entry and the ring has changed.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use super::BATCH;
 use super::lookup::Plan;
-use uvale_shared::ctl::{MAX_RINGS, SWITCH_PORTS};
 use crate::RegionMap;
-use crate::joined::Onward;
+use crate::bwrap::Onward;
 use crate::monitor::Regions;
 use nm_abi::NS_INDIRECT;
+use uvale_shared::ctl::{MAX_RINGS, SWITCH_PORTS};
 
 /// End of a list of packets.
 pub(super) const NIL: u32 = u32::MAX;

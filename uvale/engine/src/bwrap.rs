@@ -25,7 +25,7 @@
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::fence;
 
-use super::ring::Synced;
+use super::sync::Synced;
 use super::vale::{self, Scratch};
 use super::{Host, RegionMap, monitor};
 use uvale_shared::ctl::{Kring, RING_ON};
@@ -126,9 +126,9 @@ fn hold<'a>(
     let soon = || {
         (0..PATIENCE)
             .take_while(|_| busy.owner() == DAEMON_SESSION)
-            .find_map(|_| Synced::enter_soon(host, region, index))
+            .find_map(|_| Synced::enter_other(host, region, index, true))
     };
-    Synced::try_enter(host, region, index).or_else(soon)
+    Synced::enter_other(host, region, index, false).or_else(soon)
 }
 
 /// Is there something in an rx ring that has not been sent?

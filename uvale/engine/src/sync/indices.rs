@@ -1,0 +1,95 @@
+//! Indices that a program has written: which make sense, and what becomes of a ring whose indices do not.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::{BadIndices, Synced};
+use uvale_shared::ctl::count;
+
+impl Synced<'_> {
+    /// netmap's nm_rxsync_prologue. Like there, head and cur are taken over even if they are
+    /// wrong, and a cur that went back is none of our business.
+    #[inline(always)]
+    pub fn rx_prologue(&self, hwtail: u32) -> Result<(), BadIndices> {
+        self.rx_take(self.indices(), hwtail)?;
+        self.restore_tail(self.kring.rtail.load(Relaxed));
+        Ok(())
+    }
+
+    /// The same with a head and cur that come from elsewhere.
+    #[inline(always)]
+    pub fn rx_take(&self, (head, cur): (u32, u32), hwtail: u32) -> Result<(), BadIndices> {
+        let k = self.kring;
+        k.rcur.store(cur, Relaxed);
+        k.rhead.store(head, Relaxed);
+        let hwcur = k.hwcur.load(Relaxed);
+        let sane = hwcur < self.n && hwtail < self.n;
+        if !sane || !between(hwcur, head, cur, hwtail) {
+            return Err(BadIndices);
+        }
+        if head < self.n {
+            Ok(())
+        } else {
+            Err(BadIndices)
+        }
+    }
+
+    /// netmap's netmap_ring_reinit, after a prologue that failed: indices outside the ring go back
+    /// to the last good ones, wrong ones inside it stand, and slots with nonsense are emptied.
+    /// True if an index was outside.
+    #[cold]
+    pub fn reinit(&self) -> bool {
+        let (k, h) = (self.kring, self.ring.header());
+        count(&k.sync.reinit, 1);
+        let (head, cur, tail) = (
+            h.head.load(Relaxed),
+            h.cur.load(Relaxed),
+            h.tail.load(Relaxed),
+        );
+        k.rhead.store(head, Relaxed);
+        k.rcur.store(cur, Relaxed);
+        k.rtail.store(tail, Relaxed);
+        let outside = head >= self.n || cur >= self.n || tail >= self.n;
+        let pool = &self.region.pool;
+        for view in self.ring.slots() {
+            let mut slot = view.load();
+            if !pool.is_valid(slot.buf_idx) {
+                (slot.buf_idx, slot.len) = (0, 0);
+                view.store(slot);
+            } else if u32::from(slot.len) > pool.size() {
+                slot.len = 0;
+                view.store(slot);
+            }
+        }
+        if outside {
+            let hwcur = k.hwcur.load(Relaxed);
+            let hwtail = k.hwtail.load(Relaxed);
+            h.head.store(hwcur, Relaxed);
+            h.cur.store(hwcur, Relaxed);
+            h.tail.store(hwtail, Relaxed);
+            k.rhead.store(hwcur, Relaxed);
+            k.rcur.store(hwcur, Relaxed);
+            k.rtail.store(hwtail, Relaxed);
+        }
+        outside
+    }
+}
+
+/// Does `from <= head <= cur <= to` hold on the ring? Written as netmap writes it, because the
+/// answers for indices beyond the ring are part of the interface:
+///
+/// ```text
+///   0    A   from   B    to    C  n-1
+///   0    D    to    E   from   F  n-1        B, D and F are valid
+/// ```
+#[inline]
+pub(super) fn between(from: u32, head: u32, cur: u32, to: u32) -> bool {
+    if to >= from {
+        head >= from && head <= to && cur >= head && cur <= to
+    } else if head > to && head < from {
+        false
+    } else if head <= to {
+        cur >= head && cur <= to
+    } else {
+        !(cur > to && cur < head)
+    }
+}
