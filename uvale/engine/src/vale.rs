@@ -286,40 +286,41 @@ impl Run<'_> {
     #[inline(always)]
     fn copy(&mut self, first: Plain, lease: &mut Lease<'_>) -> u64 {
         let (from, to) = (&self.sender.region.map, lease.slots.region);
-        let (ring, slots) = (lease.slots.ring, lease.slots.ring.slots());
-        let (mut end, mut left) = (lease.slots.at, lease.slots.free);
+        let (slots, n) = (lease.slots.ring.slots(), lease.slots.ring.num_slots());
+        let (mut at, mut left) = (lease.slots.at, lease.slots.free);
         let (mut bytes, mut bad) = (0, 0);
         let (mut this, mut lens) = (first, [0u16; STRETCH]);
         let mut packet = loop {
-            let most = STRETCH.min(left as usize);
-            let (mut k, mut at) = (0, end);
+            // No stretch goes beyond the last slot.
+            let most = left.min(n - at).min(STRETCH as u32);
+            let stretch = &slots[at as usize..(at + most) as usize];
+            let mut k = 0;
             let rest = loop {
-                if k == most {
+                let Some(slot) = stretch.get(k) else {
                     break Some(this);
-                }
-                let dst = to.pool.offset(slots[at as usize].load().buf_idx);
+                };
+                let dst = to.pool.offset(slot.load().buf_idx);
                 let copied = this.len <= to.pool.size()
                     && copy_packet(from, this.at, &to.map, dst, this.len as usize);
                 bad += u64::from(!copied);
                 lens[k] = if copied { this.len as u16 } else { 0 };
                 bytes += u64::from(this.len);
-                (k, at) = (k + 1, ring.next(at));
+                k += 1;
                 match self.next() {
                     Some(next) => this = next,
                     None => break None,
                 }
             };
-            for len in &lens[..k] {
-                slots[end as usize].store_len_flags(*len, rfrags(1));
-                end = ring.next(end);
+            for (slot, len) in stretch.iter().zip(&lens[..k]) {
+                slot.store_len_flags(*len, rfrags(1));
             }
-            left -= k as u32;
+            (at, left) = ((at + k as u32) % n, left - k as u32);
             if rest.is_none() || left == 0 {
                 break rest;
             }
         };
         (lease.tally.packets, lease.tally.bytes) = (u64::from(lease.slots.free - left), bytes);
-        (lease.slots.at, lease.slots.free, lease.slots.bad_copy) = (end, left, bad);
+        (lease.slots.at, lease.slots.free, lease.slots.bad_copy) = (at, left, bad);
         let mut lost = 0;
         while let Some(this) = packet {
             lease.tally.full += 1;
