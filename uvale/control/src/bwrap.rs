@@ -181,7 +181,7 @@ impl World {
                     } else {
                         (their_index, index)
                     };
-                    self.kring(from).joined.store(to + 1, Relaxed);
+                    self.kring(from).bwrap.store(to + 1, Relaxed);
                 }
             }
         }

@@ -128,7 +128,7 @@ fn configure(
     k.kloop.store(0, Relaxed);
     k.watch.store(0, Relaxed);
     k.orphan.store(0, Relaxed);
-    k.joined.store(0, Relaxed);
+    k.bwrap.store(0, Relaxed);
     k.mon_parent
         .iter()
         .for_each(|parent| parent.store(0, Relaxed));

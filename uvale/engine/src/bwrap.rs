@@ -1,26 +1,26 @@
 //! From one switch into another, through a persistent port that is on both (netmap's bwrap).
 //!
-//! The port on the first switch and its joint on the second have the same rings, with their meaning
+//! The port on the first switch and its bwrap on the second have the same rings, with their meaning
 //! exchanged: an rx ring of either is a tx ring of the other. What a sender has put into the rx
-//! ring is sent on from the tx ring, by that sender, after it has let go of the receiver's `q_lock`:
+//! ring is sent on from the tx ring, by that sender, after it has released the receiver's `q_lock`:
 //!
 //! ```text
-//!   a ──switch A──> rx of port ═ tx of joint ──switch B──> b
-//!   a <──switch A── tx of port ═ rx of joint <──switch B── b
+//!   a ──switch A──> rx of port ═ tx of bwrap ──switch B──> b
+//!   a <──switch A── tx of port ═ rx of bwrap <──switch B── b
 //! ```
 //!
-//! Whoever carries packets on holds `busy` of the rx ring, and of the tx ring while it sends. As in netmap a
+//! The sender holds `busy` of the rx ring meanwhile, and of the tx ring while it sends. As in netmap, a
 //! sender that finds the rx ring held leaves its packets there. Here the holder looks again when it
-//! has let go, so that they do not wait for the next packet.
+//! has released the ring, so that they do not wait for the next packet.
 //!
-//! Switches that are joined twice, or a switch that is joined with itself, form a loop. A packet that
-//! comes back to a ring from which its own sender is just sending finds that held, by itself, and
-//! stays there until something else arrives, as in netmap. What two senders could go on doing for each
-//! other for ever is bounded by [`ROUNDS`], [`DEPTH`] and [`MOST`]; what is over stays in the rings
-//! until then as well, and what has no room there is dropped and counted.
+//! Two switches with two such ports between them, or a switch with a port that is on it twice, form a
+//! loop. A packet that comes back to the ring its sender is sending from finds that ring held, by
+//! its own sender, and stays there until something else arrives, as in netmap. Two senders could keep
+//! each other busy forever; [`ROUNDS`], [`DEPTH`] and [`MOST`] bound that. What they leave stays in
+//! the rings until something arrives, too, and what has no room there is dropped and counted.
 //!
-//! A process that dies here has released nothing that it had not sent: the next sender sends it, once more if
-//! it was on its way.
+//! A process that dies here has given back no slot whose packet it had not sent: the next sender sends
+//! those packets, a second time if they were on their way.
 
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::fence;
@@ -136,13 +136,13 @@ fn is_waiting(rx: &Kring) -> bool {
     fence(SeqCst);
     let n = rx.num_slots.load(Relaxed);
     let (from, to) = (rx.hwcur.load(Relaxed), rx.hwtail.load(Relaxed));
-    rx.is_joined() && rx.mode.load(Relaxed) == RING_ON && from < n && to < n && from != to
+    rx.has_bwrap() && rx.mode.load(Relaxed) == RING_ON && from < n && to < n && from != to
 }
 
 /// Sends what is in `rx`, and gives its slots back. `None` if there is nothing, or no way on.
 fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
     let k = rx.kring;
-    let index = k.joined.load(Relaxed).checked_sub(1)?;
+    let index = k.bwrap.load(Relaxed).checked_sub(1)?;
     let (tx, _guard) = hold(host, rx.region, index)?;
     let (from, to) = (k.hwcur.load(Relaxed), k.indices().arrived());
     if tx.n != rx.n || from >= rx.n || to >= rx.n || from == to {
@@ -154,17 +154,17 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
     let (depth, left) = (onward.depth + 1, onward.left);
     let area = onward.area(index, tx.kring.generation.load(Relaxed));
     (area.onward.depth, area.onward.left, area.onward.looped) = (depth, left, false);
-    if k.is_watched() {
+    if k.is_monitored() {
         monitor::arrived(host, rx, to, &mut area.monitors);
     }
-    if tx.kring.is_watched() {
+    if tx.kring.is_monitored() {
         let freed = monitor::sending(host, &tx, to, &mut area.monitors);
         let hwtail = vale::txsync(host, &tx, to, area);
         monitor::sent(host, &tx, freed, hwtail);
     } else {
         vale::txsync(host, &tx, to, area);
     }
-    if k.is_watched() {
+    if k.is_monitored() {
         monitor::released(host, rx, to);
     }
     let (left, looped) = (area.onward.left, area.onward.looped);

@@ -185,7 +185,7 @@ pub fn txsync<'a>(
     // follows is put right by the daemon, which sets hwcur to what was published.
     rx_kring.pipe_tail.store(complete_to, Release);
     k.hwcur.store(head, Relaxed);
-    if rx_kring.is_watched()
+    if rx_kring.is_monitored()
         && let Some(regions) = regions()
     {
         let index = k.pipe.load(Relaxed).wrapping_sub(1);

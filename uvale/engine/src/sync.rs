@@ -102,7 +102,7 @@ impl Sync<'_, Scratch> {
     /// Sends what lies before `head`, and shows it to the ring's monitors. Returns hwtail.
     #[inline(always)]
     pub(super) fn send(&mut self, head: u32) -> Result<u32, Unsent> {
-        if self.ring.kring.is_watched() {
+        if self.ring.kring.is_monitored() {
             return self.send_monitored(head);
         }
         self.pass_on(head)

@@ -343,11 +343,11 @@ fn hand_over(
 ) {
     let (kring, region, is_filled) = (lease.kring, lease.slots.region, lease.is_filled());
     let wakeups = lease.publish();
-    if is_filled && kring.is_watched() {
+    if is_filled && kring.is_monitored() {
         monitor::delivered(host, index, region, monitors);
     }
     wakeups.wake(host);
-    if kring.is_joined() {
+    if kring.has_bwrap() {
         bwrap::forward(host, index, region, onward);
     }
 }

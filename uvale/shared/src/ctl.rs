@@ -188,7 +188,7 @@ pub struct Kring {
     pub orphan: AtomicU32,
     /// rx of a port on two switches (bwrap): the tx kring over the same ring, which belongs to the
     /// port on the other switch, index plus one; 0 otherwise (see `engine::bwrap`)
-    pub joined: AtomicU32,
+    pub bwrap: AtomicU32,
     /// bits of slot.ptr that are an offset; 0: packets start where their buffers do
     pub offset_mask: AtomicU64,
     /// largest offset in bytes; larger ones count as this
@@ -282,13 +282,13 @@ impl Kring {
 
     /// Is what arrives in this ring forwarded into another switch?
     #[inline(always)]
-    pub fn is_joined(&self) -> bool {
-        self.joined.load(Ordering::Relaxed) != 0
+    pub fn has_bwrap(&self) -> bool {
+        self.bwrap.load(Ordering::Relaxed) != 0
     }
 
     /// Does anybody monitor this ring?
     #[inline(always)]
-    pub fn is_watched(&self) -> bool {
+    pub fn is_monitored(&self) -> bool {
         crate::watch::is_any(self.watch.load(Ordering::Relaxed))
     }
 }

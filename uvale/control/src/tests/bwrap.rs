@@ -152,8 +152,8 @@ fn the_rings_are_the_same_with_their_meaning_exchanged() {
     for (from, to) in [("z", "vale1:z"), ("vale1:z", "z")] {
         let (rx, tx) = (krings(&w, from, RX), krings(&w, to, TX));
         for ((_, rx), (index, tx)) in rx.iter().zip(&tx) {
-            assert_eq!(rx.joined.load(Relaxed), index + 1);
-            assert_eq!(tx.joined.load(Relaxed), 0);
+            assert_eq!(rx.bwrap.load(Relaxed), index + 1);
+            assert_eq!(tx.bwrap.load(Relaxed), 0);
             let place = |k: &Kring| (k.ring_ofs.load(Relaxed), k.num_slots.load(Relaxed));
             assert_eq!(place(rx), place(tx));
             assert_eq!(rx.mode.load(Relaxed), RING_ON);

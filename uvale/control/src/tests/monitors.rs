@@ -246,13 +246,13 @@ fn each_ring_feeds_the_ring_of_its_number() {
     };
     let (m, _) = open(&mut w, "vale0:x", one);
     for i in 0..3 {
-        assert_eq!(kring(&w, x, TX, i).is_watched(), i == 1);
+        assert_eq!(kring(&w, x, TX, i).is_monitored(), i == 1);
     }
     for i in 0..2 {
-        assert_eq!(kring(&w, x, RX, i).is_watched(), i == 1);
+        assert_eq!(kring(&w, x, RX, i).is_monitored(), i == 1);
     }
     w.close(m);
-    assert!(!kring(&w, x, TX, 1).is_watched() && !kring(&w, x, RX, 1).is_watched());
+    assert!(!kring(&w, x, TX, 1).is_monitored() && !kring(&w, x, RX, 1).is_monitored());
 }
 
 /// A ring that comes into service after its monitor is monitored too.

@@ -35,7 +35,7 @@ impl Sync<'_, Regions> {
     pub(crate) fn receive(&mut self, hwtail: u32) -> Option<u32> {
         let (host, ring, k) = (self.host, &self.ring, self.ring.kring);
         let head = k.rhead.load(Relaxed);
-        let is_monitored = k.is_watched();
+        let is_monitored = k.is_monitored();
         if is_monitored {
             monitor::released(host, ring, head);
         }
@@ -60,7 +60,7 @@ impl Sync<'_, Regions> {
     /// Ends the sync: lets go of the ring, then shows its monitors what came meanwhile.
     #[inline(always)]
     pub(crate) fn leave(self) {
-        let is_monitored = self.ring.kring.is_watched();
+        let is_monitored = self.ring.kring.is_monitored();
         drop(self.guard);
         if is_monitored {
             monitor::catch_up(self.host, self.ring.index, self.ring.region, self.work);

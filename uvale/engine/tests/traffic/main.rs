@@ -1,7 +1,7 @@
 //! The data path on a world in one process: rules that need more than one ring, and hostile
 //! programs.
 
-mod joined;
+mod bwrap;
 mod monitors;
 mod offsets;
 
