@@ -20,6 +20,25 @@
 //! to the structure, and deriving `IntoBytes` proves that there is no hidden padding;
 //! `tests/layout.rs` compares all of it with the C headers.
 //!
+//! A program binds a port so (and maps `nr_memsize` bytes of the descriptor, where `nr_offset` leads
+//! to its [`netmap_if`]):
+//!
+//! ```
+//! use nm_abi::name::NmportName;
+//! use nm_abi::{NIOCCTRL, nmreq_header};
+//!
+//! let name = NmportName::parse("vale0:a@conf:rings=2")?;
+//! let mut body = name.to_register();
+//! let mut header = nmreq_header {
+//!     nr_body: &raw mut body as u64,
+//!     ..name.to_header()
+//! };
+//! assert_eq!((body.nr_tx_rings, body.nr_rx_rings), (2, 2));
+//! // ioctl(fd of /dev/netmap, NIOCCTRL, &mut header)
+//! # let _ = (NIOCCTRL, &mut header);
+//! # Ok::<(), nm_abi::name::NameError>(())
+//! ```
+//!
 //! The ABI is that of 64-bit Linux. (`struct timeval`, `ssize_t` and alignment of 64-bit integers
 //! change the layout elsewhere.)
 

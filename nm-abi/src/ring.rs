@@ -3,6 +3,28 @@
 //! A region is written by the program at any time, so code that serves programs must not hold
 //! references to these structures inside a mapping; the types are there for their offsets, for
 //! private copies, and for programs' own use.
+//!
+//! ```
+//! use nm_abi::{AbiBytes, NS_MOREFRAG, netmap_ring, netmap_slot, ring_next, ring_space};
+//!
+//! /// Packets from `head` up to `tail`, in a private copy of a ring and its slots.
+//! fn packets(copy: &[u8]) -> Option<usize> {
+//!     let ring = netmap_ring::from_bytes(copy)?;
+//!     let (mut i, mut packets) = (ring.head, 0);
+//!     for _ in 0..ring_space(ring.head, ring.tail, ring.num_slots) {
+//!         let slot = copy.get(netmap_ring::bytes_for(i)..)?;
+//!         packets += usize::from(netmap_slot::from_bytes(slot)?.flags & NS_MOREFRAG == 0);
+//!         i = ring_next(i, ring.num_slots);
+//!     }
+//!     Some(packets)
+//! }
+//!
+//! let ring = netmap_ring { num_slots: 4, head: 3, tail: 1, ..Default::default() };
+//! let slots = [0, 0, 0, NS_MOREFRAG].map(|flags| netmap_slot { flags, ..Default::default() });
+//! let mut copy = ring.as_bytes().to_vec();
+//! slots.iter().for_each(|slot| copy.extend(slot.as_bytes()));
+//! assert_eq!(packets(&copy), Some(1)); // slots 3 and 0, of one packet
+//! ```
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 

@@ -25,6 +25,24 @@
 //!
 //! All inputs are bytes up to the first NUL or the end. No input panics. Errors carry the errno
 //! which the library leaves behind.
+//!
+//! ```
+//! use nm_abi::name::{KernelName, NmportName, PipeRole};
+//! use nm_abi::{NR_EXCLUSIVE, NR_REG_ONE_NIC};
+//!
+//! // what a program's user writes ...
+//! let name = NmportName::parse("netmap:eth0{jobs-2/x")?;
+//! assert_eq!(name.name(), b"eth0{jobs");
+//! assert_eq!((name.register.mode(), name.register.ringid()), (NR_REG_ONE_NIC, 2));
+//! assert_eq!(name.register.flags(), NR_EXCLUSIVE);
+//! // ... and what netmap makes of the name that reaches it
+//! let (base, role, id) = (&b"eth0"[..], PipeRole::Master, &b"jobs"[..]);
+//! assert_eq!(KernelName::parse(name.name()), Ok(KernelName::Pipe { base, role, id }));
+//!
+//! let why = NmportName::parse("netmap:eth0/q").unwrap_err();
+//! assert_eq!(why.to_string(), "there is no flag 'q'");
+//! # Ok::<(), nm_abi::name::NameError>(())
+//! ```
 
 mod error;
 pub mod kernel;
