@@ -3,6 +3,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::value_parser;
+
+use super::config::Function;
+
 /// Sends and receives packets on a netmap port.
 ///
 /// The one-letter options mean what they mean to netmap's pkt-gen. Progress goes to standard error
@@ -14,9 +19,9 @@ pub struct Args {
     #[arg(short = 'i', value_name = "PORT")]
     pub interface: String,
 
-    /// What to do: tx, rx, ping, pong, txseq or rxseq
+    /// What to do
     #[arg(short = 'f', value_name = "FUNCTION", default_value = "rx")]
-    pub function: String,
+    pub function: Function,
 
     /// Packets (ping: round trips) until the end, 0 for no end
     #[arg(short = 'n', value_name = "COUNT", default_value_t = 0)]
@@ -76,7 +81,7 @@ pub struct Args {
     pub report_ms: u64,
 
     /// Threads, each on a ring of its own
-    #[arg(short = 'p', value_name = "THREADS", default_value_t = 1)]
+    #[arg(short = 'p', value_name = "THREADS", default_value_t = 1, value_parser = value_parser!(u16).range(1..))]
     pub threads: u16,
 
     /// Processors to spread threads over when -a is given, 0 for all
@@ -88,12 +93,12 @@ pub struct Args {
     pub affinity: Option<usize>,
 
     /// Fragments (slots) per packet, 1 to 64
-    #[arg(short = 'F', value_name = "COUNT", default_value_t = 1)]
-    pub fragments: usize,
+    #[arg(short = 'F', value_name = "COUNT", default_value_t = 1, value_parser = value_parser!(u8).range(1..=64))]
+    pub fragments: u8,
 
     /// Largest fragment in bytes
-    #[arg(short = 'M', value_name = "BYTES")]
-    pub fragment_size: Option<usize>,
+    #[arg(short = 'M', value_name = "BYTES", value_parser = value_parser!(u32).range(1..))]
+    pub fragment_size: Option<u32>,
 
     /// Indirect buffers (tx on VALE ports)
     #[arg(short = 'I')]
@@ -107,8 +112,8 @@ pub struct Args {
     #[arg(short = 'X')]
     pub dump: bool,
 
-    /// Length of the virtio-net header in front of packets: 0, 10 or 12 (default: ask the port)
-    #[arg(short = 'H', value_name = "BYTES")]
+    /// Length of the virtio-net header in front of packets (default: ask the port)
+    #[arg(short = 'H', value_name = "BYTES", value_parser = header_length())]
     pub header: Option<u32>,
 
     /// Send the first packet of this capture again and again
@@ -184,4 +189,9 @@ pub struct Args {
     /// Write the summary as one JSON object
     #[arg(long, conflicts_with = "dump")]
     pub json: bool,
+}
+
+/// Lengths that a virtio-net header has.
+fn header_length() -> impl TypedValueParser<Value = u32> {
+    PossibleValuesParser::new(["0", "10", "12"]).try_map(|length| length.parse())
 }

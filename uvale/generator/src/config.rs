@@ -12,46 +12,34 @@ use values::{capture, cpus, is_virtual, packet, parse_rate, parse_sizes, port_na
 mod values;
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "lower")]
 pub enum Function {
-    /// Send.
+    /// send
     Tx,
-    /// Receive and count, or record.
+    /// receive and count, or record
     Rx,
-    /// Send and measure the time until the answer.
+    /// send and measure the time until the answer
     Ping,
-    /// Answer.
+    /// answer
     Pong,
-    /// Send numbered packets.
+    /// send numbered packets
     TxSeq,
-    /// Check the numbers of packets.
+    /// check the numbers of packets
     RxSeq,
 }
 
 impl Function {
-    const ALL: [(&'static str, Function); 6] = [
-        ("tx", Function::Tx),
-        ("rx", Function::Rx),
-        ("ping", Function::Ping),
-        ("pong", Function::Pong),
-        ("txseq", Function::TxSeq),
-        ("rxseq", Function::RxSeq),
-    ];
-
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, f)| *f == self)
-            .map_or("?", |(name, _)| name)
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|(name, _)| *name == text);
-        found.map(|(_, f)| *f).ok_or_else(|| {
-            let hint = uvale_tools::nearest::hint(text, Self::ALL.iter().map(|(name, _)| *name));
-            format!("-f {text}: the functions are tx, rx, ping, pong, txseq and rxseq{hint}")
-        })
+        match self {
+            Function::Tx => "tx",
+            Function::Rx => "rx",
+            Function::Ping => "ping",
+            Function::Pong => "pong",
+            Function::TxSeq => "txseq",
+            Function::RxSeq => "rxseq",
+        }
     }
 
     /// Whether it only sends.
@@ -175,7 +163,7 @@ pub struct Config {
 impl Config {
     /// Checks the options.
     pub fn new(args: &Args) -> Result<Config, String> {
-        let function = Function::parse(&args.function)?;
+        let function = args.function;
         let bits = args.options;
         if let known @ 1.. = bits & !(4 | 8 | 32 | 64 | 256 | 512 | 1024 | 2048 | 4096) {
             return Err(format!(
@@ -185,30 +173,26 @@ impl Config {
         let bit = |mask: u32| bits & mask != 0;
         let port = port_name(&args.interface)?;
         let rate = parse_rate(&args.rate)?;
-        let default_burst = if matches!(function, Function::Ping | Function::Pong) {
-            1
-        } else {
-            512
-        };
+        let one_by_one = matches!(function, Function::Ping | Function::Pong);
+        let default_burst = if one_by_one { 1 } else { 512 };
         let burst = args.burst.filter(|b| *b > 0).unwrap_or(default_burst);
+        let wait_link = args
+            .wait_link
+            .unwrap_or(if is_virtual(&port) { 0 } else { 2 });
         let config = Config {
             function,
             count: args.count,
-            burst: burst_for_rate(burst, rate.div_ceil(u64::from(args.threads.max(1)))),
+            burst: burst_for_rate(burst, rate.div_ceil(u64::from(args.threads))),
             rate,
             packet: packet(args, &port)?,
             capture: capture(args, function),
             packet_file: args.packet_file.clone(),
-            wait_link: Duration::from_secs(args.wait_link.unwrap_or(if is_virtual(&port) {
-                0
-            } else {
-                2
-            })),
+            wait_link: Duration::from_secs(wait_link),
             report: Duration::from_millis(args.report_ms),
             threads: args.threads,
             cpus: cpus(args)?,
-            fragments: args.fragments,
-            fragment_size: args.fragment_size.unwrap_or(usize::MAX),
+            fragments: usize::from(args.fragments),
+            fragment_size: args.fragment_size.map_or(usize::MAX, |size| size as usize),
             indirect: args.indirect || bit(32),
             rubbish: args.rubbish || bit(256),
             always_copy: bit(4 | 8),
@@ -227,7 +211,10 @@ impl Config {
             json: args.json,
             port,
         };
-        config.check(args)?;
+        config.check_function(args)?;
+        config.check_threads()?;
+        config.check_combinations(args)?;
+        config.check_numbered()?;
         Ok(config)
     }
 
@@ -249,106 +236,87 @@ impl Config {
         self.function == Function::Rx && self.capture.as_ref().is_some_and(stdout)
     }
 
-    /// Rules that concern several options.
-    fn check(&self, args: &Args) -> Result<(), String> {
-        let function = self.function.name();
-        let reject = |wrong: bool, why: &str| if wrong { Err(why.to_owned()) } else { Ok(()) };
-        let only = |wrong: bool, option: &str, functions: &str| {
-            if wrong {
-                Err(format!(
-                    "{option} goes with -f {functions}, not with -f {function}"
-                ))
-            } else {
-                Ok(())
+    /// Options that some functions do not have.
+    fn check_function(&self, args: &Args) -> Result<(), String> {
+        use Function::{Ping, Pong, Rx, RxSeq, Tx, TxSeq};
+        let rules: [(&str, bool, &[Function]); 11] = [
+            ("-I", self.indirect, &[Tx]),
+            ("-r", self.rubbish, &[Tx]),
+            ("-P", self.packet_file.is_some(), &[Tx]),
+            ("--pcap", self.capture.is_some(), &[Tx, Rx]),
+            ("--timing", args.timing, &[Tx]),
+            ("--loop", args.repeat != 1, &[Tx]),
+            ("--pcapng", args.pcapng, &[Rx]),
+            ("-W", self.until_silence, &[Rx, RxSeq]),
+            ("--idle", self.idle.is_some(), &[Rx, RxSeq, Pong]),
+            ("--linger", self.linger.is_some(), &[Tx, TxSeq]),
+            ("-R", self.rate != 0, &[Tx, TxSeq, Ping]),
+        ];
+        for (option, given, functions) in rules {
+            if given && !functions.contains(&self.function) {
+                let names: Vec<_> = functions.iter().map(|f| f.name()).collect();
+                return Err(format!(
+                    "{option} goes with -f {}, not with -f {}",
+                    names.join(" or "),
+                    self.function.name()
+                ));
             }
-        };
-        let tx = self.function == Function::Tx;
-        reject(self.threads == 0, "-p 0: at least one thread is needed")?;
-        reject(
-            !(1..=64).contains(&self.fragments),
-            "-F: a packet has 1 to 64 fragments",
-        )?;
-        reject(
-            self.fragment_size == 0,
-            "-M 0: a fragment has at least one byte",
-        )?;
-        reject(
-            !matches!(self.header, None | Some(0 | 10 | 12)),
-            "-H: a virtio-net header has 0, 10 or 12 bytes",
-        )?;
-        let single = matches!(
-            self.function,
-            Function::Ping | Function::Pong | Function::TxSeq
-        ) || self.capture.is_some();
-        reject(
-            self.threads > 1 && single,
-            &format!("-f {function} with these options runs on one thread; drop -p"),
-        )?;
-        only(self.indirect && !tx, "-I", "tx")?;
-        only(self.rubbish && !tx, "-r", "tx")?;
-        only(self.packet_file.is_some() && !tx, "-P", "tx")?;
-        only(
-            self.capture.is_some() && !matches!(self.function, Function::Tx | Function::Rx),
-            "--pcap",
-            "tx or rx",
-        )?;
-        only(args.timing && !tx, "--timing", "tx")?;
-        only(args.repeat != 1 && !tx, "--loop", "tx")?;
-        only(
-            args.pcapng && self.function != Function::Rx,
-            "--pcapng",
-            "rx (the format of a replayed file is told by its content)",
-        )?;
-        only(
-            self.until_silence && !self.function.is_receiver(),
-            "-W",
-            "rx or rxseq",
-        )?;
-        only(
-            self.idle.is_some() && !self.function.is_receiver() && self.function != Function::Pong,
-            "--idle",
-            "rx, rxseq or pong",
-        )?;
-        only(
-            self.linger.is_some() && !self.function.is_sender(),
-            "--linger",
-            "tx or txseq",
-        )?;
-        only(
-            self.rate != 0 && (self.function.is_receiver() || self.function == Function::Pong),
-            "-R",
-            "tx, txseq or ping",
-        )?;
-        reject(
-            self.indirect && !self.port.starts_with("vale"),
-            "-I: only VALE ports take indirect buffers",
-        )?;
-        reject(
-            self.indirect && self.packet.varies(),
-            "-I: all slots point to one packet, so ranges, random addresses and sizes cannot be used",
-        )?;
-        reject(
-            self.indirect && self.fragments > 1,
-            "-I cannot be combined with -F",
-        )?;
-        let made = !(tx && (self.capture.is_some() || self.packet_file.is_some() || self.rubbish));
-        reject(
-            !made && self.packet.varies(),
-            "ranges, random addresses and sizes apply to generated packets only, not with --pcap, -P or -r",
-        )?;
-        reject(
-            tx && self.capture.is_some() && self.indirect,
-            "-I cannot be combined with --pcap",
-        )?;
-        self.check_numbered()?;
-        reject(
-            self.records_to_stdout() && (self.json || self.dump),
-            "--pcap - uses standard output, so --json and -X cannot",
-        )?;
-        reject(
-            args.timing && self.rate != 0,
-            "--timing and -R contradict each other",
-        )
+        }
+        Ok(())
+    }
+
+    fn check_threads(&self) -> Result<(), String> {
+        use Function::{Ping, Pong, TxSeq};
+        let single = matches!(self.function, Ping | Pong | TxSeq) || self.capture.is_some();
+        if self.threads > 1 && single {
+            let function = self.function.name();
+            return Err(format!(
+                "-f {function} with these options runs on one thread; drop -p"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Options that contradict each other, by what they say or through the bits of `-o`. (What does
+    /// so by being given is told to clap.)
+    fn check_combinations(&self, args: &Args) -> Result<(), String> {
+        let varies = self.packet.varies();
+        let replays = self.capture.is_some() && self.function == Function::Tx;
+        let made = !(replays || self.packet_file.is_some() || self.rubbish);
+        let rules = [
+            (
+                self.indirect && !self.port.starts_with("vale"),
+                "-I: only VALE ports take indirect buffers",
+            ),
+            (
+                self.indirect && varies,
+                "-I: all slots point to one packet, so ranges, random addresses and sizes cannot be used",
+            ),
+            (
+                self.indirect && self.fragments > 1,
+                "-I cannot be combined with -F",
+            ),
+            (
+                !made && varies,
+                "ranges, random addresses and sizes apply to generated packets only, not with --pcap, -P or -r",
+            ),
+            (
+                self.indirect && replays,
+                "-I cannot be combined with --pcap",
+            ),
+            (
+                self.records_to_stdout() && (self.json || self.dump),
+                "--pcap - uses standard output, so --json and -X cannot",
+            ),
+            (
+                args.timing && self.rate != 0,
+                "--timing and -R contradict each other",
+            ),
+        ];
+        match rules.into_iter().find(|(wrong, _)| *wrong) {
+            Some((_, why)) => Err(why.to_owned()),
+            None => Ok(()),
+        }
     }
 
     /// Rules of txseq and ping, whose packets carry data.

@@ -1,9 +1,11 @@
-//! Building UDP packets: Ethernet, IPv4 or IPv6, UDP, payload, with right checksums, and changing
-//! addresses, sizes and payload of a built packet at the cost of a few additions.
+//! UDP packets: Ethernet, IPv4 or IPv6, UDP, payload, with right checksums. `etherparse` builds one;
+//! addresses, sizes and payload of a built packet change at the cost of a few additions.
 //!
 //! Sums are one's complement sums of big-endian 16-bit words (RFC 1071), kept folded to 16 bits.
 
 use std::net::IpAddr;
+
+use etherparse::{IpDscp, IpHeaders, Ipv4Header, Ipv6Header, PacketBuilder};
 
 use super::address::{IpRange, Mac};
 
@@ -12,8 +14,10 @@ pub const ETH_LEN: usize = 14;
 /// Bytes of a UDP header.
 const UDP_LEN: usize = 8;
 const IPPROTO_UDP: u8 = 17;
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// Time to live, or hop limit.
+const TTL: u8 = 64;
+/// The old type of service "low delay", as a DSCP.
+const LOW_DELAY: u8 = 4;
 /// EtherType for local experiments (IEEE 802), for frames too short to hold UDP.
 const ETHERTYPE_LOCAL: u16 = 0x88b5;
 /// Payload bytes at the start that may be changed after building; an even number.
@@ -41,11 +45,6 @@ pub fn sum(data: &[u8]) -> u16 {
         total = (total & 0xffff) + (total >> 16);
     }
     total as u16
-}
-
-/// The Internet checksum of `data`.
-pub fn checksum(data: &[u8]) -> u16 {
-    !sum(data)
 }
 
 /// Where things are in a packet.
@@ -115,29 +114,16 @@ impl Packet {
     /// headers it is a plain Ethernet frame of a local experimental type.
     pub fn new(addresses: &Addresses, len: usize) -> Packet {
         let layout = Layout::new(addresses.source.first.is_ipv6());
-        let mut bytes = vec![0u8; len.max(ETH_LEN)];
-        bytes[..6].copy_from_slice(&addresses.destination_mac.0);
-        bytes[6..12].copy_from_slice(&addresses.source_mac.0);
-        let body = if len < layout.payload() {
-            ETH_LEN
-        } else {
-            layout.payload()
+        let bytes = match len.checked_sub(layout.payload()) {
+            Some(payload) => udp(addresses, payload),
+            None => short_frame(addresses, len),
         };
-        for (byte, value) in bytes[body..].iter_mut().zip(PAYLOAD.iter().cycle()) {
-            *byte = *value;
-        }
-        let mut packet = Packet {
+        Packet {
             bytes,
             len,
             layout,
             prefix: Vec::new(),
-        };
-        if packet.is_udp() {
-            packet.write_headers(addresses);
-        } else {
-            packet.bytes[12..14].copy_from_slice(&ETHERTYPE_LOCAL.to_be_bytes());
         }
-        packet
     }
 
     /// Whether it holds a whole UDP header.
@@ -163,31 +149,6 @@ impl Packet {
         u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]])
     }
 
-    fn write_headers(&mut self, addresses: &Addresses) {
-        let udp = self.layout.udp();
-        let length = (self.len - udp) as u16;
-        if self.layout.v6 {
-            self.put(12, ETHERTYPE_IPV6);
-            self.bytes[ETH_LEN] = 0x60;
-            self.put(ETH_LEN + 4, length);
-            self.bytes[ETH_LEN + 6] = IPPROTO_UDP;
-            self.bytes[ETH_LEN + 7] = 64;
-        } else {
-            self.put(12, ETHERTYPE_IPV4);
-            // version 4, 5 words of header, low delay, do not fragment
-            self.bytes[ETH_LEN..ETH_LEN + 2].copy_from_slice(&[0x45, 0x10]);
-            self.put(ETH_LEN + 2, (self.len - ETH_LEN) as u16);
-            self.put(ETH_LEN + 6, 0x4000);
-            self.bytes[ETH_LEN + 8..ETH_LEN + 10].copy_from_slice(&[64, IPPROTO_UDP]);
-        }
-        self.write_address(Side::Source, addresses.source.first);
-        self.write_address(Side::Destination, addresses.destination.first);
-        self.put(udp, addresses.source.first_port);
-        self.put(udp + 2, addresses.destination.first_port);
-        self.put(udp + 4, length);
-        self.finish_checksums();
-    }
-
     fn write_address(&mut self, side: Side, address: IpAddr) {
         let at = self.address_at(side);
         match address {
@@ -201,17 +162,6 @@ impl Packet {
             Side::Source => self.layout.source(),
             Side::Destination => self.layout.source() + self.layout.address_len(),
         }
-    }
-
-    /// Computes both checksums from scratch.
-    fn finish_checksums(&mut self) {
-        if !self.layout.v6 {
-            self.put(ETH_LEN + 10, 0);
-            let value = checksum(&self.bytes[ETH_LEN..ETH_LEN + 20]);
-            self.put(ETH_LEN + 10, value);
-        }
-        let payload = sum(&self.bytes[self.layout.payload()..self.len]);
-        self.put_udp_checksum(payload);
     }
 
     /// Stores the UDP checksum, given the sum of the payload.
@@ -309,6 +259,54 @@ impl Packet {
     }
 }
 
+/// Bytes to fill a packet with.
+fn filling(len: usize) -> Vec<u8> {
+    PAYLOAD.iter().copied().cycle().take(len).collect()
+}
+
+/// A UDP packet with so many bytes of payload.
+fn udp(addresses: &Addresses, payload: usize) -> Vec<u8> {
+    let (source, destination) = (addresses.source, addresses.destination);
+    let ip = match (source.first, destination.first) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let header = Ipv4Header {
+                dscp: IpDscp::try_new(LOW_DELAY).expect("it has 6 bits"),
+                dont_fragment: true,
+                time_to_live: TTL,
+                source: from.octets(),
+                destination: to.octets(),
+                ..Default::default()
+            };
+            IpHeaders::Ipv4(header, Default::default())
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let header = Ipv6Header {
+                hop_limit: TTL,
+                source: from.octets(),
+                destination: to.octets(),
+                ..Default::default()
+            };
+            IpHeaders::Ipv6(header, Default::default())
+        }
+        _ => unreachable!("both ends are of one family"),
+    };
+    let mut bytes = Vec::new();
+    PacketBuilder::ethernet2(addresses.source_mac.0, addresses.destination_mac.0)
+        .ip(ip)
+        .udp(source.first_port, destination.first_port)
+        .write(&mut bytes, &filling(payload))
+        .expect("no packet is longer than a length field counts");
+    bytes
+}
+
+/// An Ethernet frame too short for UDP.
+fn short_frame(addresses: &Addresses, len: usize) -> Vec<u8> {
+    let mut bytes = [addresses.destination_mac.0, addresses.source_mac.0].concat();
+    bytes.extend(ETHERTYPE_LOCAL.to_be_bytes());
+    bytes.extend(filling(len.saturating_sub(ETH_LEN)));
+    bytes
+}
+
 /// A computed UDP checksum of 0 is sent as all ones; 0 means "none".
 fn udp_field(value: u16) -> u16 {
     if value == 0 { 0xffff } else { value }
@@ -318,6 +316,9 @@ fn udp_field(value: u16) -> u16 {
 mod tests {
     use super::super::address::{parse_mac, parse_range};
     use super::*;
+
+    const ETHERTYPE_IPV4: u16 = 0x0800;
+    const ETHERTYPE_IPV6: u16 = 0x86dd;
 
     fn addresses(source: &str, destination: &str, v6: bool) -> Addresses {
         Addresses {
@@ -368,8 +369,8 @@ mod tests {
             0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11, 0, 0, 0xc0, 0xa8, 0x00,
             0x01, 0xc0, 0xa8, 0x00, 0xc7,
         ];
-        assert_eq!(checksum(&header), 0xb861);
-        assert_eq!(checksum(&[]), 0xffff);
+        assert_eq!(!sum(&header), 0xb861);
+        assert_eq!(!sum(&[]), 0xffff);
         assert_eq!(sum(&[0xab]), 0xab00);
     }
 
