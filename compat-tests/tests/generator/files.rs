@@ -114,6 +114,22 @@ fn a_recording_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
+fn a_summary_that_cannot_be_written_is_an_error() {
+    let world = World::new();
+    for options in [&[][..], &["--json"], &["-X"]] {
+        let args = ["gen", "-i", "vale0:a", "-f", "tx", "-n", "1"];
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut command = world.uvale(&[&args[..], options].concat());
+        command.stdout(full.expect("/dev/full is there"));
+        let out = command.output().expect("uvale runs");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{said}");
+        let why = "uvale gen: cannot write to standard output: No space left on device";
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn packets_are_shown_as_they_come_and_a_reader_may_leave() {
     let world = World::new();
     for options in [&[][..], &["--pcapng"]] {

@@ -244,7 +244,11 @@ fn what_cannot_work_is_said() {
             1,
             "No such file",
         ),
-        (&["-i", "vale0:a", "-f", "up"], 2, "the functions are"),
+        (
+            &["-i", "vale0:a", "-f", "up"],
+            2,
+            "[possible values: tx, rx, ping, pong, txseq, rxseq]",
+        ),
         (
             &["-i", "vale0:a", "-f", "tx", "-l", "3"],
             2,

@@ -112,11 +112,8 @@ fn a_later_daemon_is_named_and_told_to_stop() {
         // A later daemon's refusal may look in any way.
         _ => vec![200, 200, 200, 7],
     });
-    let parts = [
-        "is of version 7.1 (protocol 99)",
-        "(protocol 8)",
-        "`uvale stop`",
-    ];
+    let advice = format!("`uvale stop --dir {}`", place.dir().display());
+    let parts = ["is of version 7.1 (protocol 99)", "(protocol 8)", &advice];
     for command in REPORTS {
         uvale(place.dir(), command).assert_failed_with(&parts);
     }
@@ -135,8 +132,9 @@ fn an_earlier_daemon_is_named() {
     let place = Place::empty();
     let why = "the message cannot be read; is libnmshim of another version?";
     fake(place.dir(), move |_| refusal(EPROTO, why));
+    let advice = format!("`uvale stop --dir {}`", place.dir().display());
     for command in REPORTS {
-        uvale(place.dir(), command).assert_failed_with(&["is of an older version", "`uvale stop`"]);
+        uvale(place.dir(), command).assert_failed_with(&["is of an older version", &advice]);
     }
     // The process that listens is this test, and no uvale: it is not killed.
     let pid = std::process::id();

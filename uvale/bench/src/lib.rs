@@ -32,6 +32,7 @@ mod wake;
 mod worker;
 mod world;
 
+use std::cell::OnceCell;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -110,6 +111,8 @@ struct Run {
     args: Args,
     report: Report,
     windows: Windows,
+    /// Why something could not be written.
+    unwritten: OnceCell<String>,
 }
 
 impl Run {
@@ -135,6 +138,7 @@ impl Run {
             args,
             report,
             windows,
+            unwritten: OnceCell::new(),
         })
     }
 
@@ -148,11 +152,11 @@ impl Run {
         self.report.judge();
         if self.args.json {
             let text = serde_json::to_string_pretty(&self.report).map_err(|e| e.to_string())?;
-            output::write(&(text + "\n"));
+            self.write(&(text + "\n"));
         } else {
             self.print_targets();
         }
-        Ok(())
+        self.unwritten.into_inner().map_or(Ok(()), Err)
     }
 
     fn measure(&mut self) -> Result<(), String> {
@@ -315,9 +319,9 @@ impl Run {
         if self.report.targets.is_empty() {
             return;
         }
-        output::write("\ntargets\n");
+        self.write("\ntargets\n");
         for target in &self.report.targets {
-            output::write(&(target.line() + "\n"));
+            self.write(&(target.line() + "\n"));
         }
     }
 
@@ -328,7 +332,13 @@ impl Run {
 
     fn say(&self, line: &str) {
         if !self.args.json {
-            output::write(&format!("{line}\n"));
+            self.write(&format!("{line}\n"));
+        }
+    }
+
+    fn write(&self, text: &str) {
+        if let Err(why) = output::write(text) {
+            let _ = self.unwritten.set(why);
         }
     }
 }

@@ -17,7 +17,9 @@ const START: Duration = Duration::from_secs(10);
 /// Million packets a second at the receiver, or why there is no such figure.
 pub fn run(cpus: &[usize], seconds: usize, real_time: bool) -> Result<f64, String> {
     if !installed() {
-        return Err(format!("{PROGRAM} not installed"));
+        return Err(format!(
+            "{PROGRAM} not installed (Debian: apt install dpdk-dev)"
+        ));
     }
     let [tx_cpu, rx_cpu, ..] = cpus else {
         return Err("one processor only".into());

@@ -212,62 +212,19 @@ impl Report {
     /// Compares what was measured with what is wanted.
     pub fn judge(&mut self) {
         let mut targets = Vec::new();
-        let mut least = |name, value: f64, wanted| {
-            targets.push(Target::new(name, value, wanted, false));
-        };
-        let small = |path: &'static str| {
-            self.rows
-                .iter()
-                .filter(move |r| r.is(path, 1, 1) && r.len == 60)
-        };
-        let best = |path| small(path).max_by_key(|r| r.batch).filter(|r| r.batch > 1);
-        if let Some(row) = best("vale") {
-            least(
-                "VALE, largest batch: of the limit",
-                row.spinning_to_limit,
-                0.6,
-            );
-            least(
-                "VALE, largest batch: Mpps (quiet machine)",
-                row.spinning,
-                60.0,
-            );
-            least(
-                "VALE, blocking receiver: of spinning",
-                row.blocking_to_spinning,
-                0.7,
-            );
-        }
-        if let Some(row) = small("vale").find(|r| r.batch == 1) {
-            least(
-                "VALE, one packet a sync: of the limit",
-                row.spinning_to_limit,
-                0.6,
-            );
-        }
-        if let Some(row) = best("pipe") {
-            least(
-                "pipe, largest batch: of the limit",
-                row.spinning_to_limit,
-                0.5,
-            );
-            least(
-                "pipe, largest batch: Mpps (quiet machine)",
-                row.spinning,
-                200.0,
-            );
-            least(
-                "pipe, blocking receiver: of spinning",
-                row.blocking_to_spinning,
-                0.7,
-            );
-        }
-        if let Some(memif) = self.memif {
-            if let Some(row) = best("vale") {
-                least("VALE: times memif", ratio(row.spinning, memif), 1.3);
+        for wanted in &WANTED {
+            let row = match wanted.batch {
+                Batch::One => self.single(wanted.path),
+                Batch::Largest => self.largest(wanted.path),
+            };
+            let Some(row) = row else { continue };
+            for (name, figure, least) in wanted.least {
+                targets.push(Target::new(name, figure(row), *least, false));
             }
-            if let Some(row) = best("pipe") {
-                least("pipe: times memif", ratio(row.spinning, memif), 4.0);
+        }
+        for (name, path, least) in TIMES_MEMIF {
+            if let (Some(memif), Some(row)) = (self.memif, self.largest(path)) {
+                targets.push(Target::new(name, ratio(row.spinning, memif), least, false));
             }
         }
         for wake_up in &self.wake_ups {
@@ -279,7 +236,99 @@ impl Report {
         }
         self.targets = targets;
     }
+
+    /// Rows of one sender and one receiver with small packets.
+    fn small(&self, path: &str) -> impl Iterator<Item = &Row> {
+        self.rows
+            .iter()
+            .filter(move |row| row.is(path, 1, 1) && row.len == 60)
+    }
+
+    fn single(&self, path: &str) -> Option<&Row> {
+        self.small(path).find(|row| row.batch == 1)
+    }
+
+    fn largest(&self, path: &str) -> Option<&Row> {
+        self.small(path)
+            .max_by_key(|row| row.batch)
+            .filter(|row| row.batch > 1)
+    }
 }
+
+/// What is wanted of a row: a name, the figure, the least that it should be.
+type Least = (&'static str, fn(&Row) -> f64, f64);
+
+/// Which row of a path.
+enum Batch {
+    One,
+    Largest,
+}
+
+struct Wanted {
+    path: &'static str,
+    batch: Batch,
+    least: &'static [Least],
+}
+
+const WANTED: [Wanted; 3] = [
+    Wanted {
+        path: "vale",
+        batch: Batch::Largest,
+        least: &[
+            (
+                "VALE, largest batch: of the limit",
+                |r| r.spinning_to_limit,
+                0.6,
+            ),
+            (
+                "VALE, largest batch: Mpps (quiet machine)",
+                |r| r.spinning,
+                60.0,
+            ),
+            (
+                "VALE, blocking receiver: of spinning",
+                |r| r.blocking_to_spinning,
+                0.7,
+            ),
+        ],
+    },
+    Wanted {
+        path: "vale",
+        batch: Batch::One,
+        least: &[(
+            "VALE, one packet a sync: of the limit",
+            |r| r.spinning_to_limit,
+            0.6,
+        )],
+    },
+    Wanted {
+        path: "pipe",
+        batch: Batch::Largest,
+        least: &[
+            (
+                "pipe, largest batch: of the limit",
+                |r| r.spinning_to_limit,
+                0.5,
+            ),
+            (
+                "pipe, largest batch: Mpps (quiet machine)",
+                |r| r.spinning,
+                200.0,
+            ),
+            (
+                "pipe, blocking receiver: of spinning",
+                |r| r.blocking_to_spinning,
+                0.7,
+            ),
+        ],
+    },
+];
+
+/// Largest batches compared with memif: a name, the path, how many times at least.
+const TIMES_MEMIF: [(&str, &str, f64); 2] = [
+    ("VALE: times memif", "vale", 1.3),
+    ("pipe: times memif", "pipe", 4.0),
+];
 
 /// Name of the wake-up figure that is a round trip.
 pub const PING_PONG: &str = "ping-pong round trip";

@@ -37,6 +37,12 @@ Exit status: 0 all that was asked for, 1 an error, 2 wrong options, 3 packets mi
 Example: uvale gen -i vale0:b -f rx -n 1000 --idle 10 & uvale wait vale0:b
          uvale gen -i vale0:a -f tx -n 1000";
 
+/// Of `uvale fdb`.
+const FDB: &str = "\
+An address of zeroes behind port 0 is not shown: in netmap's table an empty entry looks the same
+
+Example: uvale fdb vale0";
+
 #[derive(Subcommand)]
 enum Command {
     /// Run a program so that it finds /dev/netmap
@@ -60,7 +66,7 @@ enum Command {
     #[command(after_help = "Example: uvale switches")]
     Switches(show::Args),
     /// Show a switch's forwarding table
-    #[command(after_help = "Example: uvale fdb vale0")]
+    #[command(after_help = FDB)]
     Fdb(show::FdbArgs),
     /// Wait until ports exist
     #[command(after_help = "Example: uvale wait vale0:dut vale1:dut --timeout 10")]

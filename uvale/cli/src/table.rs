@@ -1,7 +1,8 @@
 //! Text for people: aligned tables, and numbers with units.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+
+use uvale_tools::output;
 
 /// Alignment of a column's cells.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,12 +77,8 @@ pub fn printable(text: &str) -> String {
 /// Writes to standard output. A reader that has gone (`| head`) is not an error, but ends a watch:
 /// `Ok(false)`.
 pub fn print(text: &str) -> Result<bool, String> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(e) => Err(format!("cannot write to standard output: {e}")),
-    }
+    output::write(text)?;
+    Ok(!output::reader_has_gone())
 }
 
 /// A size in bytes: `335.6 MiB`.

@@ -170,7 +170,7 @@ impl World {
         })
     }
 
-    /// What the switch has learned.
+    /// What the switch has learned. An address of zeroes behind port 0 is an empty entry.
     pub fn fdb(&self, switch: u32) -> Vec<FdbEntry> {
         let (Some(shared), Some(b)) = (self.ctl.switch(switch), self.bridges.get(switch as usize))
         else {

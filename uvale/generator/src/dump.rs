@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use uvale_tools::output;
 
 /// Dumps one packet, virtio-net header included if it has one.
-pub fn packet(data: &[u8]) {
-    output::write(&text(data));
+pub fn packet(data: &[u8]) -> Result<(), String> {
+    output::write(&text(data))
 }
 
 /// Sixteen bytes a line: offset, hexadecimal, characters.

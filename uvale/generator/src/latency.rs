@@ -70,8 +70,8 @@ impl Latency {
         let mean = self.sum / u128::from(answered.max(1));
         let min = self.min.min(self.max);
         // a histogram gives the largest time that it does not tell from the one asked for
-        let percentile = |percent| {
-            let time = self.histogram.value_at_percentile(percent);
+        let quantile = |part| {
+            let time = self.histogram.value_at_quantile(part);
             time.clamp(min, self.max)
         };
         LatencySummary {
@@ -82,10 +82,10 @@ impl Latency {
             min_ns: min,
             avg_ns: u64::try_from(mean).unwrap_or(u64::MAX),
             max_ns: self.max,
-            p50_ns: percentile(50.0),
-            p90_ns: percentile(90.0),
-            p99_ns: percentile(99.0),
-            p999_ns: percentile(99.9),
+            p50_ns: quantile(0.5),
+            p90_ns: quantile(0.9),
+            p99_ns: quantile(0.99),
+            p999_ns: quantile(0.999),
         }
     }
 }

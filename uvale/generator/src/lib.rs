@@ -68,6 +68,27 @@ use uvale_tools::output;
 /// the port or a file, 2 when the options make no sense, 3 when packets are missing.
 ///
 /// `hint` ends a sentence about a port that could not be opened or that failed: why that may be.
+///
+/// Another program takes the options of `uvale gen` into its own command line:
+///
+/// ```no_run
+/// use clap::Parser;
+///
+/// #[derive(Parser)]
+/// struct Line {
+///     /// said first
+///     #[arg(long, default_value = "hello")]
+///     greeting: String,
+///     #[command(flatten)]
+///     generator: uvale_generator::Args,
+/// }
+///
+/// # fn main() -> std::process::ExitCode {
+/// let line = Line::parse_from(["lab", "-i", "vale0:a", "-f", "tx", "-n", "1000"]);
+/// println!("{}", line.greeting);
+/// uvale_generator::run(line.generator, &|port| format!("; is {port} in use?"))
+/// # }
+/// ```
 pub fn run(args: Args, hint: &dyn Fn(&str) -> String) -> ExitCode {
     let config = match Config::new(&args) {
         Ok(config) => config,
@@ -89,7 +110,10 @@ pub fn run(args: Args, hint: &dyn Fn(&str) -> String) -> ExitCode {
             output::line(format_args!("uvale gen: {line}{hint}"));
         }
     }
-    print_summary(&config, &summary);
+    if let Err(why) = print_summary(&config, &summary) {
+        output::line(format_args!("uvale gen: {why}"));
+        return ExitCode::from(verdict::ERROR);
+    }
     ExitCode::from(summary.status)
 }
 
@@ -239,17 +263,19 @@ fn work<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Result<Ou
     }
 }
 
-fn print_summary(config: &Config, summary: &Summary) {
+fn print_summary(config: &Config, summary: &Summary) -> Result<(), String> {
     if config.json {
-        match serde_json::to_string(summary) {
-            Ok(json) => output::write(&(json + "\n")),
-            Err(error) => output::line(format_args!("uvale gen: summary: {error}")),
-        }
-    } else if !summary.ok() && summary.packets == 0 {
-        // the error has been told, and there is nothing else to tell
-    } else if config.records_to_stdout() {
-        output::line(format_args!("{}", summary.text(config.plain).trim_end()));
-    } else {
-        output::write(&summary.text(config.plain));
+        let json = serde_json::to_string(summary).map_err(|error| format!("summary: {error}"))?;
+        return output::write(&(json + "\n"));
     }
+    if !summary.ok() && summary.packets == 0 {
+        // the error has been told, and there is nothing else to tell
+        return Ok(());
+    }
+    let text = summary.text(config.plain);
+    if config.records_to_stdout() {
+        output::line(format_args!("{}", text.trim_end()));
+        return Ok(());
+    }
+    output::write(&text)
 }

@@ -10,6 +10,7 @@ use nm_abi::NS_REPORT;
 
 use super::endpoint::{Device, Endpoint, TICK, Worker, monotonic};
 use super::latency::Latency;
+use super::memory::Ring;
 use super::pacer::{NANOS, Pacer};
 use super::packet::Packet;
 use super::rx::Silence;
@@ -214,74 +215,99 @@ fn await_answers<D: Device>(
     Ok(())
 }
 
+/// Sends packets back, and counts.
+struct Mirror {
+    /// The last packet, behind a virtio-net header of zeroes.
+    frame: Vec<u8>,
+    header: usize,
+    tally: Tally,
+}
+
+impl Mirror {
+    /// Publishes `packet` on a tx ring with its ends exchanged. Where there is no room, not even after
+    /// a sync, it is left out.
+    fn send_back(
+        &mut self,
+        packet: &[u8],
+        out: &mut Ring,
+        device: &impl Device,
+    ) -> Result<(), String> {
+        self.frame.truncate(self.header);
+        self.frame.extend_from_slice(packet);
+        swap_ends(self.frame.get_mut(self.header..).unwrap_or_default());
+        let fragment = fragment_len(self.frame.len(), 1, out.buf_size());
+        let slots = slots_for(self.frame.len(), fragment);
+        if slots > out.space()? as usize {
+            device
+                .sync_tx()
+                .map_err(|error| format!("NIOCTXSYNC: {}", uvale_tools::output::plain(&error)))?;
+        }
+        if packet.is_empty() || slots > out.space()? as usize {
+            self.tally.skipped += 1;
+            return Ok(());
+        }
+        let next = put(out, out.head(), &self.frame, fragment, NS_REPORT)?;
+        out.publish(next, next);
+        self.tally.packets += 1;
+        self.tally.bytes += packet.len() as u64;
+        self.tally.slots += slots as u64;
+        Ok(())
+    }
+}
+
 /// Sends every packet back with the ends of its Ethernet and IP headers exchanged.
 pub fn pong<D: Device>(worker: &Worker<'_>, endpoint: &mut Endpoint<D>) -> Result<Outcome, String> {
     let config = worker.config;
     let header = endpoint.header;
     let mut chains: Vec<Chain> = endpoint.rx.iter().map(|_| Chain::default()).collect();
-    let (mut tally, mut received) = (Tally::default(), Tally::default());
+    let mut mirror = Mirror {
+        frame: vec![0; header],
+        header,
+        tally: Tally::default(),
+    };
+    let mut received = Tally::default();
     let mut silence = Silence::new(worker, monotonic());
     let mut span: Option<(u64, u64)> = None;
     let mut at_start = Tally::default();
-    let mut frame = vec![0; header];
-    while !worker.stopping() && worker.left(tally.packets) > 0 {
+    while !worker.stopping() && worker.left(mirror.tally.packets) > 0 {
         let left = silence.left(monotonic());
         if left.is_some_and(|left| left.is_zero()) {
             break;
         }
         endpoint.wait_rx(config.busy, left.unwrap_or(TICK).min(TICK))?;
-        let before = (tally.packets, received.slots);
+        let before = (mirror.tally.packets, received.slots);
         let Endpoint { rx, tx, device, .. } = &mut *endpoint;
         let out = tx.first_mut().ok_or("this descriptor has no tx ring")?;
         for (ring, chain) in rx.iter_mut().zip(chains.iter_mut()) {
             let quota = Quota {
                 slots: config.burst.max(64),
-                packets: worker.left(tally.packets),
+                packets: worker.left(mirror.tally.packets),
             };
             gather(ring, chain, header, quota, &mut received, &mut |packet| {
-                frame.truncate(header);
-                frame.extend_from_slice(packet);
-                swap_ends(frame.get_mut(header..).unwrap_or_default());
-                let fragment = fragment_len(frame.len(), 1, out.buf_size());
-                let slots = slots_for(frame.len(), fragment);
-                if slots > out.space()? as usize {
-                    device.sync_tx().map_err(|error| {
-                        format!("NIOCTXSYNC: {}", uvale_tools::output::plain(&error))
-                    })?;
-                }
-                if packet.is_empty() || slots > out.space()? as usize {
-                    tally.skipped += 1;
-                    return Ok(());
-                }
-                let next = put(out, out.head(), &frame, fragment, NS_REPORT)?;
-                out.publish(next, next);
-                tally.packets += 1;
-                tally.bytes += packet.len() as u64;
-                tally.slots += slots as u64;
-                Ok(())
+                mirror.send_back(packet, out, device)
             })?;
         }
-        tally.malformed = received.malformed;
-        if tally.packets > before.0 {
-            tally.batches += 1;
+        mirror.tally.malformed = received.malformed;
+        if mirror.tally.packets > before.0 {
+            mirror.tally.batches += 1;
             endpoint.sync_tx()?;
         }
         if received.slots > before.1 {
             let now = monotonic();
             silence.broken(now);
             if span.is_none() {
-                at_start = tally;
+                at_start = mirror.tally;
             }
             span = Some((span.map_or(now, |(first, _)| first), now));
         }
-        worker.counters.store(&tally);
+        worker.counters.store(&mirror.tally);
     }
     endpoint.release_rx()?;
     // a pinger that has gone will not take the last answers
     let unsent = super::tx::drain(worker, endpoint, Some(PARTING))?;
-    worker.counters.store(&tally);
+    worker.counters.store(&mirror.tally);
     Ok(Outcome {
-        tally,
+        tally: mirror.tally,
         span,
         at_start,
         unsent,

@@ -295,7 +295,7 @@ impl Replay<'_> {
             };
             next = put(ring, next, frame, fragment, NS_REPORT)?;
             if config.dump {
-                dump::packet(frame);
+                dump::packet(frame)?;
             }
             tally.bytes += data.len() as u64;
             tally.slots += slots as u64;

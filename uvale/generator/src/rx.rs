@@ -98,7 +98,7 @@ impl<'a> Sink<'a> {
             sequences.observe(packet);
         }
         if self.dump {
-            dump::packet(packet);
+            dump::packet(packet)?;
         }
         Ok(())
     }

@@ -148,7 +148,7 @@ impl<'a> Sender<'a> {
             }
             i = put(ring, i, self.stream.frame(), self.fragment, NS_REPORT)?;
             if self.config.dump {
-                dump::packet(self.stream.frame());
+                dump::packet(self.stream.frame())?;
             }
             room -= needed;
             sent += 1;
@@ -225,7 +225,7 @@ fn changing(
         let frame = stream.frame();
         ring.set_slot(i, frame.len() as u16, if left == 0 { NS_REPORT } else { 0 });
         if config.dump {
-            dump::packet(frame);
+            dump::packet(frame)?;
         }
         tally.bytes += stream.packet_len() as u64;
         stream.advance();

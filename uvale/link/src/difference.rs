@@ -1,5 +1,7 @@
 //! Why a daemon does not answer as it should: it is of another version, not uvale's, gone or stopped.
 
+use std::path::Path;
+
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
@@ -9,26 +11,26 @@ use crate::session::{Failure, refused};
 use crate::silence::Listener;
 
 /// Why a first call on `connection` failed.
-pub fn explain(connection: BorrowedFd<'_>, errno: Errno) -> Failure {
+pub fn explain(connection: BorrowedFd<'_>, errno: Errno, dir: Option<&Path>) -> Failure {
     match errno {
         // Its answer cannot be decoded.
-        Errno::PROTO => of_versions(connection),
+        Errno::PROTO => of_versions(connection, dir),
         Errno::TIMEDOUT => Failure::new(errno, Listener::of(connection).why()),
         other => other.into(),
     }
 }
 
 /// The answer to a first call, which is not the one that was asked for.
-pub fn refused_first(connection: BorrowedFd<'_>, reply: Reply) -> Failure {
+pub fn refused_first(connection: BorrowedFd<'_>, reply: Reply, dir: Option<&Path>) -> Failure {
     let failure = refused(reply);
     if failure.errno == Errno::PROTO {
-        return of_versions(connection);
+        return of_versions(connection, dir);
     }
     failure
 }
 
 /// Asks what the daemon is in words that all versions know.
-pub fn of_versions(connection: BorrowedFd<'_>) -> Failure {
+pub fn of_versions(connection: BorrowedFd<'_>, dir: Option<&Path>) -> Failure {
     let name = Listener::of(connection).name();
     let what = match plain::say(connection, Word::Who) {
         Ok(Heard::Daemon(daemon)) => format!(
@@ -48,8 +50,9 @@ pub fn of_versions(connection: BorrowedFd<'_>) -> Failure {
     Failure::new(
         Errno::PROTO,
         format!(
-            "{what}, this is {} (protocol {PROTOCOL}): `uvale stop` ends it and the next program starts one of its own",
-            env!("CARGO_PKG_VERSION")
+            "{what}, this is {} (protocol {PROTOCOL}): `uvale stop{}` ends it and the next program starts one of its own",
+            env!("CARGO_PKG_VERSION"),
+            dir.map_or(String::new(), |dir| format!(" --dir {}", dir.display())),
         ),
     )
 }

@@ -1,5 +1,8 @@
 //! What the daemon tells `uvale` commands: the shapes of the JSON that `--json` prints.
 
+use core::iter::Sum;
+use core::ops::Add;
+
 use serde::{Deserialize, Serialize};
 
 /// A port.
@@ -135,6 +138,30 @@ pub struct RxDrops {
     #[serde(default)]
     pub stuck: u64,
 }
+
+/// Makes counters add up, field by field.
+macro_rules! add_up {
+    ($ty:ident: $($field:ident)*) => {
+        impl Add for $ty {
+            type Output = Self;
+
+            fn add(self, other: Self) -> Self {
+                Self { $($field: self.$field + other.$field),* }
+            }
+        }
+
+        impl Sum for $ty {
+            fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+                all.fold(Self::default(), Add::add)
+            }
+        }
+    };
+}
+
+add_up!(TxRing: packets bytes drops reinit truncated);
+add_up!(TxDrops: bad_slot short no_destination no_receiver);
+add_up!(RxRing: packets bytes drops wakeups pending);
+add_up!(RxDrops: full bad_copy unconvertible stuck);
 
 /// A switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

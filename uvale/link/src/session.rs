@@ -97,8 +97,8 @@ impl Session {
     pub fn attach(dir: &Path) -> Result<Self, Failure> {
         let connection = OwnFd::new(crate::place::connect(dir)?);
         let answer = call(connection.as_fd(), &attach())
-            .map_err(|e| difference::explain(connection.as_fd(), e))?;
-        Self::attached(connection, answer, true)
+            .map_err(|e| difference::explain(connection.as_fd(), e, Some(dir)))?;
+        Self::attached(connection, answer, true, Some(dir))
     }
 
     /// Attaches this process to the daemon that a descriptor of the device is connected to. The
@@ -115,7 +115,7 @@ impl Session {
             Some(patience) => call_within(device, &attach(), with, patience)?,
             None => call_with(device, &attach(), with)?,
         };
-        Self::attached(connection, answer, patience.is_none())
+        Self::attached(connection, answer, patience.is_none(), None)
     }
 
     /// `ask`: the other end is a daemon, which may be asked for its version.
@@ -123,15 +123,16 @@ impl Session {
         connection: OwnFd,
         (reply, fds): (Reply, Vec<uvale_system::sys::Fd>),
         ask: bool,
+        dir: Option<&Path>,
     ) -> Result<Self, Failure> {
         let Reply::Attached { session } = reply else {
             return Err(match ask {
-                true => difference::refused_first(connection.as_fd(), reply),
+                true => difference::refused_first(connection.as_fd(), reply, dir),
                 false => refused(reply),
             });
         };
         let ctl = Ctl::open(&Memfd::parts_from_peer(fds)?).ok_or_else(|| match ask {
-            true => difference::of_versions(connection.as_fd()),
+            true => difference::of_versions(connection.as_fd(), dir),
             false => Errno::PROTO.into(),
         })?;
         Ok(Self {
@@ -226,7 +227,7 @@ impl Session {
     pub fn report(&self, report: Report) -> Result<Vec<u8>, Failure> {
         let connection = self.connection.as_fd();
         let (reply, mut fds) = call(connection, &Call::Report(report))
-            .map_err(|e| difference::explain(connection, e))?;
+            .map_err(|e| difference::explain(connection, e, None))?;
         if reply != Reply::Report {
             return Err(refused(reply));
         }

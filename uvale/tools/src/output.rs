@@ -18,21 +18,26 @@ pub fn reader_went() {
     READER_GONE.store(true, Ordering::Relaxed);
 }
 
-/// Prints a line on standard error.
+/// Prints a line on standard error. There is nowhere to say that this failed.
 pub fn line(text: Arguments<'_>) {
-    note(writeln!(io::stderr().lock(), "{text}"));
+    let _ = note(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// Writes to standard output.
-pub fn write(text: &str) {
+/// Writes to standard output; an error is a sentence.
+pub fn write(text: &str) -> Result<(), String> {
     let mut out = io::stdout().lock();
-    note(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    note(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+        .map_err(|error| format!("cannot write to standard output: {}", plain(&error)))
 }
 
-/// Any other failure to write does not end the run.
-fn note(result: io::Result<()>) {
-    if result.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
-        reader_went();
+/// A reader that has gone is no error, but remembered.
+fn note(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            reader_went();
+            Ok(())
+        }
+        other => other,
     }
 }
 

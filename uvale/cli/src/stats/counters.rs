@@ -1,7 +1,7 @@
 //! Counters of a port: its rings, their sums, and the reasons of drops.
 
 use serde::Serialize;
-use uvale_link::report::{self, RxDrops, RxRing, TxDrops, TxRing};
+use uvale_link::report::{self, RxRing, TxRing};
 
 /// A port as the daemon reports it, and sums over its rings.
 #[derive(Serialize)]
@@ -20,41 +20,11 @@ struct Total {
 impl From<report::Port> for WithTotal {
     fn from(port: report::Port) -> Self {
         let total = Total {
-            tx: total_tx(&port.tx),
-            rx: total_rx(&port.rx),
+            tx: port.tx.iter().cloned().sum(),
+            rx: port.rx.iter().cloned().sum(),
         };
         Self { port, total }
     }
-}
-
-fn total_tx(rings: &[TxRing]) -> TxRing {
-    rings.iter().fold(TxRing::default(), |sum, ring| TxRing {
-        packets: sum.packets + ring.packets,
-        bytes: sum.bytes + ring.bytes,
-        drops: TxDrops {
-            bad_slot: sum.drops.bad_slot + ring.drops.bad_slot,
-            short: sum.drops.short + ring.drops.short,
-            no_destination: sum.drops.no_destination + ring.drops.no_destination,
-            no_receiver: sum.drops.no_receiver + ring.drops.no_receiver,
-        },
-        reinit: sum.reinit + ring.reinit,
-        truncated: sum.truncated + ring.truncated,
-    })
-}
-
-fn total_rx(rings: &[RxRing]) -> RxRing {
-    rings.iter().fold(RxRing::default(), |sum, ring| RxRing {
-        packets: sum.packets + ring.packets,
-        bytes: sum.bytes + ring.bytes,
-        drops: RxDrops {
-            full: sum.drops.full + ring.drops.full,
-            bad_copy: sum.drops.bad_copy + ring.drops.bad_copy,
-            unconvertible: sum.drops.unconvertible + ring.drops.unconvertible,
-            stuck: sum.drops.stuck + ring.drops.stuck,
-        },
-        wakeups: sum.wakeups + ring.wakeups,
-        pending: sum.pending + ring.pending,
-    })
 }
 
 /// Reasons by their key in the JSON, with how often.
@@ -175,11 +145,11 @@ impl<T> Direction<T> {
 pub fn directions(port: &report::Port) -> [Direction<Line>; 2] {
     [
         Direction {
-            total: Line::from(&total_tx(&port.tx)),
+            total: Line::from(&port.tx.iter().cloned().sum::<TxRing>()),
             rings: port.tx.iter().map(Line::from).collect(),
         },
         Direction {
-            total: Line::from(&total_rx(&port.rx)),
+            total: Line::from(&port.rx.iter().cloned().sum::<RxRing>()),
             rings: port.rx.iter().map(Line::from).collect(),
         },
     ]
@@ -187,6 +157,8 @@ pub fn directions(port: &report::Port) -> [Direction<Line>; 2] {
 
 #[cfg(test)]
 pub mod tests {
+    use uvale_link::report::{RxDrops, TxDrops};
+
     use super::*;
 
     /// A port with these rings.
