@@ -19,8 +19,13 @@ pub struct Args {
     #[arg(short = 'i', value_name = "PORT")]
     pub interface: String,
 
-    /// What to do
-    #[arg(short = 'f', value_name = "FUNCTION", default_value = "rx")]
+    /// What to do: tx, rx, ping, pong, txseq or rxseq
+    #[arg(
+        short = 'f',
+        value_name = "FUNCTION",
+        default_value = "rx",
+        hide_possible_values = true
+    )]
     pub function: Function,
 
     /// Packets (ping: round trips) until the end, 0 for no end
