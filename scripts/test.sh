@@ -31,10 +31,10 @@ lint() {
 }
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet; }
 
-# The protocols of the data path under every interleaving.
+# The protocols of the data path: every order, every value that the memory model allows.
 loom() {
     RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" cargo test --quiet --release \
-        -p uvale-shared --test protocols
+        -p uvale-shared --test protocols -p uvale-engine --test loom
 }
 
 # The unsafe module and the engine above it.

@@ -10,9 +10,9 @@
 //!
 //! When a loop ends, in whatever way, the state becomes idle.
 
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::HashSet;
+use uvale_shared::atomics::AtomicU32;
 
 use nm_abi::*;
 use rustix::io::Errno;

@@ -11,9 +11,9 @@
 //! A kring never goes from "leaving" to "free" or "configured" before the daemon has held both of
 //! its locks once.
 
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use std::collections::{BTreeMap, VecDeque};
+use uvale_shared::atomics::AtomicU64;
 
 use rustix::io::Errno;
 

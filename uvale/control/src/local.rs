@@ -46,6 +46,17 @@ impl LocalWorld {
         })
     }
 
+    /// Control memory.
+    pub fn ctl(&self) -> &Ctl {
+        &self.ctl
+    }
+
+    /// Region `number`.
+    pub fn region(&self, number: u32) -> Option<Arc<RegionMap>> {
+        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(world.region(number)?.shared.clone())
+    }
+
     /// Opens and registers a port with all its rings; `shape` may change the request.
     pub fn open(
         &self,
@@ -138,8 +149,7 @@ impl Host for LocalWorld {
     }
 
     fn region(&self, number: u32) -> Option<Arc<RegionMap>> {
-        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(world.region(number)?.shared.clone())
+        LocalWorld::region(self, number)
     }
 
     fn wake(&self, client: u32) {

@@ -4,8 +4,8 @@
 //! an index counts as a buffer to give back only if it is one that is in use and that no ring of
 //! another port holds.
 
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
+use uvale_shared::atomics::AtomicU32;
 
 use nm_abi::{IFNAMSIZ, NI_PRIV_MEM, netmap_if, netmap_ring};
 use rustix::io::Errno;

@@ -1,7 +1,7 @@
 //! The forwarding table of a learning switch: netmap's direct-mapped table of 1024 entries, where
 //! a collision overwrites and nothing ages. An entry is one word, so it is never torn.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use uvale_shared::atomics::{AtomicU64, Ordering::Relaxed};
 
 use uvale_shared::ctl::{BROADCAST, FDB_SIZE};
 

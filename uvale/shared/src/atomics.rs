@@ -1,37 +1,18 @@
-//! Atomics and blocking for the protocols of the data path, in one place so that the loom tests
-//! can replace them with loom's (`tests/protocols.rs`).
+//! Atomics and blocking for the protocols of the data path, in one place: the processor's, or under
+//! `cfg(loom)` those of [`model`], which loom explores.
 
-pub use core::hint::spin_loop;
-pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+#[cfg(loom)]
+pub mod model;
+#[cfg(loom)]
+pub use model::{AtomicI64, AtomicU16, AtomicU32, AtomicU64};
+#[cfg(loom)]
+pub use model::{reads, spin_loop, wait, wake_all, writes};
 
-use rustix::thread::futex;
+#[cfg(not(loom))]
+mod processor;
+#[cfg(not(loom))]
+pub use processor::{AtomicI64, AtomicU16, AtomicU32, AtomicU64};
+#[cfg(not(loom))]
+pub use processor::{reads, spin_loop, wait, wake_all, writes};
 
-/// Sleeps while the lower half of `word` is that of `expected`, at most 20 ms. True if the time
-/// ran out.
-pub fn wait(word: &AtomicU64, expected: u64) -> bool {
-    let timeout = futex::Timespec {
-        tv_sec: 0,
-        tv_nsec: 20_000_000,
-    };
-    let result = futex::wait(
-        lower(word),
-        futex::Flags::empty(),
-        expected as u32,
-        Some(&timeout),
-    );
-    result == Err(rustix::io::Errno::TIMEDOUT)
-}
-
-/// Wakes everybody who sleeps on `word`.
-#[cold]
-pub fn wake_all(word: &AtomicU64) {
-    let _ = futex::wake(lower(word), futex::Flags::empty(), u32::MAX >> 1);
-}
-
-/// The half that futexes, which are 32 bits wide, look at.
-#[allow(unsafe_code)]
-fn lower(word: &AtomicU64) -> &AtomicU32 {
-    // SAFETY: on the little-endian machines we build for (see `shm`) the lower half lies first;
-    // size and alignment of a u32 fit, and the kernel only reads it.
-    unsafe { &*core::ptr::from_ref(word).cast::<AtomicU32>() }
-}
+pub use core::sync::atomic::Ordering;

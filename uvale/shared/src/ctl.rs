@@ -24,8 +24,7 @@
 //! the receiver's `busy`. A sender that forwards through a port on two switches (bwrap) holds no
 //! `q_lock`, tries the `busy` of the receiving ring, then that of the sending one, and sends from there.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
+use crate::atomics::{AtomicU32, AtomicU64, Ordering};
 use crate::lock::LockWord;
 use crate::shm::{Indices, Memfd, Shared, Sparse};
 

@@ -2,8 +2,6 @@
 //! protocols by which processes meet there: the lock that names its owner, sleeping and waking, who monitors a ring.
 //!
 //! All `unsafe` of the data path is in this crate.
-// Under loom only the protocols of `tests/protocols.rs` are built, with loom's atomics.
-#![cfg(not(loom))]
 
 pub mod atomics;
 pub mod ctl;

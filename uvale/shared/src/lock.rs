@@ -199,6 +199,7 @@ pub struct Guarded<T> {
 #[allow(unsafe_code)]
 mod guarded {
     use super::{Guarded, LockGuard, LockWord};
+    use crate::atomics::writes;
 
     // SAFETY: `get` gives access to one holder of the lock at a time.
     unsafe impl<T: Send> Sync for Guarded<T> {}
@@ -219,7 +220,10 @@ mod guarded {
             let held = core::ptr::from_ref(guard.word) as usize;
             // SAFETY: the lock is held, by the one guard there is of it, which is borrowed
             // exclusively for as long as the reference lives.
-            (held == self.word).then(|| unsafe { &mut *self.data.get() })
+            (held == self.word).then(|| unsafe {
+                writes(guard.word, size_of::<LockWord>());
+                &mut *self.data.get()
+            })
         }
     }
 }

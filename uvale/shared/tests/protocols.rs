@@ -1,67 +1,66 @@
-//! The protocols of the data path under loom: the very source files, with loom's atomics.
+//! The protocols of shared memory under loom: the lock, sleeping and waking, the list of a ring's monitors. Those of
+//! the rings are the engine's (`uvale/engine/tests/loom`).
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release -p uvale-shared --test protocols
 //! ```
 #![cfg(loom)]
-#![allow(missing_docs, dead_code, clippy::undocumented_unsafe_blocks)]
+#![allow(missing_docs)]
 
-mod sync {
-    pub use loom::hint::spin_loop;
-    pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
 
-    /// A futex sleep may end at any time; under loom it is a yield.
-    pub fn wait(_word: &AtomicU64, _expected: u64) -> bool {
-        loom::thread::yield_now();
-        false
-    }
-    pub fn wake_all(_word: &AtomicU64) {}
-}
+use uvale_shared::atomics::model::{check, thread};
+use uvale_shared::atomics::{AtomicU32, AtomicU64, Ordering};
+use uvale_shared::lock::{Guarded, LockWord, Owner};
+use uvale_shared::{sleepers, watch};
 
-mod shm {
-    /// Stands in for the marker trait of shared memory.
-    ///
-    /// # Safety
-    /// None is needed here.
-    pub unsafe trait Shared {}
-}
-
-#[path = "../src/lock.rs"]
-mod lock;
-#[path = "../src/sleepers.rs"]
-mod sleepers;
-#[path = "../src/watch.rs"]
-mod watch;
-
-use lock::{LockWord, Owner};
-use loom::cell::UnsafeCell;
-use loom::sync::Arc;
-use sync::{AtomicU32, AtomicU64, Ordering};
-
-/// Few preemptions find what there is to find; all of them would take hours.
-fn check(f: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(f);
+/// What a check uses stays where it is.
+fn stays<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
 }
 
 /// Two sessions, one lock: their critical sections never overlap, and each sees the other's.
 #[test]
 fn lock_excludes_and_publishes() {
-    check(|| {
-        let shared = Arc::new((LockWord::default(), UnsafeCell::new(0u32)));
-        let other = shared.clone();
-        let thread = loom::thread::spawn(move || {
-            let _guard = other.0.lock(Owner::new(2, 1)).unwrap();
-            other.1.with_mut(|p| unsafe { *p += 1 });
-        });
-        {
-            let _guard = shared.0.lock(Owner::new(3, 1)).unwrap();
-            shared.1.with_mut(|p| unsafe { *p += 1 });
-        }
+    let lock = stays(LockWord::default());
+    check(None, move || {
+        let sum = Arc::new(Guarded::new(lock, 0));
+        let add = |sum: &Guarded<u32>, session| {
+            let mut guard = lock.lock(Owner::new(session, 1)).unwrap();
+            *sum.get(&mut guard).unwrap() += 1;
+        };
+        let other = sum.clone();
+        let thread = thread::spawn(move || add(&other, 2));
+        add(&sum, 3);
         thread.join().unwrap();
-        let _guard = shared.0.lock(Owner::new(4, 1)).unwrap();
-        shared.1.with(|p| assert_eq!(unsafe { *p }, 2));
+        let mut guard = lock.lock(Owner::new(4, 1)).unwrap();
+        assert_eq!(sum.get(&mut guard), Some(&mut 2));
+    });
+}
+
+/// The same with a session that tries, and one that gives up after a spin.
+#[test]
+fn those_who_do_not_wait_exclude_too() {
+    let lock = stays(LockWord::default());
+    check(None, move || {
+        let sum = Arc::new(Guarded::new(lock, 0));
+        let other = sum.clone();
+        let thread = thread::spawn(move || {
+            let guard = lock.try_lock_as(Owner::new(2, 1));
+            guard.map_or(0, |mut guard| {
+                *other.get(&mut guard).unwrap() += 1;
+                1
+            })
+        });
+        let guard = lock.lock_within(Owner::new(3, 1), 0);
+        let mine = guard.map_or(0, |mut guard| {
+            *sum.get(&mut guard).unwrap() += 1;
+            1
+        });
+        let both = mine + thread.join().unwrap();
+        assert!(both > 0, "one of them finds it free");
+        let mut guard = lock.lock(Owner::new(4, 1)).unwrap();
+        assert_eq!(sum.get(&mut guard), Some(&mut both.clone()));
     });
 }
 
@@ -69,40 +68,38 @@ fn lock_excludes_and_publishes() {
 /// it, and sees what the dead one wrote before.
 #[test]
 fn lock_of_the_dead_is_broken() {
-    check(|| {
-        let shared = Arc::new((LockWord::default(), UnsafeCell::new(0u32)));
-        {
-            let guard = shared.0.lock(Owner::new(7, 1)).unwrap();
-            shared.1.with_mut(|p| unsafe { *p = 7 });
-            std::mem::forget(guard); // dies holding it
-        }
-        let waiter = {
-            let shared = shared.clone();
-            loom::thread::spawn(move || {
-                let _guard = shared.0.lock(Owner::new(8, 1)).unwrap();
-                shared.1.with(|p| assert_eq!(unsafe { *p }, 7));
-            })
-        };
-        assert!(shared.0.break_dead(7));
-        assert!(!shared.0.break_dead(7));
-        waiter.join().unwrap();
-        assert_eq!(shared.0.owner(), 0);
+    let lock = stays(LockWord::default());
+    check(None, move || {
+        let data = Arc::new(Guarded::new(lock, 0));
+        let dying = data.clone();
+        let dead = thread::spawn(move || {
+            let mut guard = lock.lock(Owner::new(7, 1)).unwrap();
+            *dying.get(&mut guard).unwrap() = 7;
+            std::mem::forget(guard);
+        });
+        let waiter = thread::spawn(move || {
+            let mut guard = lock.lock(Owner::new(8, 1)).unwrap();
+            *data.get(&mut guard).unwrap()
+        });
+        // The kernel tells the daemon of a death when it is over.
+        dead.join().unwrap();
+        assert!(lock.break_dead(7));
+        assert!(!lock.break_dead(7));
+        assert!([0, 7].contains(&waiter.join().unwrap()));
+        assert_eq!(lock.owner(), 0);
     });
 }
 
 /// Breaking a dead session's locks does not touch a lock that a live one holds.
 #[test]
 fn lock_of_the_living_is_left_alone() {
-    check(|| {
-        let lock = Arc::new(LockWord::default());
-        let live = {
-            let lock = lock.clone();
-            loom::thread::spawn(move || {
-                let guard = lock.lock(Owner::new(5, 1)).unwrap();
-                assert_eq!(lock.owner(), 5);
-                drop(guard);
-            })
-        };
+    let lock = stays(LockWord::default());
+    check(None, move || {
+        let live = thread::spawn(move || {
+            let guard = lock.lock(Owner::new(5, 1)).unwrap();
+            assert_eq!(lock.owner(), 5);
+            drop(guard);
+        });
         assert!(!lock.break_dead(6));
         live.join().unwrap();
     });
@@ -111,8 +108,8 @@ fn lock_of_the_living_is_left_alone() {
 /// A signal handler that interrupted the holder finds out, instead of waiting for itself.
 #[test]
 fn nobody_waits_for_itself() {
-    check(|| {
-        let lock = LockWord::default();
+    let lock = stays(LockWord::default());
+    check(None, move || {
         let guard = lock.lock(Owner::new(2, 1));
         assert!(guard.is_some());
         assert!(lock.lock(Owner::new(2, 1)).is_none());
@@ -122,143 +119,23 @@ fn nobody_waits_for_itself() {
     });
 }
 
-/// No lost wake-up: if the sleeper does not see the packet in its last look, the sender sees the
-/// sleeper.
-#[test]
-fn a_sleeper_is_woken_or_sees_the_packet() {
-    check(|| {
-        let shared = Arc::new((AtomicU32::new(0), AtomicU64::new(0)));
-        let sender = {
-            let shared = shared.clone();
-            loom::thread::spawn(move || {
-                shared.0.store(1, Ordering::Release);
-                sleepers::take(&shared.1)
-            })
-        };
-        sleepers::announce(&shared.1, 3);
-        let seen = shared.0.load(Ordering::Acquire) == 1;
-        let woken = sender.join().unwrap() & 1 << 3 != 0;
-        assert!(seen || woken);
-    });
-}
-
 /// Two descriptors asleep on one ring, and a withdrawal at the same time: the one that still
 /// sleeps is woken or sees the packet.
 #[test]
 fn a_withdrawal_costs_nobody_else_the_wakeup() {
-    check(|| {
-        let shared = Arc::new((AtomicU32::new(0), AtomicU64::new(0)));
-        sleepers::announce(&shared.1, 1);
-        let other = {
-            let shared = shared.clone();
-            loom::thread::spawn(move || sleepers::withdraw(&shared.1, 1))
-        };
-        let sender = {
-            let shared = shared.clone();
-            loom::thread::spawn(move || {
-                shared.0.store(1, Ordering::Release);
-                sleepers::take(&shared.1)
-            })
-        };
-        sleepers::announce(&shared.1, 2);
-        let seen = shared.0.load(Ordering::Acquire) == 1;
+    let (packet, mask) = stays((AtomicU32::new(0), AtomicU64::new(0)));
+    check(None, || {
+        sleepers::announce(mask, 1);
+        let other = thread::spawn(|| sleepers::withdraw(mask, 1));
+        let sender = thread::spawn(|| {
+            packet.store(1, Ordering::Release);
+            sleepers::take(mask)
+        });
+        sleepers::announce(mask, 2);
+        let seen = packet.load(Ordering::Acquire) == 1;
         other.join().unwrap();
         let woken = sender.join().unwrap() & 1 << 2 != 0;
         assert!(seen || woken);
-    });
-}
-
-const N: u32 = 3;
-
-/// A receiving ring, reduced to what its protocol needs.
-struct Ring {
-    q_lock: LockWord,
-    hwtail: AtomicU32,
-    hwcur: AtomicU32,
-    slots: [UnsafeCell<u32>; N as usize],
-}
-
-fn send(ring: &Ring, session: u32, value: u32) -> bool {
-    let _guard = ring.q_lock.lock(Owner::new(session, 1)).unwrap();
-    let at = ring.hwtail.load(Ordering::Relaxed);
-    let hwcur = ring.hwcur.load(Ordering::Acquire);
-    let busy = if at >= hwcur {
-        at - hwcur
-    } else {
-        at + N - hwcur
-    };
-    if busy == N - 1 {
-        return false;
-    }
-    ring.slots[at as usize].with_mut(|p| unsafe { *p = value });
-    ring.hwtail.store((at + 1) % N, Ordering::Release);
-    true
-}
-
-fn receive(ring: &Ring) -> u32 {
-    let hwtail = ring.hwtail.load(Ordering::Acquire);
-    let mut at = ring.hwcur.load(Ordering::Relaxed);
-    let mut seen = 0;
-    while at != hwtail {
-        ring.slots[at as usize].with(|p| assert!(matches!(unsafe { *p }, 20 | 30)));
-        seen += 1;
-        at = (at + 1) % N;
-    }
-    ring.hwcur.store(at, Ordering::Release);
-    seen
-}
-
-/// Two senders fill a ring under its lock and publish hwtail, the receiver reads up to hwtail and
-/// gives back with hwcur: every published slot holds what its sender wrote, and no slot is
-/// overwritten before it was given back.
-#[test]
-fn senders_and_receiver_pass_slots() {
-    check(|| {
-        let ring = Arc::new(Ring {
-            q_lock: LockWord::default(),
-            hwtail: AtomicU32::new(0),
-            hwcur: AtomicU32::new(0),
-            slots: std::array::from_fn(|_| UnsafeCell::new(0)),
-        });
-        let sender = |session: u32, value: u32| {
-            let ring = ring.clone();
-            loom::thread::spawn(move || u32::from(send(&ring, session, value)))
-        };
-        let (a, b) = (sender(2, 20), sender(3, 30));
-        let early = receive(&ring);
-        let sent = a.join().unwrap() + b.join().unwrap();
-        assert_eq!(early + receive(&ring), sent);
-        assert_eq!(sent, 2);
-    });
-}
-
-/// A pipe's slot passes from sender to receiver by pipe_tail of the rx ring and back by pipe_tail
-/// of the tx ring: it is never touched by both.
-#[test]
-fn a_pipe_passes_a_slot_there_and_back() {
-    check(|| {
-        let pipe = Arc::new((AtomicU32::new(0), AtomicU32::new(0), UnsafeCell::new(0u32)));
-        let receiver = {
-            let pipe = pipe.clone();
-            loom::thread::spawn(move || {
-                if pipe.0.load(Ordering::Acquire) == 1 {
-                    pipe.2.with_mut(|p| unsafe {
-                        assert_eq!(*p, 1);
-                        *p = 2;
-                    });
-                    pipe.1.store(1, Ordering::Release);
-                }
-            })
-        };
-        pipe.2.with_mut(|p| unsafe { *p = 1 });
-        pipe.0.store(1, Ordering::Release);
-        if pipe.1.load(Ordering::Acquire) == 1 {
-            pipe.2.with_mut(|p| unsafe {
-                assert_eq!(*p, 2);
-                *p = 3;
-            });
-        }
-        receiver.join().unwrap();
     });
 }
 
@@ -284,16 +161,13 @@ impl Watched {
 #[test]
 fn a_sync_finds_a_whole_list_of_monitors() {
     const LISTS: [&[u32]; 4] = [&[0, 1, 2], &[2, 1], &[1], &[1, 0]];
-    check(|| {
-        let watched = Arc::new(Watched {
-            watch: AtomicU64::new(0),
-            links: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0))),
-        });
+    let watched: &Watched = stays(Watched {
+        watch: AtomicU64::new(0),
+        links: Default::default(),
+    });
+    check(None, move || {
         watched.show(LISTS[0]);
-        let daemon = {
-            let watched = watched.clone();
-            loom::thread::spawn(move || LISTS[1..].iter().for_each(|list| watched.show(list)))
-        };
+        let daemon = thread::spawn(|| LISTS[1..].iter().for_each(|list| watched.show(list)));
         let seen = watched.seen().unwrap();
         assert!(LISTS.contains(&seen.as_slice()), "{seen:?}");
         daemon.join().unwrap();

@@ -3,12 +3,21 @@
 //! Packet bytes are copied while the program that owns the source buffer, or a hostile peer that
 //! shares the destination region, may write them. Such a race can only change which bytes
 //! arrive: nothing here, and nothing above, takes a decision on a byte of the payload after the
-//! copy. The loads and stores are wide relaxed atomics where the compiler would otherwise be free
-//! to assume that the bytes hold still.
+//! copy.
+//!
+//! To Rust a race of plain loads and stores is undefined whatever comes of it, and its atomics are too
+//! narrow for a copy that is to be fast. So bytes that others may write are moved by instructions the
+//! compiler does not look into, and by atomics where a single byte is left.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::Mapping;
+use crate::atomics::{reads, writes};
+
+/// Bytes that are moved together.
+const LINE: usize = 64;
+/// Where less than a line is left.
+const WORD: usize = 8;
 
 /// Copies `len` bytes, rounded up to whole lines of 64 bytes as netmap does, from byte `src_ofs`
 /// of `src` to byte `dst_ofs` of `dst`.
@@ -24,57 +33,132 @@ pub fn copy_packet(
     dst_ofs: usize,
     len: usize,
 ) -> bool {
-    let lines = len.div_ceil(64);
-    let bytes = lines * 64;
+    let lines = len.div_ceil(LINE);
+    let bytes = lines * LINE;
     let fits =
         |m: &Mapping, ofs: usize| ofs.is_multiple_of(8) && ofs <= m.len() && bytes <= m.len() - ofs;
     if !fits(src, src_ofs) || !fits(dst, dst_ofs) {
         return false;
     }
     let (from, to) = (src.ptr_at(src_ofs), dst.ptr_at(dst_ofs));
-    // SAFETY: both ranges of `bytes` bytes lie inside their mappings (checked above) and are
-    // aligned to 8. Source and destination may be written by other processes at the same time;
-    // see the head of this file.
-    unsafe { copy_lines(from.cast(), to.cast(), lines) };
+    reads(from, bytes);
+    writes(to, bytes);
+    // SAFETY: both ranges of `bytes` bytes lie inside their mappings (checked above). Source and
+    // destination may be written by other processes at the same time; see the head of this file.
+    unsafe { copy_lines(from, to, lines) };
     true
 }
 
 /// # Safety
-/// `from` and `to` point to `lines * 64` mapped bytes each, aligned to 8.
+/// `from` and `to` point to `lines` lines of memory each.
+#[inline(always)]
+unsafe fn copy_lines(from: *const u8, to: *mut u8, lines: usize) {
+    for line in 0..lines {
+        // SAFETY: `line < lines`, so this line is inside both ranges.
+        unsafe { move_line(from.add(line * LINE), to.add(line * LINE)) };
+    }
+}
+
+/// # Safety
+/// `from` and `to` point to `len` bytes of memory each.
 #[inline]
-unsafe fn copy_lines(from: *const u64, to: *mut u64, lines: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_storeu_si128};
-        for line in 0..lines {
-            // SAFETY: `line < lines`, so all eight accesses stay inside the two ranges; SSE2 is
-            // part of every x86_64.
-            unsafe {
-                let s = from.add(line * 8).cast::<__m128i>();
-                let d = to.add(line * 8).cast::<__m128i>();
-                let (a, b) = (_mm_loadu_si128(s), _mm_loadu_si128(s.add(1)));
-                let (c, e) = (_mm_loadu_si128(s.add(2)), _mm_loadu_si128(s.add(3)));
-                _mm_storeu_si128(d, a);
-                _mm_storeu_si128(d.add(1), b);
-                _mm_storeu_si128(d.add(2), c);
-                _mm_storeu_si128(d.add(3), e);
-            }
+unsafe fn copy_bytes(from: *const u8, to: *mut u8, len: usize) {
+    let lines = len / LINE;
+    let words_end = len / WORD * WORD;
+    // SAFETY: all offsets are below `len`, and what is moved there ends with `len` at the latest.
+    unsafe {
+        copy_lines(from, to, lines);
+        for at in (lines * LINE..words_end).step_by(WORD) {
+            move_word(from.add(at), to.add(at));
         }
+        for at in words_end..len {
+            move_byte(from.add(at), to.add(at));
+        }
+    }
+}
+
+/// # Safety
+/// `from` and `to` point to a line of memory each.
+#[inline(always)]
+unsafe fn move_line(from: *const u8, to: *mut u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: reads and writes 64 bytes, which the caller answers for, aligned or not. SSE is part of every
+    // x86_64.
+    unsafe {
+        core::arch::asm!(
+            "movups {a}, [{from}]",
+            "movups {b}, [{from} + 16]",
+            "movups {c}, [{from} + 32]",
+            "movups {d}, [{from} + 48]",
+            "movups [{to}], {a}",
+            "movups [{to} + 16], {b}",
+            "movups [{to} + 32], {c}",
+            "movups [{to} + 48], {d}",
+            from = in(reg) from,
+            to = in(reg) to,
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
+            options(nostack, preserves_flags),
+        );
     }
     #[cfg(not(target_arch = "x86_64"))]
-    for word in 0..lines * 8 {
-        // SAFETY: `word < lines * 8`, inside both ranges, aligned to 8; AtomicU64 has the layout
-        // of u64.
-        unsafe {
-            let value = (*from.add(word).cast::<AtomicU64>()).load(Ordering::Relaxed);
-            (*to.add(word).cast::<AtomicU64>()).store(value, Ordering::Relaxed);
-        }
+    for at in (0..LINE).step_by(WORD) {
+        // SAFETY: inside the line.
+        unsafe { move_word(from.add(at), to.add(at)) };
     }
-    let _ = (AtomicU64::new(0), Ordering::Relaxed);
+}
+
+/// # Safety
+/// `from` and `to` point to eight bytes of memory each.
+#[inline(always)]
+unsafe fn move_word(from: *const u8, to: *mut u8) {
+    // SAFETY: reads and writes eight bytes, which the caller answers for, aligned or not.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        core::arch::asm!(
+            "mov {word}, [{from}]",
+            "mov [{to}], {word}",
+            from = in(reg) from,
+            to = in(reg) to,
+            word = out(reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        core::arch::asm!(
+            "ldr {word}, [{from}]",
+            "str {word}, [{to}]",
+            from = in(reg) from,
+            to = in(reg) to,
+            word = out(reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    for at in 0..WORD {
+        // SAFETY: inside the word.
+        unsafe { move_byte(from.add(at), to.add(at)) };
+    }
+}
+
+/// # Safety
+/// `from` and `to` point to a byte of memory each.
+#[inline(always)]
+unsafe fn move_byte(from: *const u8, to: *mut u8) {
+    // SAFETY: the caller answers for both bytes; an AtomicU8 has the layout of one.
+    unsafe {
+        let byte = (*from.cast::<AtomicU8>()).load(Ordering::Relaxed);
+        (*to.cast::<AtomicU8>()).store(byte, Ordering::Relaxed);
+    }
 }
 
 /// Copies `len` bytes from byte `src_ofs` of `src` to byte `dst_ofs` of `dst`, no more and from and
-/// to anywhere. False, having done nothing, if a range leaves its mapping.
+/// to anywhere. False, having done nothing, if a range leaves its mapping. If the ranges overlap,
+/// which those of two buffers do not, other bytes arrive.
 #[must_use]
 pub fn copy_exact(
     src: &Mapping,
@@ -87,9 +171,12 @@ pub fn copy_exact(
     if !fits(src, src_ofs) || !fits(dst, dst_ofs) {
         return false;
     }
-    // SAFETY: both ranges of `len` bytes lie inside their mappings (checked above). They may overlap,
-    // and other processes may write them at the same time; see the head of this file.
-    unsafe { core::ptr::copy(src.ptr_at(src_ofs), dst.ptr_at(dst_ofs), len) };
+    let (from, to) = (src.ptr_at(src_ofs), dst.ptr_at(dst_ofs));
+    reads(from, len);
+    writes(to, len);
+    // SAFETY: both ranges of `len` bytes lie inside their mappings (checked above). Other processes may
+    // write them at the same time; see the head of this file.
+    unsafe { copy_bytes(from, to, len) };
     true
 }
 
@@ -101,6 +188,7 @@ pub fn copy_from_address(address: u64, dst: &Mapping, dst_ofs: usize, len: usize
     if dst_ofs > dst.len() || len > dst.len() - dst_ofs {
         return false;
     }
+    writes(dst.ptr_at(dst_ofs), len);
     // SAFETY: the destination range was checked above. The source is only read by the kernel,
     // which answers EFAULT for addresses that are not mapped.
     unsafe { uvale_system::sys::read_own_memory(address, dst.ptr_at(dst_ofs), len) }
@@ -112,9 +200,10 @@ pub fn copy_out(src: &Mapping, ofs: usize, len: usize) -> Option<Vec<u8>> {
         return None;
     }
     let mut bytes = vec![0; len];
+    reads(src.ptr_at(ofs), len);
     // SAFETY: the source range was checked, the destination is our own and of the same length.
     // The source may change while it is copied; see the head of this file.
-    unsafe { core::ptr::copy_nonoverlapping(src.ptr_at(ofs), bytes.as_mut_ptr(), len) };
+    unsafe { copy_bytes(src.ptr_at(ofs), bytes.as_mut_ptr(), len) };
     Some(bytes)
 }
 
@@ -124,7 +213,9 @@ pub fn copy_in(bytes: &[u8], dst: &Mapping, ofs: usize) -> bool {
     if ofs > dst.len() || bytes.len() > dst.len() - ofs {
         return false;
     }
+    writes(dst.ptr_at(ofs), bytes.len());
     // SAFETY: the destination range was checked, the source is our own and of the same length.
-    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), dst.ptr_at(ofs), bytes.len()) };
+    // Others may write the destination at the same time; see the head of this file.
+    unsafe { copy_bytes(bytes.as_ptr(), dst.ptr_at(ofs), bytes.len()) };
     true
 }

@@ -8,6 +8,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::own::{map_whole, unmap};
+use crate::atomics::reads;
 use uvale_system::limits::FileSize;
 use uvale_system::sys::Fd;
 
@@ -257,6 +258,7 @@ impl Mapping {
             return None;
         }
         let at = self.ptr_at(ofs);
+        reads(at, 12);
         // SAFETY: the twelve bytes from `ofs` lie inside the mapping. They may change under us;
         // volatile reads make each word one load, and any value will do.
         let (lo, hi) = unsafe {

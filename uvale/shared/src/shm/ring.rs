@@ -1,11 +1,12 @@
 //! A `netmap_ring` inside a region, seen through atomics, and the buffers its slots name.
 
-use core::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{self, Ordering};
 
 use nm_abi::{NS_BUF_CHANGED, NS_PORT_SHIFT};
 
 use super::distance;
 use super::mapping::{Mapping, Shared};
+use crate::atomics::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, reads, writes};
 
 /// The fields of `struct netmap_ring` before its slots. Programs write `head`, `cur`, `flags`
 /// and, if they misbehave, everything else. netmap aligns rings to 64 bytes only.
@@ -53,14 +54,16 @@ const _: () = {
 // SAFETY: repr(C), integer atomics only.
 unsafe impl Shared for RingHeader {}
 
-/// A slot in shared memory. `buf_idx`, `len` and `flags` share an aligned word of eight bytes, which
+/// A slot in shared memory. It belongs to one side at a time, which the indices of its ring say; the
+/// other side does not touch it unless it misbehaves. Atomics, so that this costs wrong values and no
+/// more. `buf_idx`, `len` and `flags` share an aligned word of eight bytes, which
 /// can also be read and written as a whole.
 #[repr(C, align(16))]
 pub struct SlotView {
-    buf_idx: AtomicU32,
-    len: AtomicU16,
-    flags: AtomicU16,
-    ptr: AtomicU64,
+    buf_idx: atomic::AtomicU32,
+    len: atomic::AtomicU16,
+    flags: atomic::AtomicU16,
+    ptr: atomic::AtomicU64,
 }
 
 // SAFETY: repr(C), integer atomics only.
@@ -100,15 +103,26 @@ compile_error!("slot words are laid out for little-endian machines (x86_64, aarc
 impl SlotView {
     /// `buf_idx`, `len` and `flags` as one word.
     #[inline(always)]
-    fn word(&self) -> &AtomicU64 {
+    fn word(&self) -> &atomic::AtomicU64 {
         // SAFETY: the first eight bytes of a slot, which is aligned to 16.
-        unsafe { &*core::ptr::from_ref(self).cast::<AtomicU64>() }
+        unsafe { &*core::ptr::from_ref(self).cast::<atomic::AtomicU64>() }
+    }
+
+    #[inline(always)]
+    fn reads(&self) {
+        reads(self, size_of::<Self>());
+    }
+
+    #[inline(always)]
+    fn writes(&self) {
+        writes(self, size_of::<Self>());
     }
 
     /// `buf_idx`, `len` and `flags`, each loaded once; `ptr` reads 0. A program that stores them
     /// meanwhile may be seen halfway, which no check relies on: each field is checked by itself.
     #[inline]
     pub fn load(&self) -> Slot {
+        self.reads();
         // Three loads: programs store the fields one by one, and one load of all of them just
         // afterwards would have to wait until they have reached the cache.
         Slot {
@@ -122,6 +136,7 @@ impl SlotView {
     /// The whole slot in two loads: one of the first three fields, one of `ptr`.
     #[inline]
     pub fn load_full(&self) -> Slot {
+        self.reads();
         let word = self.word().load(Ordering::Relaxed);
         // Fields lie in memory order; both supported machines are little endian.
         let (len, flags) = ((word >> 32) as u16, (word >> 48) as u16);
@@ -136,20 +151,23 @@ impl SlotView {
     /// The `ptr` field alone.
     #[inline]
     pub fn ptr(&self) -> u64 {
+        self.reads();
         self.ptr.load(Ordering::Relaxed)
     }
 
     /// Stores `len` and `flags` alone, in one store.
     #[inline(always)]
     pub fn store_len_flags(&self, len: u16, flags: u16) {
+        self.writes();
         // SAFETY: the four bytes from `len` on, aligned to 4 because slots are aligned to 16.
-        let both = unsafe { &*core::ptr::from_ref(&self.len).cast::<AtomicU32>() };
+        let both = unsafe { &*core::ptr::from_ref(&self.len).cast::<atomic::AtomicU32>() };
         both.store(u32::from(len) | u32::from(flags) << 16, Ordering::Relaxed);
     }
 
     /// Stores `buf_idx`, `len` and `flags` in one store, and leaves `ptr` as it is.
     #[inline]
     pub fn store(&self, slot: Slot) {
+        self.writes();
         self.word().store(slot.word(), Ordering::Relaxed);
     }
 
@@ -165,6 +183,7 @@ impl SlotView {
     /// Stores all fields, in two stores.
     #[inline]
     pub fn store_full(&self, slot: Slot) {
+        self.writes();
         self.ptr.store(slot.ptr, Ordering::Relaxed);
         self.store(slot);
     }

@@ -1,0 +1,109 @@
+//! Ring publication and the receiving side: senders fill slots and show them with hwtail, the receiver gives them
+//! back with hwcur.
+
+use super::*;
+
+/// A switch on which each port knows where the others are.
+pub fn switch(names: &[&str], slots: u32) -> (&'static LocalWorld, Vec<&'static LocalPort>) {
+    let world = world();
+    let ports: Vec<_> = names.iter().map(|name| port(world, name, slots)).collect();
+    for (i, port) in (1..).zip(&ports) {
+        let process = Process::new(world, 10 + i, port);
+        assert!(process.put(&frame(0, i as u8, 0)));
+        process.txsync();
+    }
+    for port in &ports {
+        let process = Process::new(world, 2, port);
+        process.receive();
+        process.rxsync();
+    }
+    (world, ports)
+}
+
+/// One sends, one receives: what arrives is what was sent, in order, and what does not was counted.
+#[test]
+fn packets_pass_from_ring_to_ring() {
+    let (world, ports) = switch(&["vale0:a", "vale0:b"], 3);
+    check(None, move || {
+        let (a, b) = (
+            Process::new(world, 2, ports[0]),
+            Process::new(world, 3, ports[1]),
+        );
+        let sender = thread::spawn(move || {
+            for tag in 1..=2 {
+                assert!(a.put(&frame(2, 1, tag)));
+                a.txsync();
+            }
+        });
+        let mut got = b.receive();
+        got.extend(b.receive());
+        sender.join().unwrap();
+        got.extend(b.receive());
+        assert_eq!(got, [1, 2].map(|tag| frame(2, 1, tag)));
+    });
+}
+
+/// A ring with one slot that can be filled: a packet arrives whole or is dropped and counted, and a slot is not
+/// filled again before it was given back.
+#[test]
+fn a_slot_is_filled_again_when_it_was_given_back() {
+    let (world, ports) = switch(&["vale0:a", "vale0:b"], 2);
+    check(None, move || {
+        let (a, b) = (
+            Process::new(world, 2, ports[0]),
+            Process::new(world, 3, ports[1]),
+        );
+        let produced = &b.kring(RX).produced;
+        let dropped = produced.full.load(Relaxed);
+        let sender = thread::spawn(move || {
+            for tag in 1..=3 {
+                assert!(a.put(&frame(2, 1, tag)));
+                a.txsync();
+            }
+        });
+        let mut got = b.receive();
+        got.extend(b.receive());
+        sender.join().unwrap();
+        got.extend(b.receive());
+        b.rxsync();
+        assert_eq!(got.len() as u64 + produced.full.load(Relaxed) - dropped, 3);
+        let tags: Vec<u8> = got.iter().map(|bytes| bytes[59]).collect();
+        assert!(tags.is_sorted_by(|a, b| a < b), "{tags:?}");
+        assert!(got.iter().all(|bytes| *bytes == frame(2, 1, bytes[59])));
+    });
+}
+
+/// Two send to one, by `way`: neither overwrites the other's packet.
+fn two_send_to_one(preemptions: Option<usize>, to: u8) {
+    let (world, ports) = switch(&["vale0:a", "vale0:c", "vale0:b"], 3);
+    check(preemptions, move || {
+        let b = Process::new(world, 4, ports[2]);
+        let senders = [1, 2].map(|i| {
+            let process = Process::new(world, 1 + i, ports[i as usize - 1]);
+            thread::spawn(move || {
+                assert!(process.put(&frame(to, i as u8, i as u8)));
+                process.txsync();
+            })
+        });
+        let mut got = b.receive();
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        got.extend(b.receive());
+        got.sort();
+        let mut sent = [1, 2].map(|i| frame(to, i, i));
+        sent.sort();
+        assert_eq!(got, sent);
+    });
+}
+
+#[test]
+fn two_send_to_one_by_runs() {
+    two_send_to_one(None, 3);
+}
+
+/// Nobody has this address.
+#[test]
+fn two_send_to_all_in_batches() {
+    two_send_to_one(None, 9);
+}
