@@ -46,17 +46,6 @@ impl LocalWorld {
         })
     }
 
-    /// Control memory.
-    pub fn ctl(&self) -> &Ctl {
-        &self.ctl
-    }
-
-    /// Region `number`.
-    pub fn region(&self, number: u32) -> Option<Arc<RegionMap>> {
-        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(world.region(number)?.shared.clone())
-    }
-
     /// Opens and registers a port with all its rings; `shape` may change the request.
     pub fn open(
         &self,
@@ -149,7 +138,8 @@ impl Host for LocalWorld {
     }
 
     fn region(&self, number: u32) -> Option<Arc<RegionMap>> {
-        LocalWorld::region(self, number)
+        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(world.region(number)?.shared.clone())
     }
 
     fn wake(&self, client: u32) {
