@@ -32,11 +32,11 @@ pub struct Binding {
     pub first: [u32; 2],
     /// one past the last selected ring by direction
     pub last: [u32; 2],
-    /// poll sends what waits in tx rings even if nobody waits for room (no NR_NO_TX_POLL)
+    /// poll also sends on tx rings when POLLOUT is not asked for (no NR_NO_TX_POLL)
     pub tx_poll: bool,
-    /// bit in the port's sleeper table; `None`: there was none left
+    /// bit in the port's sleeper table; `None`: all were taken
     pub sleeper: Option<u8>,
-    /// a null port: nothing is behind its rings and a sync changes nothing
+    /// a null port: there is nothing behind its rings, and a sync moves no packets
     pub is_null: bool,
     /// a monitor: it receives only, from the syncs of the port it monitors
     pub is_monitor: bool,
@@ -55,7 +55,7 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Prepares to use what `binding` says. `ENXIO` if it makes no sense or the port is gone, `ENOMEM` if
+    /// Prepares to use what `binding` says. `ENXIO` if it is inconsistent or the port is gone, `ENOMEM` if
     /// there is no memory to work with.
     pub fn new(host: &dyn Host, binding: Binding, region: Arc<RegionMap>) -> Result<Self, Errno> {
         if region.number != binding.region {
@@ -198,8 +198,8 @@ impl Attachment {
         revents
     }
 
-    /// Says on all rings that `events` concern that this descriptor is about to sleep. False if
-    /// it cannot be woken one by one and has to look again from time to time.
+    /// Announces on all rings that `events` concern that this descriptor is about to sleep. False if
+    /// it has no sleeper bit, cannot be woken, and has to look again from time to time.
     pub fn announce(&self, host: &dyn Host, events: Events) -> bool {
         let Some(bit) = self.binding.sleeper else {
             return false;
@@ -222,7 +222,7 @@ impl Attachment {
         }
     }
 
-    /// A number that changes with every event that an edge-triggered waiter must hear of.
+    /// A number that changes with every event for edge-triggered waiters.
     pub fn edges(&self, host: &dyn Host) -> u64 {
         [RX, TX]
             .into_iter()
@@ -232,8 +232,8 @@ impl Attachment {
             })
     }
 
-    /// Is there, at first glance and without a sync, something that `events` wait for? What a
-    /// short spin before sleeping looks at.
+    /// Is there something that `events` wait for, as far as the indices show without a sync? For
+    /// the short spin before sleeping.
     pub fn glance(&self, host: &dyn Host, events: Events) -> bool {
         let fresh = |k: &Kring| k.published().load(Relaxed) != k.rtail.load(Relaxed);
         directions(events).any(|dir| self.krings(host, dir).any(fresh))

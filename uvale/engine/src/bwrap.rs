@@ -32,24 +32,24 @@ use uvale_shared::ctl::{Kring, RING_ON};
 use uvale_shared::lock::DAEMON_SESSION;
 use uvale_shared::lock::LockGuard;
 
-/// Ports that a packet goes through in one sync.
+/// Most ports that a packet is forwarded through in one sync.
 const DEPTH: u32 = 16;
-/// Syncs of joints that one delivery leads to.
+/// Most syncs of bwraps that one delivery leads to.
 const MOST: u32 = 256;
-/// How often a sender looks again for what others have left to it.
+/// How often a sender looks again for packets that others have left in the ring.
 const ROUNDS: u32 = 64;
-/// Work areas that a sender keeps.
+/// Most work areas that a sender keeps.
 const AREAS: usize = 32;
-/// Short spins for a ring that the daemon holds: it does so for a moment and waits for nobody.
+/// Spins for a ring that the daemon holds, which is only for a moment: the daemon waits for nobody.
 const PATIENCE: u32 = 1000;
 
-/// What a sender needs to carry packets on.
+/// What a sender needs for forwarding packets.
 #[derive(Default)]
 pub struct Onward {
     areas: Vec<Area>,
     /// ports that the packets have come through
     depth: u32,
-    /// syncs of joints left
+    /// syncs of bwraps left
     left: u32,
     /// packets came back to a ring that this thread is sending from
     looped: bool,
@@ -63,7 +63,7 @@ struct Area {
 }
 
 impl Onward {
-    /// Lets go of the memory of ports that may have left.
+    /// Drops the memory of ports that may have left.
     pub fn forget(&mut self) {
         self.areas.clear();
     }
@@ -116,7 +116,7 @@ pub fn forward(host: &dyn Host, index: u32, region: &RegionMap, onward: &mut Onw
     }
 }
 
-/// Takes ring `index` if nobody else has it but the daemon.
+/// Takes ring `index` unless another process than the daemon holds it.
 fn hold<'a>(
     host: &'a dyn Host,
     region: &'a RegionMap,
@@ -139,7 +139,7 @@ fn is_waiting(rx: &Kring) -> bool {
     rx.has_bwrap() && rx.mode.load(Relaxed) == RING_ON && from < n && to < n && from != to
 }
 
-/// Sends what is in `rx`, and gives its slots back. `None` if there is nothing, or no way on.
+/// Sends what is in `rx`, and gives its slots back. `None` if there is nothing, or nothing to send it through.
 fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
     let k = rx.kring;
     let index = k.bwrap.load(Relaxed).checked_sub(1)?;

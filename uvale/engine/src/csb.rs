@@ -2,8 +2,8 @@
 //! hwtail go to another, and a sync loop does what NIOCTXSYNC and NIOCRXSYNC do elsewhere.
 //!
 //! Entries count tx rings first, then rx rings, as the descriptor has selected them. One pass over
-//! a ring goes on as long as there is work: both sides say by a flag when they want to be told, and
-//! look once more after they have said so.
+//! a ring lasts as long as there is work: both sides set a flag when they want to be kicked, and look
+//! once more after they have set it.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use core::sync::atomic::fence;
@@ -14,7 +14,7 @@ use super::sleep::{RX, TX};
 use super::sync::{Synced, Unsent};
 use uvale_shared::ctl::{KLOOP_CSB, KLOOP_RUNNING, KLOOP_STOPPING};
 
-/// Passes over an rx ring without news before the loop goes on to the next one.
+/// Passes over an rx ring without news before the loop continues with the next ring.
 const DRY: u32 = 2;
 
 /// What the program has written into an entry.
@@ -24,7 +24,7 @@ pub struct Wanted {
     pub head: u32,
     /// its cur
     pub cur: u32,
-    /// it wants to be told of news
+    /// it wants to be kicked when there is news
     pub need_kick: bool,
 }
 
@@ -35,7 +35,7 @@ pub trait Csb {
     fn read(&self, i: usize) -> Wanted;
     /// Shows hwcur and hwtail; hwtail must not be seen before hwcur.
     fn show(&self, i: usize, hwcur: u32, hwtail: u32);
-    /// Says whether the loop wants to be told when the program has done something.
+    /// Says whether the loop wants to be kicked when the program has done something.
     fn want_kick(&self, i: usize, on: bool);
     /// Writes the initial state of entry `i`.
     fn init(&self, i: usize, wanted: Wanted, hwcur: u32, hwtail: u32);
@@ -43,15 +43,15 @@ pub trait Csb {
 
 /// How a loop treats a ring.
 pub struct Manner<'a> {
-    /// it looks at the rings from time to time, and need not be told
+    /// it polls the rings, and need not be kicked
     pub busy_wait: bool,
-    /// it is told by an event for each change
+    /// it gets an event for each change
     pub direct: bool,
-    /// tells the program of news
+    /// kicks the program
     pub tell: Option<&'a dyn Fn()>,
 }
 
-/// News for a program that may want to be told.
+/// News for a program that may want to be kicked.
 struct News<'a, 'b> {
     csb: &'a dyn Csb,
     entry: usize,
@@ -92,7 +92,7 @@ impl Attachment {
         }
     }
 
-    /// The word that the daemon, the loop and those who stop it share.
+    /// The word that the daemon, the loop and whoever stops it share.
     fn kloop(&self, host: &dyn Host) -> u32 {
         let first = self.selected(TX).chain(self.selected(RX)).next();
         let kring = first.and_then(|k| host.ctl().kring(k));
@@ -152,7 +152,7 @@ impl Attachment {
             news.untold |= k.rtail.swap(hwtail, Relaxed) != hwtail;
             news.tell();
             if manner.busy_wait {
-                // What has come meanwhile is for the next pass.
+                // What has arrived meanwhile is for the next pass.
                 break;
             }
 
@@ -163,7 +163,7 @@ impl Attachment {
                     None => break,
                 }
             } else if k.rhead.load(Relaxed) == hwtail {
-                // No room: it goes on when the other side says that there is.
+                // No room: it continues when the other side says that there is.
                 break;
             }
         }
@@ -224,7 +224,7 @@ impl Attachment {
                     None => break,
                 }
             } else if published(&sync.ring) == k.rhead.load(Relaxed) || dry >= DRY {
-                // Nothing more: it goes on when somebody has sent.
+                // Nothing more: it continues when somebody has sent.
                 break;
             }
         }
@@ -250,7 +250,7 @@ fn want_kick_again(csb: &dyn Csb, entry: usize, manner: &Manner<'_>) {
     }
 }
 
-/// Asks to be told, and looks once more: is there `more` to do?
+/// Asks to be kicked, and looks once more: is there `more` to do?
 fn more_after_all(csb: &dyn Csb, entry: usize, more: impl Fn(&Wanted) -> bool) -> Option<Wanted> {
     csb.want_kick(entry, true);
     // The program writes its head before it looks at the flag: one of the two sees the other.

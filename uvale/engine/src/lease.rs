@@ -1,4 +1,4 @@
-//! The receiving side of whatever puts packets into another port's ring: VALE, monitors.
+//! The receiving side of everything that puts packets into another port's ring: VALE, monitors.
 //!
 //! netmap leases the free slots of a receiver's ring to a sender under `q_lock` (`nm_kr_lease`), lets
 //! it copy without the lock, and has senders report in order. Here a [`Lease`] is the `q_lock`: its
@@ -26,9 +26,9 @@ pub use slots::Slots;
 /// Why there is no lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// whoever holds the lock does not let go of it
+    /// its holder does not release the lock
     Stuck,
-    /// the ring is out of service, is another one by now, or its indices make no sense
+    /// the ring is out of service, is another one by now, or has bad indices
     Gone,
 }
 
@@ -50,7 +50,7 @@ pub struct Tally {
     pub packets: u64,
     /// bytes of those
     pub bytes: u64,
-    /// dropped for want of room
+    /// dropped because there was no room
     pub full: u64,
     /// dropped because their virtio-net header could not be converted
     pub unconvertible: u64,
@@ -110,8 +110,8 @@ impl<'a> Lease<'a> {
         self.slots.at != self.begin
     }
 
-    /// Counts, shows the receiver what has been filled, and lets go of the ring. Who is to be woken is
-    /// left to the caller, who may have the ring's monitors to serve first.
+    /// Counts, shows the receiver what has been filled, and releases the ring. Waking is left to the
+    /// caller, who may have to serve the ring's monitors first.
     #[inline(always)]
     pub fn publish(self) -> Wakeups<'a> {
         let (kring, produced) = (self.kring, &self.kring.produced);
@@ -134,8 +134,8 @@ impl<'a> Lease<'a> {
     }
 }
 
-/// Waits for whoever holds the ring: once for each holder that does not let go. The next sender that
-/// finds the same one does without the ring at once.
+/// Waits for the holder of the ring: once for each holder that does not release it. The next sender
+/// that finds the same holder gives up at once.
 #[cold]
 #[inline(never)]
 fn wait_for(kring: &Kring, owner: Owner, patience: u32) -> Option<LockGuard<'_>> {

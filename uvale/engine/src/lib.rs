@@ -9,7 +9,7 @@
 //! | `lease.rs` | the receiving side: a ring of another port under its lock, filled and published |
 //! | `fdb.rs` | the learning table |
 //! | `pipe.rs` | tx and rx of a pipe |
-//! | `monitor.rs` | who else sees what passes through a ring |
+//! | `monitor.rs` | monitors: who else sees what passes through a ring |
 //! | `bwrap.rs` | from one switch into another through a port that is on both |
 //! | `offsets.rs` | packets that begin inside their buffers |
 //! | `csb.rs` | a descriptor in CSB mode: one pass of a sync loop over a ring |

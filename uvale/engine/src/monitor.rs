@@ -13,7 +13,7 @@
 //!
 //! A zero-copy monitor exchanges buffers with the monitored ring. Between the two stores that do
 //! so one buffer is in both slots and one in none, so the exchange is written down first
-//! ([`uvale_shared::ctl::Exchange`]) and a process that dies in the middle of it is put right by the daemon. Both
+//! ([`uvale_shared::ctl::Exchange`]) and the daemon undoes it for a process that dies in the middle of it. Both
 //! slots are beyond what either program has been shown at that time.
 //!
 //! The lists are the daemon's, which changes them at any time. A sync copies the list of copy monitors

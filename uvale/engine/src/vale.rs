@@ -280,9 +280,9 @@ impl Iterator for Run<'_> {
 impl Run<'_> {
     /// Copies `first` and those after it. Returns the bytes of the packets that found no room.
     ///
-    /// Tuned by hand; all other copying is [`super::lease::Slots::put`]. Payloads of a stretch first, then its slots: two
-    /// streams of stores one after the other are faster than two at a time, and only the second is to
-    /// lines the receiver has read.
+    /// Tuned by hand; all other copying is [`super::lease::Slots::put`]. Payloads of a stretch first, then
+    /// its slots: two streams of stores one after the other are faster than two at a time, and only
+    /// the second is to lines that the receiver has read.
     #[inline(always)]
     fn copy(&mut self, first: Plain, lease: &mut Lease<'_>) -> u64 {
         let (from, to) = (&self.sender.region.map, lease.slots.region);

@@ -50,7 +50,8 @@ pub fn of_versions(connection: BorrowedFd<'_>, dir: Option<&Path>) -> Failure {
     Failure::new(
         Errno::PROTO,
         format!(
-            "{what}, this is {} (protocol {PROTOCOL}): `uvale stop{}` ends it and the next program starts one of its own",
+            "{what}, this is {} (protocol {PROTOCOL}): `uvale stop{}` ends it and the next program \
+             starts one of its own",
             env!("CARGO_PKG_VERSION"),
             dir.map_or(String::new(), |dir| format!(" --dir {}", dir.display())),
         ),

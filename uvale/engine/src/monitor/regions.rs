@@ -1,4 +1,4 @@
-//! The memory of monitors, as those who feed them have it.
+//! The memory of monitors, mapped by the syncs that feed them.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ struct Kept {
 }
 
 impl Regions {
-    /// Region `number`, mapped if need be.
+    /// Region `number`, mapped if necessary.
     pub(super) fn get(&mut self, host: &dyn Host, number: u32) -> Option<Arc<RegionMap>> {
         if self.changing || self.session != host.session() {
             core::mem::forget(core::mem::take(self));
@@ -38,7 +38,7 @@ impl Regions {
         self.map(host, number)
     }
 
-    /// Maps one region more, and lets go of those that nothing needs any longer.
+    /// Maps one more region, and drops those that nothing needs any longer.
     #[cold]
     fn map(&mut self, host: &dyn Host, number: u32) -> Option<Arc<RegionMap>> {
         let region = host.region(number)?;

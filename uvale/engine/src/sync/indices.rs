@@ -1,4 +1,4 @@
-//! Indices that a program has written: which make sense, and what becomes of a ring whose indices do not.
+//! Indices that a program has written: which are valid, and what happens to a ring with others.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -7,7 +7,7 @@ use uvale_shared::ctl::count;
 
 impl Synced<'_> {
     /// netmap's nm_rxsync_prologue. Like there, head and cur are taken over even if they are
-    /// wrong, and a cur that went back is none of our business.
+    /// wrong, and a cur that went back is accepted.
     #[inline(always)]
     pub fn rx_prologue(&self, hwtail: u32) -> Result<(), BadIndices> {
         self.rx_take(self.indices(), hwtail)?;
@@ -34,7 +34,7 @@ impl Synced<'_> {
     }
 
     /// netmap's netmap_ring_reinit, after a prologue that failed: indices outside the ring go back
-    /// to the last good ones, wrong ones inside it stand, and slots with nonsense are emptied.
+    /// to the last good ones, wrong ones inside it stay, and bad slots are emptied.
     /// True if an index was outside.
     #[cold]
     pub fn reinit(&self) -> bool {

@@ -10,8 +10,8 @@ use uvale_shared::ctl::Tuning;
 
 impl Sync<'_, Regions> {
     /// Receives. False if the program's indices were wrong, or if it is a monitor's and the
-    /// monitored port has gone; in the first case it goes on, like netmap, with what the
-    /// re-initialisation made of them.
+    /// monitored port has gone; in the first case it continues, like netmap, with the
+    /// re-initialised indices.
     #[inline(always)]
     pub(crate) fn rx(&mut self) -> bool {
         // What a pipe's sender has published becomes hwtail in `pipe::rxsync` only, after the indices
@@ -57,7 +57,7 @@ impl Sync<'_, Regions> {
         Some(hwtail)
     }
 
-    /// Ends the sync: lets go of the ring, then shows its monitors what came meanwhile.
+    /// Ends the sync: releases the ring, then shows its monitors what arrived meanwhile.
     #[inline(always)]
     pub(crate) fn leave(self) {
         let is_monitored = self.ring.kring.is_monitored();

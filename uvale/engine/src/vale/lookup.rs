@@ -1,4 +1,4 @@
-//! Who receives: the ports of a switch and the rings of them that packets go to.
+//! The receivers: ports of a switch, and the rings that packets go to.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(super) struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Its memory, mapped if need be; `regions` are those of the ports by number. Before a lock is
+    /// Its memory, mapped if necessary; `regions` are those of the ports by number. Before a lock is
     /// taken: mapping may have to ask the daemon.
     #[inline]
     pub(super) fn map<'r>(
@@ -125,7 +125,7 @@ impl<'a> Sender<'a> {
         })
     }
 
-    /// Lets go of the memory of ports that have left, when the switch has changed.
+    /// Drops the memory of ports that have left, when the switch has changed.
     #[inline]
     pub(super) fn sweep(&self, scratch: &mut Scratch) {
         let generation = self.switch.generation.load(Acquire);

@@ -89,7 +89,7 @@ pub struct Scratch {
     pub(super) plan: Plan,
     /// of the monitors of this ring and of the receivers' rings
     pub(crate) monitors: Regions,
-    /// for packets that go on into other switches
+    /// for packets that are forwarded into other switches
     pub(crate) onward: Onward,
 }
 
@@ -136,8 +136,8 @@ impl Scratch {
     }
 
     /// Ready for use by `session`. A fork in the middle of another thread's sync copies a work
-    /// area in motion, and a panic or a jump out of a signal handler leaves one: such a thing is
-    /// let go of without looking at it.
+    /// area in motion, and a panic or a jump out of a signal handler leaves one: such a work
+    /// area is dropped without looking at it.
     pub(super) fn begin(&mut self, session: u32) {
         let unused = self.session == 0;
         if self.in_use || (self.session != session && !unused) {

@@ -119,7 +119,7 @@ fn packets_pass_both_ways_and_addresses_are_learned() {
         assert_eq!(take(&w, other), core::slice::from_ref(&flood));
     }
     assert!(take(&w, &a).is_empty());
-    // b's switch has learned that A is behind the joint, and a's switch where B is.
+    // b's switch has learned that A is behind the bwrap, and a's switch where B is.
     for round in 0..100 {
         let (to_a, to_b) = (frame(A, B, round), frame(B, A, round));
         let n = 1 + usize::from(round % 7);
@@ -223,7 +223,7 @@ fn a_loop_ends() {
     audit(&w);
 }
 
-/// A switch that is joined with itself, and a knot of five joints.
+/// A switch that is joined with itself, and a knot of five bwraps.
 #[test]
 fn worse_loops_end() {
     let w = world();
