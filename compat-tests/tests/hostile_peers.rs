@@ -13,7 +13,8 @@ use compat_tests::{or_skip, target};
 use rustix::net::{RecvFlags, SendFlags};
 use uvale_link::channel::{Packet, receive, send};
 use uvale_link::place;
-use uvale_link::proto::{Bound, Call, Reply, decode};
+use uvale_link::proto::{Call, Reply, decode};
+use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{CTL_LEN, Ctl};
 use uvale_shared::extra::Extra;
 use uvale_shared::shm::Memfd;
@@ -68,7 +69,7 @@ fn refused(errno: i32) -> Option<Reply> {
     Some(Reply::Refused { errno, why })
 }
 
-fn opened(bound: Option<Box<Bound>>) -> Option<Reply> {
+fn opened(bound: Option<Box<Binding>>) -> Option<Reply> {
     Some(Reply::Opened {
         world: 4711,
         client: 7,
@@ -93,6 +94,7 @@ fn script(at: &'static str, number: i32) -> Arc<Script> {
                     _ => request.clone(),
                 },
                 bound: (at == "bound").then(|| Box::new(nonsense(number))),
+                extra: nonsense_to_chain(number),
                 csb_entries: 0,
             };
             (Some(done), None)
@@ -101,9 +103,9 @@ fn script(at: &'static str, number: i32) -> Arc<Script> {
     })
 }
 
-fn nonsense(number: i32) -> Bound {
+fn nonsense(number: i32) -> Binding {
     let n = number as u32;
-    Bound {
+    Binding {
         port: n,
         generation: n,
         region: n,
@@ -116,10 +118,14 @@ fn nonsense(number: i32) -> Bound {
         is_monitor: false,
         csb: None,
         name: "\u{1b}[2J".into(),
-        extra: Extra {
-            head_at: u64::MAX - u64::from(n),
-            ranges: vec![(n, u32::MAX), (0, u32::MAX), (u32::MAX, n)],
-        },
+    }
+}
+
+fn nonsense_to_chain(number: i32) -> Extra {
+    let n = number as u32;
+    Extra {
+        head_at: u64::MAX - u64::from(n),
+        ranges: vec![(n, u32::MAX), (0, u32::MAX), (u32::MAX, n)],
     }
 }
 

@@ -113,7 +113,7 @@ fn a_later_daemon_is_named_and_told_to_stop() {
         _ => vec![200, 200, 200, 7],
     });
     let advice = format!("`uvale stop --dir {}`", place.dir().display());
-    let parts = ["is of version 7.1 (protocol 99)", "(protocol 8)", &advice];
+    let parts = ["is of version 7.1 (protocol 99)", "(protocol 9)", &advice];
     for command in REPORTS {
         uvale(place.dir(), command).assert_failed_with(&parts);
     }
@@ -195,7 +195,7 @@ fn the_daemon_answers_all_versions() {
         let answer = ask(&to_daemon(), first);
         let text = String::from_utf8_lossy(&answer).into_owned();
         for part in [
-            "(protocol 8)",
+            "(protocol 9)",
             &format!("libnmshim speaks protocol {protocol}:"),
             "`uvale stop`",
         ] {
@@ -208,7 +208,7 @@ fn the_daemon_answers_all_versions() {
     assert_eq!(answer[0], 0xff);
     let pairs: Vec<&str> = text.split(' ').collect();
     assert!(
-        pairs.contains(&"protocol=8") && pairs.contains(&pid.as_str()),
+        pairs.contains(&"protocol=9") && pairs.contains(&pid.as_str()),
         "{text}"
     );
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use libc::{c_int, c_short, c_ulong};
 use rustix::fd::AsRawFd;
 use rustix::net::RecvFlags;
-use uvale_engine::{Attachment, Binding, Host};
+use uvale_engine::{Attachment, Host, RX, TX};
 use uvale_link::channel::call;
-use uvale_link::proto::{Bound, Call, Reply};
+use uvale_link::proto::{Call, Reply};
 use uvale_link::session::{Failure, Session};
+use uvale_shared::binding::Binding;
 use uvale_system::sys::borrow;
 
 use super::say::{Level, say};
@@ -62,8 +63,6 @@ pub struct Bind {
     pub attachment: Attachment,
     /// in CSB mode, as far as this process knows
     pub csb: AtomicBool,
-    mem_size: u64,
-    name: String,
 }
 
 impl NetmapFile {
@@ -72,7 +71,7 @@ impl NetmapFile {
         fd: RawFd,
         client: u32,
         flags: c_int,
-        bound: Option<Box<Bound>>,
+        bound: Option<Box<Binding>>,
     ) -> Self {
         let file = Self {
             world,
@@ -100,7 +99,7 @@ impl NetmapFile {
         fd: RawFd,
         client: u32,
         flags: c_int,
-        bound: Option<Box<Bound>>,
+        bound: Option<Box<Binding>>,
     ) -> Self {
         let mut file = Self::new(world, fd, client, flags, bound);
         file.adopted = true;
@@ -111,46 +110,34 @@ impl NetmapFile {
         self.client
     }
 
-    fn bind(&self, fd: RawFd, bound: Bound) -> core::result::Result<(), Failure> {
-        self.publish(self.make_bind(fd, bound)?)
+    fn bind(&self, fd: RawFd, binding: Binding) -> core::result::Result<(), Failure> {
+        self.publish(self.make_bind(fd, binding)?)
     }
 
     /// Prepares the data path for the binding that the daemon has given to this description.
-    pub fn make_bind(&self, fd: RawFd, bound: Bound) -> core::result::Result<Bind, Failure> {
+    pub fn make_bind(&self, fd: RawFd, binding: Binding) -> core::result::Result<Bind, Failure> {
         let session = self.world.session(fd)?;
-        let region = session.map_region(bound.region)?;
-        let binding = Binding {
-            port: bound.port,
-            generation: bound.generation,
-            region: bound.region,
-            first: bound.first,
-            last: bound.last,
-            tx_poll: bound.tx_poll,
-            sleeper: bound.sleeper,
-            is_null: bound.is_null,
-            is_monitor: bound.is_monitor,
-        };
+        let region = session.map_region(binding.region)?;
         let attachment =
             Attachment::new(session, binding, region).map_err(|errno| match errno {
                 rustix::io::Errno::NOMEM => Failure::new(errno, "no memory to work with"),
                 _ => Failure::new(errno, "the port is gone already"),
             })?;
+        let binding = attachment.binding();
         say(
             Level::Trace,
             format_args!(
                 "{}: tx rings {:?}, rx rings {:?}, region {} of {} bytes",
-                bound.name,
-                bound.first[1]..bound.last[1],
-                bound.first[0]..bound.last[0],
-                bound.region,
-                bound.mem_size
+                binding.name,
+                binding.rings(TX),
+                binding.rings(RX),
+                binding.region,
+                binding.mem_size
             ),
         );
         Ok(Bind {
+            csb: AtomicBool::new(binding.csb.is_some()),
             attachment,
-            csb: AtomicBool::new(bound.csb.is_some()),
-            mem_size: bound.mem_size,
-            name: bound.name,
         })
     }
 
@@ -334,7 +321,8 @@ impl File for NetmapFile {
         offset: i64,
     ) -> Result<*mut c_void> {
         let bind = self.bound(fd).ok_or(Errno(libc::EINVAL))?;
-        let size = bind.mem_size.next_multiple_of(4096);
+        let binding = bind.attachment.binding();
+        let size = binding.mem_size.next_multiple_of(4096);
         let end = (offset as u64)
             .checked_add(len as u64)
             .ok_or(Errno(libc::EINVAL))?;
@@ -347,8 +335,7 @@ impl File for NetmapFile {
         }
         let failed = |failure: Failure| self.explain("mmap", failure.errno, &failure.why);
         let session = self.world.session(fd).map_err(failed)?;
-        let region = bind.attachment.binding().region;
-        let (memfd, _) = session.region_memfd(region).map_err(failed)?;
+        let (memfd, _) = session.region_memfd(binding.region).map_err(failed)?;
         map_pieces(&memfd, addr, len, prot, flags, offset)
     }
 
@@ -459,8 +446,10 @@ impl File for NetmapFile {
     }
 
     fn describe(&self) -> String {
-        self.known_bind()
-            .map_or_else(|| "unbound".to_owned(), |b| b.name.clone())
+        self.known_bind().map_or_else(
+            || "unbound".to_owned(),
+            |b| b.attachment.binding().name.clone(),
+        )
     }
 }
 

@@ -11,11 +11,12 @@ use rustix::io::Errno as Why;
 use rustix::net::SendFlags;
 use uvale_engine::Host;
 use uvale_link::channel::{call, call_with, send};
-use uvale_link::proto::{Bound, Call, Facts, Memory, Reply, decode};
+use uvale_link::proto::{Call, Facts, Memory, Reply, decode};
 use uvale_link::session::{Failure, refused, whole};
 use uvale_request::legacy;
 use uvale_request::{FileRange, Interface};
 use uvale_request::{OwnMemory, Request, name_of};
+use uvale_shared::binding::Binding;
 use uvale_shared::extra::Extra;
 use uvale_system::sys::borrow;
 
@@ -41,8 +42,16 @@ impl From<Why> for Failed {
 
 type Served = core::result::Result<(), Failed>;
 
-/// The daemon's result, the descriptor's binding now, and how many entries of a CSB have to be set up.
-type Answer = (core::result::Result<(), Failure>, Option<Box<Bound>>, u32);
+/// What the daemon has made of a request.
+struct Answer {
+    served: core::result::Result<(), Failure>,
+    /// what the descriptor is bound to since then
+    bound: Option<Box<Binding>>,
+    /// extra buffers to chain
+    extra: Extra,
+    /// entries of a CSB to set up
+    csb_entries: u32,
+}
 
 /// Attempts to register memory that another process registers at the same time.
 const ATTEMPTS: u32 = 8;
@@ -79,8 +88,12 @@ impl NetmapFile {
 
     /// Serves a request: the daemon's part, then ours.
     fn carry_out(&self, fd: RawFd, request: &mut Request) -> Served {
-        let (served, mut bound, csb_entries) = self.ask(fd, request)?;
-        let extra = bound.as_mut().map(|b| core::mem::take(&mut b.extra));
+        let Answer {
+            served,
+            bound,
+            extra,
+            csb_entries,
+        } = self.ask(fd, request)?;
         let is_new = bound.is_some();
         let served = match csb_entries {
             0 => self.take_over(fd, bound).and(served),
@@ -94,7 +107,7 @@ impl NetmapFile {
             self.explain_refusal(request, &refusal);
             return Err(refusal.errno.into());
         }
-        if let Some(extra) = extra.filter(|extra| !extra.is_empty()) {
+        if !extra.is_empty() {
             self.chain(fd, &extra);
         }
         match request.header.nr_reqtype {
@@ -115,7 +128,7 @@ impl NetmapFile {
         let (original, mut known_as) = (request.clone(), Vec::new());
         for _ in 0..ATTEMPTS {
             let answer = self.ask_once(fd, request, &mut known_as)?;
-            match &answer.0 {
+            match &answer.served {
                 // Another process has given the same memory just before us.
                 Err(refusal) if refusal.errno == Why::AGAIN => request.clone_from(&original),
                 _ => return Ok(answer),
@@ -145,21 +158,27 @@ impl NetmapFile {
             errno,
             why,
             request: done,
-            mut bound,
+            bound,
+            mut extra,
             csb_entries,
         } = reply
         else {
             return Err(failed(refused(reply)));
         };
-        if let (Some(bound), Some(long)) = (&mut bound, fds.first()) {
-            bound.extra = decode(&whole(long)?).ok_or(Why::PROTO)?;
+        if let Some(long) = fds.first() {
+            extra = decode(&whole(long)?).ok_or(Why::PROTO)?;
         }
         *request = Request::decode(&done).ok_or(Why::PROTO)?;
         let served = match errno {
             0 => Ok(()),
             errno => Err(Failure::new(uvale_system::peer::errno(errno), why)),
         };
-        Ok((served, bound, csb_entries))
+        Ok(Answer {
+            served,
+            bound,
+            extra,
+            csb_entries,
+        })
     }
 
     /// What the daemon has to know besides the request.
@@ -204,7 +223,11 @@ impl NetmapFile {
         }
     }
 
-    fn take_over(&self, fd: RawFd, bound: Option<Box<Bound>>) -> core::result::Result<(), Failure> {
+    fn take_over(
+        &self,
+        fd: RawFd,
+        bound: Option<Box<Binding>>,
+    ) -> core::result::Result<(), Failure> {
         match bound {
             Some(bound) => self.publish(self.make_bind(fd, *bound)?),
             None => Ok(()),
@@ -218,7 +241,7 @@ impl NetmapFile {
         fd: RawFd,
         request: &mut Request,
         entries: usize,
-        bound: Option<Box<Bound>>,
+        bound: Option<Box<Binding>>,
         served: core::result::Result<(), Failure>,
     ) -> core::result::Result<(), Failure> {
         let option = request.option(NETMAP_REQ_OPT_CSB);

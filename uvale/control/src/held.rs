@@ -1,7 +1,5 @@
 //! Who has a port open, for the sentence of a refusal.
 
-use nm_abi::NR_EXCLUSIVE;
-
 use super::adapter::AdapterId;
 use super::register::Bound;
 use super::{ClientId, World};
@@ -56,9 +54,8 @@ impl World {
     /// ` by pkt-gen (pid 12, uid 0) since 14:03`: who has ring `i` of a direction; nothing if it
     /// is not known.
     pub(super) fn by_holders_of_ring(&self, id: AdapterId, dir: usize, i: u32) -> String {
-        let has_ring = |b: &Bound| (b.public.first[dir]..b.public.last[dir]).contains(&i);
-        let exclusive = |b: &Bound| b.public.flags & NR_EXCLUSIVE != 0;
-        let mut some = by(self.holding(id, |b| has_ring(b) && exclusive(b)));
+        let has_ring = |b: &Bound| b.binding.rings(dir).contains(&i);
+        let mut some = by(self.holding(id, |b| has_ring(b) && b.exclusive));
         if some.is_empty() {
             some = by(self.holding(id, has_ring));
         }

@@ -19,8 +19,8 @@ use rustix::io::Errno;
 
 use super::adapter::DIRS;
 use super::options::{conclude, find, typed};
+use super::register::Bound;
 use super::{ClientId, Refusal, Result, World};
-use uvale_engine::TX;
 use uvale_request::OptionCopy;
 use uvale_shared::ctl::{KLOOP_RUNNING, KLOOP_STOPPING};
 
@@ -56,8 +56,8 @@ impl World {
             )));
         }
         let bound = self.bound(client).ok_or_else(unbound)?;
-        let name = &bound.public.name;
-        if bound.public.csb.is_none() {
+        let name = &bound.binding.name;
+        if bound.binding.csb.is_none() {
             return Err(bad(format!(
                 "{name}: the sync loop needs CSB mode; see NETMAP_REQ_OPT_CSB"
             )));
@@ -71,7 +71,7 @@ impl World {
         }
         let rings: u32 = DIRS
             .iter()
-            .map(|&dir| bound.public.last[dir] - bound.public.first[dir])
+            .map(|&dir| bound.binding.rings(dir).len() as u32)
             .sum();
         self.set_kloop(client, |kloop| kloop.running = Some(session));
         let accepted = accept(options, rings);
@@ -121,7 +121,7 @@ impl World {
         };
         change(&mut bound.kloop);
         let Kloop { running, stopping } = bound.kloop;
-        let csb = bound.public.csb.is_some();
+        let csb = bound.binding.csb.is_some();
         if let Some(word) = self.kloop_word(client).filter(|_| csb) {
             let set = |on: bool, bit: u32| {
                 if on {
@@ -139,14 +139,12 @@ impl World {
     /// rx.
     pub(super) fn kloop_word(&self, client: ClientId) -> Option<&AtomicU32> {
         let bound = self.bound(client)?;
-        let index = bound
-            .public
-            .first_kring(|dir| self.adapters[bound.id].krings(dir))?;
+        let index = bound.first_kring(|dir| self.adapters[bound.id].krings(dir))?;
         Some(&self.kring(index).kloop)
     }
 }
 
-impl super::Binding {
+impl Bound {
     /// Index of the first selected kring, tx before rx.
     fn first_kring<'a>(
         &self,
@@ -155,9 +153,8 @@ impl super::Binding {
         let dir = DIRS
             .into_iter()
             .rev()
-            .find(|&dir| self.first[dir] != self.last[dir])?;
-        debug_assert!(dir == TX || self.first[TX] == self.last[TX]);
-        Some(krings(dir).get(self.first[dir] as usize)?.index)
+            .find(|&dir| !self.binding.rings(dir).is_empty())?;
+        Some(krings(dir).get(self.binding.first[dir] as usize)?.index)
     }
 }
 

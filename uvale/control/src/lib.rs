@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `lib.rs` | the world, its descriptors, how a request is served |
 //! | `lookup.rs` | from a name to an adapter |
-//! | `register.rs` | REGISTER and its undoing: ring selection, [`Binding`] |
+//! | `register.rs` | REGISTER and its undoing: ring selection, the [`Binding`] |
 //! | `adapter.rs` | adapters (anything that can be bound) and their reference counts |
 //! | `vale.rs`, `persistent.rs`, `pipe.rs` | what is special about VALE ports and pipes |
 //! | `bwrap.rs` | persistent ports that join two switches |
@@ -68,6 +68,7 @@ use nm_abi::*;
 use rustix::io::Errno;
 
 use uvale_request::{Interface, Request, interface_part, name_of, set_name};
+use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{Ctl, MAX_SWITCHES};
 use uvale_system::who::Holder;
 
@@ -81,7 +82,6 @@ pub use caller::{Caller, Offer};
 pub use inspect::{FdbEntry, MemoryInfo, PortInfo, PortKind, SwitchInfo};
 pub use memory::Region;
 pub use parameters::{Effect, Knobs, ParameterInfo};
-pub use register::Binding;
 pub use repair::Finding;
 
 /// Why a request was refused.
@@ -261,7 +261,7 @@ impl World {
 
     /// What the descriptor is bound to.
     pub fn binding(&self, client: ClientId) -> Option<&Binding> {
-        self.bound(client).map(|b| &b.public)
+        self.bound(client).map(|b| &b.binding)
     }
 
     /// A region by its number.
@@ -276,14 +276,14 @@ impl World {
     /// All descriptors bound to ports that use memory `mem`.
     fn users_of(&self, mem: memory::MemId) -> impl Iterator<Item = &Bound> {
         let bound = self.clients.values().flatten();
-        bound.filter(move |b| b.public.mem_id == mem)
+        bound.filter(move |b| b.mem_id == mem)
     }
 
     /// NIOCCTRL: serves one request of an unknown process, and does that process's part as well.
     pub fn request(&mut self, client: ClientId, request: &mut Request) -> Result<()> {
         let mut caller = Caller::default();
         self.request_from(client, &mut caller, request)?;
-        let region = self.bound(client).map(|b| b.public.region);
+        let region = self.bound(client).map(|b| b.binding.region);
         if let Some(region) = region.and_then(|number| self.region(number))
             && !caller.extra.is_empty()
         {

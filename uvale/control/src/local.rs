@@ -83,7 +83,7 @@ impl LocalWorld {
             return Err(refusal);
         }
         let gone = || Refusal::new(Errno::NXIO, "the port is gone");
-        let binding = world.binding(client).ok_or_else(gone)?.for_engine();
+        let binding = world.binding(client).ok_or_else(gone)?.clone();
         let region = world
             .region(binding.region)
             .ok_or_else(gone)?

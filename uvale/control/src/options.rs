@@ -115,7 +115,7 @@ impl World {
         let Some(Some(bound)) = self.clients.get_mut(&client.0) else {
             return;
         };
-        bound.public.csb = Some((atok, ktoa));
+        bound.binding.csb = Some((atok, ktoa));
         if let Some(k) = self.kloop_word(client) {
             k.fetch_or(KLOOP_CSB, Relaxed);
         }
@@ -182,20 +182,19 @@ impl World {
 /// entries in each array; 0 for a descriptor without rings, whose CSB is not looked at.
 fn check_csb(bound: Option<&Bound>, csb: &nmreq_opt_csb) -> Result<u32> {
     let Some(bound) = bound else { return Ok(0) };
-    let (public, bad) = (&bound.public, |errno, why: &str| {
-        Err(Refusal::new(errno, format!("{}: {why}", bound.public.name)))
-    });
+    let binding = &bound.binding;
+    let bad = |errno, why: &str| Err(Refusal::new(errno, format!("{}: {why}", binding.name)));
     if bound.kloop.running.is_some() {
         return bad(Errno::BUSY, "the CSB cannot change while a sync loop runs");
     }
     let entries = DIRS
         .iter()
-        .map(|&dir| public.last[dir] - public.first[dir])
+        .map(|&dir| binding.rings(dir).len() as u32)
         .sum();
     if entries == 0 {
         return Ok(0);
     }
-    if public.flags & NR_EXCLUSIVE == 0 {
+    if !bound.exclusive {
         return bad(Errno::INVAL, "CSB mode needs NR_EXCLUSIVE");
     }
     let aligned = |addr: u64, size: usize| addr.is_multiple_of(size as u64);

@@ -13,70 +13,23 @@ use super::options::all_served;
 use super::{ClientId, Refusal, Result, World};
 use uvale_engine::{RX, TX};
 use uvale_request::OptionCopy;
+use uvale_shared::binding::Binding;
 use uvale_shared::ctl::PORT_SLEEPERS;
 use uvale_shared::extra::Extra;
-
-/// What a descriptor is bound to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
-    /// name of the port
-    pub name: String,
-    /// index of the port record in control memory
-    pub port: u32,
-    /// its generation
-    pub generation: u32,
-    /// number of the region
-    pub region: u32,
-    /// nr_mem_id of the region
-    pub mem_id: u16,
-    /// bytes of the region
-    pub mem_size: u64,
-    /// offset of the `netmap_if` in the region (nr_offset)
-    pub offset: u64,
-    /// first selected ring by direction (0: rx, 1: tx)
-    pub first: [u32; 2],
-    /// one past the last selected ring by direction
-    pub last: [u32; 2],
-    /// NR_* flags of the request
-    pub flags: u64,
-    /// poll also sends on tx rings when POLLOUT is not asked for (no NR_NO_TX_POLL)
-    pub tx_poll: bool,
-    /// bit in the port's sleeper table; `None`: all were taken
-    pub sleeper: Option<u8>,
-    /// one end of a pipe
-    pub is_pipe: bool,
-    /// a null port: there is nothing behind its rings, and a sync moves no packets
-    pub is_null: bool,
-    /// addresses of the CSB's two arrays in the program, once it is in CSB mode
-    pub csb: Option<(u64, u64)>,
-    /// a monitor: it receives only, from the syncs of the port it monitors
-    pub is_monitor: bool,
-}
-
-impl Binding {
-    /// The part that the data path works with.
-    pub fn for_engine(&self) -> uvale_engine::Binding {
-        uvale_engine::Binding {
-            port: self.port,
-            generation: self.generation,
-            region: self.region,
-            first: self.first,
-            last: self.last,
-            tx_poll: self.tx_poll,
-            sleeper: self.sleeper,
-            is_null: self.is_null,
-            is_monitor: self.is_monitor,
-        }
-    }
-}
 
 /// A descriptor's registration.
 #[derive(Debug)]
 pub(super) struct Bound {
     pub id: AdapterId,
+    pub binding: Binding,
+    /// nr_mem_id of the region
+    pub mem_id: u16,
     /// object number of its `netmap_if`
     pub netmap_if: u32,
-    pub public: Binding,
+    /// where that is in the region (nr_offset)
+    pub offset: u64,
+    /// NR_EXCLUSIVE
+    pub exclusive: bool,
     pub kloop: Kloop,
     /// its extra buffers until they are chained; then they are in the region's list alone
     pub extra: Extra,
@@ -108,7 +61,7 @@ impl World {
         options: &mut [OptionCopy],
     ) -> Result<()> {
         if let Some(bound) = self.bound(client) {
-            let label = bound.public.name.clone();
+            let label = bound.binding.name.clone();
             return Err(Refusal::new(
                 Errno::BUSY,
                 format!("this descriptor is bound to {label} already"),
@@ -180,8 +133,8 @@ impl World {
         reg.nr_tx_slots = na.slots[TX];
         reg.nr_host_tx_rings = 0;
         reg.nr_host_rx_rings = 0;
-        reg.nr_memsize = bound.public.mem_size;
-        reg.nr_offset = bound.public.offset;
+        reg.nr_memsize = bound.binding.mem_size;
+        reg.nr_offset = bound.offset;
         reg.nr_mem_id = na.mem;
         let mem = na.mem;
         if reg.nr_extra_bufs > 0 {
@@ -429,28 +382,28 @@ impl World {
         let memory = self.memories.at(na.mem);
         let region = self.memories.active_region(na.mem)?;
         let port = self.port(na.port);
-        let public = Binding {
+        let offset = memory.object_offset(Which::If, netmap_if)?;
+        let binding = Binding {
             name: na.label(),
             port: na.port,
             generation: port.generation.load(Relaxed),
             region: region.number,
-            mem_id: na.mem,
             mem_size: region.size,
-            offset: memory.object_offset(Which::If, netmap_if)?,
             first: s.first,
             last: s.last,
-            flags: reg.nr_flags,
             tx_poll: reg.nr_flags & NR_NO_TX_POLL == 0,
             sleeper: self.take_sleeper(client, na.port),
-            is_pipe: matches!(na.kind, Kind::Pipe { .. }),
             is_null: matches!(na.kind, Kind::Null),
-            csb: None,
             is_monitor: matches!(na.kind, Kind::Monitor { .. }),
+            csb: None,
         };
         Ok(Bound {
             id,
+            binding,
+            mem_id: na.mem,
             netmap_if,
-            public,
+            offset,
+            exclusive: s.exclusive,
             kloop: Kloop::default(),
             extra: Extra::default(),
         })
@@ -464,9 +417,9 @@ impl World {
         Some(bit as u8)
     }
 
-    fn free_sleeper(&self, id: AdapterId, public: &Binding) {
-        let Some(bit) = public.sleeper else { return };
-        self.port(public.port).sleepers[usize::from(bit)].store(0, Release);
+    fn free_sleeper(&self, id: AdapterId, binding: &Binding) {
+        let Some(bit) = binding.sleeper else { return };
+        self.port(binding.port).sleepers[usize::from(bit)].store(0, Release);
         for dir in DIRS {
             for k in self.adapters[id].krings(dir) {
                 self.kring(k.index).sleepers.fetch_and(!(1 << bit), Relaxed);
@@ -493,19 +446,20 @@ impl World {
     pub(super) fn unbind(&mut self, client: ClientId) -> Option<AdapterId> {
         let Bound {
             id,
+            binding,
             netmap_if,
-            public,
+            exclusive,
             extra,
             ..
         } = self.clients.get_mut(&client.0)?.take()?;
         let s = Selection {
-            first: public.first,
-            last: public.last,
-            exclusive: public.flags & NR_EXCLUSIVE != 0,
+            first: binding.first,
+            last: binding.last,
+            exclusive,
         };
         self.adapters[id].active -= 1;
         self.release_rings(id, &s);
-        self.free_sleeper(id, &public);
+        self.free_sleeper(id, &binding);
         let last = self.adapters[id].active == 0;
         if last {
             self.stop_monitors(id);

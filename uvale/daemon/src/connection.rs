@@ -13,8 +13,9 @@ use super::{Daemon, descriptors};
 use uvale_control::{Caller, ClientId, Offer, Refusal};
 use uvale_link::channel::{Packet, receive, send};
 use uvale_link::plain::{self, Word};
-use uvale_link::proto::{Bound, Call, Facts, Memory, PROTOCOL, Reply, decode, encode, protocol_of};
+use uvale_link::proto::{Call, Facts, Memory, PROTOCOL, Reply, decode, encode, protocol_of};
 use uvale_request::Request;
+use uvale_shared::binding::Binding;
 use uvale_shared::extra::Extra;
 use uvale_shared::shm::Memfd;
 use uvale_system::sys::Fd;
@@ -314,15 +315,14 @@ impl Daemon {
                 (errno.raw_os_error(), why)
             }
         };
-        let mut bound = if was_bound { None } else { self.bound(client) };
-        let extra = core::mem::take(&mut caller.extra);
+        let bound = if was_bound { None } else { self.bound(client) };
+        let mut extra = match bound {
+            Some(_) => caller.extra,
+            None => Extra::default(),
+        };
         let is_long = extra.ranges.len() > MOST_RANGES;
-        let memfd = is_long.then(|| as_memfd(&encode(&extra)).ok()).flatten();
-        if let Some(bound) = bound.as_mut().filter(|_| !is_long) {
-            bound.extra = extra;
-        }
-        if memfd.is_some() {
-            self.last_report = memfd;
+        if is_long {
+            self.last_report = as_memfd(&encode(&core::mem::take(&mut extra))).ok();
         }
         Answer(
             Reply::Done {
@@ -330,6 +330,7 @@ impl Daemon {
                 why,
                 request: request.encode(),
                 bound,
+                extra,
                 csb_entries: caller.csb_entries,
             },
             self.last_report
@@ -358,23 +359,8 @@ impl Daemon {
         self.sessions.contains_key(&number)
     }
 
-    pub(super) fn bound(&self, client: ClientId) -> Option<Box<Bound>> {
-        let b = self.world.binding(client)?;
-        Some(Box::new(Bound {
-            port: b.port,
-            generation: b.generation,
-            region: b.region,
-            mem_size: b.mem_size,
-            first: b.first,
-            last: b.last,
-            tx_poll: b.tx_poll,
-            sleeper: b.sleeper,
-            is_null: b.is_null,
-            is_monitor: b.is_monitor,
-            csb: b.csb,
-            name: b.name.clone(),
-            extra: Extra::default(),
-        }))
+    pub(super) fn bound(&self, client: ClientId) -> Option<Box<Binding>> {
+        self.world.binding(client).cloned().map(Box::new)
     }
 
     fn region(&mut self, number: u32) -> Answer<'_> {

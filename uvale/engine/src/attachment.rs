@@ -8,6 +8,7 @@ use super::sleep::{RX, TX};
 use super::vale::Scratch;
 use super::{Host, RegionMap};
 use rustix::io::Errno;
+use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{Kring, PORT_ON, Port};
 use uvale_shared::lock::Guarded;
 use uvale_shared::shm::RingView;
@@ -18,29 +19,6 @@ pub type Events = i16;
 
 const WANT_TX: Events = libc::POLLOUT | libc::POLLWRNORM;
 const WANT_RX: Events = libc::POLLIN | libc::POLLRDNORM;
-
-/// What a successful REGISTER leaves behind for the data path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
-    /// index of the port record
-    pub port: u32,
-    /// its generation
-    pub generation: u32,
-    /// number of the region
-    pub region: u32,
-    /// first selected ring by direction ([`RX`], [`TX`])
-    pub first: [u32; 2],
-    /// one past the last selected ring by direction
-    pub last: [u32; 2],
-    /// poll also sends on tx rings when POLLOUT is not asked for (no NR_NO_TX_POLL)
-    pub tx_poll: bool,
-    /// bit in the port's sleeper table; `None`: all were taken
-    pub sleeper: Option<u8>,
-    /// a null port: there is nothing behind its rings, and a sync moves no packets
-    pub is_null: bool,
-    /// a monitor: it receives only, from the syncs of the port it monitors
-    pub is_monitor: bool,
-}
 
 /// A bound descriptor in the process that uses it.
 pub struct Attachment {
@@ -67,13 +45,15 @@ impl Attachment {
             let index = base.checked_add(ring);
             index.and_then(|i| host.ctl().kring(i)).ok_or(Errno::NXIO)
         };
-        let scratch = (binding.first[TX]..binding.last[TX])
+        let scratch = binding
+            .rings(TX)
             .map(|ring| {
                 let work = Scratch::new().map_err(|_| Errno::NOMEM)?;
                 Ok(Guarded::new(&kring(tx_kring, ring)?.busy, work))
             })
             .collect::<Result<_, Errno>>()?;
-        let monitors = (binding.first[RX]..binding.last[RX])
+        let monitors = binding
+            .rings(RX)
             .map(|ring| {
                 Ok(Guarded::new(
                     &kring(rx_kring, ring)?.busy,

@@ -38,7 +38,7 @@ use uvale_shared::ctl::Ctl;
 use uvale_shared::lock::Owner;
 pub use uvale_shared::shm::RegionMap;
 
-pub use attachment::{Attachment, Binding};
+pub use attachment::Attachment;
 pub use sleep::RX;
 pub use sleep::TX;
 pub use vale::BATCH;

@@ -12,10 +12,11 @@ mod tests;
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::attachment::{Attachment, Binding};
+use super::attachment::Attachment;
 use super::vale::{self, Scratch};
 use super::{Host, RegionMap, monitor, pipe};
 use indices::between;
+use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{Kring, RING_ON};
 use uvale_shared::lock::{Guarded, LockGuard};
 use uvale_shared::shm::RingView;

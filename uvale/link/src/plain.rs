@@ -14,7 +14,7 @@
 //!
 //! | pair | meaning |
 //! |---|---|
-//! | `protocol=8` | [`PROTOCOL`] of the daemon; always there |
+//! | `protocol=9` | [`PROTOCOL`] of the daemon; always there |
 //! | `version=0.3.0` | its version |
 //! | `pid=12` | its process id in its own PID namespace |
 //! | `passed=1` | its socket was passed to it, as systemd does |

@@ -12,11 +12,12 @@
 use serde::{Deserialize, Serialize};
 
 use uvale_request::{FileRange, Interface};
+use uvale_shared::binding::Binding;
 use uvale_shared::extra::Extra;
 use uvale_system::who::Who;
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 8;
+pub const PROTOCOL: u32 = 9;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -162,7 +163,7 @@ pub enum Reply {
         /// flags of open(2)
         flags: i32,
         /// what it is bound to
-        bound: Option<Box<Bound>>,
+        bound: Option<Box<Binding>>,
     },
     /// a netmap request was served, or refused by netmap's rules
     Done {
@@ -173,7 +174,10 @@ pub enum Reply {
         /// the request with its results
         request: Vec<u8>,
         /// after a successful REGISTER
-        bound: Option<Box<Bound>>,
+        bound: Option<Box<Binding>>,
+        /// extra buffers that the caller has to chain then; a list that is too long for a message comes
+        /// encoded in a memfd
+        extra: Extra,
         /// entries of the CSB option that have to be set up in the program's memory now; 0 for none
         csb_entries: u32,
     },
@@ -221,38 +225,6 @@ pub struct Parameter {
     pub value: String,
     /// may it be written?
     pub writable: bool,
-}
-
-/// A descriptor's binding, as the data path needs it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bound {
-    /// index of the port record
-    pub port: u32,
-    /// its generation
-    pub generation: u32,
-    /// region number
-    pub region: u32,
-    /// bytes of the region that a program may map
-    pub mem_size: u64,
-    /// first ring by direction, rx then tx
-    pub first: [u32; 2],
-    /// one past the last ring by direction
-    pub last: [u32; 2],
-    /// no NR_NO_TX_POLL
-    pub tx_poll: bool,
-    /// bit in the sleeper table
-    pub sleeper: Option<u8>,
-    /// a null port
-    pub is_null: bool,
-    /// a monitor
-    pub is_monitor: bool,
-    /// addresses of the CSB's arrays
-    pub csb: Option<(u64, u64)>,
-    /// name of the port, for messages
-    pub name: String,
-    /// extra buffers that the caller has to chain; a list that is too long for a message comes
-    /// encoded in a memfd
-    pub extra: Extra,
 }
 
 /// Encodes a message.

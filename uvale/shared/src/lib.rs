@@ -4,6 +4,7 @@
 //! All `unsafe` of the data path is in this crate.
 
 pub mod atomics;
+pub mod binding;
 pub mod ctl;
 mod exchange;
 pub mod extra;

@@ -114,7 +114,7 @@ fn the_recorded_case() {
         ((16 << 20) - 185 * PAGE) / 2048
     );
     // The program keeps what lies in its memory.
-    let at = w.binding(c).unwrap().offset;
+    let at = w.bound(c).unwrap().offset;
     let name = word(at);
     w.close(c);
     assert_eq!((w.ports().count(), w.memories().count()), (0, 1));

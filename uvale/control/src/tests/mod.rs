@@ -114,6 +114,8 @@ pub(super) fn attempt(w: &mut World, name: &str, reg: nmreq_register) -> Reg {
 pub(super) struct View<'a> {
     pub w: &'a World,
     pub b: &'a Binding,
+    /// of its `netmap_if`
+    pub offset: u64,
 }
 
 impl<'a> View<'a> {
@@ -121,6 +123,7 @@ impl<'a> View<'a> {
         Self {
             w,
             b: w.binding(c).expect("bound"),
+            offset: w.bound(c).expect("bound").offset,
         }
     }
 
@@ -150,21 +153,21 @@ impl<'a> View<'a> {
 
     pub fn name(&self) -> String {
         let bytes: Vec<u8> = (0..4)
-            .flat_map(|i| self.word(self.b.offset + 4 * i).to_le_bytes())
+            .flat_map(|i| self.word(self.offset + 4 * i).to_le_bytes())
             .collect();
         String::from_utf8_lossy(bytes.split(|b| *b == 0).next().unwrap()).into_owned()
     }
 
     /// ni_flags, tx, rx, bufs_head, host tx, host rx
     pub fn netmap_if(&self) -> [u32; 6] {
-        [20, 24, 28, 32, 36, 40].map(|o| self.word(self.b.offset + o))
+        [20, 24, 28, 32, 36, 40].map(|o| self.word(self.offset + o))
     }
 
     /// Distances of the rings from the `netmap_if`, in its order: tx, host tx, rx, host rx.
     pub fn ring_ofs(&self) -> Vec<u64> {
         let [_, tx, rx, _, htx, hrx] = self.netmap_if();
         (0..u64::from(tx + rx + htx + hrx))
-            .map(|i| self.wide(self.b.offset + 56 + 8 * i))
+            .map(|i| self.wide(self.offset + 56 + 8 * i))
             .collect()
     }
 
@@ -172,7 +175,7 @@ impl<'a> View<'a> {
     pub fn ring(&self, tx: bool, i: u32) -> u64 {
         let [_, n_tx, _, _, htx, _] = self.netmap_if();
         let at = if tx { i } else { n_tx + htx + i };
-        self.b.offset + self.ring_ofs()[at as usize]
+        self.offset + self.ring_ofs()[at as usize]
     }
 
     /// num_slots, buf_size, ringid, dir, head, cur, tail
@@ -239,7 +242,7 @@ impl Process {
         self.map_all(w);
         let b = w.binding(c).unwrap();
         let region = w.region(b.region).unwrap().shared.clone();
-        Attachment::new(self, b.for_engine(), region).expect("a live port")
+        Attachment::new(self, b.clone(), region).expect("a live port")
     }
 }
 

@@ -244,7 +244,7 @@ fn private_allocators_begin_with_the_change() {
     set(&mut w, "priv_buf_size", "4096").unwrap();
     set(&mut w, "priv_buf_num", "50000").unwrap();
     let b = open(&mut w, "vale0:b", 0).unwrap();
-    let (old, new) = (w.binding(a).unwrap().mem_id, w.binding(b).unwrap().mem_id);
+    let (old, new) = (w.bound(a).unwrap().mem_id, w.bound(b).unwrap().mem_id);
     assert_eq!(pool(&w, old, Which::Buf).0, 2048);
     assert_eq!(pool(&w, new, Which::Buf), (4096, 50_000));
     set(&mut w, "priv_if_num", "101").unwrap();

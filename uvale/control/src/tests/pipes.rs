@@ -90,7 +90,7 @@ fn krings_of_a_pair_point_at_each_other() {
             assert!(ka.ring_ofs.load(Relaxed) != 0 && kb.ring_ofs.load(Relaxed) != 0);
         }
     }
-    assert!(w.binding(m).unwrap().is_pipe);
+    assert!(w.adapters[w.bound(m).unwrap().id].peer().is_some());
 }
 
 #[test]

@@ -287,7 +287,7 @@ fn the_count_after_a_death_tells_what_is_wrong_and_disturbs_nobody() {
     let twice = rx.swap_first(View::of(&w, m).buffers(true, 0)[5]);
     hold(&kring(&w, m, true, 0).busy);
     let found = w.session_died(DEAD);
-    let mem_id = w.binding(m).unwrap().mem_id;
+    let mem_id = w.bound(m).unwrap().mem_id;
     assert!(
         found.contains(&Finding::Missing { mem_id, count: 1 }),
         "{found:?}"

@@ -35,7 +35,7 @@ fn extra_buffers_of_several_descriptors_come_back() {
         let (c, reg) = open(&mut w, "", null);
         assert_eq!(reg.nr_extra_bufs, 100_000, "open {i}");
         let v = View::of(&w, c);
-        v.set_word(v.b.offset + 32, 0);
+        v.set_word(v.offset + 32, 0);
         w.close(c);
     }
 }
@@ -284,7 +284,7 @@ fn a_mapping_outlives_its_descriptor() {
     let mut w = world();
     let (c, _) = open(&mut w, "vale0:f", all());
     let (offset, ring) = (
-        w.binding(c).unwrap().offset as usize,
+        w.bound(c).unwrap().offset as usize,
         View::of(&w, c).ring(true, 0) as usize,
     );
     let shared = w
