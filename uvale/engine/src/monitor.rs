@@ -236,7 +236,7 @@ fn take_in(host: &dyn Host, rx: &Synced<'_>, regions: &mut Regions) {
     arrived(host, rx, hwtail, regions);
 }
 
-/// Have copy monitors not seen all that has arrived? To be asked after `busy` was let go of.
+/// Have copy monitors not seen all that has arrived? To be asked after `busy` was released.
 fn is_behind(kring: &Kring) -> bool {
     // SYNC POINT: pairs with the compare-and-exchange of `LockWord::try_lock_as`, which comes after the
     // sender's store of what it has published: either it finds the lock free, or we find that.
