@@ -136,8 +136,11 @@ pub fn hold() {
 }
 
 /// After it, in both processes.
-pub fn release() {
-    // SAFETY: held since `hold` by this thread, or by the one it is the copy of.
+///
+/// # Safety
+/// Held since `hold` by this thread, or by the one it is the copy of.
+pub unsafe fn release() {
+    // SAFETY: by contract.
     unsafe { BLOCKS.release() };
 }
 

@@ -41,6 +41,20 @@ unsafe fn ours<'a>(dir: *mut DIR) -> Option<&'a mut Stream> {
     unsafe { dir.cast::<Stream>().as_mut() }
 }
 
+/// Before a fork: nobody is in the middle of opening or closing a stream.
+pub fn before_fork() {
+    STREAMS.hold();
+}
+
+/// After it, in both processes.
+///
+/// # Safety
+/// Held since `before_fork` by this thread, or by the one it is the copy of.
+pub unsafe fn after_fork() {
+    // SAFETY: by contract.
+    unsafe { STREAMS.release() };
+}
+
 /// The entries of a directory, asked for anew.
 fn entries(directory: Dir) -> Vec<dirent64> {
     let (own, above) = match directory {

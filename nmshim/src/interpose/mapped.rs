@@ -233,14 +233,20 @@ pub fn before_fork() {
 }
 
 /// After it, in the parent.
-pub fn after_fork_in_parent() {
-    // SAFETY: `before_fork` of this thread holds it.
+///
+/// # Safety
+/// `before_fork` of this thread holds it.
+pub unsafe fn after_fork_in_parent() {
+    // SAFETY: by contract.
     unsafe { MAPPED.release() };
 }
 
 /// After it, in the child: what `f` does to devices that are closed but mapped, which no number leads to.
-pub fn after_fork_in_child(mut f: impl FnMut(&Device)) {
-    // SAFETY: this is the copy of the thread whose `before_fork` holds it.
+///
+/// # Safety
+/// This is the copy of the thread whose `before_fork` holds it.
+pub unsafe fn after_fork_in_child(mut f: impl FnMut(&Device)) {
+    // SAFETY: by contract.
     unsafe { MAPPED.release() };
     MAPPED.lock().for_each(|share| {
         share.0.device().inspect(|d| f(d));

@@ -1,7 +1,7 @@
 //! Processes: start-up and fork.
 
 use super::slot::Object;
-use super::{arrivals, lookup, mapped, table};
+use super::{arrivals, listing, lookup, mapped, table};
 use crate::driver;
 use crate::ground::guarded::guarded;
 use crate::ground::{heap, next, vfork};
@@ -29,21 +29,31 @@ extern "C" fn start() {
 #[unsafe(link_section = ".init_array")]
 static START: extern "C" fn() = start;
 
+/// In the order in which locks are taken: from here to the end of the fork nobody is in the middle of anything.
 extern "C" fn before_fork() {
     guarded((), || driver().before_fork());
+    listing::before_fork();
     heap::hold();
     mapped::before_fork();
 }
 
 extern "C" fn after_fork_in_parent() {
-    mapped::after_fork_in_parent();
-    heap::release();
+    // SAFETY: `before_fork` of this thread holds them.
+    unsafe {
+        mapped::after_fork_in_parent();
+        heap::release();
+        listing::after_fork();
+    }
     guarded((), || driver().after_fork_in_parent());
 }
 
 /// In the child of a fork, before any user code.
 extern "C" fn after_fork_in_child() {
-    heap::release();
+    // SAFETY: this is the copy of the thread whose `before_fork` holds them.
+    unsafe {
+        heap::release();
+        listing::after_fork();
+    }
     vfork::own_memory();
     table::for_each(0, c_int::MAX, |fd, w| {
         if w > table::EPOLL_WAITED
@@ -57,6 +67,7 @@ extern "C" fn after_fork_in_child() {
             }
         }
     });
-    mapped::after_fork_in_child(|d| d.gate.reset());
+    // SAFETY: as above.
+    unsafe { mapped::after_fork_in_child(|d| d.gate.reset()) };
     guarded((), || driver().after_fork_in_child());
 }

@@ -27,8 +27,8 @@ use uvale_request::{OptionCopy, Request};
 use uvale_system::sys::{Fd, OwnFd, borrow};
 
 use super::csb::ProgramCsb;
-use super::file::NetmapFile;
-use super::request::Failed;
+use super::description::Description;
+use super::result::Failed;
 
 /// Longest sleep in an epoll set, as in netmap.
 const LONGEST: Duration = Duration::from_secs(3);
@@ -46,7 +46,7 @@ thread_local! {
     static RUNNING: Cell<usize> = const { Cell::new(0) };
 }
 
-fn address(file: &NetmapFile) -> usize {
+fn address(file: &Description) -> usize {
     core::ptr::from_ref(file) as usize
 }
 
@@ -75,7 +75,7 @@ impl Drop for Run<'_> {
 }
 
 /// Runs the loop that the daemon has just allowed.
-pub fn run(file: &NetmapFile, fd: RawFd, request: &mut Request) -> Result<(), Failed> {
+pub fn run(file: &Description, fd: RawFd, request: &mut Request) -> Result<(), Failed> {
     let duplicate = rustix::io::fcntl_dupfd_cloexec(borrow(&fd), uvale_system::sys::HIGH_FD);
     let run = Run {
         fd: duplicate.ok().map(|fd| OwnFd::new(Fd::from(fd))),
@@ -119,7 +119,7 @@ pub fn run(file: &NetmapFile, fd: RawFd, request: &mut Request) -> Result<(), Fa
 }
 
 /// SYNC_KLOOP_STOP, after the daemon has told the loop: waits until it is over.
-pub fn wait_until_over(file: &NetmapFile, fd: RawFd) -> Result<(), Errno> {
+pub fn wait_until_over(file: &Description, fd: RawFd) -> Result<(), Errno> {
     if RUNNING.get() == address(file) {
         // A signal handler in the loop's own thread: it ends when the handler returns.
         return Ok(());
@@ -241,7 +241,7 @@ impl Rings<'_> {
     }
 
     /// Is the loop to end?
-    fn over(&self, file: &NetmapFile) -> Result<bool, Errno> {
+    fn over(&self, file: &Description) -> Result<bool, Errno> {
         // The loop is one request; handlers of this thread run in between.
         crate::ground::section::breathe();
         file.look_after_daemon(self.session)
@@ -250,7 +250,7 @@ impl Rings<'_> {
     }
 
     /// netmap's first kind of loop.
-    fn by_sleeping(&self, file: &NetmapFile, sleep_us: u32) -> Result<(), Errno> {
+    fn by_sleeping(&self, file: &Description, sleep_us: u32) -> Result<(), Errno> {
         let _exactly = Slack::none();
         let pause = Duration::from_micros(sleep_us.into());
         while !self.over(file)? {
@@ -265,7 +265,7 @@ impl Rings<'_> {
     /// Its second kind.
     fn by_events(
         &self,
-        file: &NetmapFile,
+        file: &Description,
         events: &Events,
         own: BorrowedFd<'_>,
     ) -> Result<(), Errno> {

@@ -3,9 +3,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `world.rs` | the worlds it has met and its sessions with them, over forks and restarts |
-//! | `file.rs` | an open file description: syncs, mmap, poll |
-//! | `request.rs` | its requests |
+//! | `worlds.rs`, `world.rs` | the worlds it has met and its sessions with them, over forks and restarts |
+//! | `description.rs` | an open file description: its session, and what it is bound to |
+//! | `file.rs`, `spin.rs` | its file operations: syncs, mmap, poll; looking before sleeping |
+//! | `request.rs`, `result.rs` | its requests; how they fail |
 //! | `extmem.rs`, `maps.rs` | the program's own memory as a region |
 //! | `csb.rs`, `kloop.rs` | CSB mode, and the sync loop in the calling thread |
 //! | `locked.rs` | mlockall without what is mapped here |
@@ -14,6 +15,7 @@
 //! | `say.rs` | lines for the person, by `NMSHIM_VERBOSE` |
 
 mod csb;
+mod description;
 mod extmem;
 mod file;
 mod interface;
@@ -22,11 +24,13 @@ mod locked;
 mod maps;
 mod parameter;
 mod request;
+mod result;
 mod say;
+mod spin;
 mod world;
+mod worlds;
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicU32, Ordering};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::path::Path;
@@ -35,70 +39,33 @@ use std::sync::{Arc, Weak};
 use rustix::fd::AsFd;
 use uvale_link::channel::{call, call_within};
 use uvale_link::proto::{Call, PROTOCOL, Reply};
-use uvale_link::session::{Failure, PATIENCE, Session, refused};
+use uvale_link::session::{Failure, PATIENCE, refused};
 use uvale_system::sys::{Fd, borrow};
 use uvale_system::who::Who;
 
-use crate::device::{self, Driver, Errno, File};
+use crate::device::{self, Driver, File};
 use crate::ground::lock::Lock;
+use description::Description;
 use file::NetmapFile;
+use result::errno;
 use say::{Level, say};
-use world::{World, Worlds};
+use worlds::{WORLDS, Worlds};
 
 /// Open descriptions by world and number.
 type Files = Option<HashMap<(u64, u32), Weak<NetmapFile>>>;
 
 /// The driver of `/dev/netmap`.
 pub struct Netmap {
-    /// worlds this process has met
-    worlds: Lock<Worlds>,
-    /// held by the one thread that looks for a daemon by its name, and starts one
-    entering: Lock<()>,
     /// open descriptions by world and number, so that one that comes back is recognised
     files: Lock<Files>,
 }
 
 /// The one driver.
 pub static NETMAP: Netmap = Netmap {
-    worlds: Lock::new(Worlds::new()),
-    entering: Lock::new(()),
     files: Lock::new(None),
 };
 
-/// Forks this process has made: a description open at a fork may be shared from then on.
-static FORKS: AtomicU32 = AtomicU32::new(0);
-fn errno(failure: &Failure) -> Errno {
-    Errno(failure.errno.raw_os_error())
-}
-
 impl Netmap {
-    /// The world at `dir`. If no daemon answers there one is started.
-    fn enter(&self, dir: &Path) -> Result<(Arc<World>, &'static Session), Failure> {
-        let _alone = self.entering.lock();
-        if let Some(found) = self.worlds.lock().at(dir) {
-            return Ok(found);
-        }
-        let session = uvale_link::start::attach(dir)?;
-        let mut worlds = self.worlds.lock();
-        let (world, session) = worlds.join(session);
-        worlds.settle(dir, &world);
-        Ok((world, session))
-    }
-
-    /// The world with this number, to which `fd` leads.
-    fn follow(&self, number: u64, fd: RawFd) -> Result<Arc<World>, Failure> {
-        let known = self.worlds.lock().with_number(number);
-        if let Some(world) = known.filter(|world| world.current().is_some()) {
-            return Ok(world);
-        }
-        let session = Session::attach_through(borrow(&fd), Some(PATIENCE))?;
-        if session.world() != number {
-            return Err(rustix::io::Errno::PROTO.into());
-        }
-        let (world, _) = self.worlds.lock().join(session);
-        Ok(world)
-    }
-
     fn remember(&self, world: u64, file: &Arc<NetmapFile>) {
         let mut files = self.files.lock();
         let files = files.get_or_insert_default();
@@ -117,7 +84,7 @@ impl Netmap {
         match self.open_at(&dir, flags) {
             // The daemon we knew is just dying: with another one it works.
             Err(f) if matches!(f.errno, Errno::NXIO | Errno::CONNREFUSED | Errno::NOENT) => {
-                self.worlds.lock().forget(&dir);
+                WORLDS.lock().forget(&dir);
                 self.open_at(&dir, flags)
             }
             other => other,
@@ -125,7 +92,7 @@ impl Netmap {
     }
 
     fn open_at(&self, dir: &Path, flags: libc::c_int) -> Result<(RawFd, Arc<NetmapFile>), Failure> {
-        let (known, _) = self.enter(dir)?;
+        let (known, _) = worlds::enter(dir)?;
         let fd = uvale_link::place::connect(dir)?;
         let opening = Call::Open {
             protocol: PROTOCOL,
@@ -147,8 +114,8 @@ impl Netmap {
             return Err(rustix::io::Errno::NXIO.into());
         }
         set_flags(&fd, flags)?;
-        let file = NetmapFile::new(known, fd.raw(), client, flags, bound);
-        let file = Arc::new(file);
+        let file = Description::new(known, fd.raw(), client, flags, bound);
+        let file = Arc::new(NetmapFile::new(file));
         self.remember(world, &file);
         Ok((fd.into_raw(), file))
     }
@@ -183,7 +150,7 @@ impl Netmap {
         if let Some(file) = self.known(number, client) {
             return Some(file);
         }
-        let world = match self.follow(number, fd) {
+        let world = match worlds::follow(number, fd) {
             Ok(world) => world,
             Err(failure) => {
                 say(
@@ -193,7 +160,8 @@ impl Netmap {
                 return None;
             }
         };
-        let file = Arc::new(NetmapFile::adopted(world, fd, client, flags, bound));
+        let file = Description::adopted(world, fd, client, flags, bound);
+        let file = Arc::new(NetmapFile::new(file));
         self.remember(number, &file);
         Some(file)
     }
@@ -213,12 +181,12 @@ fn set_flags(fd: &Fd, flags: libc::c_int) -> Result<(), rustix::io::Errno> {
 impl Netmap {
     /// Lets go of what `before_fork` took, in the thread that took it or in its copy.
     fn release(&self) {
-        // SAFETY: this thread, or the one it is the copy of, holds `worlds` since `before_fork`.
+        // SAFETY: this thread, or the one it is the copy of, holds `WORLDS` since `before_fork`.
         let held = unsafe { (*HELD.0.get()).take() };
         if let Some((worlds, files)) = held {
             drop(files);
-            // While nobody can add a world whose lock is not ours.
-            worlds.iter().for_each(|w| w.release());
+            // SAFETY: as above, each of them: nobody has added a world meanwhile.
+            worlds.iter().for_each(|w| unsafe { w.release() });
         }
     }
 }
@@ -228,7 +196,7 @@ struct Held(core::cell::UnsafeCell<Option<(HeldWorlds, OpenFiles)>>);
 type HeldWorlds = crate::ground::lock::Locked<'static, Worlds>;
 type OpenFiles = crate::ground::lock::Locked<'static, Files>;
 
-// SAFETY: touched only by the holder of `Netmap::worlds`.
+// SAFETY: touched only by the holder of `WORLDS`.
 unsafe impl Sync for Held {}
 static HELD: Held = Held(core::cell::UnsafeCell::new(None));
 
@@ -256,12 +224,12 @@ impl Driver for Netmap {
     }
 
     fn before_fork(&self) {
-        FORKS.fetch_add(1, Ordering::Relaxed);
+        world::forks_again();
         // In the order in which they are taken elsewhere.
-        let worlds = NETMAP.worlds.lock();
+        let worlds = WORLDS.lock();
         worlds.iter().for_each(|w| w.hold());
         let files = NETMAP.files.lock();
-        // SAFETY: only the thread that holds `worlds`, which is this one, touches the cell.
+        // SAFETY: only the thread that holds `WORLDS`, which is this one, touches the cell.
         unsafe { *HELD.0.get() = Some((worlds, files)) };
     }
 
@@ -271,8 +239,8 @@ impl Driver for Netmap {
 
     fn after_fork_in_child(&self) {
         self.release();
-        // SAFETY: this is the only thread. Who enters, if somebody did, is not in this process.
-        unsafe { self.entering.reset() };
+        // SAFETY: this is the only thread.
+        unsafe { worlds::forked() };
         extmem::forked();
         world::forked();
     }
@@ -302,7 +270,7 @@ impl Driver for Netmap {
     }
 
     fn parameter(&self, name: &str) -> Option<device::Parameter> {
-        let (_, session) = self.enter(&uvale_link::place::runtime_dir()).ok()?;
+        let (_, session) = worlds::enter(&uvale_link::place::runtime_dir()).ok()?;
         let found = session.parameter(name)?;
         Some(device::Parameter {
             text: found.value,
@@ -311,7 +279,7 @@ impl Driver for Netmap {
     }
 
     fn parameters(&self) -> Vec<String> {
-        let entered = self.enter(&uvale_link::place::runtime_dir());
+        let entered = worlds::enter(&uvale_link::place::runtime_dir());
         entered.map_or_else(|_| Vec::new(), |(_, session)| session.parameter_names())
     }
 
@@ -321,7 +289,10 @@ impl Driver for Netmap {
         flags: libc::c_int,
     ) -> device::Result<(RawFd, Arc<dyn File>)> {
         parameter::open(uvale_link::place::runtime_dir(), name, flags)
-            .map(|(fd, file)| (fd, file as Arc<dyn File>))
+            .and_then(|(fd, file)| {
+                set_flags(&fd, flags)?;
+                Ok((fd.into_raw(), file as Arc<dyn File>))
+            })
             .map_err(|failure| {
                 say(Level::Refusal, format_args!("parameter {name}: {failure}"));
                 errno(&failure)

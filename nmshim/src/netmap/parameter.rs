@@ -10,9 +10,11 @@ use rustix::fd::AsFd;
 use uvale_link::channel::call;
 use uvale_link::proto::{Call, PROTOCOL, Reply};
 use uvale_link::session::{Failure, refused};
+use uvale_system::sys::Fd;
 
+use super::result::errno;
 use super::say::{Level, say};
-use super::{NETMAP, errno, set_flags};
+use super::worlds;
 use crate::device::{Errno, File, Result, Text};
 
 /// An open description.
@@ -29,8 +31,8 @@ pub fn open(
     dir: PathBuf,
     name: &str,
     flags: c_int,
-) -> core::result::Result<(RawFd, Arc<ParameterFile>), Failure> {
-    NETMAP.enter(&dir)?;
+) -> core::result::Result<(Fd, Arc<ParameterFile>), Failure> {
+    worlds::enter(&dir)?;
     let fd = uvale_link::place::connect(&dir)?;
     let opening = Call::OpenParameter {
         protocol: PROTOCOL,
@@ -40,23 +42,20 @@ pub fn open(
         (Reply::Ok, _) => {}
         (other, _) => return Err(refused(other)),
     }
-    set_flags(&fd, flags)?;
     let file = Arc::new(ParameterFile {
         dir,
         name: name.to_owned(),
         flags,
         position: AtomicI64::new(0),
     });
-    Ok((fd.into_raw(), file))
+    Ok((fd, file))
 }
 
 /// One write.
 pub fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     // As in the kernel: what counts is a C string.
     let text = String::from_utf8_lossy(nm_abi::name::until_nul(bytes));
-    let written = NETMAP
-        .enter(dir)
-        .and_then(|(_, session)| session.set_parameter(name, &text));
+    let written = worlds::enter(dir).and_then(|(_, session)| session.set_parameter(name, &text));
     match written {
         Ok(None) => Ok(()),
         Ok(Some(warning)) => {
@@ -75,7 +74,7 @@ pub fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
 
 impl Text for ParameterFile {
     fn load(&self) -> Result<String> {
-        let entered = NETMAP.enter(&self.dir);
+        let entered = worlds::enter(&self.dir);
         let (_, session) = entered.map_err(|failure| errno(&failure))?;
         let found = session.parameter(&self.name);
         found.map(|p| p.value).ok_or(Errno(libc::EIO))

@@ -21,24 +21,10 @@ use uvale_shared::extra::Extra;
 use uvale_system::sys::borrow;
 
 use super::csb::ProgramCsb;
-use super::file::NetmapFile;
-use super::say::{Level, say};
+use super::description::Description;
+use super::result::{Failed, explained};
 use super::{extmem, kloop};
 use crate::device::{Errno, Result};
-
-/// Why a request fails, and how the program hears of it.
-pub enum Failed {
-    /// as errno
-    Errno(Why),
-    /// as the value of ioctl, as netmap returns errors of descriptors for a sync loop
-    Value(Why),
-}
-
-impl From<Why> for Failed {
-    fn from(errno: Why) -> Self {
-        Self::Errno(errno)
-    }
-}
 
 type Served = core::result::Result<(), Failed>;
 
@@ -56,14 +42,20 @@ struct Answer {
 /// Attempts to register memory that another process registers at the same time.
 const ATTEMPTS: u32 = 8;
 
-impl NetmapFile {
+/// Requests to a description, by the number that the program used.
+pub struct Requests<'a> {
+    pub to: &'a Description,
+    pub fd: RawFd,
+}
+
+impl Requests<'_> {
     /// NIOCCTRL.
-    pub fn control(&self, fd: RawFd, arg: u64) -> Result<c_int> {
+    pub fn control(&self, arg: u64) -> Result<c_int> {
         let mut request = match Request::copy_in(&OwnMemory, arg) {
             Ok(request) => request,
-            Err(e) => return Err(self.explain("NIOCCTRL", e, "the request cannot be read")),
+            Err(e) => return Err(explained("NIOCCTRL", e, "the request cannot be read")),
         };
-        let (result, value) = match self.carry_out(fd, &mut request) {
+        let (result, value) = match self.carry_out(&mut request) {
             Ok(()) => (Ok(()), None),
             Err(Failed::Errno(e)) => (Err(e), None),
             Err(Failed::Value(e)) => (Err(e), Some(e.raw_os_error())),
@@ -76,8 +68,8 @@ impl NetmapFile {
     }
 
     /// The ioctls from before NIOCCTRL, and those that are not netmap's.
-    pub fn legacy(&self, fd: RawFd, command: u32, arg: u64) -> Result<c_int> {
-        let mut serve = |request: &mut Request| match self.carry_out(fd, request) {
+    pub fn legacy(&self, command: u32, arg: u64) -> Result<c_int> {
+        let mut serve = |request: &mut Request| match self.carry_out(request) {
             Ok(()) => Ok(()),
             Err(Failed::Errno(e) | Failed::Value(e)) => Err(e),
         };
@@ -87,47 +79,47 @@ impl NetmapFile {
     }
 
     /// Serves a request: the daemon's part, then ours.
-    fn carry_out(&self, fd: RawFd, request: &mut Request) -> Served {
+    fn carry_out(&self, request: &mut Request) -> Served {
         let Answer {
             served,
             bound,
             extra,
             csb_entries,
-        } = self.ask(fd, request)?;
+        } = self.ask(request)?;
         let is_new = bound.is_some();
         let served = match csb_entries {
-            0 => self.take_over(fd, bound).and(served),
-            n => self.set_up_csb(fd, request, n as usize, bound, served),
+            0 => self.take_over(bound).and(served),
+            n => self.set_up_csb(request, n as usize, bound, served),
         };
         if let Err(refusal) = served {
             // If this process cannot use the binding, undo it.
             if is_new {
-                let _ = call(borrow(&fd), &Call::Unbind);
+                let _ = call(borrow(&self.fd), &Call::Unbind);
             }
-            self.explain_refusal(request, &refusal);
+            explain_refusal(request, &refusal);
             return Err(refusal.errno.into());
         }
         if !extra.is_empty() {
-            self.chain(fd, &extra);
+            self.chain(&extra);
         }
         match request.header.nr_reqtype {
-            NETMAP_REQ_SYNC_KLOOP_START => kloop::run(self, fd, request),
-            NETMAP_REQ_SYNC_KLOOP_STOP => Ok(kloop::wait_until_over(self, fd)?),
+            NETMAP_REQ_SYNC_KLOOP_START => kloop::run(self.to, self.fd, request),
+            NETMAP_REQ_SYNC_KLOOP_STOP => Ok(kloop::wait_until_over(self.to, self.fd)?),
             _ => Ok(()),
         }
     }
 
     /// The daemon's part; prepares the program's own memory for it.
-    fn ask(&self, fd: RawFd, request: &mut Request) -> core::result::Result<Answer, Why> {
+    fn ask(&self, request: &mut Request) -> core::result::Result<Answer, Why> {
         let gives_memory = request.header.nr_reqtype == NETMAP_REQ_REGISTER
             && request.option(NETMAP_REQ_OPT_EXTMEM).is_some();
         if !gives_memory {
-            return self.ask_once(fd, request, &mut Vec::new());
+            return self.ask_once(request, &mut Vec::new());
         }
         let _alone = extmem::ONE_AT_A_TIME.lock();
         let (original, mut known_as) = (request.clone(), Vec::new());
         for _ in 0..ATTEMPTS {
-            let answer = self.ask_once(fd, request, &mut known_as)?;
+            let answer = self.ask_once(request, &mut known_as)?;
             match &answer.served {
                 // Another process has given the same memory just before us.
                 Err(refusal) if refusal.errno == Why::AGAIN => request.clone_from(&original),
@@ -139,21 +131,21 @@ impl NetmapFile {
 
     fn ask_once(
         &self,
-        fd: RawFd,
         request: &mut Request,
         known_as: &mut Vec<FileRange>,
     ) -> core::result::Result<Answer, Why> {
         let failed = |failure: Failure| {
-            self.explain("request", failure.errno, &failure.why);
+            explained("request", failure.errno, &failure.why);
             failure.errno
         };
-        let (facts, memfd) = self.facts(fd, request, known_as).map_err(failed)?;
+        let (facts, memfd) = self.facts(request, known_as).map_err(failed)?;
         let message = Call::Request {
             request: request.encode(),
             facts,
         };
         let memfd = memfd.as_ref().map(|m| m.as_fd());
-        let (reply, fds) = call_with(borrow(&fd), &message, memfd).map_err(|e| failed(e.into()))?;
+        let (reply, fds) =
+            call_with(borrow(&self.fd), &message, memfd).map_err(|e| failed(e.into()))?;
         let Reply::Done {
             errno,
             why,
@@ -184,7 +176,6 @@ impl NetmapFile {
     /// What the daemon has to know besides the request.
     fn facts(
         &self,
-        fd: RawFd,
         request: &mut Request,
         known_as: &mut Vec<FileRange>,
     ) -> core::result::Result<(Facts, Option<uvale_shared::shm::Memfd>), Failure> {
@@ -195,7 +186,7 @@ impl NetmapFile {
         };
         let reqtype = request.header.nr_reqtype;
         if reqtype == NETMAP_REQ_SYNC_KLOOP_START {
-            facts.session = self.session(fd)?.session();
+            facts.session = self.to.session(self.fd)?.session();
         }
         if reqtype != NETMAP_REQ_REGISTER {
             return Ok((facts, None));
@@ -203,10 +194,10 @@ impl NetmapFile {
         let Some(option) = request.option(NETMAP_REQ_OPT_EXTMEM) else {
             return Ok((facts, None));
         };
-        if self.is_bound() {
+        if self.to.is_bound() {
             return Ok((facts, None));
         }
-        let (memory, memfd) = match extmem::offer(self.session(fd)?, option, known_as) {
+        let (memory, memfd) = match extmem::offer(self.to.session(self.fd)?, option, known_as) {
             Ok(offer) => offer,
             Err(errno) => (Memory::Refused(errno.raw_os_error()), None),
         };
@@ -215,21 +206,17 @@ impl NetmapFile {
     }
 
     /// Chains extra buffers, and says so.
-    fn chain(&self, fd: RawFd, extra: &Extra) {
-        if let Some(bind) = self.bound(fd) {
+    fn chain(&self, extra: &Extra) {
+        if let Some(bind) = self.to.bound(self.fd) {
             extra.chain(bind.attachment.region());
             // If this is lost, the daemon keeps counting them as unchained.
-            let _ = send(borrow(&fd), &Call::Chained, &[], SendFlags::empty());
+            let _ = send(borrow(&self.fd), &Call::Chained, &[], SendFlags::empty());
         }
     }
 
-    fn take_over(
-        &self,
-        fd: RawFd,
-        bound: Option<Box<Binding>>,
-    ) -> core::result::Result<(), Failure> {
+    fn take_over(&self, bound: Option<Box<Binding>>) -> core::result::Result<(), Failure> {
         match bound {
-            Some(bound) => self.publish(self.make_bind(fd, *bound)?),
+            Some(bound) => self.to.publish(self.to.make_bind(self.fd, *bound)?),
             None => Ok(()),
         }
     }
@@ -238,7 +225,6 @@ impl NetmapFile {
     /// or refused for an option.
     fn set_up_csb(
         &self,
-        fd: RawFd,
         request: &mut Request,
         entries: usize,
         bound: Option<Box<Binding>>,
@@ -256,37 +242,31 @@ impl NetmapFile {
             return Err(Failure::new(Why::FAULT, "the CSB is not in usable memory"));
         }
         served?;
-        let session = self.session(fd)?;
-        let new = bound.map(|bound| self.make_bind(fd, *bound)).transpose()?;
-        let known = self.bound(fd);
+        let session = self.to.session(self.fd)?;
+        let new = bound
+            .map(|bound| self.to.make_bind(self.fd, *bound))
+            .transpose()?;
+        let known = self.to.bound(self.fd);
         let Some(bind) = new.as_ref().or(known) else {
             return Ok(());
         };
         bind.attachment.csb_init(session, &csb);
         bind.csb.store(true, Relaxed);
         let (atok, ktoa) = csb.addresses();
-        call(borrow(&fd), &Call::SetCsb { atok, ktoa })?;
+        call(borrow(&self.fd), &Call::SetCsb { atok, ktoa })?;
         match new {
-            Some(bind) => self.publish(bind),
+            Some(bind) => self.to.publish(bind),
             None => Ok(()),
         }
     }
+}
 
-    fn explain_refusal(&self, request: &mut Request, refusal: &Failure) {
-        // The end of a VALE_LIST walk is not a failure.
-        let end_of_walk =
-            refusal.errno == Why::NOENT && request.header.nr_reqtype == NETMAP_REQ_VALE_LIST;
-        if !end_of_walk {
-            self.explain(&what(request), refusal.errno, &refusal.why);
-        }
-    }
-
-    /// One line that explains a refusal, at verbosity 1.
-    pub fn explain(&self, what: &str, errno: Why, why: &str) -> Errno {
-        let errno_text = errno.to_string();
-        let errno_text = errno_text.split(" (os error").next().unwrap_or_default();
-        say(Level::Refusal, format_args!("{what}: {errno_text}: {why}"));
-        Errno(errno.raw_os_error())
+/// Says why. The end of a VALE_LIST walk is not a failure.
+fn explain_refusal(request: &mut Request, refusal: &Failure) {
+    let end_of_walk =
+        refusal.errno == Why::NOENT && request.header.nr_reqtype == NETMAP_REQ_VALE_LIST;
+    if !end_of_walk {
+        explained(&what(request), refusal.errno, &refusal.why);
     }
 }
 

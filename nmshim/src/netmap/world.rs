@@ -1,4 +1,4 @@
-//! The worlds that this process has met, and its session with the daemon of each.
+//! A world, and this process' session with its daemon.
 //!
 //! A world is known by its random number: the same directory may be another world in another
 //! container, and a descriptor that comes from there leads to a world that has no name here.
@@ -8,9 +8,8 @@
 //! through the descriptor that it uses. Sessions are never freed: a thread may be in the middle of
 //! a sync with one.
 
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::os::fd::RawFd;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -62,7 +61,7 @@ unsafe impl Send for World {}
 unsafe impl Sync for World {}
 
 impl World {
-    fn new(session: Session) -> (Self, &'static Session) {
+    pub fn new(session: Session) -> (Self, &'static Session) {
         let world = Self {
             place: Place::new(),
             ctl: session.shared_ctl().clone(),
@@ -115,7 +114,7 @@ impl World {
     }
 
     /// Takes a session of this world's that was made elsewhere, unless there is one that works.
-    fn take(&self, session: Session) -> &'static Session {
+    pub fn take(&self, session: Session) -> &'static Session {
         let _alone = self.attaching.lock();
         match self.alive() {
             Some(session) => session,
@@ -136,73 +135,27 @@ impl World {
         self.attaching.hold();
     }
 
-    /// After it.
-    pub fn release(&self) {
-        // SAFETY: held by `hold` of this thread, or of the thread this one is the copy of.
+    /// After it, in both processes.
+    ///
+    /// # Safety
+    /// Held by `hold` of this thread, or of the thread this one is the copy of.
+    pub unsafe fn release(&self) {
+        // SAFETY: by contract.
         unsafe { self.attaching.release() };
     }
 }
 
-/// All of them.
-pub struct Worlds {
-    met: Vec<Arc<World>>,
-    /// where this process opens the device, and what it found there
-    directories: Vec<(PathBuf, Arc<World>)>,
+/// Forks this process has made: a description open at a fork may be shared from then on.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// How many.
+pub fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
 }
 
-impl Worlds {
-    /// None yet.
-    pub const fn new() -> Self {
-        Self {
-            met: Vec::new(),
-            directories: Vec::new(),
-        }
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<World>> {
-        self.met.iter()
-    }
-
-    /// The world with this number.
-    pub fn with_number(&self, number: u64) -> Option<Arc<World>> {
-        self.met.iter().find(|w| w.number() == number).cloned()
-    }
-
-    /// The world of `session`. One that was met before may go on with its own session.
-    pub fn join(&mut self, session: Session) -> (Arc<World>, &'static Session) {
-        match self.with_number(session.world()) {
-            Some(world) => {
-                let session = world.take(session);
-                (world, session)
-            }
-            None => {
-                // Those whose daemon is gone, and of which nothing is open any more.
-                self.met
-                    .retain(|w| Arc::strong_count(w) > 1 || w.alive().is_some());
-                let (world, session) = World::new(session);
-                let world = Arc::new(world);
-                self.met.push(world.clone());
-                (world, session)
-            }
-        }
-    }
-
-    /// The world whose daemon answered at `dir`, if it still does.
-    pub fn at(&self, dir: &Path) -> Option<(Arc<World>, &'static Session)> {
-        let (_, world) = self.directories.iter().find(|(known, _)| known == dir)?;
-        Some((world.clone(), world.alive()?))
-    }
-
-    /// From now on `world` is found at `dir`.
-    pub fn settle(&mut self, dir: &Path, world: &Arc<World>) {
-        self.forget(dir);
-        self.directories.push((dir.to_owned(), world.clone()));
-    }
-
-    /// Nothing is known of `dir` any more.
-    pub fn forget(&mut self, dir: &Path) {
-        self.directories.retain(|(known, _)| known != dir);
-    }
+/// One more is about to be made.
+pub fn forks_again() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// In the child of a fork: drops the parent's sessions. Async-signal-safe.

@@ -1,0 +1,278 @@
+//! An open file description of `/dev/netmap`: its session, and what it is bound to.
+
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use libc::c_int;
+use uvale_engine::{Attachment, RX, TX};
+use uvale_link::channel::call;
+use uvale_link::proto::{Call, Reply};
+use uvale_link::session::{Failure, Session};
+use uvale_shared::binding::Binding;
+use uvale_system::sys::borrow;
+
+use super::result::errno;
+use super::say::{Level, say};
+use super::world::{World, forks};
+use crate::device::{Errno, Result};
+
+/// Syncs between two looks at the clock; a look at the daemon follows at most once a second.
+const LOOK_EVERY: u32 = 64;
+
+/// An open file description, as this process knows it.
+pub struct Description {
+    world: Arc<World>,
+    client: u32,
+    flags: c_int,
+    /// null until bound
+    bound: AtomicPtr<Bind>,
+    forks_at_open: u32,
+    adopted: bool,
+    gone: AtomicBool,
+    syncs: AtomicU32,
+    last_look: AtomicU64,
+}
+
+/// What a successful REGISTER left behind.
+pub struct Bind {
+    pub attachment: Attachment,
+    /// in CSB mode, as far as this process knows
+    pub csb: AtomicBool,
+}
+
+impl Description {
+    pub fn new(
+        world: Arc<World>,
+        fd: RawFd,
+        client: u32,
+        flags: c_int,
+        bound: Option<Box<Binding>>,
+    ) -> Self {
+        let description = Self {
+            world,
+            client,
+            flags,
+            bound: AtomicPtr::new(core::ptr::null_mut()),
+            forks_at_open: forks(),
+            adopted: false,
+            gone: AtomicBool::new(false),
+            syncs: AtomicU32::new(0),
+            last_look: AtomicU64::new(0),
+        };
+        if let Some(bound) = bound {
+            let _ = description.bind(fd, *bound);
+        }
+        description
+    }
+
+    pub fn adopted(
+        world: Arc<World>,
+        fd: RawFd,
+        client: u32,
+        flags: c_int,
+        bound: Option<Box<Binding>>,
+    ) -> Self {
+        let mut description = Self::new(world, fd, client, flags, bound);
+        description.adopted = true;
+        description
+    }
+
+    pub fn client(&self) -> u32 {
+        self.client
+    }
+
+    fn bind(&self, fd: RawFd, binding: Binding) -> core::result::Result<(), Failure> {
+        self.publish(self.make_bind(fd, binding)?)
+    }
+
+    /// Prepares the data path for the binding that the daemon has given to this description.
+    pub fn make_bind(&self, fd: RawFd, binding: Binding) -> core::result::Result<Bind, Failure> {
+        let session = self.world.session(fd)?;
+        let region = session.map_region(binding.region)?;
+        let attachment =
+            Attachment::new(session, binding, region).map_err(|errno| match errno {
+                rustix::io::Errno::NOMEM => Failure::new(errno, "no memory to work with"),
+                _ => Failure::new(errno, "the port is gone already"),
+            })?;
+        let binding = attachment.binding();
+        say(
+            Level::Trace,
+            format_args!(
+                "{}: tx rings {:?}, rx rings {:?}, region {} of {} bytes",
+                binding.name,
+                binding.rings(TX),
+                binding.rings(RX),
+                binding.region,
+                binding.mem_size
+            ),
+        );
+        Ok(Bind {
+            csb: AtomicBool::new(binding.csb.is_some()),
+            attachment,
+        })
+    }
+
+    /// Makes the binding visible to all threads.
+    pub fn publish(&self, bind: Bind) -> core::result::Result<(), Failure> {
+        let bind = Box::into_raw(Box::new(bind));
+        if self
+            .bound
+            .compare_exchange(core::ptr::null_mut(), bind, AcqRel, Acquire)
+            .is_err()
+        {
+            // SAFETY: just made, and nobody else has seen it.
+            drop(unsafe { Box::from_raw(bind) });
+        }
+        Ok(())
+    }
+
+    /// The binding, if this process knows of one.
+    #[inline]
+    pub fn known_bind(&self) -> Option<&Bind> {
+        // SAFETY: null, or a box that lives as long as `self`: it is set once.
+        unsafe { self.bound.load(Acquire).as_ref() }
+    }
+
+    /// The binding, if there is one. A description shared with another process may have been
+    /// bound there.
+    #[inline]
+    pub fn bound(&self, fd: RawFd) -> Option<&Bind> {
+        self.known_bind().or_else(|| self.ask_for_binding(fd))
+    }
+
+    #[cold]
+    fn ask_for_binding(&self, fd: RawFd) -> Option<&Bind> {
+        if self.shared()
+            && let Ok((
+                Reply::Opened {
+                    bound: Some(bound), ..
+                },
+                _,
+            )) = call(borrow(&fd), &Call::Whois)
+        {
+            let _ = self.bind(fd, *bound);
+        }
+        self.known_bind()
+    }
+
+    /// Is it bound, as far as this process knows?
+    pub fn is_bound(&self) -> bool {
+        self.known_bind().is_some()
+    }
+
+    /// This process's session.
+    pub fn session(&self, fd: RawFd) -> core::result::Result<&'static Session, Failure> {
+        self.world.session(fd)
+    }
+
+    /// Session and binding, for a sync.
+    #[inline]
+    pub fn ready(&self, fd: RawFd) -> Result<(&'static Session, &Bind)> {
+        if self.gone.load(Relaxed) {
+            return Err(Errno(libc::ENXIO));
+        }
+        let session = match self.world.current() {
+            Some(session) => session,
+            None => self
+                .world
+                .session(fd)
+                .map_err(|f| self.without_session(&f))?,
+        };
+        let bind = self.bound(fd).ok_or(Errno(libc::ENXIO))?;
+        // Another process that has the description can have put it into CSB mode.
+        let alone = !self.adopted && forks() == self.forks_at_open;
+        if bind.csb.load(Relaxed) || !alone && bind.attachment.in_csb_mode(session) {
+            return Err(Errno(libc::EBUSY));
+        }
+        Ok((session, bind))
+    }
+
+    #[cold]
+    fn without_session(&self, failure: &Failure) -> Errno {
+        let what = self.describe();
+        say(
+            Level::Refusal,
+            format_args!("{what}: {failure}; close and open again"),
+        );
+        errno(failure)
+    }
+
+    /// Says that the daemon is gone, once.
+    #[cold]
+    pub fn is_lost(&self) {
+        if !self.gone.swap(true, Relaxed) {
+            let what = self.describe();
+            say(
+                Level::Refusal,
+                format_args!("{what}: the uvale daemon is gone; close and open again"),
+            );
+        }
+    }
+
+    /// A program that only syncs would not notice that the daemon is gone: checks now and then, at
+    /// the cost of one system call a second at most.
+    #[inline]
+    pub fn look_after_daemon(&self, session: &Session) -> Result<()> {
+        // Threads that count at the same time may lose a count, which does no harm.
+        let syncs = self.syncs.load(Relaxed).wrapping_add(1);
+        self.syncs.store(syncs, Relaxed);
+        if syncs.is_multiple_of(LOOK_EVERY) {
+            self.look_now(session)
+        } else {
+            Ok(())
+        }
+    }
+
+    #[cold]
+    pub fn look_now(&self, session: &Session) -> Result<()> {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse).tv_sec as u64;
+        if self.last_look.swap(now, Relaxed) != now && !session.is_alive() {
+            self.is_lost();
+            return Err(Errno(libc::ENXIO));
+        }
+        Ok(())
+    }
+
+    /// Is the daemon known to be gone?
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed)
+    }
+
+    /// Flags of open(2).
+    pub fn open_flags(&self) -> c_int {
+        self.flags
+    }
+
+    /// The session this process has now, if any.
+    pub fn current(&self) -> Option<&'static Session> {
+        self.world.current()
+    }
+
+    /// May another process have it?
+    pub fn shared(&self) -> bool {
+        self.adopted
+            || forks() != self.forks_at_open
+            || self
+                .known_bind()
+                .is_some_and(|b| b.attachment.binding().sleeper.is_none())
+    }
+
+    /// For messages.
+    pub fn describe(&self) -> String {
+        self.known_bind().map_or_else(
+            || "unbound".to_owned(),
+            |b| b.attachment.binding().name.clone(),
+        )
+    }
+}
+
+impl Drop for Description {
+    fn drop(&mut self) {
+        let bind = *self.bound.get_mut();
+        if !bind.is_null() {
+            // SAFETY: made by `Box::into_raw` in `bind`, and nobody can have a reference any more.
+            drop(unsafe { Box::from_raw(bind) });
+        }
+    }
+}
