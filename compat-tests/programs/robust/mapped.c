@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 
 #define PAGE 4096ul
@@ -80,6 +81,24 @@ static void case_mapped_over(void)
 	CHECK(!is_free("vale0:b"));
 	munmap(p.mem, p.size);
 	CHECK(is_free("vale0:b"));
+}
+
+/* shmat replaces what is there, too. */
+static void case_attached_over(void)
+{
+	struct port p = closed_port("vale0:a");
+	size_t half = p.size / 2 / PAGE * PAGE;
+	int id = shmget(IPC_PRIVATE, half, 0600);
+	CHECK(id >= 0);
+	CHECK(shmat(id, p.mem, 0) == (void *)-1 && errno == EINVAL);
+	CHECK(!is_free("vale0:a"));
+	CHECK(shmat(id, p.mem, SHM_REMAP) == p.mem);
+	CHECK(!is_free("vale0:a"));
+	CHECK(syscall(SYS_shmat, id, p.mem + half, SHM_REMAP) == (long)(p.mem + half));
+	CHECK(shmctl(id, IPC_RMID, NULL) == 0);
+	CHECK(munmap(p.mem + 2 * half, PAGE) == 0);
+	CHECK(is_free("vale0:a"));
+	CHECK(shmdt(p.mem) == 0 && shmdt(p.mem + half) == 0);
 }
 
 static void case_moved(void)
@@ -382,6 +401,7 @@ static const struct test_case cases[] = {
 	{ "refused-unmapping", case_refused_unmapping },
 	{ "by-number", case_by_number },
 	{ "mapped-over", case_mapped_over },
+	{ "attached-over", case_attached_over },
 	{ "moved", case_moved },
 	{ "second-mapping", case_second_mapping },
 	{ "moved-over", case_moved_over },

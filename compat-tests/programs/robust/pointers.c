@@ -139,11 +139,69 @@ static void bad_pointers_with_the_device(void)
 	check_path(&b, &a, 1, &seq, &seen);
 }
 
+/* Paths that the kernel refuses before it has read them to their end. */
+static void paths_without_an_end(void)
+{
+	struct port a = open_port("vale0:a");
+	struct stat s;
+	size_t len = 2 * 4096;
+	char *pages = mmap(NULL, len + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(pages != MAP_FAILED && mprotect(pages + len, 4096, PROT_NONE) == 0);
+	memset(pages, 'x', len);
+	memcpy(pages, "/sys/module/netmap/", strlen("/sys/module/netmap/"));
+	CHECK(stat(pages, &s) == -1 && errno == ENAMETOOLONG);
+	CHECK(open(pages, O_RDWR) == -1 && errno == ENAMETOOLONG);
+	CHECK(open(pages, O_RDWR | O_CREAT, 0600) == -1 && errno == ENAMETOOLONG);
+	CHECK(access(pages, R_OK) == -1 && errno == ENAMETOOLONG);
+	CHECK(mknod(pages, S_IFCHR | 0600, 0) == -1 && errno == ENAMETOOLONG);
+	CHECK(fopen(pages, "r") == NULL && errno == ENAMETOOLONG);
+	CHECK(fopen(pages, "w") == NULL && errno == ENAMETOOLONG);
+	/* flags that are wrong, and the pointer is not looked at */
+	bad = pages + len;
+	CHECK(syscall(SYS_statx, AT_FDCWD, bad, 0, 0x80000000u, &s) == -1 && errno == EINVAL);
+	CHECK(access(bad, 0x100) == -1 && errno == EINVAL);
+	CHECK(open(bad, O_TMPFILE & ~O_DIRECTORY) == -1);
+	close_port(&a);
+}
+
+/* A program that ignores faults: a bad pointer is an error, a signal that is sent is ignored, a fault ends it. */
+static void faults_are_ignored(void)
+{
+	struct sigaction old;
+	int before_device = signal(SIGSEGV, SIG_IGN) == SIG_DFL && signal(SIGBUS, SIG_IGN) == SIG_DFL;
+	CHECK(before_device);
+	for (int round = 0; round < 2; round++) {
+		struct port a = open_port("vale0:a");
+		device_fd = a.fd;
+		bad = (void *)8;
+		EFAULT_FROM(poll(bad, 1, 0));
+		EFAULT_FROM(ioctl(a.fd, NIOCCTRL, bad));
+		EFAULT_FROM(ioctl(a.fd, NIOCREGIF, bad));
+		EFAULT_FROM(fstat(a.fd, bad));
+		CHECK(sigaction(SIGSEGV, NULL, &old) == 0 && old.sa_handler == SIG_IGN);
+		CHECK(raise(SIGSEGV) == 0 && kill(getpid(), SIGBUS) == 0);
+		pid_t child = fork();
+		int status;
+		if (child == 0) {
+			*(volatile int *)8 = 1;
+			_exit(0);
+		}
+		CHECK(waitpid(child, &status, 0) == child);
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+		close_port(&a);
+		/* the second time after the device is in use */
+		CHECK(signal(SIGSEGV, SIG_DFL) == SIG_IGN && signal(SIGSEGV, SIG_IGN) == SIG_DFL);
+	}
+}
+
 /* ---- */
 
 static const struct test_case cases[] = {
 	{ "without-the-device", bad_pointers_without_the_device },
 	{ "with-the-device", bad_pointers_with_the_device },
+	{ "paths-without-an-end", paths_without_an_end },
+	{ "ignored-faults", faults_are_ignored },
 };
 
 int main(int argc, char **argv)

@@ -2,6 +2,7 @@
  * Threads, signals and forks of threaded programs on descriptors of /dev/netmap.
  */
 #include "robust.h"
+#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/time.h>
@@ -284,6 +285,52 @@ static void case_close_while_polling(void)
 	}
 }
 
+static void *sleep_for_a_packet(void *argument)
+{
+	struct pollfd f = { .fd = *(int *)argument, .events = POLLIN };
+	atomic_fetch_add(&asleep, 1);
+	CHECK(poll(&f, 1, NEVER) == 1 && f.revents == POLLIN);
+	atomic_fetch_add(&awake, 1);
+	return NULL;
+}
+
+/*
+ * The number that a thread polls is closed and becomes something else, while the port stays open under another one:
+ * the thread goes on waiting for the port, however often it looks again, and what has the number now is left alone.
+ */
+static void case_number_reused_while_polling(void)
+{
+	struct port from = open_port("vale0:from"), p = open_port("vale0:p");
+	int number = p.fd, other = dup(p.fd), pair[2];
+	char bytes[8];
+	uint64_t seq = 0;
+	struct seen seen = { 0 };
+	CHECK(other >= 0);
+	for (int round = 0; round < 2; round++) {
+		atomic_store(&asleep, 0);
+		atomic_store(&awake, 0);
+		pthread_t t = start(sleep_for_a_packet, &number);
+		let_them_sleep(1);
+		CHECK(close(number) == 0);
+		CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0 && pair[0] == number);
+		CHECK(send(pair[1], "own", 3, 0) == 3);
+		/* longer than the shim sleeps at a time */
+		usleep(1500000);
+		CHECK(atomic_load(&awake) == 0);
+		CHECK(recv(pair[0], bytes, sizeof bytes, MSG_DONTWAIT) == 3);
+		if (round == 1)
+			close(pair[0]);
+		send_one(&from, 0xff, 1, &seq);
+		join(t);
+		if (round == 0)
+			close(pair[0]);
+		close(pair[1]);
+		p.fd = other;
+		CHECK(take_now(&p, &seen) == 1);
+		CHECK(dup2(other, number) == number);
+	}
+}
+
 /* Threads cancelled in poll leave nothing behind that would keep others from waking up. */
 static void case_cancel_in_poll(void)
 {
@@ -398,6 +445,35 @@ static void case_fork_while_others_sync(void)
 	join(t[1]);
 }
 
+/* Reads past the end of a directory that exists only in the shim. */
+static void *list_parameters(void *nothing)
+{
+	DIR *dir = opendir("/sys/module/netmap/parameters");
+	CHECK(dir != NULL);
+	while (!atomic_load(&stop))
+		readdir(dir);
+	closedir(dir);
+	return nothing;
+}
+
+static void list_in_child(void *nothing)
+{
+	(void)nothing;
+	DIR *dir = opendir("/sys/module/netmap/parameters");
+	CHECK(dir != NULL && readdir(dir) != NULL && closedir(dir) == 0);
+}
+
+static void case_fork_while_others_list(void)
+{
+	struct port p = open_port("vale0:p");
+	pthread_t t[2] = { start(list_parameters, NULL), start(list_parameters, NULL) };
+	forked_children(50, list_in_child, NULL);
+	atomic_store(&stop, 1);
+	join(t[0]);
+	join(t[1]);
+	close_port(&p);
+}
+
 /* ---- signals ---- */
 
 static struct port signal_port;
@@ -471,9 +547,11 @@ static const struct test_case cases[] = {
 	{ "poll-same-descriptor", case_poll_same_descriptor },
 	{ "seventy-descriptors", case_seventy_descriptors },
 	{ "close-while-polling", case_close_while_polling },
+	{ "number-reused-while-polling", case_number_reused_while_polling },
 	{ "cancel-in-poll", case_cancel_in_poll },
 	{ "fork-while-others-open", case_fork_while_others_open },
 	{ "fork-while-others-sync", case_fork_while_others_sync },
+	{ "fork-while-others-list", case_fork_while_others_list },
 	{ "sync-in-a-signal-handler", case_sync_in_a_signal_handler },
 	{ "poll-is-interrupted", case_poll_is_interrupted },
 };

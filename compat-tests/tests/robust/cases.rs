@@ -32,6 +32,7 @@ cases! { mapped, "mapped":
     calls_that_fail_change_nothing = "refused-unmapping";
     unmapping_by_the_number_of_the_call = "by-number";
     what_is_mapped_over_it_takes_its_place = "mapped-over";
+    what_is_attached_over_it_takes_its_place = "attached-over";
     moved_shortened_and_lengthened = "moved";
     a_second_mapping_of_the_same = "second-mapping";
     what_is_moved_over_it_takes_its_place = "moved-over";
@@ -49,6 +50,8 @@ cases! { mapped, "mapped":
 cases! { pointers, "pointers":
     without_the_device = "without-the-device";
     with_the_device = "with-the-device";
+    paths_that_do_not_end = "paths-without-an-end";
+    a_program_that_ignores_faults = "ignored-faults";
 }
 
 // Handlers that work, jump and end threads, asynchronous cancellation.
@@ -73,9 +76,11 @@ cases! { threads, "threads":
     three_threads_in_poll_on_one_descriptor = "poll-same-descriptor";
     seventy_descriptors_on_one_port = "seventy-descriptors";
     closing_while_another_thread_polls = "close-while-polling";
+    a_number_that_is_polled_becomes_something_else = "number-reused-while-polling";
     threads_cancelled_in_poll = "cancel-in-poll";
     fork_while_other_threads_open = "fork-while-others-open";
     fork_while_other_threads_sync = "fork-while-others-sync";
+    fork_while_other_threads_list = "fork-while-others-list";
     syncs_in_a_signal_handler = "sync-in-a-signal-handler";
     signals_interrupt_poll = "poll-is-interrupted";
 }
