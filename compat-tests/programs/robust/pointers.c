@@ -7,7 +7,7 @@
 
 static int epfd, device_fd, plain_fd;
 static void *bad_pointers[4];
-static void *bad;
+static void *volatile bad;
 
 #define EFAULT_FROM(call) do { errno = 0; \
 	if ((long)(call) != -1 || errno != EFAULT) fail(__FILE__, __LINE__, #call); } while (0)

@@ -6,11 +6,10 @@
 //! - `section`, `served`, `mask`, `signals`: our code as a system call: no handler in the middle of it, no
 //!   cancellation.
 //! - `guarded`: a call of the driver. `vfork`: a child on its parent's memory. `timeout`: when a wait ends.
-//! - `lock`, `heap`, `inline`, `ranges`: a lock, memory and lists, none of which calls libc.
+//! - `lock`, `heap`, `ranges`: a lock, memory and stretches of addresses, none of which calls libc.
 
 pub mod guarded;
 pub mod heap;
-pub mod inline;
 pub mod lock;
 pub mod mask;
 pub mod memory;

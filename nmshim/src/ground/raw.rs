@@ -1,62 +1,15 @@
 //! The kernel, reached past libc and past whatever the program exports.
 
 use crate::device::{Errno, Result};
-use core::arch::asm;
-use libc::{c_int, c_long, c_void, pollfd, timespec};
+use libc::{c_int, c_void, pollfd, timespec};
 use std::os::fd::RawFd;
+pub use uvale_system::raw::{call, thread_pointer};
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_env = "gnu")))]
 compile_error!("nmshim serves 64-bit glibc programs on Linux");
 
 /// Size in bytes of the kernel's signal set (glibc's `sigset_t` is larger).
 pub const SIGSET_BYTES: usize = 8;
-
-/// One system call, kernel convention: a value, or `-errno`.
-///
-/// # Safety
-/// As the system call.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-pub unsafe fn call(nr: c_long, a: [usize; 6]) -> isize {
-    let ret: isize;
-    // SAFETY: the kernel's calling convention; rcx and r11 are what it clobbers; the caller vouches
-    // for the arguments.
-    unsafe {
-        asm!("syscall", inlateout("rax") nr as isize => ret, in("rdi") a[0], in("rsi") a[1], in("rdx") a[2],
-             in("r10") a[3], in("r8") a[4], in("r9") a[5], lateout("rcx") _, lateout("r11") _, options(nostack));
-    }
-    ret
-}
-
-/// One system call, kernel convention: a value, or `-errno`.
-///
-/// # Safety
-/// As the system call.
-#[cfg(target_arch = "aarch64")]
-#[inline]
-pub unsafe fn call(nr: c_long, a: [usize; 6]) -> isize {
-    let ret: isize;
-    // SAFETY: the kernel's calling convention; the caller vouches for the arguments.
-    unsafe {
-        asm!("svc 0", in("x8") nr, inlateout("x0") a[0] as isize => ret, in("x1") a[1], in("x2") a[2],
-             in("x3") a[3], in("x4") a[4], in("x5") a[5], options(nostack));
-    }
-    ret
-}
-
-/// The thread pointer: a number no two living threads of this process share, without TLS.
-#[inline]
-pub fn thread_pointer() -> usize {
-    let p: usize;
-    // SAFETY: reads a register (x86-64: the TCB's first word, which holds its own address); no memory is written.
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        asm!("mov {}, fs:0", out(reg) p, options(nostack, preserves_flags, readonly));
-        #[cfg(target_arch = "aarch64")]
-        asm!("mrs {}, tpidr_el0", out(reg) p, options(nostack, preserves_flags, nomem));
-    }
-    p
-}
 
 /// A kernel answer as a `Result`.
 #[inline]

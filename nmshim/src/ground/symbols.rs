@@ -38,6 +38,7 @@ macro_rules! symbols {
         fn munmap(addr: *mut c_void, len: size_t) -> c_int = mapped::munmap, SYS_munmap;
         fn mremap(old: *mut c_void, old_len: size_t, new_len: size_t, flags: c_int, new: *mut c_void) -> *mut c_void
             = mapped::mremap, SYS_mremap;
+        fn shmat(id: c_int, addr: *const c_void, flags: c_int) -> *mut c_void = mapped::shmat, SYS_shmat;
         fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t = file::read, SYS_read;
         fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t = file::write, SYS_write;
         fn pread(fd: c_int, buf: *mut c_void, len: size_t, offset: off_t) -> ssize_t = file::pread, SYS_pread64;

@@ -2,17 +2,17 @@
 
 use super::slot::{Object, Ref};
 use crate::ground::guarded::guarded;
-use crate::ground::inline::Inline;
 use crate::ground::raw;
 use crate::ground::section::Sleeper;
 use libc::c_short;
+use smallvec::SmallVec;
 use std::os::fd::RawFd;
 
 /// Devices that were told a thread is about to sleep; told the contrary when this goes out of scope.
 pub struct Armed {
-    list: Inline<Armament, 4>,
-    sets: Inline<Ref, 1>,
-    liveness: Inline<RawFd, 4>,
+    list: SmallVec<[Armament; 4]>,
+    sets: SmallVec<[Ref; 1]>,
+    liveness: SmallVec<[RawFd; 4]>,
     shared: bool,
 }
 
@@ -29,9 +29,9 @@ struct Armament {
 impl Armed {
     pub fn new() -> Self {
         Self {
-            list: Inline::new(),
-            sets: Inline::new(),
-            liveness: Inline::new(),
+            list: SmallVec::new(),
+            sets: SmallVec::new(),
+            liveness: SmallVec::new(),
             shared: false,
         }
     }
@@ -108,7 +108,7 @@ impl Sleeper for Armed {
                 }
             }
         }
-        (self.list, self.sets) = (Inline::new(), Inline::new());
+        (self.list, self.sets) = (SmallVec::new(), SmallVec::new());
     }
 }
 

@@ -47,7 +47,7 @@ fn ours() -> usize {
     trampoline as *const () as usize
 }
 
-/// Signals whose default stays behind our handler.
+/// Signals that our handler is there for in any case, whatever the program does with them.
 fn is_fault(signal: c_int) -> bool {
     matches!(signal, libc::SIGSEGV | libc::SIGBUS)
 }
@@ -96,8 +96,7 @@ fn adopt(signal: c_int) {
             return;
         }
         let is_handler = !matches!(action.handler, libc::SIG_DFL | libc::SIG_IGN);
-        let is_default_fault = is_fault(signal) && action.handler == libc::SIG_DFL;
-        if !is_handler && !is_default_fault {
+        if !is_handler && !is_fault(signal) {
             return;
         }
         entry.flags.store(action.flags as c_int, Relaxed);
@@ -136,12 +135,14 @@ unsafe extern "C-unwind" fn trampoline(
         }
         let Some(entry) = known(signal) else { return };
         let (function, flags) = (entry.function.load(Acquire), entry.flags.load(Relaxed));
+        let was_sent = (*info).si_code <= 0;
         match function {
-            libc::SIG_IGN => {}
-            libc::SIG_DFL => {
+            libc::SIG_IGN if was_sent => {}
+            // Nobody can ignore a fault.
+            libc::SIG_DFL | libc::SIG_IGN => {
                 reset(signal);
-                // A fault comes again when its instruction is run again; one that was sent does not.
-                if (*info).si_code <= 0 {
+                // It comes again when its instruction is run again; one that was sent does not.
+                if was_sent {
                     queue(signal, info);
                 }
             }
@@ -255,7 +256,7 @@ pub unsafe fn sigaction(
             return answer;
         };
         let (function, flags) = (action.sa_sigaction, action.sa_flags);
-        let keeps = function != libc::SIG_IGN && (function != libc::SIG_DFL || is_fault(signal));
+        let keeps = is_fault(signal) || !matches!(function, libc::SIG_DFL | libc::SIG_IGN);
         if keeps && function != ours() {
             action.sa_sigaction = ours();
             action.sa_flags = (flags | SA_SIGINFO) & !SA_RESETHAND;

@@ -23,8 +23,9 @@ use crate::ground::guarded::guarded;
 use crate::ground::lock::{Lock, Locked};
 use crate::ground::next;
 use crate::ground::ranges::Ranges;
-use crate::ground::raw::page_size;
+use crate::ground::raw::{self, page_size};
 use crate::ground::vfork::borrowed_memory;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 use libc::{c_int, c_void, off_t, size_t};
@@ -162,6 +163,38 @@ pub unsafe fn map_over(
     unmapped(pages(addr as usize, len), call, |at| {
         *at != libc::MAP_FAILED
     })
+}
+
+pub unsafe fn shmat(id: c_int, addr: *const c_void, flags: c_int) -> *mut c_void {
+    // SAFETY: the program's own arguments.
+    let call = || unsafe { next::shmat(id, addr, flags) };
+    if flags & libc::SHM_REMAP != 0
+        && HIGH.load(Relaxed) != 0
+        && let Some(len) = segment_size(id)
+    {
+        // SHM_RND cuts the address down.
+        let at = addr as usize & !(page_size() - 1);
+        return unmapped(pages(at, len), call, |at| *at != libc::MAP_FAILED);
+    }
+    call()
+}
+
+/// Bytes of a System V segment that may be attached.
+fn segment_size(id: c_int) -> Option<usize> {
+    let mut segment = MaybeUninit::<libc::shmid_ds>::zeroed();
+    let args = [
+        id as usize,
+        libc::IPC_STAT as usize,
+        segment.as_mut_ptr() as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel fills in the structure, or says that it does not; zeroes are one as well.
+    unsafe {
+        raw::check(raw::call(libc::SYS_shmctl, args)).ok()?;
+        Some(segment.assume_init().shm_segsz)
+    }
 }
 
 /// Does a call that, if it is `done`, leaves nothing of what was mapped in `range`.

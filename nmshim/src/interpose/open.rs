@@ -142,7 +142,7 @@ pub unsafe fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
         }
         let stream = next::fopen(path, mode);
         let error = raw::errno();
-        if stream.is_null() && error == libc::EFAULT {
+        if stream.is_null() && !paths::was_readable(-1) {
             return stream;
         }
         match paths::recognise(path) {

@@ -152,17 +152,26 @@ fn module() -> bool {
     guarded(None, || driver().parameter("buf_size")).is_some()
 }
 
-/// After a call that gave `answer` to a path: could the kernel read it?
+/// After a call that gave `answer` to a path: has the kernel read it to its end?
 #[inline]
 pub fn was_readable(answer: c_int) -> bool {
-    answer >= 0 || raw::errno() != libc::EFAULT
+    answer >= 0 || is_of_a_path(raw::errno())
+}
+
+/// Errors that are not said before the path was read. A call that the kernel refuses for its flags is refused here too.
+fn is_of_a_path(error: c_int) -> bool {
+    !matches!(
+        error,
+        libc::EFAULT | libc::ENAMETOOLONG | libc::EINVAL | libc::ENOSYS
+    )
 }
 
 /// Before a call that may change something: can the kernel read the path?
 pub fn is_readable(path: *const c_char) -> bool {
     let args = [libc::AT_FDCWD as usize, path as usize, 0, 0, 0, 0];
     // SAFETY: the kernel reads the string, or says that it cannot.
-    unsafe { raw::call(libc::SYS_faccessat, args) != -libc::EFAULT as isize }
+    let answer = unsafe { raw::call(libc::SYS_faccessat, args) };
+    raw::check(answer).map_or_else(|e| is_of_a_path(e.0), |_| true)
 }
 
 /// Enters a descriptor that stands for a name and is an ordinary one otherwise.

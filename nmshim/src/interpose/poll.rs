@@ -3,11 +3,11 @@
 use super::wait::{ask, wait};
 use super::{handlers, lookup, table};
 use crate::device::Result;
-use crate::ground::inline::Inline;
 use crate::ground::next;
 use crate::ground::timeout::Timeout;
 use crate::ground::{memory, raw, section, signals};
 use libc::{c_int, nfds_t, pollfd, sigset_t, size_t, timespec};
+use smallvec::SmallVec;
 
 /// More descriptors than any process may have: such a call is the kernel's to refuse.
 const TOO_MANY: nfds_t = 1 << 21;
@@ -77,7 +77,7 @@ unsafe fn wait_for(
     timeout: &mut Timeout,
     mask: Option<*const sigset_t>,
 ) -> Result<usize> {
-    let mut fds: Inline<pollfd, 32> = Inline::new();
+    let mut fds: SmallVec<[pollfd; 32]> = SmallVec::new();
     for i in 0..n as usize {
         // SAFETY: plain integers, of the program's array.
         fds.push(unsafe { memory::read(to.wrapping_add(i)) }?);

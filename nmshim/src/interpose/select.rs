@@ -2,13 +2,13 @@
 
 use super::{handlers, table, wait};
 use crate::device::{Errno, Result};
-use crate::ground::inline::Inline;
 use crate::ground::timeout::Timeout;
 use crate::ground::{memory, next, raw, section, signals};
 use libc::{
     POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, POLLRDBAND, POLLRDNORM, POLLWRBAND,
     POLLWRNORM, c_int, c_short, fd_set, pollfd, sigset_t, timespec, timeval,
 };
+use smallvec::SmallVec;
 
 type Word = libc::c_ulong;
 const BITS: usize = Word::BITS as usize;
@@ -25,7 +25,7 @@ const ANSWER: [c_short; 3] = [ASK[0] | POLLHUP | POLLERR, ASK[1] | POLLERR, POLL
 struct Sets {
     n: usize,
     at: [*mut Word; 3],
-    bits: [Inline<Word, 16>; 3],
+    bits: [SmallVec<[Word; 16]>; 3],
 }
 
 /// Every descriptor in any of three words of sets, with what is asked of it, until `f` says true.
@@ -94,7 +94,7 @@ impl Sets {
         let mut sets = Self {
             n,
             at,
-            bits: [const { Inline::new() }; 3],
+            bits: Default::default(),
         };
         for i in 0..n.div_ceil(BITS) {
             // SAFETY: by contract.
@@ -113,7 +113,7 @@ impl Sets {
         timeout: &mut Timeout,
         mask: Option<*const sigset_t>,
     ) -> Result<c_int> {
-        let mut fds: Inline<pollfd, 32> = Inline::new();
+        let mut fds: SmallVec<[pollfd; 32]> = SmallVec::new();
         for i in 0..self.n.div_ceil(BITS) {
             descriptors(
                 [0, 1, 2].map(|s| self.bits[s][i]),

@@ -132,21 +132,26 @@ impl Ref {
         self.is_in(table::word(fd))
     }
 
-    /// A number under which it is open: `hint` if it still is.
-    pub fn number(&self, hint: RawFd) -> RawFd {
+    /// A number under which it is open: `hint` if it still is; `None` if it is closed.
+    pub fn open_number(&self, hint: RawFd) -> Option<RawFd> {
         if self.is_at(hint) {
-            return hint;
+            return Some(hint);
         }
         if let Some(keeper) = self.device().and_then(Device::keeper) {
-            return keeper;
+            return Some(keeper);
         }
-        let mut found = hint;
+        let mut found = None;
         table::for_each(0, RawFd::MAX, |fd, w| {
             if self.is_in(w) {
-                found = fd;
+                found = Some(fd);
             }
         });
         found
+    }
+
+    /// The same for one that somebody keeps open: `hint` if not.
+    pub fn number(&self, hint: RawFd) -> RawFd {
+        self.open_number(hint).unwrap_or(hint)
     }
 
     fn slot(&self) -> &Slot {

@@ -16,17 +16,33 @@ use super::slot::{Object, Ref};
 use super::{lookup, table};
 use crate::device::{Errno, Result};
 use crate::ground::guarded::guarded;
-use crate::ground::inline::Inline;
 use crate::ground::signals::{Blocked, poll_now};
 use crate::ground::timeout::{Timeout, to_timespec};
 use crate::ground::{next, raw, section};
 use core::ptr::null;
 use libc::{POLLERR, POLLHUP, POLLIN, POLLNVAL, c_short, nfds_t, pollfd, sigset_t};
+use smallvec::SmallVec;
 use std::os::fd::RawFd;
+
+/// A descriptor of a set that is ours.
+struct Member {
+    /// place in the set
+    at: usize,
+    slot: Ref,
+    /// by which it is open now: another thread may close the program's while we wait, and may get it for something
+    /// else. `None`: it is closed.
+    number: Option<RawFd>,
+}
+
+impl Member {
+    fn ask(&self, p: &pollfd) -> c_short {
+        ask(&self.slot, self.number.unwrap_or(p.fd), p.events)
+    }
+}
 
 /// The descriptors of a set that are ours.
 struct Ours {
-    list: Inline<(usize, Ref), 8>,
+    list: SmallVec<[Member; 8]>,
     /// How many others there are.
     ordinary: usize,
 }
@@ -34,7 +50,7 @@ struct Ours {
 impl Ours {
     fn find(fds: &[pollfd]) -> Self {
         let mut ours = Self {
-            list: Inline::new(),
+            list: SmallVec::new(),
             ordinary: 0,
         };
         for (i, p) in fds.iter().enumerate().filter(|(_, p)| p.fd >= 0) {
@@ -42,7 +58,11 @@ impl Ours {
                 .then(|| lookup::slot(p.fd))
                 .flatten()
             {
-                Some(r) => ours.list.push((i, r)),
+                Some(slot) => ours.list.push(Member {
+                    at: i,
+                    slot,
+                    number: Some(p.fd),
+                }),
                 None => ours.ordinary += 1,
             }
         }
@@ -52,19 +72,34 @@ impl Ours {
     /// Asks each of ours; writes revents and returns how many have any.
     fn poll(&self, fds: &mut [pollfd]) -> usize {
         let mut ready = 0;
-        for (i, r) in self.list.iter() {
-            let p = &mut fds[*i];
-            p.revents = ask(r, p.fd, p.events);
+        for m in self.list.iter() {
+            let p = &mut fds[m.at];
+            p.revents = m.ask(p);
             ready += usize::from(p.revents != 0);
         }
         ready
     }
 
     fn spin(&self, fds: &[pollfd]) -> bool {
-        self.list.iter().any(|(i, r)| {
-            r.device()
-                .is_some_and(|d| d.spin(fds[*i].fd, fds[*i].events) != 0)
+        self.list.iter().any(|m| {
+            let p = &fds[m.at];
+            let number = m.number.unwrap_or(p.fd);
+            let device = m.slot.device();
+            device.is_some_and(|d| d.spin(number, p.events) != 0)
         })
+    }
+
+    /// Says that this thread is about to sleep.
+    fn arm(&mut self, fds: &[pollfd]) -> Armed {
+        let mut armed = Armed::new();
+        for m in self.list.iter_mut() {
+            let p = &fds[m.at];
+            m.number = m.slot.open_number(p.fd);
+            if let Some(number) = m.number {
+                armed.add(&m.slot, number, p.events, Some(number));
+            }
+        }
+        armed
     }
 
     /// No more waiting: adds what the ordinary ones say now.
@@ -90,8 +125,8 @@ impl Ours {
     }
 
     /// The set for the kernel: ours wait for a token (`liveness` not empty or sleeping) or are left out.
-    fn real_set(&self, fds: &[pollfd], liveness: &[RawFd]) -> Inline<pollfd, 32> {
-        let mut real = Inline::new();
+    fn real_set(&self, fds: &[pollfd], liveness: &[RawFd]) -> SmallVec<[pollfd; 32]> {
+        let mut real: SmallVec<[pollfd; 32]> = SmallVec::new();
         for p in fds {
             real.push(pollfd {
                 fd: p.fd,
@@ -99,8 +134,8 @@ impl Ours {
                 revents: 0,
             });
         }
-        for (i, _) in self.list.iter() {
-            real[*i].fd = -1;
+        for m in self.list.iter() {
+            real[m.at].fd = -1;
         }
         for &fd in liveness {
             real.push(pollfd {
@@ -115,7 +150,7 @@ impl Ours {
     /// Takes over the kernel's answers for the ordinary ones.
     fn copy_ordinary(&self, fds: &mut [pollfd], real: &[pollfd]) -> usize {
         let mut ready = 0;
-        let mut ours = self.list.iter().map(|(i, _)| *i).peekable();
+        let mut ours = self.list.iter().map(|m| m.at).peekable();
         for (i, p) in fds.iter_mut().enumerate() {
             if ours.next_if_eq(&i).is_none() {
                 p.revents = real[i].revents;
@@ -134,8 +169,8 @@ impl Ours {
         mask: *const sigset_t,
     ) -> Result<usize> {
         let mut real = self.real_set(fds, armed.liveness());
-        for (i, _) in self.list.iter() {
-            (real[*i].fd, real[*i].events) = (fds[*i].fd, POLLIN);
+        for m in self.list.iter() {
+            (real[m.at].fd, real[m.at].events) = (m.number.unwrap_or(-1), POLLIN);
         }
         let time = to_timespec(timeout.nap(armed.shared()));
         // The next library's function, because it is where a thread can be cancelled.
@@ -144,29 +179,28 @@ impl Ours {
             next::ppoll(real.as_mut_ptr(), real.len() as nfds_t, &time, mask)
         });
         let error = raw::errno();
-        self.list
-            .iter()
-            .filter(|(i, _)| real[*i].revents != 0)
-            .for_each(|(i, _)| {
-                armed.token_on(fds[*i].fd);
-            });
+        for p in self.list.iter().map(|m| &real[m.at]) {
+            if p.revents != 0 {
+                armed.token_on(p.fd);
+            }
+        }
         drop(armed);
         if n < 0 {
             return Err(Errno(error));
         }
         let lost = real[fds.len()..].iter().any(|p| p.revents != 0);
         let ready = self.copy_ordinary(fds, &real);
-        for (i, r) in self.list.iter() {
-            let own = real[*i].revents & (POLLERR | POLLHUP) != 0;
-            if let (true, Some(d)) = (own || lost, r.device()) {
+        for m in self.list.iter() {
+            let own = real[m.at].revents & (POLLERR | POLLHUP) != 0;
+            if let (true, Some(d)) = (own || lost, m.slot.device()) {
                 guarded((), || d.file.lost(own));
             }
         }
         self.poll(fds);
-        for (i, r) in self.list.iter() {
+        for m in self.list.iter() {
             // A hang-up the device does not speak of must not become an endless loop.
-            if fds[*i].revents == 0 && r.device().is_some() {
-                fds[*i].revents = match real[*i].revents {
+            if fds[m.at].revents == 0 && m.slot.device().is_some() {
+                fds[m.at].revents = match real[m.at].revents {
                     e if e & POLLNVAL != 0 => POLLNVAL,
                     e if e & (POLLERR | POLLHUP) != 0 || lost => POLLERR | POLLHUP,
                     _ => 0,
@@ -176,12 +210,7 @@ impl Ours {
         fds.iter_mut()
             .filter(|p| p.fd < 0)
             .for_each(|p| p.revents = 0);
-        Ok(ready
-            + self
-                .list
-                .iter()
-                .filter(|(i, _)| fds[*i].revents != 0)
-                .count())
+        Ok(ready + self.list.iter().filter(|m| fds[m.at].revents != 0).count())
     }
 }
 
@@ -201,7 +230,7 @@ pub fn wait(
     timeout: &mut Timeout,
     mask: Option<*const sigset_t>,
 ) -> Result<usize> {
-    let ours = Ours::find(fds);
+    let mut ours = Ours::find(fds);
     let ready = ours.poll(fds);
     if ready != 0 || timeout.is_zero() {
         return ours.finish(fds, ready, mask);
@@ -215,10 +244,7 @@ pub fn wait(
                 return ours.finish(fds, ready, mask);
             }
         }
-        let mut armed = Armed::new();
-        for (i, r) in ours.list.iter() {
-            armed.add(r, fds[*i].fd, fds[*i].events, Some(fds[*i].fd));
-        }
+        let armed = ours.arm(fds);
         let ready = ours.poll(fds);
         if ready != 0 {
             drop(armed);

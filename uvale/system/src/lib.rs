@@ -8,5 +8,7 @@ pub mod limits;
 #[allow(unsafe_code)]
 pub mod peer;
 #[allow(unsafe_code)]
+pub mod raw;
+#[allow(unsafe_code)]
 pub mod sys;
 pub mod who;

@@ -3,6 +3,8 @@
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
 
+use crate::raw::{call, check};
+
 /// The process that made the other end of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credentials {
@@ -23,24 +25,20 @@ pub fn credentials(socket: impl AsFd) -> Result<Credentials, Errno> {
         gid: u32::MAX,
     };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    let args = [
+        socket.as_fd().as_raw_fd() as usize,
+        libc::SOL_SOCKET as usize,
+        libc::SO_PEERCRED as usize,
+        &raw mut found as usize,
+        &raw mut len as usize,
+        0,
+    ];
     // SAFETY: the kernel writes at most `len` bytes to `found`, which is ours and all integers.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_getsockopt,
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            &raw mut found,
-            &raw mut len,
-        )
-    };
-    match result {
-        0 => Ok(Credentials {
-            pid: found.pid,
-            uid: found.uid,
-        }),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
-    }
+    check(unsafe { call(libc::SYS_getsockopt, args) })?;
+    Ok(Credentials {
+        pid: found.pid,
+        uid: found.uid,
+    })
 }
 
 /// Does the process at the other end belong to this process' user?

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 
+use crate::raw::{call, check, thread_pointer};
+
 /// An owned descriptor that is closed by a raw system call, where `OwnedFd` would call `close`.
 #[derive(Debug)]
 pub struct Fd(RawFd);
@@ -191,8 +193,8 @@ pub unsafe fn read_own_memory(address: u64, to: *mut u8, len: usize) -> bool {
         iov_len: len,
     };
     // SAFETY: the kernel writes at most `len` bytes to `to`, which the caller vouches for.
-    let n = unsafe { libc::process_vm_readv(own_pid(), &local, 1, &remote, 1, 0) };
-    finish(n, len, || {
+    let answer = unsafe { call(libc::SYS_process_vm_readv, copy(&local, &remote)) };
+    finish(answer, len, || {
         // SAFETY: the caller vouches for `to`; the source is what the program asked us to read.
         unsafe { core::ptr::copy(address as usize as *const u8, to, len) }
     })
@@ -215,36 +217,37 @@ pub fn write_bytes(address: u64, from: &[u8]) -> bool {
         iov_len: from.len(),
     };
     // SAFETY: the kernel reads `from` and writes where the program asked it to write.
-    let n = unsafe { libc::process_vm_writev(own_pid(), &local, 1, &remote, 1, 0) };
-    finish(n, from.len(), || {
+    let answer = unsafe { call(libc::SYS_process_vm_writev, copy(&local, &remote)) };
+    finish(answer, from.len(), || {
         // SAFETY: the destination is what the program asked us to write.
         unsafe { core::ptr::copy(from.as_ptr(), address as usize as *mut u8, from.len()) }
     })
 }
 
-fn own_pid() -> i32 {
-    rustix::process::getpid().as_raw_nonzero().get()
+/// Arguments of a copy within this process.
+fn copy(local: &libc::iovec, remote: &libc::iovec) -> [usize; 6] {
+    let own_pid = rustix::process::getpid().as_raw_nonzero().get();
+    let [local, remote] = [local, remote].map(|piece| core::ptr::from_ref(piece) as usize);
+    [own_pid as usize, local, 1, remote, 1, 0]
 }
 
 /// Where a sandbox forbids the system call there is only the plain copy, with which a bad
 /// pointer costs the program what it would have cost it anyway.
-fn finish(n: isize, len: usize, plain_copy: impl FnOnce()) -> bool {
-    if n < 0 {
-        let errno = std::io::Error::last_os_error().raw_os_error();
-        if matches!(errno, Some(libc::ENOSYS | libc::EPERM)) {
+fn finish(answer: isize, len: usize, plain_copy: impl FnOnce()) -> bool {
+    match check(answer) {
+        Err(Errno::NOSYS | Errno::PERM) => {
             plain_copy();
-            return true;
+            true
         }
+        n => n == Ok(len as isize),
     }
-    usize::try_from(n) == Ok(len)
 }
 
 /// A number that tells this thread from the others of the process.
 #[inline]
 pub fn thread_number() -> u32 {
-    // SAFETY: has no preconditions. The address of the thread's control block, in units that keep
-    // neighbours apart.
-    (unsafe { libc::pthread_self() } >> 4) as u32
+    // The address of the thread's control block, in units that keep neighbours apart.
+    (thread_pointer() >> 4) as u32
 }
 
 /// How a program ended, and what it said on standard error.
@@ -286,19 +289,16 @@ pub fn run_quietly(
 
     // SAFETY: a clone without flags is a fork that raises no signal at its end. Until execve the
     // child only makes system calls on memory prepared above.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
+    let pid = unsafe { call(libc::SYS_clone, [0; 6]) };
     if pid == 0 {
         // SAFETY: NUL-terminated strings and NULL-terminated arrays, alive in the child's copy.
         unsafe {
-            libc::syscall(libc::SYS_dup3, stderr, 2, 0);
+            call(libc::SYS_dup3, [stderr as usize, 2, 0, 0, 0, 0]);
             raise_soft_limits();
-            libc::syscall(
-                libc::SYS_execve,
-                path.as_ptr(),
-                argv_p.as_ptr(),
-                envp_p.as_ptr(),
-            );
-            libc::syscall(libc::SYS_exit_group, 127);
+            let (argv, envp) = (argv_p.as_ptr() as usize, envp_p.as_ptr() as usize);
+            let args = [path.as_ptr() as usize, argv, envp, 0, 0, 0];
+            call(libc::SYS_execve, args);
+            call(libc::SYS_exit_group, [127, 0, 0, 0, 0, 0]);
         }
         std::process::abort();
     }
@@ -308,23 +308,29 @@ pub fn run_quietly(
         .ok_or(Errno::AGAIN)?;
     drop(speaks);
     let said = hears.map(|fd| hear(&fd)).unwrap_or_default();
-    let mut status = 0;
     loop {
-        // SAFETY: `status` is ours. __WALL: children without SIGCHLD are found only so.
-        if unsafe { libc::waitpid(pid, &mut status, libc::__WALL) } == pid {
-            let status = if libc::WIFEXITED(status) {
-                libc::WEXITSTATUS(status)
-            } else {
-                -1
-            };
-            return Ok(Ended { status, said });
-        }
-        match std::io::Error::last_os_error().raw_os_error() {
-            Some(libc::EINTR) => {}
+        match wait_for(pid) {
+            Ok(status) if libc::WIFEXITED(status) => {
+                let status = libc::WEXITSTATUS(status);
+                return Ok(Ended { status, said });
+            }
+            Ok(_) => return Ok(Ended { status: -1, said }),
+            Err(Errno::INTR) => {}
             // Somebody else waited for it (a wait with __WALL): how it ended is not known.
-            _ => return Ok(Ended { status: 0, said }),
+            Err(_) => return Ok(Ended { status: 0, said }),
         }
     }
+}
+
+/// Waits for a child of this process; how it ended.
+fn wait_for(pid: i32) -> Result<i32, Errno> {
+    let mut status = 0i32;
+    let at = &raw mut status as usize;
+    // __WALL: children without SIGCHLD are found only so.
+    let args = [pid as usize, at, libc::__WALL as usize, 0, 0, 0];
+    // SAFETY: the kernel writes to `status`, which is ours.
+    check(unsafe { call(libc::SYS_wait4, args) })?;
+    Ok(status)
 }
 
 /// Reads until the other end is closed.
@@ -356,12 +362,13 @@ unsafe fn raise_soft_limits() {
         libc::RLIMIT_NOFILE,
     ] {
         let mut limit = [0u64; 2];
-        let none = core::ptr::null_mut::<u64>();
+        let at = limit.as_mut_ptr();
+        let resource = resource as usize;
         // SAFETY: two words, soft and hard, as the kernel's rlimit64 has them.
         unsafe {
-            libc::syscall(libc::SYS_prlimit64, 0, resource, none, limit.as_mut_ptr());
-            limit[0] = limit[1];
-            libc::syscall(libc::SYS_prlimit64, 0, resource, limit.as_ptr(), none);
+            call(libc::SYS_prlimit64, [0, resource, 0, at as usize, 0, 0]);
+            *at = *at.add(1);
+            call(libc::SYS_prlimit64, [0, resource, at as usize, 0, 0, 0]);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! A set: what the program registered in it, and what that has to report.
 
 use super::cookie;
-use crate::ground::inline::Inline;
 use crate::ground::lock::Lock;
 use crate::ground::raw;
 use crate::interpose::slot::{Object, Ref};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use libc::{EPOLLIN, EPOLLOUT, POLLERR, POLLHUP, POLLIN, POLLRDNORM, c_short};
+use smallvec::SmallVec;
 use std::os::fd::RawFd;
 
 /// A set.
@@ -194,8 +194,8 @@ impl Epoll {
 
     /// What a sleeper in the set has to arm: the devices in it, and the sets nested in it. Not done under the lock:
     /// arming waits for sleepers to wake, and they need the lock for that.
-    pub fn members(&self, via: Option<RawFd>) -> Inline<Member, 4> {
-        let mut members = Inline::new();
+    pub fn members(&self, via: Option<RawFd>) -> SmallVec<[Member; 4]> {
+        let mut members = SmallVec::new();
         for i in self.state.lock().interests.iter() {
             if i.emulated && !i.off && !i.failed && i.alive() {
                 let fd = i.target.number(i.fd);
