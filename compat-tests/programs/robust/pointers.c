@@ -184,7 +184,7 @@ static void faults_are_ignored(void)
 		pid_t child = fork();
 		int status;
 		if (child == 0) {
-			*(volatile int *)8 = 1;
+			*(volatile int *)bad = 1;
 			_exit(0);
 		}
 		CHECK(waitpid(child, &status, 0) == child);
