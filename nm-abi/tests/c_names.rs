@@ -8,9 +8,8 @@ use nm_abi::name::{NmOpenName, until_nul};
 use nm_abi::{AbiBytes, NR_REG_ALL_NIC as ALL, NR_REG_NIC_SW as NIC_SW, NR_REG_ONE_NIC as ONE};
 use nm_abi::{NR_REG_PIPE_MASTER as MASTER, NR_REG_PIPE_SLAVE as SLAVE, NR_REG_SW as SW};
 use proptest::strategy::{Strategy, ValueTree};
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const X: u32 = nm_abi::NR_EXCLUSIVE as u32;
 const Z: u32 = nm_abi::NR_ZCOPY_MON as u32;
@@ -160,26 +159,8 @@ fn line_of_crate(text: &str) -> String {
 
 /// What the headers in `include` make of `names`.
 fn lines_of_c(include: &Path, names: &[String], test: &str) -> Vec<String> {
-    let program = common::compile("names.c", include, &common::scratch(test));
-    let mut child = Command::new(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let all: Vec<u8> = names
-        .iter()
-        .flat_map(|name| [name.as_bytes(), b"\0"].concat())
-        .collect();
-    let writer = std::thread::spawn(move || input.write_all(&all));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap().unwrap();
-    assert!(output.status.success(), "{}", output.status);
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(str::to_string)
-        .collect()
+    let program = common::compile("names.c", include, &c_checks::scratch(test));
+    c_checks::lines_for(&mut Command::new(program), names)
 }
 
 fn compare(include: &Path, names: &[String], test: &str) {
@@ -201,18 +182,18 @@ fn all_names() -> Vec<String> {
 
 #[test]
 fn our_headers_read_names_alike() {
-    if common::have("cc") {
-        compare(&common::our_include(), &all_names(), "c-names-ours");
+    if c_checks::have("cc") {
+        compare(&c_checks::our_include(), &all_names(), "c-names-ours");
     }
 }
 
 #[test]
 fn given_headers_read_names_alike() {
-    let Some(include) = common::given_include() else {
+    let Some(include) = c_checks::given_include() else {
         println!("skipped: NETMAP_INCLUDE is not set");
         return;
     };
-    if common::have("cc") {
+    if c_checks::have("cc") {
         compare(&include, &all_names(), "c-names-given");
     }
 }

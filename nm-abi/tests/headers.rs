@@ -68,10 +68,10 @@ const CXX_MODES: &[&[&str]] = &[
 ];
 
 fn compile_all(compiler: &str, language: &str, modes: &[&[&str]]) {
-    if !common::have(compiler) {
+    if !c_checks::have(compiler) {
         return;
     }
-    let dir = common::scratch(&format!("headers-{compiler}"));
+    let dir = c_checks::scratch(&format!("headers-{compiler}"));
     for (name, source) in programs() {
         let file: PathBuf = dir.join(format!("{name}.{language}"));
         std::fs::write(&file, source).unwrap();
@@ -81,11 +81,11 @@ fn compile_all(compiler: &str, language: &str, modes: &[&[&str]]) {
                 .args(*mode)
                 .args(["-Wall", "-Wextra", "-Werror", "-I"]);
             command
-                .arg(common::our_include())
+                .arg(c_checks::our_include())
                 .arg("-o")
                 .arg(dir.join("out"))
                 .arg(&file);
-            common::run(&mut command);
+            c_checks::run(&mut command);
         }
     }
 }
@@ -103,11 +103,11 @@ fn headers_compile_as_cxx() {
 /// `tests/c/rings.c` builds a region and works on it through the headers; it says what is wrong.
 #[test]
 fn functions_of_the_headers_work() {
-    if common::have("cc") {
-        let dir = common::scratch("headers-rings");
-        common::run(&mut Command::new(common::compile(
+    if c_checks::have("cc") {
+        let dir = c_checks::scratch("headers-rings");
+        c_checks::run(&mut Command::new(common::compile(
             "rings.c",
-            &common::our_include(),
+            &c_checks::our_include(),
             &dir,
         )));
     }
@@ -116,13 +116,13 @@ fn functions_of_the_headers_work() {
 /// The same program with the headers in `NETMAP_INCLUDE`: it tests behaviour that both have.
 #[test]
 fn functions_of_given_headers_work() {
-    let Some(include) = common::given_include() else {
+    let Some(include) = c_checks::given_include() else {
         println!("skipped: NETMAP_INCLUDE is not set");
         return;
     };
-    if common::have("cc") {
-        let dir = common::scratch("headers-rings-given");
-        common::run(&mut Command::new(common::compile(
+    if c_checks::have("cc") {
+        let dir = c_checks::scratch("headers-rings-given");
+        c_checks::run(&mut Command::new(common::compile(
             "rings.c", &include, &dir,
         )));
     }

@@ -2,7 +2,6 @@
 //! is looked up in the crate and the other way round. With `NETMAP_INCLUDE=dir` the headers in that
 //! directory are held against the crate, too, and against ours.
 
-mod common;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -25,21 +24,6 @@ struct Headers {
     strings: BTreeMap<String, String>,
 }
 
-/// Whether libclang can be loaded; says that the test is skipped if not.
-fn have_libclang() -> bool {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| ()));
-    let loaded = std::panic::catch_unwind(bindgen::clang_version);
-    std::panic::set_hook(hook);
-    if let Err(why) = &loaded {
-        let why = why
-            .downcast_ref::<String>()
-            .map_or("no reason given", String::as_str);
-        println!("skipped: libclang cannot be loaded: {why}");
-    }
-    loaded.is_ok()
-}
-
 const INCLUDES: &str = "\
 #include <stdint.h>
 #include <sys/types.h>
@@ -57,46 +41,18 @@ const LIBRARY: &str = "\
 
 /// Reads `source` with the headers in `include`.
 fn read_headers(source: &str, include: &Path) -> Headers {
-    let bindings = bindgen::builder()
-        .header_contents("all.h", source)
-        .clang_arg(format!("-I{}", include.display()))
-        // libclang without the clang package lacks its own headers; any compiler's will do
-        .clang_args(compiler_includes())
+    let bindings = c_checks::headers(source, include)
         .allowlist_file(format!("{}/net/netmap.*", include.display()))
-        .allowlist_var("VALUE_.*")
-        .blocklist_function(".*")
         .layout_tests(true)
         .generate()
         .expect("bindgen reads the headers");
     parse(&bindings.to_string())
 }
 
-/// `-I` for the directory of `stddef.h` and its like.
-fn compiler_includes() -> Vec<String> {
-    let gcc = std::process::Command::new("cc")
-        .arg("-print-file-name=include")
-        .output();
-    let dir = gcc.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_string());
-    dir.into_iter()
-        .filter(|dir| Path::new(dir).is_dir())
-        .map(|dir| format!("-I{dir}"))
-        .collect()
-}
-
 /// Picks layouts and constants from bindgen's output.
 fn parse(rust: &str) -> Headers {
     let mut headers = Headers::default();
-    // assertions may be broken over lines; they end in "];"
-    let text: String = rust.split_whitespace().collect::<Vec<_>>().join(" ");
-    for assertion in text.split("[\"").skip(1) {
-        let Some((what, rest)) = assertion.split_once("\"]") else {
-            continue;
-        };
-        let Some((_, number)) = rest.split_once(" - ") else {
-            continue;
-        };
-        let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
-        let Ok(number) = digits.parse() else { continue };
+    for (what, number) in c_checks::assertions(rust) {
         if let Some(name) = what.strip_prefix("Size of ") {
             headers.structs.entry(name.into()).or_default().size = number;
         } else if let Some(name) = what.strip_prefix("Alignment of ") {
@@ -109,6 +65,7 @@ fn parse(rust: &str) -> Headers {
             fields.insert(field.into(), number);
         }
     }
+    let text: String = rust.split_whitespace().collect::<Vec<_>>().join(" ");
     for constant in text.split("pub const ").skip(1) {
         let Some((name, rest)) = constant.split_once(": ") else {
             continue;
@@ -237,18 +194,18 @@ fn compare_with_crate(include: &Path) {
 
 #[test]
 fn crate_equals_our_headers() {
-    if have_libclang() {
-        compare_with_crate(&common::our_include());
+    if c_checks::have_libclang() {
+        compare_with_crate(&c_checks::our_include());
     }
 }
 
 #[test]
 fn crate_equals_given_headers() {
-    let Some(include) = common::given_include() else {
+    let Some(include) = c_checks::given_include() else {
         println!("skipped: NETMAP_INCLUDE is not set");
         return;
     };
-    if have_libclang() {
+    if c_checks::have_libclang() {
         compare_with_crate(&include);
     }
 }
@@ -256,16 +213,16 @@ fn crate_equals_given_headers() {
 /// The library's structures and constants, which this crate does not repeat.
 #[test]
 fn our_library_equals_given_one() {
-    let Some(include) = common::given_include() else {
+    let Some(include) = c_checks::given_include() else {
         println!("skipped: NETMAP_INCLUDE is not set");
         return;
     };
-    if !have_libclang() {
+    if !c_checks::have_libclang() {
         return;
     }
     let source = format!("{INCLUDES}{LIBRARY}");
     let given = read_headers(&source, &include);
-    let ours = read_headers(&source, &common::our_include());
+    let ours = read_headers(&source, &c_checks::our_include());
     assert!(given.structs.contains_key("nm_desc"));
     assert_eq!(ours.structs, given.structs);
     for (name, value) in given.numbers.iter().filter(|(name, _)| !is_internal(name)) {
@@ -277,10 +234,10 @@ fn our_library_equals_given_one() {
 /// The comparison itself: it must see what it claims to.
 #[test]
 fn comparison_sees_everything() {
-    if !have_libclang() {
+    if !c_checks::have_libclang() {
         return;
     }
-    let headers = headers_of_abi(&common::our_include());
+    let headers = headers_of_abi(&c_checks::our_include());
     assert_eq!(headers.structs["netmap_ring"].align, 128);
     assert_eq!(headers.structs["netmap_ring"].fields["slot"], 256);
     assert_eq!(headers.structs["nmreq"].fields["spare2"], 56);

@@ -1,8 +1,6 @@
 //! The structures and constants of `libnetmap.h` and of the crate are the same; with
 //! `NETMAP_INCLUDE=dir`, also those of a `libnetmap.h` in that directory or beside it.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::path::{Path, PathBuf};
@@ -54,36 +52,22 @@ fn of_header(header: &Path, include: &Path) -> Facts {
         format!("#include \"{}\"\n", header.display()),
         |text, name| format!("{text}static const long long VALUE_{name} = {name};\n"),
     );
-    let bindings = bindgen::builder()
-        .header_contents("all.h", &source)
-        .clang_arg(format!("-I{}", include.display()))
-        .clang_args(common::compiler_includes())
+    let bindings = c_checks::headers(&source, include)
         .allowlist_file(header.display().to_string())
-        .allowlist_var("VALUE_.*")
-        .blocklist_function(".*")
         .allowlist_recursively(false)
         .generate()
         .expect("bindgen reads the header")
         .to_string();
-    let text: String = bindings.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut facts = Facts::new();
-    for assertion in text.split("[\"").skip(1) {
-        let Some((what, rest)) = assertion.split_once("\"]") else {
-            continue;
-        };
-        let Some((_, number)) = rest.split_once(" - ") else {
-            continue;
-        };
-        let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
+    for (what, number) in c_checks::assertions(&bindings) {
         let name = what
             .strip_prefix("Size of ")
             .map(str::to_owned)
             .or_else(|| Some(what.strip_prefix("Offset of field: ")?.replace("::", ".")))
             .or_else(|| Some(format!("align of {}", what.strip_prefix("Alignment of ")?)));
-        if let (Some(name), Ok(number)) = (name, digits.parse()) {
-            facts.insert(name, number);
-        }
+        facts.extend(name.map(|name| (name, number)));
     }
+    let text: String = bindings.split_whitespace().collect::<Vec<_>>().join(" ");
     for constant in text.split("pub const VALUE_").skip(1) {
         let (name, rest) = constant.split_once(": ").expect("a constant has a type");
         let (_, value) = rest.split_once(" = ").expect("a constant has a value");
@@ -95,8 +79,8 @@ fn of_header(header: &Path, include: &Path) -> Facts {
 
 #[test]
 fn crate_equals_our_header() {
-    if common::have_libclang() {
-        let include = common::our_include();
+    if c_checks::have_libclang() {
+        let include = c_checks::our_include();
         assert_eq!(
             of_header(&include.join("libnetmap.h"), &include),
             of_crate()
@@ -110,7 +94,7 @@ fn crate_equals_given_header() {
         println!("skipped: NETMAP_INCLUDE is not set, or there is no libnetmap.h there");
         return;
     };
-    if common::have_libclang() {
+    if c_checks::have_libclang() {
         assert_eq!(of_header(&header, &include), of_crate());
     }
 }

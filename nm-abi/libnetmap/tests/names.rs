@@ -5,9 +5,8 @@
 mod common;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nm_abi::name::options::Extmem;
 use nm_abi::name::{Enabled, NmportName, PortOption};
@@ -200,22 +199,7 @@ fn lines_of(program: &Path, dir: &Path, offset: bool, names: &[String]) -> Vec<S
     std::fs::write(dir.join(FILE.0), vec![0; FILE.1 as usize]).unwrap();
     let mut command = Command::new(program);
     command.current_dir(dir).args(offset.then_some("offset"));
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let all: Vec<u8> = names
-        .iter()
-        .flat_map(|name| [name.as_bytes(), b"\0"].concat())
-        .collect();
-    let writer = std::thread::spawn(move || input.write_all(&all));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap().unwrap();
-    assert!(output.status.success(), "{}", output.status);
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(str::to_owned).collect()
+    c_checks::lines_for(&mut command, names)
 }
 
 fn compare(program: &Path, dir: &Path) {
@@ -239,9 +223,9 @@ fn compare(program: &Path, dir: &Path) {
 
 #[test]
 fn library_follows_the_grammar() {
-    if common::have("cc") {
+    if c_checks::have("cc") {
         for link in [common::Link::Shared, common::Link::Static] {
-            let dir = common::scratch(&format!("names-{link:?}"));
+            let dir = c_checks::scratch(&format!("names-{link:?}"));
             compare(&common::build("cc", "names.c", &[], link, &dir), &dir);
         }
     }
@@ -254,15 +238,15 @@ fn given_library_follows_the_grammar() {
         println!("skipped: NETMAP_LIB and NETMAP_INCLUDE are not both set");
         return;
     };
-    if common::have("cc") {
-        let dir = common::scratch("names-given");
+    if c_checks::have("cc") {
+        let dir = c_checks::scratch("names-given");
         let program = dir.join("names");
         let mut cc = Command::new("cc");
         cc.args(["-w", "-pthread", "-I"]).arg(&include);
         cc.arg("-I").arg(include.join("../libnetmap"));
         cc.arg("-o").arg(&program).arg(common::source("names.c"));
         cc.arg(lib.join("libnetmap.a"));
-        common::run(&mut cc);
+        c_checks::run(&mut cc);
         compare(&program, &dir);
     }
 }

@@ -30,10 +30,10 @@ const INCLUSIONS: &[&str] = &[
 ];
 
 fn header_compiles(compiler: &str, suffix: &str, modes: &[&[&str]]) {
-    if !common::have(compiler) {
+    if !c_checks::have(compiler) {
         return;
     }
-    let dir = common::scratch(&format!("header-{suffix}"));
+    let dir = c_checks::scratch(&format!("header-{suffix}"));
     let body = "int main(void)\n{\n\tstruct nmport_d *d = nmport_prepare(\"x\");\n\
         \tstruct nmreq_option *o;\n\tint n = 0;\n\n\tif (d != NULL)\n\
         \t\tnmreq_foreach_option(&d->hdr, o)\n\t\t\tn++;\n\tnmport_close(d);\n\treturn n;\n}\n";
@@ -43,9 +43,9 @@ fn header_compiles(compiler: &str, suffix: &str, modes: &[&[&str]]) {
         for mode in modes {
             let mut command = Command::new(compiler);
             command.args(*mode).args(["-Wall", "-Wextra", "-Werror"]);
-            command.arg("-I").arg(common::our_include());
+            command.arg("-I").arg(c_checks::our_include());
             command.args(["-c", "-o"]).arg(dir.join("out")).arg(&file);
-            common::run(&mut command);
+            c_checks::run(&mut command);
         }
     }
 }
@@ -62,13 +62,13 @@ fn header_compiles_as_cxx() {
 
 /// Builds `library.c` and lets it check the library.
 fn check(name: &str, compiler: &str, flags: &[&str], link: Link) {
-    if !common::have(compiler) {
+    if !c_checks::have(compiler) {
         return;
     }
-    let dir = common::scratch(&format!("library-{name}"));
+    let dir = c_checks::scratch(&format!("library-{name}"));
     std::fs::write(dir.join("mem"), vec![0; 12288]).unwrap();
     let program = common::build(compiler, "library.c", flags, link, &dir);
-    let output = common::run(Command::new(program).current_dir(&dir));
+    let output = c_checks::run(Command::new(program).current_dir(&dir));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.starts_with("ok "), "{said}");
     assert_eq!(
@@ -96,7 +96,7 @@ fn library_works_in_cxx() {
 /// A program that is not position independent and has no dynamic linker at all.
 #[test]
 fn library_works_in_a_static_program() {
-    let dir = common::scratch("static-probe");
+    let dir = c_checks::scratch("static-probe");
     let probe = dir.join("probe.c");
     std::fs::write(&probe, "int main(void) { return 0; }\n").unwrap();
     let mut cc = Command::new("cc");
