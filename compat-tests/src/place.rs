@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 use uvale_link::proto::Report;
 use uvale_link::report::{Daemon, Port};
-use uvale_link::session::{Failure, Session};
+use uvale_link::session::Session;
+use uvale_system::refusal::Refusal;
 
 use crate::target;
 use crate::wait::{deadline, until, wait_for};
@@ -121,7 +122,7 @@ impl Place {
     ///
     /// # Errors
     /// What a program is told that cannot attach.
-    pub fn attach(&self) -> Result<Session, Failure> {
+    pub fn attach(&self) -> Result<Session, Refusal> {
         Session::attach(&self.dir)
     }
 

@@ -10,14 +10,16 @@ use compat_tests::place::Place;
 use compat_tests::programs::program;
 use compat_tests::world::Program;
 use compat_tests::{or_skip, target};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use uvale_link::channel::{Packet, receive, send};
+use uvale_link::channel::{Packet, receive, send_bytes};
 use uvale_link::place;
-use uvale_link::proto::{Call, Reply, decode};
+use uvale_link::proto::{Call, Reply, decode, encode};
 use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{CTL_LEN, Ctl};
 use uvale_shared::extra::Extra;
 use uvale_shared::shm::Memfd;
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 
 /// Numbers that are errnos nowhere, and those beside them.
@@ -25,8 +27,8 @@ const NUMBERS: [i32; 8] = [0, -1, -22, 4096, 65_536 + 22, i32::MAX, i32::MIN, 71
 
 const O_RDWR: i32 = 2;
 
-/// What a false daemon answers to a call, and with which memory.
-type Script = dyn Fn(&Call) -> (Option<Reply>, Option<Memfd>) + Send + Sync;
+/// What a false daemon answers to a call, encoded, and with which memory.
+type Script = dyn Fn(&Call) -> (Option<Vec<u8>>, Option<Memfd>) + Send + Sync;
 
 /// Answers whatever arrives on a connection, until it hangs up.
 fn converse(connection: Fd, script: &Script) {
@@ -38,7 +40,7 @@ fn converse(connection: Fd, script: &Script) {
             continue;
         };
         let fds: Vec<_> = memfd.iter().map(|m| m.as_fd()).collect();
-        let _ = send(reply_to.as_fd(), &reply, &fds, SendFlags::DONTWAIT);
+        let _ = send_bytes(reply_to.as_fd(), &reply, &fds, SendFlags::DONTWAIT);
     }
 }
 
@@ -64,31 +66,47 @@ fn control_memory() -> Option<Memfd> {
     Some(memfd)
 }
 
-fn refused(errno: i32) -> Option<Reply> {
-    let why = "nonsense".into();
-    Some(Reply::Refused { errno, why })
+/// A refusal with a number that `numbered` replaces.
+fn refusal() -> Refusal {
+    Refusal::new(Errno::XFULL, "nonsense")
 }
 
-fn opened(bound: Option<Box<Binding>>) -> Option<Reply> {
-    Some(Reply::Opened {
+/// The encoded `reply` with `number` in the refusal in it, which no daemon could put there.
+fn numbered(reply: &Reply, number: i32) -> Option<Vec<u8>> {
+    let bytes = encode(reply);
+    let (meant, sent) = (encode(&refusal()), encode(&(number, refusal().why)));
+    let at = bytes.windows(meant.len()).position(|part| part == meant)?;
+    Some([&bytes[..at], &sent, &bytes[at + meant.len()..]].concat())
+}
+
+fn refused(number: i32) -> Option<Vec<u8>> {
+    let refused = numbered(&Reply::Refused(refusal()), number);
+    assert!(refused.is_some(), "the number is found");
+    refused
+}
+
+fn attached() -> Option<Vec<u8>> {
+    Some(encode(&Reply::Attached { session: 2 }))
+}
+
+fn opened(bound: Option<Box<Binding>>) -> Option<Vec<u8>> {
+    Some(encode(&Reply::Opened {
         world: 4711,
         client: 7,
         flags: O_RDWR,
         bound,
-    })
+    }))
 }
 
 /// What goes wrong, by the call at which it does.
 fn script(at: &'static str, number: i32) -> Arc<Script> {
     Arc::new(move |call| match call {
-        Call::Attach { .. } if at != "attach" => {
-            (Some(Reply::Attached { session: 2 }), control_memory())
-        }
+        Call::Attach { .. } if at != "attach" => (attached(), control_memory()),
         Call::Open { .. } if at != "open" => (opened(None), None),
         Call::Request { request, .. } => {
+            let is_served = number == 0 && at != "request";
             let done = Reply::Done {
-                errno: number,
-                why: "nonsense".into(),
+                served: if is_served { Ok(()) } else { Err(refusal()) },
                 request: match at {
                     "bytes" => vec![255; 100],
                     _ => request.clone(),
@@ -97,7 +115,12 @@ fn script(at: &'static str, number: i32) -> Arc<Script> {
                 extra: nonsense_to_chain(number),
                 csb_entries: 0,
             };
-            (Some(done), None)
+            let bytes = if is_served {
+                Some(encode(&done))
+            } else {
+                numbered(&done, number)
+            };
+            (bytes, None)
         }
         _ => (refused(number), None),
     })
@@ -147,9 +170,6 @@ fn numbers_that_are_no_errnos() {
     let across = or_skip!("false daemons", program("namespaces/across"));
     for at in ["attach", "open", "request", "bytes", "bound"] {
         for number in NUMBERS {
-            if at == "request" && number == 0 {
-                continue; // that one is served, and has no port
-            }
             let place = Place::empty();
             serve(place.dir(), script(at, number));
             let case = format!("{number} at {at}");
@@ -197,7 +217,7 @@ fn a_socket_that_only_has_the_name() {
         cases.push((format!("refuses with {number}"), refuses));
         let binds: Arc<Script> = Arc::new(move |call| match call {
             Call::Whois => (opened(Some(Box::new(nonsense(number)))), None),
-            Call::Attach { .. } => (Some(Reply::Attached { session: 2 }), None),
+            Call::Attach { .. } => (attached(), None),
             _ => (refused(number), None),
         });
         cases.push((format!("binds to {number}"), binds));
@@ -205,7 +225,7 @@ fn a_socket_that_only_has_the_name() {
             Call::Whois => (opened(None), None),
             Call::Attach { .. } => {
                 let memfd = Memfd::create("small", 4096).ok();
-                (Some(Reply::Attached { session: 2 }), memfd)
+                (attached(), memfd)
             }
             _ => (refused(number), None),
         });
@@ -227,7 +247,7 @@ fn a_socket_that_only_has_the_name() {
                 let call = decode::<Call>(&bytes).expect("the shim asks");
                 if let (Some(to), (Some(reply), memfd)) = (fds.first(), script(&call)) {
                     let fds: Vec<_> = memfd.iter().map(|m| m.as_fd()).collect();
-                    let _ = send(to.as_fd(), &reply, &fds, SendFlags::DONTWAIT);
+                    let _ = send_bytes(to.as_fd(), &reply, &fds, SendFlags::DONTWAIT);
                 }
                 // What else it asks on the way is answered on the side, as long as it asks.
                 let text = rustix::io::fcntl_dupfd_cloexec(&mine, 0).expect("a descriptor");

@@ -26,7 +26,8 @@ pub const DEVICE_PATH: &core::ffi::CStr = c"/dev/netmap";
 /// `SCM_RIGHTS`) is worth a question to [`Driver::adopt`].
 pub const SOCKET_NAME: &[u8] = b"/uvale.sock";
 
-/// An error number as the program sees it.
+/// An error number as the program sees it. Of the seam's own, since interposition works with libc's numbers and
+/// knows no crate of the driver's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Errno(pub i32);
 

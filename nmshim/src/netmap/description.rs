@@ -8,11 +8,11 @@ use libc::c_int;
 use uvale_engine::{Attachment, RX, TX};
 use uvale_link::channel::call;
 use uvale_link::proto::{Call, Reply};
-use uvale_link::session::{Failure, Session};
+use uvale_link::session::Session;
 use uvale_shared::binding::Binding;
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::borrow;
 
-use super::result::errno;
 use super::say::{Level, say};
 use super::world::{World, forks};
 use crate::device::{Errno, Result};
@@ -82,18 +82,18 @@ impl Description {
         self.client
     }
 
-    fn bind(&self, fd: RawFd, binding: Binding) -> core::result::Result<(), Failure> {
+    fn bind(&self, fd: RawFd, binding: Binding) -> core::result::Result<(), Refusal> {
         self.publish(self.make_bind(fd, binding)?)
     }
 
     /// Prepares the data path for the binding that the daemon has given to this description.
-    pub fn make_bind(&self, fd: RawFd, binding: Binding) -> core::result::Result<Bind, Failure> {
+    pub fn make_bind(&self, fd: RawFd, binding: Binding) -> core::result::Result<Bind, Refusal> {
         let session = self.world.session(fd)?;
         let region = session.map_region(binding.region)?;
         let attachment =
             Attachment::new(session, binding, region).map_err(|errno| match errno {
-                rustix::io::Errno::NOMEM => Failure::new(errno, "no memory to work with"),
-                _ => Failure::new(errno, "the port is gone already"),
+                rustix::io::Errno::NOMEM => Refusal::new(errno, "no memory to work with"),
+                _ => Refusal::new(errno, "the port is gone already"),
             })?;
         let binding = attachment.binding();
         say(
@@ -114,7 +114,7 @@ impl Description {
     }
 
     /// Makes the binding visible to all threads.
-    pub fn publish(&self, bind: Bind) -> core::result::Result<(), Failure> {
+    pub fn publish(&self, bind: Bind) -> core::result::Result<(), Refusal> {
         let bind = Box::into_raw(Box::new(bind));
         if self
             .bound
@@ -162,7 +162,7 @@ impl Description {
     }
 
     /// This process's session.
-    pub fn session(&self, fd: RawFd) -> core::result::Result<&'static Session, Failure> {
+    pub fn session(&self, fd: RawFd) -> core::result::Result<&'static Session, Refusal> {
         self.world.session(fd)
     }
 
@@ -189,13 +189,13 @@ impl Description {
     }
 
     #[cold]
-    fn without_session(&self, failure: &Failure) -> Errno {
+    fn without_session(&self, refusal: &Refusal) -> Errno {
         let what = self.describe();
         say(
             Level::Refusal,
-            format_args!("{what}: {failure}; close and open again"),
+            format_args!("{what}: {refusal}; close and open again"),
         );
-        errno(failure)
+        refusal.errno.into()
     }
 
     /// Says that the daemon is gone, once.

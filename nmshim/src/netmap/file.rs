@@ -8,7 +8,7 @@ use libc::{c_int, c_short, c_ulong};
 use rustix::fd::AsRawFd;
 use rustix::net::RecvFlags;
 use uvale_engine::Host;
-use uvale_link::session::Failure;
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::borrow;
 
 use super::description::Description;
@@ -83,13 +83,11 @@ impl File for NetmapFile {
             .checked_add(len as u64)
             .ok_or(Errno(libc::EINVAL))?;
         if end.next_multiple_of(4096) > size {
-            return Err(explained(
-                "mmap",
-                rustix::io::Errno::INVAL,
-                &format!("bytes up to {end} were asked for and the region has {size}"),
-            ));
+            let why = format!("bytes up to {end} were asked for and the region has {size}");
+            let refusal = Refusal::new(rustix::io::Errno::INVAL, why);
+            return Err(explained("mmap", &refusal));
         }
-        let failed = |failure: Failure| explained("mmap", failure.errno, &failure.why);
+        let failed = |refusal: Refusal| explained("mmap", &refusal);
         let session = self.description.session(fd).map_err(failed)?;
         let (memfd, _) = session.region_memfd(binding.region).map_err(failed)?;
         map_pieces(&memfd, addr, len, prot, flags, offset)

@@ -39,7 +39,8 @@ use std::sync::{Arc, Weak};
 use rustix::fd::AsFd;
 use uvale_link::channel::{call, call_within};
 use uvale_link::proto::{Call, PROTOCOL, Reply};
-use uvale_link::session::{Failure, PATIENCE, refused};
+use uvale_link::session::{PATIENCE, refused};
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, borrow};
 use uvale_system::who::Who;
 
@@ -47,7 +48,6 @@ use crate::device::{self, Driver, File};
 use crate::ground::lock::Lock;
 use description::Description;
 use file::NetmapFile;
-use result::errno;
 use say::{Level, say};
 use worlds::{WORLDS, Worlds};
 
@@ -78,7 +78,7 @@ impl Netmap {
         files.as_ref()?.get(&(world, client))?.upgrade()
     }
 
-    fn try_open(&self, flags: libc::c_int) -> Result<(RawFd, Arc<NetmapFile>), Failure> {
+    fn try_open(&self, flags: libc::c_int) -> Result<(RawFd, Arc<NetmapFile>), Refusal> {
         use rustix::io::Errno;
         let dir = uvale_link::place::runtime_dir();
         match self.open_at(&dir, flags) {
@@ -91,7 +91,7 @@ impl Netmap {
         }
     }
 
-    fn open_at(&self, dir: &Path, flags: libc::c_int) -> Result<(RawFd, Arc<NetmapFile>), Failure> {
+    fn open_at(&self, dir: &Path, flags: libc::c_int) -> Result<(RawFd, Arc<NetmapFile>), Refusal> {
         let (known, _) = worlds::enter(dir)?;
         let fd = uvale_link::place::connect(dir)?;
         let opening = Call::Open {
@@ -152,10 +152,10 @@ impl Netmap {
         }
         let world = match worlds::follow(number, fd) {
             Ok(world) => world,
-            Err(failure) => {
+            Err(refusal) => {
                 say(
                     Level::Trouble,
-                    format_args!("descriptor {fd} is a netmap port that cannot be used: {failure}"),
+                    format_args!("descriptor {fd} is a netmap port that cannot be used: {refusal}"),
                 );
                 return None;
             }
@@ -209,12 +209,12 @@ impl Driver for Netmap {
     fn open(&self, flags: libc::c_int) -> device::Result<(RawFd, Arc<dyn File>)> {
         match self.try_open(flags) {
             Ok((fd, file)) => Ok((fd, file)),
-            Err(failure) => {
+            Err(refusal) => {
                 say(
                     Level::Trouble,
-                    format_args!("cannot open /dev/netmap: {failure}"),
+                    format_args!("cannot open /dev/netmap: {refusal}"),
                 );
-                Err(errno(&failure))
+                Err(refusal.errno.into())
             }
         }
     }
@@ -293,9 +293,9 @@ impl Driver for Netmap {
                 set_flags(&fd, flags)?;
                 Ok((fd.into_raw(), file as Arc<dyn File>))
             })
-            .map_err(|failure| {
-                say(Level::Refusal, format_args!("parameter {name}: {failure}"));
-                errno(&failure)
+            .map_err(|refusal| {
+                say(Level::Refusal, format_args!("parameter {name}: {refusal}"));
+                refusal.errno.into()
             })
     }
 

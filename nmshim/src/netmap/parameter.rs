@@ -9,10 +9,10 @@ use libc::{POLLIN, POLLOUT, c_int, c_short, c_ulong, c_void};
 use rustix::fd::AsFd;
 use uvale_link::channel::call;
 use uvale_link::proto::{Call, PROTOCOL, Reply};
-use uvale_link::session::{Failure, refused};
+use uvale_link::session::refused;
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 
-use super::result::errno;
 use super::say::{Level, say};
 use super::worlds;
 use crate::device::{Errno, File, Result, Text};
@@ -31,7 +31,7 @@ pub fn open(
     dir: PathBuf,
     name: &str,
     flags: c_int,
-) -> core::result::Result<(Fd, Arc<ParameterFile>), Failure> {
+) -> core::result::Result<(Fd, Arc<ParameterFile>), Refusal> {
     worlds::enter(&dir)?;
     let fd = uvale_link::place::connect(&dir)?;
     let opening = Call::OpenParameter {
@@ -65,9 +65,9 @@ pub fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
             );
             Ok(())
         }
-        Err(failure) => {
-            say(Level::Refusal, format_args!("{failure}"));
-            Err(errno(&failure))
+        Err(refusal) => {
+            say(Level::Refusal, format_args!("{refusal}"));
+            Err(refusal.errno.into())
         }
     }
 }
@@ -75,7 +75,7 @@ pub fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
 impl Text for ParameterFile {
     fn load(&self) -> Result<String> {
         let entered = worlds::enter(&self.dir);
-        let (_, session) = entered.map_err(|failure| errno(&failure))?;
+        let (_, session) = entered.map_err(|refusal| refusal.errno)?;
         let found = session.parameter(&self.name);
         found.map(|p| p.value).ok_or(Errno(libc::EIO))
     }

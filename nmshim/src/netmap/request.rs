@@ -7,30 +7,31 @@ use std::sync::atomic::Ordering::Relaxed;
 use libc::c_int;
 use nm_abi::*;
 use rustix::fd::AsFd;
-use rustix::io::Errno as Why;
+use rustix::io::Errno;
 use rustix::net::SendFlags;
 use uvale_engine::Host;
 use uvale_link::channel::{call, call_with, send};
 use uvale_link::proto::{Call, Facts, Memory, Reply, decode};
-use uvale_link::session::{Failure, refused, whole};
+use uvale_link::session::{refused, whole};
 use uvale_request::legacy;
 use uvale_request::{FileRange, Interface};
 use uvale_request::{OwnMemory, Request, name_of};
 use uvale_shared::binding::Binding;
 use uvale_shared::extra::Extra;
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::borrow;
 
 use super::csb::ProgramCsb;
 use super::description::Description;
 use super::result::{Failed, explained};
 use super::{extmem, kloop};
-use crate::device::{Errno, Result};
+use crate::device;
 
-type Served = core::result::Result<(), Failed>;
+type Served = Result<(), Failed>;
 
 /// What the daemon has made of a request.
 struct Answer {
-    served: core::result::Result<(), Failure>,
+    served: Result<(), Refusal>,
     /// what the descriptor is bound to since then
     bound: Option<Box<Binding>>,
     /// extra buffers to chain
@@ -50,10 +51,13 @@ pub struct Requests<'a> {
 
 impl Requests<'_> {
     /// NIOCCTRL.
-    pub fn control(&self, arg: u64) -> Result<c_int> {
+    pub fn control(&self, arg: u64) -> device::Result<c_int> {
         let mut request = match Request::copy_in(&OwnMemory, arg) {
             Ok(request) => request,
-            Err(e) => return Err(explained("NIOCCTRL", e, "the request cannot be read")),
+            Err(e) => {
+                let refusal = Refusal::new(e, "the request cannot be read");
+                return Err(explained("NIOCCTRL", &refusal));
+            }
         };
         let (result, value) = match self.carry_out(&mut request) {
             Ok(()) => (Ok(()), None),
@@ -63,19 +67,18 @@ impl Requests<'_> {
         match (request.copy_out(&OwnMemory, arg, result), value) {
             (Ok(()), _) => Ok(0),
             (Err(e), Some(value)) if e.raw_os_error() == value => Ok(value),
-            (Err(e), _) => Err(Errno(e.raw_os_error())),
+            (Err(e), _) => Err(e.into()),
         }
     }
 
     /// The ioctls from before NIOCCTRL, and those that are not netmap's.
-    pub fn legacy(&self, command: u32, arg: u64) -> Result<c_int> {
+    pub fn legacy(&self, command: u32, arg: u64) -> device::Result<c_int> {
         let mut serve = |request: &mut Request| match self.carry_out(request) {
             Ok(()) => Ok(()),
             Err(Failed::Errno(e) | Failed::Value(e)) => Err(e),
         };
-        legacy::ioctl(command, &OwnMemory, arg, &mut serve)
-            .map(|()| 0)
-            .map_err(|e| Errno(e.raw_os_error()))
+        legacy::ioctl(command, &OwnMemory, arg, &mut serve)?;
+        Ok(0)
     }
 
     /// Serves a request: the daemon's part, then ours.
@@ -110,7 +113,7 @@ impl Requests<'_> {
     }
 
     /// The daemon's part; prepares the program's own memory for it.
-    fn ask(&self, request: &mut Request) -> core::result::Result<Answer, Why> {
+    fn ask(&self, request: &mut Request) -> Result<Answer, Errno> {
         let gives_memory = request.header.nr_reqtype == NETMAP_REQ_REGISTER
             && request.option(NETMAP_REQ_OPT_EXTMEM).is_some();
         if !gives_memory {
@@ -122,21 +125,21 @@ impl Requests<'_> {
             let answer = self.ask_once(request, &mut known_as)?;
             match &answer.served {
                 // Another process has given the same memory just before us.
-                Err(refusal) if refusal.errno == Why::AGAIN => request.clone_from(&original),
+                Err(refusal) if refusal.errno == Errno::AGAIN => request.clone_from(&original),
                 _ => return Ok(answer),
             }
         }
-        Err(Why::NOMEM)
+        Err(Errno::NOMEM)
     }
 
     fn ask_once(
         &self,
         request: &mut Request,
         known_as: &mut Vec<FileRange>,
-    ) -> core::result::Result<Answer, Why> {
-        let failed = |failure: Failure| {
-            explained("request", failure.errno, &failure.why);
-            failure.errno
+    ) -> Result<Answer, Errno> {
+        let failed = |refusal: Refusal| {
+            explained("request", &refusal);
+            refusal.errno
         };
         let (facts, memfd) = self.facts(request, known_as).map_err(failed)?;
         let message = Call::Request {
@@ -147,8 +150,7 @@ impl Requests<'_> {
         let (reply, fds) =
             call_with(borrow(&self.fd), &message, memfd).map_err(|e| failed(e.into()))?;
         let Reply::Done {
-            errno,
-            why,
+            served,
             request: done,
             bound,
             mut extra,
@@ -158,13 +160,9 @@ impl Requests<'_> {
             return Err(failed(refused(reply)));
         };
         if let Some(long) = fds.first() {
-            extra = decode(&whole(long)?).ok_or(Why::PROTO)?;
+            extra = decode(&whole(long)?).ok_or(Errno::PROTO)?;
         }
-        *request = Request::decode(&done).ok_or(Why::PROTO)?;
-        let served = match errno {
-            0 => Ok(()),
-            errno => Err(Failure::new(uvale_system::peer::errno(errno), why)),
-        };
+        *request = Request::decode(&done).ok_or(Errno::PROTO)?;
         Ok(Answer {
             served,
             bound,
@@ -178,7 +176,7 @@ impl Requests<'_> {
         &self,
         request: &mut Request,
         known_as: &mut Vec<FileRange>,
-    ) -> core::result::Result<(Facts, Option<uvale_shared::shm::Memfd>), Failure> {
+    ) -> Result<(Facts, Option<uvale_shared::shm::Memfd>), Refusal> {
         let mut facts = Facts {
             session: 0,
             memory: None,
@@ -199,7 +197,7 @@ impl Requests<'_> {
         }
         let (memory, memfd) = match extmem::offer(self.to.session(self.fd)?, option, known_as) {
             Ok(offer) => offer,
-            Err(errno) => (Memory::Refused(errno.raw_os_error()), None),
+            Err(errno) => (Memory::Refused(errno), None),
         };
         facts.memory = Some(memory);
         Ok((facts, memfd))
@@ -214,7 +212,7 @@ impl Requests<'_> {
         }
     }
 
-    fn take_over(&self, bound: Option<Box<Binding>>) -> core::result::Result<(), Failure> {
+    fn take_over(&self, bound: Option<Box<Binding>>) -> Result<(), Refusal> {
         match bound {
             Some(bound) => self.to.publish(self.to.make_bind(self.fd, *bound)?),
             None => Ok(()),
@@ -228,8 +226,8 @@ impl Requests<'_> {
         request: &mut Request,
         entries: usize,
         bound: Option<Box<Binding>>,
-        served: core::result::Result<(), Failure>,
-    ) -> core::result::Result<(), Failure> {
+        served: Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         let option = request.option(NETMAP_REQ_OPT_CSB);
         let Some((option, csb)) = option
             .and_then(|o| Some((ProgramCsb::of(o)?, o)))
@@ -238,8 +236,11 @@ impl Requests<'_> {
             return served;
         };
         if !csb.is_accessible(entries) {
-            option.header.nro_status = Why::FAULT.raw_os_error() as u32;
-            return Err(Failure::new(Why::FAULT, "the CSB is not in usable memory"));
+            option.header.nro_status = Errno::FAULT.raw_os_error() as u32;
+            return Err(Refusal::new(
+                Errno::FAULT,
+                "the CSB is not in usable memory",
+            ));
         }
         served?;
         let session = self.to.session(self.fd)?;
@@ -262,11 +263,11 @@ impl Requests<'_> {
 }
 
 /// Says why. The end of a VALE_LIST walk is not a failure.
-fn explain_refusal(request: &mut Request, refusal: &Failure) {
+fn explain_refusal(request: &mut Request, refusal: &Refusal) {
     let end_of_walk =
-        refusal.errno == Why::NOENT && request.header.nr_reqtype == NETMAP_REQ_VALE_LIST;
+        refusal.errno == Errno::NOENT && request.header.nr_reqtype == NETMAP_REQ_VALE_LIST;
     if !end_of_walk {
-        explained(&what(request), refusal.errno, &refusal.why);
+        explained(&what(request), refusal);
     }
 }
 

@@ -13,8 +13,9 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use uvale_link::session::{Failure, Session};
+use uvale_link::session::Session;
 use uvale_shared::ctl::Ctl;
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::borrow;
 
 use crate::ground::lock::Lock;
@@ -90,7 +91,7 @@ impl World {
     }
 
     /// The session; `fd`, a descriptor of this world, leads to the daemon if necessary.
-    pub fn session(&self, fd: RawFd) -> Result<&'static Session, Failure> {
+    pub fn session(&self, fd: RawFd) -> Result<&'static Session, Refusal> {
         match self.current() {
             Some(session) => Ok(session),
             None => self.attach_through(fd),
@@ -98,14 +99,14 @@ impl World {
     }
 
     #[cold]
-    fn attach_through(&self, fd: RawFd) -> Result<&'static Session, Failure> {
+    fn attach_through(&self, fd: RawFd) -> Result<&'static Session, Refusal> {
         let _alone = self.attaching.lock();
         if let Some(session) = self.current() {
             return Ok(session);
         }
         let session = Session::attach_through(borrow(&fd), None)?;
         if session.world() != self.number() {
-            return Err(Failure::new(
+            return Err(Refusal::new(
                 Errno::NXIO,
                 "the uvale daemon of this descriptor is gone",
             ));

@@ -4,7 +4,8 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use uvale_link::session::{Failure, PATIENCE, Session};
+use uvale_link::session::{PATIENCE, Session};
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::borrow;
 
 use super::world::World;
@@ -16,7 +17,7 @@ pub static WORLDS: Lock<Worlds> = Lock::new(Worlds::new());
 static ENTERING: Lock<()> = Lock::new(());
 
 /// The world at `dir`. If no daemon answers there one is started.
-pub fn enter(dir: &Path) -> Result<(Arc<World>, &'static Session), Failure> {
+pub fn enter(dir: &Path) -> Result<(Arc<World>, &'static Session), Refusal> {
     let _alone = ENTERING.lock();
     if let Some(found) = WORLDS.lock().at(dir) {
         return Ok(found);
@@ -29,7 +30,7 @@ pub fn enter(dir: &Path) -> Result<(Arc<World>, &'static Session), Failure> {
 }
 
 /// The world with this number, to which `fd` leads.
-pub fn follow(number: u64, fd: RawFd) -> Result<Arc<World>, Failure> {
+pub fn follow(number: u64, fd: RawFd) -> Result<Arc<World>, Refusal> {
     let known = WORLDS.lock().with_number(number);
     if let Some(world) = known.filter(|world| world.current().is_some()) {
         return Ok(world);

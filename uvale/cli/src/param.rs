@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use uvale_link::proto::Report;
 use uvale_link::report::Parameter;
-use uvale_link::session::{Failure, Session};
+use uvale_link::session::Session;
+use uvale_system::refusal::Refusal;
 use uvale_tools::nearest;
 
 use super::show::fetch;
@@ -27,7 +28,7 @@ pub struct Args {
 /// Runs the command in the world of `dir`.
 pub fn run(args: &Args, dir: Option<&std::path::Path>) -> Result<ExitCode, String> {
     let dir = dir.map_or_else(uvale_link::place::runtime_dir, std::path::Path::to_owned);
-    let session = uvale_link::start::attach(&dir).map_err(|failure| failure.why)?;
+    let session = uvale_link::start::attach(&dir).map_err(|refusal| refusal.why)?;
     match (&args.name, &args.value) {
         (Some(name), Some(value)) => write(&session, name, value)?,
         (name, _) => {
@@ -39,9 +40,9 @@ pub fn run(args: &Args, dir: Option<&std::path::Path>) -> Result<ExitCode, Strin
 
 fn write(session: &Session, name: &str, value: &str) -> Result<(), String> {
     let written = session.set_parameter(name, value);
-    let explain = |failure: Failure| match fetch::<Vec<Parameter>>(session, Report::Parameters) {
-        Ok((_, all)) => failure.why + &hint(name, &all),
-        Err(_) => failure.why,
+    let explain = |refusal: Refusal| match fetch::<Vec<Parameter>>(session, Report::Parameters) {
+        Ok((_, all)) => refusal.why + &hint(name, &all),
+        Err(_) => refusal.why,
     };
     if let Some(warning) = written.map_err(explain)? {
         eprintln!("uvale: {name} is stored, but no port can be opened with it: {warning}");

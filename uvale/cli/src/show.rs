@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use uvale_link::place;
 use uvale_link::proto::Report;
 use uvale_link::report;
-use uvale_link::session::{Failure, Session};
+use uvale_link::session::Session;
+use uvale_system::refusal::Refusal;
 use uvale_tools::nearest;
 
 use super::table::{Align, Table, duration, print, printable, size};
@@ -53,12 +54,12 @@ impl Place {
 
     /// Attaches to the world's daemon; an error says why that is not possible.
     pub fn attach(&self) -> Result<Session, String> {
-        self.try_attach().map_err(|failure| self.absent(failure))
+        self.try_attach().map_err(|refusal| self.absent(refusal))
     }
 
     /// The same, with a reason for [`Place::absent`].
-    pub fn try_attach(&self) -> Result<Session, Failure> {
-        let invalid = |why: String| Failure::new(Errno::INVAL, why);
+    pub fn try_attach(&self) -> Result<Session, Refusal> {
+        let invalid = |why: String| Refusal::new(Errno::INVAL, why);
         let dir = self.dir();
         place::is_safe(&dir).map_err(invalid)?;
         Session::attach(&dir)
@@ -68,19 +69,19 @@ impl Place {
     pub fn connect(&self) -> Result<uvale_system::sys::Fd, String> {
         let dir = self.dir();
         place::is_safe(&dir)?;
-        place::connect(&dir).map_err(|failure| self.absent(failure))
+        place::connect(&dir).map_err(|refusal| self.absent(refusal))
     }
 
     /// Why no daemon answers, and where one does.
-    pub fn absent(&self, failure: Failure) -> String {
+    pub fn absent(&self, refusal: Refusal) -> String {
         let dir = self.dir();
         let (place, others) = (dir.display(), worlds::hint(&dir));
-        let why = match failure.errno {
+        let why = match refusal.errno {
             Errno::NOENT if !dir.exists() => "there is no such directory",
             Errno::NOENT => "none is running",
             Errno::CONNREFUSED => "it is gone, and left its socket behind: it was probably killed",
             Errno::NXIO => "it has just left",
-            _ => return failure.why,
+            _ => return refusal.why,
         };
         format!(
             "no uvale daemon answers in {place}: {why}; one starts by itself when a program opens /dev/netmap: \
@@ -91,7 +92,7 @@ impl Place {
 
 /// A report, as the daemon's JSON and decoded.
 pub fn fetch<T: DeserializeOwned>(session: &Session, what: Report) -> Result<(Vec<u8>, T), String> {
-    let json = session.report(what).map_err(|failure| failure.why)?;
+    let json = session.report(what).map_err(|refusal| refusal.why)?;
     let read = serde_json::from_slice(&json).map_err(|e| {
         format!("the daemon's report cannot be decoded ({e}); is it of another version?")
     })?;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use uvale_link::proto::Report;
 use uvale_link::report;
-use uvale_link::session::{Failure, Session};
+use uvale_link::session::Session;
+use uvale_system::refusal::Refusal;
 use uvale_tools::nearest::{label, nearest};
 
 use super::show::Place;
@@ -86,27 +87,27 @@ fn look(place: &Place, session: &mut Option<Session>) -> Result<World, String> {
             ports
         }),
     };
-    let failure = match asked {
+    let refusal = match asked {
         Ok(ports) => return Ok(World::Ports(ports)),
-        Err(failure) => failure,
+        Err(refusal) => refusal,
     };
     *session = None;
-    match failure.errno {
+    match refusal.errno {
         Errno::NOENT
         | Errno::CONNREFUSED
         | Errno::NXIO
         | Errno::CONNRESET
         | Errno::PIPE
-        | Errno::TIMEDOUT => Ok(World::NoDaemon(place.absent(failure))),
-        _ => Err(place.absent(failure)),
+        | Errno::TIMEDOUT => Ok(World::NoDaemon(place.absent(refusal))),
+        _ => Err(place.absent(refusal)),
     }
 }
 
-fn ask(session: &Session) -> Result<Vec<report::Port>, Failure> {
+fn ask(session: &Session) -> Result<Vec<report::Port>, Refusal> {
     let json = session.report(Report::Ports)?;
     serde_json::from_slice(&json).map_err(|e| {
         let why = format!("the daemon's report cannot be decoded ({e}); is it of another version?");
-        Failure::new(Errno::PROTO, why)
+        Refusal::new(Errno::PROTO, why)
     })
 }
 

@@ -70,6 +70,7 @@ use rustix::io::Errno;
 use uvale_request::{Interface, Request, interface_part, name_of, set_name};
 use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{Ctl, MAX_SWITCHES};
+use uvale_system::refusal::Refusal;
 use uvale_system::who::Holder;
 
 use adapter::{AdapterId, Adapters, Name};
@@ -83,25 +84,6 @@ pub use inspect::{FdbEntry, MemoryInfo, PortInfo, PortKind, SwitchInfo};
 pub use memory::Region;
 pub use parameters::{Effect, Knobs, ParameterInfo};
 pub use repair::Finding;
-
-/// Why a request was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// what the program gets
-    pub errno: Errno,
-    /// one sentence for a person: what is wrong and what to do about it
-    pub why: String,
-}
-
-impl Refusal {
-    /// A refusal.
-    pub fn new(errno: Errno, why: impl Into<String>) -> Self {
-        Self {
-            errno,
-            why: why.into(),
-        }
-    }
-}
 
 /// A result of the control plane.
 pub type Result<T> = core::result::Result<T, Refusal>;

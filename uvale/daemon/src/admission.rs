@@ -3,15 +3,16 @@
 use rustix::io::Errno;
 
 use super::Daemon;
-use super::connection::{Answer, Role, refuse};
+use super::connection::{Answer, Answered, Role};
 use uvale_control::ClientId;
 use uvale_link::proto::{PROTOCOL, Reply};
 use uvale_system::peer::credentials;
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_system::who::{Holder, Who};
 
 /// Checks the version of a first message.
-fn speaks_ours(protocol: u32) -> Result<(), Reply> {
+fn speaks_ours(protocol: u32) -> Result<(), Refusal> {
     if protocol != PROTOCOL {
         return Err(of_another_version(protocol));
     }
@@ -19,11 +20,11 @@ fn speaks_ours(protocol: u32) -> Result<(), Reply> {
 }
 
 /// Was the other end of `socket` made by the daemon's own user?
-pub(super) fn is_own_user(socket: &Fd) -> Result<(), Reply> {
+pub(super) fn is_own_user(socket: &Fd) -> Result<(), Refusal> {
     let own = rustix::process::geteuid().as_raw();
     match uvale_system::peer::credentials(socket) {
         Ok(peer) if peer.uid == own => Ok(()),
-        Ok(peer) => Err(refuse(
+        Ok(peer) => Err(Refusal::new(
             Errno::ACCESS,
             format!(
                 "this uvale daemon serves user {own} only and you are user {}; set UVALE_DIR to a \
@@ -31,7 +32,7 @@ pub(super) fn is_own_user(socket: &Fd) -> Result<(), Reply> {
                 peer.uid
             ),
         )),
-        Err(e) => Err(refuse(e, "cannot tell who is calling")),
+        Err(e) => Err(Refusal::new(e, "cannot tell who is calling")),
     }
 }
 
@@ -51,9 +52,9 @@ fn is_pair(socket: &Fd) -> bool {
 }
 
 /// The refusal of a client with another protocol.
-pub(super) fn of_another_version(protocol: u32) -> Reply {
+pub(super) fn of_another_version(protocol: u32) -> Refusal {
     let own = env!("CARGO_PKG_VERSION");
-    refuse(
+    Refusal::new(
         Errno::PROTO,
         format!(
             "this uvale daemon is of version {own} (protocol {PROTOCOL}), libnmshim speaks protocol \
@@ -64,7 +65,7 @@ pub(super) fn of_another_version(protocol: u32) -> Reply {
 
 impl Daemon {
     /// Checks the version and the user of a first message.
-    pub(super) fn admit(&self, id: u64, protocol: u32) -> Result<(), Reply> {
+    pub(super) fn admit(&self, id: u64, protocol: u32) -> Result<(), Refusal> {
         speaks_ours(protocol)?;
         self.connections
             .get(&id)
@@ -89,11 +90,9 @@ impl Daemon {
         }
     }
 
-    pub(super) fn attach(&mut self, id: u64, protocol: u32, who: &Who) -> Answer<'_> {
-        match self.admit(id, protocol) {
-            Ok(()) => self.begin_session(id, who),
-            Err(reply) => Answer(reply, None),
-        }
+    pub(super) fn attach(&mut self, id: u64, protocol: u32, who: &Who) -> Answered<'_> {
+        self.admit(id, protocol)?;
+        Ok(self.begin_session(id, who))
     }
 
     /// A process that got a descriptor of the device from elsewhere sends the socket of its session.
@@ -102,21 +101,13 @@ impl Daemon {
         protocol: u32,
         who: &Who,
         socket: Option<Fd>,
-    ) -> Answer<'_> {
-        let admitted = speaks_ours(protocol).and_then(|()| match socket {
-            Some(socket) if is_pair(&socket) => is_own_user(&socket).map(|()| socket),
-            _ => Err(refuse(
-                Errno::PROTO,
-                "a session comes with a pair of sockets",
-            )),
-        });
-        match admitted {
-            Ok(socket) => {
-                let id = self.accept(socket);
-                self.begin_session(id, who)
-            }
-            Err(reply) => Answer(reply, None),
-        }
+    ) -> Answered<'_> {
+        speaks_ours(protocol)?;
+        let no_pair = || Refusal::new(Errno::PROTO, "a session comes with a pair of sockets");
+        let socket = socket.filter(is_pair).ok_or_else(no_pair)?;
+        is_own_user(&socket)?;
+        let id = self.accept(socket);
+        Ok(self.begin_session(id, who))
     }
 
     fn begin_session(&mut self, id: u64, who: &Who) -> Answer<'_> {
@@ -130,38 +121,30 @@ impl Daemon {
         Answer(Reply::Attached { session }, Some(self.ctl_memfd.parts()))
     }
 
-    pub(super) fn open(&mut self, id: u64, protocol: u32, flags: i32, who: &Who) -> Answer<'_> {
-        if let Err(reply) = self.admit(id, protocol) {
-            return Answer(reply, None);
-        }
+    pub(super) fn open(
+        &mut self,
+        id: u64,
+        protocol: u32,
+        flags: i32,
+        who: &Who,
+    ) -> Result<Reply, Refusal> {
+        self.admit(id, protocol)?;
         let client = match self.introduce(id, who) {
             Some(holder) => self.world.open_by(holder),
             None => self.world.open(),
         };
         self.devices.insert(client.0, id);
         self.become_role(id, Role::Device { client, flags });
-        Answer(
-            Reply::Opened {
-                world: self.ctl.world(),
-                client: client.0,
-                flags,
-                bound: None,
-            },
-            None,
-        )
+        Ok(self.whois(client, flags))
     }
 
-    pub(super) fn whois(&mut self, client: ClientId, flags: i32) -> Answer<'_> {
-        let bound = self.bound(client);
-        Answer(
-            Reply::Opened {
-                world: self.ctl.world(),
-                client: client.0,
-                flags,
-                bound,
-            },
-            None,
-        )
+    pub(super) fn whois(&self, client: ClientId, flags: i32) -> Reply {
+        Reply::Opened {
+            world: self.ctl.world(),
+            client: client.0,
+            flags,
+            bound: self.bound(client),
+        }
     }
 }
 

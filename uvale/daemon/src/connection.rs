@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use super::admission::{is_own_user, of_another_version};
 use super::report::as_memfd;
 use super::{Daemon, descriptors};
-use uvale_control::{Caller, ClientId, Offer, Refusal};
+use uvale_control::{Caller, ClientId, Offer};
 use uvale_link::channel::{Packet, receive, send};
 use uvale_link::plain::{self, Word};
 use uvale_link::proto::{Call, Facts, Memory, PROTOCOL, Reply, decode, encode, protocol_of};
@@ -18,6 +18,7 @@ use uvale_request::Request;
 use uvale_shared::binding::Binding;
 use uvale_shared::extra::Extra;
 use uvale_shared::shm::Memfd;
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_system::who::Holder;
 
@@ -57,6 +58,15 @@ pub struct Connection {
 
 /// An answer, and at most one descriptor with it.
 pub(super) struct Answer<'a>(pub Reply, pub Option<&'a [Fd]>);
+
+/// An answer, or why there is none.
+pub(super) type Answered<'a> = Result<Answer<'a>, Refusal>;
+
+impl From<Reply> for Answer<'_> {
+    fn from(reply: Reply) -> Self {
+        Self(reply, None)
+    }
+}
 
 impl Connection {
     pub fn new(fd: Fd) -> Self {
@@ -117,14 +127,7 @@ fn offer(memory: Memory, fd: Option<Fd>) -> Offer {
             with_memfd(pages, known_as).unwrap_or_else(Offer::Refused)
         }
         Memory::Region(number) => Offer::Region(number),
-        Memory::Refused(errno) => Offer::Refused(uvale_system::peer::errno(errno)),
-    }
-}
-
-pub(super) fn refuse(errno: Errno, why: impl Into<String>) -> Reply {
-    Reply::Refused {
-        errno: errno.raw_os_error(),
-        why: why.into(),
+        Memory::Refused(errno) => Offer::Refused(errno),
     }
 }
 
@@ -159,14 +162,15 @@ impl Daemon {
         let answer = match (decode::<Call>(&packet.bytes), protocol_of(&packet.bytes)) {
             // It may be a message of its own version, or read as another one of ours.
             (_, Some(protocol)) if is_new && protocol != PROTOCOL => {
-                Answer(of_another_version(protocol), None)
+                Err(of_another_version(protocol))
             }
             (Some(call), _) => {
                 self.make_ready(&call);
                 self.answer(id, call, fds.next())
             }
-            (None, _) => Answer(refuse(Errno::PROTO, "the message cannot be read"), None),
+            (None, _) => Err(Refusal::new(Errno::PROTO, "the message cannot be read")),
         };
+        let answer = answer.unwrap_or_else(|refusal| Reply::Refused(refusal).into());
         let fds: Vec<BorrowedFd<'_>> = answer.1.into_iter().flatten().map(AsFd::as_fd).collect();
         // If the client does not receive its answer, the answer is lost.
         let _ = send(reply_to.as_fd(), &answer.0, &fds, SendFlags::DONTWAIT);
@@ -188,12 +192,12 @@ impl Daemon {
         }
     }
 
-    fn answer(&mut self, id: u64, call: Call, fd: Option<Fd>) -> Answer<'_> {
+    fn answer(&mut self, id: u64, call: Call, fd: Option<Fd>) -> Answered<'_> {
         let Some(connection) = self.connections.get(&id) else {
-            return Answer(refuse(Errno::NXIO, "the connection is gone"), None);
+            return Err(Refusal::new(Errno::NXIO, "the connection is gone"));
         };
-        match (connection.role, call) {
-            (Role::New, Call::Attach { protocol, who }) => self.attach(id, protocol, &who),
+        let reply = match (connection.role, call) {
+            (Role::New, Call::Attach { protocol, who }) => return self.attach(id, protocol, &who),
             (
                 Role::New,
                 Call::Open {
@@ -201,50 +205,52 @@ impl Daemon {
                     flags,
                     who,
                 },
-            ) => self.open(id, protocol, flags, &who),
+            ) => self.open(id, protocol, flags, &who)?,
             (Role::New, Call::OpenParameter { protocol, name }) => {
-                self.open_parameter(id, protocol, &name)
+                self.open_parameter(id, protocol, &name)?
             }
             (Role::Device { client, flags }, Call::Whois) => self.whois(client, flags),
             (Role::Device { .. }, Call::Attach { protocol, who }) => {
-                self.attach_given(protocol, &who, fd)
+                return self.attach_given(protocol, &who, fd);
             }
             (Role::Device { client, .. }, Call::Request { request, facts }) => {
-                self.request(client, &request, facts, fd)
+                return self.request(client, &request, facts, fd);
             }
             (Role::Device { client, .. }, Call::SetCsb { atok, ktoa }) => {
                 self.world.set_csb(client, atok, ktoa);
-                Answer(Reply::Ok, None)
+                Reply::Ok
             }
             (Role::Device { client, .. }, Call::Unbind) => {
                 self.world.undo_register(client);
-                Answer(Reply::Ok, None)
+                Reply::Ok
             }
             (Role::Device { client, .. }, Call::KloopEnd) => {
                 self.world.kloop_end(client);
-                Answer(Reply::Ok, None)
+                Reply::Ok
             }
             (Role::Session(_), Call::FindMemory(range)) => {
-                Answer(Reply::Found(self.world.find_extmem(&range)), None)
+                Reply::Found(self.world.find_extmem(&range))
             }
-            (Role::Session(_), Call::Region(number)) => self.region(number),
-            (Role::Session(_), Call::Waker(client)) => self.waker(client),
+            (Role::Session(_), Call::Region(number)) => return self.region(number),
+            (Role::Session(_), Call::Waker(client)) => return self.waker(client),
             // The descriptor was settled before this was handled.
-            (Role::Session(_), Call::Settle(_)) => Answer(Reply::Ok, None),
-            (Role::Session(_), Call::Report(what)) => match self.report(id, &what) {
-                Ok(text) => self.text(&text),
-                Err(reply) => Answer(reply, None),
-            },
-            (Role::Session(_), Call::Parameter(name)) => Answer(self.parameter(&name), None),
-            (Role::Session(_), Call::ParameterNames) => Answer(self.parameter_names(), None),
-            (Role::Session(_), Call::SetParameter { name, text }) => {
-                Answer(self.set_parameter(id, &name, &text), None)
+            (Role::Session(_), Call::Settle(_)) => Reply::Ok,
+            (Role::Session(_), Call::Report(what)) => {
+                let text = self.report(id, &what)?;
+                return self.text(&text);
             }
-            _ => Answer(
-                refuse(Errno::PROTO, "this call does not belong on this connection"),
-                None,
-            ),
-        }
+            (Role::Session(_), Call::Parameter(name)) => self.parameter(&name),
+            (Role::Session(_), Call::ParameterNames) => self.parameter_names(),
+            (Role::Session(_), Call::SetParameter { name, text }) => {
+                let warning = self.set_parameter(id, &name, &text)?;
+                Reply::Written { warning }
+            }
+            _ => {
+                let why = "this call does not belong on this connection";
+                return Err(Refusal::new(Errno::PROTO, why));
+            }
+        };
+        Ok(reply.into())
     }
 
     /// Answers a word and does what it says, if it is our own user's. A client that has given up
@@ -268,13 +274,9 @@ impl Daemon {
         bytes: &[u8],
         facts: Facts,
         fd: Option<Fd>,
-    ) -> Answer<'_> {
-        let Some(mut request) = Request::decode(bytes) else {
-            return Answer(
-                refuse(Errno::PROTO, "the netmap request cannot be read"),
-                None,
-            );
-        };
+    ) -> Answered<'_> {
+        let unreadable = || Refusal::new(Errno::PROTO, "the netmap request cannot be read");
+        let mut request = Request::decode(bytes).ok_or_else(unreadable)?;
         let was_bound = self.world.binding(client).is_some();
         let mut caller = Caller {
             // The loops of a session end with it; a session that is gone cannot start one.
@@ -304,17 +306,13 @@ impl Daemon {
             // The loop may be asleep.
             self.send_token(client.0);
         }
-        let (errno, why) = match served {
-            Ok(()) => {
-                self.log_served(client, &mut request);
-                (0, String::new())
-            }
-            Err(Refusal { errno, why }) => {
+        match &served {
+            Ok(()) => self.log_served(client, &mut request),
+            Err(refusal) => {
                 let who = self.world.holder(client).cloned();
-                self.log_refusal(who.as_ref(), &why);
-                (errno.raw_os_error(), why)
+                self.log_refusal(who.as_ref(), &refusal.why);
             }
-        };
+        }
         let bound = if was_bound { None } else { self.bound(client) };
         let mut extra = match bound {
             Some(_) => caller.extra,
@@ -324,20 +322,15 @@ impl Daemon {
         if is_long {
             self.last_report = as_memfd(&encode(&core::mem::take(&mut extra))).ok();
         }
-        Answer(
-            Reply::Done {
-                errno,
-                why,
-                request: request.encode(),
-                bound,
-                extra,
-                csb_entries: caller.csb_entries,
-            },
-            self.last_report
-                .as_ref()
-                .filter(|_| is_long)
-                .map(slice::from_ref),
-        )
+        let done = Reply::Done {
+            served,
+            request: request.encode(),
+            bound,
+            extra,
+            csb_entries: caller.csb_entries,
+        };
+        let memfd = self.last_report.as_ref().filter(|_| is_long);
+        Ok(Answer(done, memfd.map(slice::from_ref)))
     }
 
     /// A registration may need memory, and so a descriptor.
@@ -363,27 +356,24 @@ impl Daemon {
         self.world.binding(client).cloned().map(Box::new)
     }
 
-    fn region(&mut self, number: u32) -> Answer<'_> {
-        match self.world.region(number) {
-            Some(region) => Answer(
-                Reply::Region {
-                    pool_ofs: region.pool().offset(0) as u64,
-                    buf_size: region.pool().size(),
-                    buf_count: region.pool().count(),
-                    mem_size: region.size,
-                },
-                Some(region.memfd.parts()),
-            ),
-            None => Answer(refuse(Errno::NXIO, "that memory region is gone"), None),
-        }
+    fn region(&mut self, number: u32) -> Answered<'_> {
+        let gone = || Refusal::new(Errno::NXIO, "that memory region is gone");
+        let region = self.world.region(number).ok_or_else(gone)?;
+        let shape = Reply::Region {
+            pool_ofs: region.pool().offset(0) as u64,
+            buf_size: region.pool().size(),
+            buf_count: region.pool().count(),
+            mem_size: region.size,
+        };
+        Ok(Answer(shape, Some(region.memfd.parts())))
     }
 
-    fn waker(&mut self, client: u32) -> Answer<'_> {
+    fn waker(&mut self, client: u32) -> Answered<'_> {
         let id = self.devices.get(&client);
-        match id.and_then(|id| self.connections.get(id)) {
-            Some(connection) => Answer(Reply::Waker, Some(slice::from_ref(&connection.fd))),
-            None => Answer(refuse(Errno::NXIO, "that descriptor is closed"), None),
-        }
+        let connection = id.and_then(|id| self.connections.get(id));
+        let closed = || Refusal::new(Errno::NXIO, "that descriptor is closed");
+        let fd = &connection.ok_or_else(closed)?.fd;
+        Ok(Answer(Reply::Waker, Some(slice::from_ref(fd))))
     }
 
     /// Sends a token for a session that has no descriptor left to send it with.
@@ -404,16 +394,9 @@ impl Daemon {
     }
 
     /// Sends `text` as a memfd, since it may be longer than a packet.
-    fn text(&mut self, text: &[u8]) -> Answer<'_> {
-        match as_memfd(text) {
-            Ok(memfd) => {
-                self.last_report = Some(memfd);
-                Answer(
-                    Reply::Report,
-                    self.last_report.as_ref().map(slice::from_ref),
-                )
-            }
-            Err(e) => Answer(refuse(e, "no memory for the report"), None),
-        }
+    fn text(&mut self, text: &[u8]) -> Answered<'_> {
+        let memfd = as_memfd(text).map_err(|e| Refusal::new(e, "no memory for the report"))?;
+        let memfd = self.last_report.insert(memfd);
+        Ok(Answer(Reply::Report, Some(slice::from_ref(memfd))))
     }
 }

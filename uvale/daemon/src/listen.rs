@@ -7,9 +7,10 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketFlags};
 
-use super::connection::refuse;
 use super::descriptors;
 use uvale_link::place;
+use uvale_link::proto::Reply;
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 
 /// Connections that may wait to be accepted.
@@ -135,7 +136,7 @@ pub enum Accepted {
 
 /// Tells a process why it is not served. Its request is not read: it finds this when we have hung up.
 fn turn_away(fd: &Fd, why: &str) {
-    let refused = refuse(Errno::NFILE, why);
+    let refused = Reply::Refused(Refusal::new(Errno::NFILE, why));
     let _ = uvale_link::channel::send(fd.as_fd(), &refused, &[], SendFlags::DONTWAIT);
 }
 

@@ -8,11 +8,12 @@ use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use super::Daemon;
-use super::connection::{Answer, Role, refuse};
+use super::connection::Role;
 use super::log::{Level, log_of};
-use uvale_control::{Effect, Refusal};
+use uvale_control::Effect;
 use uvale_link::proto::{Parameter, Reply};
 use uvale_link::report as shape;
+use uvale_system::refusal::Refusal;
 use uvale_system::who::Who;
 
 /// More packets than fit into a socket's queue: no more can have been written before we looked.
@@ -32,24 +33,28 @@ impl Daemon {
         Reply::ParameterNames(all.map(|p| p.name.to_owned()).collect())
     }
 
-    pub(super) fn set_parameter(&mut self, id: u64, name: &str, text: &str) -> Reply {
+    /// Writes a parameter. Gives a warning if no port can be opened with this value.
+    pub(super) fn set_parameter(
+        &mut self,
+        id: u64,
+        name: &str,
+        text: &str,
+    ) -> Result<Option<String>, Refusal> {
         let who = self.connections.get(&id).and_then(|c| c.who.clone());
-        match self.world.set_parameter(name, text) {
+        let set = self.world.set_parameter(name, text);
+        match &set {
             Ok(warning) => {
                 let log = |level, line: &str| log_of(level, who.as_ref(), line);
                 let text = text.trim_end();
                 log(Level::Notice, &format!("parameter {name} is set to {text}"));
-                if let Some(warning) = &warning {
+                if let Some(warning) = warning {
                     let line = format!("no port can be opened with it: {warning}");
                     log(Level::Warning, &line);
                 }
-                Reply::Written { warning }
             }
-            Err(Refusal { errno, why }) => {
-                self.log_refusal(who.as_ref(), &why);
-                refuse(errno, why)
-            }
+            Err(refusal) => self.log_refusal(who.as_ref(), &refusal.why),
         }
+        set
     }
 
     pub(super) fn parameters(&self) -> Vec<shape::Parameter> {
@@ -71,11 +76,14 @@ impl Daemon {
     }
 
     /// A connection becomes a parameter's file, opened for writing.
-    pub(super) fn open_parameter(&mut self, id: u64, protocol: u32, name: &str) -> Answer<'_> {
-        if let Err(reply) = self.admit(id, protocol) {
-            return Answer(reply, None);
-        }
-        let refused = |errno, why: &str| Answer(refuse(errno, format!("{name}: {why}")), None);
+    pub(super) fn open_parameter(
+        &mut self,
+        id: u64,
+        protocol: u32,
+        name: &str,
+    ) -> Result<Reply, Refusal> {
+        self.admit(id, protocol)?;
+        let refused = |errno, why: &str| Err(Refusal::new(errno, format!("{name}: {why}")));
         let info = match self.world.parameter(name) {
             None => return refused(Errno::NOENT, "there is no such parameter"),
             Some(info) if !info.writable => {
@@ -91,7 +99,7 @@ impl Daemon {
         // Whoever reads from it gets end of file at once.
         let _ = rustix::net::shutdown(&connection.fd, Shutdown::Write);
         self.writers.push(id);
-        Answer(Reply::Ok, None)
+        Ok(Reply::Ok)
     }
 
     /// Bytes that were written to a parameter's file.

@@ -9,10 +9,11 @@ use super::Daemon;
 use super::connection::Role;
 use uvale_control::{PortInfo, PortKind, World};
 use uvale_engine::{RX, TX};
-use uvale_link::proto::{Reply, Report};
+use uvale_link::proto::Report;
 use uvale_link::report as shape;
 use uvale_shared::ctl::{Ctl, Kring};
 use uvale_shared::shm::distance;
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_system::who::Holder;
 
@@ -32,7 +33,7 @@ pub fn as_memfd(text: &[u8]) -> Result<Fd, Errno> {
 
 impl Daemon {
     /// The report asked for, or why there is none.
-    pub(super) fn report(&self, id: u64, what: &Report) -> Result<Vec<u8>, Reply> {
+    pub(super) fn report(&self, id: u64, what: &Report) -> Result<Vec<u8>, Refusal> {
         let text = match what {
             Report::Ports => serde_json::to_vec(&self.ports()),
             Report::Switches => serde_json::to_vec(&self.switches()),
@@ -40,10 +41,7 @@ impl Daemon {
             Report::Daemon => serde_json::to_vec(&self.itself(id)),
             Report::Parameters => serde_json::to_vec(&self.parameters()),
         };
-        text.map_err(|e| Reply::Refused {
-            errno: libc::EIO,
-            why: e.to_string(),
-        })
+        text.map_err(|e| Refusal::new(Errno::IO, e.to_string()))
     }
 
     fn ports(&self) -> Vec<shape::Port> {
@@ -65,7 +63,7 @@ impl Daemon {
             .collect()
     }
 
-    fn fdb(&self, name: &str) -> Result<Vec<shape::FdbEntry>, Reply> {
+    fn fdb(&self, name: &str) -> Result<Vec<shape::FdbEntry>, Refusal> {
         let name = name.strip_suffix(':').unwrap_or(name);
         let found = self.world.switches().find(|s| s.name == name);
         let Some(switch) = found else {
@@ -74,10 +72,7 @@ impl Daemon {
                 [] => format!("there is no switch {name}; no switch exists"),
                 known => format!("there is no switch {name}; there are: {}", known.join(", ")),
             };
-            return Err(Reply::Refused {
-                errno: libc::ENOENT,
-                why,
-            });
+            return Err(Refusal::new(Errno::NOENT, why));
         };
         let entries = self.world.fdb(switch.index).into_iter();
         Ok(entries

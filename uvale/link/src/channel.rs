@@ -55,7 +55,7 @@ pub fn send<T: Serialize>(
 }
 
 /// The same with a message that is encoded already.
-fn send_bytes(
+pub fn send_bytes(
     to: BorrowedFd<'_>,
     bytes: &[u8],
     fds: &[BorrowedFd<'_>],
@@ -213,7 +213,7 @@ fn farewell(connection: BorrowedFd<'_>) -> Option<Packet> {
     // What it left unread is reported first, as an error.
     let packet = receive(connection, flags).or_else(|_| receive(connection, flags));
     let packet = packet.ok()??;
-    matches!(decode(&packet.bytes), Some(Reply::Refused { .. })).then_some(packet)
+    matches!(decode(&packet.bytes), Some(Reply::Refused(_))).then_some(packet)
 }
 
 /// Sends the encoded `message` and waits until it is answered, or `patience` is over. Allocates
@@ -243,6 +243,7 @@ fn gone(errno: Errno) -> Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uvale_system::refusal::Refusal;
 
     #[test]
     fn a_packet_carries_bytes_and_descriptors() {
@@ -292,10 +293,7 @@ mod tests {
     fn who_is_turned_away_is_told_why() {
         for reads in [false, true] {
             let (a, b) = pair().unwrap();
-            let why = Reply::Refused {
-                errno: 23,
-                why: "no room".into(),
-            };
+            let why = Reply::Refused(Refusal::new(Errno::NFILE, "no room"));
             let daemon = std::thread::spawn(move || {
                 // The question is there before the daemon hangs up, or comes too late.
                 let mut fds = [PollFd::new(&b, PollFlags::IN)];

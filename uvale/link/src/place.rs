@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::session::Failure;
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 
 use crate::environment;
@@ -71,7 +71,7 @@ struct Address {
 }
 
 /// The address of the socket in `dir`, which must be there if its name is long.
-fn address(dir: &Path) -> Result<Address, Failure> {
+fn address(dir: &Path) -> Result<Address, Refusal> {
     let path = dir.join(SOCKET);
     let bytes = path.as_os_str().as_bytes();
     let short = |address: Result<SocketAddrUnix, Errno>| match address {
@@ -79,7 +79,7 @@ fn address(dir: &Path) -> Result<Address, Failure> {
             address,
             _dir: None,
         }),
-        Err(e) => Err(Failure::new(
+        Err(e) => Err(Refusal::new(
             e,
             format!("{} cannot be a socket's name: {e}", path.display()),
         )),
@@ -94,7 +94,7 @@ fn address(dir: &Path) -> Result<Address, Failure> {
     let dir = Fd::from(rustix::fs::open(dir, flags, Mode::empty()).map_err(|e| absent(dir, e))?);
     let name = format!("/proc/self/fd/{}", dir.raw());
     if rustix::fs::stat(name.as_str()).is_err() {
-        return Err(Failure::new(
+        return Err(Refusal::new(
             Errno::NAMETOOLONG,
             format!(
                 "{} is too long for a socket's name, and cannot be reached in another way because \
@@ -110,7 +110,7 @@ fn address(dir: &Path) -> Result<Address, Failure> {
 }
 
 /// Why no daemon can be reached in `dir`.
-fn absent(dir: &Path, errno: Errno) -> Failure {
+fn absent(dir: &Path, errno: Errno) -> Refusal {
     let place = dir.join(SOCKET);
     let place = place.display();
     let why = match errno {
@@ -124,9 +124,9 @@ fn absent(dir: &Path, errno: Errno) -> Failure {
         Errno::TIMEDOUT => format!(
             "the uvale daemon at {place} accepts no connection: it is stopped, or the machine is overloaded"
         ),
-        other => format!("{place}: {}", Failure::from(other)),
+        other => format!("{place}: {}", Refusal::from(other)),
     };
-    Failure::new(errno, why)
+    Refusal::new(errno, why)
 }
 
 fn socket(flags: SocketFlags) -> Result<Fd, Errno> {
@@ -135,7 +135,7 @@ fn socket(flags: SocketFlags) -> Result<Fd, Errno> {
 }
 
 /// Connects to the daemon of `dir`. The descriptor is close-on-exec.
-pub fn connect(dir: &Path) -> Result<Fd, Failure> {
+pub fn connect(dir: &Path) -> Result<Fd, Refusal> {
     let to = address(dir)?;
     let fd = socket(SocketFlags::CLOEXEC)?;
     crate::waiting::connect(&fd, &to.address).map_err(|e| absent(dir, e))?;
@@ -143,20 +143,20 @@ pub fn connect(dir: &Path) -> Result<Fd, Failure> {
     // is gone.
     if is_abstract(dir) && !uvale_system::peer::is_own_user(&fd)? {
         let why = format!("what answers at {} is another user's", dir.display());
-        return Err(Failure::new(Errno::ACCESS, why));
+        return Err(Refusal::new(Errno::ACCESS, why));
     }
     Ok(fd)
 }
 
 /// A socket that listens in `dir`.
-pub fn listen(dir: &Path, backlog: i32) -> Result<Fd, Failure> {
+pub fn listen(dir: &Path, backlog: i32) -> Result<Fd, Refusal> {
     let at = address(dir)?;
     let fd = socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     let listening =
         rustix::net::bind(&fd, &at.address).and_then(|()| rustix::net::listen(&fd, backlog));
     listening.map_err(|e| {
         let why = format!("cannot listen at {}: {e}", dir.join(SOCKET).display());
-        Failure::new(e, why)
+        Refusal::new(e, why)
     })?;
     Ok(fd)
 }
@@ -313,9 +313,9 @@ mod tests {
     fn what_is_not_there() {
         let base = Scratch::new("absent");
         for name in ["short".to_owned(), "x".repeat(200)] {
-            let failure = connect(&base.0.join(name)).err().unwrap();
-            assert_eq!(failure.errno, Errno::NOENT, "{failure}");
-            assert!(failure.why.contains("no uvale daemon answers"), "{failure}");
+            let refusal = connect(&base.0.join(name)).err().unwrap();
+            assert_eq!(refusal.errno, Errno::NOENT, "{refusal}");
+            assert!(refusal.why.contains("no uvale daemon answers"), "{refusal}");
         }
     }
 }

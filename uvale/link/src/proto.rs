@@ -9,11 +9,13 @@
 //! ([`Call::Open`]). The hang-up of a session tells the daemon that the process is gone, the
 //! hang-up of a device that the last descriptor is closed.
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use uvale_request::{FileRange, Interface};
 use uvale_shared::binding::Binding;
 use uvale_shared::extra::Extra;
+use uvale_system::refusal::{Refusal, number};
 use uvale_system::who::Who;
 
 /// Changes with every incompatible change of the messages or of control memory.
@@ -127,8 +129,8 @@ pub enum Memory {
     },
     /// a region that exists
     Region(u32),
-    /// it cannot be used: errno
-    Refused(i32),
+    /// it cannot be used
+    Refused(#[serde(with = "number")] Errno),
 }
 
 /// What `uvale` commands ask for.
@@ -165,12 +167,10 @@ pub enum Reply {
         /// what it is bound to
         bound: Option<Box<Binding>>,
     },
-    /// a netmap request was served, or refused by netmap's rules
+    /// an answer to a netmap request
     Done {
-        /// 0 or an errno
-        errno: i32,
-        /// for a person: why it was refused; empty if it was not
-        why: String,
+        /// it was served, or refused by netmap's rules
+        served: Result<(), Refusal>,
         /// the request with its results
         request: Vec<u8>,
         /// after a successful REGISTER
@@ -210,12 +210,7 @@ pub enum Reply {
         warning: Option<String>,
     },
     /// the call itself makes no sense or is not allowed
-    Refused {
-        /// errno
-        errno: i32,
-        /// why, and what to do
-        why: String,
-    },
+    Refused(Refusal),
 }
 
 /// A module parameter.

@@ -17,49 +17,9 @@ use crate::proto::{Call, PROTOCOL, Parameter, Reply, Report, TOKEN};
 use uvale_engine::{Host, RegionMap};
 use uvale_shared::ctl::Ctl;
 use uvale_shared::shm::{BufferPool, Mapping, Memfd};
+use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, OwnFd};
 use uvale_system::who::Who;
-
-/// A failure with its explanation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// for the program
-    pub errno: Errno,
-    /// for the person
-    pub why: String,
-}
-
-impl Failure {
-    /// A failure that `why` explains.
-    pub fn new(errno: Errno, why: impl Into<String>) -> Self {
-        Self {
-            errno,
-            why: why.into(),
-        }
-    }
-}
-
-impl From<Errno> for Failure {
-    fn from(errno: Errno) -> Self {
-        let why = match errno {
-            Errno::NXIO => "the uvale daemon is gone".to_owned(),
-            Errno::TIMEDOUT => "the uvale daemon does not answer".to_owned(),
-            other => match uvale_system::limits::reached(other) {
-                Some(limit) => limit,
-                None => format!("talking to the uvale daemon: {other}"),
-            },
-        };
-        Self { errno, why }
-    }
-}
-
-impl core::fmt::Display for Failure {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl std::error::Error for Failure {}
 
 /// More bytes than any report has.
 const MAX_REPORT: usize = 1 << 30;
@@ -84,17 +44,17 @@ pub struct Session {
     wakers: RwLock<HashMap<u32, OwnFd>>,
 }
 
-/// Turns an unexpected or refusing answer into a failure.
-pub fn refused(reply: Reply) -> Failure {
+/// The refusal that an answer is, or that it deserves because it does not fit the call.
+pub fn refused(reply: Reply) -> Refusal {
     match reply {
-        Reply::Refused { errno, why } => Failure::new(uvale_system::peer::errno(errno), why),
-        _ => Failure::new(Errno::PROTO, "the uvale daemon gave an unexpected answer"),
+        Reply::Refused(refusal) => refusal,
+        _ => Refusal::new(Errno::PROTO, "the uvale daemon gave an unexpected answer"),
     }
 }
 
 impl Session {
     /// Attaches this process to the daemon of `dir`.
-    pub fn attach(dir: &Path) -> Result<Self, Failure> {
+    pub fn attach(dir: &Path) -> Result<Self, Refusal> {
         let connection = OwnFd::new(crate::place::connect(dir)?);
         let answer = call(connection.as_fd(), &attach())
             .map_err(|e| difference::explain(connection.as_fd(), e, Some(dir)))?;
@@ -107,7 +67,7 @@ impl Session {
     pub fn attach_through(
         device: BorrowedFd<'_>,
         patience: Option<Duration>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Refusal> {
         let (mine, theirs) = pair()?;
         let connection = OwnFd::new(mine);
         let with = Some(theirs.as_fd());
@@ -124,7 +84,7 @@ impl Session {
         (reply, fds): (Reply, Vec<uvale_system::sys::Fd>),
         ask: bool,
         dir: Option<&Path>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Refusal> {
         let Reply::Attached { session } = reply else {
             return Err(match ask {
                 true => difference::refused_first(connection.as_fd(), reply, dir),
@@ -167,7 +127,7 @@ impl Session {
     }
 
     /// A region's memfd, the shape of its buffers and how many of its bytes a program may map.
-    pub fn region_memfd(&self, number: u32) -> Result<(Memfd, RegionShape), Failure> {
+    pub fn region_memfd(&self, number: u32) -> Result<(Memfd, RegionShape), Refusal> {
         let (reply, fds) = call(self.connection.as_fd(), &Call::Region(number))?;
         let Reply::Region {
             pool_ofs,
@@ -196,7 +156,7 @@ impl Session {
 
     /// Fetches a region for a program whose descriptor table is full, with the descriptors that
     /// were kept for this.
-    fn with_spares(&self, number: u32) -> Result<(Memfd, RegionShape), Failure> {
+    fn with_spares(&self, number: u32) -> Result<(Memfd, RegionShape), Refusal> {
         let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
         spares.clear();
         let fetched = self.region_memfd(number);
@@ -205,13 +165,13 @@ impl Session {
     }
 
     /// The region, mapped; an error says why not.
-    pub fn map_region(&self, number: u32) -> Result<Arc<RegionMap>, Failure> {
+    pub fn map_region(&self, number: u32) -> Result<Arc<RegionMap>, Refusal> {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(region) = regions.get(&number).and_then(Weak::upgrade) {
             return Ok(region);
         }
         let (memfd, shape) = match self.region_memfd(number) {
-            Err(failure) if failure.errno == Errno::MFILE => self.with_spares(number)?,
+            Err(refusal) if refusal.errno == Errno::MFILE => self.with_spares(number)?,
             other => other?,
         };
         let map = Mapping::new(&memfd)?;
@@ -224,7 +184,7 @@ impl Session {
     }
 
     /// A report as JSON.
-    pub fn report(&self, report: Report) -> Result<Vec<u8>, Failure> {
+    pub fn report(&self, report: Report) -> Result<Vec<u8>, Refusal> {
         let connection = self.connection.as_fd();
         let (reply, mut fds) = call(connection, &Call::Report(report))
             .map_err(|e| difference::explain(connection, e, None))?;
@@ -251,7 +211,7 @@ impl Session {
     }
 
     /// Writes a module parameter; gives a warning if no port will be opened with this value.
-    pub fn set_parameter(&self, name: &str, text: &str) -> Result<Option<String>, Failure> {
+    pub fn set_parameter(&self, name: &str, text: &str) -> Result<Option<String>, Refusal> {
         let (name, text) = (name.to_owned(), text.to_owned());
         match call(self.connection.as_fd(), &Call::SetParameter { name, text })? {
             (Reply::Written { warning }, _) => Ok(warning),

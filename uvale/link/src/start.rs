@@ -7,7 +7,8 @@ use rustix::io::Errno;
 
 use crate::environment;
 use crate::place;
-use crate::session::{Failure, Session};
+use crate::session::Session;
+use uvale_system::refusal::Refusal;
 
 /// Set to 0: never start a daemon, fail if there is none.
 pub const ENV_AUTOSTART: &str = "UVALE_AUTOSTART";
@@ -19,11 +20,11 @@ pub const ENV_PROGRAM: &str = "UVALE_PROGRAM";
 pub const IDLE_SECONDS: u64 = 60;
 
 /// Attaches to the daemon of `dir`, starting one if necessary and allowed.
-pub fn attach(dir: &Path) -> Result<Session, Failure> {
+pub fn attach(dir: &Path) -> Result<Session, Refusal> {
     // A daemon that is just exiting may hang up on us; the next one will not.
-    let mut last = Failure::from(Errno::NXIO);
+    let mut last = Refusal::from(Errno::NXIO);
     for _ in 0..3 {
-        place::is_safe(dir).map_err(|why| Failure::new(Errno::ACCESS, why))?;
+        place::is_safe(dir).map_err(|why| Refusal::new(Errno::ACCESS, why))?;
         match Session::attach(dir) {
             Err(f) if matches!(f.errno, Errno::NOENT | Errno::CONNREFUSED | Errno::NXIO) => {
                 last = f
@@ -32,22 +33,22 @@ pub fn attach(dir: &Path) -> Result<Session, Failure> {
         }
         if environment::get(ENV_AUTOSTART).is_some_and(|v| v == "0") {
             let why = format!("{}, and {ENV_AUTOSTART}=0 says not to start one", last.why);
-            return Err(Failure::new(Errno::NXIO, why));
+            return Err(Refusal::new(Errno::NXIO, why));
         }
         start(dir)?;
     }
-    Err(Failure::new(Errno::NXIO, last.why))
+    Err(Refusal::new(Errno::NXIO, last.why))
 }
 
 /// Starts a daemon for `dir`, or waits for one that is being started.
-fn start(dir: &Path) -> Result<(), Failure> {
+fn start(dir: &Path) -> Result<(), Refusal> {
     let program = program().ok_or_else(|| {
         let why = format!(
             "no uvale daemon answers in {} and the uvale program to start one was not found; put \
              it into PATH or name it in {ENV_PROGRAM}",
             dir.display()
         );
-        Failure::new(Errno::NXIO, why)
+        Refusal::new(Errno::NXIO, why)
     })?;
     let arguments: [&OsStr; 6] = [
         program.as_os_str(),
@@ -59,15 +60,15 @@ fn start(dir: &Path) -> Result<(), Failure> {
     ];
     let shown = program.display();
     let ended = uvale_system::sys::run_quietly(&program, &arguments, &environment::for_execve())
-        .map_err(|errno| Failure::new(errno, cannot_run(&shown.to_string(), errno)))?;
+        .map_err(|errno| Refusal::new(errno, cannot_run(&shown.to_string(), errno)))?;
     let said = ended.said.trim().trim_start_matches("uvale: ");
     match ended.status {
         0 => Ok(()),
-        _ if !said.is_empty() => Err(Failure::new(
+        _ if !said.is_empty() => Err(Refusal::new(
             Errno::NXIO,
             format!("no daemon could be started: {said}"),
         )),
-        status => Err(Failure::new(
+        status => Err(Refusal::new(
             Errno::NXIO,
             format!(
                 "{shown} could not start a daemon in {} (status {status})",

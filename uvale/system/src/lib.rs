@@ -9,6 +9,7 @@ pub mod limits;
 pub mod peer;
 #[allow(unsafe_code)]
 pub mod raw;
+pub mod refusal;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod who;

@@ -1,4 +1,4 @@
-//! Who is at the other end of a socket, and numbers that come from there.
+//! Who is at the other end of a socket.
 
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
@@ -46,19 +46,9 @@ pub fn is_own_user(socket: impl AsFd) -> Result<bool, Errno> {
     Ok(credentials(socket)?.uid == rustix::process::geteuid().as_raw())
 }
 
-/// An error number that another process sent, if it is one; else `EPROTO`.
-pub fn errno(number: i32) -> Errno {
-    if (1..4096).contains(&number) {
-        Errno::from_raw_os_error(number)
-    } else {
-        Errno::PROTO
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn the_kernel_names_who_made_a_pair() {
@@ -73,27 +63,5 @@ mod tests {
     fn what_is_no_socket_has_nobody_at_its_end() {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(credentials(&file), Err(Errno::NOTSOCK));
-    }
-
-    proptest! {
-        #[test]
-        fn a_number_never_becomes_anything_but_an_errno(number: i32) {
-            let got = errno(number).raw_os_error();
-            prop_assert_eq!(got, if (1..4096).contains(&number) { number } else { 71 });
-        }
-    }
-
-    #[test]
-    fn edges_of_errno() {
-        for (number, is) in [
-            (0, 71),
-            (1, 1),
-            (4095, 4095),
-            (4096, 71),
-            (-1, 71),
-            (i32::MIN, 71),
-        ] {
-            assert_eq!(errno(number).raw_os_error(), is);
-        }
     }
 }

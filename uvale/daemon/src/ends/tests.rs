@@ -101,8 +101,13 @@ impl Place {
             facts: Facts::default(),
         };
         match self.call(peer, &call).0 {
-            Reply::Done { errno, request, .. } => {
+            Reply::Done {
+                served, request, ..
+            } => {
                 let request = Request::decode(&request).unwrap();
+                let errno = served
+                    .err()
+                    .map_or(0, |refusal| refusal.errno.raw_os_error());
                 (errno, T::from_bytes(&request.body).unwrap())
             }
             other => panic!("{other:?}"),
