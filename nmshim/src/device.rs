@@ -130,7 +130,7 @@ pub trait Text {
     fn position(&self) -> &AtomicI64;
 }
 
-/// A module parameter.
+/// A module parameter, as far as its file shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     /// What its file reads, without the newline.

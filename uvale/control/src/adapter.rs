@@ -166,6 +166,33 @@ pub(super) struct Adapter {
 }
 
 impl Adapter {
+    /// An adapter that nobody refers to yet. Its reference to `mem` is the caller's.
+    pub fn new(
+        name: Name,
+        kind: Kind,
+        rings: [u32; 2],
+        slots: [u32; 2],
+        mem: MemId,
+        port: u32,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            refs: 0,
+            active: 0,
+            rings,
+            slots,
+            mem,
+            mem_before: None,
+            buf_size: 0,
+            virt_hdr_len: 0,
+            port,
+            krings: None,
+            pipes: Vec::new(),
+            monitors_made: 0,
+        }
+    }
+
     /// Rings of a direction with the fake host ring.
     pub fn all_rings(&self, dir: usize) -> u32 {
         self.rings[dir] + 1

@@ -68,31 +68,21 @@ impl World {
         shared.mfs.store(DEFAULT_MFS, Relaxed);
         shared.virt_hdr_len.store(virt_hdr_len, Relaxed);
         let mem = self.memories.get(mem);
-        let bwrap = self.adapters.add(Adapter {
-            name: name[..name.len().min(NAME_MAX)].to_vec(),
-            kind: Kind::Vale {
-                place: None,
-                interface: None,
-                autodelete: false,
-                attached_by_request: true,
-                mfs: DEFAULT_MFS,
-                join: Join::Of {
-                    port,
-                    netmap_if: None,
-                },
+        let kind = Kind::Vale {
+            place: None,
+            interface: None,
+            autodelete: false,
+            attached_by_request: true,
+            mfs: DEFAULT_MFS,
+            join: Join::Of {
+                port,
+                netmap_if: None,
             },
-            refs: 0,
-            active: 0,
-            rings,
-            slots,
-            mem,
-            mem_before: None,
-            buf_size: 0,
+        };
+        let name = name[..name.len().min(NAME_MAX)].to_vec();
+        let bwrap = self.adapters.add(Adapter {
             virt_hdr_len,
-            port: record,
-            krings: None,
-            pipes: Vec::new(),
-            monitors_made: 0,
+            ..Adapter::new(name, kind, rings, slots, mem, record)
         });
         self.get_adapter(port);
         self.set_join(port, Join::By(bwrap));

@@ -90,22 +90,8 @@ impl World {
         full.extend_from_slice(name);
         full.truncate(NAME_MAX);
         let mem = self.memories.get(mem);
-        let id = self.adapters.add(Adapter {
-            name: full,
-            kind: Kind::Null,
-            refs: 0,
-            active: 0,
-            rings,
-            slots,
-            mem,
-            mem_before: None,
-            buf_size: 0,
-            virt_hdr_len: 0,
-            port,
-            krings: None,
-            pipes: Vec::new(),
-            monitors_made: 0,
-        });
+        let null = Adapter::new(full, Kind::Null, rings, slots, mem, port);
+        let id = self.adapters.add(null);
         Ok(self.get_adapter(id))
     }
 }

@@ -113,25 +113,12 @@ impl World {
         let record = self
             .new_port_record()
             .inspect_err(|_| self.memories.put(mem))?;
-        Ok(self.adapters.add(Adapter {
-            name,
-            kind: Kind::Monitor {
-                port: Some(port),
-                flags: reg.nr_flags & ANY,
-            },
-            refs: 0,
-            active: 0,
-            rings,
-            slots,
-            mem,
-            mem_before: None,
-            buf_size: 0,
-            virt_hdr_len: 0,
-            port: record,
-            krings: None,
-            pipes: Vec::new(),
-            monitors_made: 0,
-        }))
+        let kind = Kind::Monitor {
+            port: Some(port),
+            flags: reg.nr_flags & ANY,
+        };
+        let monitor = Adapter::new(name, kind, rings, slots, mem, record);
+        Ok(self.adapters.add(monitor))
     }
 
     /// netmap_monitor_reg: puts the rings of monitor `id` into service and has them fed, or the

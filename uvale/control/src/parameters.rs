@@ -68,23 +68,6 @@ pub enum Effect {
     Shown,
 }
 
-/// A parameter as people see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParameterInfo {
-    /// its name
-    pub name: &'static str,
-    /// its value, as its file under /sys/module/netmap/parameters reads
-    pub value: String,
-    /// the value it starts with in netmap
-    pub default: String,
-    /// may it be written while a world exists?
-    pub writable: bool,
-    /// what it does here
-    pub effect: Effect,
-    /// what it is about
-    pub what: &'static str,
-}
-
 /// How a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -109,12 +92,32 @@ enum Source {
     CurrentNumber(Which),
 }
 
-struct Parameter {
-    name: &'static str,
+/// A module parameter.
+pub struct Parameter {
+    /// its name
+    pub name: &'static str,
     kind: Kind,
     source: Source,
-    effect: Effect,
-    what: &'static str,
+    /// what it does here
+    pub effect: Effect,
+    /// what it is about
+    pub what: &'static str,
+}
+
+impl Parameter {
+    /// May it be written while a world exists?
+    pub fn is_writable(&self) -> bool {
+        matches!(self.source, Source::Knob(..))
+    }
+
+    /// The value it starts with in netmap, as its file reads.
+    pub fn default_value(&self) -> String {
+        let value = match self.source {
+            Source::Knob(get, _) | Source::AtStart(get, _) => get(&Config::default()),
+            Source::CurrentSize(_) | Source::CurrentNumber(_) => 0,
+        };
+        self.kind.show(value)
+    }
 }
 
 const fn parameter(
@@ -344,31 +347,22 @@ impl World {
     }
 
     /// All parameters.
-    pub fn parameters(&self) -> Vec<ParameterInfo> {
-        PARAMETERS.iter().map(|p| self.info(p)).collect()
+    pub fn parameters() -> &'static [Parameter] {
+        PARAMETERS
     }
 
     /// A parameter by name.
-    pub fn parameter(&self, name: &str) -> Option<ParameterInfo> {
-        find(name).ok().map(|p| self.info(p))
+    pub fn parameter(name: &str) -> Option<&'static Parameter> {
+        find(name).ok()
     }
 
-    fn info(&self, p: &Parameter) -> ParameterInfo {
-        let (value, default) = match p.source {
-            Source::Knob(get, _) | Source::AtStart(get, _) => {
-                (get(&self.config), get(&Config::default()))
-            }
-            Source::CurrentSize(which) => (self.memories.current(which).0.into(), 0),
-            Source::CurrentNumber(which) => (self.memories.current(which).1.into(), 0),
-        };
-        ParameterInfo {
-            name: p.name,
-            value: p.kind.show(value),
-            default: p.kind.show(default),
-            writable: matches!(p.source, Source::Knob(..)),
-            effect: p.effect,
-            what: p.what,
-        }
+    /// The value of a parameter, as its file under /sys/module/netmap/parameters reads.
+    pub fn parameter_value(&self, p: &Parameter) -> String {
+        p.kind.show(match p.source {
+            Source::Knob(get, _) | Source::AtStart(get, _) => get(&self.config),
+            Source::CurrentSize(which) => self.memories.current(which).0.into(),
+            Source::CurrentNumber(which) => self.memories.current(which).1.into(),
+        })
     }
 
     /// Writes a parameter. Gives a warning if no port will be opened with this value.

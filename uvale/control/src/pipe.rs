@@ -171,26 +171,18 @@ impl World {
             .new_port_record()
             .inspect_err(|_| self.undo_port_record(master_port))?;
         let swap = |pair: [u32; 2]| DIRS.map(|dir| pair[opposite(dir)]);
-        let end = |world: &mut Self, role, port, rings, slots| Adapter {
-            name: end_name(&parent_name, role, pipe.id),
-            kind: Kind::Pipe {
+        let end = |world: &mut Self, role, port, rings, slots| {
+            let name = end_name(&parent_name, role, pipe.id);
+            let kind = Kind::Pipe {
                 role,
                 id: pipe.id.to_vec(),
                 parent,
                 peer: 0,
-            },
-            refs: 0,
-            active: 0,
-            rings,
-            slots,
-            mem: world.memories.get(mem),
-            mem_before: None,
-            buf_size,
-            virt_hdr_len: 0,
-            port,
-            krings: None,
-            pipes: Vec::new(),
-            monitors_made: 0,
+            };
+            Adapter {
+                buf_size,
+                ..Adapter::new(name, kind, rings, slots, world.memories.get(mem), port)
+            }
         };
         let master = end(self, Role::Master, master_port, rings, slots);
         let slave = end(self, Role::Slave, slave_port, swap(rings), swap(slots));

@@ -192,22 +192,8 @@ impl World {
             join: Join::No,
         };
         self.port(port).mfs.store(DEFAULT_MFS, Relaxed);
-        Ok(self.adapters.add(Adapter {
-            name: name.to_vec(),
-            kind,
-            refs: 0,
-            active: 0,
-            rings,
-            slots,
-            mem,
-            mem_before: None,
-            buf_size: 0,
-            virt_hdr_len: 0,
-            port,
-            krings: None,
-            pipes: Vec::new(),
-            monitors_made: 0,
-        }))
+        let vale = Adapter::new(name.to_vec(), kind, rings, slots, mem, port);
+        Ok(self.adapters.add(vale))
     }
 
     /// netmap_update_config: a persistent port goes back to the name of its interface. (netmap

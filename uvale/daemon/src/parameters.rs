@@ -10,8 +10,8 @@ use rustix::net::Shutdown;
 use super::Daemon;
 use super::connection::Role;
 use super::log::{Level, log_of};
-use uvale_control::Effect;
-use uvale_link::proto::{Parameter, Reply};
+use uvale_control::{Effect, Parameter, World};
+use uvale_link::proto::Reply;
 use uvale_link::report as shape;
 use uvale_system::refusal::Refusal;
 use uvale_system::who::Who;
@@ -21,16 +21,32 @@ const QUEUED: u32 = 1024;
 
 impl Daemon {
     pub(super) fn parameter(&self, name: &str) -> Reply {
-        let info = self.world.parameter(name);
-        Reply::Parameter(info.map(|p| Parameter {
-            value: p.value,
-            writable: p.writable,
-        }))
+        Reply::Parameter(World::parameter(name).map(|p| self.shown(p)))
     }
 
     pub(super) fn parameter_names(&self) -> Reply {
-        let all = self.world.parameters().into_iter();
+        let all = World::parameters().iter();
         Reply::ParameterNames(all.map(|p| p.name.to_owned()).collect())
+    }
+
+    pub(super) fn parameters(&self) -> Vec<shape::Parameter> {
+        World::parameters().iter().map(|p| self.shown(p)).collect()
+    }
+
+    fn shown(&self, p: &Parameter) -> shape::Parameter {
+        let effect = match p.effect {
+            Effect::Yes => "yes",
+            Effect::Stored => "stored",
+            Effect::Shown => "shown",
+        };
+        shape::Parameter {
+            name: p.name.to_owned(),
+            value: self.world.parameter_value(p),
+            default: p.default_value(),
+            writable: p.is_writable(),
+            effect: effect.to_owned(),
+            what: p.what.to_owned(),
+        }
     }
 
     /// Writes a parameter. Gives a warning if no port can be opened with this value.
@@ -57,24 +73,6 @@ impl Daemon {
         set
     }
 
-    pub(super) fn parameters(&self) -> Vec<shape::Parameter> {
-        let all = self.world.parameters().into_iter();
-        all.map(|p| shape::Parameter {
-            name: p.name.to_owned(),
-            value: p.value,
-            default: p.default,
-            writable: p.writable,
-            effect: match p.effect {
-                Effect::Yes => "yes",
-                Effect::Stored => "stored",
-                Effect::Shown => "shown",
-            }
-            .to_owned(),
-            what: p.what.to_owned(),
-        })
-        .collect()
-    }
-
     /// A connection becomes a parameter's file, opened for writing.
     pub(super) fn open_parameter(
         &mut self,
@@ -84,15 +82,15 @@ impl Daemon {
     ) -> Result<Reply, Refusal> {
         self.admit(id, protocol)?;
         let refused = |errno, why: &str| Err(Refusal::new(errno, format!("{name}: {why}")));
-        let info = match self.world.parameter(name) {
+        let parameter = match World::parameter(name) {
             None => return refused(Errno::NOENT, "there is no such parameter"),
-            Some(info) if !info.writable => {
+            Some(p) if !p.is_writable() => {
                 return refused(Errno::ACCESS, "the parameter cannot be written");
             }
-            Some(info) => info,
+            Some(p) => p,
         };
         self.introduce(id, &Who::default());
-        self.become_role(id, Role::Parameter(info.name));
+        self.become_role(id, Role::Parameter(parameter.name));
         let Some(connection) = self.connections.get(&id) else {
             return refused(Errno::NXIO, "the connection is gone");
         };

@@ -12,6 +12,7 @@
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::report::Parameter;
 use uvale_request::{FileRange, Interface};
 use uvale_shared::binding::Binding;
 use uvale_shared::extra::Extra;
@@ -211,15 +212,6 @@ pub enum Reply {
     },
     /// the call itself makes no sense or is not allowed
     Refused(Refusal),
-}
-
-/// A module parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parameter {
-    /// its value, as its file in /sys/module/netmap/parameters would show it
-    pub value: String,
-    /// may it be written?
-    pub writable: bool,
 }
 
 /// Encodes a message.

@@ -13,7 +13,8 @@ use rustix::net::SendFlags;
 
 use crate::channel::{call, call_with, call_within, pair, send};
 use crate::difference;
-use crate::proto::{Call, PROTOCOL, Parameter, Reply, Report, TOKEN};
+use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN};
+use crate::report::Parameter;
 use uvale_engine::{Host, RegionMap};
 use uvale_shared::ctl::Ctl;
 use uvale_shared::shm::{BufferPool, Mapping, Memfd};

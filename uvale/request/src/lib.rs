@@ -160,6 +160,7 @@ impl Request {
         while next != 0 {
             next = self.copy_in_option(mem, next, &mut space)?;
         }
+        // Until somebody serves it.
         for option in &mut self.options {
             option.header.nro_status = Errno::OPNOTSUPP.raw_os_error() as u32;
         }
@@ -267,7 +268,8 @@ impl Request {
             .find(|o| o.header.nro_reqtype == reqtype)
     }
 
-    /// The request as bytes for the daemon.
+    /// The request as bytes for the daemon: netmap's own structs, one after the other. A serde form of them would
+    /// be as long, and what is received has to be checked against the types anyway.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.header.as_bytes().to_vec();
         out.extend_from_slice(&(self.body.len() as u16).to_le_bytes());

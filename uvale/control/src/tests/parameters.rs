@@ -8,7 +8,7 @@ use super::*;
 use crate::ClientId;
 
 fn value(w: &World, name: &str) -> String {
-    w.parameter(name).unwrap().value
+    w.parameter_value(World::parameter(name).unwrap())
 }
 
 fn set(w: &mut World, name: &str, text: &str) -> core::result::Result<(), Errno> {
@@ -43,8 +43,7 @@ fn pool(w: &World, mem_id: u16, which: Which) -> (u32, u32) {
 #[test]
 fn netmaps_names_and_values() {
     let w = world();
-    let all: Vec<_> = w.parameters();
-    let of = |name: &str| all.iter().find(|p| p.name == name).unwrap();
+    let of = |name: &str| World::parameter(name).unwrap();
     for (name, value, writable) in [
         ("verbose", "0", true),
         ("no_pendintr", "1", true),
@@ -66,14 +65,14 @@ fn netmaps_names_and_values() {
         ("priv_buf_num", "4098", true),
     ] {
         assert_eq!(
-            (of(name).value.as_str(), of(name).writable),
+            (w.parameter_value(of(name)).as_str(), of(name).is_writable()),
             (value, writable),
             "{name}"
         );
-        assert_eq!(of(name).default, value, "{name}");
+        assert_eq!(of(name).default_value(), value, "{name}");
     }
-    assert_eq!(all.len(), 35);
-    assert!(w.parameter("nonsense").is_none());
+    assert_eq!(World::parameters().len(), 35);
+    assert!(World::parameter("nonsense").is_none());
     assert!(!w.has_changed_parameters());
 }
 
