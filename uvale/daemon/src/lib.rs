@@ -72,6 +72,198 @@ const ACCEPTED: u32 = 64;
 /// How often what could not be freed at once is tried again.
 const RETRY: Duration = Duration::from_millis(50);
 
+/// Refusals that are logged in a second, so that no client can fill the disk.
+const REFUSALS_A_SECOND: u32 = 20;
+const NOW: rustix::event::Timespec = rustix::event::Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+/// Runs a daemon until a signal or idleness ends it.
+pub fn run(options: Options) -> Result<(), String> {
+    let listener = listen::Listener::new(&options.dir, options.group)?;
+    let signals = take_signals()?;
+    let mut daemon = Daemon::new(options.config).map_err(|e| {
+        let why = uvale_system::limits::why_no_memory(e, CTL_LEN as u64);
+        format!("cannot make the daemon's memory of {CTL_LEN} bytes: {why}")
+    })?;
+    daemon.passed = listener.is_passed();
+    for (fd, data) in [(listener.as_fd(), LISTENER), (signals.as_fd(), SIGNALS)] {
+        watch(&daemon.set, &fd, data, epoll::EventFlags::IN)
+            .map_err(|e| format!("cannot watch a descriptor: {e}"))?;
+    }
+    let removals = listener.removals();
+    if let Some(removals) = &removals {
+        let _ = watch(&daemon.set, removals, REMOVALS, epoll::EventFlags::IN);
+    }
+    // A daemon that could never accept a connection does not start.
+    if let Some(why) = descriptors::lacking_for_memory(&listener) {
+        return Err(why);
+    }
+    say_ready(&options, &listener);
+    let service = Service {
+        successor: successor::Successor::new(options.may_move),
+        idle: options.idle,
+        daemon,
+        removals,
+        listener,
+        reachable: true,
+        idle_since: Instant::now(),
+        is_deaf: false,
+    };
+    service.go_on()
+}
+
+/// From now on the signals that end a daemon are read from a descriptor.
+fn take_signals() -> Result<SignalFd, String> {
+    let mut ending = SigSet::empty();
+    for signal in ENDING {
+        ending.add(signal);
+    }
+    let mut blocked = ending;
+    // Hitting this limit is to be an error with a sentence, not the end.
+    blocked.add(Signal::SIGXFSZ);
+    blocked.add(Signal::SIGXCPU);
+    blocked
+        .thread_block()
+        .map_err(|e| format!("cannot block signals: {e}"))?;
+    SignalFd::with_flags(&ending, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|e| format!("cannot make a signalfd: {e}"))
+}
+
+/// Tells whoever waits for it, and the log, that the socket listens.
+fn say_ready(options: &Options, listener: &listen::Listener) {
+    if let Some(ready) = options.ready {
+        let _ = rustix::io::write(uvale_system::sys::borrow(&ready), b"ready\n");
+    }
+    log::keep_small(&options.dir);
+    log(
+        Level::Notice,
+        &format!(
+            "uvale {} listening at {}",
+            env!("CARGO_PKG_VERSION"),
+            listener.path().display()
+        ),
+    );
+    for found in crate::surroundings::findings(options.may_move) {
+        log(Level::Warning, &found);
+    }
+}
+
+/// A daemon and what brings it its connections; what comes first here ends first.
+struct Service {
+    successor: successor::Successor,
+    idle: Option<Duration>,
+    daemon: Daemon,
+    /// tells that names have gone from the socket's directory
+    removals: Option<uvale_system::sys::Fd>,
+    listener: listen::Listener,
+    /// the socket can be found
+    reachable: bool,
+    idle_since: Instant,
+    /// connections wait until there is a descriptor for one
+    is_deaf: bool,
+}
+
+impl Service {
+    /// Serves until there is a reason to leave.
+    fn go_on(mut self) -> Result<(), String> {
+        let mut events = Vec::with_capacity(64);
+        loop {
+            self.successor.go_on(&self.listener);
+            let more = self.daemon.turn();
+            let retry = self.daemon.collect();
+            if let Some(why) = self.reason_to_leave() {
+                log(Level::Notice, &format!("{why}: leaving"));
+                return Ok(());
+            }
+            let timeout = self.timeout(more, retry).and_then(|t| t.try_into().ok());
+            events.clear();
+            let space = spare_capacity(&mut events);
+            match epoll::wait(&self.daemon.set, space, timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return Err(format!("epoll: {e}")),
+            }
+            if core::mem::take(&mut self.is_deaf) {
+                let listener = self.listener.as_fd();
+                let _ = watch(&self.daemon.set, &listener, LISTENER, epoll::EventFlags::IN);
+            }
+            for event in &events {
+                match event.data.u64() {
+                    SIGNALS => self.daemon.told_to_stop = true,
+                    REMOVALS => self.look_for_socket(),
+                    LISTENER => self.accept(),
+                    id => self.daemon.serve(id),
+                }
+                if self.daemon.told_to_stop {
+                    log(Level::Notice, "told to stop");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn reason_to_leave(&mut self) -> Option<&'static str> {
+        if !self.reachable && self.daemon.connections.is_empty() {
+            return Some("nobody is left, and nobody else can find this world");
+        }
+        if self.daemon.in_use() {
+            self.idle_since = Instant::now();
+            return None;
+        }
+        let is_over = |limit| self.idle_since.elapsed() >= limit;
+        let is_over = self.idle.is_some_and(is_over);
+        is_over.then_some("nobody has used this world for a while")
+    }
+
+    /// How long to wait for the next event. `more`: something is left to do now; `retry`: some time later.
+    fn timeout(&self, more: bool, retry: bool) -> Option<Duration> {
+        match (retry || self.is_deaf, self.idle) {
+            _ if more => Some(Duration::ZERO),
+            (true, _) => Some(RETRY),
+            (false, Some(limit)) if !self.daemon.in_use() => {
+                let rest = limit.saturating_sub(self.idle_since.elapsed());
+                Some(rest + Duration::from_millis(1))
+            }
+            // A silent connection causes no event.
+            (false, Some(_)) if self.daemon.has_new() => Some(connection::PATIENCE),
+            _ => None,
+        }
+    }
+
+    /// A name has gone from the socket's directory, perhaps its own.
+    fn look_for_socket(&mut self) {
+        let mut names = [0; 4096];
+        let removals = self.removals.as_ref();
+        let _ = removals.map(|fd| rustix::io::read(fd, &mut names[..]));
+        if self.reachable && !self.listener.is_reachable() {
+            self.reachable = false;
+            log(
+                Level::Warning,
+                "the socket was removed: no new program can connect; leaving with the last one",
+            );
+        }
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTED {
+            match self.listener.accept() {
+                Accepted::Connection(fd) => {
+                    self.idle_since = Instant::now();
+                    self.daemon.accept(fd);
+                }
+                Accepted::TurnedAway(why) => self.daemon.log_refusal(None, &why),
+                Accepted::Nothing => break,
+                Accepted::NotNow => {
+                    let _ = epoll::delete(&self.daemon.set, &self.listener);
+                    self.is_deaf = true;
+                    break;
+                }
+            }
+        }
+    }
+}
+
 /// A running daemon.
 struct Daemon {
     world: World,
@@ -105,175 +297,6 @@ struct Daemon {
     told_to_stop: bool,
 }
 
-const NOW: rustix::event::Timespec = rustix::event::Timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
-
-/// Adds `fd` to the epoll set `set`.
-fn watch(
-    set: impl AsFd,
-    fd: &dyn AsRawFd,
-    data: u64,
-    events: epoll::EventFlags,
-) -> Result<(), Errno> {
-    let fd = fd.as_raw_fd();
-    let data = epoll::EventData::new_u64(data);
-    epoll::add(set, uvale_system::sys::borrow(&fd), data, events)
-}
-
-/// Runs a daemon until a signal or idleness ends it.
-pub fn run(options: Options) -> Result<(), String> {
-    let listener = listen::Listener::new(&options.dir, options.group)?;
-    // Hitting this limit is to be an error with a sentence, not the end.
-    let mut limits = SigSet::empty();
-    limits.add(Signal::SIGXFSZ);
-    limits.add(Signal::SIGXCPU);
-    limits
-        .thread_block()
-        .map_err(|e| format!("cannot block signals: {e}"))?;
-    let mut signals = SigSet::empty();
-    for signal in ENDING {
-        signals.add(signal);
-    }
-    signals
-        .thread_block()
-        .map_err(|e| format!("cannot block signals: {e}"))?;
-    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .map_err(|e| format!("cannot make a signalfd: {e}"))?;
-
-    let mut daemon = Daemon::new(options.config).map_err(|e| {
-        let why = uvale_system::limits::why_no_memory(e, CTL_LEN as u64);
-        format!("cannot make the daemon's memory of {CTL_LEN} bytes: {why}")
-    })?;
-    daemon.passed = listener.is_passed();
-    for (fd, data) in [(listener.as_fd(), LISTENER), (signals.as_fd(), SIGNALS)] {
-        watch(&daemon.set, &fd, data, epoll::EventFlags::IN)
-            .map_err(|e| format!("cannot watch a descriptor: {e}"))?;
-    }
-    let removals = listener.removals();
-    if let Some(removals) = &removals {
-        let _ = watch(&daemon.set, removals, REMOVALS, epoll::EventFlags::IN);
-    }
-    // A daemon that could never accept a connection does not start.
-    if let Some(why) = descriptors::lacking_for_memory(&listener) {
-        return Err(why);
-    }
-    if let Some(ready) = options.ready {
-        let _ = rustix::io::write(uvale_system::sys::borrow(&ready), b"ready\n");
-    }
-    log::keep_small(&options.dir);
-    log(
-        Level::Notice,
-        &format!(
-            "uvale {} listening at {}",
-            env!("CARGO_PKG_VERSION"),
-            listener.path().display()
-        ),
-    );
-    for found in crate::surroundings::findings(options.may_move) {
-        log(Level::Warning, &found);
-    }
-
-    let mut successor = successor::Successor::new(options.may_move);
-    let mut reachable = true;
-    let mut idle_since = Instant::now();
-    // Connections wait until there is a descriptor for one.
-    let mut is_deaf = false;
-    let mut events = Vec::with_capacity(64);
-    loop {
-        successor.go_on(&listener);
-        let more = daemon.turn();
-        let retry = daemon.collect();
-        if !reachable && daemon.connections.is_empty() {
-            log(
-                Level::Notice,
-                "nobody is left, and nobody else can find this world: leaving",
-            );
-            return Ok(());
-        }
-        if daemon.in_use() {
-            idle_since = Instant::now();
-        } else if options
-            .idle
-            .is_some_and(|limit| idle_since.elapsed() >= limit)
-        {
-            log(
-                Level::Notice,
-                "nobody has used this world for a while: leaving",
-            );
-            return Ok(());
-        }
-        let timeout = match (retry || is_deaf, options.idle) {
-            _ if more => Some(Duration::ZERO),
-            (true, _) => Some(RETRY),
-            (false, Some(limit)) if !daemon.in_use() => {
-                Some(limit.saturating_sub(idle_since.elapsed()) + Duration::from_millis(1))
-            }
-            // A silent connection causes no event.
-            (false, Some(_)) if daemon.has_new() => Some(connection::PATIENCE),
-            _ => None,
-        };
-        events.clear();
-        let timeout = timeout.and_then(|t| t.try_into().ok());
-        match epoll::wait(&daemon.set, spare_capacity(&mut events), timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(e) => return Err(format!("epoll: {e}")),
-        }
-        if core::mem::take(&mut is_deaf) {
-            let _ = watch(
-                &daemon.set,
-                &listener.as_fd(),
-                LISTENER,
-                epoll::EventFlags::IN,
-            );
-        }
-        for event in &events {
-            match event.data.u64() {
-                SIGNALS => {
-                    log(Level::Notice, "told to stop");
-                    return Ok(());
-                }
-                REMOVALS => {
-                    let mut names = [0; 4096];
-                    let _ = removals
-                        .as_ref()
-                        .map(|fd| rustix::io::read(fd, &mut names[..]));
-                    if reachable && !listener.is_reachable() {
-                        reachable = false;
-                        log(
-                            Level::Warning,
-                            "the socket was removed: no new program can connect; leaving with the last one",
-                        );
-                    }
-                }
-                LISTENER => {
-                    for _ in 0..ACCEPTED {
-                        match listener.accept() {
-                            Accepted::Connection(fd) => {
-                                idle_since = Instant::now();
-                                daemon.accept(fd);
-                            }
-                            Accepted::TurnedAway(why) => daemon.log_refusal(None, &why),
-                            Accepted::Nothing => break,
-                            Accepted::NotNow => {
-                                let _ = epoll::delete(&daemon.set, &listener);
-                                is_deaf = true;
-                                break;
-                            }
-                        }
-                    }
-                }
-                id => daemon.serve(id),
-            }
-            if daemon.told_to_stop {
-                log(Level::Notice, "told to stop");
-                return Ok(());
-            }
-        }
-    }
-}
-
 impl Daemon {
     fn new(config: Config) -> Result<Self, Errno> {
         let ctl_memfd = Memfd::in_parts("uvale-control", CTL_LEN)?;
@@ -303,46 +326,6 @@ impl Daemon {
         })
     }
 
-    /// Is there a client, or anything that outlives its creators?
-    fn in_use(&self) -> bool {
-        let is_silent = |id: &u64| self.connections.get(id).is_none_or(Connection::is_silent);
-        self.connections.len() > self.newcomers.len()
-            || self.newcomers.last().is_some_and(|id| !is_silent(id))
-            || self.world.has_changed_parameters()
-            || self.world.ports().any(|p| p.kind == PortKind::Persistent)
-    }
-
-    /// Tries again, now and then, to free what could not be freed. True while something is left.
-    fn collect(&mut self) -> bool {
-        if self.collected.elapsed() >= RETRY {
-            self.collected = Instant::now();
-            return self.world.collect();
-        }
-        self.world.has_left()
-    }
-
-    /// Something happened on a connection: serves some of what has come. The rest has to wait until
-    /// others have had their turn.
-    fn serve(&mut self, id: u64) {
-        for _ in 0..PACKETS {
-            let Some(connection) = self.connections.get(&id) else {
-                return;
-            };
-            match connection.receive() {
-                Ok(Some(packet)) => self.handle(id, packet),
-                Err(Errno::AGAIN) => return,
-                // An empty packet looks like the end of the connection and is not.
-                Ok(None) if !connection.has_hung_up() => {}
-                Ok(None) | Err(_) => return self.has_ended(id),
-            }
-        }
-    }
-
-    /// Is there a connection without a first message?
-    fn has_new(&self) -> bool {
-        !self.newcomers.is_empty()
-    }
-
     /// A new connection. If too many are without a first message, those are closed.
     fn accept(&mut self, fd: uvale_system::sys::Fd) -> u64 {
         let id = self.next_connection;
@@ -369,12 +352,47 @@ impl Daemon {
         }
         id
     }
-}
 
-/// Refusals that are logged in a second, so that no client can fill the disk.
-const REFUSALS_A_SECOND: u32 = 20;
+    /// Something happened on a connection: serves some of what has come. The rest has to wait until
+    /// others have had their turn.
+    fn serve(&mut self, id: u64) {
+        for _ in 0..PACKETS {
+            let Some(connection) = self.connections.get(&id) else {
+                return;
+            };
+            match connection.receive() {
+                Ok(Some(packet)) => self.handle(id, packet),
+                Err(Errno::AGAIN) => return,
+                // An empty packet looks like the end of the connection and is not.
+                Ok(None) if !connection.has_hung_up() => {}
+                Ok(None) | Err(_) => return self.has_ended(id),
+            }
+        }
+    }
 
-impl Daemon {
+    /// Is there a client, or anything that outlives its creators?
+    fn in_use(&self) -> bool {
+        let is_silent = |id: &u64| self.connections.get(id).is_none_or(Connection::is_silent);
+        self.connections.len() > self.newcomers.len()
+            || self.newcomers.last().is_some_and(|id| !is_silent(id))
+            || self.world.has_changed_parameters()
+            || self.world.ports().any(|p| p.kind == PortKind::Persistent)
+    }
+
+    /// Is there a connection without a first message?
+    fn has_new(&self) -> bool {
+        !self.newcomers.is_empty()
+    }
+
+    /// Tries again, now and then, to free what could not be freed. True while something is left.
+    fn collect(&mut self) -> bool {
+        if self.collected.elapsed() >= RETRY {
+            self.collected = Instant::now();
+            return self.world.collect();
+        }
+        self.world.has_left()
+    }
+
     /// Logs a refusal of what the process asked for, unless there were many in this second.
     fn log_refusal(&mut self, who: Option<&Holder>, why: &str) {
         let second = self.started.elapsed().as_secs();
@@ -386,9 +404,7 @@ impl Daemon {
             log_of(Level::Warning, who, &format!("refused: {why}"));
         }
     }
-}
 
-impl Daemon {
     /// Logs a request that was served, if the parameter `verbose` says so.
     fn log_served(&self, client: ClientId, request: &mut uvale_request::Request) {
         if self.world.config().knobs.verbose == 0 {
@@ -400,4 +416,16 @@ impl Daemon {
         let who = self.world.holder(client);
         log_of(Level::Info, who, &format!("served: {what} {name}"));
     }
+}
+
+/// Adds `fd` to the epoll set `set`.
+fn watch(
+    set: impl AsFd,
+    fd: &dyn AsRawFd,
+    data: u64,
+    events: epoll::EventFlags,
+) -> Result<(), Errno> {
+    let fd = fd.as_raw_fd();
+    let data = epoll::EventData::new_u64(data);
+    epoll::add(set, uvale_system::sys::borrow(&fd), data, events)
 }
