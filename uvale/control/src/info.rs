@@ -5,8 +5,9 @@ use rustix::io::Errno;
 
 use super::adapter::AdapterId;
 use super::memory::{GLOBAL, MemId, Which};
-use super::{Refusal, Result, World};
+use super::{Refusal, Result, World, with_body};
 use uvale_engine::{RX, TX};
+use uvale_request::{Request, set_name};
 use uvale_shared::ctl::{NO_PORT, SWITCH_PORTS};
 
 impl World {
@@ -124,8 +125,24 @@ impl World {
         Ok(len)
     }
 
+    /// VALE_LIST.
+    pub(super) fn list(&mut self, name: &[u8], request: &mut Request) -> Result<()> {
+        let mut found = None;
+        with_body(&mut request.body, |body| {
+            if !name.is_empty() {
+                return self.list_by_name(name, body);
+            }
+            found = Some(self.list_from(body)?);
+            Ok(())
+        })?;
+        if let Some(name) = found {
+            set_name(&mut request.header, &name);
+        }
+        Ok(())
+    }
+
     /// VALE_LIST by name: where that switch, and that port on it, is.
-    pub(super) fn list_by_name(&self, name: &[u8], body: &mut nmreq_vale_list) -> Result<()> {
+    fn list_by_name(&self, name: &[u8], body: &mut nmreq_vale_list) -> Result<()> {
         let label = String::from_utf8_lossy(name);
         if !name.starts_with(NM_BDG_NAME.as_bytes()) {
             return Err(Refusal::new(
@@ -147,7 +164,7 @@ impl World {
 
     /// VALE_LIST without a name: the first port from the given switch and port number on, and
     /// its name.
-    pub(super) fn list_from(&self, body: &mut nmreq_vale_list) -> Result<Vec<u8>> {
+    fn list_from(&self, body: &mut nmreq_vale_list) -> Result<Vec<u8>> {
         let mut from = (body.nr_port_idx as usize).min(SWITCH_PORTS);
         for (i, b) in self
             .bridges

@@ -24,6 +24,20 @@
 //! | `held.rs` | who has a port open, for refusals |
 //! | `inspect.rs` | what `uvale ports` and the like show |
 //!
+//! What a request does is a method of [`World`], called from `request_from` below:
+//!
+//! | request | method | in |
+//! |---|---|---|
+//! | REGISTER | `register` | `register.rs` |
+//! | PORT_INFO_GET, POOLS_INFO_GET | `port_info`, `pools_info` | `info.rs` |
+//! | VALE_LIST, PORT_HDR_GET | `list`, `header_len` | `info.rs` |
+//! | PORT_HDR_SET | `set_header` | `vale.rs` |
+//! | VALE_POLLING_ENABLE, VALE_POLLING_DISABLE | `polling` | `vale.rs` |
+//! | VALE_NEWIF, VALE_DELIF | `newif`, `delif` | `persistent.rs` |
+//! | VALE_ATTACH, VALE_DETACH | `attach`, `detach` | `persistent.rs` |
+//! | CSB_ENABLE | `csb_enable` | `options.rs` |
+//! | SYNC_KLOOP_START, SYNC_KLOOP_STOP | `kloop_start`, `kloop_stop` | `kloop.rs` |
+//!
 //! Trust: control memory is written by trusted clients, so what the world needs to stay consistent
 //! is kept here as well and never read back from there. Regions are written by everybody, and
 //! every index read from one is checked.
@@ -67,7 +81,7 @@ use std::sync::Arc;
 use nm_abi::*;
 use rustix::io::Errno;
 
-use uvale_request::{Interface, Request, interface_part, name_of, set_name};
+use uvale_request::{Interface, Request, interface_part, name_of};
 use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{Ctl, MAX_SWITCHES};
 use uvale_system::refusal::Refusal;
@@ -326,21 +340,6 @@ impl World {
                 format!("request type {other} does not exist"),
             )),
         }
-    }
-
-    fn list(&mut self, name: &[u8], request: &mut Request) -> Result<()> {
-        let mut found = None;
-        with_body(&mut request.body, |body| {
-            if !name.is_empty() {
-                return self.list_by_name(name, body);
-            }
-            found = Some(self.list_from(body)?);
-            Ok(())
-        })?;
-        if let Some(name) = found {
-            set_name(&mut request.header, &name);
-        }
-        Ok(())
     }
 }
 
