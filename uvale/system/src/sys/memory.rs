@@ -1,0 +1,70 @@
+//! The memory of this process, at addresses that may be bad.
+
+use rustix::io::Errno;
+
+use crate::raw::{call, check};
+
+/// Reads `len` bytes at `address` of this process into `to`; the kernel does the reading, so a
+/// bad address of the program ends in `false` (EFAULT) and not in SIGSEGV.
+///
+/// # Safety
+/// `to` must be valid for writing `len` bytes.
+pub unsafe fn read_own_memory(address: u64, to: *mut u8, len: usize) -> bool {
+    let local = libc::iovec {
+        iov_base: to.cast(),
+        iov_len: len,
+    };
+    let remote = libc::iovec {
+        iov_base: address as usize as *mut _,
+        iov_len: len,
+    };
+    // SAFETY: the kernel writes at most `len` bytes to `to`, which the caller vouches for.
+    let answer = unsafe { call(libc::SYS_process_vm_readv, copy(&local, &remote)) };
+    finish(answer, len, || {
+        // SAFETY: the caller vouches for `to`; the source is what the program asked us to read.
+        unsafe { core::ptr::copy(address as usize as *const u8, to, len) }
+    })
+}
+
+/// Reads `to.len()` bytes at `address` of this process. False if the address is bad.
+pub fn read_bytes(address: u64, to: &mut [u8]) -> bool {
+    // SAFETY: `to` is an exclusive slice of that length.
+    unsafe { read_own_memory(address, to.as_mut_ptr(), to.len()) }
+}
+
+/// Writes `from` to `address` of this process. False if the address is bad or read-only.
+pub fn write_bytes(address: u64, from: &[u8]) -> bool {
+    let local = libc::iovec {
+        iov_base: from.as_ptr().cast_mut().cast(),
+        iov_len: from.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: address as usize as *mut _,
+        iov_len: from.len(),
+    };
+    // SAFETY: the kernel reads `from` and writes where the program asked it to write.
+    let answer = unsafe { call(libc::SYS_process_vm_writev, copy(&local, &remote)) };
+    finish(answer, from.len(), || {
+        // SAFETY: the destination is what the program asked us to write.
+        unsafe { core::ptr::copy(from.as_ptr(), address as usize as *mut u8, from.len()) }
+    })
+}
+
+/// Arguments of a copy within this process.
+fn copy(local: &libc::iovec, remote: &libc::iovec) -> [usize; 6] {
+    let own_pid = rustix::process::getpid().as_raw_nonzero().get();
+    let [local, remote] = [local, remote].map(|piece| core::ptr::from_ref(piece) as usize);
+    [own_pid as usize, local, 1, remote, 1, 0]
+}
+
+/// Where a sandbox forbids the system call there is only the plain copy, with which a bad
+/// pointer costs the program what it would have cost it anyway.
+fn finish(answer: isize, len: usize, plain_copy: impl FnOnce()) -> bool {
+    match check(answer) {
+        Err(Errno::NOSYS | Errno::PERM) => {
+            plain_copy();
+            true
+        }
+        n => n == Ok(len as isize),
+    }
+}
