@@ -1,7 +1,11 @@
 //! Ring publication and the receiving side: senders fill slots and show them with hwtail, the receiver gives them
 //! back with hwcur.
 
+use core::sync::atomic::Ordering::Release;
+
 use super::*;
+use uvale_shared::ctl::RING_OFF;
+use uvale_shared::lock::{DAEMON_SESSION, Owner};
 
 /// A switch on which each port knows where the others are.
 pub fn switch(names: &[&str], slots: u32) -> (&'static LocalWorld, Vec<&'static LocalPort>) {
@@ -106,4 +110,73 @@ fn two_send_to_one_by_runs() {
 #[test]
 fn two_send_to_all_in_batches() {
     two_send_to_one(None, 9);
+}
+
+/// The daemon takes a ring out of service while somebody sends to it. Once it has passed through the ring's locks,
+/// nobody writes there: what it does then with the memory meets no sender.
+fn a_ring_out_of_service_is_left_alone(to: u8) {
+    let (world, ports) = switch(&["vale0:a", "vale0:b"], 3);
+    check(None, move || {
+        let (a, b) = (
+            Process::new(world, 2, ports[0]),
+            Process::new(world, 3, ports[1]),
+        );
+        let sender = thread::spawn(move || {
+            assert!(a.put(&frame(to, 1, 1)));
+            a.txsync();
+        });
+        let kring = b.kring(RX);
+        kring.mode.store(RING_OFF, Release);
+        while kring.q_lock.try_lock(DAEMON_SESSION).is_none() {
+            thread::yield_now();
+        }
+        let (ring, region) = (b.ring(RX), b.attachment().region());
+        for view in ring.slots() {
+            let at = region.pool.offset(view.load().buf_idx);
+            assert!(copy_in(&[0; 60], &region.map, at));
+            view.store(Slot::default());
+        }
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_run_leaves_a_ring_out_of_service_alone() {
+    a_ring_out_of_service_is_left_alone(2);
+}
+
+#[test]
+fn a_batch_leaves_a_ring_out_of_service_alone() {
+    a_ring_out_of_service_is_left_alone(9);
+}
+
+/// A sender dies while it fills a ring. The daemon breaks its lock, and the next sender fills the same slot.
+#[test]
+fn a_sender_that_dies_has_published_nothing() {
+    let (world, ports) = switch(&["vale0:a", "vale0:b"], 3);
+    check(None, move || {
+        let (a, b) = (
+            Process::new(world, 2, ports[0]),
+            Process::new(world, 3, ports[1]),
+        );
+        let dying = b.clone();
+        let dead = thread::spawn(move || {
+            let kring = dying.kring(RX);
+            let guard = kring.q_lock.lock(Owner::new(5, 1)).unwrap();
+            let at = kring.hwtail.load(Relaxed);
+            dying.ring(RX).slots()[at as usize].store_len_flags(1, 0);
+            std::mem::forget(guard);
+        });
+        let sender = thread::spawn(move || {
+            assert!(a.put(&frame(2, 1, 1)));
+            a.txsync();
+        });
+        // The kernel tells the daemon of a death when it is over.
+        dead.join().unwrap();
+        assert!(b.kring(RX).q_lock.break_dead(5));
+        let mut got = b.receive();
+        sender.join().unwrap();
+        got.extend(b.receive());
+        assert_eq!(got, [frame(2, 1, 1)]);
+    });
 }
