@@ -14,9 +14,11 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use super::Mapping;
 use crate::atomics::{reads, writes};
 
-/// Bytes that are moved together.
+/// Bytes of a cache line.
 const LINE: usize = 64;
-/// Where less than a line is left.
+/// Bytes of a wide register.
+const LANE: usize = 16;
+/// Bytes of any other.
 const WORD: usize = 8;
 
 /// Copies `len` bytes, rounded up to whole lines of 64 bytes as netmap does, from byte `src_ofs`
@@ -64,15 +66,22 @@ unsafe fn copy_lines(from: *const u8, to: *mut u8, lines: usize) {
 #[inline]
 unsafe fn copy_bytes(from: *const u8, to: *mut u8, len: usize) {
     let lines = len / LINE;
-    let words_end = len / WORD * WORD;
-    // SAFETY: all offsets are below `len`, and what is moved there ends with `len` at the latest.
+    // SAFETY: whatever is moved begins at or after the first byte and ends with the last at the latest.
     unsafe {
         copy_lines(from, to, lines);
-        for at in (lines * LINE..words_end).step_by(WORD) {
-            move_word(from.add(at), to.add(at));
-        }
-        for at in words_end..len {
-            move_byte(from.add(at), to.add(at));
+        if len >= LANE {
+            for at in (lines * LINE..len / LANE * LANE).step_by(LANE) {
+                move_lane(from.add(at), to.add(at));
+            }
+            // Some bytes once more, rather than the last ones one by one.
+            move_lane(from.add(len - LANE), to.add(len - LANE));
+        } else if len >= WORD {
+            move_word(from, to);
+            move_word(from.add(len - WORD), to.add(len - WORD));
+        } else {
+            for at in 0..len {
+                move_byte(from.add(at), to.add(at));
+            }
         }
     }
 }
@@ -104,9 +113,33 @@ unsafe fn move_line(from: *const u8, to: *mut u8) {
         );
     }
     #[cfg(not(target_arch = "x86_64"))]
-    for at in (0..LINE).step_by(WORD) {
+    for at in (0..LINE).step_by(LANE) {
         // SAFETY: inside the line.
-        unsafe { move_word(from.add(at), to.add(at)) };
+        unsafe { move_lane(from.add(at), to.add(at)) };
+    }
+}
+
+/// # Safety
+/// `from` and `to` point to a lane of memory each.
+#[inline(always)]
+unsafe fn move_lane(from: *const u8, to: *mut u8) {
+    // SAFETY: reads and writes 16 bytes, which the caller answers for, aligned or not.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        core::arch::asm!(
+            "movups {lane}, [{from}]",
+            "movups [{to}], {lane}",
+            from = in(reg) from,
+            to = in(reg) to,
+            lane = out(xmm_reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+    // SAFETY: both words are inside the lane.
+    #[cfg(not(target_arch = "x86_64"))]
+    unsafe {
+        move_word(from, to);
+        move_word(from.add(WORD), to.add(WORD));
     }
 }
 

@@ -155,6 +155,26 @@ fn private_copies_keep_to_the_mapping() {
 }
 
 #[test]
+fn exact_copies_touch_nothing_else() {
+    let (a, b) = (mapping(PAGE), mapping(PAGE));
+    let bytes: Vec<u8> = (0..PAGE).map(|i| i as u8 | 1).collect();
+    assert!(copy_in(&bytes, &a, 0));
+    for len in 0..200 {
+        for (from, to) in [(0, 0), (1, 3), (PAGE - len, PAGE - len), (7, PAGE - len)] {
+            assert!(copy_in(&[0; PAGE], &b, 0));
+            assert!(copy_exact(&a, from, &b, to, len));
+            let got = copy_out(&b, 0, PAGE).unwrap();
+            assert_eq!(got[to..to + len], bytes[from..from + len], "{len} bytes");
+            let others = got[..to].iter().chain(&got[to + len..]);
+            assert!(others.copied().all(|byte| byte == 0), "{len} bytes");
+        }
+    }
+    assert!(!copy_exact(&a, PAGE - 5, &b, 0, 6));
+    assert!(!copy_exact(&a, 0, &b, PAGE - 5, 6));
+    assert!(!copy_exact(&a, usize::MAX, &b, 0, 1));
+}
+
+#[test]
 fn buffers_beyond_the_pool_mean_buffer_zero() {
     let map = mapping(2 * PAGE);
     let pool = BufferPool::new(&map, PAGE as u64, 2048, 2).unwrap();
