@@ -34,3 +34,34 @@ fn a_pipe_loses_nothing() {
         assert_eq!(got, all);
     });
 }
+
+/// A full pipe: the sender goes on with what the receiver has given back, and not before.
+#[test]
+fn a_slot_comes_back_when_it_was_given_back() {
+    let (world, ends) = pipe(3);
+    let (a, b) = (
+        Process::new(world, 2, ends[0]),
+        Process::new(world, 3, ends[1]),
+    );
+    (1..=2).for_each(|tag| assert!(a.put(&frame(2, 1, tag))));
+    a.txsync();
+    b.rxsync();
+    check(None, move || {
+        let (a, b) = (
+            Process::new(world, 2, ends[0]),
+            Process::new(world, 3, ends[1]),
+        );
+        let sender = thread::spawn(move || {
+            a.txsync();
+            let sent = (3..=4).filter(|tag| a.put(&frame(2, 1, *tag))).count();
+            a.txsync();
+            sent
+        });
+        let mut got = b.take();
+        b.rxsync();
+        let sent = sender.join().unwrap();
+        got.extend(b.receive());
+        let all: Vec<_> = (1..).map(|tag| frame(2, 1, tag)).take(2 + sent).collect();
+        assert_eq!(got, all);
+    });
+}
