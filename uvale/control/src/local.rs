@@ -1,5 +1,37 @@
 //! A world inside one process: control plane and data path without a daemon, for tests, fuzzing
 //! and benchmarks of the engine alone.
+//!
+//! ```
+//! use std::sync::atomic::Ordering::Relaxed;
+//! use uvale_control::{Config, local::LocalWorld};
+//! use uvale_engine::{RX, TX};
+//! use uvale_shared::shm::{Slot, copy_in, copy_out};
+//!
+//! let world = LocalWorld::new(Config::default()).unwrap();
+//! let a = world.open("vale0:a", |_| {}).unwrap();
+//! let b = world.open("vale0:b", |_| {}).unwrap();
+//!
+//! // A program puts a packet into a buffer, says so in the slot, and moves head.
+//! let mut packet = [0; 60];
+//! packet[..6].fill(0xff);
+//! let (ring, region) = (world.ring(&a, TX, 0).unwrap(), a.attachment.region());
+//! let head = ring.header().head.load(Relaxed);
+//! let view = &ring.slots()[head as usize];
+//! let slot = Slot { len: 60, ..view.load() };
+//! assert!(copy_in(&packet, &region.map, region.pool.offset(slot.buf_idx)));
+//! view.store(slot);
+//! ring.header().head.store(ring.next(head), Relaxed);
+//! ring.header().cur.store(ring.next(head), Relaxed);
+//! a.attachment.txsync(&world);
+//!
+//! // The other one receives what lies before tail.
+//! b.attachment.rxsync(&world);
+//! let (ring, region) = (world.ring(&b, RX, 0).unwrap(), b.attachment.region());
+//! assert_eq!(ring.header().tail.load(Relaxed), 1);
+//! let slot = ring.slots()[0].load();
+//! let at = region.pool.offset(slot.buf_idx);
+//! assert_eq!(copy_out(&region.map, at, slot.len.into()).unwrap(), packet);
+//! ```
 
 use std::sync::{Arc, Mutex, PoisonError};
 

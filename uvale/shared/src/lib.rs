@@ -1,7 +1,8 @@
 //! Memory that processes share: regions with rings and buffers, control memory with the state of every ring, and the
 //! protocols by which processes meet there: the lock that names its owner, sleeping and waking, who monitors a ring.
 //!
-//! All `unsafe` of the data path is in this crate.
+//! All `unsafe` of the data path is in this crate. It is built whole under `cfg(loom)` too, where its
+//! atomics are loom's (`atomics/model.rs`).
 
 pub mod atomics;
 pub mod binding;

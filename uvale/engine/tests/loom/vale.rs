@@ -57,7 +57,7 @@ fn a_slot_is_filled_again_when_it_was_given_back() {
         Process::new(world, 3, ports[1]),
     );
     let send = |a: &Process, tags: [u8; 2]| {
-        tags.map(|tag| assert!(a.put(&frame(2, 1, tag))));
+        assert!(tags.iter().all(|tag| a.put(&frame(2, 1, *tag))));
         a.txsync();
     };
     send(&a, [1, 2]);

@@ -178,6 +178,42 @@ unsafe fn move_word(from: *const u8, to: *mut u8) {
     }
 }
 
+/// Reads a word once, which others may be writing.
+///
+/// # Safety
+/// `from` points to eight bytes of memory.
+#[inline(always)]
+pub(super) unsafe fn load_word(from: *const u8) -> u64 {
+    let word: u64;
+    // SAFETY: reads eight bytes, which the caller answers for, aligned or not.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        core::arch::asm!(
+            "mov {word}, [{from}]",
+            from = in(reg) from,
+            word = out(reg) word,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        core::arch::asm!(
+            "ldr {word}, [{from}]",
+            from = in(reg) from,
+            word = out(reg) word,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        // SAFETY: the caller answers for the bytes; an AtomicU8 has the layout of one.
+        let byte = |at| unsafe { (*from.add(at).cast::<AtomicU8>()).load(Ordering::Relaxed) };
+        word = u64::from_ne_bytes(core::array::from_fn(byte));
+    }
+    word
+}
+
 /// # Safety
 /// `from` and `to` point to a byte of memory each.
 #[inline(always)]

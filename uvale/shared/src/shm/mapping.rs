@@ -7,6 +7,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
+use super::copy::load_word;
 use super::own::{map_whole, unmap};
 use crate::atomics::reads;
 use uvale_system::limits::FileSize;
@@ -189,11 +190,6 @@ fn sealed_len(fd: &Fd) -> Result<usize, Errno> {
     usize::try_from(rustix::fs::fstat(fd)?.st_size).map_err(|_| Errno::INVAL)
 }
 
-/// A word at any address.
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-struct Unaligned(u64);
-
 /// A shared read-write mapping of a whole memfd, unmapped on drop.
 #[derive(Debug)]
 pub struct Mapping {
@@ -259,14 +255,9 @@ impl Mapping {
         }
         let at = self.ptr_at(ofs);
         reads(at, 12);
-        // SAFETY: the twelve bytes from `ofs` lie inside the mapping. They may change under us;
-        // volatile reads make each word one load, and any value will do.
-        let (lo, hi) = unsafe {
-            (
-                at.cast::<Unaligned>().read_volatile().0,
-                at.add(4).cast::<Unaligned>().read_volatile().0,
-            )
-        };
+        // SAFETY: the twelve bytes from `ofs` lie inside the mapping. They may change under us; each word
+        // is read once, and any value will do.
+        let (lo, hi) = unsafe { (load_word(at), load_word(at.add(4))) };
         Some((u64::from_le(lo), u64::from_le(hi)))
     }
 
