@@ -1,5 +1,5 @@
 //! Atomics and blocking for the protocols of the data path, in one place: the processor's, or under
-//! `cfg(loom)` those of [`model`], which loom explores.
+//! `cfg(loom)` those of `model`, which loom explores.
 
 #[cfg(loom)]
 pub mod model;
