@@ -25,7 +25,7 @@
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::fence;
 
-use super::sync::Synced;
+use super::synced::Synced;
 use super::vale::{self, Scratch};
 use super::{Host, RegionMap, monitor};
 use uvale_shared::ctl::{Kring, RING_ON};

@@ -11,7 +11,8 @@ use core::sync::atomic::fence;
 use super::Host;
 use super::attachment::Attachment;
 use super::sleep::{RX, TX};
-use super::sync::{Synced, Unsent};
+use super::sync::Unsent;
+use super::synced::Synced;
 use uvale_shared::ctl::{KLOOP_CSB, KLOOP_RUNNING, KLOOP_STOPPING};
 
 /// Passes over an rx ring without news before the loop continues with the next ring.

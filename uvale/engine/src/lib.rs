@@ -4,7 +4,8 @@
 //! | file | what |
 //! |---|---|
 //! | `attachment.rs` | a bound descriptor: its rings; poll and sleep over them |
-//! | `sync.rs` | a sync: a ring under its lock; netmap's prologue, finalizer and re-initialisation |
+//! | `sync.rs` | a sync of a ring, with what is behind it: VALE, a pipe, monitors |
+//! | `synced.rs` | a ring under its lock; netmap's prologue, finalizer and re-initialisation |
 //! | `vale.rs` | tx of a VALE port: a run in one pass, all else in batches |
 //! | `lease.rs` | the receiving side: a ring of another port under its lock, filled and published |
 //! | `fdb.rs` | the learning table |
@@ -28,6 +29,7 @@ mod offsets;
 mod pipe;
 mod sleep;
 mod sync;
+mod synced;
 mod vale;
 
 pub mod vnet;

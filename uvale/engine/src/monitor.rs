@@ -30,7 +30,7 @@ pub use regions::Regions;
 use super::lease::{Lease, Refused, Tally};
 use super::offsets::{Offsets, is_plain};
 use super::sleep::{RX, TX};
-use super::sync::Synced;
+use super::synced::Synced;
 use super::{Host, RegionMap};
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON};
 use uvale_shared::ctl::Kring;

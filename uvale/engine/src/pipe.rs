@@ -11,7 +11,7 @@ use super::Host;
 use super::monitor::{self, Regions};
 use super::offsets::Offsets;
 use super::sleep::{to_wake, wake};
-use super::sync::Synced;
+use super::synced::Synced;
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, count};
 use uvale_shared::shm::{RingView, Slot, SlotView};

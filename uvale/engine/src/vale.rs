@@ -19,7 +19,7 @@ use super::bwrap::{self, Onward};
 use super::lease::{Lease, Refused};
 use super::monitor::Regions;
 use super::offsets;
-use super::sync::Synced;
+use super::synced::Synced;
 use super::{Host, RegionMap, monitor};
 use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 use uvale_shared::ctl::{Ctl, Kring, MAX_RINGS, Port, Switch, count};

@@ -2,8 +2,9 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{Sync, Synced};
+use super::Sync;
 use crate::monitor::{self, Regions};
+use crate::synced::Synced;
 use crate::{Host, pipe};
 use nm_abi::NR_TIMESTAMP;
 use uvale_shared::ctl::Tuning;

@@ -5,7 +5,7 @@
 use super::scratch::{BROADCAST_QUEUE, EMPTY, Frag, NIL, Scratch};
 use super::{Sender, Tally};
 use crate::offsets::Offsets;
-use crate::sync::Synced;
+use crate::synced::Synced;
 use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 use uvale_shared::ctl::count;
 

@@ -4,29 +4,9 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
 use super::Sender;
-use super::scratch::{BROADCAST, BROADCAST_QUEUE, Dest, Scratch};
+use super::scratch::{BROADCAST, BROADCAST_QUEUE, Dest, Plan, Scratch};
 use crate::{Host, RegionMap, fdb};
 use uvale_shared::ctl::{self, FDB_SIZE, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS};
-
-/// What the last run needed, so that the next sync need not find out again. It holds as long as
-/// the packets look the same and nothing of the switch, the table entry and the ring has changed.
-#[derive(Default)]
-pub(super) struct Plan {
-    /// of the switch; `None`: nothing is known
-    pub(super) generation: Option<u32>,
-    /// first twelve bytes of each packet
-    words: (u64, u64),
-    /// source address
-    source: u64,
-    /// place and content of the destination's table entry
-    hash: usize,
-    entry: u64,
-    /// receiver: number on the switch, port record, rx kring and its generation
-    pub(super) number: u32,
-    pub(super) port: u32,
-    pub(super) rx: u32,
-    pub(super) rx_generation: u32,
-}
 
 /// A port of the switch, and one of its rx rings.
 pub(super) struct Member<'a> {

@@ -1,12 +1,11 @@
-//! The work area of a tx ring: a batch of slots copied out, and the packets of each receiver strung
-//! together.
+//! The work area of a tx ring: what the last run needed; a batch of slots copied out, and the packets of
+//! each receiver strung together.
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::collections::TryReserveError;
 use std::sync::Arc;
 
 use super::BATCH;
-use super::lookup::Plan;
 use crate::RegionMap;
 use crate::bwrap::Onward;
 use crate::monitor::Regions;
@@ -69,6 +68,26 @@ pub(super) const EMPTY: Queue = Queue {
     tail: NIL,
     slots: 0,
 };
+
+/// What the last run needed, so that the next sync need not find out again. It holds as long as
+/// the packets look the same and nothing of the switch, the table entry and the ring has changed.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// of the switch; `None`: nothing is known
+    pub(super) generation: Option<u32>,
+    /// first twelve bytes of each packet
+    pub(super) words: (u64, u64),
+    /// source address
+    pub(super) source: u64,
+    /// place and content of the destination's table entry
+    pub(super) hash: usize,
+    pub(super) entry: u64,
+    /// receiver: number on the switch, port record, rx kring and its generation
+    pub(super) number: u32,
+    pub(super) port: u32,
+    pub(super) rx: u32,
+    pub(super) rx_generation: u32,
+}
 
 /// Work area of one tx ring, private to the process (netmap's nkr_ft).
 pub struct Scratch {
