@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 
 use super::World;
 use super::memory::MemId;
-use super::monitor::Watchers;
 use uvale_engine::{RX, TX};
 
 /// Names an adapter; never reused.
@@ -106,6 +105,41 @@ pub(super) struct RingAt {
     pub slots: u32,
 }
 
+/// The offsets of a ring; as in netmap, its first descriptor decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Offsets {
+    /// bits of slot.ptr that are an offset; 0: none
+    pub mask: u64,
+    /// largest offset
+    pub max: u64,
+}
+
+/// Ring `ring` (rx) of a monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Watcher {
+    pub monitor: AdapterId,
+    pub ring: u32,
+}
+
+/// The monitors of a ring.
+#[derive(Debug, Default)]
+pub(super) struct Watchers {
+    /// copy monitors, in netmap's order
+    pub copies: Vec<Watcher>,
+    /// zero-copy monitors, first the one that the ring feeds
+    pub chain: Vec<Watcher>,
+}
+
+impl Watchers {
+    pub fn is_empty(&self) -> bool {
+        self.copies.is_empty() && self.chain.is_empty()
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Watcher> {
+        self.copies.iter().chain(&self.chain)
+    }
+}
+
 /// The daemon's own record of a kring; what control memory says about it can be wrong.
 #[derive(Debug)]
 pub(super) struct Kring {
@@ -125,7 +159,7 @@ pub(super) struct Kring {
     pub pending_on: bool,
     pub ring: Option<RingAt>,
     /// the offsets that the first descriptor asked for
-    pub offsets: super::options::Offsets,
+    pub offsets: Offsets,
     /// who monitors it
     pub watchers: Watchers,
 }

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 
 use super::adapter::{Adapter, AdapterId, DIRS, Join, Kind, NAME_MAX, opposite};
 use super::memory::{MemId, Which};
-use super::register::Selection;
+use super::registration::Selection;
 use super::vale::DEFAULT_MFS;
 use super::{Refusal, Result, World};
 use uvale_engine::{RX, TX};

@@ -9,7 +9,7 @@ use nm_abi::{NETMAP_REQ_OPT_EXTMEM, nmreq_opt_extmem, nmreq_pools_info};
 use rustix::io::Errno;
 
 use super::caller::{Caller, Offer};
-use super::memory::{MemId, Memories, Which};
+use super::memory::{MemId, Memories, Memory, Which};
 use super::options::{conclude, find, put_back, typed};
 use super::pool::{PAGE, Pool};
 use super::{PoolParams, Pools, Refusal, Result, World};
@@ -24,24 +24,6 @@ const NAMES: [&str; 3] = [
     "nro_info.nr_ring_pool_obj",
     "nro_info.nr_buf_pool_obj",
 ];
-
-/// What makes a region a program's own memory.
-#[derive(Debug)]
-pub(super) struct External {
-    /// files in which this memory lies
-    known_as: Vec<FileRange>,
-}
-
-impl External {
-    pub fn new(known_as: Vec<FileRange>) -> Self {
-        Self { known_as }
-    }
-
-    /// Is it the memory of that file range?
-    pub fn is_at(&self, range: &FileRange) -> bool {
-        self.known_as.contains(range)
-    }
-}
 
 /// netmap_mem_ext_create's sizes: what the request leaves open is as in the smallest private
 /// allocator. The choice is written back.
@@ -165,8 +147,7 @@ impl World {
                     return Err(Refusal::new(Errno::AGAIN, why));
                 }
                 let pools = lay_out(pages, wanted(info)?);
-                self.memories
-                    .new_external(memfd, pools, External::new(known_as))
+                self.memories.new_external(memfd, pools, known_as)
             }
         }
     }
@@ -179,15 +160,12 @@ impl World {
 
 impl Memories {
     fn find_external(&self, range: &FileRange) -> Option<u32> {
-        let external = |m: &&super::memory::Memory| {
-            let known = m.external.as_ref();
-            known.is_some_and(|e| e.is_at(range))
-        };
-        self.iter().find(external)?.region
+        let is_there = |m: &&Memory| m.known_as.as_ref().is_some_and(|k| k.contains(range));
+        self.iter().find(is_there)?.region
     }
 
     fn find_region(&mut self, number: u32) -> Option<MemId> {
-        let known = |m: &&super::memory::Memory| m.region == Some(number) && m.external.is_some();
+        let known = |m: &&Memory| m.region == Some(number) && m.known_as.is_some();
         let id = self.iter().find(known)?.id;
         Some(self.get(id))
     }
@@ -196,10 +174,10 @@ impl Memories {
         &mut self,
         memfd: Memfd,
         pools: [Pool; 3],
-        external: External,
+        known_as: Vec<FileRange>,
     ) -> Result<MemId> {
         let id = self.new_id()?;
-        self.add_external(id, memfd, pools, external)?;
+        self.add_external(id, memfd, pools, known_as)?;
         Ok(id)
     }
 }

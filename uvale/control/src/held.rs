@@ -1,7 +1,7 @@
 //! Who has a port open, for the sentence of a refusal.
 
 use super::adapter::AdapterId;
-use super::register::Bound;
+use super::registration::Bound;
 use super::{ClientId, World};
 use uvale_system::who::Holder;
 

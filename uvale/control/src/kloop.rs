@@ -17,23 +17,15 @@ use uvale_shared::atomics::AtomicU32;
 use nm_abi::*;
 use rustix::io::Errno;
 
-use super::adapter::DIRS;
+use super::adapter::{DIRS, Kring};
 use super::options::{conclude, find, typed};
-use super::register::Bound;
+use super::registration::{Bound, Kloop};
 use super::{ClientId, Refusal, Result, World};
 use uvale_request::OptionCopy;
 use uvale_shared::ctl::{KLOOP_RUNNING, KLOOP_STOPPING};
 
 /// Longest sleep of a loop, in microseconds.
 const MAX_SLEEP: u32 = 1_000_000;
-
-/// A descriptor's state, netmap's np_kloop_state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kloop {
-    /// the session whose thread runs the loop
-    pub running: Option<u32>,
-    pub stopping: bool,
-}
 
 fn unbound() -> Refusal {
     Refusal::new(Errno::NXIO, "the descriptor is not bound to a port")
@@ -146,10 +138,7 @@ impl World {
 
 impl Bound {
     /// Index of the first selected kring, tx before rx.
-    fn first_kring<'a>(
-        &self,
-        krings: impl Fn(usize) -> &'a [super::adapter::Kring],
-    ) -> Option<u32> {
+    fn first_kring<'a>(&self, krings: impl Fn(usize) -> &'a [Kring]) -> Option<u32> {
         let dir = DIRS
             .into_iter()
             .rev()

@@ -17,8 +17,7 @@ use uvale_shared::atomics::AtomicU64;
 
 use rustix::io::Errno;
 
-use super::adapter::{AdapterId, DIRS, Kring, Krings};
-use super::options::Offsets;
+use super::adapter::{AdapterId, DIRS, Kring, Krings, Offsets};
 use super::{Refusal, Result, World};
 use uvale_engine::{RX, TX};
 use uvale_shared::ctl::{self, Ctl, MAX_KRINGS, MAX_PORTS, PORT_ON, RING_OFF, RING_ON};

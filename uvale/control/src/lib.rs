@@ -6,6 +6,7 @@
 //! | `lib.rs` | the world, its descriptors, how a request is served |
 //! | `lookup.rs` | from a name to an adapter |
 //! | `register.rs` | REGISTER and its undoing: ring selection, the [`Binding`] |
+//! | `registration.rs` | what REGISTER leaves: the rings, the [`Binding`], the state of the sync loop |
 //! | `adapter.rs` | adapters (anything that can be bound) and their reference counts |
 //! | `vale.rs`, `persistent.rs`, `pipe.rs` | what is special about VALE ports and pipes |
 //! | `bwrap.rs` | persistent ports that join two switches |
@@ -66,6 +67,7 @@ mod persistent;
 mod pipe;
 mod pool;
 mod register;
+mod registration;
 mod repair;
 mod rings;
 mod sizing;
@@ -90,7 +92,7 @@ use uvale_system::who::Holder;
 use adapter::{AdapterId, Adapters, Name};
 use krings::{KringRanges, PortRecords};
 use memory::Memories;
-use register::Bound;
+use registration::Bound;
 use switch::Bridge;
 
 pub use caller::{Caller, Offer};

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::extmem::External;
 use super::pool::{PAGE, Pool};
 use super::sizing::{DEFAULT_PIPES, GLOBAL_LIMITS, PRIVATE_LIMITS, private_pools};
 use super::{Config, Pools, Refusal, Result};
 use uvale_engine::RegionMap;
+use uvale_request::FileRange;
 use uvale_shared::shm::{BufferPool, Mapping, Memfd};
 use uvale_system::limits::why_no_memory;
 
@@ -76,8 +76,8 @@ pub(super) struct Memory {
     /// sized pools, or why the parameters do not work
     pools: Result<[Pool; 3]>,
     pub region: Option<u32>,
-    /// the region is a program's own memory
-    pub external: Option<External>,
+    /// of a program's own memory: the files in which it lies
+    pub known_as: Option<Vec<FileRange>>,
 }
 
 impl Memory {
@@ -102,7 +102,7 @@ impl Memory {
             wanted,
             pools: sized(),
             region: None,
-            external: None,
+            known_as: None,
         }
     }
 
@@ -324,7 +324,7 @@ impl Memories {
         id: MemId,
         memfd: Memfd,
         pools: [Pool; 3],
-        external: External,
+        known_as: Vec<FileRange>,
     ) -> Result<()> {
         let mut memory = Memory {
             id,
@@ -334,7 +334,7 @@ impl Memories {
             wanted: self.private,
             pools: Ok(pools),
             region: None,
-            external: Some(external),
+            known_as: Some(known_as),
         };
         memory.reset()?;
         let number = self.next_region;
@@ -376,7 +376,7 @@ impl Memories {
     pub fn finalize(&mut self, id: MemId) -> Result<()> {
         self.configure(id);
         let memory = &self.by_id[&id];
-        if memory.external.is_some() {
+        if memory.known_as.is_some() {
             memory.check_room()?;
         }
         if memory.region.is_none() {
@@ -501,7 +501,7 @@ fn region_of(memory: &Memory, number: u32, memfd: Memfd) -> Result<Region> {
         size,
         memfd,
         shared,
-        external: memory.external.is_some(),
+        external: memory.known_as.is_some(),
     })
 }
 

@@ -17,7 +17,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use nm_abi::*;
 use rustix::io::Errno;
 
-use super::adapter::{Adapter, AdapterId, DIRS, Kind, NAME_MAX};
+use super::adapter::{Adapter, AdapterId, DIRS, Kind, NAME_MAX, Watcher};
 use super::memory::MemId;
 use super::vale::bound;
 use super::{Refusal, Result, World};
@@ -30,32 +30,6 @@ const ANY: u64 = NR_MONITOR_TX | NR_MONITOR_RX | NR_ZCOPY_MON;
 
 /// The flag that selects a direction.
 const FLAG: [u64; 2] = [NR_MONITOR_RX, NR_MONITOR_TX];
-
-/// Ring `ring` (rx) of a monitor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Watcher {
-    monitor: AdapterId,
-    ring: u32,
-}
-
-/// The monitors of a ring.
-#[derive(Debug, Default)]
-pub(super) struct Watchers {
-    /// copy monitors, in netmap's order
-    copies: Vec<Watcher>,
-    /// zero-copy monitors, first the one that the ring feeds
-    chain: Vec<Watcher>,
-}
-
-impl Watchers {
-    fn is_empty(&self) -> bool {
-        self.copies.is_empty() && self.chain.is_empty()
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Watcher> {
-        self.copies.iter().chain(&self.chain)
-    }
-}
 
 impl World {
     /// netmap_get_monitor_na: a new monitor of the port called `name`, with a reference; `None` if

@@ -15,9 +15,9 @@ use core::sync::atomic::Ordering::Relaxed;
 use nm_abi::*;
 use rustix::io::Errno;
 
-use super::adapter::{AdapterId, DIRS, Kind, Kring};
+use super::adapter::{AdapterId, DIRS, Kind, Kring, Offsets};
 use super::caller::Caller;
-use super::register::{Bound, Selection};
+use super::registration::{Bound, Selection};
 use super::{ClientId, Refusal, Result, World};
 use uvale_request::OptionCopy;
 use uvale_shared::ctl::KLOOP_CSB;
@@ -55,15 +55,6 @@ pub(super) fn all_served(options: &[OptionCopy]) -> Result<()> {
             format!("option {} is not supported", option.header.nro_reqtype),
         )),
     }
-}
-
-/// The offsets of a ring; as in netmap, its first descriptor decides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Offsets {
-    /// bits of slot.ptr that are an offset; 0: none
-    pub mask: u64,
-    /// largest offset
-    pub max: u64,
 }
 
 impl World {

@@ -5,50 +5,17 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use nm_abi::*;
 use rustix::io::Errno;
 
-use super::adapter::{AdapterId, DIRS, Kind};
+use super::adapter::{AdapterId, DIRS, Kind, Kring};
 use super::caller::Caller;
-use super::kloop::Kloop;
 use super::memory::Which;
 use super::options::all_served;
+use super::registration::{Bound, Kloop, Selection};
 use super::{ClientId, Refusal, Result, World};
 use uvale_engine::{RX, TX};
 use uvale_request::OptionCopy;
 use uvale_shared::binding::Binding;
 use uvale_shared::ctl::PORT_SLEEPERS;
 use uvale_shared::extra::Extra;
-
-/// A descriptor's registration.
-#[derive(Debug)]
-pub(super) struct Bound {
-    pub id: AdapterId,
-    pub binding: Binding,
-    /// nr_mem_id of the region
-    pub mem_id: u16,
-    /// object number of its `netmap_if`
-    pub netmap_if: u32,
-    /// where that is in the region (nr_offset)
-    pub offset: u64,
-    /// NR_EXCLUSIVE
-    pub exclusive: bool,
-    pub kloop: Kloop,
-    /// its extra buffers until they are chained; then they are in the region's list alone
-    pub extra: Extra,
-}
-
-/// The rings that a request selects.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Selection {
-    first: [u32; 2],
-    last: [u32; 2],
-    exclusive: bool,
-}
-
-impl Selection {
-    /// The selected rings of a direction.
-    pub fn range(&self, dir: usize) -> core::ops::Range<u32> {
-        self.first[dir]..self.last[dir]
-    }
-}
 
 impl World {
     /// The body of REGISTER.
@@ -356,12 +323,7 @@ impl World {
         });
     }
 
-    fn for_selected(
-        &mut self,
-        id: AdapterId,
-        s: &Selection,
-        mut f: impl FnMut(&mut super::adapter::Kring),
-    ) {
+    fn for_selected(&mut self, id: AdapterId, s: &Selection, mut f: impl FnMut(&mut Kring)) {
         for dir in DIRS {
             let krings = self.adapters[id].krings_mut(dir);
             krings[s.first[dir] as usize..s.last[dir] as usize]
