@@ -191,7 +191,7 @@ fn numbers_that_are_no_errnos() {
 
 /// A pair of connected sockets, of which the first sees the second as `X/uvale.sock`.
 fn named_pair() -> (OwnedFd, OwnedFd, PathBuf) {
-    let dir = place::new_abstract().expect("random bytes");
+    let dir = uvale_link::name::new_abstract().expect("random bytes");
     let listener = place::listen(&dir, 1).expect("a new name");
     let theirs = place::connect(&dir).expect("it listens");
     let mine = rustix::net::accept(&listener).expect("it is connected");

@@ -38,8 +38,8 @@ use std::sync::{Arc, Weak};
 
 use rustix::fd::AsFd;
 use uvale_link::channel::{call, call_within};
-use uvale_link::proto::{Call, PROTOCOL, Reply};
-use uvale_link::session::{PATIENCE, refused};
+use uvale_link::proto::{Call, PROTOCOL, Reply, refused};
+use uvale_link::session::PATIENCE;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, borrow};
 use uvale_system::who::Who;

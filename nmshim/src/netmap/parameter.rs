@@ -8,8 +8,7 @@ use std::sync::Arc;
 use libc::{POLLIN, POLLOUT, c_int, c_short, c_ulong, c_void};
 use rustix::fd::AsFd;
 use uvale_link::channel::call;
-use uvale_link::proto::{Call, PROTOCOL, Reply};
-use uvale_link::session::refused;
+use uvale_link::proto::{Call, PROTOCOL, Reply, refused};
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::board::{Board, wait_for};
 use super::raw::die_with_parent;
 use super::worker::Spec;
-use uvale_link::{place, start};
+use uvale_link::{environment, start};
 
 /// Directory, daemon and shim.
 pub struct World {
@@ -186,8 +186,8 @@ fn spawn(
         let world = world.ok_or("no world for a netmap worker")?;
         command
             .env("LD_PRELOAD", &world.shim)
-            .env(place::ENV_DIR, &world.dir);
-        command.env(start::ENV_AUTOSTART, "0");
+            .env(environment::ENV_DIR, &world.dir);
+        command.env(environment::ENV_AUTOSTART, "0");
     }
     command
         .spawn()

@@ -60,12 +60,12 @@ impl Device {
 /// whether to say why a request is refused, unless the user has set how much it says.
 pub fn prepare_environment(dir: Option<&Path>, explain: bool) {
     const VERBOSE: &str = "NMSHIM_VERBOSE";
-    let dir = dir.map(uvale_link::place::absolute);
+    let dir = dir.map(uvale_link::name::absolute);
     // SAFETY: the command line is parsed and handled by the first and only thread; no other can be
     // reading the environment.
     unsafe {
         if let Some(dir) = dir {
-            std::env::set_var(uvale_link::place::ENV_DIR, dir);
+            std::env::set_var(uvale_link::environment::ENV_DIR, dir);
         }
         // A command is not worth waiting for as long as a program does.
         if std::env::var_os(ENV_PATIENCE).is_none() {

@@ -46,7 +46,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode, String> {
-    let dir = args.dir.as_deref().map(uvale_link::place::absolute);
+    let dir = args.dir.as_deref().map(uvale_link::name::absolute);
     let dir = dir.unwrap_or_else(uvale_link::place::runtime_dir);
     if args.detach {
         return detach(&dir, &args);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use rustix::fs::{MemfdFlags, SealFlags};
+use uvale_link::name::is_abstract;
 use uvale_link::place;
 
 /// `uvale.log` in the runtime directory. A world without a directory has a memfd instead, for what
@@ -20,7 +21,7 @@ pub struct Log {
 impl Log {
     /// Makes the directory if necessary.
     pub fn open(dir: &Path) -> Result<Self, String> {
-        let file = match place::is_abstract(dir) {
+        let file = match is_abstract(dir) {
             true => None,
             false => in_directory(dir)?,
         };

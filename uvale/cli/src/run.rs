@@ -58,11 +58,11 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     }
     if let Some(dir) = args.dir {
         command.env(
-            uvale_link::place::ENV_DIR,
-            uvale_link::place::absolute(&dir),
+            uvale_link::environment::ENV_DIR,
+            uvale_link::name::absolute(&dir),
         );
         // This run may be inside a private one, which forbids it.
-        command.env_remove(uvale_link::start::ENV_AUTOSTART);
+        command.env_remove(uvale_link::environment::ENV_AUTOSTART);
     }
     if std::process::id() == 1 {
         return private::run_as_process_one(command);

@@ -49,7 +49,7 @@ pub fn check(config: &Config) -> Result<(), String> {
 }
 
 fn found() -> Option<PathBuf> {
-    if let Some(named) = environment::get(uvale_link::start::ENV_CONFIG) {
+    if let Some(named) = environment::get(uvale_link::environment::ENV_CONFIG) {
         return Some(named.into());
     }
     let home = environment::get("XDG_CONFIG_HOME")

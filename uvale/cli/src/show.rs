@@ -106,7 +106,7 @@ pub fn port_hint(name: &str) -> String {
     let session = match place.try_attach() {
         Ok(session) => session,
         // Only under the shim a daemon is needed. Why none could be started has been said by then.
-        Err(_) if std::env::var_os(uvale_link::start::ENV_PROGRAM).is_none() => {
+        Err(_) if std::env::var_os(uvale_link::environment::ENV_PROGRAM).is_none() => {
             return String::new();
         }
         Err(f) if matches!(f.errno, Errno::NOENT | Errno::CONNREFUSED | Errno::NXIO) => {

@@ -161,7 +161,7 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(!is_pair(&std::os::fd::OwnedFd::from(file).into()));
         // An end of a connection to a name, and the name itself.
-        let dir = uvale_link::place::new_abstract().unwrap();
+        let dir = uvale_link::name::new_abstract().unwrap();
         let listener = uvale_link::place::listen(&dir, 1).unwrap();
         let client = uvale_link::place::connect(&dir).unwrap();
         let server = rustix::net::accept(&listener).unwrap();

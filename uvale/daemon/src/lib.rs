@@ -2,7 +2,7 @@
 //!
 //! One thread, one epoll set: the listening socket, signals, and a connection for each process
 //! (session) and each open file description of `/dev/netmap` (device). How a request is served reads
-//! top-down in `connection.rs`: receive, decode, one match, reply. netmap's decisions are made by
+//! top-down in `serve.rs`: decode, one match, reply. netmap's decisions are made by
 //! [`uvale_control::World`]; nothing here waits for a client.
 #![deny(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod listen;
 mod log;
 mod parameters;
 mod report;
+mod serve;
 mod successor;
 pub mod surroundings;
 

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketFlags};
 
 use super::descriptors;
+use uvale_link::name::is_abstract;
 use uvale_link::place;
 use uvale_link::proto::Reply;
 use uvale_system::refusal::Refusal;
@@ -43,7 +44,7 @@ impl Listener {
                 name: None,
             });
         }
-        if place::is_abstract(dir) {
+        if is_abstract(dir) {
             // The kernel allows one socket of a name.
             let socket = place::listen(dir, BACKLOG).map_err(|failure| match failure.errno {
                 Errno::ADDRINUSE => format!("{ALREADY_SERVED} {}", dir.display()),

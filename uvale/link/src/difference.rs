@@ -6,8 +6,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use crate::plain::{self, Heard, Word};
-use crate::proto::{PROTOCOL, Reply};
-use crate::session::refused;
+use crate::proto::{PROTOCOL, Reply, refused};
 use crate::silence::Listener;
 use uvale_system::refusal::Refusal;
 

@@ -5,17 +5,24 @@
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 use std::sync::OnceLock;
 
+use crate::name;
+
+/// Names the runtime directory for programs and commands.
+pub const ENV_DIR: &str = "UVALE_DIR";
+/// Set to 0: never start a daemon, fail if there is none.
+pub const ENV_AUTOSTART: &str = "UVALE_AUTOSTART";
+/// Configuration file of daemons that start.
+pub const ENV_CONFIG: &str = "UVALE_CONFIG";
+/// Path of the `uvale` program, for shims that are installed elsewhere.
+pub const ENV_PROGRAM: &str = "UVALE_PROGRAM";
 /// Paths among them: relative ones are relative to the directory in which the program was started.
-const PATHS: [&str; 3] = [
-    crate::place::ENV_DIR,
-    crate::start::ENV_PROGRAM,
-    crate::start::ENV_CONFIG,
-];
+const PATHS: [&str; 3] = [ENV_DIR, ENV_PROGRAM, ENV_CONFIG];
 /// The others.
 const OTHERS: [&str; 5] = [
-    crate::start::ENV_AUTOSTART,
+    ENV_AUTOSTART,
     "XDG_RUNTIME_DIR",
     "XDG_CONFIG_HOME",
     "HOME",
@@ -72,7 +79,7 @@ fn now() -> Vec<(&'static str, OsString)> {
 fn read(name: &str) -> Option<OsString> {
     let value = std::env::var_os(name).filter(|v| !v.is_empty())?;
     if PATHS.contains(&name) {
-        return Some(crate::place::absolute(std::path::Path::new(&value)).into());
+        return Some(name::absolute(Path::new(&value)).into());
     }
     Some(value)
 }

@@ -5,6 +5,7 @@
 pub mod channel;
 pub mod difference;
 pub mod environment;
+pub mod name;
 pub mod place;
 pub mod plain;
 pub mod proto;

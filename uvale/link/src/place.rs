@@ -16,19 +16,15 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 
-use crate::environment;
+use crate::environment::{self, ENV_DIR};
+use crate::name::is_abstract;
 
-/// Names the runtime directory for programs and commands.
-pub const ENV_DIR: &str = "UVALE_DIR";
 /// Name of the listening socket in it. A descriptor whose peer has this name may be ours.
 pub const SOCKET: &str = "uvale.sock";
 /// Mode bit: only the owner of a file in the directory may remove it.
 const STICKY: u32 = 0o1000;
 /// Longest path that `sockaddr_un` takes, with its final zero.
 const SUN_PATH: usize = 108;
-/// What a world's name without a directory begins with.
-const ABSTRACT: u8 = b'@';
-
 /// The runtime directory: `UVALE_DIR`, else `$XDG_RUNTIME_DIR/uvale`, else `/run/uvale` for root
 /// and `/tmp/uvale-UID` for others.
 pub fn runtime_dir() -> PathBuf {
@@ -41,26 +37,6 @@ pub fn runtime_dir() -> PathBuf {
         None if uid == 0 => "/run/uvale".into(),
         None => format!("/tmp/uvale-{uid}").into(),
     }
-}
-
-/// The same directory for a process with another working directory.
-pub fn absolute(dir: &Path) -> PathBuf {
-    match is_abstract(dir) {
-        true => dir.to_owned(),
-        false => std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()),
-    }
-}
-
-/// Does this world have a socket's name and no directory?
-pub fn is_abstract(dir: &Path) -> bool {
-    dir.as_os_str().as_bytes().first() == Some(&ABSTRACT)
-}
-
-/// A new name for a world without a directory. Nobody can guess it.
-pub fn new_abstract() -> Result<PathBuf, Errno> {
-    let mut bytes = [0u8; 16];
-    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;
-    Ok(format!("@uvale-{:032x}", u128::from_ne_bytes(bytes)).into())
 }
 
 /// The address of a socket.
@@ -230,6 +206,7 @@ fn inside(dir: &Path, mode: u32, uid: u32) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::new_abstract;
     use std::os::unix::fs::DirBuilderExt;
 
     /// A directory of the test's own, gone afterwards.

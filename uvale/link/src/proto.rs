@@ -214,6 +214,14 @@ pub enum Reply {
     Refused(Refusal),
 }
 
+/// The refusal that an answer is, or that it deserves because it does not fit the call.
+pub fn refused(reply: Reply) -> Refusal {
+    match reply {
+        Reply::Refused(refusal) => refusal,
+        _ => Refusal::new(Errno::PROTO, "the uvale daemon gave an unexpected answer"),
+    }
+}
+
 /// Encodes a message.
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     // Writing into a Vec cannot fail for these types.

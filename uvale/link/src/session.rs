@@ -13,7 +13,7 @@ use rustix::net::SendFlags;
 
 use crate::channel::{call, call_with, call_within, pair, send};
 use crate::difference;
-use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN};
+use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN, refused};
 use crate::report::Parameter;
 use uvale_engine::{Host, RegionMap};
 use uvale_shared::ctl::Ctl;
@@ -43,14 +43,6 @@ pub struct Session {
     ctl: Arc<Ctl>,
     regions: Mutex<HashMap<u32, Weak<RegionMap>>>,
     wakers: RwLock<HashMap<u32, OwnFd>>,
-}
-
-/// The refusal that an answer is, or that it deserves because it does not fit the call.
-pub fn refused(reply: Reply) -> Refusal {
-    match reply {
-        Reply::Refused(refusal) => refusal,
-        _ => Refusal::new(Errno::PROTO, "the uvale daemon gave an unexpected answer"),
-    }
 }
 
 impl Session {

@@ -5,17 +5,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::environment;
+use crate::environment::{self, ENV_AUTOSTART, ENV_PROGRAM};
 use crate::place;
 use crate::session::Session;
 use uvale_system::refusal::Refusal;
 
-/// Set to 0: never start a daemon, fail if there is none.
-pub const ENV_AUTOSTART: &str = "UVALE_AUTOSTART";
-/// Configuration file of daemons that start.
-pub const ENV_CONFIG: &str = "UVALE_CONFIG";
-/// Path of the `uvale` program, for shims that are installed elsewhere.
-pub const ENV_PROGRAM: &str = "UVALE_PROGRAM";
 /// How long a daemon that started by itself stays when nobody uses it, in seconds.
 pub const IDLE_SECONDS: u64 = 60;
 

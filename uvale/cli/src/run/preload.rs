@@ -59,7 +59,7 @@ impl Shim {
         command.env(ASAN_OPTIONS, unordered(options));
         command.envs(uvale_link::environment::paths());
         if let Ok(exe) = uvale_system::sys::this_program() {
-            command.env(uvale_link::start::ENV_PROGRAM, exe);
+            command.env(uvale_link::environment::ENV_PROGRAM, exe);
         }
     }
 }

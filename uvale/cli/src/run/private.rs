@@ -18,8 +18,8 @@ pub fn run(mut command: Command, max_switches: Option<u32>) -> Result<ExitCode, 
     let inherited = disposition(SigHandler::SigDfl)?;
     let mut world = World::new(max_switches)?;
     command
-        .env(uvale_link::place::ENV_DIR, &world.dir)
-        .env(uvale_link::start::ENV_AUTOSTART, "0");
+        .env(uvale_link::environment::ENV_DIR, &world.dir)
+        .env(uvale_link::environment::ENV_AUTOSTART, "0");
     // If this process is killed outright, the world ends; the program should not outlive it.
     die_with_parent(&mut command);
     supervise(command, inherited, |pid| world.ended(pid))
@@ -183,8 +183,8 @@ fn private_dir() -> Result<PathBuf, String> {
         .flatten()
         .find_map(|base| nix::unistd::mkdtemp(&base.join("uvale-XXXXXX")).ok());
     match made {
-        Some(dir) => Ok(uvale_link::place::absolute(&dir)),
-        None => uvale_link::place::new_abstract()
+        Some(dir) => Ok(uvale_link::name::absolute(&dir)),
+        None => uvale_link::name::new_abstract()
             .map_err(|e| format!("cannot make a name for a private world: {e}")),
     }
 }
