@@ -206,7 +206,7 @@ fn inside(dir: &Path, mode: u32, uid: u32) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::new_abstract;
+    use crate::name::{absolute, new_abstract};
     use std::os::unix::fs::DirBuilderExt;
 
     /// A directory of the test's own, gone afterwards.
