@@ -34,15 +34,16 @@ docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet; }
 # The protocols of the data path: every order, every value that the memory model allows.
 loom() {
     RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" cargo test --quiet --release \
-        -p uvale-shared --test protocols -p uvale-engine --test loom
+        -p uvale-shared --test protocols -p uvale-control --test loom
 }
 
 # The unsafe module and the engine above it.
-asan() {
+asan() (
     host=$(rustc -vV | sed -n 's/^host: //p')
-    RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$target/asan" PROPTEST_CASES=32 \
-        cargo test --quiet -p uvale-shared -p uvale-engine --lib --test traffic --target "$host"
-}
+    export RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$target/asan" PROPTEST_CASES=32
+    cargo test --quiet -p uvale-shared -p uvale-engine --lib --target "$host" &&
+        cargo test --quiet -p uvale-control --test traffic --target "$host"
+)
 memcheck() {
     if ! has valgrind; then echo "skipped: valgrind is not installed"; return 0; fi
     binary=$(cargo test -p uvale-shared --lib --no-run --message-format=json 2>/dev/null |
@@ -52,7 +53,7 @@ memcheck() {
 }
 miri() {
     if cargo miri --version >/dev/null 2>&1; then
-        cargo miri test -p uvale-shared --lib -- lock:: sleepers::
+        cargo miri test -p uvale-shared --lib -- shm::room::
     else
         echo "skipped: miri is not installed in this toolchain"
     fi

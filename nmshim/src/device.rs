@@ -130,7 +130,7 @@ pub trait Text {
     fn position(&self) -> &AtomicI64;
 }
 
-/// A module parameter, as far as its file shows it.
+/// A module parameter, as far as its file shows it. A type of the seam, as [`Errno`] is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     /// What its file reads, without the newline.

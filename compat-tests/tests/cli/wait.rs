@@ -127,7 +127,7 @@ fn a_name_that_is_nearly_right_is_answered_with_the_right_one() {
         (
             &["gen", "-i", "vale0:a", "-f", "pingg"],
             2,
-            "did you mean ping?",
+            "a similar value exists: 'ping'",
         ),
         (&["gen", "-i", "vale0:a", "--idel", "3"], 2, "--idle"),
         (&["prots"], 2, "ports"),

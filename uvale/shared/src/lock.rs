@@ -38,7 +38,6 @@ impl Owner {
 #[derive(Debug, Default)]
 pub struct LockWord(AtomicU64);
 
-#[allow(unsafe_code)]
 // SAFETY: a transparent wrapper of an integer atomic.
 unsafe impl crate::shm::Shared for LockWord {}
 
@@ -196,7 +195,6 @@ pub struct Guarded<T> {
     data: core::cell::UnsafeCell<T>,
 }
 
-#[allow(unsafe_code)]
 mod guarded {
     use super::{Guarded, LockGuard, LockWord};
     use crate::atomics::writes;

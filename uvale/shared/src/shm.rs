@@ -10,7 +10,7 @@
 //! | `room.rs` | the indices of a ring that others fill: whose which slot is |
 //! | `copy.rs` | the one payload copy |
 //!
-//! This module and nothing above it holds the `unsafe` of the data path. What it hands out are
+//! Nearly all `unsafe` of this crate is here, and no crate of the data path above has any. What it hands out are
 //! references to atomics and copies of values, bounds-checked against the private length of the
 //! mapping, never against anything stored in the mapping itself. A peer that scribbles over the
 //! memory can therefore make values wrong, but not accesses.

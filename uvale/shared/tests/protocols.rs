@@ -1,5 +1,5 @@
 //! The protocols of shared memory under loom: the lock, sleeping and waking, the list of a ring's monitors. Those of
-//! the rings are the engine's (`uvale/engine/tests/loom`).
+//! the rings are the engine's (`uvale/control/tests/loom`).
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release -p uvale-shared --test protocols

@@ -36,7 +36,6 @@ pub fn wake_all(word: &AtomicU64) {
 }
 
 /// The half that futexes, which are 32 bits wide, look at.
-#[allow(unsafe_code)]
 fn lower(word: &AtomicU64) -> &AtomicU32 {
     // SAFETY: on the little-endian machines we build for (see `shm`) the lower half lies first;
     // size and alignment of a u32 fit, and the kernel only reads it.

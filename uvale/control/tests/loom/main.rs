@@ -2,7 +2,7 @@
 //! order and with every value that the memory model allows.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --release -p uvale-engine --test loom
+//! RUSTFLAGS="--cfg loom" cargo test --release -p uvale-control --test loom
 //! ```
 //!
 //! Slots and payload have one owner at a time: loom fails a test in which two touch them without one having
