@@ -248,6 +248,42 @@ impl Worker {
     }
 }
 
+/// A worker's place: where it tells, and when it performs.
+pub struct Stage<'a> {
+    board: &'a Board,
+    index: usize,
+    group: usize,
+}
+
+impl<'a> Stage<'a> {
+    /// The place of worker `index`, which starts and stops with `group`.
+    pub fn new(board: &'a Board, index: usize, group: usize) -> Self {
+        Self {
+            board,
+            index,
+            group,
+        }
+    }
+
+    /// Where this worker tells.
+    pub fn me(&self) -> &'a Worker {
+        self.board.worker(self.index)
+    }
+
+    /// Calls `part` whenever the group runs, until it is sent home. `part` returns when the flag
+    /// is no longer set.
+    pub fn perform(
+        &self,
+        mut part: impl FnMut(Running<'_>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.board.tell_ready(self.index);
+        while self.board.wait_to_run(self.group) {
+            part(self.board.flag(self.group))?;
+        }
+        Ok(())
+    }
+}
+
 /// Waits for `condition`, asking `alive` meanwhile; false when the time is over.
 pub fn wait_for(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;

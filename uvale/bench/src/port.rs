@@ -89,6 +89,14 @@ impl Port {
             got => Err(format!("poll says {got:#x}: the port is gone")),
         }
     }
+
+    /// Sends one frame from `mac` to nobody in particular, from which a switch learns where it is.
+    pub fn introduce(&self, mac: u64) -> Result<(), String> {
+        let mut ring = self.tx()?;
+        ring.address(super::NOBODY, mac);
+        ring.fill(1, 60);
+        self.txsync()
+    }
 }
 
 fn host_tx_rings(memory: &Memory, nifp: usize) -> usize {

@@ -13,8 +13,8 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::time::{ClockId, Timespec};
 use serde::{Deserialize, Serialize};
 
+use super::board::Stage;
 use super::port::{Port, Ring};
-use super::worker::{Stage, introduce};
 
 /// How the two reach each other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,7 +115,7 @@ fn with_link(
     match way {
         Way::Netmap { port, mac, peer } => {
             let port = Port::open(port)?;
-            introduce(&port, *mac)?;
+            port.introduce(*mac)?;
             let (tx, rx) = (port.tx()?, port.rx()?);
             tx.address(*peer, *mac);
             part(&mut Link::Netmap {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 
-use super::board::{Board, Running, Worker};
+use super::board::{Board, Running, Stage};
 use super::limit;
 use super::port::Port;
 use super::raw;
@@ -96,32 +96,6 @@ impl Role {
     }
 }
 
-/// What every part gets.
-pub struct Stage<'a> {
-    board: &'a Board,
-    spec: &'a Spec,
-}
-
-impl<'a> Stage<'a> {
-    /// Where this worker tells.
-    pub fn me(&self) -> &'a Worker {
-        self.board.worker(self.spec.index)
-    }
-
-    /// Calls `part` whenever the group runs, until it is sent home. `part` returns when the flag
-    /// is no longer set.
-    pub fn perform(
-        &self,
-        mut part: impl FnMut(Running<'_>) -> Result<(), String>,
-    ) -> Result<(), String> {
-        self.board.tell_ready(self.spec.index);
-        while self.board.wait_to_run(self.spec.group) {
-            part(self.board.flag(self.spec.group))?;
-        }
-        Ok(())
-    }
-}
-
 /// Runs a worker to its end.
 pub fn run(spec: &str) -> Result<(), String> {
     let spec: Spec = serde_json::from_str(spec).map_err(|e| format!("--worker: {e}"))?;
@@ -130,10 +104,7 @@ pub fn run(spec: &str) -> Result<(), String> {
         raw::go_real_time(raw::PERFORMER).map_err(|e| format!("--real-time: {e}"))?;
     }
     super::cpus::pin(spec.cpu)?;
-    let stage = Stage {
-        board: &board,
-        spec: &spec,
-    };
+    let stage = Stage::new(&board, spec.index, spec.group);
     match &spec.role {
         Role::LimitPipe { batch, len } => {
             let mut sender = limit::Sender::new(&board, 0).ok_or("no such lane")?;
@@ -227,7 +198,7 @@ fn send(
 
 /// Says where `mac` is, then receives.
 fn receive(stage: &Stage<'_>, port: &Port, blocking: bool, mac: u64) -> Result<(), String> {
-    introduce(port, mac)?;
+    port.introduce(mac)?;
     let mut ring = port.rx()?;
     stage.perform(|running| {
         count(stage, running, || {
@@ -241,12 +212,4 @@ fn receive(stage: &Stage<'_>, port: &Port, blocking: bool, mac: u64) -> Result<(
             Ok(packets)
         })
     })
-}
-
-/// Sends one frame from `mac` to nobody in particular, from which a switch learns where it is.
-pub fn introduce(port: &Port, mac: u64) -> Result<(), String> {
-    let mut ring = port.tx()?;
-    ring.address(super::NOBODY, mac);
-    ring.fill(1, 60);
-    port.txsync()
 }
