@@ -3,7 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `counters.rs` | a port's rings and their sums |
-//! | `change.rs` | what happened between two reports |
+//! | `change.rs` | what happened at ports between two reports |
+//! | `sample.rs` | counters at a moment, and what happened between two moments |
 //! | `baseline.rs` | a report in a file, to count from |
 //! | `round.rs` | packets that go round |
 //! | `table.rs`, `watch.rs` | text; again and again |
@@ -12,6 +13,7 @@ mod baseline;
 mod change;
 mod counters;
 mod round;
+mod sample;
 mod table;
 mod watch;
 
@@ -26,8 +28,8 @@ use uvale_tools::nearest::{hint, label};
 
 use super::show::{Place, fetch};
 use super::table::{print, printable};
-use change::Sample;
 use counters::{WithTotal, directions};
+use sample::Sample;
 use table::{COUNTS, Shown};
 
 /// Shows what ports sent, received and dropped since they were opened, and why; as rates with
@@ -88,7 +90,7 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
             } else {
                 let name = printable(&file.display().to_string());
                 let head = format!("in the {:.1} s since {name} was saved\n", changes.seconds);
-                let rounds = round::sentences(&changes);
+                let rounds = changes.rounds();
                 head + &changes.only(&chosen).counts(args.rings) + &rounds
             }
         }
@@ -100,7 +102,7 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
             } else {
                 let shown = |line: &counters::Line| Shown::from(line);
                 let rows = ports.map(|p| (p.name.as_str(), directions(p).map(|d| d.map(shown))));
-                table::text(&COUNTS, rows, args.rings) + &round::look(&session, &now)?
+                table::text(&COUNTS, rows, args.rings) + &now.look(&session)?
             }
         }
     };

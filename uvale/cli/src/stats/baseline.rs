@@ -9,7 +9,7 @@ use uvale_link::report;
 use uvale_link::session::Session;
 
 use super::super::show::fetch;
-use super::change::{Changes, Sample, changes};
+use super::sample::{Changes, Sample};
 
 /// What the file holds.
 #[derive(Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub fn since(file: &Path, session: &Session, now: &Sample) -> Result<Changes, St
     let same = pid == baseline.daemon.0 && (started - baseline.daemon.1).abs() <= SLACK;
     let before = if same { baseline.ports.as_slice() } else { &[] };
     let seconds = (time - baseline.saved_at).max(0.0);
-    Ok(changes(&now.ports, before, seconds))
+    Ok(Changes::between(&now.ports, before, seconds))
 }
 
 fn daemon(session: &Session, now: f64) -> Result<(i32, f64), String> {

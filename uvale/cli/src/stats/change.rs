@@ -1,53 +1,15 @@
-//! What happened between two reports: counts, and rates.
+//! What happened at ports between two reports: counts, and rates.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
 
 use serde::Serialize;
 use uvale_link::report;
-use uvale_link::session::Session;
 
-use super::Chosen;
 use super::counters::{Direction, Line, directions};
-use super::round;
-use super::table::{COUNTS, RATES, Row, Shown, Style, text};
+use super::table::Shown;
 
 /// Shortest time, in seconds, that a rate is computed over.
 const MEANINGFUL: f64 = 0.05;
-
-/// Counters at a moment.
-pub struct Sample {
-    /// the moment
-    pub taken: Instant,
-    /// all ports
-    pub ports: Vec<report::Port>,
-}
-
-impl Sample {
-    /// Asks the daemon.
-    pub fn take(session: &Session) -> Result<Self, String> {
-        let ports = super::ports(session)?;
-        let taken = Instant::now();
-        Ok(Self { taken, ports })
-    }
-
-    /// What happened since an earlier one.
-    pub fn since(&self, before: &Self) -> Changes {
-        let seconds = self.taken.duration_since(before.taken).as_secs_f64();
-        changes(&self.ports, &before.ports, seconds)
-    }
-}
-
-/// What happened between two samples.
-#[derive(Serialize)]
-pub struct Changes {
-    /// time between them
-    pub seconds: f64,
-    /// by port
-    pub ports: Vec<PortChange>,
-    /// packets that seem to go round, a sentence each
-    pub going_round: Vec<String>,
-}
 
 /// What happened at a port.
 #[derive(Serialize)]
@@ -83,13 +45,12 @@ pub struct Change {
 }
 
 /// What happened at `now`'s ports since `before`, `seconds` ago.
-pub fn changes(now: &[report::Port], before: &[report::Port], seconds: f64) -> Changes {
+pub fn changes(now: &[report::Port], before: &[report::Port], seconds: f64) -> Vec<PortChange> {
     let old: HashMap<&str, _> = before
         .iter()
         .map(|port| (port.name.as_str(), port))
         .collect();
-    let ports: Vec<_> = now
-        .iter()
+    now.iter()
         .map(|port| {
             let before = old
                 .get(port.name.as_str())
@@ -107,12 +68,7 @@ pub fn changes(now: &[report::Port], before: &[report::Port], seconds: f64) -> C
                 port: port.clone(),
             }
         })
-        .collect();
-    Changes {
-        going_round: round::find(&ports, seconds),
-        seconds,
-        ports,
-    }
+        .collect()
 }
 
 /// Is it still the same port? If nobody has kept it open it was opened anew, and counted from zero.
@@ -190,58 +146,29 @@ impl Change {
     pub fn dropped_per_second(&self) -> f64 {
         self.dropped_per_second.unwrap_or(0.0)
     }
-}
 
-impl Changes {
-    /// Those of the ports that are shown.
-    pub fn only(mut self, chosen: &Chosen) -> Self {
-        self.ports.retain(|change| chosen.has(&change.port));
-        self
+    /// Its rates.
+    pub fn rates(&self) -> Shown {
+        Shown {
+            packets: self.packets_per_second.unwrap_or(0.0),
+            amount: self.bits_per_second.unwrap_or(0.0),
+            dropped: self.dropped_per_second(),
+            why: self.why.iter().map(|(key, n)| (*key, *n)).collect(),
+        }
     }
 
-    /// One object, on a line.
-    pub fn json(&self) -> Result<String, String> {
-        serde_json::to_string(self)
-            .map(|json| json + "\n")
-            .map_err(|e| e.to_string())
-    }
-
-    /// A table of rates.
-    pub fn rates(&self, rings: bool) -> String {
-        let head = format!("per second, over {:.1} s\n", self.seconds);
-        let of = |change: &Change| Shown {
-            packets: change.packets_per_second.unwrap_or(0.0),
-            amount: change.bits_per_second.unwrap_or(0.0),
-            dropped: change.dropped_per_second.unwrap_or(0.0),
-            why: change.why.iter().map(|(key, n)| (*key, *n)).collect(),
-        };
-        head + &self.table(&RATES, of, rings)
-    }
-
-    /// A table of counts.
-    pub fn counts(&self, rings: bool) -> String {
-        let of = |change: &Change| Shown {
-            packets: change.packets as f64,
-            amount: change.bytes as f64,
-            dropped: change.dropped as f64,
-            why: change
+    /// Its counts.
+    pub fn counts(&self) -> Shown {
+        Shown {
+            packets: self.packets as f64,
+            amount: self.bytes as f64,
+            dropped: self.dropped as f64,
+            why: self
                 .reasons
                 .iter()
                 .map(|(key, n)| (*key, *n as f64))
                 .collect(),
-        };
-        self.table(&COUNTS, of, rings)
-    }
-
-    fn table(&self, style: &Style, of: impl Fn(&Change) -> Shown, rings: bool) -> String {
-        let row = |port: &'_ PortChange| -> [Direction<Shown>; 2] {
-            [port.tx.map(&of), port.rx.map(&of)]
-        };
-        let rows = self
-            .ports
-            .iter()
-            .map(|port| -> Row<'_> { (&port.name, row(port)) });
-        text(style, rows, rings)
+        }
     }
 }
 
@@ -255,7 +182,7 @@ mod tests {
         let before = [port("a", vec![tx(100, 1)], vec![rx(10, 0)])];
         let now = [port("a", vec![tx(300, 1)], vec![rx(30, 40)])];
         let changes = changes(&now, &before, 2.0);
-        let a = &changes.ports[0];
+        let a = &changes[0];
         let (tx, rx) = (&a.tx.total, &a.rx.total);
         assert_eq!((tx.packets, tx.packets_per_second), (200, Some(100.0)));
         assert_eq!(tx.bits_per_second, Some(100.0 * 60.0 * 8.0));
@@ -264,17 +191,13 @@ mod tests {
         assert_eq!(rx.why, BTreeMap::from([("full", 20.0)]));
         assert_eq!(rx.reasons, BTreeMap::from([("full", 40)]));
         assert_eq!(*tx, a.tx.rings[0]);
-        for text in [changes.rates(false), changes.rates(true)] {
-            assert!(text.contains("receiver full 20"), "{text}");
-        }
-        assert!(changes.counts(false).contains("receiver full 40"));
     }
 
     #[test]
     fn no_time_has_no_rate() {
         let now = [port("a", vec![tx(300, 1)], vec![rx(30, 40)])];
         let changes = changes(&now, &[], 0.001);
-        let total = &changes.ports[0].tx.total;
+        let total = &changes[0].tx.total;
         assert_eq!((total.packets, total.packets_per_second), (300, None));
     }
 
@@ -286,9 +209,9 @@ mod tests {
             port("b", vec![tx(7, 0)], Vec::new()),
         ];
         let changes = changes(&now, &before, 1.0);
-        assert_eq!(changes.ports[0].tx.total.packets, 40);
-        assert_eq!(changes.ports[1].tx.total.packets, 7);
-        assert_eq!(changes.ports[1].rx.total.packets, 0);
+        assert_eq!(changes[0].tx.total.packets, 40);
+        assert_eq!(changes[1].tx.total.packets, 7);
+        assert_eq!(changes[1].rx.total.packets, 0);
     }
 
     #[test]
@@ -298,7 +221,7 @@ mod tests {
             port.holders = vec![super::super::counters::tests::holder(pid)];
             port
         };
-        let packets = |before, now| changes(&[now], &[before], 1.0).ports[0].tx.total.packets;
+        let packets = |before, now| changes(&[now], &[before], 1.0)[0].tx.total.packets;
         assert_eq!(packets(held(1, 100), held(1, 150)), 50);
         assert_eq!(packets(held(1, 100), held(2, 150)), 150);
     }
@@ -308,16 +231,7 @@ mod tests {
         let before = [port("a", vec![tx(1, 0)], Vec::new())];
         let now = [port("a", vec![tx(2, 0), tx(3, 0)], Vec::new())];
         let changes = changes(&now, &before, 1.0);
-        let packets: Vec<u64> = changes.ports[0].tx.shown().map(|r| r.packets).collect();
+        let packets: Vec<u64> = changes[0].tx.shown().map(|r| r.packets).collect();
         assert_eq!(packets, [5, 2, 3]);
-    }
-
-    #[test]
-    fn no_ports_is_said() {
-        assert!(
-            changes(&[], &[], 1.0)
-                .rates(false)
-                .contains("no port is open")
-        );
     }
 }

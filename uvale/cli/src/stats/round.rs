@@ -7,13 +7,11 @@
 //! that play ping-pong over two paths.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use uvale_link::report::{Holder, Port};
-use uvale_link::session::Session;
 
 use super::super::table::{printable, rate};
-use super::change::{Changes, PortChange, Sample};
+use super::change::PortChange;
 
 /// Packets a second below which nobody needs to be told.
 const BUSY: f64 = 1000.0;
@@ -21,8 +19,6 @@ const BUSY: f64 = 1000.0;
 const EXCESS: f64 = 10.0;
 /// How much the rates of what came and what was sent on may differ.
 const SAME: std::ops::Range<f64> = 0.5..2.0;
-/// How long plain `uvale stats` looks, if there is something to suspect.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// A program's two ports.
 struct Joint<'a> {
@@ -188,26 +184,12 @@ impl Joint<'_> {
     }
 }
 
-/// The sentences as lines.
-pub fn sentences(changes: &Changes) -> String {
-    changes
-        .going_round
-        .iter()
-        .map(|line| format!("{line}\n"))
-        .collect()
-}
-
-/// Looks whether packets go round, if a program has two ports that may close a ring.
-pub fn look(session: &Session, now: &Sample) -> Result<String, String> {
+/// Has a program two ports that may close a ring?
+pub fn is_possible(ports: &[Port]) -> bool {
     let mut connected = Connected::default();
-    let closed = pairs(&now.ports, |port| port)
+    pairs(ports, |port| port)
         .into_iter()
-        .any(|([a, b], _)| connected.join(switch(a), switch(b)));
-    if !closed {
-        return Ok(String::new());
-    }
-    std::thread::sleep(LOOK);
-    Ok(sentences(&Sample::take(session)?.since(now)))
+        .any(|([a, b], _)| connected.join(switch(a), switch(b)))
 }
 
 #[cfg(test)]
@@ -225,7 +207,7 @@ mod tests {
     }
 
     fn found(ports: &[Port]) -> Vec<String> {
-        changes(ports, &[], 1.0).going_round
+        find(&changes(ports, &[], 1.0), 1.0)
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use uvale_link::session::Session;
 
 use super::super::table::print;
-use super::change::Sample;
-use super::{Chosen, round};
+use super::Chosen;
+use super::sample::Sample;
 
 /// To the terminal's top left corner, and everything from there on erased.
 const CLEAR: &str = "\x1b[H\x1b[J";
@@ -31,7 +31,7 @@ pub fn run(
         let text = if json {
             changes.only(chosen).json()?
         } else {
-            let rounds = round::sentences(&changes);
+            let rounds = changes.rounds();
             let text = changes.only(chosen).rates(rings) + &rounds;
             if terminal {
                 format!("{CLEAR}{text}")
