@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::value_parser;
 
-use super::config::Function;
-
 /// Sends and receives packets on a netmap port.
 ///
 /// The one-letter options mean what they mean to netmap's pkt-gen. Progress goes to standard error
@@ -194,6 +192,48 @@ pub struct Args {
     /// Write the summary as one JSON object
     #[arg(long, conflicts_with = "dump")]
     pub json: bool,
+}
+
+/// What to do.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "lower")]
+pub enum Function {
+    /// send
+    Tx,
+    /// receive and count, or record
+    Rx,
+    /// send and measure the time until the answer
+    Ping,
+    /// answer
+    Pong,
+    /// send numbered packets
+    TxSeq,
+    /// check the numbers of packets
+    RxSeq,
+}
+
+impl Function {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Function::Tx => "tx",
+            Function::Rx => "rx",
+            Function::Ping => "ping",
+            Function::Pong => "pong",
+            Function::TxSeq => "txseq",
+            Function::RxSeq => "rxseq",
+        }
+    }
+
+    /// Whether it only sends.
+    pub fn is_sender(self) -> bool {
+        matches!(self, Function::Tx | Function::TxSeq)
+    }
+
+    /// Whether it only receives.
+    pub fn is_receiver(self) -> bool {
+        matches!(self, Function::Rx | Function::RxSeq)
+    }
 }
 
 /// Lengths that a virtio-net header has.

@@ -4,54 +4,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::Args;
+use super::args::{Args, Function};
 use super::pacer::burst_for_rate;
 use super::packet::{Addresses, Layout};
 use values::{capture, cpus, is_virtual, packet, parse_rate, parse_sizes, port_name, seconds};
 
 mod values;
-
-/// What to do.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-#[value(rename_all = "lower")]
-pub enum Function {
-    /// send
-    Tx,
-    /// receive and count, or record
-    Rx,
-    /// send and measure the time until the answer
-    Ping,
-    /// answer
-    Pong,
-    /// send numbered packets
-    TxSeq,
-    /// check the numbers of packets
-    RxSeq,
-}
-
-impl Function {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Function::Tx => "tx",
-            Function::Rx => "rx",
-            Function::Ping => "ping",
-            Function::Pong => "pong",
-            Function::TxSeq => "txseq",
-            Function::RxSeq => "rxseq",
-        }
-    }
-
-    /// Whether it only sends.
-    pub fn is_sender(self) -> bool {
-        matches!(self, Function::Tx | Function::TxSeq)
-    }
-
-    /// Whether it only receives.
-    pub fn is_receiver(self) -> bool {
-        matches!(self, Function::Rx | Function::RxSeq)
-    }
-}
 
 /// What packets look like.
 #[derive(Clone, Copy, Debug)]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::memory::Ring;
-use super::stats::Counters;
 use super::sys;
+use super::tally::Counters;
 use uvale_tools::output;
 
 /// Longest sleep in one go; afterwards the loops look whether they should end.

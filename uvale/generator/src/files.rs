@@ -3,8 +3,10 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::capture::{CaptureError, Reader};
-use super::config::{Config, Function};
+use super::args::Function;
+use super::capture::Reader;
+use super::captured::CaptureError;
+use super::config::Config;
 use uvale_tools::output::plain;
 
 /// Looks at the captures that are to be read, before a port is opened. Streams are left alone.

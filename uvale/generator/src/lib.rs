@@ -8,12 +8,13 @@
 //! |---|---|
 //! | `args`, `config` | options, and what they come to |
 //! | `address`, `packet`, `stream` | address ranges, a packet, the packets of a run one by one |
-//! | `capture`, `pcapng` | capture files |
+//! | `capture`, `pcapng`, `captured` | capture files; a packet of one, and what can be wrong |
 //! | `memory` | the mapped region: all access to shared memory |
 //! | `sys` | system calls through libc |
 //! | `port`, `endpoint` | opening a port; a descriptor with its rings |
 //! | `slots` | packets into slots and out of them, slots checked |
 //! | `tx`, `replay`, `rx`, `pingpong` | the functions, each one loop |
+//! | `tally` | what a thread counts, and how it publishes that |
 //! | `sequence`, `latency`, `pacer`, `stats`, `dump` | arithmetic and output of the functions |
 //! | `files`, `verdict` | what is wrong with a file; what is missing at the end, exit statuses |
 //!
@@ -23,6 +24,7 @@
 mod address;
 mod args;
 mod capture;
+mod captured;
 mod config;
 mod dump;
 mod endpoint;
@@ -43,6 +45,7 @@ mod stats;
 mod stream;
 #[allow(unsafe_code)]
 mod sys;
+mod tally;
 mod tx;
 mod verdict;
 
@@ -58,10 +61,12 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 pub use args::Args;
-use config::{Config, Function};
+use args::Function;
+use config::Config;
 use endpoint::{Budget, Device, Endpoint, TICK, Worker, monotonic};
 use pacer::share;
-use stats::{Counters, Outcome, Progress, Summary, Tally};
+use stats::{Outcome, Progress, Summary};
+use tally::{Counters, Tally};
 use uvale_tools::output;
 
 /// Runs the generator. The exit code is 0 when all that was asked for was done, 1 after an error on

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::capture::{CaptureError, Captured, LINKTYPE_ETHERNET, MAX_PACKET};
+use super::captured::{CaptureError, Captured, LINKTYPE_ETHERNET, MAX_PACKET};
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;

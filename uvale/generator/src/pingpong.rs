@@ -15,7 +15,8 @@ use super::pacer::{NANOS, Pacer};
 use super::packet::Packet;
 use super::rx::Silence;
 use super::slots::{Chain, Quota, fragment_len, gather, put, slots_for};
-use super::stats::{Outcome, Tally};
+use super::stats::Outcome;
+use super::tally::Tally;
 
 /// Pings that are remembered; more than ever wait for their answers.
 const TABLE: usize = 1 << 16;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use nm_abi::{NETMAP_MAX_FRAGS, NS_REPORT};
 
-use super::capture::{CaptureError, Captured, Reader};
+use super::capture::Reader;
+use super::captured::{CaptureError, Captured};
 use super::config::CaptureConfig;
 use super::dump;
 use super::endpoint::{Device, Endpoint, TICK, Worker, monotonic};
@@ -15,7 +16,8 @@ use super::files::{explain, shown};
 use super::memory::Ring;
 use super::pacer::Pacer;
 use super::slots::{fragment_len, put, slots_for};
-use super::stats::{Outcome, Tally};
+use super::stats::Outcome;
+use super::tally::Tally;
 use super::tx::{Stuck, drain};
 use super::verdict::why_early;
 

@@ -4,14 +4,17 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::capture::{CaptureError, Writer};
-use super::config::{CaptureConfig, Function};
+use super::args::Function;
+use super::capture::Writer;
+use super::captured::CaptureError;
+use super::config::CaptureConfig;
 use super::dump;
 use super::endpoint::{Device, Endpoint, TICK, Worker, monotonic};
 use super::files::{is_stream, shown};
 use super::sequence::Sequences;
 use super::slots::{Chain, Quota, count, gather};
-use super::stats::{Outcome, Tally};
+use super::stats::Outcome;
+use super::tally::Tally;
 use uvale_tools::output;
 
 /// What is done with each packet.

@@ -2,9 +2,9 @@
 
 use nm_abi::NS_MOREFRAG;
 
-use super::capture::MAX_PACKET;
+use super::captured::MAX_PACKET;
 use super::memory::{Ring, Slot};
-use super::stats::Tally;
+use super::tally::Tally;
 
 /// Bytes per fragment for a packet of `len` bytes cut into `fragments` parts of at most `max`
 /// bytes; at least 1.

@@ -6,8 +6,10 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 
 use super::address::IpRange;
-use super::capture::{Captured, Reader};
-use super::config::{Config, Function, PacketConfig};
+use super::args::Function;
+use super::capture::Reader;
+use super::captured::Captured;
+use super::config::{Config, PacketConfig};
 use super::files::explain;
 use super::packet::{Packet, Side};
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 mod errors;
 
-use super::capture::{Captured, Reader, Writer};
+use super::capture::{Reader, Writer};
+use super::captured::Captured;
 use super::config::tests::config;
 use super::fake::{FakeDevice, Shape, Wire};
 use super::stats::Summary;

@@ -13,8 +13,9 @@ use super::endpoint::{Device, Endpoint, TICK, Worker, monotonic};
 use super::memory::Ring;
 use super::pacer::Pacer;
 use super::slots::{bad_tx_slot, fragment_len, put, slots_for};
-use super::stats::{Outcome, Tally};
+use super::stats::Outcome;
 use super::stream::Stream;
+use super::tally::Tally;
 use uvale_tools::output;
 
 /// How packets get into slots.

@@ -1,10 +1,11 @@
 //! What a run was asked for and has not done: exit status 3, a sentence each.
 
-use super::config::{Config, Function};
+use super::args::Function;
+use super::config::Config;
 use super::latency::LatencySummary;
 use super::sequence::SequenceSummary;
-use super::stats::Tally;
 use super::sys;
+use super::tally::Tally;
 use uvale_tools::output;
 
 /// Exit status of a run that did all it was asked for.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::super::address::{IpRange, Mac, parse_mac, parse_range};
 use super::super::args::Args;
 use super::super::packet::{Addresses, Layout};
-use super::{CaptureConfig, Function, PacketConfig};
+use super::{CaptureConfig, PacketConfig};
+use crate::args::Function;
 
 /// Largest packet that is generated, in bytes; the limit of IPv4's length field plus a header.
 const MAX_LENGTH: usize = 65_535;
