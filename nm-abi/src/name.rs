@@ -45,6 +45,7 @@
 //! ```
 
 mod error;
+mod header;
 pub mod kernel;
 pub mod nm_open;
 pub mod nmport;

@@ -4,7 +4,7 @@
 //! all that follows, or `option:key=value,key=value`. In keys `-` and `_` are the same, except as
 //! first byte. Numbers are read as C's `atoi` does: garbage counts as 0.
 
-use super::nmport::{NrName, decode_header};
+use super::header::{NrName, decode_header};
 use super::{NameError, NameErrorKind as Kind, atoi, field_name, find_any, until_nul};
 use crate::{nmreq_opt_offsets, nmreq_pools_info, nmreq_register};
 use core::fmt;
