@@ -5,9 +5,8 @@ use core::ffi::{c_char, c_int, c_uint, c_void};
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 
-use nm_abi::{netmap_if, nmreq_header, nmreq_opt_extmem, nmreq_register};
+use nm_abi::{netmap_if, nmreq_header, nmreq_opt_extmem, nmreq_opt_offsets, nmreq_register};
 
-use crate::context::Context;
 use crate::given::{Given, Text};
 
 /// Receives an error sentence.
@@ -37,6 +36,26 @@ pub struct nmctx {
     pub mem_descs: Option<NonNull<nmem_d>>,
 }
 
+/// A context that a program hands over, or that something was made in: it lives as long as it is
+/// used, and its callbacks are not changed while they may be called. Other threads may use it too.
+/// Its methods, in `context`, do what the program's callbacks say.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub struct Context(NonNull<nmctx>);
+
+impl Context {
+    /// # Safety
+    /// `ctx` is there as long as the result is used, and its callbacks are not changed while they
+    /// may be called.
+    pub(crate) unsafe fn new(ctx: NonNull<nmctx>) -> Self {
+        Self(ctx)
+    }
+
+    pub(crate) fn as_ptr(self) -> *mut nmctx {
+        self.0.as_ptr()
+    }
+}
+
 /// A mapped region.
 #[repr(C)]
 #[derive(Debug)]
@@ -57,12 +76,23 @@ pub struct nmem_d {
     pub prev: Option<NonNull<nmem_d>>,
 }
 
+/// One thing to undo.
+#[derive(Debug)]
+pub(crate) enum Cleanup {
+    /// Take the extmem option out of the request and free it.
+    Extmem,
+    /// Unmap a file.
+    File(*mut c_void, usize),
+    /// Take an offsets option out of the request and free it.
+    Offsets(Given<nmreq_opt_offsets>),
+}
+
 /// Something to undo when a port goes.
 #[repr(C)]
 #[derive(Debug)]
 pub struct nmport_cleanup_d {
     pub(crate) next: Option<Given<nmport_cleanup_d>>,
-    pub(crate) what: crate::memory::Cleanup,
+    pub(crate) what: Cleanup,
 }
 
 /// A port.

@@ -6,7 +6,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 use std::cell::UnsafeCell;
 
-use crate::abi::nmctx;
+use crate::abi::{Context, nmctx};
 use crate::given::Given;
 
 /// Memory that C code writes as well.
@@ -76,23 +76,12 @@ unsafe extern "C" fn global_lock(_: *mut nmctx, lock: c_int) {
     }
 }
 
-/// A context that a program hands over, or that something was made in: it lives as long as it is
-/// used, and its callbacks are not changed while they may be called. Other threads may use it too.
-/// Methods do what the program's callbacks say.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug)]
-pub struct Context(NonNull<nmctx>);
-
 impl Context {
     /// The program's default context.
     pub(crate) fn default() -> Self {
         let ctx = DEFAULT.load(Ordering::Acquire);
         // SAFETY: it is `INITIAL` or was a `Context`, and lives as long as it is the default.
-        Self(unsafe { NonNull::new_unchecked(ctx) })
-    }
-
-    pub(crate) fn as_ptr(self) -> *mut nmctx {
-        self.0.as_ptr()
+        unsafe { Self::new(NonNull::new_unchecked(ctx)) }
     }
 
     pub(crate) fn is_verbose(self) -> bool {
@@ -200,6 +189,11 @@ impl Drop for Locked {
     fn drop(&mut self) {
         self.0.set_lock(0);
     }
+}
+
+/// What C functions return: 0, or -1 if it was said why not.
+pub(crate) fn status(done: Option<()>) -> c_int {
+    if done.is_some() { 0 } else { -1 }
 }
 
 /// This thread's errno.

@@ -4,7 +4,7 @@
 
 use core::ffi::{c_char, c_int, c_void};
 
-use crate::context::Context;
+use crate::abi::Context;
 
 /// `va_list` as a C function receives it: on the architectures here, the address of the real
 /// thing.

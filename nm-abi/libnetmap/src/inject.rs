@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use nm_abi::{NS_MOREFRAG, netmap_if, netmap_ring, netmap_slot};
 
-use crate::port::Port;
+use crate::descriptor::Port;
 
 /// Copies a packet of `size` bytes into a tx ring; gives `size`, or 0 when there is no room.
 ///

@@ -12,6 +12,7 @@
 //! | `ferror` | the variadic `nmctx_ferror` |
 //! | `request` | `nmreq_*`: headers, option lists, the parts of a name |
 //! | `options` | `nmreq_options_decode`: options and their parsers |
+//! | `descriptor` | a port as a program hands it over |
 //! | `port` | `nmport_new`, `_parse`, `_register`, `_open`, `_close`, `_clone`, ... |
 //! | `region` | regions that ports share, with their counts |
 //! | `memory` | `nmport_extmem*`, `nmport_offset`: options with something to clean up |
@@ -34,6 +35,7 @@
 
 pub mod abi;
 mod context;
+mod descriptor;
 mod ferror;
 mod given;
 mod inject;

@@ -9,22 +9,11 @@ use nm_abi::{
     nmreq_option, nmreq_pools_info,
 };
 
-use crate::abi::nmport_cleanup_d;
-use crate::context::{Context, errno, error_text, set_errno};
+use crate::abi::{Cleanup, Context, nmport_cleanup_d};
+use crate::context::{errno, error_text, set_errno, status};
+use crate::descriptor::Port;
 use crate::given::{Given, Text, shown};
-use crate::port::Port;
 use crate::request::{close, nmreq_push_option, nmreq_remove_option};
-
-/// One thing to undo.
-#[derive(Debug)]
-pub(crate) enum Cleanup {
-    /// Take the extmem option out of the request and free it.
-    Extmem,
-    /// Unmap a file.
-    File(*mut c_void, usize),
-    /// Take an offsets option out of the request and free it.
-    Offsets(Given<nmreq_opt_offsets>),
-}
 
 impl Port {
     /// Puts `what` on the list; undoes it after saying that there is no memory for that.
@@ -191,11 +180,6 @@ fn map_file(file: Text, ctx: Context) -> Option<(*mut c_void, usize)> {
     }
     close(fd);
     Some((p, size))
-}
-
-/// What C functions return: 0, or -1 if it was said why not.
-pub(crate) fn status(done: Option<()>) -> c_int {
-    if done.is_some() { 0 } else { -1 }
 }
 
 /// Makes the port use `size` bytes at `base` as its memory region.

@@ -6,10 +6,9 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use crate::abi::{
-    NMREQ_OPT_MAXKEYS, NMREQ_OPTF_ALLOWEMPTY, NMREQ_OPTF_DISABLED, NMREQ_OPTK_ALLOWEMPTY,
+    Context, NMREQ_OPT_MAXKEYS, NMREQ_OPTF_ALLOWEMPTY, NMREQ_OPTF_DISABLED, NMREQ_OPTK_ALLOWEMPTY,
     NMREQ_OPTK_MUSTSET, nmreq_opt_key, nmreq_opt_parser, nmreq_parse_ctx,
 };
-use crate::context::Context;
 use crate::given::{Text, shown};
 
 /// Decodes options, `opt`, with the list `parsers`; each parser gets `token`.

@@ -3,21 +3,17 @@
 use core::ffi::c_int;
 use core::ptr::null_mut;
 
-use nm_abi::name::field_name;
 use nm_abi::{NETMAP_REQ_REGISTER, NIOCCTRL, nmreq_header, nmreq_register};
 
-use crate::abi::nmport_d;
-use crate::context::{Context, errno, error_text, set_errno};
-use crate::given::{Given, Text, shown};
-use crate::memory::status;
+use crate::abi::{Context, nmport_d};
+use crate::context::{errno, error_text, set_errno, status};
+use crate::descriptor::Port;
+use crate::given::{Text, shown};
 use crate::options::decode as decode_options;
 use crate::port_options::parsers;
 use crate::request::{
     close, decode_header, decode_register, new_header, open_device, option_name, options,
 };
-
-/// A port that a program hands over.
-pub type Port = Given<nmport_d>;
 
 impl Port {
     /// A port in a context, with an empty register request; `None` after saying that there is no
@@ -50,17 +46,6 @@ impl Port {
     fn delete(self) {
         // SAFETY: the port was made in this context, and the program gives it up.
         unsafe { self.ctx.free(self.as_ptr()) };
-    }
-
-    /// The port's name in its request.
-    pub(crate) fn name(&self) -> &[u8] {
-        field_name(&self.hdr.nr_name)
-    }
-
-    /// Says that something is wrong with the port.
-    pub(crate) fn refuse(&self, why: &str) {
-        let name = shown(self.name());
-        self.ctx.fail(libc::EINVAL, format_args!("{name}: {why}"));
     }
 
     /// Fills the requests from a name; after a failure, which was said, they are as before.

@@ -10,10 +10,9 @@ use crate::abi::{
     NMREQ_OPT_MAXKEYS, NMREQ_OPTF_DISABLED, NMREQ_OPTK_DEFAULT, NMREQ_OPTK_MUSTSET, nmreq_opt_key,
     nmreq_opt_parser, nmreq_parse_ctx,
 };
-use crate::context::set_errno;
+use crate::context::{set_errno, status};
+use crate::descriptor::Port;
 use crate::given::{Given, Text, shown};
-use crate::memory::status;
-use crate::port::Port;
 use crate::request::mem_id_of;
 
 // SAFETY: what a parser points to, strings, functions and the next parser, is constant; its flags

@@ -5,10 +5,10 @@ use core::ptr::{NonNull, null_mut};
 
 use nm_abi::netmap_if;
 
-use crate::abi::nmem_d;
-use crate::context::{Context, Locked, errno, error_text, set_errno};
+use crate::abi::{Context, nmem_d};
+use crate::context::{Locked, errno, error_text, set_errno};
+use crate::descriptor::Port;
 use crate::given::shown;
-use crate::port::Port;
 
 /// The list of a context's regions, under the context's lock.
 struct Regions {

@@ -11,7 +11,8 @@ use nm_abi::{
     NIOCCTRL, nmreq_header, nmreq_option, nmreq_port_info_get, nmreq_register,
 };
 
-use crate::context::{Context, errno, error_text, set_errno};
+use crate::abi::Context;
+use crate::context::{errno, error_text, set_errno};
 use crate::given::{Given, Text, shown};
 
 /// `/dev/netmap`, open for as long as a request needs it; `None` after saying why not.
