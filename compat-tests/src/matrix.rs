@@ -145,7 +145,7 @@ pub fn run(
             watch(&matrix, Event::Begins(&scenario.name))?;
             let begin = Instant::now();
             let ready = ready.as_ref().map_err(String::clone);
-            let outcome = match ready.and_then(|r| platform.suits(scenario).map(|()| r)) {
+            let outcome = match ready.and_then(|r| scenario.suits(platform).map(|()| r)) {
                 Err(why) => Outcome::Skipped(why),
                 Ok(ready) => {
                     let run = Run {

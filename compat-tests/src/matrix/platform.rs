@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::layout::Layout;
-use super::scenario::{Needs, Scenario};
 
 /// Names the interface to a scenario that needs one.
 const ENV_PORT: &str = "SCENARIO_PORT";
@@ -87,19 +86,6 @@ impl Platform {
                 let port = ptnet_interface().ok_or("no ptnet interface: not in such a guest")?;
                 kernel(Some(port))
             }
-        }
-    }
-
-    /// Does a scenario make sense here?
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn suits(&self, scenario: &Scenario) -> Result<(), String> {
-        let has_interface = matches!(self, Platform::Nic(_) | Platform::Ptnet);
-        match (scenario.needs, has_interface) {
-            (Needs::Switch, true) => Err("does not use the interface".into()),
-            (Needs::Interface, false) => Err("needs an interface".into()),
-            _ => Ok(()),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::layout::Layout;
 use super::netmap_tests::Suite;
+use super::platform::Platform;
 use crate::{apps, target};
 
 /// What a scenario needs to run on.
@@ -43,6 +44,21 @@ pub struct Scenario {
     pub needs: Needs,
     /// One line for a person.
     pub about: String,
+}
+
+impl Scenario {
+    /// Does it make sense on this target?
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn suits(&self, platform: &Platform) -> Result<(), String> {
+        let has_interface = matches!(platform, Platform::Nic(_) | Platform::Ptnet);
+        match (self.needs, has_interface) {
+            (Needs::Switch, true) => Err("does not use the interface".into()),
+            (Needs::Interface, false) => Err("needs an interface".into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How a scenario is linked.
