@@ -37,7 +37,7 @@ loom() {
         -p uvale-shared --test protocols -p uvale-control --test loom
 }
 
-# The unsafe module and the engine above it.
+# The crate with `unsafe` and the engine above it.
 asan() (
     host=$(rustc -vV | sed -n 's/^host: //p')
     export RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$target/asan" PROPTEST_CASES=32

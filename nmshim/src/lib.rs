@@ -3,7 +3,7 @@
 //! - `ground`: the kernel past libc, the functions behind ours, sections, locks: what both others stand on.
 //! - `interpose`: the C library's calls, and how a descriptor of ours behaves in them.
 //! - [`device`]: the seam; two traits.
-//! - `netmap`: the driver behind the seam, over the uvale library.
+//! - `netmap`: the driver behind the seam, over `uvale-engine` and `uvale-link`.
 //!
 //! Interposition trusts the driver and nobody trusts the program: a panic stops at the seam.
 

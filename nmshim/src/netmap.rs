@@ -1,5 +1,5 @@
-//! The device behind the seam: `/dev/netmap`, served by the uvale library in this process and by
-//! its daemon.
+//! The device behind the seam: `/dev/netmap`, served over `uvale-engine` in this process, and
+//! over `uvale-link` by the daemon.
 //!
 //! | file | what |
 //! |---|---|

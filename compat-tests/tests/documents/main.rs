@@ -31,7 +31,15 @@ use markdown::{Block, Document};
 /// All documents of the tree.
 fn documents() -> Vec<Document> {
     let root = target::workspace();
-    let mut paths: Vec<PathBuf> = ["", "docs", "docs/design", "include", "compat-tests"]
+    let folders = [
+        "",
+        "docs",
+        "docs/design",
+        "include",
+        "compat-tests",
+        "compat-tests/data/kernel-record",
+    ];
+    let mut paths: Vec<PathBuf> = folders
         .iter()
         .flat_map(|dir| std::fs::read_dir(root.join(dir)).expect("a folder of the tree"))
         .map(|entry| entry.expect("the folder can be read").path())

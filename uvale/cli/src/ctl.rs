@@ -62,7 +62,7 @@ pub struct Args {
     /// Print what was made or changed
     #[arg(short, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Runtime directory of the world [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale or /run/uvale]
+    /// Runtime directory of the world [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale, /run/uvale or /tmp/uvale-UID]
     #[arg(long, global = true)]
     dir: Option<std::path::PathBuf>,
     /// Print help

@@ -15,7 +15,7 @@ use super::spawn::{self, NotStarted};
 /// Options of `uvale daemon`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Runtime directory [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale or /run/uvale]
+    /// Runtime directory [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale, /run/uvale or /tmp/uvale-UID]
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Let this group (name or number) reach the socket
@@ -30,7 +30,7 @@ pub struct Args {
     /// Return as soon as the socket listens, and continue in the background
     #[arg(long)]
     detach: bool,
-    /// Configuration file (TOML) [default: $UVALE_CONFIG, ~/.config/uvale.toml or /etc/uvale.toml]
+    /// Configuration file (TOML) [default: $UVALE_CONFIG, $XDG_CONFIG_HOME/uvale.toml or /etc/uvale.toml]
     #[arg(long)]
     config: Option<PathBuf>,
     /// Most VALE switches that may exist at a time

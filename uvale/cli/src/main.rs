@@ -1,4 +1,18 @@
-//! Commands.
+//! The command `uvale`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `run.rs` | `uvale run`: the shim's environment, programs that it does not reach, private worlds |
+//! | `daemon.rs`, `spawn.rs`, `log.rs` | `uvale daemon`; one in the background, and where its log goes |
+//! | `settings.rs` | the configuration file |
+//! | `show.rs`, `worlds.rs` | `ports`, `switches`, `fdb`, `status`; where else daemons answer |
+//! | `show_stop.rs`, `wait.rs` | `uvale stop`; `uvale wait` |
+//! | `stats.rs` | `uvale stats` |
+//! | `ctl.rs`, `ctl_parse.rs`, `ctl_device.rs` | `uvale ctl`, over `/dev/netmap` |
+//! | `param.rs` | `uvale ctl param` |
+//! | `table.rs` | tables, and numbers with units |
+//!
+//! `uvale gen` and `uvale bench` are crates of their own.
 #![deny(unsafe_code)]
 
 pub mod ctl;

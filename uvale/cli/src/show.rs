@@ -22,7 +22,7 @@ use super::worlds;
 /// Which world.
 #[derive(clap::Args)]
 pub struct Place {
-    /// Runtime directory of the world [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale or /run/uvale]
+    /// Runtime directory of the world [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale, /run/uvale or /tmp/uvale-UID]
     #[arg(long)]
     dir: Option<PathBuf>,
 }

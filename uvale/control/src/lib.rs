@@ -24,6 +24,7 @@
 //! | `parameters.rs` | module parameters |
 //! | `held.rs` | who has a port open, for refusals |
 //! | `inspect.rs` | what `uvale ports` and the like show |
+//! | `local.rs`, `fuzzing.rs` | a world inside one process; requests made of any bytes |
 //!
 //! What a request does is a method of [`World`], called from `request_from` below:
 //!

@@ -12,6 +12,7 @@
 //! | `pipe.rs` | tx and rx of a pipe |
 //! | `monitor.rs` | monitors: who else sees what passes through a ring |
 //! | `bwrap.rs` | from one switch into another through a port that is on both |
+//! | `vnet.rs` | packets between ports whose virtio-net headers differ |
 //! | `offsets.rs` | packets that begin inside their buffers |
 //! | `csb.rs` | a descriptor in CSB mode: one pass of a sync loop over a ring |
 //! | `sleep.rs` | who sleeps on a ring and how it is woken |
