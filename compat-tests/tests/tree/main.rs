@@ -1,5 +1,7 @@
-//! What must hold for the source tree itself: licences, versions, length of lines, names and paths in comments.
+//! What must hold for the source tree itself: licences, versions, length of lines, names and paths in comments, no
+//! circle between files.
 
+mod circles;
 mod comments;
 mod licences;
 mod lines;
