@@ -5,8 +5,8 @@ use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
-/// A spin-then-yield lock, held for short work only. The word is 0 or the owner's thread pointer. Who holds it is in
-/// a section: no handler of its own thread can come to wait for it.
+/// A lock to spin for, then to yield and nap for: some are held while the daemon is asked, or started. The word is 0
+/// or the owner's thread pointer. Who holds it is in a section: no handler of its own thread can come to wait for it.
 pub struct Lock<T> {
     owner: AtomicUsize,
     value: UnsafeCell<T>,

@@ -123,7 +123,8 @@ unsafe extern "C-unwind" fn trampoline(
 ) {
     // SAFETY: the kernel's arguments.
     unsafe {
-        if is_fault(signal) && memory::goes_on(context) {
+        let was_sent = (*info).si_code <= 0;
+        if is_fault(signal) && !was_sent && memory::goes_on(context) {
             return;
         }
         let thread = section::this();
@@ -135,7 +136,6 @@ unsafe extern "C-unwind" fn trampoline(
         }
         let Some(entry) = known(signal) else { return };
         let (function, flags) = (entry.function.load(Acquire), entry.flags.load(Relaxed));
-        let was_sent = (*info).si_code <= 0;
         match function {
             libc::SIG_IGN if was_sent => {}
             // Nobody can ignore a fault.

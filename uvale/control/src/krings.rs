@@ -93,8 +93,8 @@ fn pass(lock: &LockWord) -> bool {
 
 /// Is it certain that nobody writes ring `index` any more? It must be out of service already.
 pub(super) fn is_quiet(ctl: &Ctl, index: u32) -> bool {
-    // SYNC POINT: the try_lock in `pass` is an Acquire after the store of RING_OFF; whoever takes
-    // the lock later sees RING_OFF and leaves.
+    // SYNC POINT: `pass` ends with the Release of `LockGuard::drop`, after the store of RING_OFF: whoever
+    // takes the lock later (`LockWord::try_lock_as`, `LockWord::lock_within`) sees RING_OFF and leaves.
     ctl.kring(index)
         .is_none_or(|k| pass(&k.busy) && pass(&k.q_lock))
 }
@@ -322,8 +322,8 @@ impl World {
                     k.on = on;
                     let index = k.index;
                     let mode = if on { RING_ON } else { RING_OFF };
-                    // SYNC POINT: Release pairs with the Acquire of the ring's lock, under which
-                    // the data path reads the mode.
+                    // SYNC POINT: Release pairs with the Acquire in `Lease::take`, `Synced::locked` and
+                    // `Sender::member_ring`: whoever sees RING_ON sees the ring's place and size.
                     self.kring(index).mode.store(mode, Release);
                 }
             }

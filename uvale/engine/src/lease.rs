@@ -10,7 +10,7 @@
 //!        └────────> Refused
 //! ```
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::offsets::Offsets;
 use super::sleep::{to_wake, wake};
@@ -79,7 +79,8 @@ impl<'a> Lease<'a> {
         }
         // Looked at under the lock: the daemon takes a ring out of service by clearing the mode and
         // then passing through this lock once.
-        let is_live = kring.mode.load(Relaxed) == RING_ON
+        // SYNC POINT: Acquire pairs with the Release in `World::commit_modes`.
+        let is_live = kring.mode.load(Acquire) == RING_ON
             && kring.region.load(Relaxed) == region.number
             && is_still(kring);
         if !is_live {
@@ -144,11 +145,19 @@ fn wait_for(kring: &Kring, owner: Owner, patience: u32) -> Option<LockGuard<'_>>
         return None;
     }
     let guard = kring.q_lock.lock_within(owner, patience);
-    // A thread that meets itself has not waited.
-    if guard.is_none() && !kring.q_lock.is_held_by(owner) {
-        kring.stuck_holder.store(kring.q_lock.holder(), Relaxed);
+    if guard.is_none() {
+        note_stuck(kring, owner, holder);
     }
     guard
+}
+
+/// Notes that `holder` was waited for in vain, if it is still it that holds the ring. A thread that meets itself has
+/// not waited.
+fn note_stuck(kring: &Kring, owner: Owner, holder: u64) {
+    let lock = &kring.q_lock;
+    if holder != 0 && lock.holder() == holder && !lock.is_held_by(owner) {
+        kring.stuck_holder.store(holder, Relaxed);
+    }
 }
 
 /// The descriptors to wake after something was published.

@@ -197,6 +197,9 @@ pub fn delivered(host: &dyn Host, index: u32, region: &RegionMap, regions: &mut 
     for_each_copy(host, kring, |monitor| {
         regions.get(host, monitor.region.load(Relaxed));
     });
+    // SYNC POINT: pairs with the fence in `is_behind`: either whoever syncs the ring finds what has been
+    // published, or we find the ring free.
+    fence(SeqCst);
     loop {
         let Some((ring, guard)) = Synced::enter_other(host, region, index, false) else {
             return;
@@ -238,8 +241,8 @@ fn take_in(host: &dyn Host, rx: &Synced<'_>, regions: &mut Regions) {
 
 /// Have copy monitors not seen all that has arrived? To be asked after `busy` was released.
 fn is_behind(kring: &Kring) -> bool {
-    // SYNC POINT: pairs with the compare-and-exchange of `LockWord::try_lock_as`, which comes after the
-    // sender's store of what it has published: either it finds the lock free, or we find that.
+    // SYNC POINT: pairs with the fence in `delivered`, between the sender's store of what it has published
+    // and its look at the lock: either it finds the lock free, or we find that.
     fence(SeqCst);
     let tail = kring.published().load(Acquire);
     has_copies(kring)

@@ -4,7 +4,7 @@ mod indices;
 #[cfg(test)]
 mod tests;
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::{Host, RegionMap};
 use indices::between;
@@ -65,7 +65,8 @@ impl<'a> Synced<'a> {
     fn locked(kring: &'a Kring, region: &'a RegionMap, index: u32) -> Option<Self> {
         // Looked at under the lock: the daemon takes a ring out of service by clearing the mode
         // and then passing through this lock once.
-        if kring.mode.load(Relaxed) != RING_ON || kring.region.load(Relaxed) != region.number {
+        // SYNC POINT: Acquire pairs with the Release in `World::commit_modes`.
+        if kring.mode.load(Acquire) != RING_ON || kring.region.load(Relaxed) != region.number {
             return None;
         }
         let n = kring.num_slots.load(Relaxed);

@@ -23,7 +23,7 @@ use super::synced::Synced;
 use super::{Host, RegionMap, monitor};
 use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 use uvale_shared::ctl::{Ctl, Kring, MAX_RINGS, Port, Switch, count};
-use uvale_shared::shm::{RingView, SlotView, copy_packet, prefetch_to_write, rfrags};
+use uvale_shared::shm::{SlotView, copy_packet, prefetch_to_write, rfrags};
 
 /// Most slots per batch (what bridge_batch starts with); the last packet may exceed it.
 pub const BATCH: usize = 1024;
@@ -205,7 +205,9 @@ impl<'a> Sender<'a> {
         let lost = run.copy(first, &mut lease);
         tally.packets += u64::from(tx.ring.distance(from, run.at));
         tally.bytes += lease.tally.bytes + lost;
-        let (ring, end) = (lease.slots.ring, lease.slots.at);
+        if tx.ring.distance(from, run.at) < FEW {
+            prime(&lease);
+        }
         hand_over(
             self.host,
             lease,
@@ -213,9 +215,6 @@ impl<'a> Sender<'a> {
             &mut scratch.monitors,
             &mut scratch.onward,
         );
-        if tx.ring.distance(from, run.at) < FEW {
-            prime(to, &ring, end);
-        }
         Some(run.at)
     }
 
@@ -352,10 +351,14 @@ fn hand_over(
     }
 }
 
-/// Asks for what the next sync will write: these lines were last the receiver's.
+/// Asks for what the next syncs will write, if the slot that says where is free: these lines were last the
+/// receiver's.
 #[inline(always)]
-fn prime(to: &RegionMap, ring: &RingView<'_>, end: u32) {
-    if let Some(view) = ring.slots().get(end as usize + 1) {
+fn prime(lease: &Lease<'_>) {
+    let (to, slots) = (lease.slots.region, lease.slots.ring.slots());
+    if lease.slots.free > 1
+        && let Some(view) = slots.get(lease.slots.at as usize + 1)
+    {
         prefetch_to_write(view);
         to.map
             .prefetch_to_write(to.pool.offset(view.load().buf_idx));

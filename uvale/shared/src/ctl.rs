@@ -13,9 +13,10 @@
 //! | `Kring.rhead`, `rcur`, `rtail`, `hwcur`, tx `hwtail` | the holder of `Kring.busy` |
 //! | `Kring.sync` (counters) | the holder of `Kring.busy` |
 //! | rx `Kring.hwtail`, `filled`, `produced` (counters) of a VALE port | the holder of `Kring.q_lock` |
+//! | rx `Kring.hwtail` of a pipe | the holder of `Kring.busy` |
 //! | the same of a monitor, and `exchange` | the holder of the monitor's `q_lock` |
 //! | `produced` of a pipe's ring | the peer ring's syncer, under the peer's `busy` |
-//! | `Kring.stuck_holder` | whoever waited for `q_lock` in vain; the next holder of `q_lock` clears it |
+//! | `Kring.stuck_holder` | whoever waited for `q_lock` in vain; the next `Lease::take` that gets it clears it |
 //! | `Kring.mon_tail` | the holder of `busy`; the daemon when the first monitor is opened |
 //! | `Kring.pipe_tail` | the peer ring's syncer, under the peer's `busy` |
 //! | `Kring.sleepers` | sleepers set and clear their own bit, wakers clear all |

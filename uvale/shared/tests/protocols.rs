@@ -23,7 +23,7 @@ fn stays<T>(value: T) -> &'static T {
 #[test]
 fn lock_excludes_and_publishes() {
     let lock = stays(LockWord::default());
-    check(None, move || {
+    check(move || {
         let sum = Arc::new(Guarded::new(lock, 0));
         let add = |sum: &Guarded<u32>, session| {
             let mut guard = lock.lock(Owner::new(session, 1)).unwrap();
@@ -42,7 +42,7 @@ fn lock_excludes_and_publishes() {
 #[test]
 fn those_who_do_not_wait_exclude_too() {
     let lock = stays(LockWord::default());
-    check(None, move || {
+    check(move || {
         let sum = Arc::new(Guarded::new(lock, 0));
         let other = sum.clone();
         let thread = thread::spawn(move || {
@@ -69,7 +69,7 @@ fn those_who_do_not_wait_exclude_too() {
 #[test]
 fn lock_of_the_dead_is_broken() {
     let lock = stays(LockWord::default());
-    check(None, move || {
+    check(move || {
         let data = Arc::new(Guarded::new(lock, 0));
         let dying = data.clone();
         let dead = thread::spawn(move || {
@@ -94,7 +94,7 @@ fn lock_of_the_dead_is_broken() {
 #[test]
 fn lock_of_the_living_is_left_alone() {
     let lock = stays(LockWord::default());
-    check(None, move || {
+    check(move || {
         let live = thread::spawn(move || {
             let guard = lock.lock(Owner::new(5, 1)).unwrap();
             assert_eq!(lock.owner(), 5);
@@ -109,7 +109,7 @@ fn lock_of_the_living_is_left_alone() {
 #[test]
 fn nobody_waits_for_itself() {
     let lock = stays(LockWord::default());
-    check(None, move || {
+    check(move || {
         let guard = lock.lock(Owner::new(2, 1));
         assert!(guard.is_some());
         assert!(lock.lock(Owner::new(2, 1)).is_none());
@@ -124,7 +124,7 @@ fn nobody_waits_for_itself() {
 #[test]
 fn a_withdrawal_costs_nobody_else_the_wakeup() {
     let (packet, mask) = stays((AtomicU32::new(0), AtomicU64::new(0)));
-    check(None, || {
+    check(|| {
         sleepers::announce(mask, 1);
         let other = thread::spawn(|| sleepers::withdraw(mask, 1));
         let sender = thread::spawn(|| {
@@ -165,7 +165,7 @@ fn a_sync_finds_a_whole_list_of_monitors() {
         watch: AtomicU64::new(0),
         links: Default::default(),
     });
-    check(None, move || {
+    check(move || {
         watched.show(LISTS[0]);
         let daemon = thread::spawn(|| LISTS[1..].iter().for_each(|list| watched.show(list)));
         let seen = watched.seen().unwrap();

@@ -12,7 +12,7 @@ pub fn pipe(slots: u32) -> (&'static LocalWorld, [&'static LocalPort; 2]) {
 #[test]
 fn a_pipe_loses_nothing() {
     let (world, ends) = pipe(2);
-    check(None, move || {
+    check(move || {
         let (a, b) = (
             Process::new(world, 2, ends[0]),
             Process::new(world, 3, ends[1]),
@@ -46,7 +46,7 @@ fn a_slot_comes_back_when_it_was_given_back() {
     (1..=2).for_each(|tag| assert!(a.put(&frame(2, 1, tag))));
     a.txsync();
     b.rxsync();
-    check(None, move || {
+    check(move || {
         let (a, b) = (
             Process::new(world, 2, ends[0]),
             Process::new(world, 3, ends[1]),

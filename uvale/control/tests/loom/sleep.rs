@@ -9,7 +9,7 @@ fn is_woken_or_sees(
     events: i16,
     act: fn(&Process),
 ) {
-    check(None, move || {
+    check(move || {
         let (waiting, acting) = (
             Process::new(world, 2, sleeper),
             Process::new(world, 3, other),

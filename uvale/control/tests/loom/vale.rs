@@ -4,7 +4,7 @@
 use core::sync::atomic::Ordering::Release;
 
 use super::*;
-use uvale_shared::ctl::RING_OFF;
+use uvale_shared::ctl::{RING_OFF, RING_ON};
 use uvale_shared::lock::{DAEMON_SESSION, Owner};
 
 /// A switch on which each port knows where the others are.
@@ -28,7 +28,7 @@ pub fn switch(names: &[&str], slots: u32) -> (&'static LocalWorld, Vec<&'static 
 #[test]
 fn packets_pass_from_ring_to_ring() {
     let (world, ports) = switch(&["vale0:a", "vale0:b"], 3);
-    check(None, move || {
+    check(move || {
         let (a, b) = (
             Process::new(world, 2, ports[0]),
             Process::new(world, 3, ports[1]),
@@ -62,7 +62,7 @@ fn a_slot_is_filled_again_when_it_was_given_back() {
     };
     send(&a, [1, 2]);
     b.rxsync();
-    check(None, move || {
+    check(move || {
         let (a, b) = (
             Process::new(world, 2, ports[0]),
             Process::new(world, 3, ports[1]),
@@ -81,9 +81,9 @@ fn a_slot_is_filled_again_when_it_was_given_back() {
 }
 
 /// Two send to one, by `way`: neither overwrites the other's packet.
-fn two_send_to_one(preemptions: Option<usize>, to: u8) {
+fn two_send_to_one(to: u8) {
     let (world, ports) = switch(&["vale0:a", "vale0:c", "vale0:b"], 3);
-    check(preemptions, move || {
+    check(move || {
         let b = Process::new(world, 4, ports[2]);
         let senders = [1, 2].map(|i| {
             let process = Process::new(world, 1 + i, ports[i as usize - 1]);
@@ -106,20 +106,20 @@ fn two_send_to_one(preemptions: Option<usize>, to: u8) {
 
 #[test]
 fn two_send_to_one_by_runs() {
-    two_send_to_one(None, 3);
+    two_send_to_one(3);
 }
 
 /// Nobody has this address.
 #[test]
 fn two_send_to_all_in_batches() {
-    two_send_to_one(None, 9);
+    two_send_to_one(9);
 }
 
 /// The daemon takes a ring out of service while somebody sends to it. Once it has passed through the ring's locks,
 /// nobody writes there: what it does then with the memory meets no sender.
 fn a_ring_out_of_service_is_left_alone(to: u8) {
     let (world, ports) = switch(&["vale0:a", "vale0:b"], 3);
-    check(None, move || {
+    check(move || {
         let (a, b) = (
             Process::new(world, 2, ports[0]),
             Process::new(world, 3, ports[1]),
@@ -153,11 +153,61 @@ fn a_batch_leaves_a_ring_out_of_service_alone() {
     a_ring_out_of_service_is_left_alone(9);
 }
 
+/// The daemon puts a ring into service, in a place where it was not before, while somebody sends to it or syncs it:
+/// whoever finds it in service finds it there.
+fn a_ring_in_service_is_where_it_says(act: fn(&Process, &Process)) {
+    let (world, ports) = switch(&["vale0:a", "vale0:b"], 3);
+    check(move || {
+        let (a, b) = (
+            Process::new(world, 2, ports[0]),
+            Process::new(world, 3, ports[1]),
+        );
+        let kring = b.kring(RX);
+        // The sender knows the ring from before.
+        assert!(a.put(&frame(2, 1, 1)));
+        a.txsync();
+        let place = kring.ring_ofs.load(Relaxed);
+        kring.mode.store(RING_OFF, Release);
+        kring.ring_ofs.store(0, Relaxed);
+        let daemon = thread::spawn({
+            let b = b.clone();
+            move || {
+                b.kring(RX).ring_ofs.store(place, Relaxed);
+                b.kring(RX).mode.store(RING_ON, Release);
+            }
+        });
+        let elsewhere = RingView::new(&b.attachment().region().map, 0, 3).unwrap();
+        let before = contents(&elsewhere);
+        act(&a, &b);
+        daemon.join().unwrap();
+        assert_eq!(contents(&elsewhere), before);
+    });
+}
+
+/// What a sync writes of a ring.
+fn contents(ring: &RingView<'_>) -> (u32, Vec<Slot>) {
+    let slots = ring.slots().iter().map(|view| view.load());
+    (ring.header().tail.load(Relaxed), slots.collect())
+}
+
+#[test]
+fn a_run_finds_a_ring_in_service_where_it_says() {
+    a_ring_in_service_is_where_it_says(|a, _| {
+        assert!(a.put(&frame(2, 1, 2)));
+        a.txsync();
+    });
+}
+
+#[test]
+fn a_sync_finds_its_ring_in_service_where_it_says() {
+    a_ring_in_service_is_where_it_says(|_, b| b.rxsync());
+}
+
 /// A sender dies while it fills a ring. The daemon breaks its lock, and the next sender fills the same slot.
 #[test]
 fn a_sender_that_dies_has_published_nothing() {
     let (world, ports) = switch(&["vale0:a", "vale0:b"], 3);
-    check(None, move || {
+    check(move || {
         let (a, b) = (
             Process::new(world, 2, ports[0]),
             Process::new(world, 3, ports[1]),

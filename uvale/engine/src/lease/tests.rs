@@ -2,7 +2,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::{Lease, Refused, Tally};
+use super::{Lease, Refused, Tally, note_stuck};
 use crate::RegionMap;
 use nm_abi::NS_BUF_CHANGED;
 use uvale_shared::ctl::{CTL_LEN, Ctl, Kring, RING_OFF, RING_ON};
@@ -139,6 +139,23 @@ fn a_thread_that_meets_itself_says_nothing_of_others() {
     let _held = w.take(1, 1).unwrap();
     assert_eq!(w.refused(1), Some(Refused::Stuck));
     assert_eq!(w.kring().stuck_holder.load(Relaxed), 0);
+}
+
+/// A busy ring changes hands while a sender waits for it.
+#[test]
+fn a_holder_that_came_since_has_not_been_waited_for() {
+    let w = World::new();
+    let (k, waiter) = (w.kring(), Owner::new(3, 1));
+    let first = w.take(1, 1).unwrap();
+    let waited_for = k.q_lock.holder();
+    drop(first);
+    let _second = w.take(2, 1).unwrap();
+    for holder in [waited_for, 0] {
+        note_stuck(k, waiter, holder);
+        assert_eq!(k.stuck_holder.load(Relaxed), 0);
+    }
+    note_stuck(k, waiter, k.q_lock.holder());
+    assert_eq!(k.stuck_holder.load(Relaxed), k.q_lock.holder());
 }
 
 #[test]

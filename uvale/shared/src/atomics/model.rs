@@ -129,10 +129,9 @@ impl Model {
     }
 }
 
-/// Runs `f` in every order and with every value that the memory model allows, or with `preemptions`
-/// given, in those orders in which threads are interrupted so often at most. What `f` uses is made before,
-/// and stays where it is.
-pub fn check(preemptions: Option<usize>, f: impl Fn() + Send + Sync + 'static) {
+/// Runs `f` in every order and with every value that the memory model allows. What `f` uses is made before, and
+/// stays where it is.
+pub fn check(f: impl Fn() + Send + Sync + 'static) {
     let f = Arc::new(f);
     MODEL.with_borrow_mut(|model| {
         assert!(!model.is_on, "one check at a time");
@@ -142,7 +141,7 @@ pub fn check(preemptions: Option<usize>, f: impl Fn() + Send + Sync + 'static) {
         };
     });
     loop {
-        let outcome = catch_unwind(AssertUnwindSafe(|| explore(preemptions, f.clone())));
+        let outcome = catch_unwind(AssertUnwindSafe(|| explore(f.clone())));
         let again = MODEL.with_borrow_mut(|model| {
             model.put_back();
             model.cells.clear();
@@ -161,10 +160,9 @@ pub fn check(preemptions: Option<usize>, f: impl Fn() + Send + Sync + 'static) {
     }
 }
 
-fn explore(preemptions: Option<usize>, f: Arc<impl Fn() + Send + Sync + 'static>) {
+fn explore(f: Arc<impl Fn() + Send + Sync + 'static>) {
     MODEL.with_borrow_mut(|model| model.executions = 0);
     let mut loom = loom::model::Builder::new();
-    loom.preemption_bound = preemptions;
     loom.max_branches = 100_000;
     loom.check(move || {
         if MODEL.with_borrow(|model| model.has_grown) {

@@ -2,8 +2,8 @@
 //!
 //! Packet bytes are copied while the program that owns the source buffer, or a hostile peer that
 //! shares the destination region, may write them. Such a race can only change which bytes
-//! arrive: nothing here, and nothing above, takes a decision on a byte of the payload after the
-//! copy.
+//! arrive: nothing here decides by them. What is decided above (where a packet goes, how its virtio-net
+//! header is converted) is decided by a private copy, read once.
 //!
 //! To Rust a race of plain loads and stores is undefined whatever comes of it, and its atomics are too
 //! narrow for a copy that is to be fast. So bytes that others may write are moved by instructions the
@@ -259,8 +259,9 @@ pub fn copy_from_address(address: u64, dst: &Mapping, dst_ofs: usize, len: usize
     }
     writes(dst.ptr_at(dst_ofs), len);
     // SAFETY: the destination range was checked above. The source is only read by the kernel,
-    // which answers EFAULT for addresses that are not mapped.
-    unsafe { uvale_system::sys::read_own_memory(address, dst.ptr_at(dst_ofs), len) }
+    // which answers EFAULT for addresses that are not mapped. Where a sandbox forbids that,
+    // `copy_bytes` reads what the program asked us to read, and writes `len` bytes.
+    unsafe { uvale_system::sys::read_own_memory(address, dst.ptr_at(dst_ofs), len, copy_bytes) }
 }
 
 /// A private copy of `len` bytes at byte `ofs` of `src`; `None` if they leave the mapping.

@@ -1,5 +1,6 @@
 //! A `netmap_ring` inside a region, seen through atomics, and the buffers its slots name.
 
+use core::mem::offset_of;
 use core::sync::atomic::{self, Ordering};
 
 use nm_abi::{NS_BUF_CHANGED, NS_PORT_SHIFT};
@@ -43,21 +44,25 @@ pub struct RingHeader {
 
 const _: () = {
     assert!(size_of::<RingHeader>() == 256);
-    assert!(core::mem::offset_of!(RingHeader, head) == 20);
-    assert!(core::mem::offset_of!(RingHeader, tail) == 28);
-    assert!(core::mem::offset_of!(RingHeader, flags) == 32);
-    assert!(core::mem::offset_of!(RingHeader, ts) == 40);
-    assert!(core::mem::offset_of!(RingHeader, offset_mask) == 56);
-    assert!(core::mem::offset_of!(RingHeader, sem) == 128);
+    assert!(offset_of!(RingHeader, head) == 20);
+    assert!(offset_of!(RingHeader, tail) == 28);
+    assert!(offset_of!(RingHeader, flags) == 32);
+    assert!(offset_of!(RingHeader, ts) == 40);
+    assert!(offset_of!(RingHeader, offset_mask) == 56);
+    assert!(offset_of!(RingHeader, sem) == 128);
 };
 
 // SAFETY: repr(C), integer atomics only.
 unsafe impl Shared for RingHeader {}
 
 /// A slot in shared memory. It belongs to one side at a time, which the indices of its ring say; the
-/// other side does not touch it unless it misbehaves. Atomics, so that this costs wrong values and no
-/// more. `buf_idx`, `len` and `flags` share an aligned word of eight bytes, which
-/// can also be read and written as a whole.
+/// other side does not touch it unless it misbehaves. `buf_idx`, `len` and `flags` share an aligned word of
+/// eight bytes, which can also be read and written as a whole.
+///
+/// Atomics, because a program that misbehaves may write while we read. To Rust that is defined for
+/// accesses of one size only. With several we rely on the processor: x86_64 and aarch64 do each aligned
+/// access of up to eight bytes as a whole, so a load gives bytes that were stored, and each field is
+/// checked after it was loaded.
 #[repr(C, align(16))]
 pub struct SlotView {
     buf_idx: atomic::AtomicU32,
@@ -68,6 +73,11 @@ pub struct SlotView {
 
 // SAFETY: repr(C), integer atomics only.
 unsafe impl Shared for SlotView {}
+
+const _: () = {
+    assert!(offset_of!(SlotView, len) == 4);
+    assert!(offset_of!(SlotView, flags) == 6);
+};
 
 /// The slots that would fit where a ring's header lies.
 const HEADER_SLOTS: usize = size_of::<RingHeader>() / size_of::<SlotView>();
@@ -159,8 +169,12 @@ impl SlotView {
     #[inline(always)]
     pub fn store_len_flags(&self, len: u16, flags: u16) {
         self.writes();
-        // SAFETY: the four bytes from `len` on, aligned to 4 because slots are aligned to 16.
-        let both = unsafe { &*core::ptr::from_ref(&self.len).cast::<atomic::AtomicU32>() };
+        // SAFETY: `len` and `flags`, which lie one behind the other inside this slot; the pointer is made from
+        // all of it, so it may reach both. Aligned to 4, because slots are aligned to 16 and `len` lies at 4.
+        let both = unsafe {
+            let bytes = core::ptr::from_ref(self).cast::<u8>();
+            &*bytes.add(offset_of!(Self, len)).cast::<atomic::AtomicU32>()
+        };
         both.store(u32::from(len) | u32::from(flags) << 16, Ordering::Relaxed);
     }
 

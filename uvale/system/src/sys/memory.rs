@@ -5,11 +5,17 @@ use rustix::io::Errno;
 use crate::raw::{call, check};
 
 /// Reads `len` bytes at `address` of this process into `to`; the kernel does the reading, so a
-/// bad address of the program ends in `false` (EFAULT) and not in SIGSEGV.
+/// bad address of the program ends in `false` (EFAULT) and not in SIGSEGV. Where a sandbox forbids that,
+/// `plain_copy(from, to, len)` does it.
 ///
 /// # Safety
-/// `to` must be valid for writing `len` bytes.
-pub unsafe fn read_own_memory(address: u64, to: *mut u8, len: usize) -> bool {
+/// `to` must be valid for writing `len` bytes, by the kernel and by `plain_copy`.
+pub unsafe fn read_own_memory(
+    address: u64,
+    to: *mut u8,
+    len: usize,
+    plain_copy: unsafe fn(*const u8, *mut u8, usize),
+) -> bool {
     let local = libc::iovec {
         iov_base: to.cast(),
         iov_len: len,
@@ -22,14 +28,14 @@ pub unsafe fn read_own_memory(address: u64, to: *mut u8, len: usize) -> bool {
     let answer = unsafe { call(libc::SYS_process_vm_readv, copy(&local, &remote)) };
     finish(answer, len, || {
         // SAFETY: the caller vouches for `to`; the source is what the program asked us to read.
-        unsafe { core::ptr::copy(address as usize as *const u8, to, len) }
+        unsafe { plain_copy(address as usize as *const u8, to, len) }
     })
 }
 
 /// Reads `to.len()` bytes at `address` of this process. False if the address is bad.
 pub fn read_bytes(address: u64, to: &mut [u8]) -> bool {
     // SAFETY: `to` is an exclusive slice of that length.
-    unsafe { read_own_memory(address, to.as_mut_ptr(), to.len()) }
+    unsafe { read_own_memory(address, to.as_mut_ptr(), to.len(), core::ptr::copy) }
 }
 
 /// Writes `from` to `address` of this process. False if the address is bad or read-only.
