@@ -46,7 +46,7 @@ impl Indices<'_> {
         }
         // SYNC POINT: Acquire pairs with the Release in `give_back`: the program's last accesses to
         // the slots it gives back come before ours. Other senders that go by hwcur_seen have that
-        // through `q_lock`.
+        // through `Kring::q_lock`.
         let hwcur = self.hwcur.load(Ordering::Acquire);
         self.hwcur_seen.store(hwcur, Ordering::Relaxed);
         Room::between(at, hwcur, n)
