@@ -323,7 +323,7 @@ impl World {
                     let index = k.index;
                     let mode = if on { RING_ON } else { RING_OFF };
                     // SYNC POINT: Release pairs with the Acquire in `Lease::take`, `Synced::locked` and
-                    // `Sender::member_ring`: whoever sees RING_ON sees the ring's place and size.
+                    // `lookup::member_ring`: whoever sees RING_ON sees the ring's place and size.
                     self.kring(index).mode.store(mode, Release);
                 }
             }

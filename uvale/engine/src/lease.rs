@@ -79,7 +79,7 @@ impl<'a> Lease<'a> {
         }
         // Looked at under the lock: the daemon takes a ring out of service by clearing the mode and
         // then passing through this lock once.
-        // SYNC POINT: Acquire pairs with the Release in `World::commit_modes`.
+        // SYNC POINT: Acquire pairs with the Release in `krings::commit_modes`.
         let is_live = kring.mode.load(Acquire) == RING_ON
             && kring.region.load(Relaxed) == region.number
             && is_still(kring);

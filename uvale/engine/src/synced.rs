@@ -65,7 +65,7 @@ impl<'a> Synced<'a> {
     fn locked(kring: &'a Kring, region: &'a RegionMap, index: u32) -> Option<Self> {
         // Looked at under the lock: the daemon takes a ring out of service by clearing the mode
         // and then passing through this lock once.
-        // SYNC POINT: Acquire pairs with the Release in `World::commit_modes`.
+        // SYNC POINT: Acquire pairs with the Release in `krings::commit_modes`.
         if kring.mode.load(Acquire) != RING_ON || kring.region.load(Relaxed) != region.number {
             return None;
         }

@@ -138,7 +138,7 @@ impl<'a> Sender<'a> {
         };
         let rx = port.rx_kring.load(Relaxed).checked_add(ring_nr)?;
         let kring = self.ctl.kring(rx)?;
-        // SYNC POINT: Acquire pairs with the Release in `World::commit_modes`.
+        // SYNC POINT: Acquire pairs with the Release in `krings::commit_modes`.
         let is_on = kring.mode.load(Acquire) == RING_ON && kring.dir.load(Relaxed) == 0;
         is_on.then_some(Member {
             number,
