@@ -2,6 +2,7 @@
 //! byte and the order of each sender's packets are checked by the receivers.
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use compat_tests::or_skip;
 use compat_tests::place::Place;
@@ -9,6 +10,12 @@ use compat_tests::programs::{assert_goes_on, end, program, tail, value};
 use compat_tests::world::Program;
 
 const HOW: [&str; 5] = ["sync", "poll", "select", "epoll", "et"];
+
+/// One of these tests at a time: two that spin would only take each other's processors.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Waits for receivers that count to their end, while the senders go on.
 fn finish(receivers: Vec<Program>, senders: Vec<Program>) {
@@ -46,6 +53,7 @@ fn many_to_one(traffic: &Path, senders: usize, how: &str, more: &[&str]) {
 #[test]
 fn two_to_one_in_every_way_to_wait() {
     let traffic = or_skip!("2 to 1", program("traffic"));
+    let _turn = turn();
     for how in HOW {
         many_to_one(&traffic, 2, how, &[]);
     }
@@ -54,6 +62,7 @@ fn two_to_one_in_every_way_to_wait() {
 #[test]
 fn eight_to_one() {
     let traffic = or_skip!("8 to 1", program("traffic"));
+    let _turn = turn();
     many_to_one(&traffic, 8, "sync", &[]);
     many_to_one(&traffic, 8, "poll", &[]);
 }
@@ -61,6 +70,7 @@ fn eight_to_one() {
 #[test]
 fn two_to_one_on_rings_of_sixteen_slots() {
     let traffic = or_skip!("small rings", program("traffic"));
+    let _turn = turn();
     many_to_one(&traffic, 2, "poll", &["slots=16"]);
     many_to_one(&traffic, 2, "sync", &["slots=16"]);
 }
@@ -68,6 +78,7 @@ fn two_to_one_on_rings_of_sixteen_slots() {
 #[test]
 fn two_to_one_with_fragments() {
     let traffic = or_skip!("fragments", program("traffic"));
+    let _turn = turn();
     many_to_one(&traffic, 2, "poll", &["frags=4", "len=6001"]);
     many_to_one(&traffic, 2, "sync", &["frags=7", "len=1500", "slots=16"]);
     many_to_one(&traffic, 2, "epoll", &["frags=60", "len=4000", "slots=128"]);
@@ -76,6 +87,7 @@ fn two_to_one_with_fragments() {
 #[test]
 fn one_to_eight_flooding() {
     let traffic = or_skip!("1 to 8", program("traffic"));
+    let _turn = turn();
     for how in ["poll", "sync"] {
         let place = Place::new();
         let rxs = (0..8).map(|i| {
@@ -96,6 +108,7 @@ fn one_to_eight_flooding() {
 #[test]
 fn four_rings_each_way() {
     let traffic = or_skip!("several rings", program("traffic"));
+    let _turn = turn();
     let place = Place::new();
     let rx = ["rx", "vale0:rx", "id=200", "hello=1", "rings=4", "n=200000"];
     let rx = place.spawn_ready(&traffic, &[&rx[..], &["how=poll"]].concat());
@@ -127,12 +140,14 @@ fn pipe(traffic: &Path, n: u64, tx_how: &str, rx_how: &str, more: &[&str]) {
 #[test]
 fn millions_through_a_pipe() {
     let traffic = or_skip!("pipes", program("traffic"));
+    let _turn = turn();
     pipe(&traffic, 3_000_000, "poll", "poll", &["batch=512"]);
 }
 
 #[test]
 fn a_pipe_in_every_way_to_wait() {
     let traffic = or_skip!("pipes", program("traffic"));
+    let _turn = turn();
     for tx_how in HOW {
         for rx_how in HOW {
             pipe(&traffic, 100_000, tx_how, rx_how, &["batch=100"]);
@@ -143,6 +158,7 @@ fn a_pipe_in_every_way_to_wait() {
 #[test]
 fn pipes_with_small_rings_and_fragments() {
     let traffic = or_skip!("small pipes", program("traffic"));
+    let _turn = turn();
     pipe(&traffic, 100_000, "poll", "poll", &["slots=16"]);
     pipe(
         &traffic,
@@ -165,6 +181,7 @@ fn pipes_with_small_rings_and_fragments() {
 #[test]
 fn edges_are_not_lost() {
     let traffic = or_skip!("edges", program("traffic"));
+    let _turn = turn();
     for _ in 0..6 {
         let more = ["slots=16", "frags=3", "len=200", "batch=4", "cur=head"];
         pipe(&traffic, 100_000, "et", "et", &more);
@@ -176,6 +193,7 @@ fn edges_are_not_lost() {
 #[test]
 fn a_full_pipe_waits() {
     let traffic = or_skip!("full pipes", program("traffic"));
+    let _turn = turn();
     let place = Place::new();
     let go = place.file("go");
     let go_arg = format!("go={}", go.display());
@@ -202,6 +220,7 @@ fn a_full_pipe_waits() {
 #[test]
 fn a_receiver_that_stands_holds_up_nobody() {
     let traffic = or_skip!("a standing receiver", program("traffic"));
+    let _turn = turn();
     let place = Place::new();
     let never = format!("go={}", place.file("never").display());
     let standing = place.spawn_ready(&traffic, &["rx", "vale0:standing", &never]);
