@@ -28,7 +28,10 @@ impl Help {
     /// What is wrong with `uvale WORDS`.
     pub fn fault(&mut self, words: &str) -> Option<String> {
         let mut words = words.split_whitespace();
-        let command = words.next().unwrap_or_default();
+        let mut command = words.next().unwrap_or_default();
+        if command == "help" {
+            command = words.next().unwrap_or_default();
+        }
         if command.starts_with('-') {
             return None;
         }
@@ -57,6 +60,8 @@ fn what_does_not_exist_is_found() {
     let mut help = Help::default();
     assert_eq!(help.fault("run --private -- prog --no-such-option"), None);
     assert_eq!(help.fault("stats [--json]"), None);
+    assert_eq!(help.fault("help ctl param"), None);
+    assert!(help.fault("help statistics").is_some());
     assert!(help.fault("stats --jsn").is_some());
     assert!(help.fault("statistics").is_some());
 }
