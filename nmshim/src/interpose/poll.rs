@@ -36,7 +36,7 @@ const NOTHING: pollfd = pollfd {
 #[inline(always)]
 unsafe fn with_ours(fds: *mut pollfd, n: nfds_t) -> bool {
     // SAFETY: the caller's promise.
-    handlers::taken_over() && n <= TOO_MANY && unsafe { scan(fds, n as usize) }
+    handlers::taken_over() && n <= TOO_MANY && section::run(|| unsafe { scan(fds, n as usize) })
 }
 
 #[inline(never)]
@@ -88,7 +88,7 @@ unsafe fn wait_for(
     answer
 }
 
-/// poll with one of ours in the array, inside a section. `few`: the array, if it is short.
+/// poll with one of ours in the array. `few`: the array, if it is short.
 #[inline(never)]
 unsafe fn poll_ours(
     to: *mut pollfd,
@@ -138,8 +138,23 @@ pub unsafe fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
     }
 }
 
+/// No frame of this function's has anything to undo: a thread may end before the section and where it does.
 #[inline(never)]
 unsafe fn poll_any(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    section::test_cancel();
+    // SAFETY: the program's own arguments.
+    unsafe {
+        match section::run(|| poll_with_ours(fds, n, timeout)) {
+            Some(answer) => finish(answer),
+            None => next::poll(fds, n, timeout),
+        }
+    }
+}
+
+/// Inside a section, where the look is, too: asynchronous cancellation cannot unwind from the middle of it.
+/// `None`: none of ours is in the array.
+#[inline(never)]
+unsafe fn poll_with_ours(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> Option<Result<usize>> {
     let mut few = [NOTHING; 4];
     let mut few = few.get_mut(..n as usize);
     // SAFETY: the program's own arguments.
@@ -149,11 +164,7 @@ unsafe fn poll_any(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
             Some(few) => memory::read_into(few, fds).is_ok() && any_ours(few),
             None => n <= TOO_MANY && scan(fds, n as usize),
         };
-        if !any {
-            return next::poll(fds, n, timeout);
-        }
-        section::test_cancel();
-        finish(section::run(|| poll_ours(fds, few, n, timeout)))
+        any.then(|| poll_ours(fds, few, n, timeout))
     }
 }
 

@@ -181,7 +181,7 @@ pub unsafe fn select(
     let at = [r.cast(), w.cast(), x.cast()];
     // SAFETY: the program's own arguments.
     unsafe {
-        if !handlers::taken_over() || !scan(n, at) {
+        if !handlers::taken_over() || !section::run(|| scan(n, at)) {
             return next::select(n, r, w, x, timeout);
         }
         section::test_cancel();
@@ -216,7 +216,7 @@ pub unsafe fn pselect(
     let at = [r.cast(), w.cast(), x.cast()];
     // SAFETY: the program's own arguments.
     unsafe {
-        if !handlers::taken_over() || !scan(n, at) {
+        if !handlers::taken_over() || !section::run(|| scan(n, at)) {
             return next::pselect(n, r, w, x, timeout, mask);
         }
         section::test_cancel();
