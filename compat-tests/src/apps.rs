@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::{Skip, target};
 
@@ -94,13 +95,16 @@ pub fn compile_c(source: &Path, name: &str, flags: &[&str]) -> Result<App, Skip>
     let dir = cache_dir().join("c");
     std::fs::create_dir_all(&dir).expect("the cache can be written");
     let path = dir.join(format!("{name}-{}", std::process::id()));
+    // Another test of this process may be starting the one that it made.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let made = path.with_extension(NUMBER.fetch_add(1, Relaxed).to_string());
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
     let output = Command::new(&compiler)
         .args(flags)
         .arg("-I")
         .arg(target::include_dir())
         .arg("-o")
-        .arg(&path)
+        .arg(&made)
         .arg(source)
         .output()
         .map_err(|e| Skip::required(format!("no C compiler {compiler}: {e}")))?;
@@ -110,6 +114,7 @@ pub fn compile_c(source: &Path, name: &str, flags: &[&str]) -> Result<App, Skip>
         source.display(),
         String::from_utf8_lossy(&output.stderr)
     );
+    std::fs::rename(&made, &path).expect("the cache can be written");
     Ok(App {
         path,
         libraries: None,
