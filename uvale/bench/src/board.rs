@@ -138,6 +138,7 @@ impl Board {
     }
 
     /// What worker `i` tells.
+    #[inline]
     pub fn worker(&self, i: usize) -> &Worker {
         &self.header().workers[i]
     }
@@ -188,11 +189,13 @@ impl Board {
     }
 
     /// Says that worker `i` is ready.
+    #[inline]
     pub fn tell_ready(&self, i: usize) {
         self.worker(i).ready.store(1, Release);
     }
 
     /// Waits until group `i` runs; false: go home.
+    #[inline]
     pub fn wait_to_run(&self, i: usize) -> bool {
         let word = &self.header().groups[i].value;
         loop {
@@ -211,6 +214,7 @@ impl Board {
     }
 
     /// The word to look at in a loop.
+    #[inline]
     pub fn flag(&self, group: usize) -> Running<'_> {
         Running(&self.header().groups[group].value)
     }
@@ -257,6 +261,7 @@ pub struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     /// The place of worker `index`, which starts and stops with `group`.
+    #[inline]
     pub fn new(board: &'a Board, index: usize, group: usize) -> Self {
         Self {
             board,
@@ -266,12 +271,14 @@ impl<'a> Stage<'a> {
     }
 
     /// Where this worker tells.
+    #[inline]
     pub fn me(&self) -> &'a Worker {
         self.board.worker(self.index)
     }
 
     /// Calls `part` whenever the group runs, until it is sent home. `part` returns when the flag
     /// is no longer set.
+    #[inline]
     pub fn perform(
         &self,
         mut part: impl FnMut(Running<'_>) -> Result<(), String>,
