@@ -143,6 +143,17 @@ impl Place {
         self.ports().into_iter().find(|p| p.name == name)
     }
 
+    /// Buffers in use in the memory of the port `name`.
+    ///
+    /// # Panics
+    /// If there is no such port, or its memory is not reported.
+    pub fn buffers_in_use(&self, name: &str) -> u32 {
+        let port = self.port(name).expect("the port is open");
+        let status = self.status();
+        let memory = status.memories.iter().find(|m| m.mem_id == port.mem_id);
+        memory.expect("its memory exists").used[2]
+    }
+
     /// What the daemon says of itself.
     pub fn status(&self) -> Daemon {
         serde_json::from_slice(&self.ask(Report::Daemon)).expect("a status as documented")

@@ -179,14 +179,6 @@ fn a_stopped_monitor_holds_nobody_up() {
     place.assert_left_clean();
 }
 
-/// Buffers in use in the memory of the port `name`.
-fn buffers_in_use(place: &Place, name: &str) -> u32 {
-    let port = place.port(name).expect("the port is open");
-    let status = place.status();
-    let memory = status.memories.iter().find(|m| m.mem_id == port.mem_id);
-    memory.expect("its memory exists").used[2]
-}
-
 #[test]
 fn forty_killed_monitors() {
     let traffic = or_skip!("killed monitors", program("traffic"));
@@ -195,7 +187,7 @@ fn forty_killed_monitors() {
     let mut rx = place.spawn_ready(&traffic, &["rx", "vale0:base}1", "gapless=1", "how=poll"]);
     let mut tx = place.spawn_ready(&traffic, &["tx", "vale0:base{1", "batch=500"]);
     let base = place.spawn_ready(&traffic, &["rx", "vale0:base", "how=poll"]);
-    let before = buffers_in_use(&place, "vale0:base");
+    let before = place.buffers_in_use("vale0:base");
     let mut last: Option<Program> = None;
     for round in 0..40 {
         let port = ["vale0:base{1", "vale0:base}1"][round % 2];
@@ -212,7 +204,7 @@ fn forty_killed_monitors() {
     if let Some(last) = last {
         kill(last);
     }
-    assert_eq!(buffers_in_use(&place, "vale0:base"), before);
+    assert_eq!(place.buffers_in_use("vale0:base"), before);
     end(tx);
     end(rx);
     end(base);
@@ -253,7 +245,7 @@ fn monitored_programs(port: &'static str, other: &'static str, victim_sends: boo
             assert!(said.contains("orphan"), "round {round}: {said}");
         }
         end(partner);
-        let (left, own) = (buffers_in_use(&place, &keeper_port), 2 + 1024 + 300);
+        let (left, own) = (place.buffers_in_use(&keeper_port), 2 + 1024 + 300);
         assert_eq!(left, own, "buffers in use after round {round}");
         end(keeper);
     }

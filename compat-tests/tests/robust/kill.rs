@@ -64,21 +64,13 @@ fn sixty_receivers() {
     place.assert_left_clean();
 }
 
-/// Buffers in use in the memory of the port `name`.
-fn buffers_in_use(place: &Place, name: &str) -> u32 {
-    let port = place.port(name).expect("the port is open");
-    let status = place.status();
-    let memory = status.memories.iter().find(|m| m.mem_id == port.mem_id);
-    memory.expect("its memory exists").used[2]
-}
-
 #[test]
 fn both_ends_of_a_pipe_twenty_times() {
     let traffic = or_skip!("killed pipes", program("traffic"));
     let place = Place::new();
     // keeps the memory in which the pipes are, so that a lost buffer stays visible
     let base = place.spawn_ready(&traffic, &["rx", "vale0:base", "how=poll"]);
-    let before = buffers_in_use(&place, "vale0:base");
+    let before = place.buffers_in_use("vale0:base");
     for round in 0..20 {
         let rx = ["rx", "vale0:base}1", "excl=1", "gapless=1", &how(round)];
         let mut rx = place.spawn_ready(&traffic, &rx);
@@ -91,7 +83,7 @@ fn both_ends_of_a_pipe_twenty_times() {
         kill(second);
         assert_name_free(&place, "vale0:base{1");
         assert_name_free(&place, "vale0:base}1");
-        let after = buffers_in_use(&place, "vale0:base");
+        let after = place.buffers_in_use("vale0:base");
         assert_eq!(after, before, "buffers lost in round {round}");
     }
     end(base);
