@@ -10,7 +10,6 @@
 //! | `extmem.rs`, `maps.rs` | the program's own memory as a region |
 //! | `csb.rs`, `kloop.rs` | CSB mode, and the sync loop in the calling thread |
 //! | `locked.rs` | mlockall without what is mapped here |
-//! | `interface.rs` | the system's network interfaces |
 //! | `parameter.rs` | a module parameter's file, open for writing |
 //! | `say.rs` | lines for the person, by `NMSHIM_VERBOSE` |
 
@@ -18,7 +17,6 @@ mod csb;
 mod description;
 mod extmem;
 mod file;
-mod interface;
 mod kloop;
 mod locked;
 mod maps;

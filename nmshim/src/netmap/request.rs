@@ -282,7 +282,7 @@ fn interface(request: &mut Request) -> Option<Interface> {
         | NETMAP_REQ_VALE_NEWIF
         | NETMAP_REQ_VALE_DELIF => {
             let name = name_of(&mut request.header);
-            super::interface::look_up(uvale_request::interface_part(&name))
+            uvale_wire::interface::look_up(uvale_request::interface_part(&name))
         }
         _ => None,
     }

@@ -242,6 +242,7 @@ impl Run<'_> {
             mtu: self.source.about(10_000) as u32,
             tx_queues: self.source.below(4) as u16,
             rx_queues: self.source.below(4) as u16,
+            ..Interface::default()
         });
         let extmem = match self.source.below(8) {
             0 => None,

@@ -128,6 +128,12 @@ fn configure(
     k.watch.store(0, Relaxed);
     k.orphan.store(0, Relaxed);
     k.bwrap.store(0, Relaxed);
+    k.wire.store(0, Relaxed);
+    k.joined.store(0, Relaxed);
+    k.joining.store(0, Relaxed);
+    k.frame.store(0, Relaxed);
+    k.frame_user.store(0, Relaxed);
+    k.swap.with.store(0, Relaxed);
     k.mon_parent
         .iter()
         .for_each(|parent| parent.store(0, Relaxed));

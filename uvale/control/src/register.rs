@@ -357,6 +357,7 @@ impl World {
             sleeper: self.take_sleeper(client, na.port),
             is_null: matches!(na.kind, Kind::Null),
             is_monitor: matches!(na.kind, Kind::Monitor { .. }),
+            is_nic: false,
             csb: None,
         };
         Ok(Bound {

@@ -61,4 +61,9 @@ pub trait Host: Send + Sync {
     fn region(&self, number: u32) -> Option<Arc<RegionMap>>;
     /// Makes the descriptor with wake-up number `client` readable.
     fn wake(&self, client: u32);
+    /// The wire of the NIC port with record `port`; `None` if it has none. May ask the daemon.
+    fn wire(&self, port: u32) -> Option<Arc<uvale_wire::Wire>> {
+        let _ = port;
+        None
+    }
 }

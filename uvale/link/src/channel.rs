@@ -22,7 +22,7 @@ use uvale_system::sys::Fd;
 /// Descriptors one packet may carry: those of a memory.
 const MAX_FDS: usize = MOST_PARTS;
 /// Descriptors that are taken in with a call.
-const CALL_FDS: usize = 4;
+const CALL_FDS: usize = MAX_FDS;
 
 /// A received packet.
 #[derive(Debug)]

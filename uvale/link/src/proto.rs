@@ -18,9 +18,10 @@ use uvale_shared::binding::Binding;
 use uvale_shared::extra::Extra;
 use uvale_system::refusal::{Refusal, number};
 use uvale_system::who::Who;
+use uvale_wire::Shape;
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 9;
+pub const PROTOCOL: u32 = 10;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -77,6 +78,20 @@ pub enum Call {
     FindMemory(FileRange),
     /// On a session: memory region `0`. Answer: [`Reply::Region`] and its memfd.
     Region(u32),
+    /// On a session: the wire of the NIC port with record `0`. Answer: [`Reply::Wire`] and its descriptors, as
+    /// [`Shape`] says; `ENODATA` if nobody has opened it yet.
+    Wire(u32),
+    /// On a session: here is the wire of a NIC port, with its descriptors and those that are the daemon's to
+    /// keep. Answer: [`Reply::Wire`] as above, with this one, or the one that another process has given before.
+    GiveWire {
+        /// record of the port
+        port: u32,
+        /// what it is
+        shape: Shape,
+        /// behind its own descriptors come a netlink socket that hears of the interface, and its network
+        /// namespace; behind those what is to be kept
+        watched: bool,
+    },
     /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and the descriptor.
     Waker(u32),
     /// On a session: wake client `0`, without an answer. For callers that have no descriptor left.
@@ -197,6 +212,8 @@ pub enum Reply {
         /// bytes of the region that a program may map
         mem_size: u64,
     },
+    /// a wire, with its descriptors
+    Wire(Shape),
     /// with the descriptor
     Waker,
     /// with a memfd

@@ -16,14 +16,44 @@ pub struct FileRange {
 }
 
 /// A network interface of the system.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
+    /// cookie of its network namespace; 0: the kernel does not tell
+    pub netns: u64,
+    /// its number in there
+    pub index: u32,
     /// its MTU in bytes
     pub mtu: u32,
     /// its queues
     pub tx_queues: u16,
     /// its queues
     pub rx_queues: u16,
+    /// slots of its rings as ethtool shows them; 0: it does not say
+    pub tx_slots: u32,
+    /// slots of its rings as ethtool shows them; 0: it does not say
+    pub rx_slots: u32,
+    /// its MAC address
+    pub address: [u8; 6],
+    /// it is up (IFF_UP)
+    pub is_up: bool,
+    /// packets begin with an Ethernet header
+    pub is_ethernet: bool,
+    /// it is a port of a bridge, a bond or their like
+    pub has_master: bool,
+    /// of a veth: its other end
+    pub peer: Option<Peer>,
+    /// what packets would bypass if they did not pass through the kernel here, for people: `qdisc netem`,
+    /// `an XDP program`
+    pub in_the_way: Vec<String>,
+}
+
+/// The other end of a veth pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// its number
+    pub index: u32,
+    /// the id that its network namespace has in this one; `None`: it is this one
+    pub nsid: Option<i32>,
 }
 
 /// netmap compares one character less than the prefix has.

@@ -10,7 +10,7 @@
 mod facts;
 pub mod legacy;
 
-pub use facts::{FileRange, Interface, has_prefix, interface_part};
+pub use facts::{FileRange, Interface, Peer, has_prefix, interface_part};
 
 use nm_abi::*;
 use rustix::io::Errno;

@@ -27,6 +27,8 @@ pub struct Binding {
     pub is_null: bool,
     /// a monitor: it receives only, from the syncs of the port it monitors
     pub is_monitor: bool,
+    /// a NIC port: what is behind its rings is a wire
+    pub is_nic: bool,
     /// addresses of the CSB's two arrays in the program, once it is in CSB mode
     pub csb: Option<(u64, u64)>,
 }

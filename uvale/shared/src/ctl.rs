@@ -18,6 +18,9 @@
 //! | `produced` of a pipe's ring | the peer ring's syncer, under the peer's `busy` |
 //! | `Kring.stuck_holder` | whoever waited for `q_lock` in vain; the next `Lease::take` that gets it clears it |
 //! | `Kring.mon_tail` | the holder of `busy`; the daemon when the first monitor is opened |
+//! | `Kring.frame`, `frame_user`, `swap`, `swapped` | the holder of `Kring.busy` |
+//! | `Kring.joining` | the daemon sets it, the holder of `Kring.busy` clears it |
+//! | rx `Kring.hwtail` of a joined NIC port | the holder of `Kring.q_lock`; its own process holds that under `busy` |
 //! | `Kring.pipe_tail` | the peer ring's syncer, under the peer's `busy` |
 //! | `Kring.sleepers` | sleepers set and clear their own bit, wakers clear all |
 //!
@@ -31,7 +34,7 @@ use crate::lock::LockWord;
 use crate::shm::{Indices, Memfd, Shared, Sparse};
 
 /// Written at offset 0; changes with every change of the layout below.
-pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0006;
+pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0007;
 /// Entries of a switch's forwarding table (netmap's NM_BDG_HASH).
 pub const FDB_SIZE: usize = 1024;
 /// Port numbers of a switch (netmap's NM_BDG_MAXPORTS); two of them stay unused, as in netmap.
@@ -149,6 +152,9 @@ pub const RING_OFF: u32 = 0;
 /// nr_mode: ring in netmap mode.
 pub const RING_ON: u32 = 1;
 
+/// [`Kring::wire`]: it is a host ring.
+pub const WIRE_HOST: u32 = 1 << 31;
+
 /// The descriptor that owns the ring is in CSB mode.
 pub const KLOOP_CSB: u32 = 1;
 /// A sync loop runs on the descriptor.
@@ -196,7 +202,16 @@ pub struct Kring {
     pub offset_max: AtomicU32,
     /// of the first ring of a descriptor in CSB mode: KLOOP_*
     pub kloop: AtomicU32,
-    pad0: [AtomicU64; 4],
+    /// of a NIC port: number of the ring within its direction plus one, with [`WIRE_HOST`] for a host ring;
+    /// 0 otherwise
+    pub wire: AtomicU32,
+    /// of a NIC port whose peer is open here, too (joined): the peer's ring at the other end, index plus
+    /// one; 0 otherwise
+    pub joined: AtomicU32,
+    /// rx of a joined NIC port: from this time on (monotonic, nanoseconds) its own process may take what its peer
+    /// sends, when what was on the wire before is taken in; 0: it does
+    pub joining: AtomicU64,
+    pad0: [AtomicU64; 2],
 
     // -- the syncing side's own --
     /// held during a sync of this ring (netmap's nr_busy)
@@ -211,7 +226,12 @@ pub struct Kring {
     pub mon_tail: AtomicU32,
     /// counters of the syncing side
     pub sync: SyncCounters,
-    pad2: [AtomicU64; 4],
+    /// rx of a NIC port: the frame of the wire that is next
+    pub frame: AtomicU32,
+    /// rx of a NIC port: the session that took the last one in
+    pub frame_user: AtomicU32,
+    /// tx of a joined NIC port: the exchange of buffers under way
+    pub swap: Swap,
 
     // -- published by one side and read by the other: a cache line each --
     /// tx: next slot to send; rx: first slot not yet released
@@ -246,7 +266,24 @@ pub struct Kring {
     /// bit mask of the port's descriptors that sleep on this ring
     pub sleepers: AtomicU64,
     pad6: [AtomicU64; 15],
+
+    /// tx of a joined NIC port: the buffers that the slots of the receiving ring had before [`Kring::swap`]
+    pub swapped: [AtomicU32; SWAPS],
 }
+
+/// Exchanges of buffers between consecutive slots of two joined rings, written down before they are made.
+#[repr(C)]
+pub struct Swap {
+    /// index of the receiving kring plus one while an exchange is under way, else 0
+    pub with: AtomicU64,
+    /// the first slots: the sending ring's in the lower half, the receiving ring's in the upper half
+    pub slots: AtomicU64,
+    /// how many
+    pub count: AtomicU64,
+}
+
+/// Slots that exchange their buffers in one go.
+pub const SWAPS: usize = 32;
 
 /// An exchange of buffers between two slots, written down before it is made.
 #[repr(C)]
@@ -364,7 +401,7 @@ pub const CTL_LEN: usize = PARTS[0] + PARTS[1] + PARTS[2] + PARTS[3];
 const _: () = {
     assert!(MAX_KRINGS < crate::watch::MOST as usize);
     assert!(size_of::<Port>() == 512);
-    assert!(size_of::<Kring>() == 640);
+    assert!(size_of::<Kring>() == 768);
     assert!(size_of::<Switch>().is_multiple_of(4096));
     assert!(PARTS[PORTS].is_multiple_of(4096) && PARTS[KRINGS].is_multiple_of(4096));
     assert!(core::mem::offset_of!(Kring, busy) == 128);

@@ -19,6 +19,7 @@ fn ask_about<B: AbiBytes>(
             mtu,
             tx_queues: 2,
             rx_queues: 1,
+            ..Interface::default()
         }),
         ..Caller::default()
     };

@@ -31,9 +31,13 @@ pub fn look_up(name: &[u8]) -> Option<Interface> {
     let same = |dir: &Fd| read_number(dir, b"ifindex") == Some(link.index);
     let (tx_queues, rx_queues) = dir.filter(same).and_then(|d| queues(&d)).unwrap_or((1, 1));
     Some(Interface {
+        index: link.index,
         mtu: link.mtu,
         tx_queues,
         rx_queues,
+        is_up: true,
+        is_ethernet: true,
+        ..Interface::default()
     })
 }
 
