@@ -3,11 +3,13 @@
 
 mod fd;
 mod memory;
+mod option;
 mod program;
 mod spawn;
 
 pub use fd::{Fd, HIGH_FD, OwnFd, borrow, close_own_in_child, is_own, keep, let_go, own_range};
 pub use memory::{read_bytes, read_own_memory, write_bytes};
+pub use option::{attach_filter, set_option};
 pub use program::{own_object, this_program};
 pub use spawn::{Ended, run_quietly};
 

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `interface.rs` | what the system says about an interface |
+//! | `netlink.rs` | the kernel asked, and told, about interfaces and filters |
 //! | `packet.rs` | AF_PACKET sockets: frames received, batches sent |
 //! | `host.rs` | the host's side: stealing from its stack, its packets, packets for it |
 //!
@@ -12,6 +13,7 @@
 
 pub mod host;
 pub mod interface;
+pub mod netlink;
 pub mod packet;
 
 use rustix::io::Errno;

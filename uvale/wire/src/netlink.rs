@@ -1,0 +1,545 @@
+//! Netlink: questions to the kernel about its network, and orders.
+//!
+//! A [`Message`] is built from a number, the structure of its family and attributes; a [`Socket`] asks and takes
+//! the answers. What comes back is taken apart with every length checked: an answer that is cut, or none at all,
+//! is an error or has fewer attributes.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
+use uvale_system::sys::{Fd, random, set_option};
+
+/// Bytes of `struct nlmsghdr`, and of what stands before an attribute's value.
+const HEADER: usize = 16;
+const ATTRIBUTE: usize = 4;
+const NESTED: u16 = 1 << 15;
+const KIND: u16 = (1 << 14) - 1;
+
+/// Flags of a request (`linux/netlink.h`).
+pub const REQUEST: u16 = 1;
+const ACK: u16 = 4;
+/// All there are, not one.
+pub const DUMP: u16 = 0x300;
+/// Refuse if it is there.
+pub const EXCL: u16 = 0x200;
+/// Make it if it is not there.
+pub const CREATE: u16 = 0x400;
+/// At the end of the list.
+pub const APPEND: u16 = 0x800;
+
+/// Kinds of answers that every family has.
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+/// An error does not repeat the request; attributes follow it; the text among them.
+const CAPPED: u16 = 0x100;
+const ACK_TLVS: u16 = 0x200;
+const ATTR_MSG: u16 = 1;
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message(Vec<u8>);
+
+impl Message {
+    /// Kind `kind`, with the structure that its family puts before the attributes.
+    pub fn new(kind: u16, flags: u16, family: &[u8]) -> Self {
+        let mut bytes = vec![0; HEADER];
+        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+        bytes[6..8].copy_from_slice(&(flags | REQUEST).to_ne_bytes());
+        bytes.extend_from_slice(family);
+        Self(bytes).padded()
+    }
+
+    /// With an attribute.
+    #[must_use]
+    pub fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
+        let len = (ATTRIBUTE + value.len()) as u16;
+        self.0.extend_from_slice(&len.to_ne_bytes());
+        self.0.extend_from_slice(&kind.to_ne_bytes());
+        self.0.extend_from_slice(value);
+        self.padded()
+    }
+
+    /// With a number in the machine's byte order, as rtnetlink has them.
+    #[must_use]
+    pub fn number(self, kind: u16, value: u32) -> Self {
+        self.attribute(kind, &value.to_ne_bytes())
+    }
+
+    /// With a number in network byte order, as netfilter has them.
+    #[must_use]
+    pub fn be32(self, kind: u16, value: u32) -> Self {
+        self.attribute(kind, &value.to_be_bytes())
+    }
+
+    /// With a name, which ends with a 0.
+    #[must_use]
+    pub fn text(self, kind: u16, value: &str) -> Self {
+        self.attribute(kind, &[value.as_bytes(), &[0]].concat())
+    }
+
+    /// With an attribute that consists of those that `fill` adds.
+    #[must_use]
+    pub fn nest(self, kind: u16, fill: impl FnOnce(Self) -> Self) -> Self {
+        let at = self.0.len();
+        let mut filled = fill(self.attribute(kind | NESTED, &[]));
+        let len = (filled.0.len() - at) as u16;
+        filled.0[at..at + 2].copy_from_slice(&len.to_ne_bytes());
+        filled
+    }
+
+    fn padded(mut self) -> Self {
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
+    }
+
+    fn finish(&mut self, sequence: u32, flags: u16) {
+        let len = self.0.len() as u32;
+        let flags = flags | u16::from_ne_bytes([self.0[6], self.0[7]]);
+        self.0[..4].copy_from_slice(&len.to_ne_bytes());
+        self.0[6..8].copy_from_slice(&flags.to_ne_bytes());
+        self.0[8..12].copy_from_slice(&sequence.to_ne_bytes());
+    }
+}
+
+/// What the kernel refused, and its own words if it had any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// the error number
+    pub errno: Errno,
+    /// the kernel's words
+    pub why: Option<String>,
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self { errno, why: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Some(why) => write!(f, "{} ({why})", self.errno),
+            None => write!(f, "{}", self.errno),
+        }
+    }
+}
+
+/// A message of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// its kind
+    pub kind: u16,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The structure before the attributes: `len` bytes of it.
+    pub fn family(&self, len: usize) -> Option<&[u8]> {
+        self.body.get(..len)
+    }
+
+    /// The attributes behind a structure of `len` bytes.
+    pub fn attributes(&self, len: usize) -> Attributes<'_> {
+        Attributes(self.body.get(len.next_multiple_of(4)..).unwrap_or_default())
+    }
+}
+
+/// A list of attributes. Ends where one is cut or is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Attributes<'a> {
+    /// The first of that kind.
+    pub fn find(mut self, kind: u16) -> Option<Attribute<'a>> {
+        Iterator::find(&mut self, |a| a.kind == kind)
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Attribute<'a>;
+
+    fn next(&mut self) -> Option<Attribute<'a>> {
+        let len = usize::from(u16_at(self.0, 0)?);
+        let kind = u16_at(self.0, 2)? & KIND;
+        let value = self.0.get(ATTRIBUTE..len)?;
+        self.0 = self.0.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some(Attribute { kind, value })
+    }
+}
+
+/// An attribute of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attribute<'a> {
+    /// its kind
+    pub kind: u16,
+    /// its bytes
+    pub value: &'a [u8],
+}
+
+impl<'a> Attribute<'a> {
+    /// A number in the machine's byte order.
+    pub fn number(&self) -> Option<u32> {
+        u32_at(self.value, 0)
+    }
+
+    /// A name without the 0 that ends it.
+    pub fn text(&self) -> &'a [u8] {
+        self.value.split(|b| *b == 0).next().unwrap_or_default()
+    }
+
+    /// The attributes that it consists of.
+    pub fn nested(&self) -> Attributes<'a> {
+        Attributes(self.value)
+    }
+}
+
+/// The part of the kernel that is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// rtnetlink: interfaces, queueing disciplines and their filters
+    Route,
+    /// nfnetlink: nftables
+    Netfilter,
+}
+
+/// A netlink socket. The network namespace that counts is that of the thread that opened it.
+#[derive(Debug)]
+pub struct Socket {
+    fd: Fd,
+    sequence: AtomicU32,
+}
+
+/// How long an answer may take: the kernel's own is there when the question has been sent.
+const PATIENCE: Duration = Duration::from_secs(2);
+const SOL_NETLINK: i32 = 270;
+const CAP_ACK: i32 = 10;
+const EXT_ACK: i32 = 11;
+
+impl Socket {
+    /// A new one.
+    pub fn open(subject: Subject) -> Result<Self, Errno> {
+        let protocol = match subject {
+            Subject::Route => None,
+            Subject::Netfilter => Some(netlink::NETFILTER),
+        };
+        let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
+        let fd = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
+        sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(PATIENCE))?;
+        for option in [CAP_ACK, EXT_ACK] {
+            // Kernels without it have no words to add.
+            let _ = set_option(&fd, SOL_NETLINK, option, &1u32.to_ne_bytes());
+        }
+        Ok(Self::from(Fd::from(fd)))
+    }
+
+    /// The descriptor.
+    pub fn fd(&self) -> &Fd {
+        &self.fd
+    }
+
+    /// The descriptor, for somebody else.
+    pub fn into_fd(self) -> Fd {
+        self.fd
+    }
+
+    /// Sends a request, and waits until it is done. What the kernel had to say.
+    pub fn ask(&self, message: Message) -> Result<Vec<Answer>, Failure> {
+        self.ask_together(vec![message])
+    }
+
+    /// Sends requests in one piece, and waits until all are done, or one failed. `ack` is asked for the last one that
+    /// is not the end of a batch: netfilter acknowledges that only in recent kernels.
+    pub fn ask_together(&self, mut messages: Vec<Message>) -> Result<Vec<Answer>, Failure> {
+        let count = messages.len() as u32;
+        let first = self.sequence.fetch_add(count, Ordering::Relaxed);
+        let is_end = |m: &Message| u16_at(&m.0, 4) == Some(BATCH_END);
+        let last = messages.iter().rposition(|m| !is_end(m)).unwrap_or(0);
+        let range = Range {
+            first,
+            count,
+            last: first.wrapping_add(last as u32),
+        };
+        let mut bytes = Vec::new();
+        for (i, message) in messages.iter_mut().enumerate() {
+            let flags = if i == last { ACK } else { 0 };
+            message.finish(first.wrapping_add(i as u32), flags);
+            bytes.extend_from_slice(&message.0);
+        }
+        self.send(&bytes)?;
+        let (mut answers, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+        loop {
+            let datagram = self.receive(&mut buffer)?;
+            if collect(datagram, range, &mut answers)? {
+                return Ok(answers);
+            }
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
+        let sent =
+            rustix::io::retry_on_intr(|| rustix::net::send(&self.fd, bytes, SendFlags::NOSIGNAL))?;
+        if sent == bytes.len() {
+            Ok(())
+        } else {
+            Err(Errno::MSGSIZE)
+        }
+    }
+
+    fn receive<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+        let received = rustix::io::retry_on_intr(|| {
+            rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::TRUNC)
+        });
+        match received {
+            Ok((_, len)) if len > buffer.len() => Err(Errno::MSGSIZE),
+            Ok((n, _)) => Ok(&buffer[..n]),
+            Err(Errno::AGAIN) => Err(Errno::TIMEDOUT),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl From<Fd> for Socket {
+    /// One that [`Socket::open`] made, here or in another process.
+    fn from(fd: Fd) -> Self {
+        // A number that no answer to an earlier user of the socket is likely to bear.
+        let sequence = AtomicU32::new(random() as u32);
+        Self { fd, sequence }
+    }
+}
+
+/// Beginning and end of a batch of netfilter's requests (`linux/netfilter/nfnetlink.h`).
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
+const SUBSYS_NFTABLES: u16 = 10;
+
+/// Requests to nftables that happen all or not at all.
+pub fn batch(requests: Vec<Message>) -> Vec<Message> {
+    // struct nfgenmsg: family, version, and the subsystem in network byte order.
+    let family = [0, 0, 0, SUBSYS_NFTABLES as u8];
+    let edge = |kind| Message::new(kind, 0, &family);
+    let begin = core::iter::once(edge(BATCH_BEGIN));
+    begin.chain(requests).chain([edge(BATCH_END)]).collect()
+}
+
+/// Sequence numbers of a question: of its messages, and of the one that is acknowledged.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    first: u32,
+    count: u32,
+    last: u32,
+}
+
+/// Takes what belongs to a question out of a datagram. True if that was the end of it.
+fn collect(mut datagram: &[u8], range: Range, answers: &mut Vec<Answer>) -> Result<bool, Failure> {
+    if datagram.is_empty() {
+        return Err(Errno::PROTO.into());
+    }
+    while !datagram.is_empty() {
+        let header = (
+            u32_at(datagram, 0),
+            u16_at(datagram, 4),
+            u16_at(datagram, 6),
+            u32_at(datagram, 8),
+        );
+        let (Some(len), Some(kind), Some(flags), Some(sequence)) = header else {
+            return Err(Errno::PROTO.into());
+        };
+        let len = len as usize;
+        let body = datagram.get(HEADER..len).ok_or(Errno::PROTO)?;
+        datagram = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
+        if sequence.wrapping_sub(range.first) >= range.count {
+            continue;
+        }
+        match kind {
+            ERROR => verdict(body, flags)?,
+            DONE if body.len() >= 4 => verdict(body, flags | CAPPED)?,
+            DONE => {}
+            _ => {
+                let body = body.to_vec();
+                answers.push(Answer { kind, body });
+                continue;
+            }
+        }
+        if sequence == range.last || kind == DONE {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What an acknowledgement says.
+fn verdict(body: &[u8], flags: u16) -> Result<(), Failure> {
+    let number = u32_at(body, 0).ok_or(Errno::PROTO)? as i32;
+    if number == 0 {
+        return Ok(());
+    }
+    let errno = match number {
+        -4095..0 => Errno::from_raw_os_error(-number),
+        _ => Errno::PROTO,
+    };
+    Err(Failure {
+        errno,
+        why: words(body, flags).filter(|w| !w.is_empty()),
+    })
+}
+
+/// The kernel's words behind an error number: the request's header comes first, or all of it.
+fn words(body: &[u8], flags: u16) -> Option<String> {
+    if flags & ACK_TLVS == 0 {
+        return None;
+    }
+    let request = u32_at(body, 4)? as usize;
+    let skip = 4 + if flags & CAPPED != 0 { HEADER } else { request };
+    let attributes = Attributes(body.get(skip.next_multiple_of(4)..)?);
+    let text = attributes.find(ATTR_MSG)?.text();
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    let bytes = bytes.get(at..at.checked_add(2)?)?;
+    Some(u16::from_ne_bytes(bytes.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RTM_NEWLINK: u16 = 16;
+    const RTM_GETLINK: u16 = 18;
+    const RTM_DELLINK: u16 = 17;
+    const IFINFO: usize = 16;
+    const IFLA_IFNAME: u16 = 3;
+    const IFLA_MTU: u16 = 4;
+
+    fn link(kind: u16, flags: u16, name: &str) -> Message {
+        let message = Message::new(kind, flags, &[0; IFINFO]);
+        if name.is_empty() {
+            message
+        } else {
+            message.text(IFLA_IFNAME, name)
+        }
+    }
+
+    #[test]
+    fn the_kernel_answers_one_question_all_of_them_and_with_an_error() {
+        let socket = Socket::open(Subject::Route).expect("netlink");
+        for _ in 0..3 {
+            let answers = socket.ask(link(RTM_GETLINK, 0, "lo")).expect("lo");
+            let [answer] = &answers[..] else {
+                panic!("{} answers", answers.len());
+            };
+            assert_eq!(answer.kind, RTM_NEWLINK);
+            let attributes = answer.attributes(IFINFO);
+            assert_eq!(
+                attributes.find(IFLA_IFNAME).map(|a| a.text()),
+                Some(&b"lo"[..])
+            );
+            assert!(attributes.find(IFLA_MTU).and_then(|a| a.number()) > Some(0));
+
+            let all = socket.ask(link(RTM_GETLINK, DUMP, "")).expect("all");
+            let is_lo = |a: &Answer| {
+                let name = a.attributes(IFINFO).find(IFLA_IFNAME);
+                name.map(|n| n.text()) == Some(b"lo")
+            };
+            assert!(all.iter().any(is_lo));
+
+            let none = socket.ask(link(RTM_GETLINK, 0, "nosuchif"));
+            assert_eq!(none.map_err(|f| f.errno), Err(Errno::NODEV));
+        }
+    }
+
+    #[test]
+    fn the_kernel_says_why() {
+        let socket = Socket::open(Subject::Route).expect("netlink");
+        let odd = link(RTM_GETLINK, 0, "lo").attribute(IFLA_MTU, &[1]);
+        let failure = socket.ask(odd).expect_err("an MTU of one byte");
+        assert!(failure.why.is_some(), "{failure}");
+        let deleted = socket.ask(link(RTM_DELLINK, 0, "lo"));
+        assert!(deleted.is_err(), "lo cannot be deleted");
+    }
+
+    #[test]
+    fn what_is_built_is_what_is_read() {
+        let mut message = Message::new(7, EXCL, &[1, 2, 3])
+            .attribute(1, b"abcde")
+            .nest(2, |m| m.number(3, 77).nest(4, |m| m.text(5, "name")))
+            .be32(6, 1);
+        message.finish(9, ACK);
+        assert_eq!(u32_at(&message.0, 0), Some(message.0.len() as u32));
+        assert_eq!(u16_at(&message.0, 6), Some(REQUEST | EXCL | ACK));
+        let mut answers = Vec::new();
+        let range = Range {
+            first: 9,
+            count: 1,
+            last: 9,
+        };
+        assert_eq!(collect(&message.0, range, &mut answers), Ok(false));
+        let answer = &answers[0];
+        assert_eq!(answer.family(3), Some(&[1, 2, 3][..]));
+        let attributes = answer.attributes(3);
+        assert_eq!(attributes.map(|a| a.kind).collect::<Vec<_>>(), [1, 2, 6]);
+        assert_eq!(attributes.find(1).map(|a| a.value), Some(&b"abcde"[..]));
+        let inner = attributes.find(2).expect("nested").nested();
+        assert_eq!(inner.find(3).and_then(|a| a.number()), Some(77));
+        let name = inner.find(4).and_then(|a| a.nested().find(5));
+        assert_eq!(name.map(|a| a.text()), Some(&b"name"[..]));
+        assert_eq!(attributes.find(6).map(|a| a.value), Some(&[0, 0, 0, 1][..]));
+    }
+
+    #[test]
+    fn answers_to_others_are_passed_over() {
+        let mut message = Message::new(ERROR, 0, &(-1i32).to_ne_bytes());
+        message.finish(4, 0);
+        let range = Range {
+            first: 5,
+            count: 2,
+            last: 6,
+        };
+        assert_eq!(collect(&message.0, range, &mut Vec::new()), Ok(false));
+        message.finish(5, 0);
+        let failed = collect(&message.0, range, &mut Vec::new());
+        assert_eq!(failed.map_err(|f| f.errno), Err(Errno::PERM));
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_ends(bytes: Vec<u8>, first: u32) {
+            let range = Range { first, count: u32::MAX, last: first };
+            let mut answers = Vec::new();
+            let _ = collect(&bytes, range, &mut answers);
+            prop_assert!(answers.iter().map(|a| HEADER + a.body.len()).sum::<usize>() <= bytes.len());
+            prop_assert!(Attributes(&bytes).count() <= bytes.len() / ATTRIBUTE);
+            let _ = verdict(&bytes, u16::MAX);
+        }
+
+        #[test]
+        fn an_answer_that_is_cut_or_changed_ends(at: u16, value: u8, cut: u8) {
+            let mut message = Message::new(7, 0, &[0; 16])
+                .nest(2, |m| m.text(5, "name").number(3, 77))
+                .attribute(1, b"abcde");
+            message.finish(0, 0);
+            let mut error = Message::new(ERROR, ACK_TLVS | CAPPED, &[0xff; 20]).text(ATTR_MSG, "no");
+            error.finish(0, 0);
+            let mut bytes = [message.0, error.0].concat();
+            let at = usize::from(at) % bytes.len();
+            bytes[at] = value;
+            bytes.truncate(bytes.len() - usize::from(cut) % bytes.len());
+            let mut answers = Vec::new();
+            let range = Range { first: 0, count: 1, last: 0 };
+            let _ = collect(&bytes, range, &mut answers);
+            for attribute in answers.iter().flat_map(|a| a.attributes(16)) {
+                prop_assert!(attribute.nested().count() <= bytes.len());
+            }
+        }
+    }
+}
