@@ -139,6 +139,7 @@ fn nonsense(number: i32) -> Binding {
         sleeper: Some(n as u8),
         is_null: false,
         is_monitor: false,
+        is_nic: false,
         csb: None,
         name: "\u{1b}[2J".into(),
     }
