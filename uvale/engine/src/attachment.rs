@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::monitor::Regions;
 use super::sleep::{RX, TX};
 use super::vale::Scratch;
-use super::{Host, RegionMap};
+use super::{Host, RegionMap, nic};
 use rustix::io::Errno;
 use uvale_shared::binding::Binding;
-use uvale_shared::ctl::{Kring, PORT_ON, Port};
+use uvale_shared::ctl::{Kring, PORT_GONE, PORT_ON, Port};
 use uvale_shared::lock::Guarded;
 use uvale_shared::shm::RingView;
 use uvale_shared::sleepers::{announce, withdraw};
@@ -110,8 +110,14 @@ impl Attachment {
     fn port<'a>(&self, host: &'a dyn Host) -> Option<&'a Port> {
         let port = host.ctl().port(self.binding.port)?;
         let live = port.generation.load(Relaxed) == self.binding.generation
-            && port.flags.load(Relaxed) & PORT_ON != 0;
+            && port.flags.load(Relaxed) & (PORT_ON | PORT_GONE) == PORT_ON;
         live.then_some(port)
+    }
+
+    /// Has the interface of a NIC port gone?
+    #[inline]
+    pub fn is_gone(&self, host: &dyn Host) -> bool {
+        self.binding.is_nic && self.port(host).is_none()
     }
 
     /// netmap's poll: syncs as `events` ask and answers which of them are true. Never blocks.
@@ -217,6 +223,27 @@ impl Attachment {
     pub fn glance(&self, host: &dyn Host, events: Events) -> bool {
         let fresh = |k: &Kring| k.published().load(Relaxed) != k.rtail.load(Relaxed);
         directions(events).any(|dir| self.krings(host, dir).any(fresh))
+            || self.binding.is_nic
+                && events & WANT_RX != 0
+                && self.krings(host, RX).any(|k| nic::is_ready(host, k))
+    }
+
+    /// The descriptors that become readable when something for `events` is on a wire.
+    pub fn readable(&self, host: &dyn Host, events: Events, mut each: impl FnMut(i32)) {
+        if self.binding.is_nic && events & WANT_RX != 0 {
+            self.krings(host, RX)
+                .filter_map(|k| nic::readable(host, k))
+                .for_each(&mut each);
+        }
+    }
+
+    /// Does a sleep for `events` have to be short, because nothing ends it when it should?
+    pub fn is_restless(&self, host: &dyn Host, events: Events) -> bool {
+        self.binding.is_nic
+            && directions(events).any(|dir| {
+                self.krings(host, dir)
+                    .any(|k| nic::is_restless(k, dir == TX))
+            })
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `lease.rs` | the receiving side: a ring of another port under its lock, filled and published |
 //! | `fdb.rs` | the learning table |
 //! | `pipe.rs` | tx and rx of a pipe |
+//! | `nic.rs` | a NIC port: its wire, and the other end of a veth pair |
 //! | `monitor.rs` | monitors: who else sees what passes through a ring |
 //! | `bwrap.rs` | from one switch into another through a port that is on both |
 //! | `vnet.rs` | packets between ports whose virtio-net headers differ |
@@ -26,6 +27,7 @@ pub mod csb;
 mod fdb;
 mod lease;
 mod monitor;
+mod nic;
 mod offsets;
 mod pipe;
 mod sleep;

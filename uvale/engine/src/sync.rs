@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::attachment::Attachment;
 use super::synced::Synced;
 use super::vale::{self, Scratch};
-use super::{Host, monitor, pipe};
+use super::{Host, monitor, nic, pipe};
 use uvale_shared::binding::Binding;
 use uvale_shared::lock::{Guarded, LockGuard};
 
@@ -132,6 +132,7 @@ impl Sync<'_, Scratch> {
             }));
         }
         match work.get(guard) {
+            Some(work) if self.binding.is_nic => Ok(nic::txsync(host, ring, head, work)),
             Some(work) => Ok(vale::txsync(host, ring, head, work)),
             None => Err(Unsent::Busy),
         }

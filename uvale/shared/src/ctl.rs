@@ -111,6 +111,10 @@ impl Switch {
 
 /// Port is in netmap mode: at least one descriptor is registered.
 pub const PORT_ON: u32 = 1;
+/// Its interface is gone: deleted, or moved to another network namespace.
+pub const PORT_GONE: u32 = 2;
+/// Its interface is down or has no carrier: what is sent to it is lost.
+pub const PORT_DOWN: u32 = 4;
 
 /// A port: a VALE port or one end of a pipe.
 #[repr(C, align(128))]

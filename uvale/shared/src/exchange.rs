@@ -4,8 +4,8 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::compiler_fence;
 
-use crate::ctl::Exchange;
-use crate::shm::Slot;
+use crate::ctl::{Exchange, Kring};
+use crate::shm::{Slot, SlotView};
 
 impl Exchange {
     /// Writes down that slot `at[0]` of ring `with`, now `slots[0]`, and slot `at[1]` of the monitor's
@@ -41,5 +41,31 @@ impl Exchange {
     /// Nothing is under way any more; whoever calls this has put the slots right.
     pub fn settle(&self) {
         self.done();
+    }
+}
+
+/// Exchanges of consecutive slots between joined NIC ports; the receiving ring's `q_lock` and this tx ring's `busy` are
+/// held.
+impl Kring {
+    /// Writes down that the slots of this ring from `from` on and the slots `rs` of ring `with`, from `to` on, are about
+    /// to exchange their buffers. At most [`SWAPS`](crate::ctl::SWAPS) of them.
+    #[inline(always)]
+    pub fn note_swap(&self, with: u32, from: u32, to: u32, rs: &[SlotView]) {
+        for (log, slot) in self.swapped.iter().zip(rs) {
+            log.store(slot.load().buf_idx, Relaxed);
+        }
+        let slots = u64::from(from) | u64::from(to) << 32;
+        self.swap.slots.store(slots, Relaxed);
+        self.swap.count.store(rs.len() as u64, Relaxed);
+        // As in `Exchange::note`: the order of the instructions is what counts.
+        self.swap.with.store(u64::from(with) + 1, Release);
+        compiler_fence(SeqCst);
+    }
+
+    /// The exchanges are made.
+    #[inline(always)]
+    pub fn swap_done(&self) {
+        self.swap.with.store(0, Release);
+        compiler_fence(SeqCst);
     }
 }

@@ -120,6 +120,11 @@ impl Batch<'_> {
         false
     }
 
+    /// How many pieces more it takes.
+    pub fn room(&self) -> usize {
+        0
+    }
+
     /// Packets.
     pub fn len(&self) -> usize {
         0

@@ -34,6 +34,14 @@ impl<'a> Slots<'a> {
         self.free -= 1;
     }
 
+    /// The next `n` are filled.
+    #[inline(always)]
+    pub fn skip(&mut self, n: u32) {
+        let (at, size) = (self.at + n, self.ring.num_slots());
+        self.at = if at >= size { at - size } else { at };
+        self.free -= n;
+    }
+
     /// Fills the next slot: `copy` puts `len` bytes at a byte of the receiver's memory, where the slot's
     /// packets begin. If they have no room there or `copy` cannot, the slot arrives empty. Returns its
     /// length.

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::Sync;
 use crate::monitor::{self, Regions};
 use crate::synced::Synced;
-use crate::{Host, pipe};
+use crate::{Host, nic, pipe};
 use nm_abi::NR_TIMESTAMP;
 use uvale_shared::ctl::Tuning;
 
@@ -48,6 +48,11 @@ impl Sync<'_, Regions> {
             }
             give_back(ring, head);
             hwtail
+        } else if self.binding.is_nic {
+            nic::forward(host, ring, head);
+            release(ring, head);
+            nic::take_in(host, ring);
+            k.indices().arrived()
         } else {
             release(ring, head);
             hwtail

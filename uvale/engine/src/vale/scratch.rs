@@ -11,6 +11,7 @@ use crate::bwrap::Onward;
 use crate::monitor::Regions;
 use nm_abi::NS_INDIRECT;
 use uvale_shared::ctl::{MAX_RINGS, SWITCH_PORTS};
+use uvale_wire::Space;
 
 /// End of a list of packets.
 pub(super) const NIL: u32 = u32::MAX;
@@ -110,6 +111,8 @@ pub struct Scratch {
     pub(crate) monitors: Regions,
     /// for packets that are forwarded into other switches
     pub(crate) onward: Onward,
+    /// for packets that leave by a wire
+    pub(crate) outgoing: Space,
 }
 
 impl Default for Scratch {
@@ -138,6 +141,7 @@ impl Scratch {
             plan: Plan::default(),
             monitors: Regions::default(),
             onward: Onward::default(),
+            outgoing: Space::default(),
         })
     }
 

@@ -1,0 +1,130 @@
+//! Into the ring of the other end of a veth pair: slots exchange their buffers.
+//!
+//! Both ends use the same region. The sender holds `busy` of its own ring and `q_lock` of the receiver's, as a
+//! sender on a switch does, and stops when that is full. Each exchange is written down before it is made
+//! (`Kring::swap`), so that the daemon can undo it for a sender that dies in the middle.
+
+use core::sync::atomic::Ordering::Acquire;
+
+use super::arrive::{is_over, take_in};
+use crate::Host;
+use crate::lease::{Lease, Refused, Slots};
+use crate::monitor;
+use crate::sleep::{to_wake, wake};
+use crate::synced::Synced;
+use crate::vale::Scratch;
+use core::sync::atomic::Ordering::Relaxed;
+use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
+use uvale_shared::ctl::{Kring, SWAPS, count};
+use uvale_shared::shm::{Slot, SlotView};
+
+/// Sleeps of 20 ms to wait for another sender or for the receiver, which takes in what is on its wire.
+const PATIENCE: u32 = 50;
+
+/// Sends the slots from hwcur to `head` to ring `index`, as far as there is room. Returns the slot to send next;
+/// `None` if that ring does not take them, so that they have to go by the wire.
+pub fn send(
+    host: &dyn Host,
+    tx: &Synced<'_>,
+    head: u32,
+    index: u32,
+    work: &mut Scratch,
+) -> Option<u32> {
+    let rx = host.ctl().kring(index)?;
+    let from = tx.kring.hwcur.load(Relaxed);
+    if !is_open(host, tx, rx, index) {
+        return Some(from);
+    }
+    let wanted = tx.ring.distance(from, head);
+    let is_ours = |rx: &Kring| rx.joined.load(Relaxed) == tx.index + 1;
+    let mut lease = match Lease::take(rx, tx.region, host.owner(), PATIENCE, wanted, is_ours) {
+        Ok(lease) => lease,
+        Err(Refused::Stuck) => return Some(from),
+        Err(Refused::Gone) => return None,
+    };
+    let complete = complete(tx, from, wanted.min(lease.slots.free));
+    let mut at = from;
+    let mut left = complete;
+    while left > 0 {
+        let (a, b) = (at as usize, lease.slots.at as usize);
+        let (ts, rs) = (&tx.ring.slots()[a..], &lease.slots.ring.slots()[b..]);
+        let n = (left as usize).min(SWAPS).min(ts.len()).min(rs.len());
+        let sent = exchange(tx.kring, (&ts[..n], at), (&rs[..n], lease.slots.at), index);
+        lease.tally.packets += sent.0;
+        lease.tally.bytes += sent.1;
+        at = advance(&mut lease.slots, at, n as u32, tx.n);
+        left -= n as u32;
+    }
+    count(&tx.kring.sync.packets, lease.tally.packets);
+    count(&tx.kring.sync.bytes, lease.tally.bytes);
+    let wakeups = lease.publish();
+    if rx.is_monitored() {
+        monitor::delivered(host, index, tx.region, &mut work.monitors);
+    }
+    wakeups.wake(host);
+    Some(at)
+}
+
+fn advance(slots: &mut Slots<'_>, at: u32, n: u32, size: u32) -> u32 {
+    slots.skip(n);
+    (at + n) % size
+}
+
+/// Does the other end take packets by now? Right after the ends were joined there may still be some on the wire,
+/// which come first; when their time is over, this side sees to it if the other does not.
+#[inline(always)]
+fn is_open(host: &dyn Host, tx: &Synced<'_>, rx: &Kring, index: u32) -> bool {
+    // SYNC POINT: Acquire pairs with the Release in `arrive::let_peer_in`.
+    rx.joining.load(Acquire) == 0 || opens(host, tx, rx, index)
+}
+
+#[cold]
+#[inline(never)]
+fn opens(host: &dyn Host, tx: &Synced<'_>, rx: &Kring, index: u32) -> bool {
+    if !is_over(rx.joining.load(Relaxed)) {
+        return false;
+    }
+    if let Some((rx, _guard)) = Synced::enter_other(host, tx.region, index, false)
+        && rx.kring.joined.load(Relaxed) == tx.index + 1
+    {
+        take_in(host, &rx);
+    }
+    let is_open = rx.joining.load(Acquire) == 0;
+    if !is_open {
+        wake(host, rx, to_wake(rx));
+    }
+    is_open
+}
+
+/// How many of `n` slots from `from` on are those of complete packets.
+#[inline(always)]
+fn complete(tx: &Synced<'_>, from: u32, n: u32) -> u32 {
+    let slot = |i: u32| &tx.ring.slots()[((from + i) % tx.n) as usize];
+    let has_more = |i: u32| slot(i).load().flags & NS_MOREFRAG != 0;
+    (0..n).rev().find(|i| !has_more(*i)).map_or(0, |i| i + 1)
+}
+
+/// Exchanges the buffers of slots `ts`, the first of which is number `at.0`, and `rs`. Returns packets and bytes.
+#[inline(always)]
+fn exchange(k: &Kring, ts: (&[SlotView], u32), rs: (&[SlotView], u32), index: u32) -> (u64, u64) {
+    let ((ts, at), (rs, to)) = (ts, rs);
+    k.note_swap(index, at, to, rs);
+    let (mut packets, mut bytes) = (0, 0);
+    for (i, (ts, rs)) in ts.iter().zip(rs).enumerate() {
+        let slot = ts.load_full();
+        let back = k.swapped[i].load(Relaxed);
+        rs.store_full(Slot {
+            flags: slot.flags & !NS_BUF_CHANGED,
+            ..slot
+        });
+        ts.store(Slot {
+            buf_idx: back,
+            flags: slot.flags & !NS_MOREFRAG | NS_BUF_CHANGED,
+            ..slot
+        });
+        packets += u64::from(slot.flags & NS_MOREFRAG == 0);
+        bytes += u64::from(slot.len);
+    }
+    k.swap_done();
+    (packets, bytes)
+}
