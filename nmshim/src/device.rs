@@ -95,9 +95,19 @@ pub trait File: Send + Sync {
     /// flags are the kernel's, kept on the socket.
     fn open_flags(&self) -> c_int;
 
-    /// May a sleep be shared with another process (the description went through a fork or was
-    /// adopted)? Then a sleeper looks again at least every 100 ms.
-    fn shared(&self) -> bool;
+    /// How long a sleep for `events` may last in nanoseconds before the caller looks again, because nothing
+    /// may end it when it should: another process may take the token, or the kernel does not tell when a
+    /// wire has room.
+    fn longest_nap(&self, events: c_short) -> u64 {
+        let _ = events;
+        u64::MAX
+    }
+
+    /// The driver's own descriptors that a sleep for `events` has to wait for besides `fd`: `each` is called
+    /// with those that become readable when something has come. Asked after [`File::arm`].
+    fn sources(&self, events: c_short, each: &mut dyn FnMut(RawFd)) {
+        let _ = (events, each);
+    }
 
     /// The last descriptor this process knows of the description is about to be closed; `fd` is still
     /// open. Other processes may hold the description. Only async-signal-safe work (no allocation);

@@ -8,6 +8,7 @@
 //! | `file.rs`, `spin.rs` | its file operations: syncs, mmap, poll; looking before sleeping |
 //! | `request.rs`, `result.rs` | its requests; how they fail |
 //! | `extmem.rs`, `maps.rs` | the program's own memory as a region |
+//! | `nic.rs` | the wire of a NIC port: the first to open the port opens it |
 //! | `csb.rs`, `kloop.rs` | CSB mode, and the sync loop in the calling thread |
 //! | `locked.rs` | mlockall without what is mapped here |
 //! | `parameter.rs` | a module parameter's file, open for writing |
@@ -20,6 +21,7 @@ mod file;
 mod kloop;
 mod locked;
 mod maps;
+mod nic;
 mod parameter;
 mod request;
 mod result;

@@ -4,8 +4,6 @@ use super::{memory, raw};
 use crate::device::{Errno, Result};
 use libc::{c_int, timespec, timeval};
 
-/// How long a sleep may last when another process may take our wake-up token.
-const SHARED_NAP: u64 = 100_000_000;
 /// How long any sleep may last before the rings are looked at again: a sender that was stopped
 /// between taking our announcement and sending the token wakes nobody, and neither do those after it.
 const LONGEST_NAP: u64 = 1_000_000_000;
@@ -80,10 +78,10 @@ impl Timeout {
         }
     }
 
-    /// How long to sleep in the kernel.
-    pub fn nap(self, shared: bool) -> u64 {
-        let longest = if shared { SHARED_NAP } else { LONGEST_NAP };
-        self.left().unwrap_or(u64::MAX).min(longest)
+    /// How long to sleep in the kernel, if a sleep may last `most` nanoseconds.
+    pub fn nap(self, most: u64) -> u64 {
+        let most = most.min(LONGEST_NAP);
+        self.left().unwrap_or(u64::MAX).min(most)
     }
 }
 

@@ -12,8 +12,10 @@ use std::os::fd::RawFd;
 pub struct Armed {
     list: SmallVec<[Armament; 4]>,
     sets: SmallVec<[Ref; 1]>,
+    /// of the driver: where packets come from, and what tells when a daemon is gone
+    sources: SmallVec<[RawFd; 4]>,
     liveness: SmallVec<[RawFd; 4]>,
-    shared: bool,
+    longest_nap: u64,
 }
 
 struct Armament {
@@ -31,8 +33,9 @@ impl Armed {
         Self {
             list: SmallVec::new(),
             sets: SmallVec::new(),
+            sources: SmallVec::new(),
             liveness: SmallVec::new(),
-            shared: false,
+            longest_nap: u64::MAX,
         }
     }
 
@@ -63,7 +66,10 @@ impl Armed {
                     counted,
                     token: false,
                 });
-                self.shared |= guarded(true, || d.file.shared());
+                let nap = guarded(0, || d.file.longest_nap(events));
+                self.longest_nap = self.longest_nap.min(nap);
+                let sources = &mut self.sources;
+                guarded((), || d.file.sources(events, &mut |fd| sources.push(fd)));
                 let liveness = guarded(-1, || d.file.liveness());
                 if liveness >= 0 && !self.liveness.contains(&liveness) {
                     self.liveness.push(liveness);
@@ -82,9 +88,14 @@ impl Armed {
         any
     }
 
-    /// Must the sleep end early, because another process may take a token?
-    pub fn shared(&self) -> bool {
-        self.shared
+    /// How long the sleep may last, in nanoseconds.
+    pub fn longest_nap(&self) -> u64 {
+        self.longest_nap
+    }
+
+    /// The driver's descriptors that end the sleep when they become readable.
+    pub fn sources(&self) -> &[RawFd] {
+        &self.sources
     }
 
     /// Descriptors that tell when a daemon is gone.

@@ -115,7 +115,7 @@ impl Ours {
         if self.ordinary == 0 && (ready != 0 || mask.is_none()) {
             return Ok(ready);
         }
-        let mut real = self.real_set(fds, &[]);
+        let mut real = self.real_set(fds, &[], &[]);
         // SAFETY: the mask is the program's, null or valid.
         match unsafe { poll_now(&mut real, mask.unwrap_or(null())) } {
             Ok(_) => Ok(ready + self.copy_ordinary(fds, &real)),
@@ -125,7 +125,12 @@ impl Ours {
     }
 
     /// The set for the kernel: ours wait for a token (`liveness` not empty or sleeping) or are left out.
-    fn real_set(&self, fds: &[pollfd], liveness: &[RawFd]) -> SmallVec<[pollfd; 32]> {
+    fn real_set(
+        &self,
+        fds: &[pollfd],
+        liveness: &[RawFd],
+        sources: &[RawFd],
+    ) -> SmallVec<[pollfd; 32]> {
         let mut real: SmallVec<[pollfd; 32]> = SmallVec::new();
         for p in fds {
             real.push(pollfd {
@@ -137,7 +142,7 @@ impl Ours {
         for m in self.list.iter() {
             real[m.at].fd = -1;
         }
-        for &fd in liveness {
+        for &fd in liveness.iter().chain(sources) {
             real.push(pollfd {
                 fd,
                 events: POLLIN,
@@ -168,17 +173,18 @@ impl Ours {
         timeout: Timeout,
         mask: *const sigset_t,
     ) -> Result<usize> {
-        let mut real = self.real_set(fds, armed.liveness());
+        let mut real = self.real_set(fds, armed.liveness(), armed.sources());
         for m in self.list.iter() {
             (real[m.at].fd, real[m.at].events) = (m.number.unwrap_or(-1), POLLIN);
         }
-        let time = to_timespec(timeout.nap(armed.shared()));
+        let time = to_timespec(timeout.nap(armed.longest_nap()));
         // The next library's function, because it is where a thread can be cancelled.
         // SAFETY: `real` and `time` outlive the call; the mask is the program's, null or valid.
         let n = section::outside(&mut armed, || unsafe {
             next::ppoll(real.as_mut_ptr(), real.len() as nfds_t, &time, mask)
         });
         let error = raw::errno();
+        let liveness = fds.len()..fds.len() + armed.liveness().len();
         for p in self.list.iter().map(|m| &real[m.at]) {
             if p.revents != 0 {
                 armed.token_on(p.fd);
@@ -188,7 +194,7 @@ impl Ours {
         if n < 0 {
             return Err(Errno(error));
         }
-        let lost = real[fds.len()..].iter().any(|p| p.revents != 0);
+        let lost = real[liveness].iter().any(|p| p.revents != 0);
         let ready = self.copy_ordinary(fds, &real);
         for m in self.list.iter() {
             let own = real[m.at].revents & (POLLERR | POLLHUP) != 0;

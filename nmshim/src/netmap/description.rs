@@ -12,6 +12,7 @@ use uvale_link::session::Session;
 use uvale_shared::binding::Binding;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::borrow;
+use uvale_wire::Wire;
 
 use super::say::{Level, say};
 use super::world::{World, forks};
@@ -37,6 +38,8 @@ pub struct Description {
 /// What a successful REGISTER left behind.
 pub struct Bind {
     pub attachment: Attachment,
+    /// of a NIC port
+    _wire: Option<Arc<Wire>>,
     /// in CSB mode, as far as this process knows
     pub csb: AtomicBool,
 }
@@ -107,9 +110,14 @@ impl Description {
                 binding.mem_size
             ),
         );
+        let wire = match binding.is_nic {
+            true => Some(super::nic::wire_of(session, binding)?),
+            false => None,
+        };
         Ok(Bind {
             csb: AtomicBool::new(binding.csb.is_some()),
             attachment,
+            _wire: wire,
         })
     }
 

@@ -8,14 +8,20 @@ use libc::{c_int, c_short, c_ulong};
 use rustix::fd::AsRawFd;
 use rustix::net::RecvFlags;
 use uvale_engine::Host;
+use uvale_link::session::Session;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::borrow;
 
-use super::description::Description;
+use super::description::{Bind, Description};
 use super::request::Requests;
 use super::result::explained;
 use super::spin::Spin;
 use crate::device::{Errno, File, Result};
+
+/// How long a sleep may last when another process may take our wake-up token, in nanoseconds.
+const SHARED_NAP: u64 = 100_000_000;
+/// The same when it is for room on a wire, or for a port that has just been joined to its peer.
+const RESTLESS_NAP: u64 = 250_000;
 
 /// An open description, as interposition has it.
 pub struct NetmapFile {
@@ -53,12 +59,14 @@ impl File for NetmapFile {
             nm_abi::NIOCTXSYNC => {
                 let (session, bind) = self.description.ready(fd)?;
                 bind.attachment.txsync(session);
+                refuse_gone(session, bind)?;
                 self.description.look_after_daemon(session)?;
                 Ok(0)
             }
             nm_abi::NIOCRXSYNC => {
                 let (session, bind) = self.description.ready(fd)?;
                 bind.attachment.rxsync(session);
+                refuse_gone(session, bind)?;
                 self.description.look_after_daemon(session)?;
                 Ok(0)
             }
@@ -183,12 +191,38 @@ impl File for NetmapFile {
         }
     }
 
-    fn shared(&self) -> bool {
-        self.description.shared()
+    fn longest_nap(&self, events: c_short) -> u64 {
+        let (session, bind) = (self.description.current(), self.description.known_bind());
+        if let (Some(session), Some(bind)) = (session, bind)
+            && bind.attachment.is_restless(session, events)
+        {
+            return RESTLESS_NAP;
+        }
+        if self.description.shared() {
+            SHARED_NAP
+        } else {
+            u64::MAX
+        }
+    }
+
+    fn sources(&self, events: c_short, each: &mut dyn FnMut(RawFd)) {
+        let (session, bind) = (self.description.current(), self.description.known_bind());
+        if let (Some(session), Some(bind)) = (session, bind) {
+            bind.attachment.readable(session, events, each);
+        }
     }
 
     fn describe(&self) -> String {
         self.description.describe()
+    }
+}
+
+/// netmap's answer to a sync of a port whose interface has gone.
+#[inline]
+fn refuse_gone(session: &Session, bind: &Bind) -> Result<()> {
+    match bind.attachment.is_gone(session) {
+        true => Err(Errno(libc::EIO)),
+        false => Ok(()),
     }
 }
 

@@ -40,6 +40,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Epoll data beyond those of rings.
 const DESCRIPTOR: u64 = u64::MAX;
 const DAEMON: u64 = u64::MAX - 1;
+const WIRE: u64 = u64::MAX - 2;
 
 thread_local! {
     /// The file whose loop this thread runs.
@@ -198,6 +199,18 @@ impl Rings<'_> {
             return Ok(None);
         }
         watch(&set, own, DESCRIPTOR, epoll::EventFlags::empty())?;
+        let mut watched = Ok(());
+        self.attachment.readable(self.session, libc::POLLIN, |fd| {
+            let wire = uvale_system::sys::borrow(&fd);
+            let added = watch(
+                &set,
+                wire,
+                WIRE,
+                epoll::EventFlags::IN | epoll::EventFlags::ET,
+            );
+            watched = watched.and(added);
+        });
+        watched?;
         let daemon = self.session.connection();
         watch(&set, daemon.as_fd(), DAEMON, epoll::EventFlags::empty())?;
         Ok(Some(Events { set, _kicks: kicks }))
@@ -291,6 +304,10 @@ impl Rings<'_> {
             for event in &ready {
                 match event.data.u64() {
                     DESCRIPTOR => drain(own),
+                    WIRE if self.direct[1] => {
+                        (self.tx..self.tx + self.rx).for_each(|entry| self.tell(entry));
+                    }
+                    WIRE => {}
                     DAEMON => {
                         if let Err(e) = file.look_now(self.session) {
                             let _ = e;

@@ -128,10 +128,6 @@ impl File for ParameterFile {
         self.flags
     }
 
-    fn shared(&self) -> bool {
-        false
-    }
-
     fn describe(&self) -> String {
         format!("parameter {}", self.name)
     }

@@ -340,8 +340,11 @@ impl File for FakeFile {
         self.flags
     }
 
-    fn shared(&self) -> bool {
-        self.adopted || FORKS.load(SeqCst) != 0
+    fn longest_nap(&self, _events: c_short) -> u64 {
+        match self.adopted || FORKS.load(SeqCst) != 0 {
+            true => 100_000_000,
+            false => u64::MAX,
+        }
     }
 
     fn last_close(&self, fd: RawFd) {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use super::Host;
 use super::synced::Synced;
 use super::vale::Scratch;
-use uvale_shared::ctl::{Kring, PORT_DOWN, WIRE_HOST};
+use uvale_shared::ctl::{Kring, PORT_DOWN, WIRE_HOST, count};
 use uvale_wire::{Frames, Space, Transmitter, Wire};
 
 pub use arrive::take_in;
@@ -35,7 +35,11 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, work: &mut Scratch) -
         // SYNC POINT: Acquire pairs with the Release of the daemon's store: the peer's ring is ready.
         let joined = k.joined.load(Acquire).checked_sub(1);
         let taken = joined.and_then(|rx| join::send(host, tx, head, rx, work));
-        at = taken.unwrap_or_else(|| onto_the_wire(host, tx, head, &mut work.outgoing));
+        let next = taken.unwrap_or_else(|| onto_the_wire(host, tx, head, &mut work.outgoing));
+        if next != at {
+            count(&k.produced.progress, 1);
+        }
+        at = next;
         k.hwcur.store(at, Relaxed);
     }
     let hwtail = tx.ring.prev(at);

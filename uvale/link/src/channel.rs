@@ -16,13 +16,10 @@ use serde::Serialize;
 
 use crate::proto::{Call, MAX_MESSAGE, Reply, decode, encode};
 use crate::waiting::until;
-use uvale_shared::shm::MOST_PARTS;
 use uvale_system::sys::Fd;
 
-/// Descriptors one packet may carry: those of a memory.
-const MAX_FDS: usize = MOST_PARTS;
-/// Descriptors that are taken in with a call.
-const CALL_FDS: usize = MAX_FDS;
+/// Descriptors one packet may carry: those of a memory, or of a wire.
+const MAX_FDS: usize = 250;
 
 /// A received packet.
 #[derive(Debug)]
@@ -85,7 +82,7 @@ pub fn send_bytes(
 /// Receives one packet; `Ok(None)` if the other side is gone. A packet that is larger than
 /// [`MAX_MESSAGE`] is cut, and so does not decode.
 pub fn receive(from: BorrowedFd<'_>, flags: RecvFlags) -> Result<Option<Packet>, Errno> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(CALL_FDS))];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
     receive_into(from, flags, &mut space)
 }
 
@@ -128,7 +125,16 @@ pub fn call_with(
     request: &Call,
     fd: Option<BorrowedFd<'_>>,
 ) -> Result<(Reply, Vec<Fd>), Errno> {
-    let packet = exchange(connection, &encode(request), fd)?;
+    call_with_all(connection, request, fd.as_slice())
+}
+
+/// The same with several.
+pub fn call_with_all(
+    connection: BorrowedFd<'_>,
+    request: &Call,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(Reply, Vec<Fd>), Errno> {
+    let packet = exchange(connection, &encode(request), fds)?;
     let reply = decode(&packet.bytes).ok_or(Errno::PROTO)?;
     Ok((reply, packet.fds))
 }
@@ -179,10 +185,10 @@ fn now() -> Duration {
 pub fn exchange(
     connection: BorrowedFd<'_>,
     bytes: &[u8],
-    fd: Option<BorrowedFd<'_>>,
+    fds: &[BorrowedFd<'_>],
 ) -> Result<Packet, Errno> {
     let (mine, theirs) = pair()?;
-    let fds: Vec<_> = [Some(theirs.as_fd()), fd].into_iter().flatten().collect();
+    let fds: Vec<_> = [&[theirs.as_fd()], fds].concat();
     let sent = loop {
         match send_bytes(connection, bytes, &fds, SendFlags::DONTWAIT) {
             // The daemon has not read what was sent before.

@@ -138,7 +138,7 @@ const OLD: &[u8] = b"libnmshim of another version";
 
 /// Says a word on `connection`.
 pub fn say(connection: BorrowedFd<'_>, word: Word) -> Result<Heard, Errno> {
-    let packet = channel::exchange(connection, word.bytes(), None)?;
+    let packet = channel::exchange(connection, word.bytes(), &[])?;
     Ok(match Answer::read(&packet.bytes) {
         Some(answer) => Heard::Daemon(answer),
         None if packet.bytes.windows(OLD.len()).any(|part| part == OLD) => Heard::Old,

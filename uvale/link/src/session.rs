@@ -2,6 +2,7 @@
 //! regions it has mapped and of the descriptors it wakes others with. This is the [`Host`] of the
 //! engine in a trusted process.
 
+use core::sync::atomic::Ordering::Relaxed;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
@@ -11,7 +12,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use crate::channel::{call, call_with, call_within, pair, send};
+use crate::channel::{call, call_with, call_with_all, call_within, pair, send};
 use crate::difference;
 use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN, refused};
 use crate::report::Parameter;
@@ -21,6 +22,8 @@ use uvale_shared::shm::{BufferPool, Mapping, Memfd};
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, OwnFd};
 use uvale_system::who::Who;
+use uvale_wire::interface::Watch;
+use uvale_wire::{Opened, Wire};
 
 /// More bytes than any report has.
 const MAX_REPORT: usize = 1 << 30;
@@ -43,6 +46,15 @@ pub struct Session {
     ctl: Arc<Ctl>,
     regions: Mutex<HashMap<u32, Weak<RegionMap>>>,
     wakers: RwLock<HashMap<u32, OwnFd>>,
+    wires: RwLock<Wires>,
+}
+
+/// Wires by port record and its generation.
+#[derive(Default)]
+struct Wires {
+    known: HashMap<(u32, u32), Weak<Wire>>,
+    /// those that nobody else in this process keeps: a fork's child has descriptions, but not their wires
+    kept: HashMap<(u32, u32), Arc<Wire>>,
 }
 
 impl Session {
@@ -95,6 +107,7 @@ impl Session {
             ctl: Arc::new(ctl),
             regions: Mutex::default(),
             wakers: RwLock::default(),
+            wires: RwLock::default(),
         })
     }
 
@@ -174,6 +187,65 @@ impl Session {
         regions.retain(|_, old| old.strong_count() > 0);
         regions.insert(number, Arc::downgrade(&region));
         Ok(region)
+    }
+
+    /// The wire of the NIC port with record `port`; `ENODATA` if nobody has opened it yet.
+    pub fn fetch_wire(&self, port: u32) -> Result<Arc<Wire>, Refusal> {
+        let (reply, fds) = call(self.connection.as_fd(), &Call::Wire(port))?;
+        self.received(port, reply, fds)
+    }
+
+    /// Gives the daemon the wire of a NIC port that this process has opened, and takes what it has then: another
+    /// process may have been faster.
+    pub fn give_wire(
+        &self,
+        port: u32,
+        opened: Opened,
+        watch: Option<Watch>,
+    ) -> Result<Arc<Wire>, Refusal> {
+        let Opened { shape, fds, kept } = opened;
+        let watched = watch.is_some();
+        let give = Call::GiveWire {
+            port,
+            shape,
+            watched,
+        };
+        let watch = watch.map(Watch::into_fds);
+        let all = fds.iter().chain(watch.iter().flatten()).chain(&kept);
+        let all: Vec<_> = all.map(AsFd::as_fd).collect();
+        let (reply, fds) = call_with_all(self.connection.as_fd(), &give, &all)?;
+        self.received(port, reply, fds)
+    }
+
+    fn received(&self, port: u32, reply: Reply, fds: Vec<Fd>) -> Result<Arc<Wire>, Refusal> {
+        let Reply::Wire(shape) = reply else {
+            return Err(refused(reply));
+        };
+        let key = self.wire_key(port).ok_or(Errno::NXIO)?;
+        let wire = Arc::new(Wire::new(shape, fds)?);
+        let mut wires = self.wires.write().unwrap_or_else(PoisonError::into_inner);
+        wires.known.retain(|_, wire| wire.strong_count() > 0);
+        wires.known.insert(key, Arc::downgrade(&wire));
+        Ok(wire)
+    }
+
+    fn wire_key(&self, port: u32) -> Option<(u32, u32)> {
+        let generation = self.ctl.port(port)?.generation.load(Relaxed);
+        Some((port, generation))
+    }
+
+    /// The wire of a port that this process uses without having opened it.
+    #[cold]
+    fn keep_wire(&self, port: u32) -> Option<Arc<Wire>> {
+        let wire = self.fetch_wire(port).ok()?;
+        let key = self.wire_key(port)?;
+        let mut wires = self.wires.write().unwrap_or_else(PoisonError::into_inner);
+        wires.kept.retain(|(port, generation), _| {
+            let port = self.ctl.port(*port);
+            port.is_some_and(|p| p.generation.load(Relaxed) == *generation)
+        });
+        wires.kept.insert(key, wire.clone());
+        Some(wire)
     }
 
     /// A report as JSON.
@@ -343,6 +415,14 @@ impl Host for Session {
 
     fn region(&self, number: u32) -> Option<Arc<RegionMap>> {
         self.map_region(number).ok()
+    }
+
+    fn wire(&self, port: u32) -> Option<Arc<Wire>> {
+        let key = self.wire_key(port)?;
+        let wires = self.wires.read().unwrap_or_else(PoisonError::into_inner);
+        let known = wires.known.get(&key).and_then(Weak::upgrade);
+        drop(wires);
+        known.or_else(|| self.keep_wire(port))
     }
 
     fn wake(&self, client: u32) {

@@ -151,6 +151,38 @@ fn queues(dir: &Fd) -> Option<(u16, u16)> {
     Some((tx.max(1), rx.max(1)))
 }
 
+/// How somebody who stands elsewhere learns what becomes of an interface.
+#[derive(Debug)]
+pub struct Watch {
+    /// hears when a link changes
+    pub news: Fd,
+    /// answers questions about the interfaces of the namespace
+    pub ask: Fd,
+    /// the namespace
+    pub namespace: Fd,
+}
+
+impl Watch {
+    /// Of `interface`, in the namespace of this thread.
+    pub fn open(_interface: &Interface) -> Option<Self> {
+        None
+    }
+
+    /// As descriptors, to be sent.
+    pub fn into_fds(self) -> [Fd; 3] {
+        [self.news, self.ask, self.namespace]
+    }
+
+    /// From what was sent.
+    pub fn from_fds([news, ask, namespace]: [Fd; 3]) -> Self {
+        Self {
+            news,
+            ask,
+            namespace,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

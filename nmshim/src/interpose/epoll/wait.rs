@@ -14,6 +14,7 @@ use crate::interpose::slot::Ref;
 use crate::interpose::{lookup, table};
 use core::ptr::null;
 use libc::{EPOLLERR, EPOLLHUP, c_int, epoll_event, sigset_t, timespec};
+use smallvec::SmallVec;
 use std::os::fd::RawFd;
 
 /// One call's arguments.
@@ -206,20 +207,23 @@ impl Call<'_> {
 
     /// One real sleep; the number of ordinary events it brought.
     fn sleep(&self, mut armed: Armed, timeout: Timeout, signals: &Blocked) -> Result<usize> {
-        let nap = timeout.nap(armed.shared());
+        let nap = timeout.nap(armed.longest_nap());
         let mask = self.mask.unwrap_or(signals.before());
         // ppoll and not epoll_pwait: a signal that is ignored ends the latter with EINTR if it came while
         // it was blocked, and goes unnoticed otherwise. The next library's function, because it is where
         // a thread can be cancelled.
-        let mut real = libc::pollfd {
-            fd: self.epfd,
-            events: libc::POLLIN,
-            revents: 0,
-        };
+        let mut real: SmallVec<[libc::pollfd; 8]> = core::iter::once(self.epfd)
+            .chain(armed.sources().iter().copied())
+            .map(|fd| libc::pollfd {
+                fd,
+                events: libc::POLLIN,
+                revents: 0,
+            })
+            .collect();
         let time = to_timespec(nap);
         // SAFETY: the set and the timeout outlive the call, the mask is the program's or ours.
         let n = section::outside(&mut armed, || unsafe {
-            next::ppoll(&mut real, 1, &time, mask)
+            next::ppoll(real.as_mut_ptr(), real.len() as libc::nfds_t, &time, mask)
         });
         if n < 0 {
             return Err(Errno(raw::errno()));

@@ -1,0 +1,47 @@
+//! The wire of a NIC port. The first process that opens the port opens it, because it stands in the interface's
+//! network namespace and has whatever rights there are; everybody else gets it from the daemon.
+
+use core::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use uvale_engine::Host;
+use uvale_link::session::Session;
+use uvale_shared::binding::Binding;
+use uvale_system::refusal::Refusal;
+use uvale_wire::interface::{Watch, look_up};
+use uvale_wire::{Kind, Wanted, Wire};
+
+use super::say::{Level, say};
+
+/// The wire of the port that `binding` is of.
+pub fn wire_of(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
+    match session.fetch_wire(binding.port) {
+        Err(refusal) if refusal.errno == Errno::NODATA => open(session, binding),
+        other => other,
+    }
+}
+
+fn open(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
+    let name = &binding.name;
+    let gone = || Refusal::new(Errno::NXIO, format!("{name}: the interface has gone"));
+    let interface = look_up(name.as_bytes()).ok_or_else(gone)?;
+    let port = session.ctl().port(binding.port).ok_or_else(gone)?;
+    let rings = [&port.num_rx_rings, &port.num_tx_rings].map(|n| n.load(Relaxed));
+    let opened = uvale_wire::open(&Wanted {
+        name,
+        interface: &interface,
+        rings,
+        host: true,
+        steal: true,
+    })?;
+    let lacks = &opened.shape.lacks;
+    if opened.shape.kind == Kind::Nothing && interface.peer.is_none() {
+        let why = lacks.join("; ");
+        return Err(Refusal::new(Errno::PERM, format!("{name}: {why}")));
+    }
+    for lack in lacks {
+        say(Level::Refusal, format_args!("{name}: {lack}"));
+    }
+    session.give_wire(binding.port, opened, Watch::open(&interface))
+}
