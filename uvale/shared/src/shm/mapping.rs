@@ -279,6 +279,13 @@ impl Mapping {
         prefetch_to_write(self.base.as_ptr().wrapping_add(ofs));
     }
 
+    /// Address of `len` bytes from `ofs` on, for a system call that reads or writes them; `None` if they leave
+    /// the mapping. It is good for as long as the mapping is.
+    #[inline]
+    pub fn range(&self, ofs: usize, len: usize) -> Option<*mut u8> {
+        (ofs <= self.len && len <= self.len - ofs).then(|| self.ptr_at(ofs))
+    }
+
     /// Address of byte `ofs`, for the payload copy; the caller keeps to the bounds it checked.
     #[inline]
     pub(super) fn ptr_at(&self, ofs: usize) -> *mut u8 {

@@ -13,8 +13,38 @@ pub fn set_option(socket: impl AsFd, level: i32, name: i32, value: &[u8]) -> Res
     unsafe { set(socket, level, name, value.as_ptr().cast(), value.len()) }
 }
 
-/// Gives a socket a filter in classic BPF; an instruction is `(code, jump if true, jump if false, k)`.
-pub fn attach_filter(socket: impl AsFd, program: &[(u16, u8, u8, u32)]) -> Result<(), Errno> {
+/// Reads option `name` of `level` into `value`; how many bytes it has.
+pub fn option(socket: impl AsFd, level: i32, name: i32, value: &mut [u8]) -> Result<usize, Errno> {
+    let mut len = u32::try_from(value.len()).map_err(|_| Errno::INVAL)?;
+    let arguments = [
+        socket.as_fd().as_raw_fd() as usize,
+        level as usize,
+        name as usize,
+        value.as_mut_ptr() as usize,
+        &raw mut len as usize,
+        0,
+    ];
+    // SAFETY: the kernel writes at most `len` bytes to `value`, which is that long, and their number to `len`; both
+    // are ours alone.
+    check(unsafe { call(libc::SYS_getsockopt, arguments) })?;
+    Ok(len as usize)
+}
+
+/// An instruction of classic BPF: `(code, jump if true, jump if false, k)`.
+pub type Instruction = (u16, u8, u8, u32);
+
+/// Gives a socket a filter in classic BPF.
+pub fn attach_filter(socket: impl AsFd, program: &[Instruction]) -> Result<(), Errno> {
+    set_program(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
+}
+
+/// Sets an option that is a program in classic BPF.
+pub fn set_program(
+    socket: impl AsFd,
+    level: i32,
+    name: i32,
+    program: &[Instruction],
+) -> Result<(), Errno> {
     let mut program: Vec<_> = program
         .iter()
         .map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k })
@@ -26,15 +56,7 @@ pub fn attach_filter(socket: impl AsFd, program: &[(u16, u8, u8, u32)]) -> Resul
     let size = size_of::<libc::sock_fprog>();
     let value = core::ptr::from_ref(&value).cast();
     // SAFETY: the kernel reads the structure and `len` instructions, both of which outlive the call.
-    unsafe {
-        set(
-            socket,
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            value,
-            size,
-        )
-    }
+    unsafe { set(socket, level, name, value, size) }
 }
 
 /// # Safety

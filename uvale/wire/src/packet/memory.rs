@@ -1,0 +1,137 @@
+//! The frames of a receiving socket, which the kernel fills and other processes may write.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
+
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+use super::FrameShape;
+
+/// A frame begins with it: `struct tpacket2_hdr` of `linux/if_packet.h`.
+#[repr(C)]
+pub(super) struct Header {
+    /// whose the frame is: 0 the kernel's
+    pub(super) status: AtomicU32,
+    /// length of the packet
+    pub(super) len: AtomicU32,
+    /// bytes of it in the frame
+    pub(super) snaplen: AtomicU32,
+    /// where they begin
+    pub(super) mac: AtomicU16,
+    net: AtomicU16,
+    sec: AtomicU32,
+    nsec: AtomicU32,
+    /// VLAN tag that was taken out of it
+    pub(super) vlan_tci: AtomicU16,
+    /// its protocol
+    pub(super) vlan_tpid: AtomicU16,
+    padding: [AtomicU8; 4],
+}
+
+const _: () = assert!(size_of::<Header>() == 32 && align_of::<Header>() == 4);
+const _: () = assert!(core::mem::offset_of!(Header, mac) == 12);
+const _: () = assert!(core::mem::offset_of!(Header, vlan_tci) == 24);
+
+/// Frames are a multiple of it (`TPACKET_ALIGNMENT`).
+const UNIT: usize = 16;
+
+/// The mapping of all frames, one behind the other.
+#[derive(Debug)]
+pub(super) struct Memory {
+    base: NonNull<u8>,
+    size: usize,
+    count: usize,
+}
+
+// SAFETY: plain memory, valid in every thread until drop; what is written in it is written by atomics.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// Maps the frames of packet socket `fd`. The kernel refuses a length other than that of all its frames,
+    /// and keeps their memory for as long as it is mapped. The child of a fork does not get it.
+    pub(super) fn map(fd: impl AsFd, shape: &FrameShape) -> Result<Self, Errno> {
+        let (size, count) = (shape.size as usize, shape.count as usize);
+        if size < size_of::<Header>() || !size.is_multiple_of(UNIT) || count == 0 {
+            return Err(Errno::INVAL);
+        }
+        let len = size.checked_mul(count).ok_or(Errno::INVAL)?;
+        // SAFETY: a new mapping where nothing is overlaps nothing.
+        let base = unsafe {
+            rustix::mm::mmap(
+                core::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                fd,
+                0,
+            )?
+        };
+        let memory = Self {
+            base: NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?,
+            size,
+            count,
+        };
+        // SAFETY: of our own mapping, it changes nothing for this process.
+        unsafe { rustix::mm::madvise(base, len, Advice::LinuxDontFork)? };
+        Ok(memory)
+    }
+
+    /// Number of frames.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The header of frame `at`; `None` if there is no such frame.
+    #[inline]
+    pub(super) fn header(&self, at: usize) -> Option<&Header> {
+        // SAFETY: a frame has room for a header (see `map`), and is aligned for it: the mapping is by pages, and
+        // frames by `UNIT`. It consists of atomics, so others may write it.
+        self.frame(at)
+            .map(|frame| unsafe { frame.cast::<Header>().as_ref() })
+    }
+
+    /// `len` bytes from byte `from` of frame `at` on; `None` if they are not all inside.
+    #[inline]
+    pub(super) fn bytes(&self, at: usize, from: usize, len: usize) -> Option<&[u8]> {
+        let frame = self.frame(at)?;
+        if from > self.size || len > self.size - from {
+            return None;
+        }
+        // SAFETY: the range is inside the frame, which stays mapped as long as `self`. The kernel does not write
+        // a frame that it has given away. Another process of the port could: the bytes are then any bytes, so
+        // they are only copied, and nothing that is in them is relied on (see `Packet`).
+        Some(unsafe { core::slice::from_raw_parts(frame.as_ptr().add(from), len) })
+    }
+
+    /// `N` bytes of it as they are at this moment, each read once.
+    #[inline]
+    pub(super) fn copy<const N: usize>(&self, at: usize, from: usize) -> Option<[u8; N]> {
+        let frame = self.frame(at)?;
+        if from > self.size || N > self.size - from {
+            return None;
+        }
+        // SAFETY: the range is inside the frame. Atomics, since others may write it.
+        let bytes = unsafe {
+            let first = frame.as_ptr().add(from).cast::<[AtomicU8; N]>();
+            &*first
+        };
+        Some(core::array::from_fn(|i| bytes[i].load(Ordering::Relaxed)))
+    }
+
+    #[inline]
+    fn frame(&self, at: usize) -> Option<NonNull<u8>> {
+        // SAFETY: frame `at` is inside the mapping.
+        (at < self.count).then(|| unsafe { self.base.add(at * self.size) })
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and every reference into it borrows from `self`.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.size * self.count) };
+    }
+}
