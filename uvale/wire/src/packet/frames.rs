@@ -215,17 +215,23 @@ impl Frames {
         } else {
             0
         };
-        let is_ready = |i: usize| self.status(i) != status::KERNEL;
-        if !is_ready(at) && self.is_readable() {
+        let is_ready = |i: &usize| self.status(*i) != status::KERNEL;
+        // All frames, this one first and the one before it last.
+        let all = || (at..at + count).map(|i| i % count);
+        let before = (at + count - 1) % count;
+        if is_ready(&before) && !all().all(|i| is_ready(&i)) {
+            // It was not given back, and the kernel would stop there.
+            return before as u32;
+        }
+        if !is_ready(&at) && self.is_readable() {
             // The kernel may be filling this one while the next is full already.
             for _ in 0..PATIENCE {
                 rustix::thread::sched_yield();
-                if is_ready(at) {
+                if is_ready(&at) {
                     return at as u32;
                 }
             }
-            let mut others = (1..count).map(|i| (at + i) % count);
-            match others.find(|i| is_ready(*i)) {
+            match all().find(is_ready) {
                 Some(full) => return full as u32,
                 // What waits beside the frames belongs to none.
                 None => while self.discard() {},
