@@ -10,11 +10,13 @@
 //! | pipe end | descriptors, pipes on it | nobody refers to either end |
 //! | null port | its descriptor | closed |
 //! | monitor | its descriptor; refers to the monitored port while that is open | closed |
+//! | NIC port (see `nic.rs`) | descriptors, pipes on it, monitors of it | nobody refers to it |
 
 use std::collections::BTreeMap;
 
 use super::World;
 use super::memory::MemId;
+use super::nic::Nic;
 use uvale_engine::{RX, TX};
 
 /// Names an adapter; never reused.
@@ -93,6 +95,8 @@ pub(super) enum Kind {
         /// NR_MONITOR_TX, NR_MONITOR_RX, NR_ZCOPY_MON
         flags: u64,
     },
+    /// an interface of the system
+    Nic(Box<Nic>),
 }
 
 /// Where a ring lies in its region.
@@ -171,6 +175,8 @@ pub(super) struct Krings {
     pub range: (u32, u32),
     /// by direction
     pub by_dir: [Vec<Kring>; 2],
+    /// krings of NIC ports that were joined with this one, in whose syncs these may be in use still
+    pub in_hand: Vec<u32>,
 }
 
 /// An adapter.
@@ -184,6 +190,8 @@ pub(super) struct Adapter {
     /// rings and slots by direction
     pub rings: [u32; 2],
     pub slots: [u32; 2],
+    /// host rings by direction; 0: it has none, and a fake one in their place
+    pub host_rings: [u32; 2],
     pub mem: MemId,
     /// the allocator that a request has replaced for as long as descriptors are bound
     pub mem_before: Option<MemId>,
@@ -216,6 +224,7 @@ impl Adapter {
             active: 0,
             rings,
             slots,
+            host_rings: [0; 2],
             mem,
             mem_before: None,
             buf_size: 0,
@@ -227,9 +236,28 @@ impl Adapter {
         }
     }
 
-    /// Rings of a direction with the fake host ring.
+    /// Rings of a direction with the host rings, or the fake one in their place.
     pub fn all_rings(&self, dir: usize) -> u32 {
-        self.rings[dir] + 1
+        self.rings[dir] + self.host_rings[dir].max(1)
+    }
+
+    /// The same without those at the end.
+    pub fn real(&self, dir: usize) -> usize {
+        self.krings(dir).len().min(self.rings[dir] as usize)
+    }
+
+    /// Are there host rings? (A port has them in both directions or in none.)
+    pub fn has_host_rings(&self) -> bool {
+        self.host_rings != [0; 2]
+    }
+
+    /// Ring `i` of a direction, for people.
+    pub fn ring_label(&self, dir: usize, i: u32) -> String {
+        let side = if dir == TX { "tx" } else { "rx" };
+        match i.checked_sub(self.rings[dir]) {
+            Some(i) => format!("host {side} ring {i} of {}", self.label()),
+            None => format!("{side} ring {i} of {}", self.label()),
+        }
     }
 
     /// The krings of a direction; empty if there are none.
@@ -337,6 +365,7 @@ impl World {
             }
             Kind::Pipe { .. } => self.leave_parent(id),
             Kind::Monitor { .. } => self.leave_monitored(id),
+            Kind::Nic(_) => self.forget_nic(id),
             Kind::Null => {}
         }
         let Some(na) = self.adapters.remove(id) else {

@@ -86,7 +86,7 @@ impl World {
         });
         self.get_adapter(port);
         self.set_join(port, Join::By(bwrap));
-        if let Err(refusal) = self.join(port, bwrap, reg) {
+        if let Err(refusal) = self.join_switches(port, bwrap, reg) {
             self.get_adapter(bwrap);
             self.put_adapter(bwrap);
             return Err(refusal);
@@ -95,7 +95,12 @@ impl World {
     }
 
     /// netmap_do_regif for a bwrap: puts both ports in netmap mode, on the same rings.
-    fn join(&mut self, port: AdapterId, bwrap: AdapterId, reg: &nmreq_register) -> Result<()> {
+    fn join_switches(
+        &mut self,
+        port: AdapterId,
+        bwrap: AdapterId,
+        reg: &nmreq_register,
+    ) -> Result<()> {
         let mem = self.adapters[port].mem;
         self.memories.finalize(mem)?;
         let joined = self.join_rings(port, bwrap, reg);
@@ -178,7 +183,7 @@ impl World {
     }
 
     /// Takes a port, or a bwrap with its port, out of traffic, for VALE_DETACH.
-    pub(super) fn part(&mut self, id: AdapterId) -> Result<()> {
+    pub(super) fn part_switches(&mut self, id: AdapterId) -> Result<()> {
         let Kind::Vale {
             join: Join::Of { port, netmap_if },
             ..

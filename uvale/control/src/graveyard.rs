@@ -13,6 +13,7 @@ use super::memory::{MemId, Which};
 use super::rings::slots;
 use super::{Result, World};
 use uvale_engine::{RX, TX};
+use uvale_shared::ctl::Ctl;
 use uvale_shared::shm::distance;
 
 /// Which slots of a ring in teardown hold buffers that go back to the pool.
@@ -44,6 +45,15 @@ pub(super) struct Grave {
     rings: Vec<Leaving>,
     /// krings that must be quiet before anything is freed, and go with the rings
     ranges: Vec<(u32, u32)>,
+    /// krings of other ports that must have been quiet once before that
+    in_hand: Vec<u32>,
+}
+
+impl Grave {
+    /// Forgets the krings in hand that are quiet by now.
+    fn let_go(&mut self, ctl: &Ctl) {
+        self.in_hand.retain(|index| !is_quiet(ctl, *index));
+    }
 }
 
 impl World {
@@ -54,6 +64,7 @@ impl World {
             mem: self.adapters[id].mem,
             rings,
             ranges: Vec::new(),
+            in_hand: Vec::new(),
         });
     }
 
@@ -77,19 +88,17 @@ impl World {
         rings
     }
 
-    /// nm_krings_delete of VALE and null ports: deletes all krings and the remaining rings.
+    /// nm_krings_delete of VALE, null and NIC ports: deletes all krings and the remaining rings.
     pub(super) fn delete_krings(&mut self, id: AdapterId) {
         let rings = self.take_unwanted(id);
-        let ranges = self.adapters[id]
-            .krings
-            .take()
-            .map(|k| k.range)
-            .into_iter()
-            .collect();
+        let Some(krings) = self.adapters[id].krings.take() else {
+            return;
+        };
         self.bury(Grave {
             mem: self.adapters[id].mem,
             rings,
-            ranges,
+            ranges: vec![krings.range],
+            in_hand: krings.in_hand,
         });
     }
 
@@ -108,6 +117,7 @@ impl World {
             mem: self.adapters[id].mem,
             rings,
             ranges,
+            in_hand: Vec::new(),
         });
     }
 
@@ -123,6 +133,7 @@ impl World {
             mem: self.adapters[port].mem,
             rings,
             ranges,
+            in_hand: Vec::new(),
         });
     }
 
@@ -168,7 +179,8 @@ impl World {
     }
 
     /// Frees the rings now, if nobody holds their locks, else later.
-    fn bury(&mut self, grave: Grave) {
+    fn bury(&mut self, mut grave: Grave) {
+        grave.let_go(&self.ctl);
         if self.grave_is_quiet(&grave) {
             self.free_grave(&grave);
         } else {
@@ -189,7 +201,8 @@ impl World {
                 .any(|g| g.rings.iter().any(|r| r.kring == index))
         };
         let rings = grave.rings.iter().map(|r| r.kring);
-        !krings().any(pending)
+        grave.in_hand.is_empty()
+            && !krings().any(pending)
             && krings()
                 .chain(rings)
                 .all(|index| is_quiet(&self.ctl, index))
@@ -363,6 +376,7 @@ impl World {
     pub fn collect(&mut self) -> bool {
         let mut i = 0;
         while i < self.graves.len() {
+            self.graves[i].let_go(&self.ctl);
             if !self.grave_is_quiet(&self.graves[i]) {
                 i += 1;
                 continue;

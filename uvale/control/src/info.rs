@@ -35,10 +35,7 @@ impl World {
             nr_mem_id: body.nr_mem_id,
             ..nmreq_register::default()
         };
-        let id = match self.get_na(name, &mut reg, None, true) {
-            Ok(id) => id,
-            Err(refusal) => return self.outside_info(name, body, refusal),
-        };
+        let id = self.get_na(name, &mut reg, None, true)?;
         let shown = self.show_port(id, body);
         self.put_adapter(id);
         shown
@@ -53,8 +50,8 @@ impl World {
         body.nr_tx_rings = na.rings[TX] as u16;
         body.nr_rx_slots = na.slots[RX];
         body.nr_tx_slots = na.slots[TX];
-        body.nr_host_tx_rings = 0;
-        body.nr_host_rx_rings = 0;
+        body.nr_host_tx_rings = na.host_rings[TX] as u16;
+        body.nr_host_rx_rings = na.host_rings[RX] as u16;
         Ok(())
     }
 
@@ -65,16 +62,7 @@ impl World {
             nr_mem_id: body.nr_mem_id,
             ..nmreq_register::default()
         };
-        let id = match self.get_na(name, &mut reg, None, true) {
-            Ok(id) => id,
-            Err(refusal) => {
-                let mem = self.outside_memory(name, body.nr_mem_id, refusal)?;
-                self.memories.finalize(mem)?;
-                let shown = self.show_pools(mem, body);
-                self.memories.deref(mem);
-                return shown;
-            }
-        };
+        let id = self.get_na(name, &mut reg, None, true)?;
         let mem = self.adapters[id].mem;
         let shown = self.memories.finalize(mem).and_then(|()| {
             let shown = self.show_pools(mem, body);
@@ -116,10 +104,7 @@ impl World {
             nr_mode: NR_REG_ALL_NIC,
             ..nmreq_register::default()
         };
-        let id = match self.get_na(name, &mut reg, None, false) {
-            Ok(id) => id,
-            Err(refusal) => return self.outside_header(name, refusal),
-        };
+        let id = self.get_na(name, &mut reg, None, false)?;
         let len = self.adapters[id].virt_hdr_len;
         self.put_adapter(id);
         Ok(len)

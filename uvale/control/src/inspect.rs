@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::World;
-use super::adapter::{AdapterId, Kind, Role};
+use super::adapter::{AdapterId, Kind, Kring, Role};
 use super::memory::Which;
 use uvale_engine::{RX, TX};
 use uvale_shared::ctl::SWITCH_PORTS;
@@ -26,6 +26,25 @@ pub enum PortKind {
     Null,
     /// sees what passes through the rings of another port
     Monitor,
+    /// an interface of the system
+    Nic,
+}
+
+/// What only a NIC port has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NicDetails {
+    /// cookie of its network namespace; 0: the kernel does not tell
+    pub netns: u64,
+    /// number of its interface in there
+    pub index: u32,
+    /// its interface does not exist there any more
+    pub is_gone: bool,
+    /// name of the port that it is joined with
+    pub joined: Option<String>,
+    /// host rings by direction
+    pub host_rings: [u32; 2],
+    /// kring records of those; empty while nobody has the port open
+    pub host_krings: [Vec<u32>; 2],
 }
 
 /// A port.
@@ -57,6 +76,8 @@ pub struct PortInfo {
     pub virt_hdr_len: u32,
     /// largest frame to ports with another header length; 0 for what is no VALE port
     pub mfs: u32,
+    /// what only a NIC port has
+    pub nic: Option<NicDetails>,
 }
 
 /// A switch in use.
@@ -131,10 +152,17 @@ impl World {
             } => (PortKind::PipeSlave, None, 0),
             Kind::Null => (PortKind::Null, None, 0),
             Kind::Monitor { .. } => (PortKind::Monitor, None, 0),
+            Kind::Nic(_) => (PortKind::Nic, None, 0),
         };
-        let krings = [RX, TX].map(|dir| {
-            let real = na.krings(dir).iter().take(na.rings[dir] as usize);
-            real.map(|k| k.index).collect()
+        let index_of = |krings: &[Kring]| krings.iter().map(|k| k.index).collect();
+        let krings = [RX, TX].map(|dir| index_of(&na.krings(dir)[..na.real(dir)]));
+        let nic = na.nic().map(|nic| NicDetails {
+            netns: nic.interface.netns,
+            index: nic.interface.index,
+            is_gone: nic.is_gone,
+            joined: nic.joined.map(|peer| self.adapters[peer].label()),
+            host_rings: na.host_rings,
+            host_krings: [RX, TX].map(|dir| index_of(&na.krings(dir)[na.real(dir)..])),
         });
         PortInfo {
             name: na.label(),
@@ -150,6 +178,7 @@ impl World {
             holders: self.holders_of(id).cloned().collect(),
             virt_hdr_len: na.virt_hdr_len,
             mfs,
+            nic,
         }
     }
 

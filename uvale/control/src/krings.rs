@@ -287,12 +287,13 @@ impl World {
                     i,
                     slots,
                 );
+                self.kring(index).wire.store(na.wire(dir, i), Relaxed);
                 Kring {
                     index,
                     slots,
                     users: 0,
                     exclusive: false,
-                    fake: i >= na.rings[dir],
+                    fake: i >= na.rings[dir] && !na.has_host_rings(),
                     needed: false,
                     on: false,
                     pending_on: false,
@@ -314,6 +315,7 @@ impl World {
         self.adapters[id].krings = Some(Krings {
             range: (start, total),
             by_dir,
+            in_hand: Vec::new(),
         });
         Ok(())
     }

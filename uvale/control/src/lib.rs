@@ -10,6 +10,7 @@
 //! | `adapter.rs` | adapters (anything that can be bound) and their reference counts |
 //! | `vale.rs`, `persistent.rs`, `pipe.rs` | what is special about VALE ports and pipes |
 //! | `bwrap.rs` | persistent ports that join two switches |
+//! | `nic.rs` | NIC ports: interfaces of the system, and which of them are joined |
 //! | `monitor.rs` | monitors: which rings feed which |
 //! | `switch.rs` | switches and their port numbers |
 //! | `krings.rs` | krings and port records in control memory |
@@ -18,7 +19,6 @@
 //! | `graveyard.rs` | rings in teardown whose locks somebody still holds |
 //! | `repair.rs` | after a client died: locks broken, pipes repaired, buffers audited |
 //! | `options.rs`, `extmem.rs`, `kloop.rs` | options of requests: offsets and CSB, a program's own memory, sync loops |
-//! | `outside.rs` | questions about the system's own interfaces |
 //! | `caller.rs` | what a request comes with besides its bytes |
 //! | `info.rs` | requests that change nothing |
 //! | `parameters.rs` | module parameters |
@@ -61,8 +61,8 @@ pub mod local;
 mod lookup;
 mod memory;
 mod monitor;
+mod nic;
 mod options;
-mod outside;
 mod parameters;
 mod persistent;
 mod pipe;
@@ -97,8 +97,9 @@ use registration::Bound;
 use switch::Bridge;
 
 pub use caller::{Caller, Offer};
-pub use inspect::{FdbEntry, MemoryInfo, PortInfo, PortKind, SwitchInfo};
+pub use inspect::{FdbEntry, MemoryInfo, NicDetails, PortInfo, PortKind, SwitchInfo};
 pub use memory::Region;
+pub use nic::NicInfo;
 pub use parameters::{Effect, Knobs, Parameter};
 pub use repair::Finding;
 
@@ -189,6 +190,8 @@ pub struct World {
     adapters: Adapters,
     /// persistent ports by the name of their interface
     interfaces: BTreeMap<Name, AdapterId>,
+    /// NIC ports by what is theirs alone
+    nics: BTreeMap<nic::Key, AdapterId>,
     bridges: Vec<Bridge>,
     memories: Memories,
     clients: BTreeMap<u32, Option<Bound>>,
@@ -215,6 +218,7 @@ impl World {
             initial: config,
             adapters: Adapters::default(),
             interfaces: BTreeMap::new(),
+            nics: BTreeMap::new(),
             bridges: (0..switches).map(|_| Bridge::default()).collect(),
             memories: Memories::new(&config),
             clients: BTreeMap::new(),

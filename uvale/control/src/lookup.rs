@@ -55,17 +55,14 @@ impl World {
         if let Some(id) = self.get_vale(name, reg, Purpose::Register, mem, create)? {
             return Ok(id);
         }
-        let Some(&id) = self.interfaces.get(name) else {
-            let name = String::from_utf8_lossy(name);
-            return Err(Refusal::new(
-                Errno::NXIO,
-                format!(
-                    "{name:?} is no port: NICs are not supported yet; names are valeX:Y, base{{id, base}}id"
-                ),
-            ));
+        let id = match self.interfaces.get(name) {
+            Some(&id) => id,
+            None => self.get_nic(name)?,
         };
         self.override_memory(id, mem);
-        Ok(self.get_adapter(id))
+        self.get_adapter(id);
+        self.set_host_rings(id, reg);
+        Ok(id)
     }
 
     /// netmap_get_null_na: rings and memory with nothing behind them.

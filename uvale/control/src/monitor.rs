@@ -91,7 +91,12 @@ impl World {
             port: Some(port),
             flags: reg.nr_flags & ANY,
         };
-        let monitor = Adapter::new(name, kind, rings, slots, mem, record);
+        // netmap: "the monitor supports the host rings iff the parent does", one of each direction.
+        let host_rings = [u32::from(self.adapters[port].has_host_rings()); 2];
+        let monitor = Adapter {
+            host_rings,
+            ..Adapter::new(name, kind, rings, slots, mem, record)
+        };
         Ok(self.adapters.add(monitor))
     }
 
@@ -108,8 +113,8 @@ impl World {
     }
 
     /// The rings that feed the rx rings of monitor `id`: monitored direction, ring. A ring one
-    /// beyond the last is the fake host ring, as in netmap: it feeds nothing, but the zero-copy
-    /// monitors on it are a chain.
+    /// beyond the last is the first host ring, as in netmap. If it is fake it feeds nothing, but the
+    /// zero-copy monitors on it are a chain.
     fn feeders(&self, id: AdapterId) -> Option<(AdapterId, Vec<(usize, u32)>)> {
         let Kind::Monitor {
             port: Some(port),

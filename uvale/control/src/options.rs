@@ -146,6 +146,8 @@ impl World {
         }
         let mut agreed = check_offsets(asked, na.buf_size)
             .map_err(|why| Refusal::new(Errno::INVAL, format!("{label}: {why}")))?;
+        // Joined ports exchange whole buffers.
+        self.part_nic(id);
         // rx rings first, as netmap goes through them
         for dir in DIRS {
             for i in selection.range(dir) {

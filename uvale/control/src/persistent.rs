@@ -213,7 +213,7 @@ impl World {
             ));
         }
         body.port_index = place.map_or(0, |p| p.number);
-        if let Err(refusal) = self.part(id) {
+        if let Err(refusal) = self.part_switches(id) {
             self.put_adapter(id);
             return Err(refusal);
         }

@@ -40,7 +40,6 @@ impl World {
             (external, _) => external,
         };
         let found = self.get_na(name, reg, mem, true);
-        let found = found.map_err(|refusal| self.refuse_outside(name, reg, mem, refusal));
         if let Some(mem) = mem {
             self.memories.put(mem);
         }
@@ -98,8 +97,8 @@ impl World {
         reg.nr_tx_rings = na.rings[TX] as u16;
         reg.nr_rx_slots = na.slots[RX];
         reg.nr_tx_slots = na.slots[TX];
-        reg.nr_host_tx_rings = 0;
-        reg.nr_host_rx_rings = 0;
+        reg.nr_host_tx_rings = na.host_rings[TX] as u16;
+        reg.nr_host_rx_rings = na.host_rings[RX] as u16;
         reg.nr_memsize = bound.binding.mem_size;
         reg.nr_offset = bound.offset;
         reg.nr_mem_id = na.mem;
@@ -204,6 +203,7 @@ impl World {
         match self.adapters[id].kind {
             Kind::Pipe { peer, .. } => self.register_pipe(id, peer, on)?,
             Kind::Monitor { .. } => self.register_monitor(id, on),
+            Kind::Nic(_) => self.register_nic(id, on)?,
             _ => self.commit_modes(id, on),
         }
         if self.adapters[id].active == 0 {
@@ -247,28 +247,40 @@ impl World {
         let bad = |why: String| Refusal::new(Errno::INVAL, format!("{}: {why}", na.label()));
         let excluded = [NR_TX_RINGS_ONLY, NR_RX_RINGS_ONLY];
         let (mut first, mut last) = ([0; 2], [0; 2]);
+        let one = |of: [u32; 2], dir: usize, what: &str| {
+            let ring = u32::from(reg.nr_ringid);
+            if ring >= of[TX] && ring >= of[RX] {
+                let why = format!(
+                    "no {what}ring {ring}: it has {} tx and {} rx",
+                    of[TX], of[RX]
+                );
+                return Err(bad(why));
+            }
+            Ok(if ring < of[dir] { ring } else { 0 })
+        };
         for dir in DIRS {
             if reg.nr_flags & excluded[dir] != 0 {
                 continue;
             }
-            match reg.nr_mode {
-                NR_REG_ALL_NIC | NR_REG_NULL => last[dir] = na.rings[dir],
+            let nic = na.rings[dir];
+            let range = match reg.nr_mode {
+                NR_REG_ALL_NIC | NR_REG_NULL => 0..nic,
                 NR_REG_ONE_NIC => {
-                    let ring = u32::from(reg.nr_ringid);
-                    if ring >= na.rings[TX] && ring >= na.rings[RX] {
-                        return Err(bad(format!(
-                            "no ring {ring}: it has {} tx and {} rx",
-                            na.rings[TX], na.rings[RX]
-                        )));
-                    }
-                    first[dir] = if ring < na.rings[dir] { ring } else { 0 };
-                    last[dir] = first[dir] + 1;
+                    let ring = one(na.rings, dir, "")?;
+                    ring..ring + 1
                 }
-                NR_REG_SW | NR_REG_NIC_SW | NR_REG_ONE_SW => {
+                NR_REG_SW | NR_REG_NIC_SW | NR_REG_ONE_SW if !na.has_host_rings() => {
                     return Err(bad("it has no host rings".into()));
                 }
+                NR_REG_SW => nic..na.all_rings(dir),
+                NR_REG_NIC_SW => 0..na.all_rings(dir),
+                NR_REG_ONE_SW => {
+                    let ring = nic + one(na.host_rings, dir, "host ")?;
+                    ring..ring + 1
+                }
                 mode => return Err(bad(format!("register mode {mode} does not exist"))),
-            }
+            };
+            (first[dir], last[dir]) = (range.start, range.end);
         }
         Ok(Selection {
             first,
@@ -284,10 +296,9 @@ impl World {
                 let na = &self.adapters[id];
                 let k = &na.krings(dir)[i as usize];
                 if k.exclusive || k.users > 0 && s.exclusive {
-                    let side = if dir == TX { "tx" } else { "rx" };
                     let what = match na.rings[dir] {
-                        0 | 1 => na.label(),
-                        _ => format!("{side} ring {i} of {}", na.label()),
+                        0 | 1 if i < na.rings[dir].max(1) => na.label(),
+                        _ => na.ring_label(dir, i),
                     };
                     let (how, so) = if k.exclusive {
                         ("held exclusively", "")
@@ -357,7 +368,7 @@ impl World {
             sleeper: self.take_sleeper(client, na.port),
             is_null: matches!(na.kind, Kind::Null),
             is_monitor: matches!(na.kind, Kind::Monitor { .. }),
-            is_nic: false,
+            is_nic: matches!(na.kind, Kind::Nic(_)),
             csb: None,
         };
         Ok(Bound {
@@ -426,6 +437,7 @@ impl World {
         let last = self.adapters[id].active == 0;
         if last {
             self.stop_monitors(id);
+            self.part_nic(id);
         }
         if last || self.modes_pending(id, s.first, s.last) {
             // Cannot fail: only putting rings into service can.

@@ -10,8 +10,15 @@
 //! | tx | the peer's `pipe_tail` | what was copied but not shown is sent again |
 //! | rx | the slot after the peer's `pipe_tail` | what was shown as returned is not returned twice |
 //!
-//! A zero-copy monitor takes its buffers from the monitored ring, one exchange after the other. An
-//! unfinished one is undone before the locks that protect the two slots are broken.
+//! A zero-copy monitor takes its buffers from the monitored ring, one exchange after the other; a NIC port
+//! exchanges the buffers of its tx ring with those of the rx ring that it is joined with, several at a time.
+//! What is unfinished is undone before the locks that protect the slots are broken.
+//!
+//! | of a pair of slots, the exchange has | tx slot shows | rx slot shows | undone by |
+//! |---|---|---|---|
+//! | not begun | its own | its own | - |
+//! | stored the rx slot | its own | the tx slot's | the rx slot's own, as written down |
+//! | stored both | the rx slot's | the tx slot's | the tx slot gets what the rx slot shows, then the same |
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::collections::HashSet;
@@ -21,10 +28,10 @@ use super::adapter::DIRS;
 use super::krings::is_quiet;
 use super::memory::{MemId, Which};
 use uvale_engine::{RX, TX};
-use uvale_shared::ctl::Kring;
+use uvale_shared::ctl::{Kring, SWAPS};
 use uvale_shared::lock::DAEMON_SESSION;
 use uvale_shared::lock::LockWord;
-use uvale_shared::shm::{RingView, Slot};
+use uvale_shared::shm::{RingView, Slot, SlotView};
 
 /// What a repair or an audit has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +80,13 @@ fn break_dead(dead: &HashSet<u32>, lock: &LockWord) -> bool {
     dead.contains(&owner) && lock.break_dead(owner)
 }
 
+fn set_buffer(slot: &SlotView, buf_idx: u32) {
+    slot.store(Slot {
+        buf_idx,
+        ..slot.load()
+    });
+}
+
 impl World {
     /// A session is gone: frees what it had locked. Returns what was found.
     pub fn session_died(&mut self, session: u32) -> Vec<Finding> {
@@ -92,6 +106,7 @@ impl World {
         }
         self.end_kloops_of(&dead);
         self.undo_exchanges(&dead);
+        self.undo_swaps(&dead);
         let mut findings = Vec::new();
         let mut touched: Vec<MemId> = Vec::new();
         for (_, na) in self.adapters.iter() {
@@ -144,21 +159,75 @@ impl World {
         }
     }
 
+    /// Undoes exchanges of buffers that the dead had begun between the rings of joined NIC ports.
+    fn undo_swaps(&self, dead: &HashSet<u32>) {
+        let live = self
+            .adapters
+            .iter()
+            .flat_map(|(_, na)| na.krings(TX).iter().map(|k| k.index));
+        for index in live.chain(self.buried_krings()) {
+            let sender = self.kring(index);
+            if !holds(dead, &sender.busy) {
+                continue;
+            }
+            let with = sender.swap.with.load(Acquire);
+            let receiver = with.checked_sub(1).and_then(|i| u32::try_from(i).ok());
+            if let Some(receiver) = receiver {
+                self.undo_swap(dead, index, receiver);
+            }
+            sender.swap.with.store(0, Relaxed);
+        }
+    }
+
+    /// Nothing is stored unless all that is written down can be true.
+    fn undo_swap(&self, dead: &HashSet<u32>, sender: u32, receiver: u32) {
+        let (tx, Some(rx)) = (self.kring(sender), self.ctl.kring(receiver)) else {
+            return;
+        };
+        let (slots, count) = (tx.swap.slots.load(Relaxed), tx.swap.count.load(Relaxed));
+        let same_region = tx.region.load(Relaxed) == rx.region.load(Relaxed);
+        if !holds(dead, &rx.q_lock) || !same_region || count > SWAPS as u64 {
+            return;
+        }
+        let (Some(from), Some(to)) = (self.slots_of(sender), self.slots_of(receiver)) else {
+            return;
+        };
+        let first = [slots as u32 as usize, (slots >> 32) as usize];
+        if first[0] >= from.len() || first[1] >= to.len() {
+            return;
+        }
+        let region = self.memories.region(tx.region.load(Relaxed));
+        let is_buffer = |b| region.is_some_and(|region| region.pool().is_valid(b));
+        for (i, own) in tx.swapped.iter().take(count as usize).enumerate() {
+            let own = own.load(Relaxed);
+            let sent = &from[(first[0] + i) % from.len()];
+            let filled = &to[(first[1] + i) % to.len()];
+            let exchanged = filled.load().buf_idx;
+            if sent.load().buf_idx == own {
+                // What the receiving program has written there is no buffer: there is nothing to take back.
+                if !is_buffer(exchanged) {
+                    continue;
+                }
+                set_buffer(sent, exchanged);
+            }
+            set_buffer(filled, own);
+        }
+    }
+
+    /// The slots of kring `index`, if it has a ring.
+    fn slots_of(&self, index: u32) -> Option<&[SlotView]> {
+        let k = self.ctl.kring(index)?;
+        let region = self.memories.region(k.region.load(Relaxed))?;
+        let n = k.num_slots.load(Relaxed);
+        let ring = RingView::new(region.map(), k.ring_ofs.load(Relaxed), n)?;
+        Some(ring.slots())
+    }
+
     /// Stores the buffer's index in a slot of kring `index`; nothing if there is no such slot.
     fn put_buffer(&self, index: u32, (slot, buf_idx): (u32, u32)) {
-        let Some(k) = self.ctl.kring(index) else {
-            return;
-        };
-        let Some(region) = self.memories.region(k.region.load(Relaxed)) else {
-            return;
-        };
-        let n = k.num_slots.load(Relaxed);
-        let ring = RingView::new(region.map(), k.ring_ofs.load(Relaxed), n);
-        if let Some(view) = ring.and_then(|r| r.slots().get(slot as usize)) {
-            view.store(Slot {
-                buf_idx,
-                ..view.load()
-            });
+        let slots = self.slots_of(index);
+        if let Some(view) = slots.and_then(|slots| slots.get(slot as usize)) {
+            set_buffer(view, buf_idx);
         }
     }
 

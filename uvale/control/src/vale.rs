@@ -71,7 +71,9 @@ impl World {
         self.room_on_switch(switch)?;
         let part = &name[self.bridges[switch as usize].name.len() + 1..];
         let id = match self.interfaces.get(part).copied() {
-            None if self.is_outside(part) => return Err(taken_outside(name, part, purpose)),
+            None if self.is_outside(part) => {
+                return Err(self.refuse_nic_on_switch(name, part, purpose, reg));
+            }
             None if purpose == Purpose::Register => self.new_vale(name, None, reg, mem)?,
             None => {
                 let part = String::from_utf8_lossy(part);
@@ -196,24 +198,26 @@ impl World {
         Ok(self.adapters.add(vale))
     }
 
-    /// netmap_update_config: a persistent port goes back to the name of its interface. (netmap
-    /// does so whenever it is opened or asked about, and from then on it is not found under its
-    /// name on the switch.)
+    /// netmap_update_config: a persistent port goes back to the name of its interface, a NIC port
+    /// to what its interface is called. (netmap does so whenever it is opened or asked about, and
+    /// from then on a persistent port is not found under its name on the switch.)
     pub(super) fn update_config(&mut self, id: AdapterId) {
         let na = &mut self.adapters[id];
-        if let Kind::Vale {
-            interface: Some(name),
-            ..
-        } = &na.kind
-        {
-            na.name = name.clone();
+        match &na.kind {
+            Kind::Vale {
+                interface: Some(name),
+                ..
+            } => na.name = name.clone(),
+            Kind::Nic(_) => self.update_nic(id),
+            _ => {}
         }
     }
 
-    /// A persistent port needs buffers as large as the MTU of its interface.
+    /// A port with an interface needs buffers as large as its MTU.
     pub(super) fn check_mtu(&self, id: AdapterId) -> Result<()> {
         let na = &self.adapters[id];
-        match na.kind {
+        match &na.kind {
+            Kind::Nic(nic) => nic.check_mtu(&na.label(), na.buf_size),
             Kind::Vale {
                 interface: Some(_), ..
             } if na.buf_size < MTU => Err(Refusal::new(
@@ -284,20 +288,4 @@ pub(super) fn not_vale(name: &[u8]) -> Refusal {
         Errno::INVAL,
         format!("{name:?} is no port of a VALE switch: it takes valeNAME:PORT"),
     )
-}
-
-/// An interface of the system has the name that the port would have on its switch. (netmap attaches
-/// NICs under such names, and creates no port of that name.)
-fn taken_outside(name: &[u8], part: &[u8], purpose: Purpose) -> Refusal {
-    let [name, part] = [name, part].map(String::from_utf8_lossy);
-    let why = match purpose {
-        Purpose::Register => format!(
-            "{name}: {part} is an interface of this system, and netmap keeps such names for attaching it: \
-             call the port something else"
-        ),
-        Purpose::Command => {
-            format!("{part} is an interface of this system, and NICs are not supported yet")
-        }
-    };
-    Refusal::new(Errno::INVAL, why)
 }

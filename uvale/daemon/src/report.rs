@@ -158,6 +158,7 @@ fn port(world: &World, ctl: &Ctl, info: &PortInfo) -> shape::Port {
         PortKind::PipeSlave => "pipe-slave",
         PortKind::Null => "null",
         PortKind::Monitor => "monitor",
+        PortKind::Nic => "nic",
     };
     let krings = |dir: usize| info.krings[dir].iter().filter_map(|i| ctl.kring(*i));
     shape::Port {

@@ -65,7 +65,8 @@ pub fn has_prefix(name: &[u8]) -> bool {
 }
 
 /// The part of a request's name that may be the name of an interface: the whole, or what stands behind
-/// the name of a switch, without the end of a pipe.
+/// the name of a switch, without the ends of pipes. (A pipe can be on the end of a pipe; on a switch that is
+/// looked up by its whole name.)
 pub fn interface_part(name: &[u8]) -> &[u8] {
     match name.iter().position(|c| *c == b':') {
         Some(colon) if has_prefix(name) => {
@@ -74,7 +75,10 @@ pub fn interface_part(name: &[u8]) -> &[u8] {
             let end = brace(b'{').or_else(|| brace(b'}')).unwrap_or(port.len());
             &port[..end]
         }
-        _ => name,
+        _ => {
+            let end = name.iter().position(|c| matches!(c, b'{' | b'}'));
+            &name[..end.unwrap_or(name.len())]
+        }
     }
 }
 
@@ -86,7 +90,11 @@ mod tests {
     fn where_an_interface_may_be_named() {
         for (name, part) in [
             ("eth0", "eth0"),
-            ("eth0{1", "eth0{1"),
+            ("eth0{1", "eth0"),
+            ("eth0}1", "eth0"),
+            ("eth0}1{2", "eth0"),
+            ("{1", ""),
+            ("a:b}1", "a:b"),
             ("vale0:eth0", "eth0"),
             ("vale0:eth0{1", "eth0"),
             ("vale0:eth0}{1", "eth0}"),

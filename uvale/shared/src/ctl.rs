@@ -116,7 +116,7 @@ pub const PORT_GONE: u32 = 2;
 /// Its interface is down or has no carrier: what is sent to it is lost.
 pub const PORT_DOWN: u32 = 4;
 
-/// A port: a VALE port or one end of a pipe.
+/// A port.
 #[repr(C, align(128))]
 pub struct Port {
     /// changes whenever the record is given to another port; odd while in use

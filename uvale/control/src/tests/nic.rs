@@ -1,0 +1,832 @@
+//! NIC ports, against what kernel netmap was seen to do with its emulated adapter on veths: sections info,
+//! reg, modes, two, host, opts and vale of that record, and of the first record those about `lo`.
+
+mod joined;
+
+use super::*;
+use crate::{Interface, NicInfo, PortKind};
+use uvale_shared::ctl::{PORT_GONE, RING_ON, WIRE_HOST};
+
+/// Interface `index` with so many queues, as a veth is.
+fn veth(index: u32, queues: u16) -> Interface {
+    Interface {
+        netns: 7,
+        index,
+        mtu: 1500,
+        tx_queues: queues,
+        rx_queues: queues,
+        is_ethernet: true,
+        is_up: true,
+        ..Interface::default()
+    }
+}
+
+fn loopback() -> Interface {
+    Interface {
+        mtu: 65536,
+        ..veth(1, 1)
+    }
+}
+
+/// A request, and what the system has under the name in it.
+fn ask_about<B: AbiBytes>(
+    w: &mut World,
+    c: ClientId,
+    reqtype: u16,
+    (name, interface): (&str, &Interface),
+    body: B,
+) -> core::result::Result<B, Errno> {
+    let mut r = request(reqtype, name, &body);
+    r.body.truncate(uvale_request::body_size(reqtype));
+    let mut caller = Caller {
+        interface: Some(interface.clone()),
+        ..Caller::default()
+    };
+    match w.request_from(c, &mut caller, &mut r) {
+        Ok(()) => Ok(B::from_bytes(&r.body).unwrap_or(body)),
+        Err(refusal) => {
+            assert!(refusal.why.len() > 8, "a sentence, not {:?}", refusal.why);
+            Err(refusal.errno)
+        }
+    }
+}
+
+fn try_open(w: &mut World, nic: (&str, &Interface), reg: nmreq_register) -> (ClientId, Reg) {
+    let c = w.open();
+    let got = ask_about(w, c, NETMAP_REQ_REGISTER, nic, reg);
+    (c, got)
+}
+
+pub(super) fn open_nic(
+    w: &mut World,
+    nic: (&str, &Interface),
+    reg: nmreq_register,
+) -> (ClientId, nmreq_register) {
+    let (c, got) = try_open(w, nic, reg);
+    (c, got.unwrap_or_else(|e| panic!("{}: {e}", nic.0)))
+}
+
+/// A REGISTER, undone.
+fn attempt_nic(w: &mut World, nic: (&str, &Interface), reg: nmreq_register) -> Reg {
+    let (c, got) = try_open(w, nic, reg);
+    w.close(c);
+    got
+}
+
+fn mode(nr_mode: u32, nr_ringid: u16) -> nmreq_register {
+    nmreq_register {
+        nr_mode,
+        nr_ringid,
+        ..nmreq_register::default()
+    }
+}
+
+fn flags(nr_flags: u64) -> nmreq_register {
+    nmreq_register { nr_flags, ..all() }
+}
+
+/// `11110|00001`: which rings a descriptor has, tx first, host rings last.
+fn rings_of(w: &World, c: ClientId) -> String {
+    let v = View::of(w, c);
+    let [_, tx, _, _, htx, _] = v.netmap_if();
+    let all: Vec<char> = v
+        .ring_ofs()
+        .iter()
+        .map(|o| if *o == 0 { '0' } else { '1' })
+        .collect();
+    let (tx, rx) = all.split_at((tx + htx) as usize);
+    [tx, rx]
+        .map(|some| some.iter().collect::<String>())
+        .join("|")
+}
+
+/// What a REGISTER answers: tx, rx, slots, host tx, host rx.
+fn shape(reg: &nmreq_register) -> [u32; 6] {
+    [
+        reg.nr_tx_rings.into(),
+        reg.nr_rx_rings.into(),
+        reg.nr_tx_slots,
+        reg.nr_rx_slots,
+        reg.nr_host_tx_rings.into(),
+        reg.nr_host_rx_rings.into(),
+    ]
+}
+
+fn nic_of(w: &World, name: &str) -> NicInfo {
+    w.nics().find(|nic| nic.name == name).expect("it is there")
+}
+
+#[test]
+fn questions() {
+    let mut w = world();
+    let c = w.open();
+    for nic in [("veth0", &veth(2, 1)), ("lo", &loopback())] {
+        let info = nmreq_port_info_get::default();
+        let info = ask_about(&mut w, c, NETMAP_REQ_PORT_INFO_GET, nic, info).unwrap();
+        assert_eq!((info.nr_tx_rings, info.nr_rx_rings), (1, 1));
+        assert_eq!((info.nr_host_tx_rings, info.nr_host_rx_rings), (1, 1));
+        assert_eq!((info.nr_tx_slots, info.nr_rx_slots), (1024, 1024));
+        assert_eq!((info.nr_memsize, info.nr_mem_id), (343_019_520, 1));
+        let pools = nmreq_pools_info::default();
+        let pools = ask_about(&mut w, c, NETMAP_REQ_POOLS_INFO_GET, nic, pools).unwrap();
+        assert_eq!((pools.nr_memsize, pools.nr_mem_id), (343_019_520, 1));
+        assert_eq!(pools.nr_if_pool_objtotal, 100);
+        assert_eq!(
+            (pools.nr_ring_pool_offset, pools.nr_ring_pool_objsize),
+            (102_400, 36864)
+        );
+        assert_eq!(
+            (pools.nr_buf_pool_offset, pools.nr_buf_pool_objtotal),
+            (7_475_200, 163_840)
+        );
+        let header = nmreq_port_hdr {
+            nr_hdr_len: 77,
+            pad1: 0,
+        };
+        let header = ask_about(&mut w, c, NETMAP_REQ_PORT_HDR_GET, nic, header).unwrap();
+        assert_eq!(header.nr_hdr_len, 0);
+        let header = nmreq_port_hdr {
+            nr_hdr_len: 12,
+            pad1: 0,
+        };
+        let refused = ask_about(&mut w, c, NETMAP_REQ_PORT_HDR_SET, nic, header);
+        assert_eq!(refused.err(), Some(Errno::NXIO));
+    }
+    let mut info = nmreq_port_info_get {
+        nr_mem_id: 999,
+        ..nmreq_port_info_get::default()
+    };
+    let veth = veth(2, 1);
+    let refused = ask_about(&mut w, c, NETMAP_REQ_PORT_INFO_GET, ("veth0", &veth), info);
+    assert_eq!(refused.err(), Some(Errno::INVAL));
+    let (_, vale) = open(&mut w, "vale0:a", all());
+    info.nr_mem_id = vale.nr_mem_id;
+    let shown = ask_about(&mut w, c, NETMAP_REQ_PORT_INFO_GET, ("veth0", &veth), info).unwrap();
+    assert_eq!(shown.nr_mem_id, vale.nr_mem_id);
+    // Nothing of this has made anything.
+    assert_eq!((w.ports().count(), w.memories().count()), (1, 2));
+}
+
+#[test]
+fn what_does_not_exist() {
+    let mut w = world();
+    let c = w.open();
+    let info = nmreq_port_info_get::default();
+    let info = ask(&mut w, c, NETMAP_REQ_PORT_INFO_GET, "nosuchif", info);
+    let pools = nmreq_pools_info::default();
+    let pools = ask(&mut w, c, NETMAP_REQ_POOLS_INFO_GET, "nosuchif", pools);
+    let header = nmreq_port_hdr::default();
+    let header = ask(&mut w, c, NETMAP_REQ_PORT_HDR_GET, "nosuchif", header);
+    let opened = attempt(&mut w, "nosuchif", all());
+    let got = [info.err(), pools.err(), header.err(), opened.err()];
+    assert_eq!(got, [Some(Errno::NXIO); 4]);
+    // What one request has seen is nothing to the next.
+    open_nic(&mut w, ("veth0", &veth(2, 1)), all());
+    assert_eq!(attempt(&mut w, "veth0", all()).err(), Some(Errno::NXIO));
+}
+
+/// reg.default and reg.nic_sw
+#[test]
+fn what_a_descriptor_gets() {
+    let mut w = world();
+    let (c, reg) = open_nic(&mut w, ("veth0", &veth(2, 1)), all());
+    assert_eq!(shape(&reg), [1, 1, 1024, 1024, 1, 1]);
+    assert_eq!((reg.nr_mem_id, reg.nr_offset, reg.nr_extra_bufs), (1, 0, 0));
+    assert_eq!(reg.nr_memsize, 343_019_520);
+    let v = View::of(&w, c);
+    assert_eq!(
+        (v.name(), v.netmap_if()),
+        ("veth0".to_owned(), [0, 1, 1, 0, 1, 1])
+    );
+    assert_eq!(rings_of(&w, c), "10|10");
+    assert!(v.b.is_nic && !v.b.is_monitor);
+    w.close(c);
+    let (c, _) = open_nic(&mut w, ("veth0", &veth(2, 1)), mode(NR_REG_NIC_SW, 0));
+    assert_eq!(rings_of(&w, c), "11|11");
+    let v = View::of(&w, c);
+    let mut all = Vec::new();
+    for (tx, i) in [(true, 0), (true, 1), (false, 0), (false, 1)] {
+        let tail = if tx { 1023 } else { 0 };
+        let header = [1024, 2048, i, u32::from(tx), 0, 0, tail];
+        assert_eq!(v.ring_header(tx, i), header);
+        let buffers = v.buffers(tx, i);
+        assert!(buffers.windows(2).all(|w| w[1] == w[0] + 1) && buffers[0] >= 2);
+        let first = v.ring(tx, i) + 256;
+        assert_eq!((v.word(first + 4), v.word(first + 8)), (2048, 0));
+        all.extend(buffers);
+    }
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!((all.len(), w.audit()), (4096, Vec::new()));
+}
+
+/// modes.modeN.ringN, of the veth with one queue and of that with four
+#[test]
+fn register_modes() {
+    let mut w = world();
+    let one = [
+        "", "10|10", "01|01", "11|11", "10|10", "", "", "", "01|01", "",
+    ];
+    let four = [
+        "",
+        "11110|11110",
+        "00001|00001",
+        "11111|11111",
+        "10000|10000",
+        "",
+        "",
+        "",
+        "00001|00001",
+        "",
+    ];
+    for (queues, want) in [(1, one), (4, four)] {
+        for m in 0..10u16 {
+            for ring in 0..3u16 {
+                let nic = ("veth0", &veth(2, queues));
+                let (c, got) = try_open(&mut w, nic, mode(m.into(), ring));
+                let mut want = want[usize::from(m)].to_owned();
+                match (u32::from(m), ring) {
+                    (NR_REG_ONE_NIC, 1) if queues == 4 => want = "01000|01000".into(),
+                    (NR_REG_ONE_NIC, 2) if queues == 4 => want = "00100|00100".into(),
+                    (NR_REG_ONE_NIC | NR_REG_ONE_SW, 1..) => want.clear(),
+                    _ => {}
+                }
+                let label = format!("{queues} queues, mode {m}, ring {ring}");
+                match got {
+                    Ok(reg) => {
+                        let queues = queues.into();
+                        assert_eq!(shape(&reg), [queues, queues, 1024, 1024, 1, 1], "{label}");
+                        assert_eq!(rings_of(&w, c), want, "{label}");
+                    }
+                    Err(errno) => {
+                        assert_eq!((errno, want), (Errno::INVAL, String::new()), "{label}")
+                    }
+                }
+                w.close(c);
+            }
+        }
+    }
+    assert_eq!((w.ports().count(), w.krings_in_use()), (0, 0));
+}
+
+/// modes.flag_*, sizeN, many_host
+#[test]
+fn what_is_asked_for() {
+    let mut w = world();
+    let nic = ("veth0", &veth(2, 4));
+    for (flag, want) in [
+        (NR_EXCLUSIVE, "11110|11110"),
+        (NR_TX_RINGS_ONLY, "11110|00000"),
+        (NR_RX_RINGS_ONLY, "00000|11110"),
+        (NR_TX_RINGS_ONLY | NR_RX_RINGS_ONLY, "00000|00000"),
+        (NR_ACCEPT_VNET_HDR, "11110|11110"),
+        (0x100000, "11110|11110"),
+    ] {
+        let (c, reg) = open_nic(&mut w, nic, flags(flag));
+        assert_eq!((rings_of(&w, c).as_str(), reg.nr_flags), (want, flag));
+        w.close(c);
+    }
+    for flag in [NR_MONITOR_TX, NR_MONITOR_RX, NR_ZCOPY_MON] {
+        assert_eq!(
+            attempt_nic(&mut w, nic, flags(flag)).err(),
+            Some(Errno::INVAL)
+        );
+    }
+    for (rings, slots) in [(2, 0), (1, 512), (100, 4096), (4, 1), (0, 300_000)] {
+        let reg = attempt_nic(&mut w, nic, with([rings, rings / 2], [slots, slots / 2]));
+        assert_eq!(shape(&reg.unwrap()), [4, 4, 1024, 1024, 1, 1]);
+    }
+    let hosts = |tx, rx| nmreq_register {
+        nr_host_tx_rings: tx,
+        nr_host_rx_rings: rx,
+        ..mode(NR_REG_NIC_SW, 0)
+    };
+    let one = ("veth0", &veth(2, 1));
+    let (c, reg) = open_nic(&mut w, one, hosts(3, 2));
+    assert_eq!(
+        (shape(&reg)[4..].to_vec(), rings_of(&w, c)),
+        (vec![3, 2], "1111|111".into())
+    );
+    assert_eq!(View::of(&w, c).netmap_if(), [0, 1, 1, 0, 3, 2]);
+    assert_eq!(View::of(&w, c).ring_header(true, 3)[2], 3);
+    // Only while nobody has it open.
+    let (other, reg) = open_nic(&mut w, one, hosts(1, 1));
+    assert_eq!(shape(&reg)[4..], [3, 2]);
+    let (last, _) = open_nic(&mut w, one, mode(NR_REG_ONE_SW, 2));
+    assert_eq!(rings_of(&w, last), "0001|010");
+    assert_eq!(
+        attempt_nic(&mut w, one, mode(NR_REG_ONE_SW, 3)).err(),
+        Some(Errno::INVAL)
+    );
+    for c in [c, other, last] {
+        w.close(c);
+    }
+    let too_many = attempt_nic(&mut w, one, hosts(200, 200));
+    assert_eq!(too_many.err(), Some(Errno::NOMEM));
+    assert_eq!(w.krings_in_use(), 0);
+}
+
+/// info, with ethtool's numbers and generic_ringsize
+#[test]
+fn slots_and_queues() {
+    let mut w = world();
+    let slots = |tx_slots, rx_slots| Interface {
+        tx_slots,
+        rx_slots,
+        tx_queues: 3,
+        rx_queues: 2,
+        ..veth(2, 1)
+    };
+    let got = attempt_nic(&mut w, ("eth0", &slots(256, 512)), all()).unwrap();
+    assert_eq!(shape(&got), [3, 2, 256, 512, 1, 1]);
+    let got = attempt_nic(&mut w, ("eth0", &slots(2, 3)), all()).unwrap();
+    assert_eq!(shape(&got), [3, 2, 1024, 3, 1, 1]);
+    w.set_parameter("generic_ringsize", "64").unwrap();
+    let got = attempt_nic(&mut w, ("eth0", &slots(0, 0)), all()).unwrap();
+    assert_eq!(shape(&got), [3, 2, 64, 64, 1, 1]);
+    w.set_parameter("generic_ringsize", "0").unwrap();
+    let got = attempt_nic(&mut w, ("eth0", &slots(0, 0)), all());
+    assert_eq!(got.err(), Some(Errno::INVAL));
+    let got = attempt_nic(&mut w, ("eth0", &slots(4096, 4096)), all());
+    assert_eq!(
+        got.err(),
+        Some(Errno::NOMEM),
+        "rings of 36864 bytes have 2288 slots"
+    );
+    // What it has may change between two users.
+    let (c, _) = open_nic(&mut w, ("eth0", &slots(256, 512)), all());
+    let (d, second) = open_nic(&mut w, ("eth0", &veth(2, 1)), all());
+    assert_eq!(shape(&second), [3, 2, 256, 512, 1, 1]);
+    assert_eq!(rings_of(&w, d), "1110|110");
+    w.close(c);
+    w.close(d);
+}
+
+/// modes.extra*, memid*, priv_of_vale, memid_with_vale, rebind
+#[test]
+fn memory() {
+    let mut w = world();
+    let nic = ("veth0", &veth(2, 1));
+    for (asked, want) in [(1, 1), (100, 100), (100_000, 100_000), (1_000_000, 161_790)] {
+        let reg = nmreq_register {
+            nr_extra_bufs: asked,
+            ..all()
+        };
+        assert_eq!(attempt_nic(&mut w, nic, reg).unwrap().nr_extra_bufs, want);
+    }
+    for (id, want) in [
+        (0, Ok(1)),
+        (1, Ok(1)),
+        (2, Err(Errno::INVAL)),
+        (999, Err(Errno::INVAL)),
+    ] {
+        let reg = nmreq_register {
+            nr_mem_id: id,
+            ..all()
+        };
+        assert_eq!(
+            attempt_nic(&mut w, nic, reg).map(|r| r.nr_mem_id),
+            want,
+            "{id}"
+        );
+    }
+    let (vale, got) = open(&mut w, "vale7:x", all());
+    let reg = nmreq_register {
+        nr_mem_id: got.nr_mem_id,
+        ..all()
+    };
+    assert_eq!(
+        attempt_nic(&mut w, nic, reg).unwrap().nr_mem_id,
+        got.nr_mem_id
+    );
+    w.close(vale);
+    let (c, got) = open_nic(&mut w, nic, all());
+    let reg = nmreq_register {
+        nr_mem_id: got.nr_mem_id,
+        ..all()
+    };
+    assert_eq!(attempt(&mut w, "vale7:x", reg).unwrap().nr_mem_id, 1);
+    let again = ask_about(&mut w, c, NETMAP_REQ_REGISTER, nic, all());
+    assert_eq!(again.err(), Some(Errno::BUSY));
+}
+
+/// two.*
+#[test]
+fn two_openers() {
+    const X: u64 = NR_EXCLUSIVE;
+    const T: u64 = NR_TX_RINGS_ONLY;
+    const R: u64 = NR_RX_RINGS_ONLY;
+    let ok = |a: &'static str, b: &'static str| Some((a, b));
+    let (one, four) = (veth(2, 1), veth(3, 4));
+    let none = Some(Errno::BUSY);
+    for (first, second, want) in [
+        ((1, 0, 0), (1, 0, 0), ok("11110|11110", "11110|11110")),
+        ((1, X, 0), (1, 0, 0), None),
+        ((1, 0, 0), (1, X, 0), None),
+        ((1, 0, 0), (2, 0, 0), ok("11110|11110", "00001|00001")),
+        ((2, 0, 0), (1, 0, 0), ok("00001|00001", "11110|11110")),
+        ((1, X, 0), (2, X, 0), ok("11110|11110", "00001|00001")),
+        ((2, 0, 0), (2, 0, 0), ok("00001|00001", "00001|00001")),
+        ((4, 0, 0), (4, 0, 0), ok("10000|10000", "10000|10000")),
+        ((4, X, 0), (4, X, 0), None),
+        ((4, X, 0), (4, X, 1), ok("10000|10000", "01000|01000")),
+        ((1, T, 0), (1, R, 0), ok("11110|00000", "00000|11110")),
+        (
+            (1, T | X, 0),
+            (1, R | X, 0),
+            ok("11110|00000", "00000|11110"),
+        ),
+        ((3, X, 0), (2, 0, 0), None),
+    ] {
+        let reg = |(nr_mode, nr_flags, ring)| nmreq_register {
+            nr_flags,
+            ..mode(nr_mode, ring)
+        };
+        let mut w = world();
+        let (a, got_a) = open_nic(&mut w, ("mq1", &four), reg(first));
+        let (b, got_b) = try_open(&mut w, ("mq1", &four), reg(second));
+        match (got_b, want) {
+            (Ok(got_b), Some((ring_a, ring_b))) => {
+                assert_eq!(
+                    (rings_of(&w, a), rings_of(&w, b)),
+                    (ring_a.into(), ring_b.into())
+                );
+                assert_eq!(got_a.nr_mem_id, got_b.nr_mem_id);
+                assert_eq!(got_a.nr_memsize, got_b.nr_memsize);
+            }
+            (got, want) => assert_eq!((got.err(), want), (none, None), "{first:?} {second:?}"),
+        }
+    }
+    // A veth with one queue has no second ring; two interfaces have rings and memory side by side.
+    let mut w = world();
+    let (a, _) = open_nic(&mut w, ("veth0", &one), flags(X));
+    assert_eq!(
+        attempt_nic(&mut w, ("veth0", &one), mode(4, 1)).err(),
+        Some(Errno::INVAL)
+    );
+    let (b, _) = open_nic(&mut w, ("mq1", &four), flags(X));
+    let buffers = |c| View::of(&w, c).buffers(true, 0);
+    assert!(buffers(a).iter().all(|b1| !buffers(b).contains(b1)));
+    assert_eq!(View::of(&w, a).b.region, View::of(&w, b).b.region);
+}
+
+/// info.name_lo, link.bridged; the rest has no counterpart there.
+#[test]
+fn what_cannot_be_opened() {
+    let mut w = world();
+    let lo = loopback();
+    let errno =
+        |w: &mut World, interface: &Interface, reg| attempt_nic(w, ("if", interface), reg).err();
+    assert_eq!(errno(&mut w, &lo, all()), Some(Errno::INVAL));
+    assert_eq!(errno(&mut w, &lo, mode(NR_REG_SW, 0)), Some(Errno::INVAL));
+    assert_eq!(errno(&mut w, &lo, flags(NR_TX_RINGS_ONLY)), None);
+    let large = |mtu| Interface { mtu, ..veth(2, 1) };
+    assert_eq!(
+        errno(&mut w, &large(2049), flags(NR_RX_RINGS_ONLY)),
+        Some(Errno::INVAL)
+    );
+    assert_eq!(errno(&mut w, &large(2048), all()), None);
+    // Only the first opener is asked.
+    let (c, _) = open_nic(&mut w, ("if", &veth(2, 1)), all());
+    assert_eq!(errno(&mut w, &large(9000), all()), None);
+    w.close(c);
+    let bridged = Interface {
+        has_master: true,
+        ..veth(2, 1)
+    };
+    assert_eq!(errno(&mut w, &bridged, all()), Some(Errno::BUSY));
+    assert_eq!(
+        errno(&mut w, &bridged, flags(NR_TX_RINGS_ONLY)),
+        Some(Errno::BUSY)
+    );
+    let tunnel = Interface {
+        is_ethernet: false,
+        ..veth(2, 1)
+    };
+    assert_eq!(errno(&mut w, &tunnel, all()), Some(Errno::INVAL));
+    assert_eq!(
+        (w.ports().count(), w.krings_in_use(), w.audit()),
+        (0, 0, Vec::new())
+    );
+}
+
+/// link.netns, rename.*: the port is the interface's, whatever it is called.
+#[test]
+fn names_are_for_people() {
+    let mut w = world();
+    let (c, _) = open_nic(&mut w, ("veth0", &veth(2, 1)), all());
+    let (d, _) = open_nic(&mut w, ("nmren0", &veth(2, 1)), all());
+    assert_eq!(View::of(&w, d).name(), "veth0");
+    assert_eq!(w.ports().count(), 1);
+    // The same name and number somewhere else, and the same name here.
+    let elsewhere = Interface {
+        netns: 8,
+        ..veth(2, 1)
+    };
+    let (_, _) = open_nic(&mut w, ("veth0", &elsewhere), flags(NR_EXCLUSIVE));
+    let (_, _) = open_nic(&mut w, ("veth0", &veth(3, 1)), flags(NR_EXCLUSIVE));
+    assert_eq!(w.ports().count(), 3);
+    w.close(c);
+    w.close(d);
+    let (d, _) = open_nic(&mut w, ("nmren0", &veth(2, 1)), all());
+    assert_eq!(View::of(&w, d).name(), "nmren0");
+}
+
+/// gone.*
+#[test]
+fn an_interface_goes() {
+    let mut w = world();
+    let (c, _) = open_nic(&mut w, ("veth0", &veth(2, 1)), all());
+    let nic = nic_of(&w, "veth0");
+    assert_eq!(
+        (nic.openers.clone(), nic.is_gone, nic.uses_host),
+        (vec![c], false, false)
+    );
+    assert_eq!(nic.generation, w.binding(c).unwrap().generation);
+    w.nic_gone(nic.port);
+    assert!(nic_of(&w, "veth0").is_gone);
+    let port = w.ctl.port(nic.port).unwrap().flags.load(Relaxed);
+    assert_ne!(port & PORT_GONE, 0);
+    assert_eq!(attempt(&mut w, "veth0", all()).err(), Some(Errno::NXIO));
+    // One that has its number since is another.
+    let (d, _) = open_nic(&mut w, ("veth0", &veth(2, 1)), flags(NR_EXCLUSIVE));
+    assert_ne!(w.binding(d).unwrap().port, nic.port);
+    w.close(c);
+    assert_eq!(w.ports().count(), 1);
+    let (e, _) = try_open(&mut w, ("veth0", &veth(2, 1)), all());
+    w.close(e);
+    w.close(d);
+    assert_eq!((w.ports().count(), w.nics().count()), (0, 0));
+    assert_eq!(w.ctl.port(nic.port).unwrap().flags.load(Relaxed), 0);
+}
+
+#[test]
+fn an_interface_changes() {
+    let mut w = world();
+    let (_, _) = open_nic(&mut w, ("veth0", &veth(2, 1)), all());
+    let port = nic_of(&w, "veth0").port;
+    let down = Interface {
+        is_up: false,
+        mtu: 9000,
+        ..veth(2, 1)
+    };
+    w.nic_changed(port, down.clone());
+    assert_eq!(nic_of(&w, "veth0").interface, down);
+    // Another interface is no change of this one.
+    w.nic_changed(port, veth(3, 1));
+    assert_eq!(nic_of(&w, "veth0").interface, down);
+}
+
+/// What the data path is told.
+#[test]
+fn krings() {
+    let mut w = world();
+    let reg = nmreq_register {
+        nr_host_tx_rings: 2,
+        ..mode(NR_REG_NIC_SW, 0)
+    };
+    let (c, _) = open_nic(&mut w, ("mq1", &veth(2, 2)), reg);
+    let port = w.ctl.port(w.binding(c).unwrap().port).unwrap();
+    assert_eq!(
+        (
+            port.num_tx_rings.load(Relaxed),
+            port.num_rx_rings.load(Relaxed)
+        ),
+        (2, 2)
+    );
+    let wires = |first: u32, n: u32| -> Vec<u32> {
+        let krings = (first..first + n).map(|i| w.ctl.kring(i).unwrap());
+        krings
+            .inspect(|k| assert_eq!(k.mode.load(Relaxed), RING_ON))
+            .map(|k| k.wire.load(Relaxed))
+            .collect()
+    };
+    let tx = wires(port.tx_kring.load(Relaxed), 4);
+    assert_eq!(tx, [1, 2, WIRE_HOST | 1, WIRE_HOST | 2]);
+    assert_eq!(wires(port.rx_kring.load(Relaxed), 3), [1, 2, WIRE_HOST | 1]);
+    let report = w.ports().next().unwrap();
+    let details = report.nic.unwrap();
+    assert_eq!((report.kind, report.krings[1].len()), (PortKind::Nic, 2));
+    assert_eq!(
+        (details.netns, details.index, details.host_rings),
+        (7, 2, [1, 2])
+    );
+    assert_eq!(details.host_krings[1].len(), 2);
+    assert!(nic_of(&w, "mq1").uses_host);
+}
+
+/// opts.offsets, opts.csb
+#[test]
+fn options() {
+    let mut w = world();
+    let c = w.open();
+    let head = |nro_reqtype| nmreq_option {
+        nro_reqtype,
+        ..nmreq_option::default()
+    };
+    let asked = nmreq_opt_offsets {
+        nro_opt: head(NETMAP_REQ_OPT_OFFSETS),
+        nro_max_offset: 64,
+        nro_offset_bits: 16,
+        ..nmreq_opt_offsets::default()
+    };
+    let mut r = request(NETMAP_REQ_REGISTER, "veth0", &flags(NR_EXCLUSIVE));
+    r.options.push(super::options::option(&asked));
+    let mut caller = Caller {
+        interface: Some(veth(2, 1)),
+        ..Caller::default()
+    };
+    w.request_from(c, &mut caller, &mut r).unwrap();
+    assert_eq!(r.options[0].header.nro_status, 0);
+    let v = View::of(&w, c);
+    assert_eq!(v.word(v.ring(true, 0) + 56), 0xffff);
+    let csb = nmreq_opt_csb {
+        nro_opt: head(NETMAP_REQ_OPT_CSB),
+        csb_atok: 4096,
+        csb_ktoa: 8192,
+    };
+    let mut r = request(NETMAP_REQ_CSB_ENABLE, "", &0u8);
+    r.body.clear();
+    r.options.push(super::options::option(&csb));
+    let mut caller = Caller::default();
+    w.request_from(c, &mut caller, &mut r).unwrap();
+    assert_eq!(caller.csb_entries, 2);
+}
+
+/// vale.newif_delif, vale.switch_names, vale.attach_*, vale.open_first; err_cmd for lo
+#[test]
+fn requests_about_switches() {
+    let mut w = world();
+    let c = w.open();
+    let veth = veth(2, 1);
+    let newif = nmreq_vale_newif::default();
+    let made = ask_about(&mut w, c, NETMAP_REQ_VALE_NEWIF, ("veth0", &veth), newif);
+    assert_eq!(made.err(), Some(Errno::EXIST));
+    let none = nmreq_vale_detach::default();
+    let deleted = ask_about(&mut w, c, NETMAP_REQ_VALE_DELIF, ("veth0", &veth), none);
+    assert_eq!(deleted.err(), Some(Errno::INVAL));
+    for name in ["vale5:veth0", "vale5:veth0{1", "vale5:veth0}1"] {
+        let got = attempt_nic(&mut w, (name, &veth), all());
+        assert_eq!(got.err(), Some(Errno::INVAL), "{name}");
+    }
+    let got = attempt_nic(&mut w, ("vale5:veth0", &veth), flags(NR_MONITOR_RX));
+    assert_eq!(got.err(), Some(Errno::INVAL));
+    let info = nmreq_port_info_get::default();
+    let got = ask_about(
+        &mut w,
+        c,
+        NETMAP_REQ_PORT_INFO_GET,
+        ("vale5:veth0", &veth),
+        info,
+    );
+    assert_eq!(got.err(), Some(Errno::INVAL));
+    let mut attach = |nr_mode, interface: &Interface| {
+        let reg = mode(nr_mode, 0);
+        let body = nmreq_vale_attach {
+            reg,
+            ..nmreq_vale_attach::default()
+        };
+        ask_about(
+            &mut w,
+            c,
+            NETMAP_REQ_VALE_ATTACH,
+            ("vale5:veth0", interface),
+            body,
+        )
+        .err()
+    };
+    for nr_mode in [NR_REG_DEFAULT, NR_REG_SW, NR_REG_ONE_NIC, NR_REG_NULL] {
+        assert_eq!(attach(nr_mode, &veth), Some(Errno::INVAL), "{nr_mode}");
+    }
+    assert_eq!(attach(NR_REG_ALL_NIC, &loopback()), Some(Errno::INVAL));
+    for nr_mode in [NR_REG_ALL_NIC, NR_REG_NIC_SW] {
+        assert_eq!(attach(nr_mode, &veth), Some(Errno::OPNOTSUPP));
+    }
+    let body = nmreq_vale_attach {
+        reg: all(),
+        ..nmreq_vale_attach::default()
+    };
+    let nosuch = ask(&mut w, c, NETMAP_REQ_VALE_ATTACH, "vale5:nosuchif", body);
+    assert_eq!(nosuch.err(), Some(Errno::INVAL));
+    let (_, _) = open_nic(&mut w, ("veth0", &veth), all());
+    let busy = ask_about(
+        &mut w,
+        c,
+        NETMAP_REQ_VALE_ATTACH,
+        ("vale5:veth0", &veth),
+        body,
+    );
+    assert_eq!(busy.err(), Some(Errno::BUSY));
+    assert_eq!((w.ports().count(), w.switches().count()), (1, 0));
+    // A port that is there already is found, whatever the system has got since.
+    let (_, _) = open(&mut w, "vale5:veth0", all());
+    assert!(attempt_nic(&mut w, ("vale5:veth0", &veth), all()).is_ok());
+}
+
+/// A persistent port is an interface of this world and none of the system.
+#[test]
+fn a_persistent_port_goes_before_an_interface_of_its_name() {
+    let mut w = world();
+    assert!(super::persistent::newif(&mut w, "z").is_ok());
+    let c = w.open();
+    let attach = nmreq_vale_attach {
+        reg: all(),
+        ..nmreq_vale_attach::default()
+    };
+    let done = ask_about(
+        &mut w,
+        c,
+        NETMAP_REQ_VALE_ATTACH,
+        ("vale0:z", &veth(2, 1)),
+        attach,
+    );
+    assert!(done.is_ok());
+    let reg = attempt_nic(&mut w, ("z", &loopback()), all()).unwrap();
+    assert_eq!((reg.nr_host_tx_rings, w.nics().count()), (0, 0));
+}
+
+/// pipe.*
+#[test]
+fn pipes() {
+    let mut w = world();
+    let veth = veth(2, 1);
+    let (m, got) = open_nic(&mut w, ("veth0{1", &veth), all());
+    assert_eq!(shape(&got), [1, 1, 1024, 1024, 0, 0]);
+    assert_eq!(
+        (got.nr_mem_id, View::of(&w, m).name()),
+        (1, "veth0{1".to_owned())
+    );
+    let (s, got) = open_nic(&mut w, ("veth0}1", &veth), all());
+    assert_eq!((got.nr_mem_id, w.binding(s).unwrap().is_nic), (1, false));
+    let (p, _) = open_nic(&mut w, ("veth0", &veth), flags(NR_EXCLUSIVE));
+    let (x, got) = open_nic(&mut w, ("veth0{2", &veth), with([2, 2], [256, 256]));
+    assert_eq!(shape(&got), [2, 2, 256, 256, 0, 0]);
+    let sw = nmreq_register {
+        nr_mode: NR_REG_SW,
+        ..all()
+    };
+    assert_eq!(
+        attempt_nic(&mut w, ("veth0{3", &veth), sw).err(),
+        Some(Errno::INVAL)
+    );
+    let (on_it, _) = open_nic(&mut w, ("veth0}1{x", &veth), all());
+    // They go on without the parent, whose interface may go before them.
+    w.close(p);
+    w.nic_gone(nic_of(&w, "veth0").port);
+    for c in [m, s, x, on_it] {
+        w.close(c);
+    }
+    assert_eq!(
+        (w.ports().count(), w.krings_in_use(), w.audit()),
+        (0, 0, Vec::new())
+    );
+}
+
+/// mon.*
+#[test]
+fn monitors() {
+    let mut w = world();
+    let veth = ("veth0", &veth(2, 1));
+    let monitor = |nr_mode, nr_flags| nmreq_register {
+        nr_flags,
+        ..mode(nr_mode, 0)
+    };
+    let all_nic = NR_REG_ALL_NIC;
+    let refused = attempt_nic(&mut w, veth, monitor(all_nic, NR_MONITOR_RX));
+    assert_eq!(refused.err(), Some(Errno::INVAL));
+    let (p, _) = open_nic(&mut w, veth, mode(NR_REG_NIC_SW, 0));
+    let (a, got) = open_nic(
+        &mut w,
+        veth,
+        monitor(all_nic, NR_MONITOR_RX | NR_MONITOR_TX),
+    );
+    assert_eq!(View::of(&w, a).name(), "veth0/rt#0");
+    assert_eq!(shape(&got), [1, 1, 1024, 1024, 1, 1]);
+    let b = w.binding(a).unwrap();
+    assert!(b.is_monitor && !b.is_nic && got.nr_mem_id != 1);
+    let (z, got) = open_nic(&mut w, veth, monitor(all_nic, NR_ZCOPY_MON));
+    assert_eq!(got.nr_mem_id, 1);
+    let (h, _) = open_nic(&mut w, veth, monitor(NR_REG_SW, NR_MONITOR_RX));
+    assert_eq!(rings_of(&w, h), "01|01");
+    let (both, _) = open_nic(&mut w, veth, monitor(NR_REG_NIC_SW, NR_MONITOR_TX));
+    assert_eq!(rings_of(&w, both), "11|11");
+    // Who feeds whom, host rings included.
+    let parent = |c, ring: u32, dir: usize| {
+        let port = w.ctl.port(w.binding(c).unwrap().port).unwrap();
+        let k = w.ctl.kring(port.rx_kring.load(Relaxed) + ring).unwrap();
+        w.ctl.kring(k.mon_parent[dir].load(Relaxed).checked_sub(1)?)
+    };
+    let wire = |c, ring, dir| parent(c, ring, dir).map(|k| k.wire.load(Relaxed));
+    assert_eq!((wire(a, 0, 0), wire(a, 0, 1)), (Some(1), Some(1)));
+    assert_eq!(
+        (wire(h, 1, 0), wire(both, 1, 1)),
+        (Some(WIRE_HOST | 1), Some(WIRE_HOST | 1))
+    );
+    for c in [p, a, z, h, both] {
+        w.close(c);
+    }
+    assert_eq!(
+        (w.ports().count(), w.krings_in_use(), w.audit()),
+        (0, 0, Vec::new())
+    );
+}
