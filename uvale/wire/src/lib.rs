@@ -5,16 +5,20 @@
 //! | `interface.rs` | what the system says about an interface |
 //! | `netlink.rs` | the kernel asked, and told, about interfaces and filters |
 //! | `packet.rs` | AF_PACKET sockets: frames received, batches sent |
+//! | `xdp.rs` | AF_XDP sockets, and whether an interface gets them |
+//! | `ends.rs` | the two ends of a queue, whatever kind of socket it is |
 //! | `host.rs` | the host's side: stealing from its stack, its packets, packets for it |
 //!
 //! A wire is opened by a process that stands in the interface's network namespace; its descriptors go to the
 //! daemon, which hands duplicates to every process that opens the port. Whoever holds the `busy` lock of a
 //! ring works on that ring's queue; the daemon is not in the way of a packet.
 
+mod ends;
 pub mod host;
 pub mod interface;
 pub mod netlink;
 pub mod packet;
+pub mod xdp;
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -22,7 +26,9 @@ use uvale_request::Interface;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, OwnFd};
 
-pub use packet::{Batch, Frames, Packet, Space, Transmitter};
+pub use ends::{Frames, Transmitter};
+pub use packet::{Batch, Packet, Space};
+use xdp::choice::{Choice, choose};
 
 /// How a port's packets travel when its peer is not open here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,17 +37,32 @@ pub enum Kind {
     Nothing,
     /// AF_PACKET sockets
     Packet,
+    /// AF_XDP sockets
+    Xdp(xdp::Shape),
+}
+
+/// What is to carry the packets of a wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// what is best for the interface
+    #[default]
+    Best,
+    /// AF_PACKET sockets
+    Packet,
+    /// AF_XDP sockets, if they can be had
+    Xdp,
 }
 
 /// What a wire consists of. With it come its descriptors, in this order: a receiving socket for each of
-/// `frames`, `senders` sending sockets, and with `host` the host's receiving and sending socket.
+/// `frames`, `senders` sending sockets, an AF_XDP socket and its memory for each queue, and with `host` the host's
+/// receiving and sending socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// what carries the packets
     pub kind: Kind,
-    /// one for each rx ring
+    /// of packet sockets: one for each rx ring
     pub frames: Vec<packet::FrameShape>,
-    /// one for each tx ring
+    /// of packet sockets: one for each tx ring
     pub senders: u16,
     /// the host's rings work: its receiving side
     pub host: Option<packet::FrameShape>,
@@ -64,6 +85,8 @@ pub struct Wanted<'a> {
     pub host: bool,
     /// the host is not to see what arrives
     pub steal: bool,
+    /// what is to carry its packets
+    pub carrier: Carrier,
 }
 
 /// A wire just opened, by the thread that stands in its namespace.
@@ -80,14 +103,35 @@ pub struct Opened {
 /// Opens the best wire that the machine and this process's rights allow. With no right at all, this is a
 /// wire of [`Kind::Nothing`] that says what is lacking.
 pub fn open(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
-    let mut opened = match packet::open(wanted) {
+    let mut opened = match open_best(wanted) {
         Ok(opened) => opened,
         Err(refusal) => return Ok(nothing(refusal)),
     };
-    if wanted.host || wanted.steal {
-        host::add(wanted, &mut opened)?;
+    let is_stolen = opened.shape.is_stolen;
+    let steal = wanted.steal && !is_stolen;
+    if wanted.host || steal {
+        let wanted = Wanted {
+            steal,
+            ..wanted.clone()
+        };
+        let kept = core::mem::take(&mut opened.kept);
+        host::add(&wanted, &mut opened)?;
+        opened.kept.extend(kept);
+        opened.shape.is_stolen |= is_stolen;
     }
     Ok(opened)
+}
+
+fn open_best(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
+    let Choice::Xdp { generic } = choose(wanted) else {
+        return packet::open(wanted);
+    };
+    xdp::open(wanted, generic).or_else(|refusal| {
+        let mut opened = packet::open(wanted)?;
+        let why = format!("its packets are carried by packet sockets, not by AF_XDP: {refusal}");
+        opened.shape.lacks.push(why);
+        Ok(opened)
+    })
 }
 
 fn nothing(refusal: Refusal) -> Opened {
@@ -117,18 +161,27 @@ pub struct Wire {
 impl Wire {
     /// From what the daemon has sent; `EPROTO` if the descriptors are not those of the shape.
     pub fn new(shape: Shape, fds: Vec<Fd>) -> Result<Self, Errno> {
-        let mut fds = fds.into_iter().map(OwnFd::new);
+        let mut fds = fds.into_iter();
         let mut next = || fds.next().ok_or(Errno::PROTO);
-        let frames = shape
-            .frames
-            .iter()
-            .map(|f| Frames::new(next()?, f))
-            .collect::<Result<Vec<_>, _>>()?;
-        let senders = (0..shape.senders)
-            .map(|_| Ok(Transmitter::new(next()?)))
-            .collect::<Result<Vec<_>, Errno>>()?;
+        let (mut frames, mut senders) = (Vec::new(), Vec::new());
+        for shape in &shape.frames {
+            frames.push(Frames::Packet(packet::Frames::new(OwnFd::new(next()?), shape)?));
+        }
+        for _ in 0..shape.senders {
+            senders.push(Transmitter::Packet(packet::Transmitter::new(OwnFd::new(next()?))));
+        }
+        if let Kind::Xdp(xdp) = &shape.kind {
+            for _ in 0..xdp.queues {
+                let (receiver, sender) = xdp::Queue::new(OwnFd::new(next()?), next()?, xdp)?.sides()?;
+                frames.push(Frames::Xdp(receiver));
+                senders.push(Transmitter::Xdp(sender));
+            }
+        }
         let host = match &shape.host {
-            Some(f) => Some((Frames::new(next()?, f)?, Transmitter::new(next()?))),
+            Some(f) => Some((
+                Frames::Packet(packet::Frames::new(OwnFd::new(next()?), f)?),
+                Transmitter::Packet(packet::Transmitter::new(OwnFd::new(next()?))),
+            )),
             None => None,
         };
         Ok(Self {

@@ -4,7 +4,7 @@ use core::sync::atomic::AtomicU32;
 
 use rustix::fd::AsRawFd;
 use rustix::io::Errno;
-use uvale_shared::shm::Mapping;
+use uvale_shared::shm::{Mapping, copy_exact};
 use uvale_system::raw::{call, check};
 use uvale_system::sys::OwnFd;
 
@@ -117,6 +117,27 @@ impl Batch<'_> {
             len,
         });
         true
+    }
+
+    /// Copies packet `at` to byte `to` of `memory`. Its length; `None` if it has more than `room` bytes, or does not
+    /// exist.
+    #[inline]
+    pub(crate) fn copy(&self, at: usize, memory: &Mapping, to: usize, room: usize) -> Option<usize> {
+        let header = &self.space.messages.get(at)?.header;
+        let start = self.memory.range(0, 0)?.expose_provenance();
+        let first = self.space.pieces.as_ptr().expose_provenance();
+        let first = (header.pieces - first) / size_of::<Piece>();
+        let mut len = 0;
+        for piece in self.space.pieces.get(first..)?.get(..header.count)? {
+            if piece.len > room - len {
+                return None;
+            }
+            if !copy_exact(self.memory, piece.base - start, memory, to + len, piece.len) {
+                return None;
+            }
+            len += piece.len;
+        }
+        Some(len)
     }
 
     /// How many pieces more it takes.
