@@ -10,7 +10,7 @@ use uvale_link::session::Session;
 use uvale_shared::binding::Binding;
 use uvale_system::refusal::Refusal;
 use uvale_wire::interface::{Watch, look_up};
-use uvale_wire::{Kind, Wanted, Wire};
+use uvale_wire::{Carrier, Kind, Wanted, Wire};
 
 use super::say::{Level, say};
 
@@ -34,6 +34,7 @@ fn open(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
         rings,
         host: true,
         steal: true,
+        carrier: carrier(),
     })?;
     let lacks = &opened.shape.lacks;
     if opened.shape.kind == Kind::Nothing && interface.peer.is_none() {
@@ -44,4 +45,13 @@ fn open(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
         say(Level::Refusal, format_args!("{name}: {lack}"));
     }
     session.give_wire(binding.port, opened, Watch::open(&interface))
+}
+
+/// What the user wants to carry the packets: `NMSHIM_WIRE`.
+fn carrier() -> Carrier {
+    match std::env::var("NMSHIM_WIRE").as_deref() {
+        Ok("packet") => Carrier::Packet,
+        Ok("xdp") => Carrier::Xdp,
+        _ => Carrier::Best,
+    }
 }

@@ -13,6 +13,9 @@
 //! daemon, which hands duplicates to every process that opens the port. Whoever holds the `busy` lock of a
 //! ring works on that ring's queue; the daemon is not in the way of a packet.
 
+#[cfg(test)]
+extern crate self as uvale_wire;
+
 mod ends;
 pub mod host;
 pub mod interface;

@@ -34,6 +34,8 @@ mod queue;
 mod receive;
 mod ring;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

@@ -188,11 +188,11 @@ fn with_memory(shape: &Shape) -> Result<(Fd, Fd), Errno> {
     Ok((socket, memory))
 }
 
-fn queue(socket: &Fd, memory: &Fd, shape: &Shape) -> Result<std::sync::Arc<Queue>, Errno> {
+pub(super) fn queue(socket: &Fd, memory: &Fd, shape: &Shape) -> Result<std::sync::Arc<Queue>, Errno> {
     Queue::new(OwnFd::new(duplicate(socket)?), duplicate(memory)?, shape)
 }
 
-fn duplicate(fd: &Fd) -> Result<Fd, Errno> {
+pub(super) fn duplicate(fd: &Fd) -> Result<Fd, Errno> {
     rustix::io::fcntl_dupfd_cloexec(fd, 0).map(Fd::from)
 }
 

@@ -17,9 +17,9 @@ const PORTION: u32 = 64;
 /// The receiving side of a socket.
 #[derive(Debug)]
 pub struct Receiver {
-    queue: Arc<Queue>,
-    rx: Ring<Descriptor>,
-    fill: Ring<AtomicU64>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) rx: Ring<Descriptor>,
+    pub(super) fill: Ring<AtomicU64>,
     /// the kernel may have dropped packets
     losing: AtomicBool,
 }
@@ -66,7 +66,7 @@ impl Receiver {
 
     /// Packets from entry `at` on.
     #[inline]
-    fn ready(&self, at: u32) -> u32 {
+    pub(super) fn ready(&self, at: u32) -> u32 {
         // Pairs with the kernel's release of what it has written.
         let ready = self.rx.producer().load(Ordering::Acquire).wrapping_sub(at);
         // More there cannot be.

@@ -19,15 +19,15 @@ use crate::packet::Batch;
 /// sent has died.
 #[derive(Debug)]
 pub struct Sender {
-    queue: Arc<Queue>,
-    tx: Ring<Descriptor>,
-    completion: Ring<AtomicU64>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) tx: Ring<Descriptor>,
+    pub(super) completion: Ring<AtomicU64>,
 }
 
 /// Entries of the tx ring that can be written.
-struct Room {
-    start: u32,
-    len: u32,
+pub(super) struct Room {
+    pub(super) start: u32,
+    pub(super) len: u32,
 }
 
 impl Sender {
@@ -84,7 +84,7 @@ impl Sender {
 
     /// The entries whose chunks the kernel has done with.
     #[inline]
-    fn room(&self) -> Room {
+    pub(super) fn room(&self) -> Room {
         let count = self.queue.shape.tx;
         let start = if self.queue.is_zero_copy() {
             self.tx.producer().load(Ordering::Relaxed)
@@ -163,7 +163,7 @@ impl Sender {
         }
     }
 
-    fn call(&self) -> Result<(), Errno> {
+    pub(super) fn call(&self) -> Result<(), Errno> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         rustix::net::send(&self.queue.fd, &[], flags).map(drop)
     }

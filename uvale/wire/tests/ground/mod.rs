@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use uvale_system::sys::OwnFd;
-use uvale_wire::{Opened, Wanted, Wire};
+use uvale_wire::{Carrier, Opened, Wanted, Wire};
 
 const MARK: &str = "UVALE_WIRE_GROUND";
 
@@ -115,6 +115,11 @@ pub fn pair(options: &str) -> Other {
 
 /// Opens the wire of interface `name`, with so many rx and tx rings.
 pub fn open(name: &str, rings: [u32; 2]) -> Opened {
+    open_by(name, rings, Carrier::Best)
+}
+
+/// The same with a certain carrier.
+pub fn open_by(name: &str, rings: [u32; 2], carrier: Carrier) -> Opened {
     let interface = uvale_wire::interface::look_up(name.as_bytes()).expect("it is there");
     let wanted = Wanted {
         name,
@@ -122,6 +127,7 @@ pub fn open(name: &str, rings: [u32; 2]) -> Opened {
         rings,
         host: false,
         steal: false,
+        carrier,
     };
     uvale_wire::open(&wanted).expect("packet sockets never fail but with a reason")
 }
