@@ -168,14 +168,20 @@ impl Wire {
         let mut next = || fds.next().ok_or(Errno::PROTO);
         let (mut frames, mut senders) = (Vec::new(), Vec::new());
         for shape in &shape.frames {
-            frames.push(Frames::Packet(packet::Frames::new(OwnFd::new(next()?), shape)?));
+            frames.push(Frames::Packet(packet::Frames::new(
+                OwnFd::new(next()?),
+                shape,
+            )?));
         }
         for _ in 0..shape.senders {
-            senders.push(Transmitter::Packet(packet::Transmitter::new(OwnFd::new(next()?))));
+            senders.push(Transmitter::Packet(packet::Transmitter::new(OwnFd::new(
+                next()?,
+            ))));
         }
         if let Kind::Xdp(xdp) = &shape.kind {
             for _ in 0..xdp.queues {
-                let (receiver, sender) = xdp::Queue::new(OwnFd::new(next()?), next()?, xdp)?.sides()?;
+                let (receiver, sender) =
+                    xdp::Queue::new(OwnFd::new(next()?), next()?, xdp)?.sides()?;
                 frames.push(Frames::Xdp(receiver));
                 senders.push(Transmitter::Xdp(sender));
             }

@@ -122,7 +122,13 @@ impl Batch<'_> {
     /// Copies packet `at` to byte `to` of `memory`. Its length; `None` if it has more than `room` bytes, or does not
     /// exist.
     #[inline]
-    pub(crate) fn copy(&self, at: usize, memory: &Mapping, to: usize, room: usize) -> Option<usize> {
+    pub(crate) fn copy(
+        &self,
+        at: usize,
+        memory: &Mapping,
+        to: usize,
+        room: usize,
+    ) -> Option<usize> {
         let header = &self.space.messages.get(at)?.header;
         let start = self.memory.range(0, 0)?.expose_provenance();
         let first = self.space.pieces.as_ptr().expose_provenance();

@@ -2,9 +2,9 @@
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{
-    set_socket_send_buffer_size, set_socket_send_buffer_size_force,
-    set_xdp_rx_ring_size, set_xdp_tx_ring_size, set_xdp_umem_completion_ring_size,
-    set_xdp_umem_fill_ring_size, set_xdp_umem_reg,
+    set_socket_send_buffer_size, set_socket_send_buffer_size_force, set_xdp_rx_ring_size,
+    set_xdp_tx_ring_size, set_xdp_umem_completion_ring_size, set_xdp_umem_fill_ring_size,
+    set_xdp_umem_reg,
 };
 use rustix::net::xdp::{SocketAddrXdp, SocketAddrXdpFlags, XdpUmemReg, XdpUmemRegFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -144,7 +144,9 @@ fn bound(index: u32, queue: u32, shape: &Shape) -> Result<(Fd, Fd), Refusal> {
     let refuse = |errno| no_socket(errno, queue, shape);
     let (socket, memory) = with_memory(shape).map_err(refuse)?;
     let flags = match shape.mode {
-        Mode::ZeroCopy => SocketAddrXdpFlags::XDP_ZEROCOPY | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP,
+        Mode::ZeroCopy => {
+            SocketAddrXdpFlags::XDP_ZEROCOPY | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP
+        }
         Mode::Native | Mode::Generic => SocketAddrXdpFlags::XDP_COPY,
     };
     bind(&socket, index, queue, flags).map_err(refuse)?;
@@ -158,7 +160,12 @@ fn bind(socket: &Fd, index: u32, queue: u32, flags: SocketAddrXdpFlags) -> Resul
 /// A socket that has its memory and its rings, with all chunks where they begin; and the memory.
 fn with_memory(shape: &Shape) -> Result<(Fd, Fd), Errno> {
     let (family, flags) = (AddressFamily::XDP, SocketFlags::CLOEXEC);
-    let socket = Fd::from(rustix::net::socket_with(family, SocketType::RAW, flags, None)?);
+    let socket = Fd::from(rustix::net::socket_with(
+        family,
+        SocketType::RAW,
+        flags,
+        None,
+    )?);
     let memfd = Memfd::create("uvale-xdp", shape.bytes() + BEHIND)?;
     let memory = Mapping::new(&memfd)?;
     let start = memory.range(0, shape.bytes()).ok_or(Errno::INVAL)?;
@@ -188,7 +195,11 @@ fn with_memory(shape: &Shape) -> Result<(Fd, Fd), Errno> {
     Ok((socket, memory))
 }
 
-pub(super) fn queue(socket: &Fd, memory: &Fd, shape: &Shape) -> Result<std::sync::Arc<Queue>, Errno> {
+pub(super) fn queue(
+    socket: &Fd,
+    memory: &Fd,
+    shape: &Shape,
+) -> Result<std::sync::Arc<Queue>, Errno> {
     Queue::new(OwnFd::new(duplicate(socket)?), duplicate(memory)?, shape)
 }
 

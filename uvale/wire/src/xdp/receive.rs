@@ -132,7 +132,11 @@ impl Receiver {
     /// given. There is nothing to remember: the fill ring is behind by as many as are with us.
     pub(crate) fn give_back(&self) {
         let count = self.count();
-        let end = self.rx.consumer().load(Ordering::Relaxed).wrapping_add(count);
+        let end = self
+            .rx
+            .consumer()
+            .load(Ordering::Relaxed)
+            .wrapping_add(count);
         let start = self.fill.producer().load(Ordering::Relaxed);
         let missing = end.wrapping_sub(start);
         if missing == 0 || missing > count {

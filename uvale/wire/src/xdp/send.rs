@@ -75,7 +75,11 @@ impl Sender {
             return if n == 0 { Err(Errno::AGAIN) } else { Ok(n) };
         }
         let error = self.hand_over();
-        let taken = self.tx.consumer().load(Ordering::Acquire).wrapping_sub(room.start);
+        let taken = self
+            .tx
+            .consumer()
+            .load(Ordering::Acquire)
+            .wrapping_sub(room.start);
         match (taken as usize).min(n) {
             0 => Err(error),
             taken => Ok(taken),

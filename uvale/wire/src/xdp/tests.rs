@@ -138,7 +138,10 @@ fn whoever_dies_while_receiving_leaves_no_chunk_behind() {
             }
             for i in 0..[0, 0, 3, 5][step] {
                 let (from, to) = (dying.rx.entry(at + i), at.wrapping_add(count + i));
-                dying.fill.entry(to).store(from.address.load(Relaxed), Relaxed);
+                dying
+                    .fill
+                    .entry(to)
+                    .store(from.address.load(Relaxed), Relaxed);
             }
             drop(dying);
             let (next, _) = b.process();
@@ -284,7 +287,9 @@ fn one_call_sends_a_whole_batch() {
         let called = sender.call();
         let taken = sender.tx.consumer().load(Acquire) - start;
         if taken == 32 {
-            println!("{name}: skipped: this kernel sends 32 by a call (Linux 6.18 more): {called:?}");
+            println!(
+                "{name}: skipped: this kernel sends 32 by a call (Linux 6.18 more): {called:?}"
+            );
             return;
         }
         assert_eq!((called, taken), (Ok(()), 128));
@@ -301,7 +306,13 @@ fn nonsense_in_the_rings_harms_nobody() {
         };
         let ((_, sender), (receiver, _)) = (a.process(), b.process());
         let mut seen = 0;
-        for (address, len) in [(u64::MAX, 60), (1 << 40, 60), (0, u32::MAX), (2047, 2), (0, 0)] {
+        for (address, len) in [
+            (u64::MAX, 60),
+            (1 << 40, 60),
+            (0, u32::MAX),
+            (2047, 2),
+            (0, 0),
+        ] {
             assert_eq!(send(&sender, 0, 1), Ok(1));
             assert!(readable(receiver.fd()));
             let at = receiver.rx.consumer().load(Relaxed);
