@@ -6,10 +6,10 @@
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
-use core::time::Duration;
 
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use uvale_system::sys::{Fd, random, set_option};
 
 /// Bytes of `struct nlmsghdr`, and of what stands before an attribute's value.
@@ -213,8 +213,6 @@ pub struct Socket {
     sequence: AtomicU32,
 }
 
-/// How long an answer may take: the kernel's own is there when the question has been sent.
-const PATIENCE: Duration = Duration::from_secs(2);
 const SOL_NETLINK: i32 = 270;
 const CAP_ACK: i32 = 10;
 const EXT_ACK: i32 = 11;
@@ -228,7 +226,6 @@ impl Socket {
         };
         let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
         let fd = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
-        sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(PATIENCE))?;
         for option in [CAP_ACK, EXT_ACK] {
             // Kernels without it have no words to add.
             let _ = set_option(&fd, SOL_NETLINK, option, &1u32.to_ne_bytes());
@@ -289,16 +286,33 @@ impl Socket {
         }
     }
 
-    fn receive<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
-        let received = rustix::io::retry_on_intr(|| {
-            rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::TRUNC)
-        });
-        match received {
-            Ok((_, len)) if len > buffer.len() => Err(Errno::MSGSIZE),
-            Ok((n, _)) => Ok(&buffer[..n]),
-            Err(Errno::AGAIN) => Err(Errno::TIMEDOUT),
-            Err(e) => Err(e),
+    /// What has come that nobody asked for, one datagram of it; `EAGAIN` if there is none, `ENOBUFS` if some was lost.
+    pub fn hear(&self) -> Result<Vec<Answer>, Errno> {
+        let (mut answers, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+        let mut datagram = self.receive(&mut buffer)?;
+        while !datagram.is_empty() {
+            let (message, rest) = first_message(datagram)?;
+            answers.push(message.answer());
+            datagram = rest;
         }
+        Ok(answers)
+    }
+
+    /// Never waits: what the kernel has to say to a question is there when the question has been sent.
+    fn receive<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+        let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+        let received =
+            rustix::io::retry_on_intr(|| rustix::net::recv(&self.fd, &mut *buffer, flags));
+        match received? {
+            (_, len) if len > buffer.len() => Err(Errno::MSGSIZE),
+            (n, _) => Ok(&buffer[..n]),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
@@ -333,24 +347,60 @@ struct Range {
     last: u32,
 }
 
+/// A message of a datagram.
+#[derive(Clone, Copy)]
+struct Received<'a> {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    body: &'a [u8],
+}
+
+impl Received<'_> {
+    fn answer(&self) -> Answer {
+        Answer {
+            kind: self.kind,
+            body: self.body.to_vec(),
+        }
+    }
+}
+
+/// The first message of a datagram, and what is behind it.
+fn first_message(datagram: &[u8]) -> Result<(Received<'_>, &[u8]), Errno> {
+    let header = (
+        u32_at(datagram, 0),
+        u16_at(datagram, 4),
+        u16_at(datagram, 6),
+        u32_at(datagram, 8),
+    );
+    let (Some(len), Some(kind), Some(flags), Some(sequence)) = header else {
+        return Err(Errno::PROTO);
+    };
+    let len = len as usize;
+    let message = Received {
+        kind,
+        flags,
+        sequence,
+        body: datagram.get(HEADER..len).ok_or(Errno::PROTO)?,
+    };
+    let rest = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
+    Ok((message, rest))
+}
+
 /// Takes what belongs to a question out of a datagram. True if that was the end of it.
 fn collect(mut datagram: &[u8], range: Range, answers: &mut Vec<Answer>) -> Result<bool, Failure> {
     if datagram.is_empty() {
         return Err(Errno::PROTO.into());
     }
     while !datagram.is_empty() {
-        let header = (
-            u32_at(datagram, 0),
-            u16_at(datagram, 4),
-            u16_at(datagram, 6),
-            u32_at(datagram, 8),
-        );
-        let (Some(len), Some(kind), Some(flags), Some(sequence)) = header else {
-            return Err(Errno::PROTO.into());
-        };
-        let len = len as usize;
-        let body = datagram.get(HEADER..len).ok_or(Errno::PROTO)?;
-        datagram = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
+        let (message, rest) = first_message(datagram)?;
+        datagram = rest;
+        let Received {
+            kind,
+            flags,
+            sequence,
+            body,
+        } = message;
         if sequence.wrapping_sub(range.first) >= range.count {
             continue;
         }
@@ -359,8 +409,7 @@ fn collect(mut datagram: &[u8], range: Range, answers: &mut Vec<Answer>) -> Resu
             DONE if body.len() >= 4 => verdict(body, flags | CAPPED)?,
             DONE => {}
             _ => {
-                let body = body.to_vec();
-                answers.push(Answer { kind, body });
+                answers.push(message.answer());
                 continue;
             }
         }

@@ -43,7 +43,23 @@ pub fn ip(words: &str) {
     run("ip", words);
 }
 
-pub fn run(program: &str, words: &str) {
+/// Many of them, one on each line.
+pub fn ip_batch(lines: &str) {
+    let path = std::env::temp_dir().join(format!("uvale-wire-{}", std::process::id()));
+    std::fs::write(&path, lines).expect("there is room");
+    ip(&format!("-batch {}", path.display()));
+    std::fs::remove_file(&path).expect("it is ours");
+}
+
+/// Runs a command that not every system can do. Did it?
+pub fn tries(command: &str) -> bool {
+    let mut words = command.split_whitespace();
+    let program = words.next().expect("a command");
+    let output = Command::new(program).args(words).output();
+    output.is_ok_and(|o| o.status.success())
+}
+
+fn run(program: &str, words: &str) {
     let output = Command::new(program)
         .args(words.split_whitespace())
         .output();
