@@ -1,11 +1,261 @@
 //! The host's side of a NIC port: what arrives is kept from its stack, what it sends comes to the port, and
 //! what the port sends to it arrives there.
+//!
+//! | file | what |
+//! |---|---|
+//! | `rules.rs` | nftables: stealing what arrives, diverting what the host sends |
+//! | `tap.rs` | the device by which the two reach each other |
+//!
+//! ```text
+//!  wire -> eth0 -+-> packet socket of the port            host -> eth0 -> egress chain -> TAP -> packet socket
+//!                +-> ingress chain: dropped
+//!  port -> packet socket -> eth0 -> egress chain: own     port -> packet socket -> TAP -> tc -> eth0 ->
+//!          mark, goes out                                         ingress chain: own mark -> host
+//! ```
+//!
+//! What the host sends is finished on the way by the kernel, because the TAP can do nothing for it: checksums are
+//! complete and large packets taken apart, whatever the interface's offloads are.
+//!
+//! Nothing of this outlives its descriptors: the table dies with its netlink socket, the TAP with its descriptor.
+//! A mark of 32 bits, made at random for each wire, tells a port's own packets; it is taken off before anybody else
+//! sees the packet, but rules of the user's that come before (tc's) see it.
 
+mod rules;
+mod tap;
+
+use core::fmt::Display;
+
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use uvale_system::refusal::Refusal;
+use uvale_system::sys::{Fd, attach_filter, random, set_option};
 
+use crate::netlink::{self, Failure, Message, Socket, Subject};
+use crate::packet::open::{receiver, sender};
+use crate::packet::{FrameShape, filter, option};
 use crate::{Opened, Wanted};
+use rules::{Rules, of_the_host};
+use tap::{RTM_GETLINK, Tap, ifinfo};
+
+/// Frames of what the host sends, as many as a host ring has slots.
+const FRAMES: u32 = 1024;
+
+/// What [`Control`] knows of a wire besides its descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    index: u32,
+    mark: u32,
+    tap: Option<u32>,
+}
+
+/// Switches what the host of a wire sees and what becomes of its packets. Whoever does this needs CAP_NET_ADMIN in
+/// the user namespace of the interface's network namespace, in which it need not stand.
+#[derive(Debug)]
+pub struct Control {
+    plan: Plan,
+    links: Socket,
+    table: Socket,
+    tap: Option<Fd>,
+}
+
+impl Control {
+    /// From a wire's [`Opened::kept`] and the plan in its shape; `EPROTO` if they do not belong together.
+    pub fn from_fds(plan: Plan, fds: Vec<Fd>) -> Result<Self, Errno> {
+        let mut fds = fds.into_iter();
+        let mut next = || fds.next().ok_or(Errno::PROTO);
+        Ok(Self {
+            plan,
+            links: next()?.into(),
+            table: next()?.into(),
+            tap: plan.tap.map(|_| next()).transpose()?,
+        })
+    }
+
+    /// The descriptors, to be sent.
+    pub fn into_fds(self) -> (Plan, Vec<Fd>) {
+        let fds = [self.links.into_fd(), self.table.into_fd()];
+        (self.plan, fds.into_iter().chain(self.tap).collect())
+    }
+
+    /// From now on: with `steal` the host does not see what arrives; with `divert` what it sends comes to the port,
+    /// and is lost if nobody takes it from there. Both change at once, or nothing does. What the port sends to the
+    /// host arrives there in any case, if there is a TAP; without one nothing is diverted.
+    pub fn set(&self, steal: bool, divert: bool) -> Result<(), Refusal> {
+        self.change(steal, divert)
+            .map_err(|why| Refusal::new(why.errno, why.what))
+    }
+
+    fn change(&self, steal: bool, divert: bool) -> Result<(), Why> {
+        let Plan { index, mark, tap } = self.plan;
+        let link = link_by_index(&self.links, index)?;
+        let rules = Rules {
+            index,
+            device: &link.name,
+            address: link.address,
+            mark,
+            steal,
+            host: tap.is_some(),
+            divert: tap.filter(|_| divert),
+        };
+        let (requests, lacks): (Vec<_>, Vec<_>) = rules.steps().into_iter().unzip();
+        let asked = self.table.ask_together(netlink::batch(requests));
+        asked.map(drop).map_err(|failure| {
+            // The batch has a beginning.
+            let step = failure.at.checked_sub(1).and_then(|at| lacks.get(at));
+            Why::lacks(&failure, step.unwrap_or(&rules::NO_TABLES))
+        })
+    }
+}
 
 /// Adds to a wire of packet sockets what of this the rights allow, and says what they do not.
-pub(crate) fn add(_wanted: &Wanted<'_>, _opened: &mut Opened) -> Result<(), Refusal> {
+pub(crate) fn add(wanted: &Wanted<'_>, opened: &mut Opened) {
+    let lacks = &mut opened.shape.lacks;
+    let mut control = match begin(wanted) {
+        Ok(control) => control,
+        Err(why) => {
+            let both = [(wanted.steal, ALSO_SEES), (wanted.host, NO_HOST)];
+            let lacking = both.into_iter().filter(|(is_wanted, _)| *is_wanted);
+            lacks.extend(lacking.map(|(_, what)| format!("{what}: {}", why.what)));
+            return;
+        }
+    };
+    opened.shape.is_stolen = wanted.steal;
+    if wanted.host
+        && let Err(why) = connect(wanted, &mut control, opened)
+    {
+        opened.shape.lacks.push(format!("{NO_HOST}: {}", why.what));
+    }
+    let (plan, kept) = control.into_fds();
+    opened.shape.plan = Some(plan);
+    opened.kept = kept;
+}
+
+const ALSO_SEES: &str = "the host also sees what arrives";
+const NO_HOST: &str = "host rings carry nothing";
+
+/// The table, with stealing if it is wanted.
+fn begin(wanted: &Wanted<'_>) -> Result<Control, Why> {
+    let links = Socket::open(Subject::Route).map_err(|e| Why::new(e, format!("netlink: {e}")))?;
+    let table = Socket::open(Subject::Netfilter).map_err(|e| Why::lacks(&e.into(), rules::NO_TABLES))?;
+    let plan = Plan {
+        index: wanted.interface.index,
+        // The host's mark is this one and 1.
+        mark: random() as u32 & !1 | 2,
+        tap: None,
+    };
+    let tap = None;
+    let control = Control { plan, links, table, tap };
+    control.change(wanted.steal, false)?;
+    Ok(control)
+}
+
+/// The TAP, its sockets, and the way there. What the host sends is lost to it as long as the interface's rings are
+/// open, as in netmap, and only then.
+fn connect(wanted: &Wanted<'_>, control: &mut Control, opened: &mut Opened) -> Result<(), Why> {
+    let Plan { index, mark, .. } = control.plan;
+    let link = link_by_index(&control.links, index)?;
+    let Tap { fd, index: tap } = tap::open(&control.links, &link, mark)?;
+    let sockets = sockets(tap, mark, opened).map_err(|e| Why::new(e, format!("packet sockets: {e}")))?;
+    control.plan.tap = Some(tap);
+    if let Err(why) = control.change(wanted.steal, wanted.steal) {
+        control.plan.tap = None;
+        return Err(why);
+    }
+    control.tap = Some(fd);
+    let [hears, speaks] = sockets;
+    opened.shape.host = Some(hears.1);
+    opened.fds.extend([hears.0, speaks]);
     Ok(())
+}
+
+/// A receiving socket for what the host sends, and a sending one for what it is to get. The wire's own sockets are
+/// given the mark.
+fn sockets(tap: u32, mark: u32, opened: &Opened) -> Result<((Fd, FrameShape), Fd), Errno> {
+    let (receivers, senders) = opened.fds.split_at(opened.shape.frames.len());
+    for fd in receivers {
+        filter::arriving(fd, Some(mark))?;
+    }
+    let speaks = sender(tap)?;
+    // Packets that bypass the queue bypass tc, too.
+    option::set(&speaks, option::QDISC_BYPASS, [0])?;
+    for fd in senders.iter().chain([&speaks]) {
+        set_option(fd, libc::SOL_SOCKET, libc::SO_MARK, &mark.to_ne_bytes())?;
+    }
+    let size = opened.shape.frames.first().map_or(2048, |f| f.size);
+    let shape = FrameShape { size, count: FRAMES };
+    let hears = receiver(tap, shape, |fd| only_marked(fd, of_the_host(mark)))?;
+    Ok((hears, speaks))
+}
+
+/// The socket sees what carries the mark, whichever way it goes.
+fn only_marked(fd: BorrowedFd<'_>, mark: u32) -> Result<(), Errno> {
+    attach_filter(fd, &tap::has_mark(mark))
+}
+
+/// An interface as it is now.
+pub(crate) struct Link {
+    index: u32,
+    name: String,
+    address: [u8; 6],
+}
+
+fn link_by_index(links: &Socket, index: u32) -> Result<Link, Why> {
+    link(links, Message::new(RTM_GETLINK, 0, &ifinfo(index, 0, 0)))
+}
+
+fn link(links: &Socket, question: Message) -> Result<Link, Why> {
+    let answers = links.ask(question).map_err(|failure| match failure.errno {
+        Errno::NODEV => Why::new(Errno::NXIO, "the interface has gone"),
+        other => Why::new(other, format!("an interface looked up: {failure}")),
+    })?;
+    let link = answers.first().and_then(read_link);
+    link.ok_or_else(|| Why::new(Errno::PROTO, "the kernel describes an interface in a way not understood"))
+}
+
+fn read_link(answer: &netlink::Answer) -> Option<Link> {
+    let head = answer.family(tap::IFINFO)?;
+    let attributes = answer.attributes(tap::IFINFO);
+    let name = attributes.find(tap::IFNAME)?.text();
+    Some(Link {
+        index: u32::from_ne_bytes(head[4..8].try_into().ok()?),
+        name: String::from_utf8(name.to_vec()).ok()?,
+        address: attributes.find(tap::ADDRESS)?.value.try_into().ok()?,
+    })
+}
+
+/// Why something is not to be had, as the end of a sentence.
+#[derive(Debug)]
+struct Why {
+    errno: Errno,
+    what: String,
+}
+
+impl Why {
+    fn new(errno: Errno, what: impl Into<String>) -> Self {
+        let what = what.into();
+        Self { errno, what }
+    }
+
+    fn rights() -> Self {
+        let what = "this process lacks CAP_NET_ADMIN in the interface's network namespace: docker and podman give \
+                    it with --cap-add NET_ADMIN; elsewhere run the program with sudo";
+        Self::new(Errno::PERM, what)
+    }
+
+    /// The kernel refuses something that it may lack.
+    fn lacks(failure: &Failure, what: impl Display) -> Self {
+        match failure.errno {
+            Errno::PERM | Errno::ACCESS => Self::rights(),
+            Errno::NOENT
+            | Errno::OPNOTSUPP
+            | Errno::AFNOSUPPORT
+            | Errno::PROTONOSUPPORT
+            | Errno::INVAL => Self::new(
+                Errno::OPNOTSUPP,
+                format!("this kernel lacks {what}: {failure}"),
+            ),
+            other => Self::new(other, format!("{what}: {failure}")),
+        }
+    }
 }

@@ -71,6 +71,8 @@ pub struct Shape {
     pub host: Option<packet::FrameShape>,
     /// the host does not see what arrives
     pub is_stolen: bool,
+    /// what [`host::Control`] is made of, with what is kept
+    pub plan: Option<host::Plan>,
     /// why it is not more: one sentence each, for people
     pub lacks: Vec<String>,
 }
@@ -110,17 +112,8 @@ pub fn open(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
         Ok(opened) => opened,
         Err(refusal) => return Ok(nothing(refusal)),
     };
-    let is_stolen = opened.shape.is_stolen;
-    let steal = wanted.steal && !is_stolen;
-    if wanted.host || steal {
-        let wanted = Wanted {
-            steal,
-            ..wanted.clone()
-        };
-        let kept = core::mem::take(&mut opened.kept);
-        host::add(&wanted, &mut opened)?;
-        opened.kept.extend(kept);
-        opened.shape.is_stolen |= is_stolen;
+    if wanted.host || wanted.steal && !opened.shape.is_stolen {
+        host::add(wanted, &mut opened);
     }
     Ok(opened)
 }
@@ -145,6 +138,7 @@ fn nothing(refusal: Refusal) -> Opened {
             senders: 0,
             host: None,
             is_stolen: false,
+            plan: None,
             lacks: vec![refusal.why],
         },
         fds: Vec::new(),

@@ -111,11 +111,17 @@ pub struct Failure {
     pub errno: Errno,
     /// the kernel's words
     pub why: Option<String>,
+    /// number of the request, of those asked together
+    pub at: usize,
 }
 
 impl From<Errno> for Failure {
     fn from(errno: Errno) -> Self {
-        Self { errno, why: None }
+        Self {
+            errno,
+            why: None,
+            at: 0,
+        }
     }
 }
 
@@ -404,9 +410,11 @@ fn collect(mut datagram: &[u8], range: Range, answers: &mut Vec<Answer>) -> Resu
         if sequence.wrapping_sub(range.first) >= range.count {
             continue;
         }
+        let at = sequence.wrapping_sub(range.first) as usize;
+        let fail = |failure| Failure { at, ..failure };
         match kind {
-            ERROR => verdict(body, flags)?,
-            DONE if body.len() >= 4 => verdict(body, flags | CAPPED)?,
+            ERROR => verdict(body, flags).map_err(fail)?,
+            DONE if body.len() >= 4 => verdict(body, flags | CAPPED).map_err(fail)?,
             DONE => {}
             _ => {
                 answers.push(message.answer());
@@ -433,6 +441,7 @@ fn verdict(body: &[u8], flags: u16) -> Result<(), Failure> {
     Err(Failure {
         errno,
         why: words(body, flags).filter(|w| !w.is_empty()),
+        at: 0,
     })
 }
 
@@ -555,9 +564,9 @@ mod tests {
             last: 6,
         };
         assert_eq!(collect(&message.0, range, &mut Vec::new()), Ok(false));
-        message.finish(5, 0);
+        message.finish(6, 0);
         let failed = collect(&message.0, range, &mut Vec::new());
-        assert_eq!(failed.map_err(|f| f.errno), Err(Errno::PERM));
+        assert_eq!(failed.map_err(|f| (f.errno, f.at)), Err((Errno::PERM, 1)));
     }
 
     proptest! {
