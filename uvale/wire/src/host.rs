@@ -25,7 +25,6 @@ mod tap;
 
 use core::fmt::Display;
 
-use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use uvale_system::refusal::Refusal;
@@ -137,7 +136,8 @@ const NO_HOST: &str = "host rings carry nothing";
 /// The table, with stealing if it is wanted.
 fn begin(wanted: &Wanted<'_>) -> Result<Control, Why> {
     let links = Socket::open(Subject::Route).map_err(|e| Why::new(e, format!("netlink: {e}")))?;
-    let table = Socket::open(Subject::Netfilter).map_err(|e| Why::lacks(&e.into(), rules::NO_TABLES))?;
+    let table =
+        Socket::open(Subject::Netfilter).map_err(|e| Why::lacks(&e.into(), rules::NO_TABLES))?;
     let plan = Plan {
         index: wanted.interface.index,
         // The host's mark is this one and 1.
@@ -145,7 +145,12 @@ fn begin(wanted: &Wanted<'_>) -> Result<Control, Why> {
         tap: None,
     };
     let tap = None;
-    let control = Control { plan, links, table, tap };
+    let control = Control {
+        plan,
+        links,
+        table,
+        tap,
+    };
     control.change(wanted.steal, false)?;
     Ok(control)
 }
@@ -156,16 +161,17 @@ fn connect(wanted: &Wanted<'_>, control: &mut Control, opened: &mut Opened) -> R
     let Plan { index, mark, .. } = control.plan;
     let link = link_by_index(&control.links, index)?;
     let Tap { fd, index: tap } = tap::open(&control.links, &link, mark)?;
-    let sockets = sockets(tap, mark, opened).map_err(|e| Why::new(e, format!("packet sockets: {e}")))?;
+    let sockets =
+        sockets(tap, mark, opened).map_err(|e| Why::new(e, format!("packet sockets: {e}")))?;
     control.plan.tap = Some(tap);
     if let Err(why) = control.change(wanted.steal, wanted.steal) {
         control.plan.tap = None;
         return Err(why);
     }
     control.tap = Some(fd);
-    let [hears, speaks] = sockets;
-    opened.shape.host = Some(hears.1);
-    opened.fds.extend([hears.0, speaks]);
+    let ((hears, shape), speaks) = sockets;
+    opened.shape.host = Some(shape);
+    opened.fds.extend([hears, speaks]);
     Ok(())
 }
 
@@ -183,14 +189,16 @@ fn sockets(tap: u32, mark: u32, opened: &Opened) -> Result<((Fd, FrameShape), Fd
         set_option(fd, libc::SOL_SOCKET, libc::SO_MARK, &mark.to_ne_bytes())?;
     }
     let size = opened.shape.frames.first().map_or(2048, |f| f.size);
-    let shape = FrameShape { size, count: FRAMES };
-    let hears = receiver(tap, shape, |fd| only_marked(fd, of_the_host(mark)))?;
+    let shape = FrameShape {
+        size,
+        count: FRAMES,
+    };
+    let hears = receiver(tap, shape, |fd| {
+        attach_filter(fd, &tap::has_mark(of_the_host(mark)))
+    })?;
+    // What it is to see leaves by the TAP.
+    option::set(&hears.0, option::IGNORE_OUTGOING, [0])?;
     Ok((hears, speaks))
-}
-
-/// The socket sees what carries the mark, whichever way it goes.
-fn only_marked(fd: BorrowedFd<'_>, mark: u32) -> Result<(), Errno> {
-    attach_filter(fd, &tap::has_mark(mark))
 }
 
 /// An interface as it is now.
@@ -210,7 +218,12 @@ fn link(links: &Socket, question: Message) -> Result<Link, Why> {
         other => Why::new(other, format!("an interface looked up: {failure}")),
     })?;
     let link = answers.first().and_then(read_link);
-    link.ok_or_else(|| Why::new(Errno::PROTO, "the kernel describes an interface in a way not understood"))
+    link.ok_or_else(|| {
+        Why::new(
+            Errno::PROTO,
+            "the kernel describes an interface in a way not understood",
+        )
+    })
 }
 
 fn read_link(answer: &netlink::Answer) -> Option<Link> {

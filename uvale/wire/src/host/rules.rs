@@ -44,7 +44,8 @@ const OWNER: u32 = 2;
 
 pub(super) const NO_TABLES: &str = "tables of devices that die with their owner (Linux 5.12, CONFIG_NF_TABLES, \
                          CONFIG_NF_TABLES_NETDEV; module nf_tables)";
-const NO_INGRESS: &str = "nftables' ingress hook of devices (CONFIG_NETFILTER_INGRESS, CONFIG_NF_TABLES_NETDEV)";
+const NO_INGRESS: &str =
+    "nftables' ingress hook of devices (CONFIG_NETFILTER_INGRESS, CONFIG_NF_TABLES_NETDEV)";
 const NO_EGRESS: &str = "nftables' egress hook of devices (Linux 5.16, CONFIG_NETFILTER_EGRESS)";
 const NO_RULE: &str = "nftables' rules on marks and kinds of packets";
 const NO_FORWARD: &str = "nftables' fwd (CONFIG_NFT_FWD_NETDEV; module nft_fwd_netdev)";
@@ -68,7 +69,11 @@ impl Hook {
 impl Rules<'_> {
     /// Replaces the table by one with these rules.
     pub fn steps(&self) -> Vec<Step> {
-        let mut steps = vec![self.table(NEWTABLE), self.table(DELTABLE), self.table(NEWTABLE)];
+        let mut steps = vec![
+            self.table(NEWTABLE),
+            self.table(DELTABLE),
+            self.table(NEWTABLE),
+        ];
         if self.steal || self.host {
             steps.push(self.chain(Hook::Ingress, i32::MIN, NO_INGRESS));
             for arriving in self.arriving() {
@@ -88,7 +93,8 @@ impl Rules<'_> {
     /// What the port sends to the host goes up without its mark, and as what it would be had it arrived here: a
     /// packet socket says of all that it sends that it is for this host. All else does not go up.
     fn arriving(&self) -> Vec<Vec<Expression>> {
-        let kind = |which: Vec<Expression>, kind| [marked(self.mark), which, set_kind(kind)].concat();
+        let kind =
+            |which: Vec<Expression>, kind| [marked(self.mark), which, set_kind(kind)].concat();
         let other = [is_group(false), destination(NEQ, self.address)].concat();
         let up = [marked(self.mark), set_mark(0), vec![verdict(ACCEPT)]].concat();
         let mut rules = vec![
@@ -218,13 +224,22 @@ fn is_group(yes: bool) -> Vec<Expression> {
         (4, bit),
         (5, none),
     ];
-    vec![load(1), expression("bitwise", mask), compare(EQ, &[yes.into()])]
+    vec![
+        load(1),
+        expression("bitwise", mask),
+        compare(EQ, &[yes.into()]),
+    ]
 }
 
 /// The first bytes of the link layer's header.
 fn load(len: u32) -> Expression {
     let (base, offset) = (Value::Number(0), Value::Number(0));
-    let values = [(1, REGISTER), (2, base), (3, offset), (4, Value::Number(len))];
+    let values = [
+        (1, REGISTER),
+        (2, base),
+        (3, offset),
+        (4, Value::Number(len)),
+    ];
     expression("payload", values)
 }
 

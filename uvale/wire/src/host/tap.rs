@@ -114,7 +114,10 @@ const ADDR_GEN_MODE_NONE: u8 = 1;
 
 /// `struct ifinfomsg`
 pub(super) fn ifinfo(index: u32, flags: u32, change: u32) -> Vec<u8> {
-    [0, index, flags, change].into_iter().flat_map(u32::to_ne_bytes).collect()
+    [0, index, flags, change]
+        .into_iter()
+        .flat_map(u32::to_ne_bytes)
+        .collect()
 }
 
 /// Up, without addresses of its own: the host is not to use it.
@@ -131,10 +134,16 @@ fn configure(links: &Socket, tap: u32, beside: &Link) -> Result<(), Why> {
     let up = Message::new(RTM_NEWLINK, 0, &head)
         .attribute(ADDRESS, &beside.address)
         .number(IFLA_MTU, MTU)
-        .text(IFALIAS, &format!("uvale: between {} and its host", beside.name));
+        .text(
+            IFALIAS,
+            &format!("uvale: between {} and its host", beside.name),
+        );
     match links.ask(up) {
         Ok(_) => Ok(()),
-        Err(failure) => Err(Why::new(failure.errno, format!("setting up a TAP device: {failure}"))),
+        Err(failure) => Err(Why::new(
+            failure.errno,
+            format!("setting up a TAP device: {failure}"),
+        )),
     }
 }
 
@@ -159,14 +168,19 @@ fn redirect(links: &Socket, tap: u32, to: u32, mark: u32) -> Result<(), Why> {
     let head = tcmsg(tap, CLSACT_HANDLE, CLSACT, 0);
     let hooks = Message::new(RTM_NEWQDISC, order, &head).text(KIND, "clsact");
     links.ask(hooks).map_err(|failure| {
-        Why::lacks(&failure, "tc's clsact (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_ACT; module sch_ingress)")
+        Why::lacks(
+            &failure,
+            "tc's clsact (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_ACT; module sch_ingress)",
+        )
     })?;
     // Priority 1, for every protocol.
     let info = 1 << 16 | u32::from((libc::ETH_P_ALL as u16).to_be());
     let head = tcmsg(tap, 0, CLSACT_EGRESS, info);
     let filter = Message::new(RTM_NEWTFILTER, order, &head)
         .text(KIND, "bpf")
-        .nest(OPTIONS, |m| matching(m.nest(1, |m| m.nest(1, |m| mirred(m, to))), mark));
+        .nest(OPTIONS, |m| {
+            matching(m.nest(1, |m| m.nest(1, |m| mirred(m, to))), mark)
+        });
     links.ask(filter).map(drop).map_err(|failure| {
         let what = "tc's cls_bpf or act_mirred (CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_MIRRED; modules of these names)";
         Why::lacks(&failure, what)

@@ -57,6 +57,7 @@ pub(crate) fn open(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
         senders: u16::try_from(tx).map_err(|_| refuse(Errno::INVAL))?,
         host: None,
         is_stolen: false,
+        plan: None,
         lacks: Vec::new(),
     };
     fds.extend(senders);
