@@ -92,6 +92,17 @@ impl Ground {
         None
     }
 
+    /// The interface's address.
+    pub fn address(&self) -> [u8; 6] {
+        let links = self.here(|| Socket::open(Subject::Route).expect("netlink"));
+        let link = links.ask(Message::new(RTM_GETLINK, 0, &[0; 16]).text(IFNAME, NAME));
+        let link = link.expect("the interface");
+        let address = link[0].attributes(16).find(1);
+        address
+            .and_then(|a| a.value.try_into().ok())
+            .expect("an address")
+    }
+
     /// What a wire could leave behind here: interfaces besides the veth and lo, tables of nftables, queueing
     /// disciplines.
     pub fn left_behind(&self) -> [usize; 3] {
