@@ -31,7 +31,7 @@ use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, attach_filter, random, set_option};
 
 use crate::netlink::{self, Failure, Message, Socket, Subject};
-use crate::packet::open::{receiver, sender};
+use crate::packet::open::{receiver, sender, shape};
 use crate::packet::{FrameShape, filter, option};
 use crate::{Opened, Wanted};
 use rules::{Rules, of_the_host};
@@ -55,7 +55,8 @@ pub struct Control {
     plan: Plan,
     links: Socket,
     table: Socket,
-    tap: Option<Fd>,
+    /// the TAP, and what else is kept with the wire
+    _held: Vec<Fd>,
 }
 
 impl Control {
@@ -67,14 +68,8 @@ impl Control {
             plan,
             links: next()?.into(),
             table: next()?.into(),
-            tap: plan.tap.map(|_| next()).transpose()?,
+            _held: fds.collect(),
         })
-    }
-
-    /// The descriptors, to be sent.
-    pub fn into_fds(self) -> (Plan, Vec<Fd>) {
-        let fds = [self.links.into_fd(), self.table.into_fd()];
-        (self.plan, fds.into_iter().chain(self.tap).collect())
     }
 
     /// From now on: with `steal` the host does not see what arrives; with `divert` what it sends comes to the port,
@@ -109,25 +104,27 @@ impl Control {
 
 /// Adds to a wire of packet sockets what of this the rights allow, and says what they do not.
 pub(crate) fn add(wanted: &Wanted<'_>, opened: &mut Opened) {
-    let lacks = &mut opened.shape.lacks;
+    let is_seen = wanted.steal && !opened.shape.is_stolen;
     let mut control = match begin(wanted) {
         Ok(control) => control,
         Err(why) => {
-            let both = [(wanted.steal, ALSO_SEES), (wanted.host, NO_HOST)];
-            let lacking = both.into_iter().filter(|(is_wanted, _)| *is_wanted);
-            lacks.extend(lacking.map(|(_, what)| format!("{what}: {}", why.what)));
+            let both = [(is_seen, ALSO_SEES), (wanted.host, NO_HOST)];
+            let lacking = both.into_iter().filter(|(is_lacking, _)| *is_lacking);
+            let sentences = lacking.map(|(_, what)| format!("{what}: {}", why.what));
+            opened.shape.lacks.extend(sentences);
             return;
         }
     };
-    opened.shape.is_stolen = wanted.steal;
+    opened.shape.is_stolen |= wanted.steal;
     if wanted.host
         && let Err(why) = connect(wanted, &mut control, opened)
     {
         opened.shape.lacks.push(format!("{NO_HOST}: {}", why.what));
     }
-    let (plan, kept) = control.into_fds();
-    opened.shape.plan = Some(plan);
-    opened.kept = kept;
+    opened.shape.plan = Some(control.plan);
+    let first = [control.links.into_fd(), control.table.into_fd()];
+    let all = first.into_iter().chain(control._held);
+    opened.kept = all.chain(core::mem::take(&mut opened.kept)).collect();
 }
 
 const ALSO_SEES: &str = "the host also sees what arrives";
@@ -144,12 +141,11 @@ fn begin(wanted: &Wanted<'_>) -> Result<Control, Why> {
         mark: random() as u32 & !1 | 2,
         tap: None,
     };
-    let tap = None;
     let control = Control {
         plan,
         links,
         table,
-        tap,
+        _held: Vec::new(),
     };
     control.change(wanted.steal, false)?;
     Ok(control)
@@ -161,37 +157,42 @@ fn connect(wanted: &Wanted<'_>, control: &mut Control, opened: &mut Opened) -> R
     let Plan { index, mark, .. } = control.plan;
     let link = link_by_index(&control.links, index)?;
     let Tap { fd, index: tap } = tap::open(&control.links, &link, mark)?;
-    let sockets =
-        sockets(tap, mark, opened).map_err(|e| Why::new(e, format!("packet sockets: {e}")))?;
+    let sockets = sockets(tap, wanted.interface.mtu, mark, opened)
+        .map_err(|e| Why::new(e, format!("packet sockets: {e}")))?;
     control.plan.tap = Some(tap);
     if let Err(why) = control.change(wanted.steal, wanted.steal) {
         control.plan.tap = None;
         return Err(why);
     }
-    control.tap = Some(fd);
+    control._held.push(fd);
     let ((hears, shape), speaks) = sockets;
     opened.shape.host = Some(shape);
     opened.fds.extend([hears, speaks]);
     Ok(())
 }
 
-/// A receiving socket for what the host sends, and a sending one for what it is to get. The wire's own sockets are
-/// given the mark.
-fn sockets(tap: u32, mark: u32, opened: &Opened) -> Result<((Fd, FrameShape), Fd), Errno> {
-    let (receivers, senders) = opened.fds.split_at(opened.shape.frames.len());
-    for fd in receivers {
+/// A receiving socket for what the host sends, and a sending one for what it is to get. The wire's own packet sockets
+/// are given the mark; AF_XDP passes by all of this.
+fn sockets(
+    tap: u32,
+    mtu: u32,
+    mark: u32,
+    opened: &Opened,
+) -> Result<((Fd, FrameShape), Fd), Errno> {
+    let mut packet_sockets = opened.fds.iter();
+    for fd in packet_sockets.by_ref().take(opened.shape.frames.len()) {
         filter::arriving(fd, Some(mark))?;
     }
     let speaks = sender(tap)?;
     // Packets that bypass the queue bypass tc, too.
     option::set(&speaks, option::QDISC_BYPASS, [0])?;
-    for fd in senders.iter().chain([&speaks]) {
+    let senders = packet_sockets.take(opened.shape.senders.into());
+    for fd in senders.chain([&speaks]) {
         set_option(fd, libc::SOL_SOCKET, libc::SO_MARK, &mark.to_ne_bytes())?;
     }
-    let size = opened.shape.frames.first().map_or(2048, |f| f.size);
     let shape = FrameShape {
-        size,
         count: FRAMES,
+        ..shape(mtu, 1)
     };
     let hears = receiver(tap, shape, |fd| {
         attach_filter(fd, &tap::has_mark(of_the_host(mark)))

@@ -69,7 +69,7 @@ pub(crate) fn open(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
 }
 
 /// Frames for an MTU, where an interface has so many receiving sockets.
-fn shape(mtu: u32, sockets: u32) -> FrameShape {
+pub(crate) fn shape(mtu: u32, sockets: u32) -> FrameShape {
     let size = mtu
         .min(1 << 20)
         .saturating_add(HEADERS + OVERHEAD)

@@ -62,6 +62,7 @@ pub(crate) fn open(wanted: &Wanted<'_>, generic: bool) -> Result<Opened, Refusal
             senders: 0,
             host: None,
             is_stolen: true,
+            plan: None,
             lacks: Vec::new(),
         },
         fds,

@@ -8,7 +8,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 use uvale_system::sys::Fd;
 use uvale_wire::interface::look_up;
 use uvale_wire::netlink::{CREATE, DUMP, EXCL, Message, Socket, Subject};
-use uvale_wire::{Opened, Wanted};
+use uvale_wire::{Carrier, Opened, Wanted};
 
 pub const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 pub const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
@@ -75,6 +75,7 @@ impl Ground {
                 rings: [1, 1],
                 host,
                 steal,
+                carrier: Carrier::Packet,
             };
             uvale_wire::open(&wanted).expect("a wire")
         })

@@ -211,6 +211,7 @@ fn an_opener() {
         rings: [1, 1],
         host: true,
         steal: true,
+        carrier: uvale_wire::Carrier::Packet,
     };
     let opened = uvale_wire::open(&wanted).expect("a wire");
     println!("\nOPEN");
