@@ -74,7 +74,8 @@ impl Control {
 
     /// From now on: with `steal` the host does not see what arrives; with `divert` what it sends comes to the port,
     /// and is lost if nobody takes it from there. Both change at once, or nothing does. What the port sends to the
-    /// host arrives there in any case, if there is a TAP; without one nothing is diverted.
+    /// host arrives there in any case, if there is a TAP; without one nothing is diverted. The interface's address is
+    /// looked up for this: when it has changed, this is to be called again.
     pub fn set(&self, steal: bool, divert: bool) -> Result<(), Refusal> {
         self.change(steal, divert)
             .map_err(|why| Refusal::new(why.errno, why.what))

@@ -15,7 +15,7 @@ use ground::{Ground, HERE, HERE6, THERE, THERE6, skipped};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use traffic::{echo_frame, echoes_seen, ping, tcp};
 use uvale_wire::host::Control;
-use uvale_wire::{Kind, Opened};
+use uvale_wire::{Carrier, Kind, Opened};
 
 /// For an answer that is to come.
 const LONG: Duration = Duration::from_secs(10);
@@ -30,9 +30,38 @@ fn control(opened: &mut Opened) -> Control {
 #[test]
 fn a_program_between_interface_and_host_carries_pings_and_tcp() {
     let Some(ground) = Ground::new() else { return };
-    let Some(mut opened) = ground.open_all() else {
+    let Some(opened) = ground.open_all(Carrier::Packet) else {
         return;
     };
+    while_forwarding(opened, || {
+        pings(&ground);
+        tcp(&ground, HERE, true);
+        tcp(&ground, THERE, false);
+        tcp(&ground, HERE6, true);
+    });
+}
+
+/// AF_XDP hands over what the peer has left for a card to finish, which a program would have to do: no TCP.
+#[test]
+fn a_program_does_so_by_af_xdp() {
+    let Some(ground) = Ground::new() else { return };
+    let Some(opened) = ground.open_all(Carrier::Xdp) else {
+        return;
+    };
+    assert!(matches!(opened.shape.kind, Kind::Xdp(_)));
+    while_forwarding(opened, || pings(&ground));
+}
+
+fn pings(ground: &Ground) {
+    for to in [HERE, HERE6] {
+        assert_eq!(ground.there(|| ping(to, 100, LONG)), 100, "{to}");
+    }
+    for to in [THERE, THERE6] {
+        assert_eq!(ground.here(|| ping(to, 100, LONG)), 100, "{to}");
+    }
+}
+
+fn while_forwarding(mut opened: Opened, work: impl FnOnce()) {
     assert!(opened.shape.is_stolen);
     let kept = std::mem::take(&mut opened.kept);
     let stop = AtomicBool::new(false);
@@ -43,15 +72,7 @@ fn a_program_between_interface_and_host_carries_pings_and_tcp() {
             forwarder.run(&stop);
         });
         let _stop = Stop(&stop);
-        for to in [HERE, HERE6] {
-            assert_eq!(ground.there(|| ping(to, 100, LONG)), 100, "{to}");
-        }
-        for to in [THERE, THERE6] {
-            assert_eq!(ground.here(|| ping(to, 100, LONG)), 100, "{to}");
-        }
-        tcp(&ground, HERE, true);
-        tcp(&ground, THERE, false);
-        tcp(&ground, HERE6, true);
+        work();
     });
     drop(kept);
 }
@@ -69,7 +90,7 @@ impl Drop for Stop<'_> {
 fn what_is_stolen_comes_to_the_program_alone_and_what_the_host_sends_too() {
     let Some(ground) = Ground::new() else { return };
     assert_eq!(ground.there(|| ping(HERE, 1, LONG)), 1, "before");
-    let Some(mut opened) = ground.open_all() else {
+    let Some(mut opened) = ground.open_all(Carrier::Packet) else {
         return;
     };
     let control = control(&mut opened);
@@ -123,7 +144,7 @@ fn what_is_stolen_comes_to_the_program_alone_and_what_the_host_sends_too() {
 #[test]
 fn what_is_sent_to_the_host_is_what_it_would_be_had_it_arrived() {
     let Some(ground) = Ground::new() else { return };
-    let Some(mut opened) = ground.open_all() else {
+    let Some(mut opened) = ground.open_all(Carrier::Packet) else {
         return;
     };
     let control = control(&mut opened);
@@ -165,7 +186,7 @@ fn wait_until(done: impl Fn() -> bool) {
 #[test]
 fn nothing_stays_of_a_killed_process_and_the_host_answers_again() {
     let Some(ground) = Ground::new() else { return };
-    if ground.open_all().is_none() {
+    if ground.open_all(Carrier::Packet).is_none() {
         return;
     }
     for _ in 0..3 {
@@ -211,7 +232,7 @@ fn an_opener() {
         rings: [1, 1],
         host: true,
         steal: true,
-        carrier: uvale_wire::Carrier::Packet,
+        carrier: Carrier::Packet,
     };
     let opened = uvale_wire::open(&wanted).expect("a wire");
     println!("\nOPEN");
@@ -278,6 +299,45 @@ fn stealing_alone_needs_no_tap_and_leaves_what_the_host_sends() {
     }
     assert_eq!((opened.shape.host, ground.left_behind()), (None, [0, 1, 0]));
     assert_eq!(ground.there(|| ping(HERE, 1, SHORT)), 0, "stolen");
+}
+
+#[test]
+fn without_a_tap_the_host_rings_are_what_is_lacking() {
+    let hide = "mount -t tmpfs none /dev/net && exec \"$0\" where_there_is_no_tap --exact --ignored --nocapture";
+    let this = std::env::current_exe().expect("this test");
+    let rights: [&[&str]; 2] = [&["--mount"], &["--mount", "--user", "--map-root-user"]];
+    let may = |words: &&[&str]| {
+        let mut command = Command::new("unshare");
+        let tried = command
+            .args(*words)
+            .args(["mount", "-t", "tmpfs", "none", "/dev/net"])
+            .output();
+        tried.is_ok_and(|output| output.status.success())
+    };
+    let Some(words) = rights.into_iter().find(may) else {
+        return skipped("no mounts of our own over /dev/net");
+    };
+    let mut command = Command::new("unshare");
+    let status = command
+        .args(words)
+        .args(["sh", "-c", hide])
+        .arg(this)
+        .status();
+    assert!(status.expect("as before").success(), "without /dev/net/tun");
+}
+
+#[test]
+#[ignore = "a part of another test, which hides /dev/net"]
+fn where_there_is_no_tap() {
+    let Some(ground) = Ground::new() else { return };
+    let opened = ground.open(true, true, || ());
+    let [lack] = &opened.shape.lacks[..] else {
+        return skipped(&opened.shape.lacks.join("; "));
+    };
+    assert!(lack.starts_with("host rings carry nothing: "), "{lack}");
+    assert!(lack.contains("--device /dev/net/tun"), "{lack}");
+    assert!(opened.shape.is_stolen && opened.shape.host.is_none());
+    assert_eq!(ground.left_behind(), [0, 1, 0]);
 }
 
 /// Everything once more as root of a user namespace, who is nobody outside.
