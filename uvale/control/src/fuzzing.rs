@@ -32,7 +32,7 @@ const ERRNOS: [Errno; 12] = [
     Errno::NOBUFS,
 ];
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 20] = [
     "vale0:a",
     "vale0:b",
     "vale1:a",
@@ -45,6 +45,10 @@ const NAMES: [&str; 16] = [
     "y",
     "vale0:z",
     "lo",
+    "eth0",
+    "eth1",
+    "eth0{1",
+    "eth0}x",
     "",
     "vale0",
     "{",
@@ -216,7 +220,23 @@ impl Run<'_> {
             3 => self.with(|w| w.kloop_end(client)),
             4 => self.with(|w| w.undo_register(client)),
             5 => self.legacy(client),
+            6 => self.nics(),
             _ => self.request(client),
+        }
+    }
+
+    /// What the daemon hears about interfaces.
+    fn nics(&mut self) {
+        let ports: Vec<u32> = self.with(|w| w.nics().map(|nic| nic.port).collect());
+        let mut any = || {
+            let i = self.source.below(ports.len() as u32);
+            ports.get(i as usize).copied().unwrap_or(i)
+        };
+        let (a, b) = (any(), any());
+        match self.source.below(6) {
+            0 => self.with(|w| w.part(a)),
+            1 => self.with(|w| w.nic_gone(a)),
+            _ => self.with(|w| drop(w.join(a, b, 0))),
         }
     }
 
@@ -238,10 +258,16 @@ impl Run<'_> {
     }
 
     fn caller(&mut self) -> Caller {
-        let interface = self.source.one_in(8).then(|| Interface {
-            mtu: self.source.about(10_000) as u32,
+        let interface = (!self.source.one_in(4)).then(|| Interface {
+            netns: self.source.below(2).into(),
+            index: self.source.below(2),
+            mtu: self.source.about(2100) as u32,
             tx_queues: self.source.below(4) as u16,
             rx_queues: self.source.below(4) as u16,
+            tx_slots: self.source.about(64) as u32,
+            rx_slots: self.source.about(64) as u32,
+            is_ethernet: !self.source.one_in(16),
+            has_master: self.source.one_in(16),
             ..Interface::default()
         });
         let extmem = match self.source.below(8) {
@@ -403,6 +429,8 @@ impl Run<'_> {
             nr_ringid: self.source.below(4) as u16,
             nr_tx_rings: self.source.below(4) as u16,
             nr_rx_rings: self.source.below(4) as u16,
+            nr_host_tx_rings: self.source.below(3) as u16,
+            nr_host_rx_rings: self.source.below(3) as u16,
             nr_tx_slots: self.source.about(64) as u32,
             nr_rx_slots: self.source.about(64) as u32,
             nr_extra_bufs: self.source.about(32) as u32 & 0xffff,

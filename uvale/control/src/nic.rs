@@ -9,7 +9,7 @@
 //! |---|---|
 //! | what its rings lead to | `Kring.wire` |
 //! | both ends of a veth pair are open: joined | `Kring.joined` of both, crosswise; `joining` |
-//! | its interface is gone | `PORT_GONE` |
+//! | its interface is gone, or down | `PORT_GONE`, `PORT_DOWN` |
 //!
 //! Joining and parting is the daemon's decision. A port is parted before its krings can be given to
 //! another port; those of its former peer that may have them in hand still are waited for.
@@ -26,7 +26,7 @@ use super::vale::Purpose;
 use super::{ClientId, Refusal, Result, World};
 use uvale_engine::{RX, TX};
 use uvale_request::Interface;
-use uvale_shared::ctl::{PORT_GONE, WIRE_HOST};
+use uvale_shared::ctl::{PORT_DOWN, PORT_GONE, WIRE_HOST};
 
 /// Fewer slots than this are none that ethtool means.
 const LEAST_SLOTS: u32 = 3;
@@ -132,9 +132,7 @@ impl World {
         let interface = interface.clone();
         match self.nics.get(&key(&interface)).copied() {
             Some(id) => {
-                if let Some(nic) = self.adapters[id].nic_mut() {
-                    nic.interface = interface;
-                }
+                self.show_interface(id, interface);
                 Ok(id)
             }
             None => self.new_nic(name, interface),
@@ -155,7 +153,7 @@ impl World {
         let record = self.new_port_record()?;
         let mem = self.memories.get(GLOBAL);
         let nic = Nic {
-            interface,
+            interface: interface.clone(),
             is_gone: false,
             joined: None,
         };
@@ -166,7 +164,20 @@ impl World {
             ..Adapter::new(name, kind, rings, slots, mem, record)
         });
         self.nics.insert(key, id);
+        self.show_interface(id, interface);
         Ok(id)
+    }
+
+    /// This is what the interface of NIC port `id` is by now.
+    fn show_interface(&mut self, id: AdapterId, interface: Interface) {
+        let na = &mut self.adapters[id];
+        let (is_up, record) = (interface.is_up, na.port);
+        if let Some(nic) = na.nic_mut() {
+            nic.interface = interface;
+        }
+        let flags = &self.port(record).flags;
+        let others = flags.load(Relaxed) & !PORT_DOWN;
+        flags.store(others | if is_up { 0 } else { PORT_DOWN }, Relaxed);
     }
 
     /// The destructor's part for a NIC port.
@@ -333,10 +344,10 @@ impl World {
     /// namespace.
     pub fn nic_changed(&mut self, port: u32, interface: Interface) {
         if let Some(id) = self.nic_at(port)
-            && let Some(nic) = self.adapters[id].nic_mut()
+            && let Some(nic) = self.adapters[id].nic()
             && key(&nic.interface) == key(&interface)
         {
-            nic.interface = interface;
+            self.show_interface(id, interface);
         }
     }
 

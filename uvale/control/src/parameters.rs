@@ -188,7 +188,7 @@ static PARAMETERS: &[Parameter] = &[
     int!(admode, Stored, "NICs: 0 best, 1 native, 2 emulated adapter"),
     int!(generic_hwcsum, Stored, "emulated adapter: checksums by the NIC"),
     int!(generic_mit, Stored, "emulated adapter: nanoseconds between notifications"),
-    int!(generic_ringsize, Stored, "emulated adapter: slots of a ring"),
+    int!(generic_ringsize, Yes, "slots of a NIC's ring if ethtool does not say"),
     int!(generic_rings, Stored, "emulated adapter: rings"),
     int!(generic_txqdisc, Stored, "emulated adapter: use a qdisc"),
     int!(ptnet_vnet_hdr, Stored, "ptnet devices: allow virtio-net headers"),

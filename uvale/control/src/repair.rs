@@ -212,6 +212,8 @@ impl World {
             }
             set_buffer(filled, own);
         }
+        // What was exchanged before these and not shown is lost: those slots have other buffers by now.
+        tx.hwcur.store(first[0] as u32, Relaxed);
     }
 
     /// The slots of kring `index`, if it has a ring.

@@ -1,11 +1,11 @@
 //! NIC ports, against what kernel netmap was seen to do with its emulated adapter on veths: sections info,
 //! reg, modes, two, host, opts and vale of that record, and of the first record those about `lo`.
 
-mod joined;
+pub(super) mod joined;
 
 use super::*;
 use crate::{Interface, NicInfo, PortKind};
-use uvale_shared::ctl::{PORT_GONE, RING_ON, WIRE_HOST};
+use uvale_shared::ctl::{PORT_DOWN, PORT_GONE, PORT_ON, RING_ON, WIRE_HOST};
 
 /// Interface `index` with so many queues, as a veth is.
 fn veth(index: u32, queues: u16) -> Interface {
@@ -570,7 +570,10 @@ fn an_interface_changes() {
         mtu: 9000,
         ..veth(2, 1)
     };
+    let flags = |w: &World| w.ctl.port(port).unwrap().flags.load(Relaxed);
+    assert_eq!(flags(&w), PORT_ON);
     w.nic_changed(port, down.clone());
+    assert_eq!(flags(&w), PORT_ON | PORT_DOWN);
     assert_eq!(nic_of(&w, "veth0").interface, down);
     // Another interface is no change of this one.
     w.nic_changed(port, veth(3, 1));
@@ -829,4 +832,58 @@ fn monitors() {
         (w.ports().count(), w.krings_in_use(), w.audit()),
         (0, 0, Vec::new())
     );
+}
+
+/// legacy.*, info.ginfo
+#[test]
+fn the_interface_before() {
+    use uvale_request::legacy;
+    let mut w = world();
+    let mut ioctl = |command, nr_flags, nr_ringid| {
+        let mut nmr = nmreq {
+            nr_version: 14,
+            nr_flags,
+            nr_ringid,
+            ..nmreq::zeroed()
+        };
+        nmr.nr_name[..5].copy_from_slice(b"veth0");
+        let mut r = legacy::to_request(command, &mut nmr).unwrap();
+        let interface = Some(veth(2, 1));
+        let mut caller = Caller {
+            interface,
+            ..Caller::default()
+        };
+        let c = w.open();
+        let done = w.request_from(c, &mut caller, &mut r);
+        w.close(c);
+        legacy::from_request(&r, &mut nmr);
+        let is_as_asked = (nmr.nr_ringid, nmr.nr_flags) == (nr_ringid, nr_flags);
+        let rings = (nmr.nr_tx_rings, nmr.nr_rx_rings);
+        let slots = (nmr.nr_tx_slots, nmr.nr_rx_slots);
+        let mem = (nmr.nr_arg1, nmr.nr_arg2, nmr.nr_memsize);
+        done.map(|()| (is_as_asked, rings, slots, mem))
+            .map_err(|e| e.errno)
+    };
+    let same = Ok((true, (1, 1), (1024, 1024), (0, 1, 343_019_520)));
+    let sw = NETMAP_SW_RING;
+    for (flags, ringid) in [
+        (0, 0),
+        (0, NETMAP_HW_RING),
+        (0, sw),
+        (1, 0),
+        (2, 0),
+        (3, 0),
+        (4, 0),
+        (5, 0),
+        (6, 0),
+    ] {
+        assert_eq!(ioctl(NIOCREGIF, flags, ringid), same, "{flags} {ringid:#x}");
+    }
+    for (flags, ringid) in [(1, NETMAP_NO_TX_POLL), (1, NETMAP_DO_RX_POLL)] {
+        assert_eq!(ioctl(NIOCREGIF, flags, ringid), same, "{flags} {ringid:#x}");
+    }
+    for (flags, ringid) in [(0, NETMAP_HW_RING | 5), (4, 9)] {
+        assert_eq!(ioctl(NIOCREGIF, flags, ringid), Err(Errno::INVAL));
+    }
+    assert_eq!(ioctl(NIOCGINFO, 0, 0), same);
 }

@@ -5,12 +5,14 @@ use proptest::prelude::*;
 
 use super::super::Finding;
 use super::monitors::half_exchange;
+use super::nic::joined::half_swap;
 use super::*;
+use crate::Interface;
 use uvale_engine::{RX, TX};
 use uvale_shared::ctl::{PORT_ON, RING_ON, SWITCH_PORTS};
 use uvale_shared::lock::LockWord;
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 20] = [
     "vale0:a",
     "vale0:b",
     "vale1:a",
@@ -27,6 +29,10 @@ const NAMES: [&str; 16] = [
     "vale1:z{1",
     "z}1",
     "vale1:b",
+    "eth0",
+    "eth1",
+    "eth0{1",
+    "eth0}1",
 ];
 
 #[derive(Clone, Debug)]
@@ -40,6 +46,7 @@ enum Step {
         slots: u32,
         extra: u32,
         global: bool,
+        facts: u8,
     },
     Close(usize),
     /// on a descriptor: fill, sync, look, release, sync
@@ -71,6 +78,30 @@ enum Step {
         flags: u64,
     },
     Part,
+    /// of two NIC ports
+    JoinNics(usize, usize),
+    PartNic(usize),
+    NicChanges(usize, u8),
+    NicGone(usize),
+}
+
+/// The interface under a name: any of four, of any size.
+fn interface(name: &str, facts: u8) -> Option<Interface> {
+    let bit = |n: u8| facts >> n & 1;
+    let queues = u16::from(1 + bit(2));
+    name.starts_with("eth").then(|| Interface {
+        netns: 7 + u64::from(bit(0)),
+        index: 2 + u32::from(bit(1)),
+        mtu: if facts >> 3 & 7 == 7 { 4096 } else { 1500 },
+        tx_queues: queues,
+        rx_queues: queues,
+        tx_slots: 8 << bit(6),
+        rx_slots: 8 << bit(7),
+        is_ethernet: true,
+        is_up: true,
+        has_master: facts >> 2 & 15 == 15,
+        ..Interface::default()
+    })
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -83,8 +114,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(NR_MONITOR_TX | NR_MONITOR_RX),
         2 => Just(NR_ZCOPY_MON),
     ];
-    let mode =
-        prop_oneof![6 => Just(NR_REG_ALL_NIC), 2 => Just(NR_REG_ONE_NIC), 1 => Just(NR_REG_NULL)];
+    let mode = prop_oneof![
+        6 => Just(NR_REG_ALL_NIC),
+        2 => Just(NR_REG_ONE_NIC),
+        1 => Just(NR_REG_NULL),
+        1 => Just(NR_REG_SW),
+        2 => Just(NR_REG_NIC_SW),
+        1 => Just(NR_REG_ONE_SW),
+    ];
     let open = (
         0..NAMES.len(),
         mode,
@@ -93,10 +130,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         0u16..4,
         0u32..40,
         prop_oneof![4 => Just(0u32), 1 => 1u32..20],
-        any::<bool>(),
+        (any::<bool>(), any::<u8>()),
     )
         .prop_map(
-            |(name, mode, ring, flags, rings, slots, extra, global)| Step::Open {
+            |(name, mode, ring, flags, rings, slots, extra, (global, facts))| Step::Open {
                 name,
                 mode,
                 ring,
@@ -105,6 +142,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
                 slots,
                 extra,
                 global: global || mode == NR_REG_NULL,
+                facts,
             },
         );
     let traffic = (
@@ -129,6 +167,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => prop_oneof![3 => Just(0), 1 => Just(NR_TX_RINGS_ONLY)]
             .prop_map(|flags| Step::Join { flags }),
         1 => Just(Step::Part),
+        4 => (any::<usize>(), any::<usize>()).prop_map(|(a, b)| Step::JoinNics(a, b)),
+        1 => any::<usize>().prop_map(Step::PartNic),
+        1 => (any::<usize>(), any::<u8>()).prop_map(|(who, facts)| Step::NicChanges(who, facts)),
+        1 => any::<usize>().prop_map(Step::NicGone),
     ];
     proptest::collection::vec(step, 1..60)
 }
@@ -196,6 +238,7 @@ impl Run {
                 slots,
                 extra,
                 global,
+                facts,
             } => {
                 let reg = nmreq_register {
                     nr_mode: mode,
@@ -207,16 +250,11 @@ impl Run {
                     nr_rx_slots: slots * 2,
                     nr_extra_bufs: extra,
                     nr_mem_id: u16::from(global),
+                    nr_host_tx_rings: rings / 2,
+                    nr_host_rx_rings: ring,
                     ..nmreq_register::default()
                 };
-                let c = self.w.open();
-                match register(&mut self.w, c, NAMES[name], reg) {
-                    Ok(reg) => {
-                        self.extra_given |= reg.nr_extra_bufs > 0;
-                        self.clients.push(c);
-                    }
-                    Err(_) => self.w.close(c),
-                }
+                self.open(NAMES[name], facts, reg);
             }
             Step::Close(i) => {
                 if let Some(c) = self.pick(i) {
@@ -240,22 +278,10 @@ impl Run {
                 self.w.session_died(STOPPED);
             }
             Step::Info(name) => {
-                let c = self.w.open();
-                let _ = ask(
-                    &mut self.w,
-                    c,
-                    NETMAP_REQ_PORT_INFO_GET,
-                    NAMES[name],
-                    nmreq_port_info_get::default(),
-                );
-                let _ = ask(
-                    &mut self.w,
-                    c,
-                    NETMAP_REQ_POOLS_INFO_GET,
-                    NAMES[name],
-                    nmreq_pools_info::default(),
-                );
-                self.w.close(c);
+                let info = nmreq_port_info_get::default();
+                self.command(NETMAP_REQ_PORT_INFO_GET, NAMES[name], &info);
+                let pools = nmreq_pools_info::default();
+                self.command(NETMAP_REQ_POOLS_INFO_GET, NAMES[name], &pools);
             }
             Step::NewIf => self.command(NETMAP_REQ_VALE_NEWIF, "z", &nmreq_vale_newif::default()),
             Step::DelIf => self.command(NETMAP_REQ_VALE_DELIF, "z", &nmreq_port_hdr::default()),
@@ -275,7 +301,53 @@ impl Run {
                 "vale1:z",
                 &nmreq_vale_detach::default(),
             ),
+            Step::JoinNics(a, b) => {
+                if let (Some(a), Some(b)) = (self.nic(a), self.nic(b)) {
+                    let _ = self.w.join(a, b, 1);
+                }
+            }
+            Step::PartNic(who) => {
+                if let Some(port) = self.nic(who) {
+                    self.w.part(port);
+                }
+            }
+            Step::NicChanges(who, facts) => {
+                if let (Some(port), Some(to)) = (self.nic(who), interface("eth", facts)) {
+                    self.w.nic_changed(port, to);
+                }
+            }
+            Step::NicGone(who) => {
+                if let Some(port) = self.nic(who) {
+                    self.w.nic_gone(port);
+                }
+            }
         }
+    }
+
+    fn open(&mut self, name: &str, facts: u8, reg: nmreq_register) {
+        let c = self.w.open();
+        let mut caller = Caller {
+            interface: interface(name, facts),
+            ..Caller::default()
+        };
+        let mut r = request(NETMAP_REQ_REGISTER, name, &reg);
+        if self.w.request_from(c, &mut caller, &mut r).is_err() {
+            self.w.close(c);
+            return;
+        }
+        if let Some(region) = self.w.region(self.w.binding(c).unwrap().region) {
+            caller.extra.chain(&region.shared);
+        }
+        self.w.extra_chained(c);
+        let reg = nmreq_register::from_bytes(&r.body).unwrap();
+        self.extra_given |= reg.nr_extra_bufs > 0;
+        self.clients.push(c);
+    }
+
+    /// The port record of a NIC port.
+    fn nic(&self, i: usize) -> Option<u32> {
+        let n = self.w.nics().count();
+        self.w.nics().nth(i.checked_rem(n)?).map(|nic| nic.port)
     }
 
     fn join(&mut self, flags: u64) {
@@ -294,7 +366,12 @@ impl Run {
 
     fn command<B: AbiBytes>(&mut self, reqtype: u16, name: &str, body: &B) {
         let c = self.w.open();
-        let _ = self.w.request(c, &mut request(reqtype, name, body));
+        let mut caller = Caller {
+            interface: interface(name, name.len() as u8),
+            ..Caller::default()
+        };
+        let mut request = request(reqtype, name, body);
+        let _ = self.w.request_from(c, &mut caller, &mut request);
         self.w.close(c);
     }
 
@@ -308,7 +385,9 @@ impl Run {
         let Some(c) = self.pick(who).filter(|_| !self.anybody_stopped()) else {
             return;
         };
-        if self.w.binding(c).unwrap().is_null {
+        let b = self.w.binding(c).unwrap();
+        let is_gone = self.w.nics().any(|nic| nic.port == b.port && nic.is_gone);
+        if b.is_null || is_gone {
             return;
         }
         let host = self.host(c);
@@ -350,7 +429,10 @@ impl Run {
         for (i, index) in held.iter().enumerate() {
             if locks >> (i % 8) & 1 != 0 {
                 keep(&self.w.ctl().kring(*index).unwrap().busy, session);
-                half_exchange(&self.w, *index, session, locks / 16 % 3);
+                let began = half_exchange(&self.w, *index, session, locks / 16 % 3);
+                if !began {
+                    self.half_swap(*index, session, locks / 16);
+                }
             }
         }
         // The hang-ups of descriptor and session come in either order.
@@ -364,12 +446,66 @@ impl Run {
         assert!(self.w.binding(c).is_none());
     }
 
+    /// Session `session` stops in the middle of exchanging buffers with a ring that it is joined with.
+    fn half_swap(&self, index: u32, session: u32, stage: u8) {
+        let ctl = self.w.ctl();
+        let k = ctl.kring(index).unwrap();
+        let Some(other) = k.joined.load(Relaxed).checked_sub(1) else {
+            return;
+        };
+        let peer = ctl.kring(other).unwrap();
+        let free = peer.q_lock.owner() == 0 && peer.ring_ofs.load(Relaxed) != 0;
+        if k.dir.load(Relaxed) == 0 || !free || k.busy.owner() != session {
+            return;
+        }
+        keep(&peer.q_lock, session);
+        let first = [k.hwcur.load(Relaxed), peer.hwtail.load(Relaxed)];
+        let count = usize::from(1 + stage % 4);
+        half_swap(
+            &self.w,
+            ((index, k), (other, peer)),
+            first,
+            count,
+            stage.into(),
+        );
+    }
+
+    fn check_joins(&self) {
+        let port_of = |i: u32| self.w.ctl().kring(i).unwrap().port.load(Relaxed);
+        for info in self.w.ports() {
+            let port = info.port;
+            let peer = self
+                .w
+                .nics()
+                .find(|nic| nic.port == port)
+                .and_then(|nic| nic.joined);
+            let details = info.nic.as_ref().map(|nic| nic.host_krings.concat());
+            for index in details.unwrap_or_default() {
+                assert_eq!(self.w.ctl().kring(index).unwrap().joined.load(Relaxed), 0);
+            }
+            for dir in [RX, TX] {
+                for (i, index) in info.krings[dir].iter().enumerate() {
+                    let k = self.w.ctl().kring(*index).unwrap();
+                    let other = k.joined.load(Relaxed).checked_sub(1);
+                    assert_eq!(other.map(port_of), peer);
+                    if let Some(other) = other.and_then(|other| self.w.ctl().kring(other)) {
+                        assert_eq!(other.joined.load(Relaxed), index + 1);
+                        let (one, two) = (k.dir.load(Relaxed), other.dir.load(Relaxed));
+                        assert_eq!((one + two, other.ring_id.load(Relaxed)), (1, i as u32));
+                        assert_eq!(k.region.load(Relaxed), other.region.load(Relaxed));
+                    }
+                }
+            }
+        }
+    }
+
     fn check(&self) {
         let findings = self.w.audit();
         let lost = |f: &Finding| matches!(f, Finding::Missing { .. }) && self.extra_given;
         assert!(findings.iter().all(lost), "{findings:?}");
         self.check_switches();
         self.check_ports();
+        self.check_joins();
     }
 
     fn check_switches(&self) {
@@ -409,7 +545,8 @@ impl Run {
                 assert!(k.mode.load(Relaxed) != RING_ON || k.ring_ofs.load(Relaxed) != 0);
             }
             if !info.krings.concat().is_empty() {
-                krings += info.rings[RX] + info.rings[TX] + 2;
+                let hosts = info.nic.map_or([1; 2], |nic| nic.host_rings);
+                krings += info.rings[RX] + info.rings[TX] + hosts[RX] + hosts[TX];
             }
         }
         assert!(self.w.krings_in_use() >= krings);

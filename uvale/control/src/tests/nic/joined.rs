@@ -195,7 +195,7 @@ fn krings_in_hand_are_not_given_away() {
 }
 
 /// Begins exchanges as the data path does, from slots `first` on, of `count` pairs; stores `stored` slots.
-pub(super) fn half_swap(
+pub(in crate::tests) fn half_swap(
     w: &World,
     (tx, rx): ((u32, &Kring), (u32, &Kring)),
     first: [u32; 2],
