@@ -12,6 +12,7 @@ mod descriptors;
 mod ends;
 mod listen;
 mod log;
+mod nic;
 mod parameters;
 mod report;
 mod serve;
@@ -173,6 +174,7 @@ impl Service {
         loop {
             self.successor.go_on(&self.listener);
             let more = self.daemon.turn();
+            self.daemon.tidy_nics();
             let retry = self.daemon.collect();
             if let Some(why) = self.reason_to_leave() {
                 log(Level::Notice, &format!("{why}: leaving"));
@@ -194,6 +196,7 @@ impl Service {
                     SIGNALS => self.daemon.told_to_stop = true,
                     REMOVALS => self.look_for_socket(),
                     LISTENER => self.accept(),
+                    id if id & nic::NEWS != 0 => self.daemon.hear_of_nic(id as u32),
                     id => self.daemon.serve(id),
                 }
                 if self.daemon.told_to_stop {
@@ -286,6 +289,8 @@ struct Daemon {
     writers: Vec<u64>,
     next_connection: u64,
     next_session: u32,
+    /// wires of NIC ports
+    nics: nic::Nics,
     /// the report being sent
     last_report: Option<uvale_system::sys::Fd>,
     started: Instant,
@@ -318,6 +323,7 @@ impl Daemon {
             next_connection: 0,
             // 1 is the daemon itself.
             next_session: 2,
+            nics: nic::Nics::default(),
             last_report: None,
             started: Instant::now(),
             collected: Instant::now(),

@@ -81,7 +81,7 @@ impl Daemon {
             }
             (Some(call), _) => {
                 self.make_ready(&call);
-                self.answer(id, call, fds.next())
+                self.answer(id, call, fds.collect())
             }
             (None, _) => Err(Refusal::new(Errno::PROTO, "the message cannot be read")),
         };
@@ -107,7 +107,7 @@ impl Daemon {
         }
     }
 
-    fn answer(&mut self, id: u64, call: Call, fd: Option<Fd>) -> Answered<'_> {
+    fn answer(&mut self, id: u64, call: Call, fds: Vec<Fd>) -> Answered<'_> {
         let Some(connection) = self.connections.get(&id) else {
             return Err(Refusal::new(Errno::NXIO, "the connection is gone"));
         };
@@ -126,10 +126,10 @@ impl Daemon {
             }
             (Role::Device { client, flags }, Call::Whois) => self.whois(client, flags),
             (Role::Device { .. }, Call::Attach { protocol, who }) => {
-                return self.attach_given(protocol, &who, fd);
+                return self.attach_given(protocol, &who, fds.into_iter().next());
             }
             (Role::Device { client, .. }, Call::Request { request, facts }) => {
-                return self.request(client, &request, facts, fd);
+                return self.request(client, &request, facts, fds.into_iter().next());
             }
             (Role::Device { client, .. }, Call::SetCsb { atok, ktoa }) => {
                 self.world.set_csb(client, atok, ktoa);
@@ -148,6 +148,15 @@ impl Daemon {
             }
             (Role::Session(_), Call::Region(number)) => return self.region(number),
             (Role::Session(_), Call::Waker(client)) => return self.waker(client),
+            (Role::Session(_), Call::Wire(port)) => return self.wire(port),
+            (
+                Role::Session(_),
+                Call::GiveWire {
+                    port,
+                    shape,
+                    watched,
+                },
+            ) => return self.give_wire(port, shape, watched, fds),
             // The descriptor was settled before this was handled.
             (Role::Session(_), Call::Settle(_)) => Reply::Ok,
             (Role::Session(_), Call::Report(what)) => {

@@ -77,6 +77,14 @@ pub struct Shape {
     pub lacks: Vec<String>,
 }
 
+impl Shape {
+    /// How many descriptors come with it.
+    pub fn descriptors(&self) -> usize {
+        let host = if self.host.is_some() { 2 } else { 0 };
+        self.frames.len() + usize::from(self.senders) + host
+    }
+}
+
 /// What is asked of a wire.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {

@@ -1,0 +1,243 @@
+//! NIC ports: the daemon keeps their wires, hears of their interfaces, and joins the two ends of a veth pair when
+//! both are open. It looks up no name: the process that opens a port stands in its network namespace, and has
+//! sent sockets of there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use super::connection::{Answer, Answered};
+use super::log::{Level, log};
+use super::{Daemon, watch};
+use uvale_control::NicInfo;
+use uvale_link::proto::Reply;
+use uvale_shared::ctl::PORT_DOWN;
+use uvale_system::refusal::Refusal;
+use uvale_system::sys::Fd;
+use uvale_wire::Shape;
+use uvale_wire::interface::{Watch, are_peers};
+
+/// An event's number: news of the port's interface. Connections count up from 0.
+pub(super) const NEWS: u64 = 1 << 62;
+/// How long what is on the wire comes first when two ports have been joined.
+const SETTLING: Duration = Duration::from_millis(2);
+
+/// A NIC port's wire, and how its interface is watched.
+struct Nic {
+    generation: u32,
+    shape: Shape,
+    /// what every process gets
+    fds: Vec<Fd>,
+    /// closed with the port: what it has set up on the system goes with these
+    _kept: Vec<Fd>,
+    watch: Option<Watch>,
+    /// why it is not joined, though its peer is open, too
+    apart: Option<String>,
+}
+
+/// All of them, by port record.
+#[derive(Default)]
+pub(super) struct Nics {
+    by_port: BTreeMap<u32, Nic>,
+    /// pairs, by port record and generation, that need not be looked at again before something changes
+    known: BTreeSet<[(u32, u32); 2]>,
+}
+
+impl Nics {
+    /// Why the port is not joined to its peer, which is open.
+    pub fn apart(&self, port: u32) -> Option<&str> {
+        self.by_port.get(&port)?.apart.as_deref()
+    }
+
+    /// The port's wire.
+    pub fn shape(&self, port: u32) -> Option<&Shape> {
+        Some(&self.by_port.get(&port)?.shape)
+    }
+}
+
+impl Daemon {
+    /// The wire of a port.
+    pub(super) fn wire(&self, port: u32) -> Answered<'_> {
+        let missing = || Refusal::new(Errno::NODATA, "nobody has opened the port's wire yet");
+        let nic = self.nics.by_port.get(&port).ok_or_else(missing)?;
+        Ok(Answer(Reply::Wire(nic.shape.clone()), Some(&nic.fds)))
+    }
+
+    /// A process has opened the wire of a port. If another one was faster, that one's stays.
+    pub(super) fn give_wire(
+        &mut self,
+        port: u32,
+        shape: Shape,
+        watched: bool,
+        mut fds: Vec<Fd>,
+    ) -> Answered<'_> {
+        self.tidy_nics();
+        if self.nics.by_port.contains_key(&port) {
+            return self.wire(port);
+        }
+        let info = self.world.nics().find(|nic| nic.port == port);
+        let gone = || Refusal::new(Errno::NXIO, "there is no such NIC port any more");
+        let info = info.ok_or_else(gone)?;
+        let cut = || Refusal::new(Errno::PROTO, "the wire's descriptors have not all come");
+        let of_shape = shape.descriptors();
+        if fds.len() < of_shape + if watched { 3 } else { 0 } {
+            return Err(cut());
+        }
+        let mut rest = fds.split_off(of_shape);
+        let watch = if watched {
+            let kept = rest.split_off(3);
+            let watch = <[Fd; 3]>::try_from(rest).map_err(|_| cut())?;
+            rest = kept;
+            Some(Watch::from_fds(watch))
+        } else {
+            None
+        };
+        if let Some(news) = &watch {
+            let _ = self::watch(
+                &self.set,
+                &news.news,
+                NEWS | u64::from(port),
+                epoll::EventFlags::IN,
+            );
+        }
+        let nic = Nic {
+            generation: info.generation,
+            shape,
+            fds,
+            _kept: rest,
+            watch,
+            apart: None,
+        };
+        self.nics.by_port.insert(port, nic);
+        self.show_state(&info);
+        self.tidy_nics();
+        self.wire(port)
+    }
+
+    /// Something has happened to the interface of a port.
+    pub(super) fn hear_of_nic(&mut self, port: u32) {
+        let info = self.world.nics().find(|nic| nic.port == port);
+        let nic = self.nics.by_port.get(&port);
+        let (Some(info), Some(watch)) = (info, nic.and_then(|nic| nic.watch.as_ref())) else {
+            return;
+        };
+        let index = info.interface.index;
+        let news = watch.hear(index);
+        if news.gone {
+            self.world.nic_gone(port);
+            log(
+                Level::Warning,
+                &format!("{}: the interface is gone", info.name),
+            );
+        } else if news.changed
+            && let Some(interface) = watch.refresh(index)
+        {
+            self.world.nic_changed(port, interface);
+        } else {
+            return;
+        }
+        self.nics.known.clear();
+        if let Some(info) = self.world.nics().find(|nic| nic.port == port) {
+            self.show_state(&info);
+            self.wake_openers(&info);
+        }
+    }
+
+    /// Tells the data path whether packets can leave.
+    fn show_state(&self, info: &NicInfo) {
+        if let Some(port) = self.ctl.port(info.port) {
+            use core::sync::atomic::Ordering::Relaxed;
+            match info.interface.is_up {
+                true => port.flags.fetch_and(!PORT_DOWN, Relaxed),
+                false => port.flags.fetch_or(PORT_DOWN, Relaxed),
+            };
+        }
+    }
+
+    fn wake_openers(&self, info: &NicInfo) {
+        info.openers.iter().for_each(|c| self.send_token(c.0));
+    }
+
+    /// Closes the wires of ports that are closed, and joins or parts those that are open.
+    pub(super) fn tidy_nics(&mut self) {
+        if self.nics.by_port.is_empty() {
+            return;
+        }
+        let all: Vec<NicInfo> = self.world.nics().collect();
+        let is_live = |port: &u32, nic: &mut Nic| {
+            let of_it = |info: &NicInfo| info.port == *port && info.generation == nic.generation;
+            all.iter().any(of_it)
+        };
+        self.nics.by_port.retain(is_live);
+        for (i, a) in all.iter().enumerate() {
+            for b in &all[i + 1..] {
+                self.join_or_part(a, b);
+            }
+        }
+    }
+
+    fn join_or_part(&mut self, a: &NicInfo, b: &NicInfo) {
+        let is_joined = a.joined == Some(b.port);
+        let pair = [a, b].map(|nic| (nic.port, nic.generation));
+        if self.nics.known.contains(&pair) {
+            return;
+        }
+        let Some(may) = self.may_join(a, b) else {
+            self.nics.known.insert(pair);
+            return;
+        };
+        let outcome = match (may, is_joined) {
+            (Ok(()), true) => return,
+            (Ok(()), false) => self.world.join(a.port, b.port, now() + SETTLING.as_nanos() as u64),
+            (Err(why), true) => {
+                self.world.part(a.port);
+                Err(why)
+            }
+            (Err(why), false) => Err(why),
+        };
+        let apart = match outcome {
+            Ok(()) => {
+                log(Level::Info, &format!("{} and {} are joined", a.name, b.name));
+                None
+            }
+            Err(why) => {
+                self.nics.known.insert(pair);
+                log(Level::Info, &format!("{} and {} are not joined: {why}", a.name, b.name));
+                Some(why)
+            }
+        };
+        for nic in [a, b] {
+            if let Some(known) = self.nics.by_port.get_mut(&nic.port) {
+                known.apart.clone_from(&apart);
+            }
+            self.wake_openers(nic);
+        }
+    }
+
+    /// Are these the two ends of a veth pair, and may packets bypass the kernel? `None`: they are not.
+    fn may_join(&self, a: &NicInfo, b: &NicInfo) -> Option<Result<(), String>> {
+        let watch_of = |nic: &NicInfo| self.nics.by_port.get(&nic.port)?.watch.as_ref();
+        let (wa, wb) = (watch_of(a)?, watch_of(b)?);
+        let is_pair = are_peers((&a.interface, wa), (&b.interface, wb));
+        if a.is_gone || b.is_gone || !is_pair {
+            return None;
+        }
+        for nic in [a, b] {
+            if !nic.interface.is_up {
+                return Some(Err(format!("{} is down", nic.name)));
+            }
+            if let [first, ..] = &nic.interface.in_the_way[..] {
+                return Some(Err(format!("{first} on {} would be bypassed", nic.name)));
+            }
+        }
+        Some(Ok(()))
+    }
+}
+
+/// Monotonic time in nanoseconds.
+fn now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
