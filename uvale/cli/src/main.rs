@@ -5,7 +5,7 @@
 //! | `run.rs` | `uvale run`: the shim's environment, programs that it does not reach, private worlds |
 //! | `daemon.rs`, `spawn.rs`, `log.rs` | `uvale daemon`; one in the background, and where its log goes |
 //! | `settings.rs` | the configuration file |
-//! | `show.rs`, `worlds.rs` | `ports`, `switches`, `fdb`, `status`; where else daemons answer |
+//! | `show.rs`, `nics.rs`, `worlds.rs` | `ports`, `switches`, `fdb`, `status`; where else daemons answer |
 //! | `show_stop.rs`, `wait.rs` | `uvale stop`; `uvale wait` |
 //! | `stats.rs` | `uvale stats` |
 //! | `ctl.rs`, `ctl_parse.rs`, `ctl_device.rs` | `uvale ctl`, over `/dev/netmap` |
@@ -20,7 +20,8 @@ pub mod ctl_device;
 pub mod ctl_parse;
 pub mod daemon;
 pub mod log;
-pub mod param;
+pub mod nics;
+mod param;
 pub mod run;
 pub mod settings;
 pub mod show;

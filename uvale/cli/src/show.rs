@@ -235,7 +235,7 @@ fn ports_text(ports: &[report::Port]) -> String {
             table.row(blank.into_iter().chain(more));
         }
     }
-    table.text()
+    table.text() + &super::nics::text(ports)
 }
 
 /// Program, process, user and since when.

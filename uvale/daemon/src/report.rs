@@ -16,6 +16,7 @@ use uvale_shared::shm::distance;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_system::who::Holder;
+use uvale_wire::Kind;
 
 /// A memfd that holds `text`.
 pub fn as_memfd(text: &[u8]) -> Result<Fd, Errno> {
@@ -47,8 +48,36 @@ impl Daemon {
     fn ports(&self) -> Vec<shape::Port> {
         self.world
             .ports()
-            .map(|info| port(&self.world, &self.ctl, &info))
+            .map(|info| shape::Port {
+                nic: self.nic(&info),
+                ..port(&self.world, &self.ctl, &info)
+            })
             .collect()
+    }
+
+    fn nic(&self, info: &PortInfo) -> Option<shape::Nic> {
+        let nic = info.nic.as_ref()?;
+        let wire = self.nics.shape(info.port);
+        let lacks = wire.iter().flat_map(|wire| &wire.lacks).cloned();
+        let apart = self.nics.apart(info.port).map(|why| format!("not joined: {why}"));
+        let krings = |dir: usize| nic.host_krings[dir].iter().filter_map(|i| self.ctl.kring(*i));
+        let name = match (&nic.joined, wire.map(|wire| wire.kind)) {
+            (Some(_), _) => "joined",
+            (None, Some(Kind::Packet)) => "packet",
+            (None, Some(Kind::Nothing) | None) => "nothing",
+        };
+        Some(shape::Nic {
+            netns: nic.netns,
+            index: nic.index,
+            wire: name.to_owned(),
+            joined: nic.joined.clone(),
+            why: apart.into_iter().chain(lacks).collect(),
+            host: wire.is_some_and(|wire| wire.host.is_some()),
+            stolen: wire.is_some_and(|wire| wire.is_stolen),
+            gone: nic.is_gone,
+            host_tx: krings(TX).map(tx_ring).collect(),
+            host_rx: krings(RX).map(rx_ring).collect(),
+        })
     }
 
     fn switches(&self) -> Vec<shape::Switch> {
@@ -177,6 +206,7 @@ fn port(world: &World, ctl: &Ctl, info: &PortInfo) -> shape::Port {
         rx_slots: info.slots[RX],
         tx: krings(TX).map(tx_ring).collect(),
         rx: krings(RX).map(rx_ring).collect(),
+        nic: None,
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Port {
     /// name, as it was opened
     pub name: String,
-    /// vale, persistent, pipe-base, pipe-master, pipe-slave, null, monitor
+    /// vale, persistent, pipe-base, pipe-master, pipe-slave, null, monitor, nic
     pub kind: String,
     /// switch it is on
     pub switch: Option<String>,
@@ -33,6 +33,34 @@ pub struct Port {
     pub tx: Vec<TxRing>,
     /// receive rings
     pub rx: Vec<RxRing>,
+    /// what only a NIC port has
+    #[serde(default)]
+    pub nic: Option<Nic>,
+}
+
+/// What only a NIC port has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nic {
+    /// cookie of the interface's network namespace; 0: the kernel does not tell
+    pub netns: u64,
+    /// number of the interface in there
+    pub index: u32,
+    /// how its packets travel now: joined, packet, nothing
+    pub wire: String,
+    /// the port at the other end of the veth pair, which it is joined with
+    pub joined: Option<String>,
+    /// why it is no better wire, and what does not work: a sentence each
+    pub why: Vec<String>,
+    /// its host rings carry packets
+    pub host: bool,
+    /// the host does not see what arrives
+    pub stolen: bool,
+    /// the interface does not exist there any more
+    pub gone: bool,
+    /// the host's rings: what programs send to the host
+    pub host_tx: Vec<TxRing>,
+    /// and what the host sends
+    pub host_rx: Vec<RxRing>,
 }
 
 /// A process that has something open.
