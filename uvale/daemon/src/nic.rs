@@ -220,7 +220,7 @@ impl Daemon {
     fn may_join(&self, a: &NicInfo, b: &NicInfo) -> Option<Result<(), String>> {
         let watch_of = |nic: &NicInfo| self.nics.by_port.get(&nic.port)?.watch.as_ref();
         let (wa, wb) = (watch_of(a)?, watch_of(b)?);
-        let is_pair = are_peers((&a.interface, wa), (&b.interface, wb));
+        let is_pair = are_peers(&a.interface, wa, &b.interface, wb);
         if a.is_gone || b.is_gone || !is_pair {
             return None;
         }
