@@ -95,12 +95,8 @@ impl Daemon {
             None
         };
         if let Some(news) = &watch {
-            let _ = self::watch(
-                &self.set,
-                &news.news,
-                NEWS | u64::from(port),
-                epoll::EventFlags::IN,
-            );
+            let id = NEWS | u64::from(port);
+            let _ = self::watch(&self.set, news.news.fd(), id, epoll::EventFlags::IN);
         }
         let nic = Nic {
             generation: info.generation,
@@ -111,6 +107,7 @@ impl Daemon {
             apart: None,
         };
         self.nics.by_port.insert(port, nic);
+        self.nics.known.clear();
         self.show_state(&info);
         self.tidy_nics();
         self.wire(port)
