@@ -10,10 +10,13 @@ pub fn text(ports: &[Port]) -> String {
     for (port, nic) in ports.iter().filter_map(|p| Some((p, p.nic.as_ref()?))) {
         let what = match (&nic.joined, nic.wire.as_str()) {
             _ if nic.gone => "its interface is gone: close it".to_owned(),
-            (Some(peer), _) => format!("joined with {}, nothing passes through the kernel", printable(peer)),
+            (Some(peer), _) => format!(
+                "joined with {}, nothing passes through the kernel",
+                printable(peer)
+            ),
             (None, "packet") => "over packet sockets".to_owned(),
             (None, "nothing") => "over nothing: it waits for the other end".to_owned(),
-            (None, other) => format!("over {}", printable(other)),
+            (None, other) => format!("over {} sockets", printable(other)),
         };
         let host = match (nic.host, nic.stolen) {
             (true, _) => "; its host rings work",
@@ -38,7 +41,10 @@ mod tests {
         let json = r#"{"name":"eth0","kind":"nic","switch":null,"number":null,"mem_id":1,"users":1,
             "virt_hdr_len":0,"tx_slots":1024,"rx_slots":1024,"tx":[],"rx":[]}"#;
         let port: Port = serde_json::from_str(json).unwrap();
-        Port { nic: Some(nic), ..port }
+        Port {
+            nic: Some(nic),
+            ..port
+        }
     }
 
     #[test]

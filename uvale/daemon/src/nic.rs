@@ -181,13 +181,15 @@ impl Daemon {
         if self.nics.known.contains(&pair) {
             return;
         }
+        self.nics.known.insert(pair);
         let Some(may) = self.may_join(a, b) else {
-            self.nics.known.insert(pair);
             return;
         };
         let outcome = match (may, is_joined) {
             (Ok(()), true) => return,
-            (Ok(()), false) => self.world.join(a.port, b.port, now() + SETTLING.as_nanos() as u64),
+            (Ok(()), false) => self
+                .world
+                .join(a.port, b.port, now() + SETTLING.as_nanos() as u64),
             (Err(why), true) => {
                 self.world.part(a.port);
                 Err(why)
@@ -196,12 +198,17 @@ impl Daemon {
         };
         let apart = match outcome {
             Ok(()) => {
-                log(Level::Info, &format!("{} and {} are joined", a.name, b.name));
+                log(
+                    Level::Info,
+                    &format!("{} and {} are joined", a.name, b.name),
+                );
                 None
             }
             Err(why) => {
-                self.nics.known.insert(pair);
-                log(Level::Info, &format!("{} and {} are not joined: {why}", a.name, b.name));
+                log(
+                    Level::Info,
+                    &format!("{} and {} are not joined: {why}", a.name, b.name),
+                );
                 Some(why)
             }
         };

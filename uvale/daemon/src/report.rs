@@ -17,6 +17,7 @@ use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_system::who::Holder;
 use uvale_wire::Kind;
+use uvale_wire::xdp::Mode;
 
 /// A memfd that holds `text`.
 pub fn as_memfd(text: &[u8]) -> Result<Fd, Errno> {
@@ -59,11 +60,23 @@ impl Daemon {
         let nic = info.nic.as_ref()?;
         let wire = self.nics.shape(info.port);
         let lacks = wire.iter().flat_map(|wire| &wire.lacks).cloned();
-        let apart = self.nics.apart(info.port).map(|why| format!("not joined: {why}"));
-        let krings = |dir: usize| nic.host_krings[dir].iter().filter_map(|i| self.ctl.kring(*i));
+        let apart = self
+            .nics
+            .apart(info.port)
+            .map(|why| format!("not joined: {why}"));
+        let krings = |dir: usize| {
+            nic.host_krings[dir]
+                .iter()
+                .filter_map(|i| self.ctl.kring(*i))
+        };
         let name = match (&nic.joined, wire.map(|wire| wire.kind)) {
             (Some(_), _) => "joined",
             (None, Some(Kind::Packet)) => "packet",
+            (None, Some(Kind::Xdp(xdp))) => match xdp.mode {
+                Mode::ZeroCopy => "xdp-zerocopy",
+                Mode::Native => "xdp-native",
+                Mode::Generic => "xdp-generic",
+            },
             (None, Some(Kind::Nothing) | None) => "nothing",
         };
         Some(shape::Nic {

@@ -45,7 +45,7 @@ pub struct Nic {
     pub netns: u64,
     /// number of the interface in there
     pub index: u32,
-    /// how its packets travel now: joined, packet, nothing
+    /// how its packets travel now: joined, packet, xdp-zerocopy, xdp-native, xdp-generic, nothing
     pub wire: String,
     /// the port at the other end of the veth pair, which it is joined with
     pub joined: Option<String>,
