@@ -242,7 +242,7 @@ impl Attachment {
         self.binding.is_nic
             && directions(events).any(|dir| {
                 self.krings(host, dir)
-                    .any(|k| nic::is_restless(k, dir == TX))
+                    .any(|k| nic::is_restless(host, k, dir == TX))
             })
     }
 }

@@ -19,6 +19,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
 use super::Host;
+use super::sleep::{to_wake, wake};
 use super::synced::Synced;
 use super::vale::Scratch;
 use uvale_shared::ctl::{Kring, PORT_DOWN, WIRE_HOST, count};
@@ -107,11 +108,22 @@ pub fn readable(host: &dyn Host, k: &Kring) -> Option<i32> {
     frames_of(&wire, k).map(|frames| frames.fd().as_raw_fd())
 }
 
+/// Rx ring `k` has room again: wakes who waits for that at the other end of a joined pair.
+#[inline]
+pub fn wake_peer(host: &dyn Host, k: &Kring) {
+    let peer = k.joined.load(Acquire).checked_sub(1);
+    if let Some(tx) = peer.and_then(|i| host.ctl().kring(i)) {
+        wake(host, tx, to_wake(tx));
+    }
+}
+
 /// Has ring `k` to be looked at soon, whatever happens? A tx ring whose wire has no room, which does not say when
-/// it has again; a ring whose port has just been joined.
-pub fn is_restless(k: &Kring, is_tx: bool) -> bool {
-    match k.joined.load(Relaxed) {
-        0 => is_tx,
-        _ => is_tx || k.joining.load(Relaxed) != 0,
+/// it has again; one whose peer does not take packets yet; an rx ring of which that is so.
+pub fn is_restless(host: &dyn Host, k: &Kring, is_tx: bool) -> bool {
+    let peer = k.joined.load(Acquire).checked_sub(1);
+    match peer.and_then(|i| host.ctl().kring(i)) {
+        Some(rx) if is_tx => rx.joining.load(Relaxed) != 0,
+        Some(_) => k.joining.load(Relaxed) != 0,
+        None => is_tx,
     }
 }

@@ -176,6 +176,7 @@ pub mod tests {
             rx_slots: 1024,
             tx,
             rx,
+            nic: None,
         }
     }
 

@@ -1,12 +1,11 @@
 //! From the wire into the ring.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::offload;
-use super::{frames_of, wire_of};
+use super::{frames_of, wake_peer, wire_of};
 use crate::Host;
 use crate::lease::{Lease, Slots, Tally};
-use crate::sleep::{to_wake, wake};
 use crate::synced::Synced;
 use nm_abi::NS_MOREFRAG;
 use uvale_shared::ctl::Kring;
@@ -126,10 +125,7 @@ fn let_peer_in(host: &dyn Host, k: &Kring) {
     }
     // SYNC POINT: Release pairs with the Acquire in `join::send`: what was on the wire is published before.
     k.joining.store(0, Release);
-    let peer = k.joined.load(Acquire).checked_sub(1);
-    if let Some(tx) = peer.and_then(|i| host.ctl().kring(i)) {
-        wake(host, tx, to_wake(tx));
-    }
+    wake_peer(host, k);
 }
 
 /// Is that time (monotonic, nanoseconds) over?

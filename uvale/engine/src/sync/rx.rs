@@ -50,7 +50,9 @@ impl Sync<'_, Regions> {
             hwtail
         } else if self.binding.is_nic {
             nic::forward(host, ring, head);
-            release(ring, head);
+            if release(ring, head) {
+                nic::wake_peer(host, k);
+            }
             nic::take_in(host, ring);
             k.indices().arrived()
         } else {
@@ -74,12 +76,12 @@ impl Sync<'_, Regions> {
     }
 }
 
-/// VALE: gives `hwcur..head` back to the senders.
+/// VALE and NICs: gives `hwcur..head` back to the senders. False if that is nothing.
 #[inline]
-fn release(ring: &Synced<'_>, head: u32) {
+fn release(ring: &Synced<'_>, head: u32) -> bool {
     let from = ring.kring.hwcur.load(Relaxed);
     if from == head || head >= ring.n || from >= ring.n {
-        return;
+        return false;
     }
     let mut i = from;
     while i != head {
@@ -88,9 +90,10 @@ fn release(ring: &Synced<'_>, head: u32) {
         i = ring.ring.next(i);
     }
     give_back(ring, head);
+    true
 }
 
-/// VALE and monitors: the slots before `head` may be filled again.
+/// VALE, NICs and monitors: the slots before `head` may be filled again.
 #[inline]
 fn give_back(ring: &Synced<'_>, head: u32) {
     if head < ring.n {
