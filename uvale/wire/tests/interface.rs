@@ -258,14 +258,22 @@ fn news_of_an_interface() {
 }
 
 #[test]
-fn descriptors_that_are_no_netlink_are_not_waited_for() {
-    apart("descriptors_that_are_no_netlink_are_not_waited_for", || {
+fn descriptors_that_are_no_netlink_are_not_believed() {
+    apart("descriptors_that_are_no_netlink_are_not_believed", || {
+        use std::io::Write;
         use std::os::fd::OwnedFd;
+        use std::os::unix::net::UnixStream;
         let (real, _watch) = seen("lo");
-        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         let fd = || OwnedFd::from(ours.try_clone().expect("a descriptor")).into();
         let false_one = Watch::from_fds([fd(), fd(), fd()]);
-        assert_eq!(false_one.hear(real.index), News::default());
+        // RTM_DELLINK of the interface: length, kind, flags, sequence, port; then struct ifinfomsg.
+        let index = real.index;
+        let message = [32, 17, 0, 0, 0, index, 0, 0].map(u32::to_ne_bytes);
+        theirs
+            .write_all(message.as_flattened())
+            .expect("there is room");
+        assert_eq!(false_one.hear(index), News::default());
         assert_eq!(false_one.refresh(real.index), None);
     });
 }
