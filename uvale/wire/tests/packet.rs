@@ -525,36 +525,42 @@ fn a_position_and_a_shape_that_are_none_are_refused() {
 fn long_packets_of_a_large_mtu_and_too_long_ones() {
     apart("long_packets_of_a_large_mtu_and_too_long_ones", || {
         let other = pair("mtu 9000");
-        let (a, b) = (wire("va"), other.run(|| wire("vb")));
-        let (frames, sender) = (ends(&b).0, ends(&a).1);
-        let memory = memory(8);
-        let mut space = Space::default();
-        let packet = numbered(5, 9014);
-        assert!(copy_in(&packet, &memory, 0));
-        let mut batch = space.batch(&memory);
-        assert!(batch.push(0, 9014, false));
-        assert!(batch.push(0, 9015 + 4, false));
-        assert!(batch.push(0, 9014, false));
-        assert!(!batch.push(8 * 2048 - 1, 2, false), "beyond the memory");
-        assert!(!batch.push(usize::MAX, 2, true), "beyond the memory");
-        assert_eq!(batch.len(), 3);
-        assert_eq!(sender.send(&batch, 0), Ok(1));
-        assert_eq!(sender.send(&batch, 1), Err(Errno::MSGSIZE));
-        assert_eq!(sender.send(&batch, 2), Ok(1));
-        assert_eq!(sender.send(&batch, 3), Ok(0));
-        let mut batch = space.batch(&memory);
-        assert!(
-            batch.is_empty() && !batch.push(0, 60, true),
-            "nothing to continue"
-        );
-        assert!(batch.push(0, 13, false));
-        assert_eq!(sender.send(&batch, 0), Err(Errno::INVAL));
-        let (mut at, mut seen) = (0, 0);
-        take(frames, &mut at, |p| {
-            seen += u32::from(bytes(&p) == packet);
-        });
-        assert_eq!(seen, 2);
+        long_packets(&other, 9014);
+        // Longer than any frame.
+        ip("link set va mtu 40000");
+        other.run(|| ip("link set vb mtu 40000"));
+        long_packets(&other, 40014);
     });
+}
+
+/// Packets of `most` bytes, which the MTU allows, and of more.
+fn long_packets(other: &Other, most: usize) {
+    let (a, b) = (wire("va"), other.run(|| wire("vb")));
+    let (frames, sender) = (ends(&b).0, ends(&a).1);
+    let (memory, mut space) = (memory(32), Space::default());
+    let packet = numbered(5, most);
+    assert!(copy_in(&packet, &memory, 0));
+    let mut batch = space.batch(&memory);
+    assert!(batch.push(0, most, false));
+    assert!(batch.push(0, most + 1 + 4, false));
+    assert!(batch.push(0, most, false));
+    assert!(!batch.push(32 * 2048 - 1, 2, false), "beyond the memory");
+    assert!(!batch.push(usize::MAX, 2, true), "beyond the memory");
+    assert_eq!(batch.len(), 3);
+    assert_eq!(sender.send(&batch, 0), Ok(1));
+    assert_eq!(sender.send(&batch, 1), Err(Errno::MSGSIZE));
+    assert_eq!(sender.send(&batch, 2), Ok(1));
+    assert_eq!(sender.send(&batch, 3), Ok(0));
+    let mut batch = space.batch(&memory);
+    let nothing_to_continue = batch.push(0, 60, true);
+    assert!(batch.is_empty() && !nothing_to_continue);
+    assert!(batch.push(0, 13, false));
+    assert_eq!(sender.send(&batch, 0), Err(Errno::INVAL));
+    let (mut at, mut seen) = (0, 0);
+    take(frames, &mut at, |p| {
+        seen += u32::from(bytes(&p) == packet);
+    });
+    assert_eq!(seen, 2);
 }
 
 #[test]

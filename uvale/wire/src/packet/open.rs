@@ -26,6 +26,8 @@ const ENOUGH: u32 = 1024;
 const BLOCK: u32 = 32;
 /// Sizes of frames are multiples of it.
 const UNIT: u32 = 2048;
+/// No frame is larger: longer packets wait beside the frames.
+const LARGEST: u32 = 16 << 10;
 /// What a frame has besides its packet: `struct tpacket2_hdr`, `struct sockaddr_ll`, `struct virtio_net_hdr`, and
 /// what the kernel leaves free between them.
 const OVERHEAD: u32 = 96;
@@ -70,10 +72,8 @@ pub(crate) fn open(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
 
 /// Frames for an MTU, where an interface has so many receiving sockets.
 pub(crate) fn shape(mtu: u32, sockets: u32) -> FrameShape {
-    let size = mtu
-        .min(1 << 20)
-        .saturating_add(HEADERS + OVERHEAD)
-        .next_multiple_of(UNIT);
+    let size = mtu.min(LARGEST - HEADERS - OVERHEAD) + HEADERS + OVERHEAD;
+    let size = size.next_multiple_of(UNIT);
     let all = |count: u32| u64::from(size) * u64::from(count) * u64::from(sockets);
     let mut count = FRAMES;
     while count > ENOUGH && all(count) > ALTOGETHER {
