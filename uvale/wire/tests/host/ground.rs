@@ -115,8 +115,14 @@ impl Ground {
             .expect("an address")
     }
 
-    /// What a wire could leave behind here: interfaces besides the veth and lo, tables of nftables, queueing
-    /// disciplines.
+    /// Deletes the interface.
+    pub fn remove(&self) {
+        let links = self.here(|| Socket::open(Subject::Route).expect("netlink"));
+        let delete = Message::new(RTM_DELLINK, 0, &[0; 16]).text(IFNAME, NAME);
+        links.ask(delete).expect("it was there");
+    }
+
+    /// What a wire could leave behind here: TAPs, tables of nftables, queueing disciplines.
     pub fn left_behind(&self) -> [usize; 3] {
         self.here(|| {
             let links = Socket::open(Subject::Route).expect("netlink");
@@ -135,24 +141,20 @@ impl Ground {
                     .find(1)
                     .is_some_and(|kind| kind.text() == b"clsact")
             });
+            let interfaces = links
+                .ask(Message::new(RTM_GETLINK, DUMP, &[0; 16]))
+                .expect("a list");
+            let taps = interfaces.iter().filter(|link| {
+                let name = link.attributes(16).find(IFNAME);
+                name.is_some_and(|name| name.text().starts_with(b"uv"))
+            });
             [
-                count(&links, RTM_GETLINK, &[0; 16]) - interfaces_of_a_namespace(),
+                taps.count(),
                 count(&tables, NFT_GETTABLE, &[5, 0, 0, 0]),
                 clsact.count(),
             ]
         })
     }
-}
-
-/// The kernel adds some to each namespace (`tunl0`, `sit0`).
-fn interfaces_of_a_namespace() -> usize {
-    let empty = namespace().expect("as the others");
-    let others = inside(&empty, || {
-        let links = Socket::open(Subject::Route).expect("netlink");
-        let all = links.ask(Message::new(RTM_GETLINK, DUMP, &[0; 16]));
-        all.expect("a list").len()
-    });
-    others + 1
 }
 
 pub fn skipped(why: &str) {
@@ -161,6 +163,7 @@ pub fn skipped(why: &str) {
 }
 
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETQDISC: u16 = 38;

@@ -142,6 +142,51 @@ fn what_is_stolen_comes_to_the_program_alone_and_what_the_host_sends_too() {
 }
 
 #[test]
+fn nothing_slips_through_while_the_rules_are_replaced() {
+    let Some(ground) = Ground::new() else { return };
+    assert_eq!(ground.there(|| ping(HERE, 1, LONG)), 1, "before");
+    let Some(mut opened) = ground.open_all(Carrier::Packet) else {
+        return;
+    };
+    let control = control(&mut opened);
+    let forwarder = Forwarder::new(&mut opened);
+    let before = ground.here(echoes_seen);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = Stop(&is_over);
+        scope.spawn(|| {
+            ground.there(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    ping(HERE, 20, Duration::ZERO);
+                }
+            });
+        });
+        for divert in [true, false].into_iter().cycle().take(100) {
+            control.set(true, divert).expect("rights are there");
+        }
+    });
+    assert!(
+        !forwarder.arrived().is_empty(),
+        "there was something to be stolen"
+    );
+    assert_eq!(ground.here(echoes_seen), before);
+}
+
+#[test]
+fn an_interface_may_go_while_it_is_open() {
+    let Some(ground) = Ground::new() else { return };
+    let Some(mut opened) = ground.open_all(Carrier::Packet) else {
+        return;
+    };
+    let control = control(&mut opened);
+    ground.remove();
+    let gone = control.set(false, false).expect_err("there is none");
+    assert_eq!(gone.errno, rustix::io::Errno::NXIO);
+    drop((control, opened));
+    assert_eq!(ground.left_behind(), [0; 3]);
+}
+
+#[test]
 fn what_is_sent_to_the_host_is_what_it_would_be_had_it_arrived() {
     let Some(ground) = Ground::new() else { return };
     let Some(mut opened) = ground.open_all(Carrier::Packet) else {
