@@ -33,7 +33,7 @@ fn open(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
         interface: &interface,
         rings,
         host: true,
-        steal: true,
+        steal: (0..2).any(|dir| binding.rings(dir).any(|ring| ring < rings[dir])),
         carrier: carrier(),
     })?;
     let lacks = &opened.shape.lacks;

@@ -81,6 +81,8 @@ pub struct NicInfo {
     pub is_gone: bool,
     /// rings by direction (0: rx, 1: tx), host rings not counted
     pub rings: [u32; 2],
+    /// somebody has one of its rings that is no host ring
+    pub uses_nic: bool,
     /// somebody has one of its host rings
     pub uses_host: bool,
     /// the descriptors that have it open
@@ -325,7 +327,12 @@ impl World {
             let nic = na.nic()?;
             let bound = self.clients.iter();
             let openers = bound.filter(|(_, b)| b.as_ref().is_some_and(|b| b.id == id));
-            let mut krings = DIRS.iter().flat_map(|&dir| &na.krings(dir)[na.real(dir)..]);
+            let in_use = |range: fn(&Adapter, usize) -> core::ops::Range<usize>| {
+                let krings = |dir| na.krings(dir).get(range(na, dir)).unwrap_or_default();
+                DIRS.iter()
+                    .flat_map(|&dir| krings(dir))
+                    .any(|k| k.users > 0)
+            };
             Some(NicInfo {
                 port: na.port,
                 generation: self.port(na.port).generation.load(Relaxed),
@@ -333,7 +340,8 @@ impl World {
                 interface: nic.interface.clone(),
                 is_gone: nic.is_gone,
                 rings: na.rings,
-                uses_host: krings.any(|k| k.users > 0),
+                uses_nic: in_use(|na, dir| 0..na.rings[dir] as usize),
+                uses_host: in_use(|na, dir| na.rings[dir] as usize..na.krings(dir).len()),
                 openers: openers.map(|(client, _)| ClientId(*client)).collect(),
                 joined: nic.joined.map(|peer| self.adapters[peer].port),
             })

@@ -17,6 +17,7 @@ use uvale_shared::ctl::PORT_DOWN;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_wire::Shape;
+use uvale_wire::host::Control;
 use uvale_wire::interface::{Watch, are_peers};
 
 /// An event's number: news of the port's interface. Connections count up from 0.
@@ -31,10 +32,20 @@ struct Nic {
     /// what every process gets
     fds: Vec<Fd>,
     /// closed with the port: what it has set up on the system goes with these
-    _kept: Vec<Fd>,
+    kept: Kept,
     watch: Option<Watch>,
     /// why it is not joined, though its peer is open, too
     apart: Option<String>,
+    /// what the host sees cannot be changed
+    control_failed: bool,
+}
+
+/// What is the daemon's alone of a wire.
+enum Kept {
+    /// it decides what the host sees
+    Control(Control),
+    /// nothing but descriptors
+    Descriptors { _fds: Vec<Fd> },
 }
 
 /// All of them, by port record.
@@ -100,11 +111,15 @@ impl Daemon {
         }
         let nic = Nic {
             generation: info.generation,
-            shape,
             fds,
-            _kept: rest,
+            kept: match shape.plan {
+                Some(plan) => Kept::Control(Control::from_fds(plan, rest)?),
+                None => Kept::Descriptors { _fds: rest },
+            },
             watch,
             apart: None,
+            control_failed: false,
+            shape,
         };
         self.nics.by_port.insert(port, nic);
         self.nics.known.clear();
@@ -168,9 +183,35 @@ impl Daemon {
             all.iter().any(of_it)
         };
         self.nics.by_port.retain(is_live);
+        for info in &all {
+            self.show_host(info);
+        }
         for (i, a) in all.iter().enumerate() {
             for b in &all[i + 1..] {
                 self.join_or_part(a, b);
+            }
+        }
+    }
+
+    /// As in netmap the host sees what arrives, and sends, only as long as nobody has the port's own rings.
+    fn show_host(&mut self, info: &NicInfo) {
+        let Some(nic) = self.nics.by_port.get_mut(&info.port) else {
+            return;
+        };
+        let Kept::Control(control) = &nic.kept else {
+            return;
+        };
+        let steals = info.uses_nic;
+        if nic.shape.is_stolen == steals || info.is_gone || nic.control_failed {
+            return;
+        }
+        match control.set(steals, steals) {
+            Ok(()) => nic.shape.is_stolen = steals,
+            Err(refusal) => {
+                nic.control_failed = true;
+                let why = format!("what its host sees cannot be changed: {refusal}");
+                log(Level::Warning, &format!("{}: {why}", info.name));
+                nic.shape.lacks.push(why);
             }
         }
     }
