@@ -15,17 +15,16 @@
 //!
 //! The processes that have the port open use a socket in turn, under the `busy` locks of its netmap rings, and any of
 //! them may die at any instruction. Nobody keeps in its own memory what the next one has to know: it follows from the
-//! rings. A chunk of the memory is in one of three places:
+//! rings. The chunks of the memory go in circles:
 //!
 //! ```text
-//!            given to the kernel              filled, or sent            with us
-//!  received  fill ring, the kernel's own ---> rx ring ----------------> behind the rx ring's consumer --> fill ring
-//!  sent      tx ring, the kernel's own -----> completion ring --------> before the tx ring's producer --> tx ring
+//!  received:  fill ring -> the kernel -> rx ring -> with us, behind the rx ring's consumer -> fill ring
+//!  sent:      tx ring -> the kernel -> completion ring -> with us -> tx ring
 //! ```
 //!
 //! Both circles have as many chunks as their rings have entries. So what the kernel has written to the last entries of
-//! the rx or completion ring stays there until the chunks in them have been given to it again, and entry `i` of the
-//! fill ring (of the tx ring) is always for the chunk in entry `i - count` of the rx ring (of the completion ring).
+//! the rx ring stays there until the chunks in them have been given to it again: entry `i` of the fill ring is always
+//! for the chunk in entry `i - count` of the rx ring.
 
 mod bpf;
 pub(crate) mod choice;

@@ -158,7 +158,7 @@ fn bind(socket: &Fd, index: u32, queue: u32, flags: SocketAddrXdpFlags) -> Resul
     rustix::net::bind(socket, &SocketAddrXdp::new(flags, index, queue))
 }
 
-/// A socket that has its memory and its rings, with all chunks where they begin; and the memory.
+/// A socket that has its memory and its rings, with all chunks for receiving given to the kernel; and the memory.
 fn with_memory(shape: &Shape) -> Result<(Fd, Fd), Errno> {
     let (family, flags) = (AddressFamily::XDP, SocketFlags::CLOEXEC);
     let socket = Fd::from(rustix::net::socket_with(
@@ -190,9 +190,7 @@ fn with_memory(shape: &Shape) -> Result<(Fd, Fd), Errno> {
         set_socket_send_buffer_size(&socket, SEND_BUFFER)?;
     }
     let memory = duplicate(memfd.parts().first().ok_or(Errno::INVAL)?)?;
-    let (receiver, sender) = queue(&socket, &memory, shape)?.sides()?;
-    receiver.prime();
-    sender.prime();
+    queue(&socket, &memory, shape)?.sides()?.0.prime();
     Ok((socket, memory))
 }
 

@@ -11,7 +11,9 @@ use super::queue::Queue;
 use super::ring::{Descriptor, Ring, Which};
 use crate::packet::Batch;
 
-/// The sending side of a socket.
+/// The sending side of a socket. Entry `i` of the tx ring is always for chunk `i` of those for sending, and completions
+/// are counted only: the kernel is done with chunks in the order in which it got them, or, without zero copy, as soon
+/// as it has taken them.
 ///
 /// Without zero copy the kernel takes packets out of the tx ring only in a call of whoever holds the `busy` lock (the
 /// socket is bound without `XDP_USE_NEED_WAKEUP`, with which a poll would do it, too). So those that it did not take
@@ -38,15 +40,6 @@ impl Sender {
             completion: Ring::map(fd, Which::Completion, offsets, count)?,
             queue,
         })
-    }
-
-    /// Says that all chunks of a new socket have been sent.
-    pub(super) fn prime(&self) {
-        let super::Shape { rx, tx, chunk, .. } = self.queue.shape;
-        for i in 0..tx {
-            let address = u64::from(rx + i) * u64::from(chunk);
-            self.completion.entry(i).store(address, Ordering::Relaxed);
-        }
     }
 
     /// The socket.
@@ -86,7 +79,7 @@ impl Sender {
         }
     }
 
-    /// The entries whose chunks the kernel has done with.
+    /// The entries whose chunks the kernel is done with.
     #[inline]
     pub(super) fn room(&self) -> Room {
         let count = self.queue.shape.tx;
@@ -95,8 +88,11 @@ impl Sender {
         } else {
             self.tx.consumer().load(Ordering::Acquire)
         };
-        // Pairs with the kernel's release of the entries of the completion ring.
+        // Pairs with the kernel's release after it has read a chunk for the last time.
         let completed = self.completion.producer().load(Ordering::Acquire);
+        self.completion
+            .consumer()
+            .store(completed, Ordering::Relaxed);
         let len = completed.wrapping_add(count).wrapping_sub(start);
         // More there cannot be.
         let len = if len <= count { len } else { 0 };
@@ -106,20 +102,10 @@ impl Sender {
     /// Writes packet `number` of the batch to entry `at`.
     #[inline]
     fn write(&self, at: u32, batch: &Batch<'_>, number: usize) -> Result<(), Errno> {
-        let super::Shape {
-            rx,
-            tx,
-            chunk,
-            longest,
-            ..
-        } = self.queue.shape;
-        let chunk = u64::from(chunk);
-        let address = self.completion.entry(at).load(Ordering::Relaxed);
-        // Of what somebody else may have written there, a chunk for sending.
-        let address = (address / chunk % u64::from(tx) + u64::from(rx)) * chunk;
-        let memory = &self.queue.memory;
+        let (memory, address) = (&self.queue.memory, self.chunk(at));
+        let longest = self.queue.shape.longest as usize;
         let len = batch
-            .copy(number, memory, address as usize, longest as usize)
+            .copy(number, memory, address as usize, longest)
             .ok_or(Errno::MSGSIZE)?;
         if len == 0 {
             return Err(Errno::INVAL);
@@ -131,15 +117,19 @@ impl Sender {
         Ok(())
     }
 
-    /// Gives the kernel the entries before `end`, and room for as many completions.
+    /// Where the chunk of entry `at` is.
+    #[inline]
+    pub(super) fn chunk(&self, at: u32) -> u64 {
+        let super::Shape { rx, tx, chunk, .. } = self.queue.shape;
+        u64::from(rx + (at & (tx - 1))) * u64::from(chunk)
+    }
+
+    /// Gives the kernel the entries before `end`.
     #[inline]
     pub(super) fn produce(&self, end: u32) {
         let produced = self.tx.producer().load(Ordering::Relaxed);
-        let count = self.queue.shape.tx;
         // Some that were not taken last time may be behind.
-        if end.wrapping_sub(produced) <= count {
-            let before = end.wrapping_sub(count);
-            self.completion.consumer().store(before, Ordering::Release);
+        if end.wrapping_sub(produced) <= self.queue.shape.tx {
             // Pairs with the kernel's acquire before it reads the entries.
             self.tx.producer().store(end, Ordering::Release);
         }

@@ -31,7 +31,7 @@ pub fn apart(name: &str, test: impl FnOnce()) {
     let status = Command::new("unshare")
         .args(*words)
         .arg(program)
-        .args(["--exact", name, "--nocapture"])
+        .args(["--exact", name, "--nocapture", "--include-ignored"])
         .env(MARK, "1")
         .status()
         .expect("it was there a moment ago");
