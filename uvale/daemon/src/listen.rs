@@ -18,8 +18,6 @@ use uvale_system::sys::Fd;
 pub const BACKLOG: i32 = 1024;
 /// How the refusal of a second daemon in a directory begins.
 pub const ALREADY_SERVED: &str = "another uvale daemon already serves";
-/// First descriptor that systemd passes.
-const LISTEN_FDS_START: i32 = 3;
 
 /// A listening socket, with the lock that makes its daemon the only one of the directory.
 pub struct Listener {
@@ -35,7 +33,7 @@ impl Listener {
     /// Listens in `dir`, which is created with mode 0700 (0750 with a group) if necessary.
     pub fn new(dir: &Path, group: Option<u32>) -> Result<Self, String> {
         let path = dir.join(place::SOCKET);
-        if let Some(socket) = activated() {
+        if let Some(socket) = place::activated() {
             return Ok(Self {
                 socket,
                 path,
@@ -179,18 +177,6 @@ impl Drop for Name {
 fn inode(dir: &Fd) -> Result<(u64, u64), Errno> {
     let stat = rustix::fs::statat(dir, place::SOCKET, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok((stat.st_dev, stat.st_ino))
-}
-
-/// The socket systemd passed to this process, if it did.
-fn activated() -> Option<Fd> {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
-    let pid = rustix::process::getpid().as_raw_nonzero().get();
-    if number("LISTEN_PID")? != pid || number("LISTEN_FDS")? < 1 {
-        return None;
-    }
-    let socket = Fd::from_raw(LISTEN_FDS_START);
-    rustix::io::ioctl_fionbio(&socket, true).ok()?;
-    Some(socket)
 }
 
 fn prepare(dir: &Path, group: Option<u32>) -> Result<(), String> {

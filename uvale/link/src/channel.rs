@@ -87,7 +87,7 @@ pub fn receive(from: BorrowedFd<'_>, flags: RecvFlags) -> Result<Option<Packet>,
 }
 
 /// With as many descriptors as there is `space` for; any beyond that are closed.
-fn receive_into(
+pub(crate) fn receive_into(
     from: BorrowedFd<'_>,
     flags: RecvFlags,
     space: &mut [MaybeUninit<u8>],
@@ -160,6 +160,15 @@ pub fn call_within(
     let packet = answer(connection, sent, &mine)?;
     let reply = decode(&packet.bytes).ok_or(Errno::PROTO)?;
     Ok((reply, packet.fds))
+}
+
+/// Waits for `events`: `ETIMEDOUT` after `patience`.
+pub(crate) fn wait_within(
+    fd: BorrowedFd<'_>,
+    events: PollFlags,
+    patience: Duration,
+) -> Result<(), Errno> {
+    wait(fd, events, now() + patience)
 }
 
 /// Waits for `events` until `end`.

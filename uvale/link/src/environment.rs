@@ -18,8 +18,10 @@ pub const ENV_AUTOSTART: &str = "UVALE_AUTOSTART";
 pub const ENV_CONFIG: &str = "UVALE_CONFIG";
 /// Path of the `uvale` program, for shims that are installed elsewhere.
 pub const ENV_PROGRAM: &str = "UVALE_PROGRAM";
+/// Socket of the nic-helper to ask for what this process may not open; empty: ask none.
+pub const ENV_NIC_HELPER: &str = "UVALE_NIC_HELPER";
 /// Paths among them: relative ones are relative to the directory in which the program was started.
-const PATHS: [&str; 3] = [ENV_DIR, ENV_PROGRAM, ENV_CONFIG];
+const PATHS: [&str; 4] = [ENV_DIR, ENV_PROGRAM, ENV_CONFIG, ENV_NIC_HELPER];
 /// The others.
 const OTHERS: [&str; 5] = [
     ENV_AUTOSTART,
@@ -38,7 +40,7 @@ pub fn remember() {
     REMEMBERED.get_or_init(now);
 }
 
-/// The value of one of the variables; `None` if it is not set, or empty.
+/// The value of one of the variables; `None` if it is not set, or empty. That [`ENV_NIC_HELPER`] is empty says something.
 pub fn get(name: &str) -> Option<OsString> {
     match REMEMBERED.get() {
         Some(list) => list
@@ -77,8 +79,8 @@ fn now() -> Vec<(&'static str, OsString)> {
 }
 
 fn read(name: &str) -> Option<OsString> {
-    let value = std::env::var_os(name).filter(|v| !v.is_empty())?;
-    if PATHS.contains(&name) {
+    let value = std::env::var_os(name).filter(|v| !v.is_empty() || name == ENV_NIC_HELPER)?;
+    if PATHS.contains(&name) && !value.is_empty() {
         return Some(name::absolute(Path::new(&value)).into());
     }
     Some(value)

@@ -25,6 +25,9 @@ pub const SOCKET: &str = "uvale.sock";
 const STICKY: u32 = 0o1000;
 /// Longest path that `sockaddr_un` takes, with its final zero.
 const SUN_PATH: usize = 108;
+/// First descriptor that systemd passes.
+const LISTEN_FDS_START: i32 = 3;
+
 /// The runtime directory: `UVALE_DIR`, else `$XDG_RUNTIME_DIR/uvale`, else `/run/uvale` for root
 /// and `/tmp/uvale-UID` for others.
 pub fn runtime_dir() -> PathBuf {
@@ -135,6 +138,18 @@ pub fn listen(dir: &Path, backlog: i32) -> Result<Fd, Refusal> {
         Refusal::new(e, why)
     })?;
     Ok(fd)
+}
+
+/// The socket systemd passed to this process, if it did.
+pub fn activated() -> Option<Fd> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    if number("LISTEN_PID")? != pid || number("LISTEN_FDS")? < 1 {
+        return None;
+    }
+    let socket = Fd::from_raw(LISTEN_FDS_START);
+    rustix::io::ioctl_fionbio(&socket, true).ok()?;
+    Some(socket)
 }
 
 /// Is `dir` a directory of ours that nobody else can write to? `Ok(false)` if it does not exist.

@@ -248,10 +248,17 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 /// [`PROTOCOL`] of whoever sent a first message, which begins alike in all versions: with the number
 /// of [`Call::Attach`] or [`Call::Open`], and the protocol.
 pub fn protocol_of(first: &[u8]) -> Option<u32> {
-    match postcard::take_from_bytes(first) {
-        Ok(((0u32..=1, protocol), _)) => Some(protocol),
+    match beginning(first) {
+        Some((0u32..=1, protocol)) => Some(protocol),
         _ => None,
     }
+}
+
+/// What a message begins with, whatever follows.
+pub fn beginning<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    postcard::take_from_bytes(bytes)
+        .ok()
+        .map(|(beginning, _)| beginning)
 }
 
 /// Encodes a small message into `space`, without allocating.

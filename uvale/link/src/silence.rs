@@ -15,6 +15,7 @@ impl Listener {
         Self(credentials(connection).unwrap_or(Credentials {
             pid: 0,
             uid: u32::MAX,
+            gid: u32::MAX,
         }))
     }
 

@@ -12,6 +12,8 @@ pub struct Credentials {
     pub pid: i32,
     /// its effective user, as this user namespace numbers it
     pub uid: u32,
+    /// its effective group
+    pub gid: u32,
 }
 
 /// Who connected, listened, or made the pair, according to the kernel.
@@ -38,7 +40,27 @@ pub fn credentials(socket: impl AsFd) -> Result<Credentials, Errno> {
     Ok(Credentials {
         pid: found.pid,
         uid: found.uid,
+        gid: found.gid,
     })
+}
+
+/// The supplementary groups of the same process, then (Linux 4.13).
+pub fn groups(socket: impl AsFd) -> Result<Vec<u32>, Errno> {
+    // As many as Linux lets a process have.
+    let mut found = vec![0u32; 1 << 16];
+    let mut len = size_of_val(found.as_slice()) as libc::socklen_t;
+    let args = [
+        socket.as_fd().as_raw_fd() as usize,
+        libc::SOL_SOCKET as usize,
+        libc::SO_PEERGROUPS as usize,
+        found.as_mut_ptr() as usize,
+        &raw mut len as usize,
+        0,
+    ];
+    // SAFETY: the kernel writes at most `len` bytes to `found`, which is ours and all integers.
+    check(unsafe { call(libc::SYS_getsockopt, args) })?;
+    found.truncate(len as usize / size_of::<u32>());
+    Ok(found)
 }
 
 /// Does the process at the other end belong to this process' user?
@@ -56,7 +78,14 @@ mod tests {
         let peer = credentials(&a).unwrap();
         assert_eq!(peer.pid as u32, std::process::id());
         assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(peer.gid, rustix::process::getegid().as_raw());
         assert_eq!(is_own_user(&a), Ok(true));
+        let mut groups = groups(&a).unwrap();
+        let own = rustix::process::getgroups().unwrap();
+        let mut own: Vec<u32> = own.into_iter().map(|g| g.as_raw()).collect();
+        own.sort_unstable();
+        groups.sort_unstable();
+        assert_eq!(groups, own);
     }
 
     #[test]

@@ -62,6 +62,13 @@ impl Message {
         self.padded()
     }
 
+    /// With bytes that are no attribute: a structure at the beginning of a nest.
+    #[must_use]
+    pub fn bytes(mut self, value: &[u8]) -> Self {
+        self.0.extend_from_slice(value);
+        self.padded()
+    }
+
     /// With a number in the machine's byte order, as rtnetlink has them.
     #[must_use]
     pub fn number(self, kind: u16, value: u32) -> Self {
