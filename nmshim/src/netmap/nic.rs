@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use uvale_engine::Host;
+use uvale_link::nic_helper;
 use uvale_link::session::Session;
 use uvale_shared::binding::Binding;
 use uvale_system::refusal::Refusal;
 use uvale_wire::interface::{Watch, look_up};
-use uvale_wire::{Carrier, Kind, Wanted, Wire};
+use uvale_wire::{Carrier, Kind, Opened, Shape, Wanted, Wire};
 
 use super::say::{Level, say};
 
@@ -28,14 +29,15 @@ fn open(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
     let interface = look_up(name.as_bytes()).ok_or_else(gone)?;
     let port = session.ctl().port(binding.port).ok_or_else(gone)?;
     let rings = [&port.num_rx_rings, &port.num_tx_rings].map(|n| n.load(Relaxed));
-    let opened = uvale_wire::open(&Wanted {
+    let wanted = Wanted {
         name,
         interface: &interface,
         rings,
         host: true,
         steal: (0..2).any(|dir| binding.rings(dir).any(|ring| ring < rings[dir])),
         carrier: carrier(),
-    })?;
+    };
+    let opened = with_help(uvale_wire::open(&wanted)?, &wanted);
     let lacks = &opened.shape.lacks;
     if opened.shape.kind == Kind::Nothing && interface.peer.is_none() {
         let why = lacks.join("; ");
@@ -45,6 +47,29 @@ fn open(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
         say(Level::Refusal, format_args!("{name}: {lack}"));
     }
     session.give_wire(binding.port, opened, Watch::open(&interface))
+}
+
+/// What this process may not, a nic-helper may for it: the better of two wires.
+fn with_help(mut own: Opened, wanted: &Wanted<'_>) -> Opened {
+    let worth = |shape: &Shape| {
+        (
+            shape.kind != Kind::Nothing,
+            shape.is_stolen,
+            shape.host.is_some(),
+        )
+    };
+    if worth(&own.shape) == (true, true, true) {
+        return own;
+    }
+    let Some(place) = nic_helper::place() else {
+        return own;
+    };
+    match nic_helper::ask(&place, wanted) {
+        Ok(helped) if worth(&helped.shape) > worth(&own.shape) => return helped,
+        Ok(_) => {}
+        Err(refusal) => own.shape.lacks.push(refusal.why),
+    }
+    own
 }
 
 /// What the user wants to carry the packets: `NMSHIM_WIRE`.

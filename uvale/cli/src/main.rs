@@ -9,6 +9,7 @@
 //! | `show_stop.rs`, `wait.rs` | `uvale stop`; `uvale wait` |
 //! | `stats.rs` | `uvale stats` |
 //! | `ctl.rs`, `ctl_parse.rs`, `ctl_device.rs` | `uvale ctl`, over `/dev/netmap` |
+//! | `nic_helper.rs` | `uvale nic-helper` |
 //! | `param.rs` | `uvale ctl param` |
 //! | `table.rs` | tables, and numbers with units |
 //!
@@ -20,6 +21,7 @@ pub mod ctl_device;
 pub mod ctl_parse;
 pub mod daemon;
 pub mod log;
+pub mod nic_helper;
 pub mod nics;
 mod param;
 pub mod run;
@@ -58,6 +60,14 @@ An address of zeroes behind port 0 is not shown: in netmap's table an empty entr
 
 Example: uvale fdb vale0";
 
+/// Of `uvale nic-helper`.
+const NIC_HELPER: &str = "\
+A line of the file is `USER INTERFACE` or `@GROUP INTERFACE`, * being any text: alice eth1; @netmap veth*
+An interface after */ is one of another network namespace, in which the caller stands: alice */eth0
+The file has to be root's. It is read for each request. # begins a comment
+
+Example: uvale nic-helper --allow /etc/uvale/nic-helper.allow";
+
 #[derive(Subcommand)]
 enum Command {
     /// Run a program so that it finds /dev/netmap
@@ -95,6 +105,9 @@ enum Command {
     /// Ask the daemon to exit
     #[command(after_help = "Example: uvale stop --dir /run/lab")]
     Stop(show_stop::Args),
+    /// Open network interfaces for users that an administrator allowed (needs privileges)
+    #[command(after_help = NIC_HELPER)]
+    NicHelper(nic_helper::Args),
     /// Measure throughput and wake-ups, compared with two bare processes
     #[command(after_help = "Example: uvale bench --json")]
     Bench(uvale_bench::Args),
@@ -117,6 +130,7 @@ fn main() -> ExitCode {
         Command::Ctl(args) => ctl::run(args),
         Command::Status(args) => show::status(args),
         Command::Stop(args) => show_stop::run(args),
+        Command::NicHelper(args) => nic_helper::run(args),
         Command::Bench(args) => Ok(uvale_bench::run(args)),
     };
     outcome.unwrap_or_else(|why| {

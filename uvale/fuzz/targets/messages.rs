@@ -6,6 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use nm_abi::AbiBytes;
 use uvale_control::local::LocalWorld;
 use uvale_control::Config;
+use uvale_link::nic_helper::Question;
 use uvale_link::proto::{Call, Reply, decode};
 use uvale_request::Request;
 
@@ -25,6 +26,7 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
         match step {
             Step::Message(bytes) => {
                 let _ = decode::<Reply>(bytes);
+                let _ = Question::decode(bytes);
                 if let Some(Call::Request { request, .. }) = decode::<Call>(bytes) {
                     carry_out(&mut world, clients[0], &request);
                 }

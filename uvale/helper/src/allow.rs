@@ -91,7 +91,9 @@ impl Rules {
             ));
         }
         if stat.st_mode & 0o022 != 0 {
-            return Err(format!("{shown} can be written by others; do: chmod go-w {shown}"));
+            return Err(format!(
+                "{shown} can be written by others; do: chmod go-w {shown}"
+            ));
         }
         let mut text = String::new();
         let mut file = std::fs::File::from(fd).take(LONGEST);
@@ -118,7 +120,9 @@ impl Rules {
                 [] => continue,
                 [name, interface] => (name, interface),
                 _ => {
-                    faults.push(format!("line {number}: not `USER INTERFACE` or `@GROUP INTERFACE`"));
+                    faults.push(format!(
+                        "line {number}: not `USER INTERFACE` or `@GROUP INTERFACE`"
+                    ));
                     continue;
                 }
             };
@@ -129,14 +133,21 @@ impl Rules {
             if let Some(why) = fault(pattern) {
                 faults.push(format!("line {number}: {interface}: {why}"));
             }
-            let (who, kind) = match name.strip_prefix('@') {
-                Some(name) => (group(name).map(Who::Group), "group"),
-                None => (user(name).map(Who::User), "user"),
+            let (who, what) = match name.strip_prefix('@') {
+                Some(name) => (group(name).map(Who::Group), format!("group {name}")),
+                None => (user(name).map(Who::User), format!("user {name}")),
             };
             let pattern = pattern.to_owned();
             match who {
-                Some(who) => rules.rules.push(Rule { who, place, pattern }),
-                None => rules.unknown.push(format!("line {number}: there is no {kind} {name}")),
+                Some(who) => rules.rules.push(Rule {
+                    who,
+                    place,
+                    pattern,
+                }),
+                None => {
+                    let unknown = format!("line {number}: there is no {what}");
+                    rules.unknown.push(unknown);
+                }
             }
         }
         match faults.is_empty() {
@@ -153,7 +164,9 @@ impl Rules {
     /// May the caller use that interface?
     pub fn allow(&self, caller: &Caller, place: Place, interface: &str) -> bool {
         let fits = |rule: &Rule| rule.place == place && matches(&rule.pattern, interface);
-        self.rules.iter().any(|rule| rule.who.is(caller) && fits(rule))
+        self.rules
+            .iter()
+            .any(|rule| rule.who.is(caller) && fits(rule))
     }
 }
 
@@ -162,7 +175,9 @@ fn fault(pattern: &str) -> Option<&'static str> {
     if pattern.is_empty() {
         Some("no interface is named")
     } else if pattern.contains('/') {
-        Some("the only namespaces that a line can name are the helper's own, and with */ all others")
+        Some(
+            "the only namespaces that a line can name are the helper's own, and with */ all others",
+        )
     } else if pattern.contains(['[', ']', '\\', ':', ',', '!']) {
         Some("no interface is called that; * is any text, ? any character")
     } else if pattern.chars().filter(|c| *c != '*').count() > NAME {
@@ -174,7 +189,8 @@ fn fault(pattern: &str) -> Option<&'static str> {
 
 /// `*` is any text, `?` any character.
 fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
     // Where to go on if what follows the last star does not fit: one character further.
     let mut back = None;
@@ -253,7 +269,11 @@ mod tests {
             (&other, Place::Own, "eth1", false),
             (&other, Place::Own, "veth1", false),
         ] {
-            assert_eq!(rules.allow(who, place, name), may, "{who:?} {place:?} {name}");
+            assert_eq!(
+                rules.allow(who, place, name),
+                may,
+                "{who:?} {place:?} {name}"
+            );
         }
         assert!(rules.know(&alice) && rules.know(&member) && !rules.know(&other));
         // root is nobody special: in a container without rights it is called root, too.
@@ -262,8 +282,11 @@ mod tests {
 
     #[test]
     fn lines_that_are_none_are_named_by_number() {
-        let why = parse("alice eth1\nalice\n\nalice eth1 eth2\nalice lab/eth1\nalice */\nalice eth[12]\n\
-                         alice aninterfacewithalongname\n").unwrap_err();
+        let why = parse(
+            "alice eth1\nalice\n\nalice eth1 eth2\nalice lab/eth1\nalice */\nalice eth[12]\n\
+                         alice aninterfacewithalongname\n",
+        )
+        .unwrap_err();
         let lines: Vec<&str> = why.split("; line ").map(|l| &l[..1]).collect();
         assert_eq!(lines[1..], ["4", "5", "6", "7", "8"], "{why}");
         assert!(why.starts_with("line 2: "), "{why}");
@@ -304,7 +327,8 @@ mod tests {
 
         #[test]
         fn a_star_is_any_text(a in "[a-c]{0,3}", b in "[a-c]{0,5}", c in "[a-c]{0,3}") {
-            prop_assert!(matches(&format!("{a}*{c}"), &format!("{a}{b}{c}")));
+            let (pattern, name) = (format!("{a}*{c}"), format!("{a}{b}{c}"));
+            prop_assert!(matches(&pattern, &name));
             prop_assert_eq!(matches(&a, &b), a == b);
         }
     }

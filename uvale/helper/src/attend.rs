@@ -23,7 +23,7 @@ use crate::{Options, log};
 const MOST: usize = 64;
 const OF_A_USER: usize = 4;
 /// How long a request may take, in all.
-const LIFE: Duration = Duration::from_secs(10);
+const LIFE: Duration = Duration::from_secs(20);
 /// Between two looks at processes that ought to have ended.
 const LOOK: Duration = Duration::from_millis(100);
 /// What a process may take to say whose connection it has.
@@ -106,7 +106,10 @@ fn wait(listener: &Fd, requests: &mut [Request], now: Instant) -> Result<bool, S
 
 /// Starts a process that takes the connection.
 fn begin(listener: &Fd, options: &Options, requests: &mut Vec<Request>) {
-    let started = match pair().map_err(|e| e.to_string()).and_then(|ends| fork(ends)) {
+    let started = match pair()
+        .map_err(|e| e.to_string())
+        .and_then(|ends| fork(ends))
+    {
         Ok(Forked::Parent(pid, ends)) => introduced(pid, ends, requests),
         Ok(Forked::Child(to)) => {
             // Nothing of the parent's is run to its end here.
@@ -185,11 +188,17 @@ fn child(listener: &Fd, options: &Options, parent: &Fd) {
         true => serve(&connection, &caller, options),
         false => Err(Refusal::new(
             Errno::BUSY,
-            format!("user {} has {OF_A_USER} requests under way already", caller.uid),
+            format!(
+                "user {} has {OF_A_USER} requests under way already",
+                caller.uid
+            ),
         )),
     };
     if let Err(e) = nic_helper::answer(connection.as_fd(), opened) {
-        log(format_args!("user {}: no answer could be given: {e}", caller.uid));
+        log(format_args!(
+            "user {}: no answer could be given: {e}",
+            caller.uid
+        ));
     }
 }
 

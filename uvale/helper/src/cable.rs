@@ -21,7 +21,7 @@ use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, leave_network, network_of};
 use uvale_wire::interface::look_up;
 use uvale_wire::netlink::{self, APPEND, Answer, CREATE, EXCL, Message, Socket, Subject};
-use uvale_wire::{Opened, Wanted};
+use uvale_wire::{Carrier, Opened, Wanted};
 
 /// `linux/rtnetlink.h`, `linux/if_link.h`, `linux/veth.h`
 const RTM_NEWLINK: u16 = 16;
@@ -64,7 +64,9 @@ pub(crate) fn open(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
     let here = network_of(links.fd()).map_err(plain("its namespace"))?;
     leave_network().map_err(plain("a namespace"))?;
     let inside = Socket::open(Subject::Route).map_err(plain("netlink"))?;
-    inside.ask(pair(wanted, &here)).map_err(told("a veth pair"))?;
+    inside
+        .ask(pair(wanted, &here))
+        .map_err(told("a veth pair"))?;
     let own = find(&inside, 0, name).map_err(told("a veth pair"))?;
     let far = find(&links, own.other, "").map_err(told("a veth pair"))?;
     for (socket, end) in [(&inside, own.index), (&links, far.index)] {
@@ -73,9 +75,9 @@ pub(crate) fn open(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
         socket.ask(up(end)).map_err(told("a veth pair"))?;
     }
     let rules = rules(wanted, &far);
-    table
-        .ask_together(netlink::batch(rules))
-        .map_err(told("nftables' netdev tables with an owner, and fwd (module nft_fwd_netdev)"))?;
+    table.ask_together(netlink::batch(rules)).map_err(told(
+        "nftables' netdev tables with an owner, and fwd (module nft_fwd_netdev)",
+    ))?;
 
     let interface = look_up(name.as_bytes()).ok_or(Errno::NXIO);
     let interface = interface.map_err(plain("a veth pair"))?;
@@ -83,6 +85,7 @@ pub(crate) fn open(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
         interface: &interface,
         host: false,
         steal: false,
+        carrier: Carrier::Packet,
         ..wanted.clone()
     })?;
     opened.shape.is_stolen = true;
@@ -117,7 +120,10 @@ fn pair(wanted: &Wanted<'_>, there: &Fd) -> Message {
     sized(near, rx, tx).nest(LINKINFO, |m| {
         m.text(INFO_KIND, "veth").nest(INFO_DATA, |m| {
             m.nest(VETH_PEER, |m| {
-                let far = m.bytes(&ifinfo(0, 0)).text(IFNAME, FAR).number(NET_NS_FD, there);
+                let far = m
+                    .bytes(&ifinfo(0, 0))
+                    .text(IFNAME, FAR)
+                    .number(NET_NS_FD, there);
                 sized(far, tx, rx)
             })
         })

@@ -53,5 +53,7 @@ pub fn run(options: &Options) -> Result<(), String> {
 /// One line of the log, which is stderr. A log that cannot be written stops nothing.
 fn log(line: core::fmt::Arguments<'_>) {
     use std::io::Write;
-    let _ = std::io::stderr().lock().write_all(format!("uvale nic-helper: {line}\n").as_bytes());
+    let _ = std::io::stderr()
+        .lock()
+        .write_all(format!("uvale nic-helper: {line}\n").as_bytes());
 }

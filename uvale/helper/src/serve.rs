@@ -21,11 +21,18 @@ use crate::{Options, cable, log};
 const QUESTION: Duration = Duration::from_secs(2);
 
 /// Hears the question on `connection`, and opens what it asks for if the caller may have it.
-pub(crate) fn serve(connection: &Fd, caller: &Caller, options: &Options) -> Result<Opened, Refusal> {
+pub(crate) fn serve(
+    connection: &Fd,
+    caller: &Caller,
+    options: &Options,
+) -> Result<Opened, Refusal> {
     let allow = options.allow.display();
     let rules = Rules::read(&options.allow).map_err(|why| {
         log(format_args!("nobody is allowed anything: {why}"));
-        Refusal::new(Errno::ACCESS, format!("nobody is allowed anything, because of a fault in {allow}"))
+        Refusal::new(
+            Errno::ACCESS,
+            format!("nobody is allowed anything, because of a fault in {allow}"),
+        )
     })?;
     let uid = caller.uid;
     if !rules.know(caller) {
@@ -39,7 +46,10 @@ pub(crate) fn serve(connection: &Fd, caller: &Caller, options: &Options) -> Resu
         Ok(opened) => format!("{:?}, {} descriptors", opened.shape.kind, opened.fds.len()),
         Err(refusal) => format!("refused: {refusal}"),
     };
-    log(format_args!("user {uid} (pid {}): {}: {outcome}", caller.pid, question.name));
+    log(format_args!(
+        "user {uid} (pid {}): {}: {outcome}",
+        caller.pid, question.name
+    ));
     opened
 }
 
@@ -55,13 +65,18 @@ fn open(
     let links = links()?;
     let is_it = |link: &&(u32, String)| link.0 == question.index && link.1 == name;
     let Some((index, _)) = links.iter().find(is_it) else {
-        let why = format!("{name}: no interface of this name and number is in the caller's network namespace");
+        let why = format!(
+            "{name}: no interface of this name and number is in the caller's network namespace"
+        );
         return Err(Refusal::new(Errno::NXIO, why));
     };
     if !rules.allow(caller, place, name) {
         let allow = options.allow.display();
         let other = if place == Place::Own { "" } else { "*/" };
-        let why = format!("{other}{name} is not allowed for user {} in {allow}", caller.uid);
+        let why = format!(
+            "{other}{name} is not allowed for user {} in {allow}",
+            caller.uid
+        );
         return Err(Refusal::new(Errno::ACCESS, why));
     }
     let gone = || Refusal::new(Errno::NXIO, format!("{name}: the interface has gone"));
@@ -74,10 +89,13 @@ fn open(
         rings: question.rings,
         host: true,
         steal: true,
+        carrier: question.carrier,
     };
     // Linux lets a packet socket go to any interface of its namespace. One that a caller may not all use is left out
     // of his reach.
-    let all = links.iter().all(|(_, link)| rules.allow(caller, place, link));
+    let all = links
+        .iter()
+        .all(|(_, link)| rules.allow(caller, place, link));
     let opened = match all {
         true => uvale_wire::open(&wanted)?,
         false => cable::open(&wanted)?,
@@ -92,11 +110,16 @@ fn open(
 fn enter(socket: &Fd) -> Result<Place, Refusal> {
     let lacks = |e, what: &str| Refusal::new(e, format!("the nic-helper lacks {what}"));
     let namespace = |socket: &Fd| match network_of(socket) {
-        Ok(namespace) => rustix::fs::fstat(&namespace).map(|stat| (namespace, (stat.st_dev, stat.st_ino))),
+        Ok(namespace) => {
+            rustix::fs::fstat(&namespace).map(|stat| (namespace, (stat.st_dev, stat.st_ino)))
+        }
         Err(e) => Err(e),
     };
     let (wanted, id) = namespace(socket).map_err(|e| match e {
-        Errno::NOTSOCK => Refusal::new(e, "what came with the question is no socket of a network namespace"),
+        Errno::NOTSOCK => Refusal::new(
+            e,
+            "what came with the question is no socket of a network namespace",
+        ),
         Errno::PERM => lacks(e, "CAP_NET_ADMIN"),
         other => Refusal::new(other, format!("the caller's network namespace: {other}")),
     })?;
@@ -106,10 +129,15 @@ fn enter(socket: &Fd) -> Result<Place, Refusal> {
     if own.map_err(|e| lacks(e, "CAP_NET_ADMIN"))?.1 == id {
         return Ok(Place::Own);
     }
-    move_into_link_name_space(wanted.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|e| match e {
-        Errno::PERM => lacks(e, "CAP_SYS_ADMIN, without which it cannot go to other network namespaces"),
-        other => Refusal::new(other, format!("the caller's network namespace: {other}")),
-    })?;
+    move_into_link_name_space(wanted.as_fd(), Some(LinkNameSpaceType::Network)).map_err(
+        |e| match e {
+            Errno::PERM => lacks(
+                e,
+                "CAP_SYS_ADMIN, without which it cannot go to other network namespaces",
+            ),
+            other => Refusal::new(other, format!("the caller's network namespace: {other}")),
+        },
+    )?;
     Ok(Place::Other)
 }
 
@@ -121,7 +149,12 @@ const IFNAME: u16 = 3;
 
 /// Numbers and names of all interfaces of this namespace.
 fn links() -> Result<Vec<(u32, String)>, Refusal> {
-    let fail = |why: String| Refusal::new(Errno::PROTO, format!("the interfaces cannot be listed: {why}"));
+    let fail = |why: String| {
+        Refusal::new(
+            Errno::PROTO,
+            format!("the interfaces cannot be listed: {why}"),
+        )
+    };
     let socket = Socket::open(Subject::Route).map_err(|e| fail(e.to_string()))?;
     let answers = socket.ask(Message::new(RTM_GETLINK, DUMP, &[0; IFINFO]));
     let answers = answers.map_err(|e| fail(e.to_string()))?;

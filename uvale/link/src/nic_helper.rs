@@ -18,7 +18,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
-use uvale_wire::{Opened, Shape, Wanted};
+use uvale_wire::{Carrier, Opened, Shape, Wanted};
 
 use crate::channel;
 use crate::environment::{self, ENV_NIC_HELPER};
@@ -31,7 +31,7 @@ pub const SOCKET: &str = "/run/uvale-nic-helper/socket";
 /// Rings of a direction at most: all descriptors of a wire fit in one packet.
 pub const MOST_RINGS: u32 = 64;
 /// How long a question may be under way.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(25);
 /// Bytes of an interface's name, with the zero that ends it.
 const NAME_SIZE: usize = 16;
 
@@ -46,6 +46,8 @@ pub struct Question {
     pub index: u32,
     /// rx rings, tx rings
     pub rings: [u32; 2],
+    /// what is to carry its packets
+    pub carrier: Carrier,
 }
 
 impl Question {
@@ -179,6 +181,7 @@ pub fn ask(place: &Path, wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
         name: wanted.name.to_owned(),
         index: wanted.interface.index,
         rings: wanted.rings,
+        carrier: wanted.carrier,
     };
     let fds = own_network().map_err(|e| Refusal::new(e, format!("no socket: {e}")))?;
     let at = place.display();
@@ -278,6 +281,7 @@ mod tests {
             name: "eth1".into(),
             index: 2,
             rings: [1, 1],
+            carrier: Carrier::Best,
         }
     }
 
@@ -292,7 +296,7 @@ mod tests {
         /// Near a question, where random bytes hardly ever are.
         #[test]
         fn whatever_is_in_it(protocol in 0u32..3, name: String, index: u32, rings in [0u32..70, 0u32..70]) {
-            let asked = Question { protocol, name, index, rings };
+            let asked = Question { protocol, name, index, rings, carrier: Carrier::Best };
             if let Ok(question) = Question::decode(&encode(&asked)) {
                 prop_assert!(question.protocol == PROTOCOL && question.index > 0);
                 prop_assert!((1..16).contains(&question.name.len()));

@@ -45,7 +45,7 @@ pub enum Kind {
 }
 
 /// What is to carry the packets of a wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Carrier {
     /// what is best for the interface
     #[default]
