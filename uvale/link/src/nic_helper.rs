@@ -368,6 +368,7 @@ mod tests {
             senders: 0,
             host: None,
             is_stolen: false,
+            plan: None,
             lacks: Vec::new(),
         };
         let fd = || own_network().unwrap();
