@@ -41,7 +41,7 @@ impl Namespace {
             return Err(Skip::optional("it takes root to make interfaces"));
         }
         let probe = Command::new("unshare")
-            .args(["--net", "ip", "link", "add", "a", "type", "veth"])
+            .args(["--net", "ip", "link", "add", "va0", "type", "veth"])
             .output();
         match probe {
             Ok(output) if output.status.success() => {}

@@ -373,9 +373,9 @@ mod tests {
         };
         let fd = || own_network().unwrap();
         let (fds, kept) = (vec![fd(), fd()], vec![fd()]);
-        let (answer, mut fds) = Answer::new(Ok(Opened { shape, fds, kept }));
+        let (answer, fds) = Answer::new(Ok(Opened { shape, fds, kept }));
         let bytes = encode(&answer);
-        let opened = Answer::opened(&bytes, fds.drain(..).collect()).unwrap();
+        let opened = Answer::opened(&bytes, fds).unwrap();
         assert_eq!((opened.fds.len(), opened.kept.len()), (2, 1));
         assert_eq!(
             Answer::opened(&bytes, vec![fd()]).unwrap_err().errno,
