@@ -106,10 +106,7 @@ fn wait(listener: &Fd, requests: &mut [Request], now: Instant) -> Result<bool, S
 
 /// Starts a process that takes the connection.
 fn begin(listener: &Fd, options: &Options, requests: &mut Vec<Request>) {
-    let started = match pair()
-        .map_err(|e| e.to_string())
-        .and_then(|ends| fork(ends))
-    {
+    let started = match pair().map_err(|e| e.to_string()).and_then(fork) {
         Ok(Forked::Parent(pid, ends)) => introduced(pid, ends, requests),
         Ok(Forked::Child(to)) => {
             // Nothing of the parent's is run to its end here.
