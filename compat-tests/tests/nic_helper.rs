@@ -1,5 +1,5 @@
-//! `uvale nic-helper`: users without rights get the wires that its rules allow, and nothing else; whatever they send, and
-//! whenever anything is killed, nothing stays behind.
+//! `uvale nic-helper`: users without rights get the wires that its rules allow, and nothing else; whatever they send,
+//! and whenever anything is killed, nothing stays behind.
 //!
 //! Each test has network namespaces of its own. One stands for the machine's, in which the helper runs.
 

@@ -40,7 +40,7 @@ pub fn remember() {
     REMEMBERED.get_or_init(now);
 }
 
-/// The value of one of the variables; `None` if it is not set, or empty. That [`ENV_NIC_HELPER`] is empty says something.
+/// The value of one of the variables; `None` if it is not set, or empty. Only an empty [`ENV_NIC_HELPER`] is a value.
 pub fn get(name: &str) -> Option<OsString> {
     match REMEMBERED.get() {
         Some(list) => list
