@@ -13,6 +13,8 @@ const MARK: &str = "UVALE_WIRE_GROUND";
 /// Runs `test`, whose name is `name`, in a process with a network namespace of its own. Says so if it cannot.
 pub fn apart(name: &str, test: impl FnOnce()) {
     if std::env::var_os(MARK).is_some() {
+        stay_here();
+        quiet();
         return test();
     }
     let own = [&["--net"][..], &["--user", "--map-root-user", "--net"]];
@@ -36,6 +38,20 @@ pub fn apart(name: &str, test: impl FnOnce()) {
         .status()
         .expect("it was there a moment ago");
     assert!(status.success(), "{name}: {status}");
+}
+
+/// Keeps this process on one processor: packets over a veth pair stay in order then.
+fn stay_here() {
+    use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu());
+    sched_setaffinity(None, &here).expect("it is where we are");
+}
+
+/// Interfaces made in this namespace send nothing by themselves.
+fn quiet() {
+    // Without IPv6 there is nothing to be quiet about.
+    let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
 }
 
 /// `ip` with these words, in the namespace of this thread.
@@ -87,6 +103,7 @@ impl Other {
             // SAFETY: only this thread's network namespace changes, which no memory depends on.
             unsafe { rustix::thread::unshare_unsafe(flags) }.expect("the first one was allowed");
             ip("link set lo up");
+            quiet();
             say.send(rustix::thread::gettid().as_raw_nonzero().get())
                 .expect("somebody waits");
             todo.into_iter().for_each(|task| task());
