@@ -136,7 +136,8 @@ fn paths_in_comments_and_documents_exist() {
         for (line, comment) in comments(file, &text) {
             for path in paths(comment, &known) {
                 seen += 1;
-                let elsewhere = ELSEWHERE.contains(&path) || KERNELS.iter().any(|k| path.starts_with(k));
+                let elsewhere =
+                    ELSEWHERE.contains(&path) || KERNELS.iter().any(|k| path.starts_with(k));
                 if !exists(path, &known) && !elsewhere && !made.contains(&path) {
                     wrong.push(format!("{file}:{line}: {path}"));
                 }
