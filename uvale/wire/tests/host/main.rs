@@ -173,6 +173,19 @@ fn nothing_slips_through_while_the_rules_are_replaced() {
 }
 
 #[test]
+fn descriptors_of_something_else_make_no_control() {
+    let Some(ground) = Ground::new() else { return };
+    let Some(opened) = ground.open_all(Carrier::Packet) else {
+        return;
+    };
+    let plan = opened.shape.plan.expect("rights are there");
+    let null = || std::fs::File::open("/dev/null").expect("it is there");
+    let nulls = [null(), null()].map(|f| std::os::fd::OwnedFd::from(f).into());
+    let false_one = Control::from_fds(plan, nulls.into());
+    assert_eq!(false_one.err(), Some(rustix::io::Errno::PROTO));
+}
+
+#[test]
 fn an_interface_may_go_while_it_is_open() {
     let Some(ground) = Ground::new() else { return };
     let Some(mut opened) = ground.open_all(Carrier::Packet) else {
