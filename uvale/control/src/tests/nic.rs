@@ -526,6 +526,8 @@ fn names_are_for_people() {
     let (_, _) = open_nic(&mut w, ("veth0", &elsewhere), flags(NR_EXCLUSIVE));
     let (_, _) = open_nic(&mut w, ("veth0", &veth(3, 1)), flags(NR_EXCLUSIVE));
     assert_eq!(w.ports().count(), 3);
+    // The next first one finds what it is called by then, also if a pipe has kept the port.
+    let (_, _) = open_nic(&mut w, ("veth0{1", &veth(2, 1)), all());
     w.close(c);
     w.close(d);
     let (d, _) = open_nic(&mut w, ("nmren0", &veth(2, 1)), all());
