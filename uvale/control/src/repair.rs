@@ -212,7 +212,7 @@ impl World {
             }
             set_buffer(filled, own);
         }
-        // What was exchanged before these and not shown is lost: those slots have other buffers by now.
+        // They are sent next; those before them, exchanged and perhaps not shown, are not sent again.
         tx.hwcur.store(first[0] as u32, Relaxed);
     }
 

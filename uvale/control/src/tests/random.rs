@@ -92,7 +92,7 @@ fn interface(name: &str, facts: u8) -> Option<Interface> {
     let bit = |n: u8| facts >> n & 1;
     let queues = u16::from(1 + (bit(2) & bit(3)));
     name.starts_with("eth").then(|| Interface {
-        netns: 7 + u64::from(facts % 8 == 0),
+        netns: 7 + u64::from(facts.is_multiple_of(8)),
         index: 2 + u32::from(name.starts_with("eth1") != (facts % 16 == 1)),
         mtu: if facts >> 3 & 7 == 7 { 4096 } else { 1500 },
         tx_queues: queues,

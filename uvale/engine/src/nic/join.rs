@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering::Acquire;
 
 use super::arrive::{is_over, take_in};
 use crate::Host;
-use crate::lease::{Lease, Refused, Slots};
+use crate::lease::{Lease, Refused};
 use crate::monitor;
 use crate::sleep::{to_wake, wake};
 use crate::synced::Synced;
@@ -49,10 +49,13 @@ pub fn send(
         let (a, b) = (at as usize, lease.slots.at as usize);
         let (ts, rs) = (&tx.ring.slots()[a..], &lease.slots.ring.slots()[b..]);
         let n = (left as usize).min(SWAPS).min(ts.len()).min(rs.len());
-        let sent = exchange(tx.kring, (&ts[..n], at), (&rs[..n], lease.slots.at), index);
+        let next = (at + n as u32) % tx.n;
+        let (ts, rs) = ((&ts[..n], at), (&rs[..n], lease.slots.at));
+        let sent = exchange(tx.kring, ts, rs, (index, next));
         lease.tally.packets += sent.0;
         lease.tally.bytes += sent.1;
-        at = advance(&mut lease.slots, at, n as u32, tx.n);
+        lease.slots.skip(n as u32);
+        at = next;
         left -= n as u32;
     }
     count(&tx.kring.sync.packets, lease.tally.packets);
@@ -63,11 +66,6 @@ pub fn send(
     }
     wakeups.wake(host);
     Some(at)
-}
-
-fn advance(slots: &mut Slots<'_>, at: u32, n: u32, size: u32) -> u32 {
-    slots.skip(n);
-    (at + n) % size
 }
 
 /// Does the other end take packets by now? Right after the ends were joined there may still be some on the wire,
@@ -104,10 +102,15 @@ fn complete(tx: &Synced<'_>, from: u32, n: u32) -> u32 {
     (0..n).rev().find(|i| !has_more(*i)).map_or(0, |i| i + 1)
 }
 
-/// Exchanges the buffers of slots `ts`, the first of which is number `at.0`, and `rs`. Returns packets and bytes.
+/// Exchanges the buffers of slots `ts` and `rs`, the first of which have the numbers beside them; `next` is the slot
+/// behind `ts`. Returns packets and bytes.
 #[inline(always)]
-fn exchange(k: &Kring, ts: (&[SlotView], u32), rs: (&[SlotView], u32), index: u32) -> (u64, u64) {
-    let ((ts, at), (rs, to)) = (ts, rs);
+fn exchange(
+    k: &Kring,
+    (ts, at): (&[SlotView], u32),
+    (rs, to): (&[SlotView], u32),
+    (index, next): (u32, u32),
+) -> (u64, u64) {
     k.note_swap(index, at, to, rs);
     let (mut packets, mut bytes) = (0, 0);
     for (i, (ts, rs)) in ts.iter().zip(rs).enumerate() {
@@ -125,6 +128,8 @@ fn exchange(k: &Kring, ts: (&[SlotView], u32), rs: (&[SlotView], u32), index: u3
         packets += u64::from(slot.flags & NS_MOREFRAG == 0);
         bytes += u64::from(slot.len);
     }
+    // What is exchanged is not sent again, whether or not this process lives to show it.
+    k.hwcur.store(next, Relaxed);
     k.swap_done();
     (packets, bytes)
 }

@@ -81,6 +81,46 @@ fn each_ring_knows_its_peer() {
     w.part(port);
 }
 
+/// Slots exchange buffers, and a full ring takes no more; after the two have parted nothing arrives.
+#[test]
+fn packets_arrive() {
+    let mut w = world();
+    let (a, b) = pair(&mut w);
+    let host = Process::new(&w, 9);
+    let (at_a, at_b) = (host.attach(&w, a), host.attach(&w, b));
+    let (tx, rx) = (UserRing::of(&w, a, true, 0), UserRing::of(&w, b, false, 0));
+    let sent = View::of(&w, a).buffers(true, 0);
+    let room = View::of(&w, b).buffers(false, 0);
+    tx.advance(40, 0);
+    at_a.txsync(&host);
+    at_b.rxsync(&host);
+    assert_eq!((rx.owned(), tx.owned()), (40, 1023));
+    assert_eq!(View::of(&w, b).buffers(false, 0)[..40], sent[..40]);
+    assert_eq!(View::of(&w, a).buffers(true, 0)[..40], room[..40]);
+    assert_eq!(
+        (kring(&w, a, TX, 0).1.hwcur.load(Relaxed), w.audit()),
+        (40, Vec::new())
+    );
+    tx.advance(1023, 0);
+    at_a.txsync(&host);
+    at_b.rxsync(&host);
+    assert_eq!((rx.owned(), tx.owned()), (1023, 983));
+    rx.advance(1023, 0);
+    at_b.rxsync(&host);
+    let port = port_of(&w, a);
+    w.part(port);
+    at_a.txsync(&host);
+    at_b.rxsync(&host);
+    assert_eq!((rx.owned(), w.audit()), (0, Vec::new()));
+    join(&mut w, b, a).unwrap();
+    at_a.txsync(&host);
+    at_b.rxsync(&host);
+    assert_eq!((rx.owned(), tx.owned()), (40, 1023));
+    w.close(a);
+    w.close(b);
+    assert_eq!((w.ports().count(), w.krings_in_use()), (0, 0));
+}
+
 #[test]
 fn what_cannot_be_joined() {
     let mut w = world();
@@ -261,6 +301,7 @@ fn a_death_in_an_exchange_is_undone() {
         hold(&from.1.busy);
         hold(&to.1.q_lock);
         half_swap(&w, (from, to), [1020, 3], SWAPS, stored);
+        from.1.hwcur.store(28, Relaxed);
         let found = w.session_died(DEAD);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(
@@ -274,6 +315,7 @@ fn a_death_in_an_exchange_is_undone() {
             (kring(&w, a, TX, 0).1.swap.with.load(Relaxed), w.audit()),
             (0, Vec::new())
         );
+        assert_eq!(kring(&w, a, TX, 0).1.hwcur.load(Relaxed), 1020);
     }
 }
 
