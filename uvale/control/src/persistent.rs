@@ -1,5 +1,5 @@
 //! Persistent VALE ports: made with VALE_NEWIF, attached to a switch and detached by request,
-//! deleted with VALE_DELIF. Their interfaces exist inside the world only.
+//! deleted with VALE_DELIF. What their interfaces look like is the daemon's to know.
 
 use nm_abi::{IFNAMSIZ, nmreq_register, nmreq_vale_attach, nmreq_vale_detach, nmreq_vale_newif};
 use rustix::io::Errno;
@@ -68,6 +68,13 @@ impl World {
             self.get_adapter(id);
         }
         self.show_config(id, reg)
+    }
+
+    /// Persistent ports: a number that no other port ever has, and the name.
+    pub fn persistent_ports(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.interfaces
+            .iter()
+            .map(|(name, &id)| (id, name.as_slice()))
     }
 
     /// nm_update_info: what a port has, into a request.

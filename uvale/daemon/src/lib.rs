@@ -10,6 +10,7 @@ mod admission;
 mod connection;
 mod descriptors;
 mod ends;
+mod interfaces;
 mod listen;
 mod log;
 mod nic;
@@ -291,6 +292,7 @@ struct Daemon {
     next_session: u32,
     /// wires of NIC ports
     nics: nic::Nics,
+    interfaces: interfaces::Interfaces,
     /// the report being sent
     last_report: Option<uvale_system::sys::Fd>,
     started: Instant,
@@ -324,6 +326,7 @@ impl Daemon {
             // 1 is the daemon itself.
             next_session: 2,
             nics: nic::Nics::default(),
+            interfaces: interfaces::Interfaces::default(),
             last_report: None,
             started: Instant::now(),
             collected: Instant::now(),

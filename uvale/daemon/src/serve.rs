@@ -95,7 +95,9 @@ impl Daemon {
     fn make_ready(&mut self, call: &Call) {
         match call {
             Call::Settle(client) => self.settle(*client),
-            Call::FindMemory(_) => self.finish_all(),
+            Call::FindMemory(_) | Call::Interfaces { .. } | Call::ChangeInterface { .. } => {
+                self.finish_all();
+            }
             Call::Report(_) => {
                 self.take_written();
                 self.finish_all();
@@ -124,6 +126,18 @@ impl Daemon {
             (Role::New, Call::OpenParameter { protocol, name }) => {
                 self.open_parameter(id, protocol, &name)?
             }
+            (Role::New, Call::Interfaces { protocol }) => {
+                let list = self.interfaces(id, protocol)?;
+                return self.text(&list);
+            }
+            (
+                Role::New,
+                Call::ChangeInterface {
+                    protocol,
+                    index,
+                    change,
+                },
+            ) => self.change_interface(id, protocol, index, change)?,
             (Role::Device { client, flags }, Call::Whois) => self.whois(client, flags),
             (Role::Device { .. }, Call::Attach { protocol, who }) => {
                 return self.attach_given(protocol, &who, fds.into_iter().next());

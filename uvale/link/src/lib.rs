@@ -5,6 +5,7 @@
 pub mod channel;
 pub mod difference;
 pub mod environment;
+pub mod interfaces;
 pub mod name;
 pub mod nic_helper;
 pub mod place;

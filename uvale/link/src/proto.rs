@@ -12,6 +12,7 @@
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::interfaces::Change;
 use crate::report::Parameter;
 use uvale_request::{FileRange, Interface};
 use uvale_shared::binding::Binding;
@@ -119,6 +120,21 @@ pub enum Call {
         protocol: u32,
         /// its name
         name: String,
+    },
+    /// First on a connection: the interfaces of persistent ports. Answer: [`Reply::Report`] and a memfd with an
+    /// encoded list of [`PortInterface`](crate::interfaces::PortInterface).
+    Interfaces {
+        /// [`PROTOCOL`] of the caller
+        protocol: u32,
+    },
+    /// First on a connection: change the interface of a persistent port. Answer: [`Reply::Ok`].
+    ChangeInterface {
+        /// [`PROTOCOL`] of the caller
+        protocol: u32,
+        /// its number
+        index: u32,
+        /// what is to change
+        change: Change,
     },
 }
 
