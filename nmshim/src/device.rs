@@ -149,6 +149,47 @@ pub struct Parameter {
     pub writable: bool,
 }
 
+/// A network interface that the kernel does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name, of 1 to 15 bytes.
+    pub name: Vec<u8>,
+    /// Its number, which no interface of the kernel's has.
+    pub index: u32,
+    /// Its MAC address.
+    pub address: [u8; 6],
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its flags (`IFF_UP` and so on).
+    pub flags: u32,
+    /// Its IPv4 address.
+    pub inet: Option<Inet>,
+}
+
+/// An interface's IPv4 address, as bytes go on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inet {
+    /// The interface's own.
+    pub address: [u8; 4],
+    /// Which bits of it are the network.
+    pub netmask: [u8; 4],
+    /// Everybody in it.
+    pub broadcast: [u8; 4],
+}
+
+/// What a program sets of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterfaceChange {
+    /// The flags.
+    Flags(u32),
+    /// The MTU.
+    Mtu(u32),
+    /// The MAC address.
+    Address([u8; 6]),
+    /// The IPv4 address, or none.
+    Inet(Option<Inet>),
+}
+
 /// The device node, and this process's part of it.
 pub trait Driver: Sync {
     /// The library was loaded; the program has not run yet.
@@ -217,5 +258,17 @@ pub trait Driver: Sync {
     fn write_parameter(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let _ = (name, bytes);
         Err(Errno(libc::EACCES))
+    }
+
+    /// The network interfaces that come with the device and that the kernel does not know. Starts nothing: there are
+    /// none where the device has not been used yet.
+    fn interfaces(&self) -> Vec<Interface> {
+        Vec::new()
+    }
+
+    /// Changes the one with this number.
+    fn change_interface(&self, index: u32, change: InterfaceChange) -> Result<()> {
+        let _ = (index, change);
+        Err(Errno(libc::ENODEV))
     }
 }

@@ -6,6 +6,7 @@
 //! - `poll`, `select`, `epoll`, `wait`, `armed`: waiting, mixed with ordinary descriptors, in one real system call.
 //! - `file`, `fds`, `arrivals`, `locked`: descriptors and their lives; mlockall.
 //! - `open`, `stat`, `attributes`, `listing`, `parameter`, `paths`, `name`: what exists only here, as files.
+//! - `interfaces`: network interfaces that exist only here.
 //! - `entries`, `lookup`: from a number to the description behind it. `mapped`: mappings, which keep it open.
 //! - `slot`, `gate`, `table`: the descriptions, who sleeps on them, and which numbers are ours (one load).
 //! - `handlers`: the program's signal handlers, behind one of ours.
@@ -31,6 +32,7 @@ mod fds;
 mod file;
 mod gate;
 mod handlers;
+mod interfaces;
 mod listing;
 mod locked;
 mod lookup;

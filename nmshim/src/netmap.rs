@@ -11,6 +11,7 @@
 //! | `nic.rs` | the wire of a NIC port: the first to open the port opens it |
 //! | `csb.rs`, `kloop.rs` | CSB mode, and the sync loop in the calling thread |
 //! | `locked.rs` | mlockall without what is mapped here |
+//! | `interfaces.rs` | persistent ports as network interfaces |
 //! | `parameter.rs` | a module parameter's file, open for writing |
 //! | `say.rs` | lines for the person, by `NMSHIM_VERBOSE` |
 
@@ -18,6 +19,7 @@ mod csb;
 mod description;
 mod extmem;
 mod file;
+mod interfaces;
 mod kloop;
 mod locked;
 mod maps;
@@ -301,5 +303,13 @@ impl Driver for Netmap {
 
     fn write_parameter(&self, name: &str, bytes: &[u8]) -> device::Result<()> {
         parameter::write(&uvale_link::place::runtime_dir(), name, bytes)
+    }
+
+    fn interfaces(&self) -> Vec<device::Interface> {
+        interfaces::list()
+    }
+
+    fn change_interface(&self, index: u32, change: device::InterfaceChange) -> device::Result<()> {
+        interfaces::change(index, change)
     }
 }

@@ -68,7 +68,7 @@ fn programs() -> &'static Path {
             "-lfakedev",
             &format!("-Wl,-rpath,{folder}"),
         ];
-        for name in ["files", "waiting"] {
+        for name in ["files", "waiting", "interfaces"] {
             compile(&dir.join(name), name, &[]);
             let fortified = [
                 "-U_FORTIFY_SOURCE",
@@ -137,6 +137,7 @@ macro_rules! sections {
 }
 
 sections! {
+    interfaces: lists requests sysfs threads;
     files: facts opening descriptors raw_calls processes;
     waiting: polling signals selecting levels edges nesting kicks cancelling churn;
 }

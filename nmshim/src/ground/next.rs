@@ -15,7 +15,7 @@
 use super::raw::{self, SIGSET_BYTES, libc_call};
 use super::single;
 use super::symbols::symbols;
-use super::types::{Compare, Filter, Glob, GlobError, List, StatBuf, StatxBuf};
+use super::types::{Compare, Filter, Glob, GlobError, IfAddrs, List, NameIndex, StatBuf, StatxBuf};
 use core::ffi::CStr;
 use core::mem::transmute;
 use core::ptr::null_mut;
@@ -121,6 +121,14 @@ impl<T> Missing for *mut T {
     fn missing() -> Self {
         raw::fail(libc::ENOSYS);
         null_mut()
+    }
+}
+
+/// An interface's number: 0 is none.
+impl Missing for c_uint {
+    fn missing() -> Self {
+        raw::fail(libc::ENOSYS);
+        0
     }
 }
 

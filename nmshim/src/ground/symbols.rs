@@ -120,7 +120,7 @@ macro_rules! symbols {
             otherwise raw::libc_style(raw::call(nr, [a, b, c, d, e, f])) as c_long;
     }
     late {
-        // what exists only here, as files; directories; signals
+        // what exists only here, as files; directories; network interfaces; signals
         fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE = open::fopen;
         fn chmod(path: *const c_char, mode: mode_t) -> c_int = attributes::chmod;
         fn lchmod(path: *const c_char, mode: mode_t) -> c_int = attributes::lchmod;
@@ -159,9 +159,9 @@ macro_rules! symbols {
         fn readlinkat(dir: c_int, path: *const c_char, to: *mut c_char, size: size_t) -> ssize_t
             = attributes::readlinkat;
         fn __readlink_chk(path: *const c_char, to: *mut c_char, size: size_t, room: size_t) -> ssize_t
-            = attributes::__readlink_chk;
+            = attributes::readlink_chk;
         fn __readlinkat_chk(dir: c_int, path: *const c_char, to: *mut c_char, size: size_t, room: size_t) -> ssize_t
-            = attributes::__readlinkat_chk;
+            = attributes::readlinkat_chk;
         fn mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int = attributes::mknodat;
         fn realpath(path: *const c_char, to: *mut c_char) -> *mut c_char = attributes::realpath;
         fn __realpath_chk(path: *const c_char, to: *mut c_char, room: size_t) -> *mut c_char = attributes::realpath_chk;
@@ -180,6 +180,12 @@ macro_rules! symbols {
             = listing::scandirat;
         fn glob64(pattern: *const c_char, flags: c_int, error: GlobError, result: *mut Glob) -> c_int
             = listing::glob;
+        fn getifaddrs(list: *mut *mut IfAddrs) -> c_int = lists::getifaddrs;
+        fn freeifaddrs(list: *mut IfAddrs) = lists::freeifaddrs;
+        fn if_nametoindex(name: *const c_char) -> c_uint = lists::if_nametoindex;
+        fn if_indextoname(index: c_uint, to: *mut c_char) -> *mut c_char = lists::if_indextoname;
+        fn if_nameindex() -> *mut NameIndex = lists::if_nameindex;
+        fn if_freenameindex(array: *mut NameIndex) = lists::if_freenameindex;
         fn sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int
             = handlers::sigaction;
         fn signal(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::signal;

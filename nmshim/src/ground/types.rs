@@ -2,6 +2,11 @@
 
 use libc::{c_char, c_int, c_void, dirent64};
 
+/// A node of getifaddrs' list.
+pub type IfAddrs = libc::ifaddrs;
+/// An entry of if_nameindex's array.
+pub type NameIndex = libc::if_nameindex;
+
 /// stat's buffer.
 pub type StatBuf = *mut libc::stat;
 /// statx's.

@@ -5,13 +5,14 @@
 
 use super::lookup;
 use super::name::Name;
-use super::paths::{at, is_readable};
-use crate::ground::next;
+use super::paths::{self, at, is_readable};
 use crate::ground::raw::{self, fail};
+use crate::ground::{memory, next};
 use core::ptr::null_mut;
 use libc::{
     c_char, c_int, c_void, dev_t, gid_t, mode_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
 };
+use std::ffi::CString;
 
 /// What a call on `path` ended with. If the kernel did not find it and it is ours: 0, or -1 with `error`.
 unsafe fn on_path(answer: isize, dir: c_int, path: *const c_char, error: c_int) -> isize {
@@ -82,13 +83,6 @@ nodes! {
         fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t,
             flags: c_int) -> c_int,
             of (HERE, path): libc::ENOTSUP;
-        fn readlink(path: *const c_char, to: *mut c_char, size: size_t) -> ssize_t, of (HERE, path): libc::EINVAL;
-        fn readlinkat(dir: c_int, path: *const c_char, to: *mut c_char, size: size_t) -> ssize_t,
-            of (dir, path): libc::EINVAL;
-        fn __readlink_chk(path: *const c_char, to: *mut c_char, size: size_t, room: size_t) -> ssize_t,
-            of (HERE, path): libc::EINVAL;
-        fn __readlinkat_chk(dir: c_int, path: *const c_char, to: *mut c_char, size: size_t, room: size_t) -> ssize_t,
-            of (dir, path): libc::EINVAL;
     }
     descriptor {
         fn fchmod(fd: c_int, mode: mode_t) -> c_int: 0;
@@ -139,19 +133,91 @@ pub unsafe fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int {
     unsafe { mknodat(HERE, path, mode, device) }
 }
 
-/// Our names have no links on their way.
+/// After readlink has given `answer` for `path`: an interface's link, or something that is none.
+unsafe fn link(
+    answer: ssize_t,
+    dir: c_int,
+    path: *const c_char,
+    to: *mut c_char,
+    size: size_t,
+) -> ssize_t {
+    // SAFETY: the program's own arguments; the kernel has read the path where it is looked at.
+    unsafe {
+        let answer = on_path(answer, dir, path, libc::EINVAL);
+        // Without room the path is not read.
+        let reads = size as c_int > 0;
+        if answer >= 0 || raw::errno() != libc::EINVAL || !reads {
+            return answer;
+        }
+        let Some(name) = at(dir, path).and_then(|name| paths::link(&name, path)) else {
+            return fail(libc::EINVAL) as ssize_t;
+        };
+        let target = format!("../../devices/virtual/net/{name}");
+        let part = &target.as_bytes()[..target.len().min(size)];
+        match memory::write_from(to.cast(), part) {
+            Ok(()) => part.len() as ssize_t,
+            Err(e) => fail(e.0) as ssize_t,
+        }
+    }
+}
+
+pub unsafe fn readlinkat(
+    dir: c_int,
+    path: *const c_char,
+    to: *mut c_char,
+    size: size_t,
+) -> ssize_t {
+    // SAFETY: the program's own arguments.
+    unsafe { link(next::readlinkat(dir, path, to, size), dir, path, to, size) }
+}
+
+pub unsafe fn readlink(path: *const c_char, to: *mut c_char, size: size_t) -> ssize_t {
+    // SAFETY: the program's own arguments.
+    unsafe { link(next::readlink(path, to, size), HERE, path, to, size) }
+}
+
+pub unsafe fn readlinkat_chk(
+    dir: c_int,
+    path: *const c_char,
+    to: *mut c_char,
+    size: size_t,
+    room: size_t,
+) -> ssize_t {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        let answer = next::__readlinkat_chk(dir, path, to, size, room);
+        link(answer, dir, path, to, size)
+    }
+}
+
+pub unsafe fn readlink_chk(
+    path: *const c_char,
+    to: *mut c_char,
+    size: size_t,
+    room: size_t,
+) -> ssize_t {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        let answer = next::__readlink_chk(path, to, size, room);
+        link(answer, HERE, path, to, size)
+    }
+}
+
+/// Of our names, only those of interfaces have links on their way.
 unsafe fn resolved(answer: *mut c_char, path: *const c_char, to: *mut c_char) -> *mut c_char {
     let found = raw::errno();
     // SAFETY: libc has read the path; what it wants of `to` is room for any path.
     unsafe {
-        if !answer.is_null() || found != libc::ENOENT || at(HERE, path).is_none() {
-            raw::set_errno(if answer.is_null() {
-                found
-            } else {
-                raw::errno()
-            });
+        let name = match found {
+            libc::ENOENT if answer.is_null() => at(HERE, path),
+            _ => None,
+        };
+        let Some(name) = name else {
+            raw::set_errno(found);
             return answer;
-        }
+        };
+        let real = paths::real(&name).and_then(|real| CString::new(real).ok());
+        let path = real.as_ref().map_or(path, |real| real.as_ptr());
         let len = libc::strlen(path);
         let to = if to.is_null() {
             libc::malloc(len + 1).cast::<c_char>()

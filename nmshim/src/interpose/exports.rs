@@ -8,13 +8,16 @@
     reason = "C functions: each has the contract of its manual page"
 )]
 
+use super::interfaces::lists;
 use super::{
     arrivals, attributes, epoll, fds, file, handlers, listing, locked, mapped, open, poll, select,
     stat, syscall,
 };
 use crate::ground::section;
 use crate::ground::symbols::symbols;
-use crate::ground::types::{Compare, Filter, Glob, GlobError, List, StatBuf, StatxBuf};
+use crate::ground::types::{
+    Compare, Filter, Glob, GlobError, IfAddrs, List, NameIndex, StatBuf, StatxBuf,
+};
 use libc::{
     DIR, FILE, c_char, c_int, c_long, c_uint, c_ulong, c_void, dev_t, dirent64, epoll_event,
     fd_set, gid_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, sighandler_t, sigset_t,

@@ -2,6 +2,7 @@
 //! answers as a character device does that has no read, write, llseek or fsync. A parameter's file has
 //! these (`parameter.rs`).
 
+use super::interfaces::requests;
 use super::lookup::{self, DeviceRef};
 use super::name::Name;
 use super::parameter::{self, piece, pieces};
@@ -25,6 +26,9 @@ pub unsafe fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
     unsafe {
         if table::ours(table::word(fd)) {
             return ioctl_in_section(fd, request, arg);
+        }
+        if requests::is_one(request) {
+            return requests::ioctl(fd, request, arg);
         }
         next::ioctl(fd, request, arg)
     }

@@ -3,9 +3,10 @@
 //! A stream is an object of ours behind the `DIR` pointer, told from libc's by a list of those that are open.
 //! Its descriptor is a real directory's, entered in the table under the name it stands for.
 
+use super::interfaces::files;
 use super::name::{Dir, Name};
-use super::paths::{at, enter, of_descriptor};
-use super::stat::inode;
+use super::paths::{self, at, enter, of_descriptor};
+use super::stat::{inode, inode_of_parameter};
 use crate::device::{Errno, Result};
 use crate::driver;
 use crate::ground::guarded::guarded;
@@ -55,38 +56,82 @@ pub unsafe fn after_fork() {
     unsafe { STREAMS.release() };
 }
 
+/// An entry's name, inode and type.
+type Entry = (String, u64, u8);
+
 /// The entries of a directory, asked for anew.
-fn entries(directory: Dir) -> Vec<dirent64> {
-    let (own, above) = match directory {
-        Dir::Module => (Name::Directory(Dir::Module), 1),
-        Dir::Parameters => (
-            Name::Directory(Dir::Parameters),
-            inode(&Name::Directory(Dir::Module)),
-        ),
-    };
-    let mut all = vec![
-        (".".to_owned(), inode(&own), libc::DT_DIR),
-        ("..".to_owned(), above, libc::DT_DIR),
-    ];
-    match directory {
-        Dir::Module => all.push((
-            "parameters".to_owned(),
-            inode(&Name::Directory(Dir::Parameters)),
-            libc::DT_DIR,
-        )),
+fn entries(directory: &Dir) -> Vec<dirent64> {
+    let module = || inode(&Name::Directory(Dir::Module));
+    let all = match directory {
+        Dir::Module => {
+            let parameters = inode(&Name::Directory(Dir::Parameters));
+            let only = ("parameters".to_owned(), parameters, libc::DT_DIR);
+            in_directory(module(), 1, [only])
+        }
         Dir::Parameters => {
             let names = guarded(Vec::new(), || driver().parameters());
-            all.extend(names.into_iter().map(|name| {
-                let inode = super::stat::inode_of_parameter(&name);
+            let file = |name: String| {
+                let inode = inode_of_parameter(&name);
                 (name, inode, libc::DT_REG)
-            }));
+            };
+            let own = inode(&Name::Directory(Dir::Parameters));
+            in_directory(own, module(), names.into_iter().map(file))
         }
-    }
+        Dir::Interfaces => return with_interfaces(),
+        Dir::Interface(path) => {
+            let entry = |(name, is_directory): (&str, bool)| {
+                let kind = if is_directory {
+                    libc::DT_DIR
+                } else {
+                    libc::DT_REG
+                };
+                let inode = inode_of_parameter(&format!("{path}/{name}"));
+                (name.to_owned(), inode, kind)
+            };
+            let list = files::entries(path).into_iter().map(entry);
+            in_directory(inode_of_parameter(path), 1, list)
+        }
+    };
     let position = 1..;
     position
         .zip(all)
         .map(|(at, (name, inode, kind))| entry(at, &name, inode, kind))
         .collect()
+}
+
+/// A directory with the inode `own`, in the one with the inode `above`.
+fn in_directory(own: u64, above: u64, list: impl IntoIterator<Item = Entry>) -> Vec<Entry> {
+    let dots = [(".", own), ("..", above)];
+    let dots = dots.map(|(name, inode)| (name.to_owned(), inode, libc::DT_DIR));
+    dots.into_iter().chain(list).collect()
+}
+
+/// What the kernel has in the directory of all network interfaces, and ours behind it.
+fn with_interfaces() -> Vec<dirent64> {
+    let mut all = Vec::new();
+    // SAFETY: a C string, and a stream of libc's that is closed when it has been read.
+    unsafe {
+        let dir = next::opendir(files::CLASS.as_ptr());
+        if !dir.is_null() {
+            while let Some(entry) = next::readdir64(dir).as_ref() {
+                all.push(copy_of(entry));
+            }
+            next::closedir(dir);
+        }
+    }
+    for name in files::names() {
+        let at = all.len() as i64 + 1;
+        let inode = inode(&Name::Link(name.clone()));
+        all.push(entry(at, &name, inode, libc::DT_LNK));
+    }
+    all
+}
+
+/// A copy of an entry of libc's, which has no more bytes than its name needs.
+fn copy_of(from: &dirent64) -> dirent64 {
+    // SAFETY: a C string, in memory of libc's.
+    let name = unsafe { core::ffi::CStr::from_ptr(from.d_name.as_ptr()) };
+    entry(from.d_off, &name.to_string_lossy(), from.d_ino, from.d_type)
 }
 
 fn entry(position: i64, name: &str, inode: u64, kind: u8) -> dirent64 {
@@ -103,6 +148,15 @@ fn entry(position: i64, name: &str, inode: u64, kind: u8) -> dirent64 {
     entry
 }
 
+/// Is this the directory of all network interfaces, and are there any that the kernel does not list?
+///
+/// # Safety
+/// A C string.
+unsafe fn lists_more(path: *const c_char) -> bool {
+    // SAFETY: by contract.
+    unsafe { files::is_class(path) && !files::names().is_empty() }
+}
+
 /// A descriptor for a directory of ours.
 pub fn open(directory: Dir, flags: c_int) -> Result<c_int> {
     if flags & libc::O_ACCMODE != libc::O_RDONLY {
@@ -115,13 +169,17 @@ pub fn open(directory: Dir, flags: c_int) -> Result<c_int> {
         // SAFETY: a C string and plain numbers.
         raw::check(unsafe { raw::call(libc::SYS_openat, args) })
     };
-    let fd = open(c"/sys/module").or_else(|_| open(c"/"))? as c_int;
+    let real = match directory {
+        Dir::Interfaces => files::CLASS,
+        _ => c"/sys/module",
+    };
+    let fd = open(real).or_else(|_| open(c"/"))? as c_int;
     enter(fd, Name::Directory(directory));
     Ok(fd)
 }
 
 /// A stream on `fd`, which is its own from here on.
-fn stream(fd: c_int, directory: Dir) -> *mut DIR {
+fn stream(fd: c_int, directory: &Dir) -> *mut DIR {
     let stream = Box::into_raw(Box::new(Stream {
         fd,
         entries: entries(directory),
@@ -137,18 +195,26 @@ pub unsafe fn opendir(path: *const c_char) -> *mut DIR {
     unsafe {
         let dir = next::opendir(path);
         let error = raw::errno();
+        if !dir.is_null() && lists_more(path) {
+            let with_ours = open(Dir::Interfaces, libc::O_CLOEXEC);
+            let with_ours = with_ours.map_or(null_mut(), |fd| stream(fd, &Dir::Interfaces));
+            if !with_ours.is_null() {
+                next::closedir(dir);
+                return with_ours;
+            }
+        }
         if !dir.is_null() || !matches!(error, libc::ENOENT | libc::ENOTDIR) {
             return dir;
         }
         let opened = match at(libc::AT_FDCWD, path) {
             Some(Name::Directory(directory)) => {
-                open(directory, libc::O_CLOEXEC).map(|fd| (fd, directory))
+                open(directory.clone(), libc::O_CLOEXEC).map(|fd| (fd, directory))
             }
             Some(_) => Err(Errno(libc::ENOTDIR)),
             None => Err(Errno(error)),
         };
         match opened {
-            Ok((fd, directory)) => stream(fd, directory),
+            Ok((fd, directory)) => stream(fd, &directory),
             Err(e) => {
                 fail(e.0);
                 null_mut()
@@ -159,7 +225,7 @@ pub unsafe fn opendir(path: *const c_char) -> *mut DIR {
 
 pub unsafe fn fdopendir(fd: c_int) -> *mut DIR {
     match of_descriptor(fd) {
-        Some(Name::Directory(directory)) => stream(fd, directory),
+        Some(Name::Directory(directory)) => stream(fd, &directory),
         // SAFETY: the program's own argument.
         _ => unsafe { next::fdopendir(fd) },
     }
@@ -218,7 +284,7 @@ pub unsafe fn rewinddir(dir: *mut DIR) {
         match ours(dir) {
             Some(stream) => {
                 if let Some(Name::Directory(directory)) = of_descriptor(stream.fd) {
-                    stream.entries = entries(directory);
+                    stream.entries = entries(&directory);
                 }
                 stream.next = 0;
             }
@@ -257,7 +323,7 @@ pub unsafe fn dirfd(dir: *mut DIR) -> c_int {
     }
 }
 
-/// libc does not come to us for the directory: what it does not find is done here.
+/// libc does not come to us for the directory: what it does not find, or not all of, is done here.
 pub unsafe fn scandirat(
     dir: c_int,
     path: *const c_char,
@@ -267,15 +333,20 @@ pub unsafe fn scandirat(
 ) -> c_int {
     // SAFETY: the program's own arguments, as the C function's contract asks for; the kernel has read the path.
     unsafe {
-        let n = next::scandirat64(dir, path, list, filter, compare);
-        let error = raw::errno();
-        if n >= 0 || !matches!(error, libc::ENOENT | libc::ENOTDIR) {
-            return n;
-        }
-        let Some(Name::Directory(directory)) = at(dir, path) else {
-            return fail(error);
+        let directory = if paths::is_readable(path) && lists_more(path) {
+            Dir::Interfaces
+        } else {
+            let n = next::scandirat64(dir, path, list, filter, compare);
+            let error = raw::errno();
+            if n >= 0 || !matches!(error, libc::ENOENT | libc::ENOTDIR) {
+                return n;
+            }
+            let Some(Name::Directory(directory)) = at(dir, path) else {
+                return fail(error);
+            };
+            directory
         };
-        let all = entries(directory);
+        let all = entries(&directory);
         let wanted = |e: &&dirent64| filter.is_none_or(|f| f(*e) != 0);
         let chosen: Vec<&dirent64> = all.iter().filter(wanted).collect();
         let array: *mut *mut dirent64 =
@@ -350,10 +421,11 @@ pub unsafe fn glob(
 ) -> c_int {
     // SAFETY: the program's own arguments; glob reads the pattern itself.
     unsafe {
-        let begins = core::ffi::CStr::from_ptr(pattern)
-            .to_bytes()
-            .starts_with(b"/sys/module/netmap");
-        if !begins || flags & GLOB_ALTDIRFUNC != 0 {
+        let wanted = core::ffi::CStr::from_ptr(pattern).to_bytes();
+        let begins = |with: &core::ffi::CStr| wanted.starts_with(with.to_bytes());
+        let is_ours =
+            begins(c"/sys/module/netmap") || begins(files::CLASS) && !files::names().is_empty();
+        if !is_ours || flags & GLOB_ALTDIRFUNC != 0 {
             return next::glob64(pattern, flags, error, result);
         }
         (*result).opendir = Some(glob_opendir);

@@ -10,16 +10,22 @@ pub enum Name {
     Device,
     Directory(Dir),
     Parameter(File),
+    /// The link to a network interface's directory; only where links are not followed.
+    Link(String),
 }
 
 /// A directory of ours.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Dir {
     Module,
     Parameters,
+    /// That of all network interfaces: the kernel's, with ours in it.
+    Interfaces,
+    /// A network interface, or a directory in it, by its path in the one of all interfaces.
+    Interface(String),
 }
 
-/// A parameter's file with its text at the moment of opening.
+/// A parameter's file, or another one that is a line of text, as it is at the moment of opening.
 #[derive(Clone)]
 pub struct File {
     pub name: String,

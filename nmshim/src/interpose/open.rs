@@ -21,6 +21,7 @@ fn open_name(name: Name, flags: c_int) -> Result<c_int> {
         _ if flags & libc::O_DIRECTORY != 0 => Err(Errno(libc::ENOTDIR)),
         Name::Device => open_device(flags),
         Name::Parameter(file) => parameter::open(&file, flags),
+        Name::Link(_) => Err(Errno(libc::ELOOP)),
     }
 }
 

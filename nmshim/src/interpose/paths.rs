@@ -1,8 +1,9 @@
-//! Which paths are ours: the device node, and the module's directory with its parameters.
+//! Which paths are ours: the device node, the module's directory with its parameters, and network interfaces.
 //!
 //! Calls that take a path go to the kernel first where that changes nothing, and ours is looked for when it has
 //! answered: by then it has said whether the pointer is good, and what is really there is the kernel's to show.
 
+use super::interfaces::files;
 use super::name::{Dir, File, Name};
 use super::slot::{Device, Object, Ref};
 use super::{entries, handlers, lookup, table};
@@ -13,7 +14,6 @@ use crate::ground::raw;
 use crate::ground::vfork::borrowed_memory;
 use core::ffi::CStr;
 use libc::{c_char, c_int};
-use std::borrow::Cow;
 
 /// The module's directory under /sys.
 const MODULE: &CStr = c"/sys/module/netmap";
@@ -33,7 +33,11 @@ pub unsafe fn recognise(path: *const c_char) -> Option<Name> {
             handlers::take_over();
             return Some(Name::Device);
         }
-        in_module(CStr::from_ptr(rest_after(path, MODULE)?))
+        if let Some(rest) = rest_after(path, MODULE) {
+            return below_path(rest, find);
+        }
+        let rest = rest_after(path, files::CLASS).or_else(|| rest_after(path, files::VIRTUAL))?;
+        below_path(rest, find_interface)
     }
 }
 
@@ -64,11 +68,39 @@ unsafe fn below(dir: c_int, path: *const c_char) -> Option<Name> {
             return None;
         };
         let text = CStr::from_ptr(path).to_string_lossy();
-        find(match directory {
-            Dir::Module => Cow::from(format!("/{text}")),
-            Dir::Parameters => Cow::from(format!("/parameters/{text}")),
-        })
+        match directory {
+            Dir::Module => find(&text),
+            Dir::Parameters => find(&format!("parameters/{text}")),
+            Dir::Interfaces => find_interface(&text),
+            Dir::Interface(path) => find_interface(&format!("{path}/{text}")),
+        }
     }
+}
+
+/// Which link is `path`, if `name`, which was found there, is behind one?
+///
+/// # Safety
+/// A C string.
+pub unsafe fn link(name: &Name, path: *const c_char) -> Option<String> {
+    let Name::Directory(Dir::Interface(interface)) = name else {
+        return None;
+    };
+    // SAFETY: by contract.
+    let is_target = unsafe { rest_after(path, files::VIRTUAL) }.is_some();
+    // SAFETY: by contract.
+    let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+    let last = path.rsplit(|byte| *byte == b'/').next();
+    (!is_target && last == Some(interface.as_bytes())).then(|| interface.clone())
+}
+
+/// Where `name` really is, without links on the way.
+pub fn real(name: &Name) -> Option<String> {
+    let path = match name {
+        Name::Directory(Dir::Interface(path)) => path,
+        Name::Parameter(file) if file.name.contains('/') => &file.name,
+        _ => return None,
+    };
+    Some(format!("/sys/devices/virtual/net/{path}"))
 }
 
 /// What a descriptor of ours is; `None` for ordinary ones and epoll sets.
@@ -120,16 +152,22 @@ unsafe fn rest_after(path: *const c_char, prefix: &CStr) -> Option<*const c_char
     }
 }
 
+/// What `find` finds at `rest`, which stands behind a directory's name.
+///
+/// # Safety
+/// A C string.
 #[cold]
-fn in_module(rest: &CStr) -> Option<Name> {
-    let rest = rest.to_str().ok()?;
+unsafe fn below_path(rest: *const c_char, find: fn(&str) -> Option<Name>) -> Option<Name> {
+    // SAFETY: by contract.
+    let rest = unsafe { CStr::from_ptr(rest) }.to_str().ok()?;
     (rest.is_empty() || rest.starts_with('/'))
-        .then(|| find(rest.into()))
+        .then(|| find(rest))
         .flatten()
 }
 
-/// `path` counts from the module's directory.
-fn find(path: Cow<'_, str>) -> Option<Name> {
+/// The parts of a path, which does not lead out of where it begins.
+fn parts(path: &str) -> Option<Vec<&str>> {
+    handlers::take_over();
     let mut parts = Vec::new();
     for part in path.split('/') {
         match part {
@@ -138,8 +176,17 @@ fn find(path: Cow<'_, str>) -> Option<Name> {
             part => parts.push(part),
         }
     }
-    handlers::take_over();
-    match parts[..] {
+    Some(parts)
+}
+
+/// `path` counts from the directory of all network interfaces.
+fn find_interface(path: &str) -> Option<Name> {
+    files::find(&parts(path)?)
+}
+
+/// `path` counts from the module's directory.
+fn find(path: &str) -> Option<Name> {
+    match parts(path)?[..] {
         [] => module().then_some(Name::Directory(Dir::Module)),
         ["parameters"] => module().then_some(Name::Directory(Dir::Parameters)),
         ["parameters", name] => File::find(name).map(Name::Parameter),

@@ -1,5 +1,6 @@
 //! Processes: start-up and fork.
 
+use super::interfaces::lists;
 use super::slot::Object;
 use super::{arrivals, listing, lookup, mapped, table};
 use crate::driver;
@@ -33,6 +34,7 @@ static START: extern "C" fn() = start;
 extern "C" fn before_fork() {
     guarded((), || driver().before_fork());
     listing::before_fork();
+    lists::before_fork();
     heap::hold();
     mapped::before_fork();
 }
@@ -42,6 +44,7 @@ extern "C" fn after_fork_in_parent() {
     unsafe {
         mapped::after_fork_in_parent();
         heap::release();
+        lists::after_fork();
         listing::after_fork();
     }
     guarded((), || driver().after_fork_in_parent());
@@ -52,6 +55,7 @@ extern "C" fn after_fork_in_child() {
     // SAFETY: this is the copy of the thread whose `before_fork` holds them.
     unsafe {
         heap::release();
+        lists::after_fork();
         listing::after_fork();
     }
     vfork::own_memory();

@@ -1,7 +1,7 @@
 //! What the device node and its descriptors look like: a character device.
 
 use super::name::{Dir, Name};
-use super::paths::{at, of_descriptor, was_readable};
+use super::paths::{self, at, of_descriptor, was_readable};
 use crate::ground::raw::{self, fail, page_size};
 use crate::ground::{memory, next};
 use core::ffi::CStr;
@@ -12,6 +12,7 @@ use libc::{c_char, c_int, c_uint, mode_t};
 const DEVICE_MODE: mode_t = libc::S_IFCHR | 0o666;
 const PARAMETER_MODE: mode_t = libc::S_IFREG | 0o444;
 const OWNER_WRITES: mode_t = 0o200;
+const LINK_MODE: mode_t = libc::S_IFLNK | 0o777;
 const DIRECTORY_MODE: mode_t = libc::S_IFDIR | 0o755;
 /// Numbers of inodes; programs compare them between calls, and with those that a directory lists.
 const INODE: u64 = 0x6e6d_0000;
@@ -22,11 +23,14 @@ pub fn inode(name: &Name) -> u64 {
         Name::Device => INODE,
         Name::Directory(Dir::Module) => INODE + 1,
         Name::Directory(Dir::Parameters) => INODE + 2,
+        Name::Directory(Dir::Interfaces) => INODE + 3,
+        Name::Directory(Dir::Interface(path)) => inode_of_parameter(path),
         Name::Parameter(file) => inode_of_parameter(&file.name),
+        Name::Link(name) => inode_of_parameter(&format!("link {name}")),
     }
 }
 
-/// The inode of a parameter's file (FNV-1a of its name, above the others).
+/// The inode of what has a name of its own (FNV-1a of it, above the others).
 pub fn inode_of_parameter(name: &str) -> u64 {
     let hash = name.bytes().fold(0x811c_9dc5u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
@@ -38,7 +42,7 @@ pub fn inode_of_parameter(name: &str) -> u64 {
 fn links(name: &Name) -> u32 {
     match name {
         Name::Directory(Dir::Module) => 3,
-        Name::Directory(Dir::Parameters) => 2,
+        Name::Directory(_) => 2,
         _ => 1,
     }
 }
@@ -60,6 +64,7 @@ fn looks(name: &Name) -> (mode_t, i64, &'static CStr) {
             (PARAMETER_MODE | write, page_size() as i64, c"/sys/module")
         }
         Name::Directory(_) => (DIRECTORY_MODE, 0, c"/sys/module"),
+        Name::Link(_) => (LINK_MODE, 0, c"/sys/module"),
     }
 }
 
@@ -132,6 +137,12 @@ fn told(answer: crate::device::Result<()>) -> c_int {
     raw::answer(answer.map(|()| 0))
 }
 
+/// What a descriptor shows instead of itself.
+#[inline]
+fn shown(fd: c_int) -> Option<Name> {
+    of_descriptor(fd).filter(|name| !matches!(name, Name::Directory(Dir::Interfaces)))
+}
+
 /// The name behind a directory descriptor and a path, after the kernel has given `answer`: with an empty path and
 /// `AT_EMPTY_PATH` it is the descriptor.
 #[inline]
@@ -143,15 +154,20 @@ unsafe fn named(answer: c_int, dir: c_int, path: *const c_char, flags: c_int) ->
     // SAFETY: null, or a C string that the kernel has read; kernels take null for the empty path.
     let name = unsafe {
         if flags & libc::AT_EMPTY_PATH != 0 && (path.is_null() || *path == 0) {
-            of_descriptor(dir)
+            shown(dir)
         } else {
             at(dir, path)
         }
     };
-    match name {
+    match &name {
         None => raw::set_errno(error),
         // A directory that is really there.
         Some(Name::Directory(_)) if answer >= 0 && dir < 0 => return None,
+        // SAFETY: as above.
+        Some(found) if flags & libc::AT_SYMLINK_NOFOLLOW != 0 => {
+            let link = unsafe { paths::link(found, path) };
+            return link.map(Name::Link).or(name);
+        }
         Some(_) => {}
     }
     name
@@ -183,7 +199,8 @@ type Buf = *mut libc::stat;
 looks! {
     fn fstatat(dir: c_int, path: Path, buf: Buf, flags: c_int) = fstatat, fill(buf), (dir, path, flags);
     fn xstat(version: c_int, path: Path, buf: Buf) = __xstat, fill(buf), (HERE, path, 0);
-    fn lxstat(version: c_int, path: Path, buf: Buf) = __lxstat, fill(buf), (HERE, path, 0);
+    fn lxstat(version: c_int, path: Path, buf: Buf) = __lxstat,
+        fill(buf), (HERE, path, libc::AT_SYMLINK_NOFOLLOW);
     fn fxstatat(version: c_int, dir: c_int, path: Path, buf: Buf, flags: c_int) = __fxstatat,
         fill(buf), (dir, path, flags);
     fn statx(dir: c_int, path: Path, flags: c_int, mask: c_uint, buf: *mut libc::statx) = statx,
@@ -206,7 +223,7 @@ pub unsafe fn lstat(path: *const c_char, buf: *mut libc::stat) -> c_int {
 pub unsafe fn fstat(fd: c_int, buf: *mut libc::stat) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
-        match of_descriptor(fd) {
+        match shown(fd) {
             Some(name) => fill(&name, buf),
             None => next::fstat(fd, buf),
         }
@@ -216,7 +233,7 @@ pub unsafe fn fstat(fd: c_int, buf: *mut libc::stat) -> c_int {
 pub unsafe fn fxstat(version: c_int, fd: c_int, buf: *mut libc::stat) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
-        match of_descriptor(fd) {
+        match shown(fd) {
             Some(name) => fill(&name, buf),
             None => next::__fxstat(version, fd, buf),
         }
@@ -231,6 +248,7 @@ unsafe fn allowed(name: &Name, mode: c_int) -> c_int {
         Name::Parameter(file) if file.parameter.writable => libc::X_OK,
         Name::Parameter(_) => libc::W_OK | libc::X_OK,
         Name::Directory(_) => libc::W_OK,
+        Name::Link(_) => 0,
     };
     if mode & refused != 0 {
         fail(libc::EACCES)

@@ -39,6 +39,7 @@ struct state {
 #define PANIC 0x4607
 #define FORKED 0x4608
 #define HANG_UP 0x4609
+#define INTERFACES 0x460a
 
 static int failures;
 #define CHECK(x) do { if (!(x)) { failures++; \

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use libc::{
     POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, c_int, c_short, c_ulong, c_void,
 };
-use nmshim::device::{Driver, Errno, File, Parameter, Result};
+use nmshim::device::{Driver, Errno, File, Inet, Interface, InterfaceChange, Parameter, Result};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -19,7 +19,7 @@ use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The shared page; `interpose_c/fake.h` has the same in C.
 #[repr(C)]
@@ -174,11 +174,50 @@ impl Driver for Fake {
         PRIVATE
     }
 
+    fn interfaces(&self) -> Vec<Interface> {
+        interfaces().clone()
+    }
+
+    fn change_interface(&self, index: u32, change: InterfaceChange) -> Result<()> {
+        let mut all = interfaces();
+        let interface = all.iter_mut().find(|i| i.index == index);
+        let interface = interface.ok_or(Errno(libc::ENODEV))?;
+        match change {
+            InterfaceChange::Flags(flags) => interface.flags = flags,
+            InterfaceChange::Mtu(mtu) => interface.mtu = mtu,
+            InterfaceChange::Address(address) => interface.address = address,
+            InterfaceChange::Inet(inet) => interface.inet = inet,
+        }
+        Ok(())
+    }
+
     fn parameter(&self, name: &str) -> Option<Parameter> {
         (name == "buf_size").then(|| Parameter {
             text: "2048".into(),
             writable: false,
         })
+    }
+}
+
+/// What this process has set up.
+fn interfaces() -> MutexGuard<'static, Vec<Interface>> {
+    static ALL: Mutex<Vec<Interface>> = Mutex::new(Vec::new());
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As it is at first. The second one has an IPv4 address.
+fn interface(n: u32) -> Interface {
+    Interface {
+        name: format!("fake{n}").into_bytes(),
+        index: 0x4000_0000 + n,
+        address: [2, 0, 0, 0, (n >> 8) as u8, n as u8],
+        mtu: 1500,
+        flags: (libc::IFF_BROADCAST | libc::IFF_MULTICAST) as u32,
+        inet: (n == 1).then_some(Inet {
+            address: [10, 9, 8, 7],
+            netmask: [255, 255, 255, 0],
+            broadcast: [10, 9, 8, 255],
+        }),
     }
 }
 
@@ -213,6 +252,7 @@ const TOKEN: c_ulong = io(6);
 const PANIC: c_ulong = io(7);
 const FORKED: c_ulong = io(8);
 const HANG_UP: c_ulong = io(9);
+const INTERFACES: c_ulong = io(10);
 
 impl File for FakeFile {
     fn ioctl(&self, _fd: RawFd, request: c_ulong, arg: *mut c_void) -> Result<c_int> {
@@ -242,6 +282,7 @@ impl File for FakeFile {
                 // SAFETY: the far end is this file's own.
                 unsafe { rustix::io::close(self.far_end) };
             }
+            INTERFACES => *interfaces() = (0..n).map(interface).collect(),
             _ => return Err(Errno(libc::EOPNOTSUPP)),
         }
         Ok(0)

@@ -130,9 +130,17 @@ mod tests {
         let again: Vec<_> = all.of(ports(two)).0.values().cloned().collect();
         assert_eq!((&again[0], again[1].mtu), (&first[0], 1400));
         // The port was deleted, and one of its name made.
-        let made: Vec<_> = all.of(ports(&[(7, "a"), (10, "b")])).0.values().cloned().collect();
+        let made: Vec<_> = all
+            .of(ports(&[(7, "a"), (10, "b")]))
+            .0
+            .values()
+            .cloned()
+            .collect();
         assert_eq!((&made[0], made[1].mtu), (&first[0], 1500));
-        assert_eq!(all.change(0x4000_0009, Change::Mtu(1400)), Err(Errno::NODEV));
+        assert_eq!(
+            all.change(0x4000_0009, Change::Mtu(1400)),
+            Err(Errno::NODEV)
+        );
     }
 
     #[test]
