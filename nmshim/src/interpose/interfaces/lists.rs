@@ -18,19 +18,31 @@ use libc::{c_char, c_int, c_uint, sockaddr, sockaddr_in, sockaddr_ll};
 /// A name with its final zero.
 type Name = [c_char; libc::IF_NAMESIZE];
 
-/// What belongs to a list that the program has.
+/// What belongs to a list that the program has: slices that were boxes, and are again when it is given back.
 enum Given {
     /// the nodes that were put behind libc's
-    Addresses { _nodes: Box<[Node]> },
+    Addresses(*mut [Node]),
     /// the whole of an array, and the names in it
-    Names {
-        _array: Box<[NameIndex]>,
-        _names: Box<[Name]>,
-    },
+    Names(*mut [NameIndex], *mut [Name]),
 }
 
-// SAFETY: the pointers in it lead into itself, or are the program's business.
+// SAFETY: they belong to whoever has the value; what the program does with them meanwhile is its own business.
 unsafe impl Send for Given {}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        // SAFETY: made by `Box::into_raw`, and the program has given them back.
+        unsafe {
+            match *self {
+                Self::Addresses(nodes) => drop(Box::from_raw(nodes)),
+                Self::Names(array, names) => {
+                    drop(Box::from_raw(array));
+                    drop(Box::from_raw(names));
+                }
+            }
+        }
+    }
+}
 
 /// By the address that the program will give back.
 static GIVEN: Lock<Vec<(usize, Given)>> = Lock::new(Vec::new());
@@ -171,16 +183,18 @@ pub unsafe fn getifaddrs(list: *mut *mut IfAddrs) -> c_int {
             return answer;
         }
         let (end, own) = missing(list);
-        let mut nodes: Box<[Node]> = own.iter().flat_map(nodes).collect();
+        if own.is_empty() {
+            return 0;
+        }
+        let nodes: Box<[Node]> = own.iter().flat_map(nodes).collect();
+        let nodes = Box::into_raw(nodes);
         let mut first = null_mut();
-        for node in nodes.iter_mut().rev() {
+        for node in (*nodes).iter_mut().rev() {
             join(node, first);
             first = &raw mut node.head;
         }
-        if !first.is_null() {
-            *end = first;
-            give(*list as usize, Given::Addresses { _nodes: nodes });
-        }
+        *end = first;
+        give(*list as usize, Given::Addresses(nodes));
         0
     }
 }
@@ -191,12 +205,11 @@ pub unsafe fn freeifaddrs(list: *mut IfAddrs) {
         let Some(given) = take_back(list as usize) else {
             return next::freeifaddrs(list);
         };
-        let Given::Addresses { _nodes: nodes } = &given else {
+        let Given::Addresses(nodes) = given else {
             return;
         };
-        let first = nodes
-            .first()
-            .map_or(null_mut(), |node| (&raw const node.head).cast_mut());
+        // The node is what its slice begins with.
+        let first = nodes.cast::<IfAddrs>();
         // Nothing of libc's: the list is ours from its head.
         if list == first {
             return;
@@ -262,20 +275,17 @@ pub unsafe fn if_nameindex() -> *mut NameIndex {
         }
         next::if_freenameindex(libcs);
         entries.extend(own.iter().map(|i| (i.index, terminated(&i.name))));
-        let (indices, mut names): (Vec<c_uint>, Vec<Name>) = entries.into_iter().unzip();
+        let (indices, names): (Vec<c_uint>, Vec<Name>) = entries.into_iter().unzip();
+        let names = Box::into_raw(names.into_boxed_slice());
         let entry = |(if_index, name): (&c_uint, &mut Name)| NameIndex {
             if_index: *if_index,
             if_name: name.as_mut_ptr(),
         };
-        let mut array: Vec<NameIndex> = indices.iter().zip(&mut names).map(entry).collect();
+        let mut array: Vec<NameIndex> = indices.iter().zip(&mut *names).map(entry).collect();
         array.push(zeroed());
-        let (mut array, names) = (array.into_boxed_slice(), names.into_boxed_slice());
-        let head = array.as_mut_ptr();
-        let given = Given::Names {
-            _array: array,
-            _names: names,
-        };
-        give(head as usize, given);
+        let array = Box::into_raw(array.into_boxed_slice());
+        let head = array.cast::<NameIndex>();
+        give(head as usize, Given::Names(array, names));
         head
     }
 }
