@@ -40,6 +40,7 @@ struct state {
 #define FORKED 0x4608
 #define HANG_UP 0x4609
 #define INTERFACES 0x460a
+#define WITH_LO 0x1000
 
 static int failures;
 #define CHECK(x) do { if (!(x)) { failures++; \

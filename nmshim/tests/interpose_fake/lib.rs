@@ -221,6 +221,18 @@ fn interface(n: u32) -> Interface {
     }
 }
 
+/// As many, and with `WITH_LO` one whose name is the kernel's.
+fn set_up(n: u32) -> Vec<Interface> {
+    let mut all: Vec<Interface> = (0..n & !WITH_LO).map(interface).collect();
+    if n & WITH_LO != 0 {
+        all.push(Interface {
+            name: b"lo".to_vec(),
+            ..interface(9)
+        });
+    }
+    all
+}
+
 impl FakeFile {
     fn token(&self) {
         if self.far_end >= 0 {
@@ -253,6 +265,7 @@ const PANIC: c_ulong = io(7);
 const FORKED: c_ulong = io(8);
 const HANG_UP: c_ulong = io(9);
 const INTERFACES: c_ulong = io(10);
+const WITH_LO: u32 = 0x1000;
 
 impl File for FakeFile {
     fn ioctl(&self, _fd: RawFd, request: c_ulong, arg: *mut c_void) -> Result<c_int> {
@@ -282,7 +295,7 @@ impl File for FakeFile {
                 // SAFETY: the far end is this file's own.
                 unsafe { rustix::io::close(self.far_end) };
             }
-            INTERFACES => *interfaces() = (0..n).map(interface).collect(),
+            INTERFACES => *interfaces() = set_up(n),
             _ => return Err(Errno(libc::EOPNOTSUPP)),
         }
         Ok(0)
