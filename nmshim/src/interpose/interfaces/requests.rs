@@ -60,10 +60,29 @@ pub unsafe fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
         if !is_ours {
             return said;
         }
+        // Refused for its rights alone, it has not been looked for.
+        if error == libc::EPERM && is_known(fd, arg.cast()) {
+            return fail(error);
+        }
         match serve(request, arg.cast()) {
             None => fail(error),
             Some(served) => answer(served.map(|()| 0)),
         }
+    }
+}
+
+/// Does the kernel know the interface that a request names?
+///
+/// # Safety
+/// The kernel has read the request.
+unsafe fn is_known(fd: c_int, arg: *const Request) -> bool {
+    handlers::take_over();
+    // SAFETY: bytes, and a copy of them for the kernel to write to.
+    unsafe {
+        let Ok(mut copy) = memory::read(arg) else {
+            return true;
+        };
+        next::ioctl(fd, libc::SIOCGIFFLAGS, (&raw mut copy).cast()) == 0
     }
 }
 
