@@ -163,8 +163,8 @@ unsafe fn named(answer: c_int, dir: c_int, path: *const c_char, flags: c_int) ->
         None => raw::set_errno(error),
         // A directory that is really there.
         Some(Name::Directory(_)) if answer >= 0 && dir < 0 => return None,
-        // SAFETY: as above.
-        Some(found) if flags & libc::AT_SYMLINK_NOFOLLOW != 0 => {
+        Some(found) if flags & libc::AT_SYMLINK_NOFOLLOW != 0 && !path.is_null() => {
+            // SAFETY: as above.
             let link = unsafe { paths::link(found, path) };
             return link.map(Name::Link).or(name);
         }

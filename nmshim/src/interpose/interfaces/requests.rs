@@ -246,7 +246,7 @@ fn with(before: Option<Inet>, request: c_ulong, address: [u8; 4]) -> Result<Opti
         // The kernel takes the mask from the address' old class.
         let netmask: u32 = match address[0] {
             0 => return Ok(None),
-            ..128 => 0xff00_0000,
+            1..128 => 0xff00_0000,
             128..192 => 0xffff_0000,
             192..224 => 0xffff_ff00,
             _ => return Err(Errno(libc::EINVAL)),
