@@ -289,7 +289,10 @@ fn assert_joined(one: Opened, other: Opened) {
         Fd::from(rustix::io::fcntl_dupfd_cloexec(fd, 0).expect("there is room"))
     };
     let senders = [sender(&one), sender(&other)];
-    let wires = [one, other].map(|o| Wire::new(o.shape, o.fds).expect("a wire"));
+    let (kept, wires): (Vec<_>, Vec<_>) = [one, other]
+        .map(|o| (o.kept, Wire::new(o.shape, o.fds).expect("a wire")))
+        .into_iter()
+        .unzip();
     for (from, to) in [(0, 1), (1, 0)] {
         for number in 0..50 {
             let sent = rustix::net::send(&senders[from], &frame(number), SendFlags::empty());
@@ -314,6 +317,7 @@ fn assert_joined(one: Opened, other: Opened) {
             next == 50
         });
     }
+    drop((wires, kept));
 }
 
 #[test]
@@ -561,11 +565,14 @@ fn who_floods_it_or_sleeps_harms_nobody_else() {
             .expect("an answer");
         String::from_utf8_lossy(&answer.bytes).into_owned()
     };
-    assert!(
-        strangers
+    // Of one user even so many refusals at a time are too many.
+    for fd in &strangers {
+        let why = answer(fd);
+        let refused = ["is about user", "under way already"]
             .iter()
-            .all(|fd| answer(fd).contains("is about user"))
-    );
+            .any(|says| why.contains(says));
+        assert!(refused, "{why}");
+    }
     let refused = busy
         .iter()
         .filter(|fd| answer(fd).contains("requests under way already"))
@@ -608,15 +615,13 @@ fn killed_it_leaves_nothing_and_what_it_gave_goes_on() {
     let socket = machine.socket();
     for round in 0..20u64 {
         // Somewhere in the middle of a request.
-        let asked = machine.own.as_user(OTHER, &[], || {
-            std::thread::scope(|scope| {
-                let helper = machine.helper.as_ref().expect("it runs");
-                scope.spawn(move || {
-                    std::thread::sleep(Duration::from_micros(300 * round));
-                    helper.signal(Signal::KILL);
-                });
-                ask(&socket, "e2")
-            })
+        let asked = std::thread::scope(|scope| {
+            let helper = machine.helper.as_ref().expect("it runs");
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_micros(300 * round));
+                helper.signal(Signal::KILL);
+            });
+            machine.own.as_user(OTHER, &[], || ask(&socket, "e2"))
         });
         drop(asked);
         machine.helper = None;
