@@ -121,6 +121,7 @@ impl Bench<'_> {
             group,
             cpu,
             real_time: self.real_time,
+            namespaces: None,
             role,
         }
     }

@@ -8,6 +8,7 @@
 //! | `limit.rs` | the bare loops, the *limit* |
 //! | `port.rs` | a netmap port by the public ABI |
 //! | `wake.rs` | waking a receiver that blocks in poll, and a bare socketpair |
+//! | `nic.rs` | NIC ports over veth pairs, and the same by AF_PACKET alone |
 //! | `memif.rs` | DPDK's testpmd over memif |
 //! | `preload.rs` | what the shim costs a program that has nothing to do with netmap |
 //! | `measure.rs` | windows, turns, medians |
@@ -23,6 +24,7 @@ mod cpus;
 mod limit;
 mod measure;
 mod memif;
+mod nic;
 mod port;
 mod preload;
 #[allow(unsafe_code)]
@@ -38,6 +40,7 @@ use std::time::Duration;
 
 use cases::{Bench, Case, Path};
 use measure::Windows;
+use nic::Nic;
 use report::{ASLEEP, PING_PONG, Report, Row, WakeUp};
 use uvale_tools::output;
 
@@ -86,6 +89,8 @@ enum Section {
     Many,
     /// waking a receiver that blocks in poll
     Wakeup,
+    /// NIC ports over veth pairs between two network namespaces
+    Nic,
     /// DPDK's memif, if testpmd is installed
     Memif,
     /// what the shim costs a program that has nothing to do with netmap
@@ -95,7 +100,9 @@ enum Section {
 /// Runs the command.
 pub fn run(args: Args) -> ExitCode {
     let result = match &args.worker {
-        Some(spec) => preload::worker(spec).unwrap_or_else(|| worker::run(spec)),
+        Some(spec) => preload::worker(spec)
+            .or_else(|| nic::ground::worker(spec))
+            .unwrap_or_else(|| worker::run(spec)),
         None => Run::new(args).and_then(Run::go),
     };
     match result {
@@ -187,6 +194,9 @@ impl Run {
         if self.wants(Section::Wakeup) {
             self.wake_ups(&bench);
         }
+        if self.wants(Section::Nic) {
+            self.nic(&bench);
+        }
         if self.wants(Section::Memif) {
             self.memif();
         }
@@ -213,11 +223,7 @@ impl Run {
         };
         let batches = or(&self.args.batch, &[1, 8, 64, 256], &[1, 256]);
         let several = or(&self.args.batch, &[1, 8, 64, 256], &[256]);
-        let sizes: Vec<u16> = match (self.args.size.is_empty(), quick) {
-            (false, _) => self.args.size.clone(),
-            (true, false) => vec![60, 1500],
-            (true, true) => vec![60],
-        };
+        let sizes = self.sizes();
         let cases = |path, senders, receivers, batches: &[u32]| {
             let of_size = |len| {
                 batches.iter().map(move |batch| Case {
@@ -248,6 +254,25 @@ impl Run {
                 cases(Path::Vale, 1, 8, &several),
             ),
         ]
+    }
+
+    /// Sizes and batches for NIC ports: whatever goes through the kernel is slow with small batches.
+    fn nic_cases(&self) -> Vec<(u16, u32)> {
+        let batches = match &self.args.batch[..] {
+            [] => &[256],
+            given => given,
+        };
+        let sizes = self.sizes();
+        let of_size = |len| batches.iter().map(move |batch| (len, *batch));
+        sizes.into_iter().flat_map(of_size).collect()
+    }
+
+    fn sizes(&self) -> Vec<u16> {
+        match (self.args.size.is_empty(), self.args.quick) {
+            (false, _) => self.args.size.clone(),
+            (true, false) => vec![60, 1500],
+            (true, true) => vec![60],
+        }
     }
 
     fn table(&mut self, bench: &Bench<'_>, title: &str, cases: &[Case]) {
@@ -286,6 +311,51 @@ impl Run {
                     self.report.wake_ups.push(wake_up);
                 }
                 Err(why) => self.skip(format!("{what}: {why}")),
+            }
+        }
+    }
+
+    fn nic(&mut self, bench: &Bench<'_>) {
+        match Nic::new(bench) {
+            Ok(nic) => {
+                self.wires(&nic);
+                self.joins(&nic);
+            }
+            Err(why) => self.skip(format!("nic: {why}")),
+        }
+    }
+
+    fn wires(&mut self, nic: &Nic<'_>) {
+        self.say("\nNIC port, veth: Mpps delivered");
+        self.say(&nic::Wire::head());
+        for (len, batch) in self.nic_cases() {
+            match nic.wire(batch, len) {
+                Ok(row) => {
+                    self.say(&row.line());
+                    self.report.nic.wire.push(row);
+                }
+                Err(why) => self.skip(format!("NIC, {len} bytes, batch {batch}: {why}")),
+            }
+        }
+        match nic.ping_pong() {
+            Ok(row) => {
+                self.say(&row.line());
+                self.report.nic.ping_pong = Some(row);
+            }
+            Err(why) => self.skip(format!("NIC, ping-pong: {why}")),
+        }
+    }
+
+    fn joins(&mut self, nic: &Nic<'_>) {
+        self.say("\nNIC ports, both ends of a veth pair: Mpps delivered");
+        self.say(&nic::Joined::head());
+        for (len, batch) in self.nic_cases() {
+            match nic.joined(batch, len) {
+                Ok(row) => {
+                    self.say(&row.line());
+                    self.report.nic.joined.push(row);
+                }
+                Err(why) => self.skip(format!("joined, {len} bytes, batch {batch}: {why}")),
             }
         }
     }

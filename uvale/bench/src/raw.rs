@@ -278,6 +278,12 @@ fn check(result: libc::c_int) -> io::Result<()> {
     }
 }
 
+/// Leaves namespaces that this process shares with others, for new ones.
+pub fn unshare(what: rustix::thread::UnshareFlags) -> rustix::io::Result<()> {
+    // SAFETY: descriptors and the current directory stay as they are: only network and user namespaces are asked for.
+    unsafe { rustix::thread::unshare_unsafe(what) }
+}
+
 /// Real-time priority of the process that conducts: above the workers, else it could not stop them.
 pub const CONDUCTOR: i32 = 21;
 /// Real-time priority of the workers.

@@ -145,7 +145,8 @@ impl WakeUp {
     }
 }
 
-fn ratio(a: f64, b: f64) -> f64 {
+/// `a` in terms of `b`; 0 of nothing.
+pub fn ratio(a: f64, b: f64) -> f64 {
     if b > 0.0 { a / b } else { 0.0 }
 }
 
@@ -160,6 +161,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// microseconds
     pub wake_ups: Vec<WakeUp>,
+    /// NIC ports
+    pub nic: super::nic::Figures,
     /// million packets a second
     pub memif: Option<f64>,
     /// ordinary calls, in nanoseconds
@@ -182,7 +185,8 @@ pub struct Target {
 }
 
 impl Target {
-    fn new(name: &'static str, value: f64, wanted: f64, at_most: bool) -> Self {
+    /// `name` is `value`, and should be `wanted` at most or at least.
+    pub fn new(name: &'static str, value: f64, wanted: f64, at_most: bool) -> Self {
         let met = if at_most {
             value <= wanted
         } else {
@@ -234,6 +238,7 @@ impl Report {
             };
             targets.push(Target::new(name, wake_up.ratio, 1.5, true));
         }
+        targets.extend(self.nic.targets());
         self.targets = targets;
     }
 

@@ -14,6 +14,7 @@ use rustix::time::{ClockId, Timespec};
 use serde::{Deserialize, Serialize};
 
 use super::board::Stage;
+use super::nic::socket;
 use super::port::{Port, Ring};
 
 /// How the two reach each other.
@@ -21,6 +22,8 @@ use super::port::{Port, Ring};
 pub enum Way {
     /// a VALE port; own address and the peer's
     Netmap { port: String, mac: u64, peer: u64 },
+    /// an AF_PACKET socket on that interface
+    Packet(String),
     /// a socket that is this process's standard output
     Socket,
 }
@@ -123,6 +126,10 @@ fn with_link(
                 tx,
                 rx,
             })
+        }
+        Way::Packet(interface) => {
+            let socket = socket::open(interface, true)?;
+            part(&mut Link::Socket(socket.as_fd()))
         }
         Way::Socket => part(&mut Link::Socket(std::io::stdout().as_fd())),
     }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Running, Stage};
 use super::limit;
+use super::nic;
+use super::nic::ground::Namespaces;
+use super::nic::socket::{self, Version};
 use super::port::Port;
 use super::raw;
 use super::wake;
@@ -22,6 +25,8 @@ pub struct Spec {
     pub cpu: usize,
     /// go before all ordinary programs
     pub real_time: bool,
+    /// where it goes first
+    pub namespaces: Option<Namespaces>,
     /// its part
     pub role: Role,
 }
@@ -53,6 +58,14 @@ pub enum Role {
         blocking: bool,
         mac: u64,
     },
+    /// AF_PACKET: sends
+    PacketSend {
+        interface: String,
+        batch: u32,
+        len: u16,
+    },
+    /// AF_PACKET: receives
+    PacketReceive { interface: String, version: Version },
     /// sends to its peer and waits for the answer, again and again
     Ping(wake::Way),
     /// answers
@@ -68,6 +81,7 @@ impl Role {
     pub fn is_netmap(&self) -> bool {
         match self {
             Self::LimitPipe { .. } | Self::LimitVale { .. } | Self::LimitReceive { .. } => false,
+            Self::PacketSend { .. } | Self::PacketReceive { .. } => false,
             Self::Send { .. } | Self::Receive { .. } => true,
             Self::Ping(way) | Self::Pong(way) | Self::Pace(way) | Self::Wake(way) => {
                 matches!(way, wake::Way::Netmap { .. })
@@ -77,7 +91,10 @@ impl Role {
 
     /// Does it count packets that arrive?
     pub fn receives(&self) -> bool {
-        matches!(self, Self::LimitReceive { .. } | Self::Receive { .. })
+        matches!(
+            self,
+            Self::LimitReceive { .. } | Self::Receive { .. } | Self::PacketReceive { .. }
+        )
     }
 
     /// Is it busy all the time, so that it should have its processor for itself?
@@ -87,6 +104,8 @@ impl Role {
             Self::LimitPipe { .. }
                 | Self::LimitVale { .. }
                 | Self::LimitReceive { .. }
+                | Self::PacketSend { .. }
+                | Self::PacketReceive { .. }
                 | Self::Send { .. }
                 | Self::Receive {
                     blocking: false,
@@ -104,6 +123,9 @@ pub fn run(spec: &str) -> Result<(), String> {
         raw::go_real_time(raw::PERFORMER).map_err(|e| format!("--real-time: {e}"))?;
     }
     super::cpus::pin(spec.cpu)?;
+    if let Some(namespaces) = &spec.namespaces {
+        namespaces.enter()?;
+    }
     let stage = Stage::new(&board, spec.index, spec.group);
     match &spec.role {
         Role::LimitPipe { batch, len } => {
@@ -147,6 +169,19 @@ pub fn run(spec: &str) -> Result<(), String> {
             blocking,
             mac,
         } => receive(&stage, &Port::open(port)?, *blocking, *mac),
+        Role::PacketSend {
+            interface,
+            batch,
+            len,
+        } => {
+            let mut sender = socket::Sender::open(interface, nic::header())?;
+            let (batch, len) = (*batch, *len);
+            stage.perform(|running| count(&stage, running, || sender.send(batch, len)))
+        }
+        Role::PacketReceive { interface, version } => {
+            let mut receiver = socket::Receiver::open(interface, *version)?;
+            stage.perform(|running| count(&stage, running, || Ok(black_box(receiver.drain()).0)))
+        }
         Role::Ping(way) => wake::ping(&stage, way),
         Role::Pong(way) => wake::pong(&stage, way),
         Role::Pace(way) => wake::pace(&stage, way),

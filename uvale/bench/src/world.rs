@@ -59,7 +59,7 @@ impl Drop for World {
 }
 
 /// This program, free of any shim, and killed when this process dies.
-fn this_program() -> Result<Command, String> {
+pub fn this_program() -> Result<Command, String> {
     let exe = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut command = Command::new(exe);
     command.env_remove("LD_PRELOAD");

@@ -1,0 +1,153 @@
+//! NIC ports over veth pairs, and the same pairs used by AF_PACKET sockets alone.
+//!
+//! | file | what |
+//! |---|---|
+//! | `nic/ground.rs` | two network namespaces and the pairs between them |
+//! | `nic/socket.rs` | a sender and a receiver by AF_PACKET alone, the *bare* pair |
+//! | `nic/figures.rs` | rows, and what is wanted of them |
+//!
+//! Over the wire only one end is a netmap port: were both, they would be joined. Each group has a pair of its own.
+
+mod figures;
+pub mod ground;
+#[allow(unsafe_code)]
+pub mod socket;
+
+use super::cases::{Bench, RECEIVER};
+use super::measure::{Outcome, measure};
+use super::wake::Way;
+use super::worker::{Role, Spec};
+use super::world::Group;
+pub use figures::{Figures, Joined, PingPong, Wire};
+use ground::{Ground, interface};
+use socket::Version;
+
+/// Address of the sender.
+const SENDER: u64 = 0x0200_0000_2002;
+/// Places on the board for each group.
+const GROUP_SIZE: usize = 4;
+/// Pairs that one measurement uses at most.
+const PAIRS: usize = 4;
+
+/// Namespaces and pairs, beside what every case needs.
+pub struct Nic<'a> {
+    bench: &'a Bench<'a>,
+    ground: Ground,
+}
+
+impl<'a> Nic<'a> {
+    /// Makes the namespaces, or says why not.
+    pub fn new(bench: &'a Bench<'a>) -> Result<Self, String> {
+        let ground = Ground::new(PAIRS)?;
+        Ok(Self { bench, ground })
+    }
+
+    /// The bare pair with either kind of frames, a netmap sender and a netmap receiver, in turns.
+    pub fn wire(&self, batch: u32, len: u16) -> Result<Wire, String> {
+        let bare_sender = |pair| Role::PacketSend {
+            interface: interface(pair),
+            batch,
+            len,
+        };
+        let bare_receiver = |pair, version| Role::PacketReceive {
+            interface: interface(pair),
+            version,
+        };
+        let outcomes = self.turns([
+            [bare_receiver(0, Version::V3), bare_sender(0)],
+            [bare_receiver(1, Version::V2), bare_sender(1)],
+            [
+                bare_receiver(2, Version::V3),
+                send(interface(2), batch, len),
+            ],
+            [receive(interface(3)), bare_sender(3)],
+        ])?;
+        Ok(Wire::new(batch, len, &outcomes))
+    }
+
+    /// Round trips between two bare sockets, and between a netmap port and a bare socket, in turns.
+    pub fn ping_pong(&self) -> Result<PingPong, String> {
+        let bare = |pair| Way::Packet(interface(pair));
+        let netmap = |pair| Way::Netmap {
+            port: interface(pair),
+            mac: SENDER,
+            peer: RECEIVER,
+        };
+        let outcomes = self.turns([
+            [Role::Pong(bare(0)), Role::Ping(bare(0))],
+            [Role::Pong(bare(1)), Role::Ping(netmap(1))],
+        ])?;
+        PingPong::new(&outcomes).ok_or_else(|| "nothing arrived".into())
+    }
+
+    /// A netmap pipe, and both ends of a pair as netmap ports, in turns.
+    pub fn joined(&self, batch: u32, len: u16) -> Result<Joined, String> {
+        let outcomes = self.turns([
+            [
+                receive("benchnic}1".into()),
+                send("benchnic{1".into(), batch, len),
+            ],
+            [receive(interface(0)), send(interface(0), batch, len)],
+        ])?;
+        Ok(Joined::new(batch, len, &outcomes))
+    }
+
+    /// Measures groups of a receiver in one namespace and a sender in the other.
+    fn turns<const N: usize>(&self, groups: [[Role; 2]; N]) -> Result<[Outcome; N], String> {
+        let bench = self.bench;
+        bench.board.reset();
+        let start = |(number, roles): (usize, [Role; 2])| self.start(number, roles);
+        let mut groups = groups
+            .into_iter()
+            .enumerate()
+            .map(start)
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut groups: Vec<_> = groups.iter_mut().collect();
+        let outcomes = measure(bench.board, &mut groups, bench.windows)?;
+        outcomes
+            .try_into()
+            .map_err(|_| "each group has an outcome".into())
+    }
+
+    fn start(&self, number: usize, roles: [Role; 2]) -> Result<Group<'a>, String> {
+        let bench = self.bench;
+        let spec = |(side, role)| Spec {
+            index: number * GROUP_SIZE + side,
+            group: number,
+            cpu: bench.cpus[1 - side],
+            real_time: bench.real_time,
+            namespaces: Some(self.ground.side(side).clone()),
+            role,
+        };
+        let specs = roles.into_iter().enumerate().map(spec);
+        let specs = specs.map(|spec| (spec, None)).collect();
+        Group::start(bench.board, number, Some(bench.world), specs)
+    }
+}
+
+fn send(port: String, batch: u32, len: u16) -> Role {
+    Role::Send {
+        port,
+        batch,
+        len,
+        dmac: RECEIVER,
+        smac: SENDER,
+    }
+}
+
+fn receive(port: String) -> Role {
+    Role::Receive {
+        port,
+        blocking: false,
+        mac: RECEIVER,
+    }
+}
+
+/// The header that [`Role::Send`] writes, too.
+pub fn header() -> [u8; 14] {
+    let mut bytes = [0; 14];
+    bytes[..6].copy_from_slice(&RECEIVER.to_le_bytes()[..6]);
+    bytes[6..12].copy_from_slice(&SENDER.to_le_bytes()[..6]);
+    bytes[12] = 8;
+    bytes
+}
