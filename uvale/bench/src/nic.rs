@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `nic/ground.rs` | two network namespaces and the pairs between them |
+//! | `nic/namespaces.rs` | what a worker enters |
 //! | `nic/socket.rs` | a sender and a receiver by AF_PACKET alone, the *bare* pair |
 //! | `nic/figures.rs` | rows, and what is wanted of them |
 //!
@@ -10,6 +11,7 @@
 
 mod figures;
 pub mod ground;
+pub mod namespaces;
 #[allow(unsafe_code)]
 pub mod socket;
 
@@ -48,6 +50,8 @@ impl<'a> Nic<'a> {
             interface: interface(pair),
             batch,
             len,
+            dmac: RECEIVER,
+            smac: SENDER,
         };
         let bare_receiver = |pair, version| Role::PacketReceive {
             interface: interface(pair),
@@ -141,13 +145,4 @@ fn receive(port: String) -> Role {
         blocking: false,
         mac: RECEIVER,
     }
-}
-
-/// The header that [`Role::Send`] writes, too.
-pub fn header() -> [u8; 14] {
-    let mut bytes = [0; 14];
-    bytes[..6].copy_from_slice(&RECEIVER.to_le_bytes()[..6]);
-    bytes[6..12].copy_from_slice(&SENDER.to_le_bytes()[..6]);
-    bytes[12] = 8;
-    bytes
 }

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Running, Stage};
 use super::limit;
-use super::nic;
-use super::nic::ground::Namespaces;
+use super::nic::namespaces::Namespaces;
 use super::nic::socket::{self, Version};
 use super::port::Port;
 use super::raw;
@@ -63,6 +62,8 @@ pub enum Role {
         interface: String,
         batch: u32,
         len: u16,
+        dmac: u64,
+        smac: u64,
     },
     /// AF_PACKET: receives
     PacketReceive { interface: String, version: Version },
@@ -173,8 +174,10 @@ pub fn run(spec: &str) -> Result<(), String> {
             interface,
             batch,
             len,
+            dmac,
+            smac,
         } => {
-            let mut sender = socket::Sender::open(interface, nic::header())?;
+            let mut sender = socket::Sender::open(interface, *dmac, *smac)?;
             let (batch, len) = (*batch, *len);
             stage.perform(|running| count(&stage, running, || sender.send(batch, len)))
         }

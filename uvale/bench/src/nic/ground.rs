@@ -5,15 +5,14 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStdin, Stdio};
 
 use rustix::process::{getgid, getuid};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
-use serde::{Deserialize, Serialize};
+use rustix::thread::UnshareFlags;
 use uvale_wire::netlink::{CREATE, EXCL, Message, Socket, Subject};
 
+use super::namespaces::Namespaces;
 use crate::raw::unshare;
 use crate::world::this_program;
 
@@ -25,14 +24,6 @@ pub struct Ground {
     holder: Child,
     input: Option<ChildStdin>,
     sides: [Namespaces; 2],
-}
-
-/// What a worker enters.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Namespaces {
-    /// the user namespace that the other one belongs to, if it is not this process's
-    user: Option<PathBuf>,
-    net: PathBuf,
 }
 
 /// Name of both ends of a pair, each in its namespace.
@@ -53,23 +44,22 @@ impl Ground {
             let _ = BufReader::new(out).read_line(&mut answer);
         }
         let pid = holder.id();
-        let ground = |sides| Self {
-            holder,
-            input,
-            sides,
+        let words: Vec<_> = answer.split_whitespace().collect();
+        let side = |fd: &str, whose: &str| Namespaces {
+            user: (whose == "own").then(|| format!("/proc/{pid}/ns/user").into()),
+            net: format!("/proc/{pid}/fd/{fd}").into(),
         };
-        let Some(answer) = answer.strip_prefix("holds ") else {
-            drop(ground([Namespaces::none(), Namespaces::none()]));
-            return Err(answer.trim().to_owned());
-        };
-        let mut words = answer.split_whitespace();
-        let is_own = words.next() == Some("own");
-        let mut side = || Namespaces {
-            user: is_own.then(|| format!("/proc/{pid}/ns/user").into()),
-            net: format!("/proc/{pid}/fd/{}", words.next().unwrap_or_default()).into(),
-        };
-        let sides = [side(), side()];
-        Ok(ground(sides))
+        if let ["holds", whose, near, far] = words[..] {
+            let sides = [side(near, whose), side(far, whose)];
+            return Ok(Self {
+                holder,
+                input,
+                sides,
+            });
+        }
+        drop(input);
+        let _ = holder.wait();
+        Err(answer.trim().to_owned())
     }
 
     /// One of the two sides.
@@ -82,30 +72,6 @@ impl Drop for Ground {
     fn drop(&mut self) {
         drop(self.input.take());
         let _ = self.holder.wait();
-    }
-}
-
-impl Namespaces {
-    fn none() -> Self {
-        Self {
-            user: None,
-            net: PathBuf::new(),
-        }
-    }
-
-    /// Moves this thread, the process's only one, there.
-    pub fn enter(&self) -> Result<(), String> {
-        let open =
-            |path: &PathBuf| File::open(path).map_err(|e| format!("{}: {e}", path.display()));
-        let net = open(&self.net)?;
-        let user = self.user.as_ref().map(open).transpose()?;
-        let enter = |file: &File, kind| {
-            move_into_link_name_space(file.as_fd(), Some(kind)).map_err(|e| format!("setns: {e}"))
-        };
-        if let Some(user) = user {
-            enter(&user, LinkNameSpaceType::User)?;
-        }
-        enter(&net, LinkNameSpaceType::Network)
     }
 }
 

@@ -80,11 +80,13 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// On `interface`; each packet begins with `header`.
-    pub fn open(interface: &str, header: [u8; 14]) -> Result<Self, String> {
+    /// On `interface`, from `smac` to `dmac`.
+    pub fn open(interface: &str, dmac: u64, smac: u64) -> Result<Self, String> {
         let fd = open(interface, false)?;
         let mut buffer = Buffer([0; 2048]);
-        buffer.0[..14].copy_from_slice(&header);
+        buffer.0[..6].copy_from_slice(&dmac.to_le_bytes()[..6]);
+        buffer.0[6..12].copy_from_slice(&smac.to_le_bytes()[..6]);
+        buffer.0[12] = 8;
         let mut buffers = vec![buffer; BUFFERS].into_boxed_slice();
         let piece = |b: &mut Buffer| libc::iovec {
             iov_base: b.0.as_mut_ptr().cast(),

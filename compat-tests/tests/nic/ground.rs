@@ -1,0 +1,127 @@
+//! Two network namespaces with a veth pair between them, and programs in them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use compat_tests::Skip;
+use compat_tests::place::Place;
+use compat_tests::said::Said;
+use compat_tests::world::Program;
+
+/// The interface in either namespace.
+pub const VETH: &str = "veth0";
+/// The host's address there.
+pub const ADDRESSES: [&str; 2] = ["10.66.0.1", "10.66.0.2"];
+
+/// Two network namespaces, each kept by a program. Where this process may not make them they belong to a user
+/// namespace, in which it is root.
+pub struct Ground {
+    keepers: [Program; 2],
+    is_own: bool,
+}
+
+impl Ground {
+    /// Makes both, and the pair, which is up.
+    pub fn new() -> Result<Ground, Skip> {
+        let is_own = !can_unshare(&["--net"]);
+        if is_own && !can_unshare(&["--user", "--map-root-user", "--net"]) {
+            return Err(Skip::optional("no network namespaces for us"));
+        }
+        let near = if is_own {
+            keep("unshare", &["--user", "--map-root-user", "--net"])
+        } else {
+            keep("unshare", &["--net"])
+        };
+        let far = if is_own {
+            let pid = near.pid().as_raw_nonzero().to_string();
+            let words = ["--target", &pid, "--user", "--preserve-credentials", "--"];
+            keep("nsenter", &[&words[..], &["unshare", "--net"]].concat())
+        } else {
+            keep("unshare", &["--net"])
+        };
+        let ground = Ground {
+            keepers: [near, far],
+            is_own,
+        };
+        let far = ground.keepers[1].pid().as_raw_nonzero();
+        let pair = format!("ip link add {VETH} type veth peer name {VETH} netns {far}");
+        for (side, script) in [(0, &pair[..]), (0, UP), (1, UP)] {
+            let script = script
+                .replace("IF", VETH)
+                .replace("ADDRESS", ADDRESSES[side]);
+            let said = ground.shell(side, &script);
+            if said.code != Some(0) {
+                return Err(Skip::required(format!("no veth pair: {}", said.err.trim())));
+            }
+        }
+        Ok(ground)
+    }
+
+    /// A command that stands in a namespace.
+    pub fn command(&self, side: usize) -> Command {
+        let mut command = Command::new("nsenter");
+        let pid = self.keepers[side].pid().as_raw_nonzero().to_string();
+        command.args(["--target", &pid, "--net"]);
+        if self.is_own {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.arg("--").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a shell script there to its end.
+    pub fn shell(&self, side: usize, script: &str) -> Said {
+        Said::of(self.command(side).args(["sh", "-c", script]))
+    }
+
+    /// Starts `program ARGS...` there, under the shim in the world of `place`.
+    pub fn spawn(&self, side: usize, place: &Place, program: &Path, args: &[&str]) -> Program {
+        let inside = place.command(program);
+        let mut command = self.command(side);
+        command.arg("env");
+        for (name, value) in inside.get_envs() {
+            let name = name.to_string_lossy();
+            match value {
+                Some(value) => command.arg(format!("{name}={}", value.to_string_lossy())),
+                None => command.arg(format!("--unset={name}")),
+            };
+        }
+        command.arg(program).args(args);
+        Program::start(&format!("{side}: {}", args.join(" ")), command)
+    }
+
+    /// The same, and waits until it has said "ready".
+    pub fn spawn_ready(
+        &self,
+        side: usize,
+        place: &Place,
+        program: &Path,
+        args: &[&str],
+    ) -> Program {
+        let program = self.spawn(side, place, program, args);
+        program.wait_line("ready", |l| l.starts_with("ready"));
+        program
+    }
+}
+
+/// What the kernel itself would send on it is not for the tests.
+const UP: &str = "
+    echo 1 > /proc/sys/net/ipv6/conf/IF/disable_ipv6
+    ip link set lo up && ip link set IF up && ip address add ADDRESS/30 dev IF
+";
+
+fn can_unshare(words: &[&str]) -> bool {
+    let tried = Command::new("unshare").args(words).arg("true").output();
+    tried.is_ok_and(|output| output.status.success())
+}
+
+fn keep(program: &str, words: &[&str]) -> Program {
+    let mut command = Command::new(program);
+    command
+        .args(words)
+        .args(["sh", "-c", "echo ready; exec sleep infinity"])
+        .stdin(Stdio::null());
+    let keeper = Program::start("keeper", command);
+    keeper.wait_line("ready", |l| l == "ready");
+    keeper
+}

@@ -1,0 +1,138 @@
+//! Packets with numbers over a veth pair: none is lost, doubled or out of order, on the wire and joined, and also
+//! while one end opens and closes its port.
+
+use std::path::PathBuf;
+
+use compat_tests::or_skip;
+use compat_tests::place::Place;
+use compat_tests::programs::{end, program, value};
+use compat_tests::world::Program;
+
+use super::ground::{Ground, VETH};
+
+/// How many packets each way: a number of one's own makes it a longer test.
+const ENV_PACKETS: &str = "COMPAT_NIC_PACKETS";
+const PACKETS: u64 = 200_000;
+const ROUNDS: u64 = 100;
+
+fn packets() -> u64 {
+    let named = std::env::var(ENV_PACKETS).ok();
+    named.and_then(|n| n.parse().ok()).unwrap_or(PACKETS)
+}
+
+/// What both ends of the pair are to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Joined,
+    /// a queueing discipline is in the way of joining
+    Wire,
+}
+
+struct Numbered {
+    ground: Ground,
+    place: Place,
+    program: PathBuf,
+    way: Way,
+}
+
+impl Numbered {
+    fn new(way: Way) -> Result<Numbered, compat_tests::Skip> {
+        let program = program("nic/numbered")?;
+        let ground = Ground::new()?;
+        if way == Way::Wire {
+            let qdisc = format!("tc qdisc add dev {VETH} root pfifo");
+            ground.shell(0, &qdisc).assert_code(0);
+        }
+        Ok(Numbered {
+            ground,
+            place: Place::new(),
+            program,
+            way,
+        })
+    }
+
+    /// A tally of nothing yet.
+    fn tally(&self, name: &str, total: u64) -> String {
+        let path = self.place.file(name);
+        let mut bytes = total.to_ne_bytes().to_vec();
+        bytes.resize(16 * 8 + 2 * total as usize, 0);
+        std::fs::write(&path, bytes).expect("the directory is ours");
+        path.to_string_lossy().into_owned()
+    }
+
+    fn start(&self, side: usize, args: &[&str]) -> Program {
+        self.ground
+            .spawn_ready(side, &self.place, &self.program, args)
+    }
+
+    fn both_ways(&self) {
+        let (there, back) = (
+            self.tally("there", packets()),
+            self.tally("back", packets()),
+        );
+        let receivers =
+            [(1, &there), (0, &back)].map(|(side, tally)| self.start(side, &["rx", VETH, tally]));
+        let senders =
+            [(0, &there), (1, &back)].map(|(side, tally)| self.start(side, &["tx", VETH, tally]));
+        for mut receiver in receivers {
+            ended(&mut receiver);
+            assert_eq!(value(&receiver.stdout(), "n"), Some(packets()));
+        }
+        senders.into_iter().for_each(|sender| drop(end(sender)));
+        self.place.assert_left_clean();
+    }
+
+    fn in_rounds(&self) {
+        let tally = self.tally("tally", packets());
+        let tap = self.start(1, &["tap", VETH, &tally]);
+        let rounds = ROUNDS.to_string();
+        let mut receiver = self.start(1, &["rounds", VETH, &tally, &rounds]);
+        let both: &[&str] = if self.way == Way::Wire {
+            &["both"]
+        } else {
+            &[]
+        };
+        let sender = self.start(0, &[&["tx", VETH, &tally], both].concat());
+        ended(&mut receiver);
+        let said = receiver.stdout();
+        assert_eq!(value(&said, "rounds"), Some(ROUNDS), "{said}");
+        if self.way == Way::Wire {
+            assert_eq!(value(&said, "lost"), Some(0), "{said}");
+        }
+        end(sender);
+        assert_eq!(value(&end(tap), "n"), Some(packets()));
+        self.place.assert_left_clean();
+    }
+}
+
+/// Waits for the end of a program for as long as it takes.
+fn ended(program: &mut Program) {
+    let patience =
+        compat_tests::wait::deadline() + std::time::Duration::from_micros(packets() * 100);
+    let status = program.finish(patience);
+    assert!(
+        status.is_some_and(|s| s.success()),
+        "{status:?}: {}",
+        program.said()
+    );
+}
+
+#[test]
+fn each_way_over_the_wire() {
+    or_skip!("numbers, wire", Numbered::new(Way::Wire)).both_ways();
+}
+
+#[test]
+fn each_way_between_joined_ports() {
+    or_skip!("numbers, joined", Numbered::new(Way::Joined)).both_ways();
+}
+
+#[test]
+fn while_the_other_end_opens_and_closes_over_the_wire() {
+    or_skip!("numbers in rounds, wire", Numbered::new(Way::Wire)).in_rounds();
+}
+
+#[test]
+fn while_the_other_end_is_joined_and_parted() {
+    or_skip!("numbers in rounds, joined", Numbered::new(Way::Joined)).in_rounds();
+}
