@@ -358,6 +358,13 @@ impl Run {
                 Err(why) => self.skip(format!("joined, {len} bytes, batch {batch}: {why}")),
             }
         }
+        match nic.joining() {
+            Ok(ms) => {
+                self.say(&format!("from REGISTER until joined: {ms:.2} ms"));
+                self.report.nic.joining = Some(ms);
+            }
+            Err(why) => self.skip(format!("joining: {why}")),
+        }
     }
 
     fn memif(&mut self) {

@@ -5,18 +5,21 @@
 //! | `nic/ground.rs` | two network namespaces and the pairs between them |
 //! | `nic/namespaces.rs` | what a worker enters |
 //! | `nic/socket.rs` | a sender and a receiver by AF_PACKET alone, the *bare* pair |
+//! | `nic/joining.rs` | how long it takes until two ports are joined |
 //! | `nic/figures.rs` | rows, and what is wanted of them |
 //!
-//! Over the wire only one end is a netmap port: were both, they would be joined. Each group has a pair of its own.
+//! Over the wire only one end is a netmap port, or a queueing discipline is in the way: the two would be joined. Each
+//! group has a pair of its own.
 
 mod figures;
 pub mod ground;
+pub mod joining;
 pub mod namespaces;
 #[allow(unsafe_code)]
 pub mod socket;
 
 use super::cases::{Bench, RECEIVER};
-use super::measure::{Outcome, measure};
+use super::measure::{Outcome, measure, percentile};
 use super::wake::Way;
 use super::worker::{Role, Spec};
 use super::world::Group;
@@ -28,8 +31,9 @@ use socket::Version;
 const SENDER: u64 = 0x0200_0000_2002;
 /// Places on the board for each group.
 const GROUP_SIZE: usize = 4;
-/// Pairs that one measurement uses at most.
-const PAIRS: usize = 4;
+/// Pairs that one measurement uses at most, and one that is never joined.
+const PAIRS: usize = 5;
+const APART: usize = 4;
 
 /// Namespaces and pairs, beside what every case needs.
 pub struct Nic<'a> {
@@ -40,7 +44,7 @@ pub struct Nic<'a> {
 impl<'a> Nic<'a> {
     /// Makes the namespaces, or says why not.
     pub fn new(bench: &'a Bench<'a>) -> Result<Self, String> {
-        let ground = Ground::new(PAIRS)?;
+        let ground = Ground::new(PAIRS, APART)?;
         Ok(Self { bench, ground })
     }
 
@@ -69,17 +73,20 @@ impl<'a> Nic<'a> {
         Ok(Wire::new(batch, len, &outcomes))
     }
 
-    /// Round trips between two bare sockets, and between a netmap port and a bare socket, in turns.
+    /// Round trips between two bare sockets, and between two netmap ports over the wire, in turns.
     pub fn ping_pong(&self) -> Result<PingPong, String> {
         let bare = |pair| Way::Packet(interface(pair));
-        let netmap = |pair| Way::Netmap {
-            port: interface(pair),
-            mac: SENDER,
-            peer: RECEIVER,
+        let netmap = |mac, peer| Way::Netmap {
+            port: interface(APART),
+            mac,
+            peer,
         };
         let outcomes = self.turns([
             [Role::Pong(bare(0)), Role::Ping(bare(0))],
-            [Role::Pong(bare(1)), Role::Ping(netmap(1))],
+            [
+                Role::Pong(netmap(RECEIVER, SENDER)),
+                Role::Ping(netmap(SENDER, RECEIVER)),
+            ],
         ])?;
         PingPong::new(&outcomes).ok_or_else(|| "nothing arrived".into())
     }
@@ -94,6 +101,14 @@ impl<'a> Nic<'a> {
             [receive(interface(0)), send(interface(0), batch, len)],
         ])?;
         Ok(Joined::new(batch, len, &outcomes))
+    }
+
+    /// From the beginning of a REGISTER until the port is joined with the other end: median in milliseconds.
+    pub fn joining(&self) -> Result<f64, String> {
+        let roles = [receive(interface(0)), Role::Join { port: interface(0) }];
+        let [outcome] = self.turns([roles])?;
+        let median = percentile(&outcome.samples, 50).ok_or("they were never joined")?;
+        Ok(f64::from(median) / 1e6)
     }
 
     /// Measures groups of a receiver in one namespace and a sender in the other.

@@ -36,7 +36,7 @@ const TIMEOUT_MS: i32 = 100;
 const STAMP: usize = 2;
 
 /// Nanoseconds since the machine started.
-fn now() -> u64 {
+pub fn now() -> u64 {
     let t = rustix::time::clock_gettime(ClockId::Monotonic);
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Running, Stage};
 use super::limit;
+use super::nic::joining;
 use super::nic::namespaces::Namespaces;
 use super::nic::socket::{self, Version};
 use super::port::Port;
@@ -67,6 +68,8 @@ pub enum Role {
     },
     /// AF_PACKET: receives
     PacketReceive { interface: String, version: Version },
+    /// opens the port until it is joined, again and again
+    Join { port: String },
     /// sends to its peer and waits for the answer, again and again
     Ping(wake::Way),
     /// answers
@@ -83,7 +86,7 @@ impl Role {
         match self {
             Self::LimitPipe { .. } | Self::LimitVale { .. } | Self::LimitReceive { .. } => false,
             Self::PacketSend { .. } | Self::PacketReceive { .. } => false,
-            Self::Send { .. } | Self::Receive { .. } => true,
+            Self::Send { .. } | Self::Receive { .. } | Self::Join { .. } => true,
             Self::Ping(way) | Self::Pong(way) | Self::Pace(way) | Self::Wake(way) => {
                 matches!(way, wake::Way::Netmap { .. })
             }
@@ -185,6 +188,7 @@ pub fn run(spec: &str) -> Result<(), String> {
             let mut receiver = socket::Receiver::open(interface, *version)?;
             stage.perform(|running| count(&stage, running, || Ok(black_box(receiver.drain()).0)))
         }
+        Role::Join { port } => joining::join(&stage, port),
         Role::Ping(way) => wake::ping(&stage, way),
         Role::Pong(way) => wake::pong(&stage, way),
         Role::Pace(way) => wake::pace(&stage, way),

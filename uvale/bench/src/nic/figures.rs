@@ -11,6 +11,8 @@ pub struct Figures {
     pub wire: Vec<Wire>,
     pub ping_pong: Option<PingPong>,
     pub joined: Vec<Joined>,
+    /// from REGISTER until joined, in milliseconds
+    pub joining: Option<f64>,
 }
 
 /// Over a veth pair: million packets a second delivered, and ratios.
@@ -128,7 +130,7 @@ pub struct PingPong {
 }
 
 impl PingPong {
-    /// From the samples of two bare sockets, and of a port and a bare socket; `None` if one has none.
+    /// From the samples of two bare sockets, and of two ports; `None` if one has none.
     pub fn new([bare, port]: &[Outcome; 2]) -> Option<Self> {
         let us = |o: &Outcome, p| Some(f64::from(percentile(&o.samples, p)?) / 1000.0);
         let (bare_median, port_median) = (us(bare, 50)?, us(port, 50)?);
@@ -180,6 +182,10 @@ impl Figures {
         if let Some(row) = small.max_by_key(|row| row.batch) {
             targets.push(least("NIC, joined: of a pipe", row.joined_to_pipe, 0.95));
             targets.push(least("NIC, joined: Mpps", row.joined, 40.0));
+        }
+        if let Some(ms) = self.joining {
+            let name = "NIC, REGISTER until joined: milliseconds";
+            targets.push(Target::new(name, ms, 10.0, true));
         }
         targets
     }

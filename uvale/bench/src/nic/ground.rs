@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStdin, Stdio};
 
+use rustix::net::netdevice::name_to_index;
 use rustix::process::{getgid, getuid};
 use rustix::thread::UnshareFlags;
 use uvale_wire::netlink::{CREATE, EXCL, Message, Socket, Subject};
@@ -16,7 +17,7 @@ use super::namespaces::Namespaces;
 use crate::raw::unshare;
 use crate::world::this_program;
 
-/// Spec of the worker: this and the number of pairs.
+/// Spec of the worker: this, the number of pairs, and which of them is never joined.
 const WORKER: &str = "ground:";
 
 /// The process that holds the namespaces. It leaves when its standard input ends.
@@ -32,10 +33,11 @@ pub fn interface(pair: usize) -> String {
 }
 
 impl Ground {
-    /// Makes both namespaces, and `pairs` pairs that are up.
-    pub fn new(pairs: usize) -> Result<Self, String> {
+    /// Makes both namespaces, and `pairs` pairs that are up. Number `apart` has a queueing discipline, which joined
+    /// ports would bypass.
+    pub fn new(pairs: usize, apart: usize) -> Result<Self, String> {
         let mut command = this_program()?;
-        command.args(["bench", "--worker", &format!("{WORKER}{pairs}")]);
+        command.args(["bench", "--worker", &format!("{WORKER}{pairs},{apart}")]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut holder = command.spawn().map_err(|e| e.to_string())?;
         let input = holder.stdin.take();
@@ -77,12 +79,12 @@ impl Drop for Ground {
 
 /// The holder's process, if `spec` is one: says what it holds, or why it cannot.
 pub fn worker(spec: &str) -> Option<Result<(), String>> {
-    let pairs = spec.strip_prefix(WORKER)?;
-    Some(pairs.parse().map_err(|_| "no number".into()).and_then(hold))
+    let (pairs, apart) = spec.strip_prefix(WORKER)?.split_once(',')?;
+    Some(hold(pairs.parse().ok()?, apart.parse().ok()?))
 }
 
-fn hold(pairs: usize) -> Result<(), String> {
-    match make(pairs) {
+fn hold(pairs: usize, apart: usize) -> Result<(), String> {
+    match make(pairs, apart) {
         Ok((is_own, [near, far])) => {
             let whose = if is_own { "own" } else { "same" };
             println!("holds {whose} {} {}", near.as_raw_fd(), far.as_raw_fd());
@@ -95,7 +97,7 @@ fn hold(pairs: usize) -> Result<(), String> {
 }
 
 /// The namespaces' descriptors; are they in a user namespace of their own?
-fn make(pairs: usize) -> Result<(bool, [File; 2]), String> {
+fn make(pairs: usize, apart: usize) -> Result<(bool, [File; 2]), String> {
     let is_own = match unshare(UnshareFlags::NEWNET) {
         Ok(()) => false,
         Err(first) => {
@@ -114,6 +116,10 @@ fn make(pairs: usize) -> Result<(bool, [File; 2]), String> {
             side.route.ask(up(&name)).map_err(failed)?;
         }
     }
+    let name = interface(apart);
+    let index = name_to_index(far.route.fd(), &name).map_err(|e| format!("{name}: {e}"))?;
+    let queue = far.route.ask(fifo(index));
+    queue.map_err(|e| format!("a queue for {name}: {e}"))?;
     Ok((is_own, [near.file, far.file]))
 }
 
@@ -149,6 +155,8 @@ fn side() -> Result<Side, String> {
 
 /// Numbers of `linux/rtnetlink.h`, `linux/if_link.h` and `linux/veth.h`.
 const RTM_NEWLINK: u16 = 16;
+const RTM_NEWQDISC: u16 = 36;
+const TCA_KIND: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -186,6 +194,14 @@ fn veth(name: &str, there: &File) -> Message {
             m.text(IFLA_INFO_KIND, "veth")
                 .nest(IFLA_INFO_DATA, |m| m.attribute(VETH_INFO_PEER, &peer))
         })
+}
+
+/// A plain queue for that interface.
+fn fifo(index: u32) -> Message {
+    // struct tcmsg: family, index, handle, parent (none: it is the root), info
+    let words = [0, index, 0, u32::MAX, 0];
+    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+    Message::new(RTM_NEWQDISC, CREATE | EXCL, &bytes).text(TCA_KIND, "pfifo")
 }
 
 fn up(name: &str) -> Message {
