@@ -252,8 +252,8 @@ static uint64_t one_round(const char *name, uint64_t round, uint64_t limit)
 	}
 	end = GET(t->port);
 	check_strict(GET(t->strict), end, round);
-	SET(t->open, 0);
 	close_port(&p);
+	SET(t->open, 0);
 	return end;
 }
 
