@@ -12,12 +12,18 @@ use super::ground::{Ground, VETH};
 
 /// How many packets each way: a number of one's own makes it a longer test.
 const ENV_PACKETS: &str = "COMPAT_NIC_PACKETS";
-const PACKETS: u64 = 200_000;
+const PACKETS: u64 = 60_000;
+/// How often the other end opens: 100 times, if there are so many packets for each.
 const ROUNDS: u64 = 100;
+const PACKETS_OF_A_ROUND: u64 = 2_000;
 
 fn packets() -> u64 {
     let named = std::env::var(ENV_PACKETS).ok();
     named.and_then(|n| n.parse().ok()).unwrap_or(PACKETS)
+}
+
+fn rounds() -> u64 {
+    (packets() / PACKETS_OF_A_ROUND).min(ROUNDS)
 }
 
 /// What both ends of the pair are to be.
@@ -65,6 +71,19 @@ impl Numbered {
             .spawn_ready(side, &self.place, &self.program, args)
     }
 
+    /// Both ends are open.
+    fn assert_way(&self) {
+        let nics: Vec<_> = self
+            .place
+            .ports()
+            .into_iter()
+            .filter_map(|p| p.nic)
+            .collect();
+        let are_joined = nics.iter().all(|nic| nic.wire == "joined");
+        assert_eq!(nics.len(), 2, "{nics:?}");
+        assert_eq!(are_joined, self.way == Way::Joined, "{nics:?}");
+    }
+
     fn both_ways(&self) {
         let (there, back) = (
             self.tally("there", packets()),
@@ -74,6 +93,7 @@ impl Numbered {
             [(1, &there), (0, &back)].map(|(side, tally)| self.start(side, &["rx", VETH, tally]));
         let senders =
             [(0, &there), (1, &back)].map(|(side, tally)| self.start(side, &["tx", VETH, tally]));
+        self.assert_way();
         for mut receiver in receivers {
             ended(&mut receiver);
             assert_eq!(value(&receiver.stdout(), "n"), Some(packets()));
@@ -85,7 +105,7 @@ impl Numbered {
     fn in_rounds(&self) {
         let tally = self.tally("tally", packets());
         let tap = self.start(1, &["tap", VETH, &tally]);
-        let rounds = ROUNDS.to_string();
+        let rounds = rounds().to_string();
         let mut receiver = self.start(1, &["rounds", VETH, &tally, &rounds]);
         let both: &[&str] = if self.way == Way::Wire {
             &["both"]
@@ -95,7 +115,7 @@ impl Numbered {
         let sender = self.start(0, &[&["tx", VETH, &tally], both].concat());
         ended(&mut receiver);
         let said = receiver.stdout();
-        assert_eq!(value(&said, "rounds"), Some(ROUNDS), "{said}");
+        assert_eq!(value(&said, "rounds"), Some(self::rounds()), "{said}");
         if self.way == Way::Wire {
             assert_eq!(value(&said, "lost"), Some(0), "{said}");
         }

@@ -359,9 +359,9 @@ impl Run {
             }
         }
         match nic.joining() {
-            Ok(ms) => {
-                self.say(&format!("from REGISTER until joined: {ms:.2} ms"));
-                self.report.nic.joining = Some(ms);
+            Ok(row) => {
+                self.say(&row.line());
+                self.report.nic.joining = Some(row);
             }
             Err(why) => self.skip(format!("joining: {why}")),
         }

@@ -23,7 +23,7 @@ use super::measure::{Outcome, measure, percentile};
 use super::wake::Way;
 use super::worker::{Role, Spec};
 use super::world::Group;
-pub use figures::{Figures, Joined, PingPong, Wire};
+pub use figures::{Figures, Joined, Joining, PingPong, Wire};
 use ground::{Ground, interface};
 use socket::Version;
 
@@ -103,12 +103,22 @@ impl<'a> Nic<'a> {
         Ok(Joined::new(batch, len, &outcomes))
     }
 
-    /// From the beginning of a REGISTER until the port is joined with the other end: median in milliseconds.
-    pub fn joining(&self) -> Result<f64, String> {
-        let roles = [receive(interface(0)), Role::Join { port: interface(0) }];
-        let [outcome] = self.turns([roles])?;
-        let median = percentile(&outcome.samples, 50).ok_or("they were never joined")?;
-        Ok(f64::from(median) / 1e6)
+    /// From the beginning and from the end of a REGISTER until the port is joined with the other end: medians in
+    /// milliseconds.
+    pub fn joining(&self) -> Result<Joining, String> {
+        let join = |pair, whole| {
+            let port = interface(pair);
+            [receive(port.clone()), Role::Join { port, whole }]
+        };
+        let median = |whole| {
+            let [outcome] = self.turns([join(0, whole)])?;
+            let median = percentile(&outcome.samples, 50).ok_or("they were never joined")?;
+            Ok::<_, String>(f64::from(median) / 1e6)
+        };
+        Ok(Joining {
+            from_begin: median(true)?,
+            from_end: median(false)?,
+        })
     }
 
     /// Measures groups of a receiver in one namespace and a sender in the other.

@@ -69,7 +69,7 @@ pub enum Role {
     /// AF_PACKET: receives
     PacketReceive { interface: String, version: Version },
     /// opens the port until it is joined, again and again
-    Join { port: String },
+    Join { port: String, whole: bool },
     /// sends to its peer and waits for the answer, again and again
     Ping(wake::Way),
     /// answers
@@ -188,7 +188,7 @@ pub fn run(spec: &str) -> Result<(), String> {
             let mut receiver = socket::Receiver::open(interface, *version)?;
             stage.perform(|running| count(&stage, running, || Ok(black_box(receiver.drain()).0)))
         }
-        Role::Join { port } => joining::join(&stage, port),
+        Role::Join { port, whole } => joining::join(&stage, port, *whole),
         Role::Ping(way) => wake::ping(&stage, way),
         Role::Pong(way) => wake::pong(&stage, way),
         Role::Pace(way) => wake::pace(&stage, way),

@@ -3,7 +3,6 @@
 //! sent sockets of there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -13,7 +12,7 @@ use super::log::{Level, log};
 use super::{Daemon, watch};
 use uvale_control::NicInfo;
 use uvale_link::proto::Reply;
-use uvale_shared::ctl::PORT_DOWN;
+use uvale_shared::ctl::{PORT_DOWN, SETTLING};
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_wire::Shape;
@@ -22,8 +21,6 @@ use uvale_wire::interface::{Watch, are_peers};
 
 /// An event's number: news of the port's interface. Connections count up from 0.
 pub(super) const NEWS: u64 = 1 << 62;
-/// How long what is on the wire comes first when two ports have been joined.
-const SETTLING: Duration = Duration::from_millis(2);
 
 /// A NIC port's wire, and how its interface is watched.
 struct Nic {
@@ -228,9 +225,7 @@ impl Daemon {
         };
         let outcome = match (may, is_joined) {
             (Ok(()), true) => return,
-            (Ok(()), false) => self
-                .world
-                .join(a.port, b.port, now() + SETTLING.as_nanos() as u64),
+            (Ok(()), false) => self.world.join(a.port, b.port, now() + SETTLING),
             (Err(why), true) => {
                 self.world.part(a.port);
                 Err(why)

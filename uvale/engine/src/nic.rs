@@ -39,6 +39,9 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, work: &mut Scratch) -
         let next = taken.unwrap_or_else(|| onto_the_wire(host, tx, head, &mut work.outgoing));
         if next != at {
             count(&k.produced.progress, 1);
+            if taken.is_none() {
+                join::hold_back(host, k);
+            }
         }
         at = next;
         k.hwcur.store(at, Relaxed);

@@ -19,7 +19,7 @@
 //! | `Kring.stuck_holder` | whoever waited for `q_lock` in vain; the next `Lease::take` that gets it clears it |
 //! | `Kring.mon_tail` | the holder of `busy`; the daemon when the first monitor is opened |
 //! | `Kring.frame`, `frame_user`, `swap`, `swapped` | the holder of `Kring.busy` |
-//! | `Kring.joining` | the daemon sets it, the holder of `Kring.busy` clears it |
+//! | `Kring.joining` | the daemon and the peer ring's syncer set it, the holder of `Kring.busy` clears it |
 //! | rx `Kring.hwtail` of a joined NIC port | the holder of `Kring.q_lock`; its own process holds that under `busy` |
 //! | `Kring.pipe_tail` | the peer ring's syncer, under the peer's `busy` |
 //! | `Kring.sleepers` | sleepers set and clear their own bit, wakers clear all |
@@ -286,6 +286,8 @@ pub struct Swap {
     pub count: AtomicU64,
 }
 
+/// How long what is on the wire comes first when two ports have been joined, in nanoseconds.
+pub const SETTLING: u64 = 2_000_000;
 /// Slots that exchange their buffers in one go.
 pub const SWAPS: usize = 32;
 

@@ -1,4 +1,5 @@
-//! How long it takes from a REGISTER until the daemon has joined the port with the other end of its veth pair.
+//! How long it takes from a REGISTER, its beginning or its end, until the port is joined with the other end of its
+//! veth pair.
 
 use std::path::PathBuf;
 
@@ -11,14 +12,15 @@ use crate::board::Stage;
 use crate::port::Port;
 use crate::wake::now;
 
-/// Opens the port again and again.
-pub fn join(stage: &Stage<'_>, name: &str) -> Result<(), String> {
+/// Opens the port again and again. The time counts from the beginning of the REGISTER if `whole`.
+pub fn join(stage: &Stage<'_>, name: &str, whole: bool) -> Result<(), String> {
     let dir: PathBuf = std::env::var_os(ENV_DIR).ok_or("no world")?.into();
     let session = Session::attach(&dir).map_err(|e| e.to_string())?;
     stage.perform(|running| {
         while running.is_set() {
-            let start = now();
+            let begin = now();
             let _port = Port::open(name)?;
+            let start = if whole { begin } else { now() };
             while running.is_set() {
                 if are_joined(&session)? {
                     stage.me().sample(now() - start);

@@ -130,6 +130,10 @@ fn let_peer_in(host: &dyn Host, k: &Kring) {
 
 /// Is that time (monotonic, nanoseconds) over?
 pub(super) fn is_over(deadline: u64) -> bool {
+    now() >= deadline
+}
+
+pub(super) fn now() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64 >= deadline
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

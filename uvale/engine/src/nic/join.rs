@@ -6,7 +6,7 @@
 
 use core::sync::atomic::Ordering::Acquire;
 
-use super::arrive::{is_over, take_in};
+use super::arrive::{is_over, now, take_in};
 use crate::Host;
 use crate::lease::{Lease, Refused};
 use crate::monitor;
@@ -15,7 +15,7 @@ use crate::synced::Synced;
 use crate::vale::Scratch;
 use core::sync::atomic::Ordering::Relaxed;
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
-use uvale_shared::ctl::{Kring, SWAPS, count};
+use uvale_shared::ctl::{Kring, SETTLING, SWAPS, count};
 use uvale_shared::shm::{Slot, SlotView};
 
 /// Sleeps of 20 ms to wait for another sender or for the receiver, which takes in what is on its wire.
@@ -66,6 +66,16 @@ pub fn send(
     }
     wakeups.wake(host);
     Some(at)
+}
+
+/// Packets of tx ring `k` have just gone onto the wire. If it has been joined in the meantime, however long that was,
+/// they come before those that go to the other end at once.
+pub fn hold_back(host: &dyn Host, k: &Kring) {
+    let peer = k.joined.load(Acquire).checked_sub(1);
+    if let Some(rx) = peer.and_then(|i| host.ctl().kring(i)) {
+        // What comes next from this ring looks at it: the ring is busy until then.
+        rx.joining.store(now() + SETTLING, Relaxed);
+    }
 }
 
 /// Does the other end take packets by now? Right after the ends were joined there may still be some on the wire,
