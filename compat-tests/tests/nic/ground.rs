@@ -74,8 +74,15 @@ impl Ground {
         Said::of(self.command(side).args(["sh", "-c", script]))
     }
 
-    /// Starts `program ARGS...` there, under the shim in the world of `place`.
-    pub fn spawn(&self, side: usize, place: &Place, program: &Path, args: &[&str]) -> Program {
+    /// Starts `program ARGS...` there, under the shim in the world of `place`, with more `variables`.
+    pub fn spawn(
+        &self,
+        side: usize,
+        place: &Place,
+        program: &Path,
+        variables: &[&str],
+        args: &[&str],
+    ) -> Program {
         let inside = place.command(program);
         let mut command = self.command(side);
         command.arg("env");
@@ -86,7 +93,7 @@ impl Ground {
                 None => command.arg(format!("--unset={name}")),
             };
         }
-        command.arg(program).args(args);
+        command.args(variables).arg(program).args(args);
         Program::start(&format!("{side}: {}", args.join(" ")), command)
     }
 
@@ -96,9 +103,10 @@ impl Ground {
         side: usize,
         place: &Place,
         program: &Path,
+        variables: &[&str],
         args: &[&str],
     ) -> Program {
-        let program = self.spawn(side, place, program, args);
+        let program = self.spawn(side, place, program, variables, args);
         program.wait_line("ready", |l| l.starts_with("ready"));
         program
     }

@@ -49,7 +49,7 @@ impl Lives {
         let loose: &[&str] = if part == "rx" { &["loose=1"] } else { &[] };
         let args = [&[part, VETH, &how, &id], loose].concat();
         self.ground
-            .spawn_ready(side, &self.place, &self.traffic, &args)
+            .spawn_ready(side, &self.place, &self.traffic, &[], &args)
     }
 
     /// Both namespaces are as they were when they were made, and the hosts reach each other.
@@ -168,7 +168,9 @@ fn killed_while_they_open() {
     let mut sender = lives.start(0, "tx", 0);
     for round in 0..kills() {
         let args = ["rx", VETH, "loose=1"];
-        let victim = lives.ground.spawn(1, &lives.place, &lives.traffic, &args);
+        let victim = lives
+            .ground
+            .spawn(1, &lives.place, &lives.traffic, &[], &args);
         std::thread::sleep(std::time::Duration::from_millis(round as u64 % 40));
         kill(victim);
         assert_goes_on(

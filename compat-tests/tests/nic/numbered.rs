@@ -30,8 +30,21 @@ fn rounds() -> u64 {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Joined,
-    /// a queueing discipline is in the way of joining
-    Wire,
+    /// packet sockets; a queueing discipline is in the way of joining
+    Packet,
+    /// AF_XDP; the same
+    Xdp,
+}
+
+impl Way {
+    /// The beginning of what the daemon calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Way::Joined => "joined",
+            Way::Packet => "packet",
+            Way::Xdp => "xdp",
+        }
+    }
 }
 
 struct Numbered {
@@ -45,7 +58,7 @@ impl Numbered {
     fn new(way: Way) -> Result<Numbered, compat_tests::Skip> {
         let program = program("nic/numbered")?;
         let ground = Ground::new()?;
-        if way == Way::Wire {
+        if way != Way::Joined {
             let qdisc = format!("tc qdisc add dev {VETH} root pfifo");
             ground.shell(0, &qdisc).assert_code(0);
         }
@@ -67,8 +80,12 @@ impl Numbered {
     }
 
     fn start(&self, side: usize, args: &[&str]) -> Program {
+        let wire = match self.way {
+            Way::Xdp => "NMSHIM_WIRE=xdp",
+            _ => "NMSHIM_WIRE=packet",
+        };
         self.ground
-            .spawn_ready(side, &self.place, &self.program, args)
+            .spawn_ready(side, &self.place, &self.program, &[wire], args)
     }
 
     /// Both ends are open.
@@ -79,9 +96,8 @@ impl Numbered {
             .into_iter()
             .filter_map(|p| p.nic)
             .collect();
-        let are_joined = nics.iter().all(|nic| nic.wire == "joined");
-        assert_eq!(nics.len(), 2, "{nics:?}");
-        assert_eq!(are_joined, self.way == Way::Joined, "{nics:?}");
+        let are_so = nics.iter().all(|nic| nic.wire.starts_with(self.way.name()));
+        assert!(nics.len() == 2 && are_so, "{nics:?}");
     }
 
     fn both_ways(&self) {
@@ -107,7 +123,7 @@ impl Numbered {
         let tap = self.start(1, &["tap", VETH, &tally]);
         let rounds = rounds().to_string();
         let mut receiver = self.start(1, &["rounds", VETH, &tally, &rounds]);
-        let both: &[&str] = if self.way == Way::Wire {
+        let both: &[&str] = if self.way == Way::Packet {
             &["both"]
         } else {
             &[]
@@ -116,7 +132,7 @@ impl Numbered {
         ended(&mut receiver);
         let said = receiver.stdout();
         assert_eq!(value(&said, "rounds"), Some(self::rounds()), "{said}");
-        if self.way == Way::Wire {
+        if self.way == Way::Packet {
             assert_eq!(value(&said, "lost"), Some(0), "{said}");
         }
         end(sender);
@@ -138,8 +154,13 @@ fn ended(program: &mut Program) {
 }
 
 #[test]
-fn each_way_over_the_wire() {
-    or_skip!("numbers, wire", Numbered::new(Way::Wire)).both_ways();
+fn each_way_over_packet_sockets() {
+    or_skip!("numbers, packet", Numbered::new(Way::Packet)).both_ways();
+}
+
+#[test]
+fn each_way_over_af_xdp() {
+    or_skip!("numbers, AF_XDP", Numbered::new(Way::Xdp)).both_ways();
 }
 
 #[test]
@@ -148,11 +169,16 @@ fn each_way_between_joined_ports() {
 }
 
 #[test]
-fn while_the_other_end_opens_and_closes_over_the_wire() {
-    or_skip!("numbers in rounds, wire", Numbered::new(Way::Wire)).in_rounds();
+fn while_the_other_end_opens_and_closes_packet_sockets() {
+    or_skip!("rounds, packet", Numbered::new(Way::Packet)).in_rounds();
+}
+
+#[test]
+fn while_the_other_end_opens_and_closes_af_xdp() {
+    or_skip!("rounds, AF_XDP", Numbered::new(Way::Xdp)).in_rounds();
 }
 
 #[test]
 fn while_the_other_end_is_joined_and_parted() {
-    or_skip!("numbers in rounds, joined", Numbered::new(Way::Joined)).in_rounds();
+    or_skip!("rounds, joined", Numbered::new(Way::Joined)).in_rounds();
 }
