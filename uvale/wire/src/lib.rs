@@ -81,7 +81,11 @@ impl Shape {
     /// How many descriptors come with it.
     pub fn descriptors(&self) -> usize {
         let host = if self.host.is_some() { 2 } else { 0 };
-        self.frames.len() + usize::from(self.senders) + host
+        let queues = match &self.kind {
+            Kind::Xdp(xdp) => 2 * usize::from(xdp.queues),
+            _ => 0,
+        };
+        self.frames.len() + usize::from(self.senders) + queues + host
     }
 }
 
