@@ -175,7 +175,7 @@ struct Packet {
     snaplen: AtomicU32,
 }
 
-// SAFETY of the three: repr(C), integer atomics only.
+// SAFETY: repr(C), integer atomics only.
 unsafe impl Shared for Frame {}
 // SAFETY: as above.
 unsafe impl Shared for Block {}
