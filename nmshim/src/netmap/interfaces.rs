@@ -1,7 +1,8 @@
 //! Persistent ports as network interfaces: in the seam's words, and in the daemon's.
 
-use uvale_link::interfaces::{self, Change, Inet, PortInterface};
+use uvale_link::interfaces;
 use uvale_link::place::runtime_dir;
+use uvale_link::proto::{Change, Inet, PortInterface};
 
 use crate::device;
 

@@ -89,10 +89,11 @@ static void lists(void)
 }
 static void requests(void)
 {
-	static const unsigned long gets[] = { SIOCGIFFLAGS, SIOCGIFMTU, SIOCGIFHWADDR, SIOCGIFINDEX, SIOCGIFADDR, SIOCGIFNETMASK,
-		SIOCGIFBRDADDR, SIOCGIFMETRIC, SIOCGIFTXQLEN, SIOCGIFMAP };
+	static const unsigned long gets[] = { SIOCGIFFLAGS, SIOCGIFMTU, SIOCGIFHWADDR, SIOCGIFINDEX, SIOCGIFADDR,
+		SIOCGIFNETMASK, SIOCGIFBRDADDR, SIOCGIFMETRIC, SIOCGIFTXQLEN, SIOCGIFMAP };
 	struct ifreq r, before[10]; int was[10], f;
-	for (int i = 0; i < 10; i++) { was[i] = ask(gets[i], "lo", &before[i]) ? errno : 0; FAILS(ask(gets[i], "fake0", &r), ENODEV); }
+	for (int i = 0; i < 10; i++) { was[i] = ask(gets[i], "lo", &before[i]) ? errno : 0;
+		FAILS(ask(gets[i], "fake0", &r), ENODEV); }
 	have(WITH_LO | 2);
 	for (int i = 0; i < 10; i++) {
 		IS(ask(gets[i], "lo", &r) ? errno : 0, was[i]); CHECK(!memcmp(&r, &before[i], sizeof r));
@@ -107,7 +108,8 @@ static void requests(void)
 	IS(ask(SIOCGIFINDEX, "fake1", &r), 0); IS(r.ifr_ifindex, 0x40000001);
 	IS(ask(SIOCGIFHWADDR, "fake1", &r), 0); IS(r.ifr_hwaddr.sa_family, 1); IS(r.ifr_hwaddr.sa_data[5], 1);
 	IS(ask(SIOCGIFADDR, "fake1", &r), 0); IS(inet_of(&r), inet_addr("10.9.8.7"));
-	memset(&r, 0, sizeof r); r.ifr_ifindex = 0x40000001; IS(ioctl(sock, SIOCGIFNAME, &r), 0); CHECK(!strcmp(r.ifr_name, "fake1"));
+	memset(&r, 0, sizeof r); r.ifr_ifindex = 0x40000001; IS(ioctl(sock, SIOCGIFNAME, &r), 0);
+	CHECK(!strcmp(r.ifr_name, "fake1"));
 	memset(&r, 0, sizeof r); r.ifr_ifindex = 0x40000007; FAILS(ioctl(sock, SIOCGIFNAME, &r), ENODEV);
 	char command[256] = ""; memset(&r, 0, sizeof r); strcpy(r.ifr_name, "fake0"); r.ifr_data = command;
 	FAILS(ioctl(sock, 0x8946 /* SIOCETHTOOL */, &r), EOPNOTSUPP);
@@ -120,7 +122,8 @@ static void requests(void)
 	r.ifr_mtu = 1400; IS(ioctl(sock, SIOCSIFMTU, &r), 0); IS(ask(SIOCGIFMTU, "fake0", &r), 0); IS(r.ifr_mtu, 1400);
 	IS(ask(SIOCGIFHWADDR, "fake0", &r), 0); r.ifr_hwaddr.sa_data[4] = 77; IS(ioctl(sock, SIOCSIFHWADDR, &r), 0);
 	IS(ask(SIOCGIFHWADDR, "fake0", &r), 0); IS(r.ifr_hwaddr.sa_data[4], 77);
-	struct sockaddr_in *in = (void *)&r.ifr_addr; *in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = inet_addr("192.168.7.9") };
+	struct sockaddr_in *in = (void *)&r.ifr_addr;
+	*in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = inet_addr("192.168.7.9") };
 	IS(ioctl(sock, SIOCSIFADDR, &r), 0); IS(ask(SIOCGIFADDR, "fake0", &r), 0); IS(inet_of(&r), inet_addr("192.168.7.9"));
 	IS(ask(SIOCGIFNETMASK, "fake0", &r), 0); IS(inet_of(&r), inet_addr("255.255.255.0"));
 	in->sin_addr.s_addr = inet_addr("255.255.0.0"); IS(ioctl(sock, SIOCSIFNETMASK, &r), 0);
@@ -181,7 +184,8 @@ static void sysfs(void)
 	reads("/sys/class/net/fake0/flags", "0x1003\n"); reads("/sys/class/net/fake0/operstate", "unknown\n");
 	reads("/sys/class/net/fake0/carrier", "1\n");
 	FAILS(open("/sys/class/net/fake0/mtu", O_WRONLY), EACCES); FAILS(open("/sys/class/net/fake0", O_RDWR), EISDIR);
-	FILE *f = fopen("/sys/class/net/fake0/mtu", "r"); int v = 0; CHECK(f && fscanf(f, "%d", &v) == 1 && v == 1500); if (f) fclose(f);
+	FILE *f = fopen("/sys/class/net/fake0/mtu", "r"); int v = 0;
+	CHECK(f && fscanf(f, "%d", &v) == 1 && v == 1500); if (f) fclose(f);
 	/* as streams, and from there */
 	DIR *d = opendir(net); struct dirent *e; int total = 0, again = 0, dir = dirfd(d);
 	while ((e = readdir(d))) total++;
@@ -202,7 +206,8 @@ static void sysfs(void)
 	for (int i = 0; i < count; i++) free(names[i]);
 	if (count >= 0) free(names);
 	glob_t g; IS(glob("/sys/class/net/fake*/mtu", 0, NULL, &g), 0); IS(g.gl_pathc, 2); globfree(&g);
-	have(0); FAILS(access("/sys/class/net/fake0", F_OK), ENOENT); IS(glob("/sys/class/net/fake*", 0, NULL, &g), GLOB_NOMATCH);
+	have(0); FAILS(access("/sys/class/net/fake0", F_OK), ENOENT);
+	IS(glob("/sys/class/net/fake*", 0, NULL, &g), GLOB_NOMATCH);
 }
 static void *churn(void *done)
 {

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use rustix::io::Errno;
 
 use super::Daemon;
-use uvale_link::interfaces::{Change, PortInterface};
-use uvale_link::proto::{Reply, encode};
+use uvale_link::proto::{Change, PortInterface, Reply, encode};
 use uvale_system::refusal::Refusal;
 
 /// Numbers from here on are not the system's, which counts up from 1.

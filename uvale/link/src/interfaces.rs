@@ -8,58 +8,16 @@ use std::time::Duration;
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
 use crate::channel::call_within;
 use crate::place::connect;
-use crate::proto::{Call, PROTOCOL, Reply, decode, refused};
+use crate::proto::{Call, Change, PROTOCOL, PortInterface, Reply, decode, refused};
 use crate::session::whole;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 
 /// How long a daemon may take to answer. Whoever asks may never have used the device.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The interface of a persistent port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortInterface {
-    /// its name
-    pub name: Vec<u8>,
-    /// its number, which no interface of the system has
-    pub index: u32,
-    /// its MAC address
-    pub address: [u8; 6],
-    /// its MTU in bytes
-    pub mtu: u32,
-    /// its flags (`IFF_UP` and so on)
-    pub flags: u32,
-    /// its IPv4 address
-    pub inet: Option<Inet>,
-}
-
-/// An IPv4 address, as bytes go on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inet {
-    /// of the interface
-    pub address: [u8; 4],
-    /// which bits of it are the network
-    pub netmask: [u8; 4],
-    /// everybody in it
-    pub broadcast: [u8; 4],
-}
-
-/// What a program can set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Change {
-    /// the flags
-    Flags(u32),
-    /// the MTU
-    Mtu(u32),
-    /// the MAC address
-    Address([u8; 6]),
-    /// the IPv4 address, or none
-    Inet(Option<Inet>),
-}
 
 fn ask(dir: &Path, what: &Call) -> Result<(Reply, Vec<Fd>), Refusal> {
     let connection = connect(dir)?;

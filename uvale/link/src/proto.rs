@@ -12,7 +12,6 @@
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::interfaces::Change;
 use crate::report::Parameter;
 use uvale_request::{FileRange, Interface};
 use uvale_shared::binding::Binding;
@@ -122,7 +121,7 @@ pub enum Call {
         name: String,
     },
     /// First on a connection: the interfaces of persistent ports. Answer: [`Reply::Report`] and a memfd with an
-    /// encoded list of [`PortInterface`](crate::interfaces::PortInterface).
+    /// encoded list of [`PortInterface`].
     Interfaces {
         /// [`PROTOCOL`] of the caller
         protocol: u32,
@@ -136,6 +135,47 @@ pub enum Call {
         /// what is to change
         change: Change,
     },
+}
+
+/// The interface of a persistent port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortInterface {
+    /// its name
+    pub name: Vec<u8>,
+    /// its number, which no interface of the system has
+    pub index: u32,
+    /// its MAC address
+    pub address: [u8; 6],
+    /// its MTU in bytes
+    pub mtu: u32,
+    /// its flags (`IFF_UP` and so on)
+    pub flags: u32,
+    /// its IPv4 address
+    pub inet: Option<Inet>,
+}
+
+/// An IPv4 address, as bytes go on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inet {
+    /// of the interface
+    pub address: [u8; 4],
+    /// which bits of it are the network
+    pub netmask: [u8; 4],
+    /// everybody in it
+    pub broadcast: [u8; 4],
+}
+
+/// What a program can set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// the flags
+    Flags(u32),
+    /// the MTU
+    Mtu(u32),
+    /// the MAC address
+    Address([u8; 6]),
+    /// the IPv4 address, or none
+    Inet(Option<Inet>),
 }
 
 /// What a request comes with besides its bytes.
