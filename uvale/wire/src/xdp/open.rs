@@ -31,7 +31,7 @@ const CHUNKS: [u32; 2] = [2048, 4096];
 const HEADERS: u32 = 18;
 const SEND_BUFFER: usize = 4 << 20;
 /// Option of `SOL_XDP` since Linux 6.18: packets that a call sends at most, where it would be 32.
-const MAX_TX_SKB_BUDGET: i32 = 9;
+pub(super) const MAX_TX_SKB_BUDGET: i32 = 9;
 const BUDGET: u32 = 256;
 
 /// Opens a socket for each queue and attaches the program. Of the descriptors those that are kept hold the program.
