@@ -204,7 +204,8 @@ fn every_chunk_of_a_queue_is_filled_before_a_packet_is_lost() {
         let most = numbers.len() as u32;
         assert!((count - 20..=count).contains(&most), "{most} of {count}");
         assert!(numbers.iter().copied().eq(0..most), "{numbers:?}");
-        assert!(receiver.dropped() >= Some(50), "some were lost");
+        let dropped = receiver.dropped().expect("some were lost");
+        assert!((50..100).contains(&dropped), "{dropped}");
         assert_eq!(receiver.dropped(), None);
     });
 }
@@ -326,7 +327,12 @@ fn nonsense_in_the_rings_harms_nobody() {
         for index in [1, 1 << 20, u32::MAX / 2, u32::MAX] {
             for ring in [receiver.rx.producer(), receiver.fill.producer()] {
                 let is = ring.fetch_add(index, Relaxed);
-                receiver.take_in(|packet| packet.len() > 1 << 16);
+                let mut offered = 0;
+                receiver.take_in(|_| {
+                    offered += 1;
+                    offered <= receiver.count()
+                });
+                assert!(offered <= receiver.count(), "{index}");
                 receiver.give_back();
                 ring.store(is, Relaxed);
             }
