@@ -488,7 +488,7 @@ fn what_a_tap_hands_the_interface_reaches_the_host_past_the_program() {
     let name = "what_a_tap_hands_the_interface_reaches_the_host_past_the_program";
     apart(name, || {
         for (here, there) in [(1, 1), (1, 2)] {
-            let other = pair_of(here, there);
+            let _other = pair_of(here, there);
             ip("addr add 10.9.0.1/24 dev va");
             let address = link("va");
             let address = address.split("link/ether ").nth(1).expect("a MAC address");
@@ -525,8 +525,8 @@ fn what_a_tap_hands_the_interface_reaches_the_host_past_the_program() {
                 .map_err(|e| format!("{mode:?}: {e}"));
             assert_eq!(bytes[..len.expect("it arrives")], *b"hello");
             drop((opened, sending));
+            ip("link del va");
             ip("link del ta");
-            drop(other);
         }
     });
 }
