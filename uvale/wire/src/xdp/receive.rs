@@ -80,8 +80,8 @@ impl Receiver {
     }
 
     /// Takes packets in order until `take` says that it has no room for one, which then stays, and gives their chunks
-    /// back to the kernel. What makes no sense is given back untaken. Who dies over it leaves packets that come once
-    /// more, none that are missed.
+    /// back to the kernel, [`PORTION`] at a time. What makes no sense is given back untaken. If the caller dies, those
+    /// of the portion that it was at come once more.
     pub fn take_in(&self, mut take: impl FnMut(Packet<'_>) -> bool) {
         self.give_back();
         let mut at = self.rx.consumer().load(Ordering::Relaxed);
