@@ -109,6 +109,21 @@ pub fn is_open(fd: RawFd) -> bool {
     }
 }
 
+/// Takes the error of socket `fd`, which makes it poll as broken until somebody has.
+pub fn take_error(fd: RawFd) {
+    let (mut error, mut len): (c_int, libc::socklen_t) = (0, size_of::<c_int>() as u32);
+    let args = [
+        fd as usize,
+        libc::SOL_SOCKET as usize,
+        libc::SO_ERROR as usize,
+        &raw mut error as usize,
+        &raw mut len as usize,
+        0,
+    ];
+    // SAFETY: both outlive the call, and `len` is the size of `error`.
+    unsafe { call(libc::SYS_getsockopt, args) };
+}
+
 /// Is `fd` readable (or broken) right now?
 pub fn readable(fd: RawFd) -> bool {
     let mut p = [pollfd {

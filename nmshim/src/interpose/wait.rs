@@ -194,7 +194,11 @@ impl Ours {
         if n < 0 {
             return Err(Errno(error));
         }
-        let lost = real[liveness].iter().any(|p| p.revents != 0);
+        real[liveness.end..]
+            .iter()
+            .filter(|p| p.revents & POLLERR != 0)
+            .for_each(|p| raw::take_error(p.fd));
+        let lost = real[liveness.clone()].iter().any(|p| p.revents != 0);
         let ready = self.copy_ordinary(fds, &real);
         for m in self.list.iter() {
             let own = real[m.at].revents & (POLLERR | POLLHUP) != 0;

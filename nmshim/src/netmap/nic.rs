@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use uvale_engine::Host;
 use uvale_link::nic_helper;
+use uvale_link::proto::Join;
 use uvale_link::session::Session;
 use uvale_shared::binding::Binding;
 use uvale_system::refusal::Refusal;
@@ -46,7 +47,7 @@ fn open(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
     for lack in lacks {
         say(Level::Refusal, format_args!("{name}: {lack}"));
     }
-    session.give_wire(binding.port, opened, Watch::open(&interface))
+    session.give_wire(binding.port, opened, Watch::open(&interface), join())
 }
 
 /// What this process may not, a nic-helper may for it: the better of two wires.
@@ -78,5 +79,14 @@ fn carrier() -> Carrier {
         Ok("packet") => Carrier::Packet,
         Ok("xdp") => Carrier::Xdp,
         _ => Carrier::Best,
+    }
+}
+
+/// Whether the port is to be joined with its peer: `NMSHIM_JOIN`.
+fn join() -> Join {
+    match std::env::var("NMSHIM_JOIN").as_deref() {
+        Ok("never") => Join::Never,
+        Ok("always") => Join::Always,
+        _ => Join::Auto,
     }
 }

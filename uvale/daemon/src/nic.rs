@@ -11,7 +11,7 @@ use super::connection::{Answer, Answered};
 use super::log::{Level, log};
 use super::{Daemon, watch};
 use uvale_control::NicInfo;
-use uvale_link::proto::Reply;
+use uvale_link::proto::{Join, Reply};
 use uvale_shared::ctl::{PORT_DOWN, SETTLING};
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
@@ -31,6 +31,8 @@ struct Nic {
     /// closed with the port: what it has set up on the system goes with these
     kept: Kept,
     watch: Option<Watch>,
+    /// what its first opener wants
+    join: Join,
     /// why it is not joined, though its peer is open, too
     apart: Option<String>,
     /// what the host sees cannot be changed
@@ -51,6 +53,8 @@ pub(super) struct Nics {
     by_port: BTreeMap<u32, Nic>,
     /// pairs, by port record and generation, that need not be looked at again before something changes
     known: BTreeSet<[(u32, u32); 2]>,
+    /// how many have each port open, by its generation
+    openers: Vec<(u32, usize)>,
 }
 
 impl Nics {
@@ -78,7 +82,7 @@ impl Daemon {
         &mut self,
         port: u32,
         shape: Shape,
-        watched: bool,
+        (watched, join): (bool, Join),
         mut fds: Vec<Fd>,
     ) -> Answered<'_> {
         self.tidy_nics();
@@ -114,12 +118,15 @@ impl Daemon {
                 None => Kept::Descriptors { _fds: rest },
             },
             watch,
+            join,
             apart: None,
             control_failed: false,
             shape,
         };
         self.nics.by_port.insert(port, nic);
         self.nics.known.clear();
+        // What happened before it was watched, nobody has told.
+        self.refresh_nic(port);
         self.show_state(&info);
         self.tidy_nics();
         self.wire(port)
@@ -140,10 +147,8 @@ impl Daemon {
                 Level::Warning,
                 &format!("{}: the interface is gone", info.name),
             );
-        } else if news.changed
-            && let Some(interface) = watch.refresh(index)
-        {
-            self.world.nic_changed(port, interface);
+        } else if news.changed {
+            self.refresh_nic(port);
         } else {
             return;
         }
@@ -151,6 +156,21 @@ impl Daemon {
         if let Some(info) = self.world.nics().find(|nic| nic.port == port) {
             self.show_state(&info);
             self.wake_openers(&info);
+        }
+    }
+
+    /// Looks at the interface of a port once more.
+    fn refresh_nic(&mut self, port: u32) {
+        let info = self.world.nics().find(|nic| nic.port == port);
+        let watch = self
+            .nics
+            .by_port
+            .get(&port)
+            .and_then(|nic| nic.watch.as_ref());
+        if let (Some(info), Some(watch)) = (info, watch)
+            && let Some(interface) = watch.refresh(info.interface.index)
+        {
+            self.world.nic_changed(port, interface);
         }
     }
 
@@ -180,6 +200,14 @@ impl Daemon {
             all.iter().any(of_it)
         };
         self.nics.by_port.retain(is_live);
+        let openers: Vec<(u32, usize)> = all
+            .iter()
+            .map(|nic| (nic.generation, nic.openers.len()))
+            .collect();
+        if openers != self.nics.openers {
+            self.nics.openers = openers;
+            self.nics.known.clear();
+        }
         for info in &all {
             self.show_host(info);
         }
@@ -264,9 +292,17 @@ impl Daemon {
         if a.is_gone || b.is_gone || !is_pair {
             return None;
         }
+        let wants = [a, b].map(|nic| self.nics.by_port.get(&nic.port).map(|nic| nic.join));
+        if wants.contains(&Some(Join::Never)) {
+            return Some(Err("NMSHIM_JOIN=never".into()));
+        }
+        let is_forced = wants.contains(&Some(Join::Always));
         for nic in [a, b] {
             if !nic.interface.is_up {
                 return Some(Err(format!("{} is down", nic.name)));
+            }
+            if is_forced {
+                continue;
             }
             if let [first, ..] = &nic.interface.in_the_way[..] {
                 return Some(Err(format!("{first} on {} would be bypassed", nic.name)));

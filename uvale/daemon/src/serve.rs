@@ -169,8 +169,9 @@ impl Daemon {
                     port,
                     shape,
                     watched,
+                    join,
                 },
-            ) => return self.give_wire(port, shape, watched, fds),
+            ) => return self.give_wire(port, shape, (watched, join), fds),
             // The descriptor was settled before this was handled.
             (Role::Session(_), Call::Settle(_)) => Reply::Ok,
             (Role::Session(_), Call::Report(what)) => {

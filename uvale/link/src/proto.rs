@@ -91,6 +91,8 @@ pub enum Call {
         /// behind its own descriptors come a netlink socket that hears of the interface, and its network
         /// namespace; behind those what is to be kept
         watched: bool,
+        /// whether it is to be joined with its peer
+        join: Join,
     },
     /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and the descriptor.
     Waker(u32),
@@ -176,6 +178,18 @@ pub enum Change {
     Address([u8; 6]),
     /// the IPv4 address, or none
     Inet(Option<Inet>),
+}
+
+/// Whether a NIC port is to be joined with its peer when that is open, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Join {
+    /// if nothing would be bypassed
+    #[default]
+    Auto,
+    /// never
+    Never,
+    /// whatever is bypassed
+    Always,
 }
 
 /// What a request comes with besides its bytes.

@@ -14,7 +14,7 @@ use rustix::net::SendFlags;
 
 use crate::channel::{call, call_with, call_with_all, call_within, pair, send};
 use crate::difference;
-use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN, refused};
+use crate::proto::{Call, Join, PROTOCOL, Reply, Report, TOKEN, refused};
 use crate::report::Parameter;
 use uvale_engine::{Host, RegionMap};
 use uvale_shared::ctl::Ctl;
@@ -202,6 +202,7 @@ impl Session {
         port: u32,
         opened: Opened,
         watch: Option<Watch>,
+        join: Join,
     ) -> Result<Arc<Wire>, Refusal> {
         let Opened { shape, fds, kept } = opened;
         let watched = watch.is_some();
@@ -209,6 +210,7 @@ impl Session {
             port,
             shape,
             watched,
+            join,
         };
         let watch = watch.map(Watch::into_fds);
         let all = fds.iter().chain(watch.iter().flatten()).chain(&kept);

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::compiler_fence;
 
 use crate::ctl::{Exchange, Kring};
-use crate::shm::{Slot, SlotView};
+use crate::shm::{BufferPool, Slot, SlotView};
 
 impl Exchange {
     /// Writes down that slot `at[0]` of ring `with`, now `slots[0]`, and slot `at[1]` of the monitor's
@@ -48,18 +48,33 @@ impl Exchange {
 /// held.
 impl Kring {
     /// Writes down that the slots of this ring from `from` on and the slots `rs` of ring `with`, from `to` on, are about
-    /// to exchange their buffers. At most [`SWAPS`](crate::ctl::SWAPS) of them.
+    /// to exchange their buffers: as many of them as have a buffer of `pool`, which are returned, and at most
+    /// [`SWAPS`](crate::ctl::SWAPS).
     #[inline(always)]
-    pub fn note_swap(&self, with: u32, from: u32, to: u32, rs: &[SlotView]) {
+    pub fn note_swap(
+        &self,
+        with: u32,
+        from: u32,
+        to: u32,
+        rs: &[SlotView],
+        pool: &BufferPool,
+    ) -> usize {
+        let mut count = 0;
         for (log, slot) in self.swapped.iter().zip(rs) {
-            log.store(slot.load().buf_idx, Relaxed);
+            let buffer = slot.load().buf_idx;
+            if !pool.is_valid(buffer) {
+                break;
+            }
+            log.store(buffer, Relaxed);
+            count += 1;
         }
         let slots = u64::from(from) | u64::from(to) << 32;
         self.swap.slots.store(slots, Relaxed);
-        self.swap.count.store(rs.len() as u64, Relaxed);
+        self.swap.count.store(count as u64, Relaxed);
         // As in `Exchange::note`: the order of the instructions is what counts.
         self.swap.with.store(u64::from(with) + 1, Release);
         compiler_fence(SeqCst);
+        count
     }
 
     /// The exchanges are made.

@@ -228,6 +228,10 @@ impl Call<'_> {
         if n < 0 {
             return Err(Errno(raw::errno()));
         }
+        real[1..]
+            .iter()
+            .filter(|p| p.revents & libc::POLLERR != 0)
+            .for_each(|p| raw::take_error(p.fd));
         // SAFETY: the program's array.
         let n = unsafe {
             raw::check(raw::call(

@@ -46,6 +46,8 @@ fn from_wire(host: &dyn Host, rx: &Synced<'_>, frames: &Frames) -> bool {
     let next = |next| k.frame.store(next, Relaxed);
     let at = frames.take_in(at, next, |packet| put_in(slots, tally, &packet));
     let is_empty = !frames.is_ready(at);
+    // What the wire itself had no room for.
+    tally.full += frames.dropped().map_or(0, u64::from);
     lease.publish().wake(host);
     is_empty
 }

@@ -49,14 +49,14 @@ pub fn send(
         let (a, b) = (at as usize, lease.slots.at as usize);
         let (ts, rs) = (&tx.ring.slots()[a..], &lease.slots.ring.slots()[b..]);
         let n = (left as usize).min(SWAPS).min(ts.len()).min(rs.len());
-        let next = (at + n as u32) % tx.n;
         let (ts, rs) = ((&ts[..n], at), (&rs[..n], lease.slots.at));
-        let sent = exchange(tx.kring, ts, rs, (index, next));
-        lease.tally.packets += sent.0;
-        lease.tally.bytes += sent.1;
-        lease.slots.skip(n as u32);
-        at = next;
-        left -= n as u32;
+        let sent = exchange(tx, ts, rs, index);
+        lease.tally.packets += sent.packets;
+        lease.tally.bytes += sent.bytes;
+        lease.slots.bad_copy += sent.bad;
+        lease.slots.skip(sent.slots);
+        at = (at + sent.slots) % tx.n;
+        left -= sent.slots;
     }
     count(&tx.kring.sync.packets, lease.tally.packets);
     count(&tx.kring.sync.bytes, lease.tally.bytes);
@@ -112,18 +112,29 @@ fn complete(tx: &Synced<'_>, from: u32, n: u32) -> u32 {
     (0..n).rev().find(|i| !has_more(*i)).map_or(0, |i| i + 1)
 }
 
-/// Exchanges the buffers of slots `ts` and `rs`, the first of which have the numbers beside them; `next` is the slot
-/// behind `ts`. Returns packets and bytes.
+/// What an exchange has sent.
+#[derive(Default)]
+struct Sent {
+    slots: u32,
+    packets: u64,
+    bytes: u64,
+    /// slots that arrive empty, because the receiver's program has put nonsense into them
+    bad: u64,
+}
+
+/// Exchanges the buffers of slots `ts` and `rs`, the first of which have the numbers beside them, or of as many as
+/// can be.
 #[inline(always)]
 fn exchange(
-    k: &Kring,
+    tx: &Synced<'_>,
     (ts, at): (&[SlotView], u32),
     (rs, to): (&[SlotView], u32),
-    (index, next): (u32, u32),
-) -> (u64, u64) {
-    k.note_swap(index, at, to, rs);
-    let (mut packets, mut bytes) = (0, 0);
-    for (i, (ts, rs)) in ts.iter().zip(rs).enumerate() {
+    index: u32,
+) -> Sent {
+    let k = tx.kring;
+    let n = k.note_swap(index, at, to, rs, &tx.region.pool);
+    let mut sent = Sent::default();
+    for (i, (ts, rs)) in ts.iter().zip(rs).enumerate().take(n) {
         let slot = ts.load_full();
         let back = k.swapped[i].load(Relaxed);
         rs.store_full(Slot {
@@ -135,11 +146,28 @@ fn exchange(
             flags: slot.flags & !NS_MOREFRAG | NS_BUF_CHANGED,
             ..slot
         });
-        packets += u64::from(slot.flags & NS_MOREFRAG == 0);
-        bytes += u64::from(slot.len);
+        sent.packets += u64::from(slot.flags & NS_MOREFRAG == 0);
+        sent.bytes += u64::from(slot.len);
+    }
+    sent.slots = n as u32;
+    if n == 0 {
+        empty(&rs[0]);
+        (sent.slots, sent.bad) = (1, 1);
     }
     // What is exchanged is not sent again, whether or not this process lives to show it.
-    k.hwcur.store(next, Relaxed);
+    k.hwcur.store((at + sent.slots) % tx.n, Relaxed);
     k.swap_done();
-    (packets, bytes)
+    sent
+}
+
+/// The receiver has lost this slot's buffer. That costs it the packet, and the sender nothing.
+#[cold]
+#[inline(never)]
+fn empty(rs: &SlotView) {
+    let slot = rs.load_full();
+    rs.store_full(Slot {
+        len: 0,
+        flags: 0,
+        ..slot
+    });
 }
