@@ -80,7 +80,7 @@ impl Receiver {
     }
 
     /// Takes packets in order until `take` says that it has no room for one, which then stays, and gives their chunks
-    /// back to the kernel, [`PORTION`] at a time. What makes no sense is given back untaken. If the caller dies, those
+    /// back to the kernel, a few dozen at a time. What makes no sense is given back untaken. If the caller dies, those
     /// of the portion that it was at come once more.
     pub fn take_in(&self, mut take: impl FnMut(Packet<'_>) -> bool) {
         self.give_back();
