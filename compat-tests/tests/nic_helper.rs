@@ -350,6 +350,47 @@ fn nobody_gets_the_wire_of_one_interface_and_no_other() {
     );
 }
 
+/// The whole way: a program of nobody's, the shim, a daemon of nobody's.
+#[test]
+fn a_program_of_nobodys_sends_by_the_interface() {
+    let machine = or_skip!("a program", Machine::new(&format!("{NOBODY} e1\n")));
+    let there = open(&machine.elsewhere, "p1");
+    let there = Wire::new(there.shape, there.fds).expect("a wire");
+    let world = machine.place.file("world");
+    std::fs::create_dir(&world).expect("the folder is ours");
+    std::fs::set_permissions(&world, std::fs::Permissions::from_mode(0o700)).expect("ours");
+    let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    rustix::fs::chown(&world, Some(uid), Some(gid)).expect("root may");
+    let uvale = target::binaries().uvale.display().to_string();
+    let mut command = machine.own.inside("setpriv");
+    let (uid, gid) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
+    command
+        .args([&uid, &gid, "--clear-groups", &uvale, "run", "--", &uvale])
+        .args(["gen", "-i", "netmap:e1", "-f", "tx", "-n", "100", "-w", "0"])
+        .env("UVALE_DIR", &world)
+        .env("UVALE_NIC_HELPER", machine.socket());
+    Program::start("gen", command).wait_success();
+    let frames = there.frames(0).expect("a ring");
+    let (mut at, mut seen) = (0, 0);
+    wait_for("100 packets", || {
+        at = frames.take_in(
+            at,
+            |_| {},
+            |packet| {
+                // IPv4, which nobody else has reason to send here.
+                seen += u32::from(packet.pieces.concat()[12..14] == [8, 0]);
+                true
+            },
+        );
+        seen == 100
+    });
+    let mut stop = machine.own.inside("setpriv");
+    stop.args([&uid, &gid, "--clear-groups", &uvale, "stop", "--dir"]);
+    stop.arg(&world);
+    Program::start("stop", stop).wait_success();
+    machine.own.assert_clean();
+}
+
 #[test]
 fn who_may_use_all_interfaces_gets_the_wire_itself() {
     let machine = or_skip!("all interfaces", Machine::new(&format!("@{MEMBERS} *\n")));
