@@ -641,8 +641,8 @@ fn who_floods_it_or_sleeps_harms_nobody_else() {
             let _ = channel::send(connection.as_fd(), &question, &with, SendFlags::empty());
         }
     });
-    wait_for("no request under way", || machine.requests() == 0);
-    machine.ask(NOBODY, "e1").expect("it goes on");
+    // Some of them may still wait to be accepted.
+    wait_for("it goes on", || machine.ask(NOBODY, "e1").is_ok());
     machine.own.assert_clean();
 }
 
