@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 
 use super::World;
 use super::memory::MemId;
-use super::nic::Nic;
 use uvale_engine::{RX, TX};
+use uvale_request::Interface;
 
 /// Names an adapter; never reused.
 pub(super) type AdapterId = u32;
@@ -63,6 +63,17 @@ pub(super) enum Join {
         /// object number of its `netmap_if`; `None`: it has been detached
         netmap_if: Option<u32>,
     },
+}
+
+/// What only a NIC port has.
+#[derive(Debug)]
+pub(super) struct Nic {
+    /// as the last request, or the daemon, has seen it
+    pub interface: Interface,
+    /// it does not exist there any more
+    pub is_gone: bool,
+    /// the port of the other end, while they are joined
+    pub joined: Option<AdapterId>,
 }
 
 /// The differences between adapters.

@@ -19,7 +19,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use nm_abi::{NR_REG_ALL_NIC, NR_REG_NIC_SW, nmreq_register};
 use rustix::io::Errno;
 
-use super::adapter::{Adapter, AdapterId, DIRS, Kind, NAME_MAX, opposite};
+use super::adapter::{Adapter, AdapterId, DIRS, Kind, NAME_MAX, Nic, opposite};
 use super::krings::is_quiet;
 use super::memory::{GLOBAL, Which};
 use super::vale::Purpose;
@@ -36,17 +36,6 @@ pub(super) type Key = (u64, u32);
 
 fn key(interface: &Interface) -> Key {
     (interface.netns, interface.index)
-}
-
-/// What only a NIC port has.
-#[derive(Debug)]
-pub(super) struct Nic {
-    /// as the last request, or the daemon, has seen it
-    pub interface: Interface,
-    /// it does not exist there any more
-    pub is_gone: bool,
-    /// the port of the other end, while they are joined
-    pub joined: Option<AdapterId>,
 }
 
 impl Nic {

@@ -47,8 +47,8 @@ impl Exchange {
 /// Exchanges of consecutive slots between joined NIC ports; the receiving ring's `q_lock` and this tx ring's `busy` are
 /// held.
 impl Kring {
-    /// Writes down that the slots of this ring from `from` on and the slots `rs` of ring `with`, from `to` on, are about
-    /// to exchange their buffers: as many of them as have a buffer of `pool`, which are returned, and at most
+    /// Writes down that the slots of this ring from `from` on and the slots `rs` of ring `with`, from `to` on, are
+    /// about to exchange their buffers: as many of them as have a buffer of `pool`, which are returned, and at most
     /// [`SWAPS`](crate::ctl::SWAPS).
     #[inline(always)]
     pub fn note_swap(

@@ -125,7 +125,7 @@ fn let_peer_in(host: &dyn Host, k: &Kring) {
     if !is_over(k.joining.load(Relaxed)) {
         return;
     }
-    // SYNC POINT: Release pairs with the Acquire in `join::send`: what was on the wire is published before.
+    // SYNC POINT: Release pairs with the Acquire in `join::is_open`: what was on the wire is published before.
     k.joining.store(0, Release);
     wake_peer(host, k);
 }

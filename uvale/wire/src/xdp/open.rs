@@ -253,8 +253,8 @@ fn no_socket(errno: Errno, queue: u32, shape: &Shape) -> Refusal {
             let needed = memory(shape) / 1024;
             let limit = getrlimit(Resource::Memlock).current.unwrap_or(0) / 1024;
             format!(
-                "RLIMIT_MEMLOCK is {limit} KiB for everything that this user locks, and {needed} KiB are needed: raise it \
-                 (ulimit -l; docker run --ulimit memlock=-1), or give CAP_IPC_LOCK"
+                "RLIMIT_MEMLOCK is {limit} KiB for everything that this user locks, and {needed} KiB are needed: \
+                 raise it (ulimit -l; docker run --ulimit memlock=-1), or give CAP_IPC_LOCK"
             )
         }
         Errno::BUSY => format!("another AF_XDP socket is bound to queue {queue} of the interface"),
