@@ -1,6 +1,7 @@
 //! All scenarios on every target that is there.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use compat_tests::matrix::layout::Layout;
 use compat_tests::matrix::platform::Platform;
@@ -41,6 +42,46 @@ fn every_scenario_is_as_expected() {
         .descendants()
         .filter(|n| n.has_tag_name("testsuite"));
     assert_eq!(suites.count(), matrix.columns.len());
+}
+
+/// Makes a veth pair in namespaces of its own; `$0` and what follows replaces it then.
+const PAIR: &str = "set -e; mount -t sysfs none /sys; ip link add va type veth peer name vb
+ip link set va up; ip link set vb up; exec \"$0\" \"$@\"";
+
+fn on_a_pair() -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--mount", "sh", "-c", PAIR])
+        .stdin(Stdio::null());
+    command
+}
+
+fn can_make_a_pair() -> Result<(), Skip> {
+    let output = on_a_pair().arg("true").output();
+    let output = output.map_err(|e| Skip::optional(format!("no unshare: {e}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&output.stderr);
+    Err(Skip::optional(format!(
+        "no veth pair for us: {}",
+        why.trim()
+    )))
+}
+
+/// The target `nic:IFACE`, on one end of a veth pair.
+#[test]
+fn an_interface_is_as_expected() {
+    or_skip!("scenarios on an interface", can_make_a_pair());
+    or_skip!("scenarios on an interface", scenarios(&Layout::find()));
+    let output = on_a_pair()
+        .arg(env!("CARGO_BIN_EXE_compat-tests"))
+        .args(["run", "--target", "nic:va", "--scenario", "interface"])
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let has_run = said.contains("nic:va interface: pass");
+    assert!(output.status.success() && has_run, "{output:?}");
 }
 
 /// A record says where it comes from, and each scenario has one.

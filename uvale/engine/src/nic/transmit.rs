@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::offsets::Offsets;
 use crate::synced::Synced;
-use nm_abi::NS_MOREFRAG;
+use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG, NS_REPORT};
 use rustix::io::Errno;
 use uvale_shared::ctl::count;
 use uvale_shared::shm::Slot;
@@ -138,7 +138,7 @@ fn add(tx: &Synced<'_>, at: u32, end: u32, offsets: Offsets, batch: &mut Batch<'
     while i != end && n < pieces.len() {
         let view = &tx.ring.slots()[i as usize];
         let slot = view.load_full();
-        view.clear_changed(slot);
+        view.clear(slot, NS_BUF_CHANGED | NS_REPORT);
         let Slot { buf_idx, len, .. } = slot;
         let offset = offsets.get(slot.ptr);
         // Like netmap's emulated adapter, cuts what is longer than its buffer.

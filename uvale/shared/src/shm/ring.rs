@@ -188,8 +188,14 @@ impl SlotView {
     /// Takes NS_BUF_CHANGED from a slot that was just loaded as `slot`: whoever syncs has seen it.
     #[inline(always)]
     pub fn clear_changed(&self, slot: Slot) {
-        if slot.flags & NS_BUF_CHANGED != 0 {
-            let flags = slot.flags & !NS_BUF_CHANGED;
+        self.clear(slot, NS_BUF_CHANGED);
+    }
+
+    /// Takes `flags` from a slot that was just loaded as `slot`.
+    #[inline(always)]
+    pub fn clear(&self, slot: Slot, flags: u16) {
+        if slot.flags & flags != 0 {
+            let flags = slot.flags & !flags;
             self.store(Slot { flags, ..slot });
         }
     }
