@@ -5,10 +5,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::compiler_fence;
 
 use crate::ctl::{Exchange, Kring};
-use crate::shm::{BufferPool, Slot, SlotView, prefetch_to_write};
-
-/// Slots in a cache line.
-const SLOTS_A_LINE: usize = 64 / size_of::<SlotView>();
+use crate::shm::{BufferPool, Slot, SlotView};
 
 impl Exchange {
     /// Writes down that slot `at[0]` of ring `with`, now `slots[0]`, and slot `at[1]` of the monitor's
@@ -62,10 +59,6 @@ impl Kring {
         rs: &[SlotView],
         pool: &BufferPool,
     ) -> usize {
-        // They were last in the receiver's cache, and are written in a moment: asked for once, for both.
-        for slot in rs.iter().step_by(SLOTS_A_LINE) {
-            prefetch_to_write(slot);
-        }
         let mut count = 0;
         for (log, slot) in self.swapped.iter().zip(rs) {
             let buffer = slot.load().buf_idx;

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering::Acquire;
 
 use super::arrive::{is_over, now, take_in};
 use crate::Host;
-use crate::lease::{Lease, Refused};
+use crate::lease::{Lease, Refused, Slots};
 use crate::monitor;
 use crate::sleep::{to_wake, wake};
 use crate::synced::Synced;
@@ -16,10 +16,13 @@ use crate::vale::Scratch;
 use core::sync::atomic::Ordering::Relaxed;
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, SETTLING, SWAPS, count};
-use uvale_shared::shm::{Slot, SlotView};
+use uvale_shared::shm::{Slot, SlotView, prefetch_to_write};
 
 /// Sleeps of 20 ms to wait for another sender or for the receiver, which takes in what is on its wire.
 const PATIENCE: u32 = 50;
+
+/// Slots in a cache line.
+const SLOTS_A_LINE: usize = 64 / size_of::<SlotView>();
 
 /// Sends the slots from hwcur to `head` to ring `index`, as far as there is room. Returns the slot to send next;
 /// `None` if that ring does not take them, so that they have to go by the wire.
@@ -45,7 +48,9 @@ pub fn send(
     let complete = complete(tx, from, wanted.min(lease.slots.free));
     let mut at = from;
     let mut left = complete;
+    ask_for(&lease.slots, 0);
     while left > 0 {
+        ask_for(&lease.slots, SWAPS);
         let (a, b) = (at as usize, lease.slots.at as usize);
         let (ts, rs) = (&tx.ring.slots()[a..], &lease.slots.ring.slots()[b..]);
         let n = (left as usize).min(SWAPS).min(ts.len()).min(rs.len());
@@ -102,6 +107,18 @@ fn opens(host: &dyn Host, tx: &Synced<'_>, rx: &Kring, index: u32) -> bool {
         wake(host, rx, to_wake(rx));
     }
     is_open
+}
+
+/// The slots of the exchange that begins `ahead` slots further on were last in the receiver's cache, and are read and
+/// written in a moment: they are asked for once, for both.
+#[inline(always)]
+fn ask_for(slots: &Slots<'_>, ahead: usize) {
+    let (all, at) = (slots.ring.slots(), slots.at as usize + ahead);
+    let at = if at >= all.len() { at - all.len() } else { at };
+    let those = all[at..].iter().take(SWAPS);
+    those
+        .step_by(SLOTS_A_LINE)
+        .for_each(|slot| prefetch_to_write(slot));
 }
 
 /// How many of `n` slots from `from` on are those of complete packets.
