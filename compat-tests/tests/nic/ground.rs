@@ -18,30 +18,38 @@ pub const ADDRESSES: [&str; 2] = ["10.66.0.1", "10.66.0.2"];
 pub struct Ground {
     keepers: [Program; 2],
     is_own: bool,
+    /// before everything that is started here
+    by: &'static [&'static str],
 }
 
 impl Ground {
     /// Makes both, and the pair, which is up.
     pub fn new() -> Result<Ground, Skip> {
-        let is_own = !can_unshare(&["--net"]);
-        if is_own && !can_unshare(&["--user", "--map-root-user", "--net"]) {
+        Ground::made_by(&[])
+    }
+
+    /// The same, made by what `by` makes of this process: another user, for example.
+    pub fn made_by(by: &'static [&'static str]) -> Result<Ground, Skip> {
+        let is_own = !can_unshare(by, &["--net"]);
+        if is_own && !can_unshare(by, &["--user", "--map-root-user", "--net"]) {
             return Err(Skip::optional("no network namespaces for us"));
         }
         let near = if is_own {
-            keep("unshare", &["--user", "--map-root-user", "--net"])
+            keep(by, "unshare", &["--user", "--map-root-user", "--net"])
         } else {
-            keep("unshare", &["--net"])
+            keep(by, "unshare", &["--net"])
         };
         let far = if is_own {
             let pid = near.pid().as_raw_nonzero().to_string();
             let words = ["--target", &pid, "--user", "--preserve-credentials", "--"];
-            keep("nsenter", &[&words[..], &["unshare", "--net"]].concat())
+            keep(by, "nsenter", &[&words[..], &["unshare", "--net"]].concat())
         } else {
-            keep("unshare", &["--net"])
+            keep(by, "unshare", &["--net"])
         };
         let ground = Ground {
             keepers: [near, far],
             is_own,
+            by,
         };
         let far = ground.keepers[1].pid().as_raw_nonzero();
         let pair = format!("ip link add {VETH} type veth peer name {VETH} netns {far}");
@@ -59,7 +67,7 @@ impl Ground {
 
     /// A command that stands in a namespace.
     pub fn command(&self, side: usize) -> Command {
-        let mut command = Command::new("nsenter");
+        let mut command = command_by(self.by, "nsenter");
         let pid = self.keepers[side].pid().as_raw_nonzero().to_string();
         command.args(["--target", &pid, "--net"]);
         if self.is_own {
@@ -74,6 +82,30 @@ impl Ground {
         Said::of(self.command(side).args(["sh", "-c", script]))
     }
 
+    /// `UNDER... program ARGS...` there, under the shim in the world of `place`, with more `variables`. `under` is not
+    /// under the shim: it takes rights away, for example.
+    pub fn inside(
+        &self,
+        side: usize,
+        place: &Place,
+        [under, variables]: [&[&str]; 2],
+        program: &Path,
+        args: &[&str],
+    ) -> Command {
+        let inside = place.command(program);
+        let mut command = self.command(side);
+        command.args(under).arg("env");
+        for (name, value) in inside.get_envs() {
+            let name = name.to_string_lossy();
+            match value {
+                Some(value) => command.arg(format!("{name}={}", value.to_string_lossy())),
+                None => command.arg(format!("--unset={name}")),
+            };
+        }
+        command.args(variables).arg(program).args(args);
+        command
+    }
+
     /// Starts `program ARGS...` there, under the shim in the world of `place`, with more `variables`.
     pub fn spawn(
         &self,
@@ -83,17 +115,7 @@ impl Ground {
         variables: &[&str],
         args: &[&str],
     ) -> Program {
-        let inside = place.command(program);
-        let mut command = self.command(side);
-        command.arg("env");
-        for (name, value) in inside.get_envs() {
-            let name = name.to_string_lossy();
-            match value {
-                Some(value) => command.arg(format!("{name}={}", value.to_string_lossy())),
-                None => command.arg(format!("--unset={name}")),
-            };
-        }
-        command.args(variables).arg(program).args(args);
+        let command = self.inside(side, place, [&[], variables], program, args);
         Program::start(&format!("{side}: {}", args.join(" ")), command)
     }
 
@@ -110,6 +132,27 @@ impl Ground {
         program.wait_line("ready", |l| l.starts_with("ready"));
         program
     }
+
+    /// What is in a namespace that was not there in the beginning.
+    pub fn traces(&self, side: usize) -> Vec<String> {
+        let lines = |script: &str, is_known: &dyn Fn(&str) -> bool| {
+            let said = self.shell(side, script).assert_code(0);
+            let unknown = said.out.lines().filter(|line| !is_known(line));
+            unknown.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let interfaces = lines("ip -o link", &|line| {
+            let known = line.contains(": lo:") || line.contains(&format!(": {VETH}@"));
+            known && !line.contains("xdp")
+        });
+        let rules = lines(
+            "nft list tables || test ! -x \"$(command -v nft)\"",
+            &|_| false,
+        );
+        let filters = lines("tc qdisc", &|line| line.contains("noqueue"));
+        // A line for each packet socket, below the head.
+        let sockets = lines("cat /proc/net/packet", &|line| line.starts_with("sk "));
+        [interfaces, rules, filters, sockets].concat()
+    }
 }
 
 /// What the kernel itself would send on it is not for the tests.
@@ -118,13 +161,24 @@ const UP: &str = "
     ip link set lo up && ip link set IF up && ip address add ADDRESS/30 dev IF
 ";
 
-fn can_unshare(words: &[&str]) -> bool {
-    let tried = Command::new("unshare").args(words).arg("true").output();
+fn can_unshare(by: &[&str], words: &[&str]) -> bool {
+    let tried = command_by(by, "unshare").args(words).arg("true").output();
     tried.is_ok_and(|output| output.status.success())
 }
 
-fn keep(program: &str, words: &[&str]) -> Program {
-    let mut command = Command::new(program);
+fn command_by(by: &[&str], program: &str) -> Command {
+    match by {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    }
+}
+
+fn keep(by: &[&str], program: &str, words: &[&str]) -> Program {
+    let mut command = command_by(by, program);
     command
         .args(words)
         .args(["sh", "-c", "echo ready; exec sleep infinity"])

@@ -57,7 +57,7 @@ impl Lives {
         for side in 0..2 {
             let mut found = Vec::new();
             let clean = until(deadline(), || {
-                found = self.traces(side);
+                found = self.ground.traces(side);
                 found.is_empty().then_some(())
             });
             assert!(clean.is_some(), "left in namespace {side}: {found:#?}");
@@ -65,27 +65,6 @@ impl Lives {
             ping.arg(&self.ping).arg(ADDRESSES[1 - side]);
             Program::start("ping", ping).wait_success();
         }
-    }
-
-    /// What is in a namespace that was not there in the beginning.
-    fn traces(&self, side: usize) -> Vec<String> {
-        let lines = |script: &str, is_known: &dyn Fn(&str) -> bool| {
-            let said = self.ground.shell(side, script).assert_code(0);
-            let unknown = said.out.lines().filter(|line| !is_known(line));
-            unknown.map(str::to_owned).collect::<Vec<_>>()
-        };
-        let interfaces = lines("ip -o link", &|line| {
-            let known = line.contains(": lo:") || line.contains(&format!(": {VETH}@"));
-            known && !line.contains("xdp")
-        });
-        let rules = lines(
-            "nft list tables || test ! -x \"$(command -v nft)\"",
-            &|_| false,
-        );
-        let filters = lines("tc qdisc", &|line| line.contains("noqueue"));
-        // A line for each packet socket, below the head.
-        let sockets = lines("cat /proc/net/packet", &|line| line.starts_with("sk "));
-        [interfaces, rules, filters, sockets].concat()
     }
 }
 

@@ -2,5 +2,9 @@
 
 mod calls;
 mod ground;
+mod host;
 mod lives;
+mod networks;
 mod numbered;
+mod refused;
+mod rights;

@@ -11,7 +11,7 @@ use uvale_link::proto::Join;
 use uvale_link::session::Session;
 use uvale_shared::binding::Binding;
 use uvale_system::refusal::Refusal;
-use uvale_wire::interface::{Watch, look_up};
+use uvale_wire::interface::{DOWN, Watch, look_up};
 use uvale_wire::{Carrier, Kind, Opened, Shape, Wanted, Wire};
 
 use super::say::{Level, say};
@@ -44,7 +44,8 @@ fn open(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
         let why = lacks.join("; ");
         return Err(Refusal::new(Errno::PERM, format!("{name}: {why}")));
     }
-    for lack in lacks {
+    let down = (!interface.is_up).then_some(DOWN);
+    for lack in lacks.iter().map(String::as_str).chain(down) {
         say(Level::Refusal, format_args!("{name}: {lack}"));
     }
     session.give_wire(binding.port, opened, Watch::open(&interface), join())

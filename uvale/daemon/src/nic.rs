@@ -17,7 +17,7 @@ use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_wire::Shape;
 use uvale_wire::host::Control;
-use uvale_wire::interface::{Watch, are_peers};
+use uvale_wire::interface::{DOWN, Watch, are_peers};
 
 /// An event's number: news of the port's interface. Connections count up from 0.
 pub(super) const NEWS: u64 = 1 << 62;
@@ -123,6 +123,9 @@ impl Daemon {
             control_failed: false,
             shape,
         };
+        for lack in &nic.shape.lacks {
+            log(Level::Warning, &format!("{}: {lack}", info.name));
+        }
         self.nics.by_port.insert(port, nic);
         self.nics.known.clear();
         // What happened before it was watched, nobody has told.
@@ -178,10 +181,18 @@ impl Daemon {
     fn show_state(&self, info: &NicInfo) {
         if let Some(port) = self.ctl.port(info.port) {
             use core::sync::atomic::Ordering::Relaxed;
-            match info.interface.is_up {
+            let was_down = match info.interface.is_up {
                 true => port.flags.fetch_and(!PORT_DOWN, Relaxed),
                 false => port.flags.fetch_or(PORT_DOWN, Relaxed),
-            };
+            } & PORT_DOWN
+                != 0;
+            if was_down == info.interface.is_up {
+                let (level, what) = match was_down {
+                    true => (Level::Info, "the interface is up again"),
+                    false => (Level::Warning, DOWN),
+                };
+                log(level, &format!("{}: {what}", info.name));
+            }
         }
     }
 

@@ -60,6 +60,10 @@ const ARPHRD_LOOPBACK: u16 = 772;
 /// `SO_NETNS_COOKIE` of `asm-generic/socket.h`.
 const SO_NETNS_COOKIE: i32 = 71;
 
+/// What a person is told of an interface that is down.
+pub const DOWN: &str =
+    "the interface is down: nothing arrives and what is sent is lost until it is up (ip link set)";
+
 /// Looks an interface up; `None` if there is none of that name.
 pub fn look_up(name: &[u8]) -> Option<Interface> {
     let plausible = !name.is_empty()

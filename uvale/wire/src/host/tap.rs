@@ -50,7 +50,11 @@ struct Request {
 fn make() -> Result<(Fd, String), Why> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let fd = rustix::fs::open(DEVICE, flags, Mode::empty()).map_err(|e| match e {
-        Errno::NOENT | Errno::PERM | Errno::ACCESS => Why::new(
+        Errno::ACCESS => Why::new(
+            e,
+            format!("{DEVICE} is closed to this user: `chmod 666 {DEVICE}` opens it, which gives nobody more rights"),
+        ),
+        Errno::NOENT | Errno::PERM => Why::new(
             e,
             format!("{DEVICE} is not to be had here ({e}): docker and podman give it with --device {DEVICE}"),
         ),

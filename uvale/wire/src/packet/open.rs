@@ -46,17 +46,16 @@ pub(crate) fn open(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
     let index = wanted.interface.index;
     let [rx, tx] = wanted.rings;
     let shape = shape(wanted.interface.mtu, rx);
-    let refuse = |errno| refusal(wanted.name, errno);
-    let receivers = receivers(index, rx, shape).map_err(refuse)?;
+    let receivers = receivers(index, rx, shape).map_err(refusal)?;
     let senders = (0..tx)
         .map(|_| sender(index))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(refuse)?;
+        .map_err(refusal)?;
     let (mut fds, frames): (Vec<Fd>, Vec<FrameShape>) = receivers.into_iter().unzip();
     let shape = Shape {
         kind: Kind::Packet,
         frames,
-        senders: u16::try_from(tx).map_err(|_| refuse(Errno::INVAL))?,
+        senders: u16::try_from(tx).map_err(|_| refusal(Errno::INVAL))?,
         host: None,
         is_stolen: false,
         plan: None,
@@ -166,19 +165,18 @@ fn socket() -> Result<Fd, Errno> {
     rustix::net::socket_with(family, SocketType::RAW, flags, None).map(Fd::from)
 }
 
-fn refusal(name: &str, errno: Errno) -> Refusal {
+fn refusal(errno: Errno) -> Refusal {
     let why = match errno {
-        Errno::PERM | Errno::ACCESS => format!(
-            "{name}: this process may not open packet sockets, it lacks CAP_NET_RAW: docker gives it to containers \
-             by default, podman with --cap-add NET_RAW; elsewhere run the program with sudo, or with `setpriv \
-             --inh-caps +net_raw --ambient-caps +net_raw` (setcap would keep the shim from being loaded)"
-        ),
+        Errno::PERM | Errno::ACCESS => "this process may not open packet sockets, it lacks CAP_NET_RAW: docker gives it \
+             to containers by default, podman with --cap-add NET_RAW; elsewhere run the program with sudo, or with \
+             `setpriv --inh-caps +net_raw --ambient-caps +net_raw` (setcap would keep the shim from being loaded)"
+            .to_owned(),
         Errno::AFNOSUPPORT => {
-            format!("{name}: this kernel or this sandbox has no packet sockets (CONFIG_PACKET)")
+            "this kernel or this sandbox has no packet sockets (CONFIG_PACKET)".to_owned()
         }
-        Errno::NOMEM => format!("{name}: no memory for the frames of packet sockets"),
+        Errno::NOMEM => "no memory for the frames of packet sockets".to_owned(),
         other => uvale_system::limits::reached(other)
-            .unwrap_or_else(|| format!("{name}: packet socket: {other}")),
+            .unwrap_or_else(|| format!("packet socket: {other}")),
     };
     Refusal::new(errno, why)
 }

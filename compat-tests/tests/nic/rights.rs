@@ -1,0 +1,229 @@
+//! What a program can do with an interface, by its rights, and that it is told what they are not enough for: the
+//! table in docs/containers.md.
+
+use std::process::Command;
+
+use compat_tests::place::Place;
+use compat_tests::programs::{kill, program, value};
+use compat_tests::world::Program;
+use compat_tests::{Skip, or_skip, target};
+use rustix::process::Signal;
+
+use super::ground::{Ground, VETH};
+use super::host::{FEW, Host};
+
+/// A user without any rights: what the system calls him does not matter.
+const NOBODY: u32 = 65534;
+const AS_NOBODY: &[&str] = &[
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+];
+/// As `--cap-drop ALL` of docker.
+const NO_RIGHT: &[&str] = &["setpriv", "--bounding-set=-all"];
+const NET_RAW: &[&str] = &["setpriv", "--bounding-set=-all,+net_raw"];
+const BOTH: &[&str] = &["setpriv", "--bounding-set=-all,+net_raw,+net_admin"];
+const NO_TUN: &[&str] = &[
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "mount -t tmpfs none /dev/net && exec \"$@\"",
+    "sh",
+];
+
+const SEES: &str = "the host also sees what arrives: ";
+const NO_HOST: &str = "host rings carry nothing: ";
+const NO_PACKETS: &str = "this process may not open packet sockets, it lacks CAP_NET_RAW";
+const ADMIN: &str = "this process lacks CAP_NET_ADMIN in the interface's network namespace";
+const TUN: &str = "docker and podman give it with --device /dev/net/tun";
+
+/// What is said, until its end, to a program that is not allowed everything.
+fn assert_lacks(mut program: Program, wanted: &[[&str; 2]]) {
+    program.signal(Signal::TERM);
+    assert!(program.wait().success(), "{}", program.said());
+    let said = program.said();
+    let prefix = format!("nmshim: {VETH}: ");
+    let lines = said.lines().filter_map(|line| line.strip_prefix(&prefix));
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines.len(), wanted.len(), "{said}");
+    for (line, [begins, has]) in lines.iter().zip(wanted) {
+        assert!(line.starts_with(begins) && line.contains(has), "{line}");
+    }
+}
+
+/// Packets are the program's alone, and nothing but `wanted` is missing.
+fn assert_stolen(host: &Host, under: &[&str], wanted: &[[&str; 2]]) {
+    let program = host.start_under(under, &["hold", VETH]);
+    host.assert_arrives(&program, true);
+    assert_lacks(program, wanted);
+    host.assert_own_again();
+}
+
+/// A program with all rights that count: host rings work, too.
+fn assert_everything(host: &Host, under: &[&str]) {
+    assert_stolen(host, under, &[]);
+    let forwarder = host.start_under(under, &["two", VETH, &format!("{VETH}^")]);
+    host.pings(FEW);
+    kill(forwarder);
+    host.assert_own_again();
+}
+
+#[test]
+fn root() {
+    let host = or_skip!("root", Host::new());
+    assert_everything(&host, &[]);
+}
+
+#[test]
+fn net_raw_and_net_admin() {
+    let host = or_skip!("CAP_NET_RAW and CAP_NET_ADMIN", Host::new());
+    assert_everything(&host, BOTH);
+}
+
+#[test]
+fn net_admin_without_a_tun_device() {
+    let host = or_skip!("no /dev/net/tun", Host::new());
+    assert_stolen(&host, NO_TUN, &[[NO_HOST, TUN]]);
+}
+
+#[test]
+fn net_raw_alone() {
+    let host = or_skip!("CAP_NET_RAW", Host::new());
+    let program = host.start_under(NET_RAW, &["hold", VETH]);
+    host.assert_arrives(&program, false);
+    assert_lacks(program, &[[SEES, ADMIN], [NO_HOST, ADMIN]]);
+    host.assert_own_again();
+}
+
+#[test]
+fn no_right() {
+    let host = or_skip!("no right", Host::new());
+    nothing_but_joining(&host, NO_RIGHT);
+    let log = host.place.log();
+    assert!(log.contains(&format!("{VETH}: {NO_PACKETS}")), "{log}");
+    host.place.assert_left_clean();
+}
+
+/// Without packet sockets a veth's end waits for the other one, and nothing else opens.
+fn nothing_but_joining(host: &Host, under: &[&str]) {
+    let waits = host.start_under(under, &["hold", VETH]);
+    host.pings(FEW);
+    let docker = "docker gives it to containers by default";
+    assert_lacks(waits, &[[NO_PACKETS, docker]]);
+
+    let bridge = "ip link add nicbr type bridge && ip link set nicbr up";
+    host.ground.shell(0, bridge).assert_code(0);
+    let mut refused = host.try_under(under, &["hold", "nicbr"]);
+    assert_eq!(refused.wait().code(), Some(1));
+    let said = refused.said();
+    assert!(said.contains("errno 1:"), "{said}");
+    assert!(said.contains(&format!("nicbr: {NO_PACKETS}")), "{said}");
+    host.ground.shell(0, "ip link del nicbr").assert_code(0);
+
+    let traffic = program("traffic").expect("others of its kind were compiled");
+    let start = |side, args: &[&str]| {
+        let command = host
+            .ground
+            .inside(side, &host.place, [under, &[]], &traffic, args);
+        Program::start(&args.join(" "), command)
+    };
+    let receiver = start(1, &["rx", VETH, "n=1000", "gapless=2"]);
+    receiver.wait_line("ready", |l| l.starts_with("ready"));
+    let sender = start(0, &["tx", VETH, "n=1000", "then=hold"]);
+    let said = receiver.wait_success();
+    assert_eq!(value(&said, "n"), Some(1000), "{said}");
+    kill(sender);
+    host.assert_own_again();
+}
+
+/// A world of nobody's, if he can reach the programs.
+fn world_of_nobody() -> Result<Place, Skip> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Skip::optional("it takes root to be somebody else"));
+    }
+    let files = target::binaries();
+    for file in [&files.uvale, &files.shim] {
+        let reads = Command::new(AS_NOBODY[0])
+            .args(&AS_NOBODY[1..])
+            .args(["test", "-r"])
+            .arg(file)
+            .status();
+        if !reads.is_ok_and(|status| status.success()) {
+            let why = format!("{} is in a folder that others cannot enter", file.display());
+            return Err(Skip::optional(why));
+        }
+    }
+    let place = Place::empty();
+    std::os::unix::fs::chown(place.dir(), Some(NOBODY), Some(NOBODY)).expect("root may");
+    Ok(place)
+}
+
+/// Ends the daemon that a program of nobody's has started.
+fn stop(host: &Host, under: &[&str]) {
+    let uvale = &target::binaries().uvale;
+    let mut stop = host
+        .ground
+        .inside(0, &host.place, [under, &[]], uvale, &["stop"]);
+    let status = stop.status().expect("it starts");
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn nobody() {
+    let place = or_skip!("nobody", world_of_nobody());
+    let ground = or_skip!("nobody", Ground::new());
+    let host = or_skip!("nobody", Host::on(ground, place));
+    nothing_but_joining(&host, AS_NOBODY);
+    stop(&host, AS_NOBODY);
+}
+
+/// Nobody, where /dev/net/tun has a mode of its own.
+macro_rules! nobody_with_tun {
+    ($mode:literal) => {
+        &[
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            concat!(
+                "mount -t tmpfs none /dev/net && mknod /dev/net/tun c 10 200 && chmod ",
+                $mode,
+                " /dev/net/tun && exec \"$@\""
+            ),
+            "sh",
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+        ]
+    };
+}
+
+/// Two hosts in network namespaces of a user namespace that nobody has made.
+fn hosts_of_nobody(by: &'static [&'static str]) -> Result<Host, Skip> {
+    drop(Host::new()?);
+    let place = world_of_nobody()?;
+    let tried = Command::new(by[0]).args(&by[1..]).arg("true").output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        return Err(Skip::optional("no /dev/net/tun of our own"));
+    }
+    Host::on(Ground::made_by(by)?, place)
+}
+
+#[test]
+fn root_of_a_user_namespace() {
+    let host = hosts_of_nobody(nobody_with_tun!("666"));
+    let host = or_skip!("root of a user namespace", host);
+    assert_everything(&host, &[]);
+    stop(&host, &[]);
+}
+
+#[test]
+fn root_of_a_user_namespace_where_tun_is_closed() {
+    let host = hosts_of_nobody(nobody_with_tun!("600"));
+    let host = or_skip!("root of a user namespace", host);
+    assert_stolen(&host, &[], &[[NO_HOST, "`chmod 666 /dev/net/tun`"]]);
+    stop(&host, &[]);
+}
