@@ -42,7 +42,7 @@ const CASES: &[(&str, &str, Errno, &[&str])] = &[
         ],
     ),
     (
-        "ip link add br type bridge && ip link add in type veth peer name out && ip link set in master br",
+        "ip link add switch0 type bridge && ip link add in type veth peer name out && ip link set in master switch0",
         "in",
         Errno::BUSY,
         &["in is a port of a bridge", "ip link set in nomaster"],
@@ -73,9 +73,9 @@ fn what_cannot_be_opened_is_refused_with_a_sentence() {
 #[test]
 fn a_bridge_opens() {
     let host = or_skip!("a bridge", Host::new());
-    let bridge = "ip link add br type bridge && ip link set br up";
+    let bridge = "ip link add switch0 type bridge && ip link set switch0 up";
     host.ground.shell(0, bridge).assert_code(0);
-    end(host.start_under(&[], &["hold", "br"]));
+    end(host.start_under(&[], &["hold", "switch0"]));
     host.place.assert_left_clean();
 }
 

@@ -12,7 +12,7 @@ use super::log::{Level, log};
 use super::{Daemon, watch};
 use uvale_control::NicInfo;
 use uvale_link::proto::{Join, Reply};
-use uvale_shared::ctl::{PORT_DOWN, SETTLING};
+use uvale_shared::ctl::SETTLING;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_wire::Shape;
@@ -37,6 +37,8 @@ struct Nic {
     apart: Option<String>,
     /// what the host sees cannot be changed
     control_failed: bool,
+    /// the log says that it is down
+    is_down: bool,
 }
 
 /// What is the daemon's alone of a wire.
@@ -121,6 +123,7 @@ impl Daemon {
             join,
             apart: None,
             control_failed: false,
+            is_down: false,
             shape,
         };
         for lack in &nic.shape.lacks {
@@ -130,7 +133,9 @@ impl Daemon {
         self.nics.known.clear();
         // What happened before it was watched, nobody has told.
         self.refresh_nic(port);
-        self.show_state(&info);
+        if let Some(info) = self.world.nics().find(|nic| nic.port == port) {
+            self.tell_state(&info);
+        }
         self.tidy_nics();
         self.wire(port)
     }
@@ -157,7 +162,7 @@ impl Daemon {
         }
         self.nics.known.clear();
         if let Some(info) = self.world.nics().find(|nic| nic.port == port) {
-            self.show_state(&info);
+            self.tell_state(&info);
             self.wake_openers(&info);
         }
     }
@@ -177,22 +182,17 @@ impl Daemon {
         }
     }
 
-    /// Tells the data path whether packets can leave.
-    fn show_state(&self, info: &NicInfo) {
-        if let Some(port) = self.ctl.port(info.port) {
-            use core::sync::atomic::Ordering::Relaxed;
-            let was_down = match info.interface.is_up {
-                true => port.flags.fetch_and(!PORT_DOWN, Relaxed),
-                false => port.flags.fetch_or(PORT_DOWN, Relaxed),
-            } & PORT_DOWN
-                != 0;
-            if was_down == info.interface.is_up {
-                let (level, what) = match was_down {
-                    true => (Level::Info, "the interface is up again"),
-                    false => (Level::Warning, DOWN),
-                };
-                log(level, &format!("{}: {what}", info.name));
-            }
+    /// Says that the interface of a port is down, or up again.
+    fn tell_state(&mut self, info: &NicInfo) {
+        let is_down = !info.interface.is_up;
+        let nic = self.nics.by_port.get_mut(&info.port);
+        if let Some(nic) = nic.filter(|nic| nic.is_down != is_down) {
+            nic.is_down = is_down;
+            let (level, what) = match is_down {
+                true => (Level::Warning, DOWN),
+                false => (Level::Notice, "the interface is up again"),
+            };
+            log(level, &format!("{}: {what}", info.name));
         }
     }
 
