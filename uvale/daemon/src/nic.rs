@@ -133,7 +133,8 @@ impl Daemon {
         self.nics.known.clear();
         // What happened before it was watched, nobody has told.
         self.refresh_nic(port);
-        if let Some(info) = self.world.nics().find(|nic| nic.port == port) {
+        let info = self.world.nics().find(|nic| nic.port == port);
+        if let Some(info) = info {
             self.tell_state(&info);
         }
         self.tidy_nics();
@@ -161,7 +162,8 @@ impl Daemon {
             return;
         }
         self.nics.known.clear();
-        if let Some(info) = self.world.nics().find(|nic| nic.port == port) {
+        let info = self.world.nics().find(|nic| nic.port == port);
+        if let Some(info) = info {
             self.tell_state(&info);
             self.wake_openers(&info);
         }
