@@ -174,7 +174,30 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
 
 /// All ports as they are now.
 fn ports(session: &Session) -> Result<Vec<report::Port>, String> {
-    fetch(session, Report::Ports).map(|(_, ports)| ports)
+    let (_, ports) = fetch::<Vec<report::Port>>(session, Report::Ports)?;
+    Ok(ports.into_iter().flat_map(with_host_rings).collect())
+}
+
+/// A port, and behind it the host rings of a NIC that have been used, as a port of their own: `eth0^`.
+fn with_host_rings(mut port: report::Port) -> impl Iterator<Item = report::Port> {
+    let used = |nic: &mut report::Nic| {
+        let (tx, rx) = (&mut nic.host_tx, &mut nic.host_rx);
+        let is_used = tx.iter().any(|r| *r != Default::default())
+            || rx.iter().any(|r| *r != Default::default());
+        is_used.then(|| (core::mem::take(tx), core::mem::take(rx)))
+    };
+    let host = port
+        .nic
+        .as_mut()
+        .and_then(used)
+        .map(|(tx, rx)| report::Port {
+            name: format!("{}^", port.name),
+            tx,
+            rx,
+            nic: None,
+            ..port.clone()
+        });
+    core::iter::once(port).chain(host)
 }
 
 #[cfg(test)]
@@ -198,6 +221,26 @@ mod tests {
         for name in ["vale0:web", "vale1", "vale?:wob*", "", "web1", "*2"] {
             assert!(!names(name, &port), "{name}");
         }
+    }
+
+    #[test]
+    fn host_rings_that_are_used_are_a_port_of_their_own() {
+        let with = |packets| {
+            let ring = report::TxRing {
+                packets,
+                ..Default::default()
+            };
+            let nic = report::Nic {
+                host_tx: vec![ring],
+                ..Default::default()
+            };
+            let port = port("eth0", Vec::new(), Vec::new());
+            let nic = Some(nic);
+            let ports = with_host_rings(report::Port { nic, ..port });
+            ports.map(|p| (p.name, p.tx.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(with(0), [("eth0".to_owned(), 0)]);
+        assert_eq!(with(3), [("eth0".to_owned(), 0), ("eth0^".to_owned(), 1)]);
     }
 
     #[test]
