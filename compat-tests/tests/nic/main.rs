@@ -1,6 +1,7 @@
 //! NIC ports on veth pairs between network namespaces that the tests make for themselves.
 
 mod calls;
+mod captures;
 mod ground;
 mod host;
 mod lives;
