@@ -167,8 +167,8 @@ fn socket() -> Result<Fd, Errno> {
 
 fn refusal(errno: Errno) -> Refusal {
     let why = match errno {
-        Errno::PERM | Errno::ACCESS => "this process may not open packet sockets, it lacks CAP_NET_RAW: docker gives it \
-             to containers by default, podman with --cap-add NET_RAW; elsewhere run the program with sudo, or with \
+        Errno::PERM | Errno::ACCESS => "this process may not open packet sockets, it lacks CAP_NET_RAW: docker gives \
+             it to containers by default, podman with --cap-add NET_RAW; elsewhere run the program with sudo, or with \
              `setpriv --inh-caps +net_raw --ambient-caps +net_raw` (setcap would keep the shim from being loaded)"
             .to_owned(),
         Errno::AFNOSUPPORT => {
