@@ -1,5 +1,6 @@
 //! NIC ports on veth pairs between network namespaces that the tests make for themselves.
 
+mod attached;
 mod calls;
 mod captures;
 mod ground;

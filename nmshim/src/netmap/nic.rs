@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use uvale_engine::Host;
 use uvale_link::nic_helper;
-use uvale_link::proto::Join;
+use uvale_link::proto::{AttachedNic, Join};
 use uvale_link::session::Session;
 use uvale_shared::binding::Binding;
 use uvale_system::refusal::Refusal;
@@ -18,24 +18,39 @@ use super::say::{Level, say};
 
 /// The wire of the port that `binding` is of.
 pub fn wire_of(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
-    match session.fetch_wire(binding.port) {
-        Err(refusal) if refusal.errno == Errno::NODATA => open(session, binding),
+    let port = session.ctl().port(binding.port);
+    let nic_rings = |dir| {
+        port.map_or(0, |port| {
+            [&port.num_rx_rings, &port.num_tx_rings][dir].load(Relaxed)
+        })
+    };
+    let steal = (0..2).any(|dir| binding.rings(dir).any(|ring| ring < nic_rings(dir)));
+    fetch(session, binding.port, &binding.name, steal)
+}
+
+/// The same of a NIC that has been attached to a switch. The daemon keeps the wire.
+pub fn attached(session: &Session, nic: &AttachedNic) -> Result<(), Refusal> {
+    fetch(session, nic.port, &nic.name, true).map(drop)
+}
+
+fn fetch(session: &Session, port: u32, name: &str, steal: bool) -> Result<Arc<Wire>, Refusal> {
+    match session.fetch_wire(port) {
+        Err(refusal) if refusal.errno == Errno::NODATA => open(session, port, name, steal),
         other => other,
     }
 }
 
-fn open(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
-    let name = &binding.name;
+fn open(session: &Session, record: u32, name: &str, steal: bool) -> Result<Arc<Wire>, Refusal> {
     let gone = || Refusal::new(Errno::NXIO, format!("{name}: the interface has gone"));
     let interface = look_up(name.as_bytes()).ok_or_else(gone)?;
-    let port = session.ctl().port(binding.port).ok_or_else(gone)?;
+    let port = session.ctl().port(record).ok_or_else(gone)?;
     let rings = [&port.num_rx_rings, &port.num_tx_rings].map(|n| n.load(Relaxed));
     let wanted = Wanted {
         name,
         interface: &interface,
         rings,
         host: true,
-        steal: (0..2).any(|dir| binding.rings(dir).any(|ring| ring < rings[dir])),
+        steal,
         carrier: carrier(),
     };
     let opened = with_help(uvale_wire::open(&wanted)?, &wanted);
@@ -48,7 +63,7 @@ fn open(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
     for lack in lacks.iter().map(String::as_str).chain(down) {
         say(Level::Refusal, format_args!("{name}: {lack}"));
     }
-    session.give_wire(binding.port, opened, Watch::open(&interface), join())
+    session.give_wire(record, opened, Watch::open(&interface), join())
 }
 
 /// What this process may not, a nic-helper may for it: the better of two wires.

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use uvale_engine::Host;
 use uvale_link::channel::{call, call_with, send};
-use uvale_link::proto::{Call, Facts, Memory, Reply, decode, refused};
+use uvale_link::proto::{AttachedNic, Call, Facts, Memory, Reply, decode, refused};
 use uvale_link::session::whole;
 use uvale_request::legacy;
 use uvale_request::{FileRange, Interface};
@@ -38,6 +38,8 @@ struct Answer {
     extra: Extra,
     /// entries of a CSB to set up
     csb_entries: u32,
+    /// a NIC that is on a switch since then
+    attached: Option<AttachedNic>,
 }
 
 /// Attempts to register memory that another process registers at the same time.
@@ -88,6 +90,7 @@ impl Requests<'_> {
             bound,
             extra,
             csb_entries,
+            attached,
         } = self.ask(request)?;
         let is_new = bound.is_some();
         let served = match csb_entries {
@@ -101,6 +104,9 @@ impl Requests<'_> {
             }
             explain_refusal(request, &refusal);
             return Err(refusal.errno.into());
+        }
+        if let Some(nic) = attached {
+            self.open_attached(request, &nic)?;
         }
         if !extra.is_empty() {
             self.chain(&extra);
@@ -155,6 +161,7 @@ impl Requests<'_> {
             bound,
             mut extra,
             csb_entries,
+            attached,
         } = reply
         else {
             return Err(failed(refused(reply)));
@@ -168,6 +175,7 @@ impl Requests<'_> {
             bound,
             extra,
             csb_entries,
+            attached,
         })
     }
 
@@ -201,6 +209,21 @@ impl Requests<'_> {
         };
         facts.memory = Some(memory);
         Ok((facts, memfd))
+    }
+
+    /// A NIC on a switch needs its wire: whoever attaches it stands in its network namespace. Without one it is
+    /// detached again.
+    fn open_attached(&self, request: &mut Request, nic: &AttachedNic) -> Served {
+        let session = self.to.session(self.fd);
+        let Err(refusal) = session.and_then(|session| super::nic::attached(session, nic)) else {
+            return Ok(());
+        };
+        let mut undo = request.clone();
+        undo.header.nr_reqtype = NETMAP_REQ_VALE_DETACH;
+        undo.body = nmreq_vale_detach::default().as_bytes().to_vec();
+        let _ = self.ask_once(&mut undo, &mut Vec::new());
+        explain_refusal(request, &refusal);
+        Err(refusal.errno.into())
     }
 
     /// Chains extra buffers, and says so.

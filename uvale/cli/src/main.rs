@@ -10,6 +10,7 @@
 //! | `stats.rs` | `uvale stats` |
 //! | `ctl.rs`, `ctl_parse.rs`, `ctl_device.rs` | `uvale ctl`, over `/dev/netmap` |
 //! | `nic_helper.rs` | `uvale nic-helper` |
+//! | `nic_runner.rs` | what the daemon starts for each NIC on a switch |
 //! | `param.rs` | `uvale ctl param` |
 //! | `table.rs` | tables, and numbers with units |
 //!
@@ -22,6 +23,7 @@ pub mod ctl_parse;
 pub mod daemon;
 pub mod log;
 pub mod nic_helper;
+pub mod nic_runner;
 pub mod nics;
 mod param;
 pub mod run;
@@ -108,6 +110,9 @@ enum Command {
     /// Open network interfaces for users that an administrator allowed (needs privileges)
     #[command(after_help = NIC_HELPER)]
     NicHelper(nic_helper::Args),
+    /// Bring in what arrives at a NIC on a switch (started by the daemon)
+    #[command(hide = true)]
+    NicRunner(nic_runner::Args),
     /// Measure throughput and wake-ups, compared with two bare processes
     #[command(after_help = "Example: uvale bench --json")]
     Bench(uvale_bench::Args),
@@ -131,6 +136,7 @@ fn main() -> ExitCode {
         Command::Status(args) => show::status(args),
         Command::Stop(args) => show_stop::run(args),
         Command::NicHelper(args) => nic_helper::run(args),
+        Command::NicRunner(args) => nic_runner::run(&args),
         Command::Bench(args) => Ok(uvale_bench::run(args)),
     };
     outcome.unwrap_or_else(|why| {

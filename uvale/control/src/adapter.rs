@@ -5,12 +5,13 @@
 //! |---|---|---|
 //! | VALE port, ephemeral | descriptors, pipes on it | nobody refers to it |
 //! | VALE port, persistent | its interface, its switch, descriptors, pipes, its bwrap | VALE_DELIF |
-//! | bwrap of a persistent port (see `bwrap.rs`) | its switch, pipes; refers to the persistent port | VALE_DETACH |
+//! | bwrap of a persistent port or a NIC (see `bwrap.rs`) | its switch, pipes; refers to that port | VALE_DETACH |
+//! | a NIC's host rings on a switch | the NIC's bwrap | VALE_DETACH |
 //! | VALE port made for a pipe | the pipe's two ends | the pipe is gone |
 //! | pipe end | descriptors, pipes on it | nobody refers to either end |
 //! | null port | its descriptor | closed |
 //! | monitor | its descriptor; refers to the monitored port while that is open | closed |
-//! | NIC port (see `nic.rs`) | descriptors, pipes on it, monitors of it | nobody refers to it |
+//! | NIC port (see `nic.rs`) | descriptors, pipes on it, monitors of it, its bwrap | nobody refers to it |
 
 use std::collections::BTreeMap;
 
@@ -57,12 +58,16 @@ pub(super) enum Join {
     No,
     /// a persistent port, with its bwrap on the second switch
     By(AdapterId),
-    /// the bwrap of that persistent port
+    /// the bwrap of that persistent port, or NIC
     Of {
         port: AdapterId,
+        /// the port on the switch that a NIC's host rings are
+        host: Option<AdapterId>,
         /// object number of its `netmap_if`; `None`: it has been detached
         netmap_if: Option<u32>,
     },
+    /// a NIC's host rings, on the switch of this bwrap
+    HostOf(AdapterId),
 }
 
 /// What only a NIC port has.
@@ -74,6 +79,24 @@ pub(super) struct Nic {
     pub is_gone: bool,
     /// the port of the other end, while they are joined
     pub joined: Option<AdapterId>,
+    /// its bwrap, while it is on a switch
+    pub attached: Option<AdapterId>,
+    /// who polls it then
+    pub polling: Option<Polling>,
+}
+
+/// Processors that look at rx rings all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polling {
+    /// this one at all of them
+    One(u32),
+    /// each of so many, from `first` on, at the ring that has its number
+    Each {
+        /// first processor, and first ring
+        first: u32,
+        /// how many
+        count: u32,
+    },
 }
 
 /// The differences between adapters.
@@ -367,8 +390,8 @@ impl World {
             } => {
                 let (interface, join) = (interface.clone(), *join);
                 self.detach_port(id);
-                if let Join::Of { port, .. } = join {
-                    self.release_joined(port);
+                if let Join::Of { port, host, .. } = join {
+                    self.release_joined(port, host);
                 }
                 if let Some(interface) = interface {
                     self.interfaces.remove(&interface);

@@ -125,15 +125,18 @@ impl World {
     /// is freed before the locks of both sides could be taken.
     pub(super) fn delete_joined_krings(&mut self, port: AdapterId, bwrap: AdapterId) {
         let rings = self.take_unwanted(port);
-        let mut ranges = Vec::new();
+        let (mut ranges, mut in_hand) = (Vec::new(), Vec::new());
         for id in [port, bwrap] {
-            ranges.extend(self.adapters[id].krings.take().map(|k| k.range));
+            if let Some(krings) = self.adapters[id].krings.take() {
+                ranges.push(krings.range);
+                in_hand.extend(krings.in_hand);
+            }
         }
         self.bury(Grave {
             mem: self.adapters[port].mem,
             rings,
             ranges,
-            in_hand: Vec::new(),
+            in_hand,
         });
     }
 

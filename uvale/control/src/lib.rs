@@ -9,7 +9,8 @@
 //! | `registration.rs` | what REGISTER leaves: the rings, the [`Binding`], the state of the sync loop |
 //! | `adapter.rs` | adapters (anything that can be bound) and their reference counts |
 //! | `vale.rs`, `persistent.rs`, `pipe.rs` | what is special about VALE ports and pipes |
-//! | `bwrap.rs` | persistent ports that join two switches |
+//! | `bwrap.rs` | persistent ports that join two switches, NICs on a switch |
+//! | `attach.rs` | attaching NICs, and polling them |
 //! | `nic.rs` | NIC ports: interfaces of the system, and which of them are joined |
 //! | `monitor.rs` | monitors: which rings feed which |
 //! | `switch.rs` | switches and their port numbers |
@@ -34,7 +35,7 @@
 //! | PORT_INFO_GET, POOLS_INFO_GET | `port_info`, `pools_info` | `info.rs` |
 //! | VALE_LIST, PORT_HDR_GET | `list`, `header_len` | `info.rs` |
 //! | PORT_HDR_SET | `set_header` | `vale.rs` |
-//! | VALE_POLLING_ENABLE, VALE_POLLING_DISABLE | `polling` | `vale.rs` |
+//! | VALE_POLLING_ENABLE, VALE_POLLING_DISABLE | `polling` | `attach.rs` |
 //! | VALE_NEWIF, VALE_DELIF | `newif`, `delif` | `persistent.rs` |
 //! | VALE_ATTACH, VALE_DETACH | `attach`, `detach` | `persistent.rs` |
 //! | CSB_ENABLE | `csb_enable` | `options.rs` |
@@ -46,6 +47,7 @@
 #![forbid(unsafe_code)]
 
 mod adapter;
+mod attach;
 mod bwrap;
 mod caller;
 mod extmem;
@@ -96,10 +98,11 @@ use memory::Memories;
 use registration::Bound;
 use switch::Bridge;
 
+pub use adapter::Polling;
 pub use caller::{Caller, Offer};
 pub use inspect::{FdbEntry, MemoryInfo, NicDetails, PortInfo, PortKind, SwitchInfo};
 pub use memory::Region;
-pub use nic::NicInfo;
+pub use nic::{Attached, NicInfo};
 pub use parameters::{Effect, Knobs, Parameter};
 pub use repair::Finding;
 
@@ -206,6 +209,8 @@ pub struct World {
     graves: Vec<graveyard::Grave>,
     /// the system's interface that the request being served names
     interface: Option<(Name, Interface)>,
+    /// processors that may poll
+    processors: Vec<u32>,
 }
 
 impl World {
@@ -230,6 +235,7 @@ impl World {
             kring_ranges: KringRanges::default(),
             graves: Vec::new(),
             interface: None,
+            processors: Vec::new(),
         };
         world.apply_parameters();
         world
@@ -333,7 +339,10 @@ impl World {
             }),
             NETMAP_REQ_VALE_NEWIF => with_body(&mut request.body, |body| self.newif(&name, body)),
             NETMAP_REQ_VALE_DELIF => self.delif(&name),
-            NETMAP_REQ_VALE_POLLING_ENABLE | NETMAP_REQ_VALE_POLLING_DISABLE => self.polling(&name),
+            NETMAP_REQ_VALE_POLLING_ENABLE => {
+                with_body(&mut request.body, |body| self.polling(&name, Some(body)))
+            }
+            NETMAP_REQ_VALE_POLLING_DISABLE => self.polling(&name, None),
             NETMAP_REQ_POOLS_INFO_GET => {
                 with_body(&mut request.body, |body| self.pools_info(&name, body))
             }

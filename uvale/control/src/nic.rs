@@ -16,13 +16,12 @@
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
-use nm_abi::{NR_REG_ALL_NIC, NR_REG_NIC_SW, nmreq_register};
+use nm_abi::nmreq_register;
 use rustix::io::Errno;
 
-use super::adapter::{Adapter, AdapterId, DIRS, Kind, NAME_MAX, Nic, opposite};
+use super::adapter::{Adapter, AdapterId, DIRS, Kind, NAME_MAX, Nic, Polling, opposite};
 use super::krings::is_quiet;
-use super::memory::{GLOBAL, Which};
-use super::vale::Purpose;
+use super::memory::GLOBAL;
 use super::{ClientId, Refusal, Result, World};
 use uvale_engine::{RX, TX};
 use uvale_request::Interface;
@@ -55,6 +54,17 @@ impl Nic {
     }
 }
 
+/// A NIC on a switch, for the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// the name of the port on the switch
+    pub name: String,
+    /// index of that port's record
+    pub port: u32,
+    /// who polls
+    pub polling: Option<Polling>,
+}
+
 /// A NIC port, for the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NicInfo {
@@ -78,6 +88,8 @@ pub struct NicInfo {
     pub openers: Vec<ClientId>,
     /// port record of the port that it is joined with
     pub joined: Option<u32>,
+    /// it is on a switch
+    pub attached: Option<Attached>,
 }
 
 impl Adapter {
@@ -147,6 +159,8 @@ impl World {
             interface: interface.clone(),
             is_gone: false,
             joined: None,
+            attached: None,
+            polling: None,
         };
         let name = name[..name.len().min(NAME_MAX)].to_vec();
         let kind = Kind::Nic(Box::new(nic));
@@ -237,52 +251,17 @@ impl World {
         let interface = self.interface.as_ref();
         interface.is_some_and(|(known, _)| known == name)
     }
+}
 
-    /// An interface of the system has the name that a port would have on its switch. netmap attaches
-    /// NICs under such names, and creates no port of that name.
-    pub(super) fn refuse_nic_on_switch(
-        &self,
-        name: &[u8],
-        part: &[u8],
-        purpose: Purpose,
-        reg: &nmreq_register,
-    ) -> Refusal {
-        let [name, label] = [name, part].map(|name| String::from_utf8_lossy(name).into_owned());
-        if purpose == Purpose::Register {
-            let why = format!(
-                "{name}: {label} is an interface of this system, and netmap keeps such names for attaching it: call \
-                 the port something else"
-            );
-            return Refusal::new(Errno::INVAL, why);
-        }
-        self.refuse_attach(&label, reg).err().unwrap_or_else(|| {
-            let why = format!(
-                "{label} is an interface of this system, and those cannot be attached to a switch"
-            );
-            Refusal::new(Errno::OPNOTSUPP, why)
-        })
-    }
-
-    /// VALE_ATTACH of the interface that the request means: netmap's reasons against it.
-    fn refuse_attach(&self, label: &str, reg: &nmreq_register) -> Result<()> {
-        let Some((_, interface)) = &self.interface else {
-            return Ok(());
-        };
-        if let Some(&id) = self.nics.get(&key(interface)) {
-            self.refuse_open(id)?;
-        }
-        if reg.nr_ringid != 0 || ![NR_REG_ALL_NIC, NR_REG_NIC_SW].contains(&reg.nr_mode) {
-            let why =
-                format!("{label}: a switch takes all its rings: attach with register mode 1 or 3");
-            return Err(Refusal::new(Errno::INVAL, why));
-        }
-        let nic = Nic {
-            interface: interface.clone(),
-            is_gone: false,
-            joined: None,
-        };
-        nic.check_mtu(label, self.memories.at(GLOBAL).pool(Which::Buf)?.size())
-    }
+/// An interface of the system has the name that a port would have on its switch. netmap attaches NICs under
+/// such names, and creates no port of that name.
+pub(super) fn refuse_nic_on_switch(name: &[u8], part: &[u8]) -> Refusal {
+    let [name, label] = [name, part].map(|name| String::from_utf8_lossy(name).into_owned());
+    let why = format!(
+        "{name}: {label} is an interface of this system, and netmap keeps such names for attaching it: attach it \
+         (vale-ctl -a), or call the port something else"
+    );
+    Refusal::new(Errno::INVAL, why)
 }
 
 /// nm_os_generic_find_num_queues.
@@ -333,6 +312,9 @@ impl World {
                 uses_host: in_use(|na, dir| na.rings[dir] as usize..na.krings(dir).len()),
                 openers: openers.map(|(client, _)| ClientId(*client)).collect(),
                 joined: nic.joined.map(|peer| self.adapters[peer].port),
+                attached: nic
+                    .attached
+                    .map(|bwrap| self.attachment(bwrap, nic.polling)),
             })
         })
     }

@@ -203,12 +203,19 @@ impl World {
         let Kind::Vale {
             place,
             attached_by_request,
+            join,
             ..
         } = self.adapters[id].kind
         else {
             self.put_adapter(id);
             return Err(not_vale(name));
         };
+        if let Join::HostOf(bwrap) = join {
+            let [label, bwrap] = [id, bwrap].map(|id| self.adapters[id].label());
+            self.put_adapter(id);
+            let why = format!("{label} comes and goes with {bwrap}: detach that");
+            return Err(Refusal::new(Errno::BUSY, why));
+        }
         if !attached_by_request {
             let (label, by) = (self.adapters[id].label(), self.by_holders(id));
             self.put_adapter(id);

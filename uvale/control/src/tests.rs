@@ -25,7 +25,7 @@ use super::{Binding, Caller, ClientId, Config, World};
 use uvale_engine::{Attachment, Host, RegionMap};
 use uvale_request::{Request, set_name};
 use uvale_shared::ctl::{CTL_LEN, Ctl};
-use uvale_shared::shm::{Mapping, Memfd, RingView, Slot};
+use uvale_shared::shm::{Mapping, Memfd, RingView, Slot, copy_in};
 
 pub(super) type Reg = core::result::Result<nmreq_register, Errno>;
 
@@ -317,6 +317,17 @@ impl UserRing {
         self.view().header().cur.store(head, Relaxed);
         self.view().header().head.store(head, Relaxed);
         n
+    }
+
+    /// Writes `bytes` into the buffers of all owned slots.
+    pub fn fill(&self, bytes: &[u8]) {
+        let (mut at, tail) = self.indices();
+        while at != tail {
+            let buffer = self.view().slots()[at as usize].load().buf_idx;
+            let pool = &self.region.pool;
+            assert!(copy_in(bytes, &self.region.map, pool.offset(buffer)));
+            at = ring_next(at, self.slots);
+        }
     }
 
     /// The buffer in the first owned slot, exchanged for `other`.

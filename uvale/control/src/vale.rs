@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::adapter::{Adapter, AdapterId, Join, Kind, NAME_MAX, Name};
 use super::memory::MemId;
+use super::nic::refuse_nic_on_switch;
 use super::{Refusal, Result, World};
 use uvale_engine::{RX, TX};
 use uvale_request::has_prefix;
@@ -71,9 +72,10 @@ impl World {
         self.room_on_switch(switch)?;
         let part = &name[self.bridges[switch as usize].name.len() + 1..];
         let id = match self.interfaces.get(part).copied() {
-            None if self.is_outside(part) => {
-                return Err(self.refuse_nic_on_switch(name, part, purpose, reg));
+            None if self.is_outside(part) && purpose == Purpose::Register => {
+                return Err(refuse_nic_on_switch(name, part));
             }
+            None if self.is_outside(part) => self.attach_nic(name, reg, mem)?,
             None if purpose == Purpose::Register => self.new_vale(name, None, reg, mem)?,
             None => {
                 let part = String::from_utf8_lossy(part);
@@ -95,6 +97,9 @@ impl World {
             Some(id) => self.claim_persistent(id, name, mem)?,
         };
         self.attach_port(id, switch);
+        if let Some(host) = self.host_port(id) {
+            self.attach_port(host, switch);
+        }
         Ok(Some(self.get_adapter(id)))
     }
 
@@ -259,25 +264,6 @@ impl World {
         self.port(record).virt_hdr_len.store(len, Relaxed);
         self.put_adapter(id);
         Ok(())
-    }
-
-    /// VALE_POLLING_ENABLE and VALE_POLLING_DISABLE: only for NICs on a switch, of which there
-    /// are none.
-    pub(super) fn polling(&mut self, name: &[u8]) -> Result<()> {
-        let found = self.get_vale(
-            name,
-            &mut nmreq_register::default(),
-            Purpose::Command,
-            None,
-            false,
-        )?;
-        let id = found.ok_or_else(|| not_vale(name))?;
-        self.put_adapter(id);
-        let label = String::from_utf8_lossy(name);
-        Err(Refusal::new(
-            Errno::OPNOTSUPP,
-            format!("{label}: only a NIC on a switch can be polled"),
-        ))
     }
 }
 

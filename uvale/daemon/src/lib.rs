@@ -16,6 +16,7 @@ mod log;
 mod nic;
 mod parameters;
 mod report;
+mod runners;
 mod serve;
 mod successor;
 pub mod surroundings;
@@ -176,7 +177,7 @@ impl Service {
             self.successor.go_on(&self.listener);
             let more = self.daemon.turn();
             self.daemon.tidy_nics();
-            let retry = self.daemon.collect();
+            let retry = self.daemon.collect() | self.daemon.tend_runners();
             if let Some(why) = self.reason_to_leave() {
                 log(Level::Notice, &format!("{why}: leaving"));
                 return Ok(());
@@ -292,6 +293,8 @@ struct Daemon {
     next_session: u32,
     /// wires of NIC ports
     nics: nic::Nics,
+    /// of NICs on switches
+    runners: runners::Runners,
     interfaces: interfaces::Interfaces,
     /// the report being sent
     last_report: Option<uvale_system::sys::Fd>,
@@ -310,8 +313,10 @@ impl Daemon {
         let ctl_memfd = Memfd::in_parts("uvale-control", CTL_LEN)?;
         let ctl = Arc::new(Ctl::format(&ctl_memfd).ok_or(Errno::NOMEM)?);
         ctl.set_world(uvale_system::sys::random());
+        let mut world = World::new(ctl.clone(), config);
+        world.set_processors(runners::processors());
         Ok(Self {
-            world: World::new(ctl.clone(), config),
+            world,
             ctl,
             ctl_memfd,
             connections: HashMap::new(),
@@ -326,6 +331,7 @@ impl Daemon {
             // 1 is the daemon itself.
             next_session: 2,
             nics: nic::Nics::default(),
+            runners: runners::Runners::default(),
             interfaces: interfaces::Interfaces::default(),
             last_report: None,
             started: Instant::now(),
@@ -387,6 +393,7 @@ impl Daemon {
             || self.newcomers.last().is_some_and(|id| !is_silent(id))
             || self.world.has_changed_parameters()
             || self.world.ports().any(|p| p.kind == PortKind::Persistent)
+            || self.world.nics().any(|nic| nic.attached.is_some())
     }
 
     /// Is there a connection without a first message?

@@ -65,6 +65,11 @@ impl Nics {
         self.by_port.get(&port)?.apart.as_deref()
     }
 
+    /// Is there any?
+    pub fn any(&self) -> bool {
+        !self.by_port.is_empty()
+    }
+
     /// The port's wire.
     pub fn shape(&self, port: u32) -> Option<&Shape> {
         Some(&self.by_port.get(&port)?.shape)

@@ -13,7 +13,9 @@ use super::{Daemon, descriptors};
 use uvale_control::{Caller, ClientId, Offer};
 use uvale_link::channel::{Packet, send};
 use uvale_link::plain::{self, Word};
-use uvale_link::proto::{Call, Facts, Memory, PROTOCOL, Reply, decode, encode, protocol_of};
+use uvale_link::proto::{
+    AttachedNic, Call, Facts, Memory, PROTOCOL, Reply, decode, encode, protocol_of,
+};
 use uvale_request::Request;
 use uvale_shared::binding::Binding;
 use uvale_shared::extra::Extra;
@@ -261,7 +263,14 @@ impl Daemon {
         if is_long {
             self.last_report = as_memfd(&encode(&core::mem::take(&mut extra))).ok();
         }
+        let attached = match served {
+            Ok(()) if request.header.nr_reqtype == nm_abi::NETMAP_REQ_VALE_ATTACH => {
+                self.attached_nic(&mut request)
+            }
+            _ => None,
+        };
         let done = Reply::Done {
+            attached,
             served,
             request: request.encode(),
             bound,
@@ -270,6 +279,13 @@ impl Daemon {
         };
         let memfd = self.last_report.as_ref().filter(|_| is_long);
         Ok(Answer(done, memfd.map(slice::from_ref)))
+    }
+
+    /// The NIC that the request has put on a switch.
+    fn attached_nic(&self, request: &mut Request) -> Option<AttachedNic> {
+        let name = uvale_request::name_of(&mut request.header);
+        let (port, name) = self.world.attached_nic(&name)?;
+        Some(AttachedNic { port, name })
     }
 
     /// A registration may need memory, and so a descriptor.

@@ -1,4 +1,5 @@
-//! From one switch into another, through a persistent port that is on both (netmap's bwrap).
+//! From one switch into another, through a persistent port that is on both (netmap's bwrap), and between a switch and
+//! a NIC that is on it.
 //!
 //! The port on the first switch and its bwrap on the second have the same rings, with their meaning
 //! exchanged: an rx ring of either is a tx ring of the other. What a sender has put into the rx
@@ -7,6 +8,15 @@
 //! ```text
 //!   a ──switch A──> rx of port ═ tx of bwrap ──switch B──> b
 //!   a <──switch A── tx of port ═ rx of bwrap <──switch B── b
+//! ```
+//!
+//! With a NIC it is the same, but that the tx ring is the NIC's, and leads to its wire; and what arrives on the wire is
+//! taken in by a process of its own ([`crate::Brought`]). What the wire has no room for stays in the ring, and is
+//! sent before what comes next.
+//!
+//! ```text
+//!   a ──switch──> rx of bwrap ═ tx of NIC ──> wire
+//!   a <──switch── tx of bwrap ═ rx of NIC <── wire, or the tx ring of a NIC that it is joined with
 //! ```
 //!
 //! The sender holds `busy` of the rx ring meanwhile, and of the tx ring while it sends. As in netmap, a
@@ -27,7 +37,7 @@ use core::sync::atomic::fence;
 
 use super::synced::Synced;
 use super::vale::{self, Scratch};
-use super::{Host, RegionMap, monitor};
+use super::{Host, RegionMap, monitor, nic};
 use uvale_shared::ctl::{Kring, RING_ON};
 use uvale_shared::lock::DAEMON_SESSION;
 use uvale_shared::lock::LockGuard;
@@ -96,6 +106,7 @@ pub fn forward(host: &dyn Host, index: u32, region: &RegionMap, onward: &mut Onw
     if onward.depth == 0 {
         (onward.left, onward.looped) = (MOST, false);
     }
+    meet_wire(host, kring);
     for _ in 0..ROUNDS {
         if onward.depth == DEPTH || onward.left == 0 {
             return;
@@ -116,6 +127,16 @@ pub fn forward(host: &dyn Host, index: u32, region: &RegionMap, onward: &mut Onw
     }
 }
 
+/// A process that has not used the wire before has to ask the daemon for it, which it had better do before it has a lock.
+fn meet_wire(host: &dyn Host, rx: &Kring) {
+    let onto = rx.bwrap.load(Relaxed).checked_sub(1);
+    if let Some(tx) = onto.and_then(|i| host.ctl().kring(i))
+        && tx.wire.load(Relaxed) != 0
+    {
+        host.wire(tx.port.load(Relaxed));
+    }
+}
+
 /// Takes ring `index` unless another process than the daemon holds it.
 fn hold<'a>(
     host: &'a dyn Host,
@@ -132,14 +153,15 @@ fn hold<'a>(
 }
 
 /// Is there something in an rx ring that has not been sent?
-fn is_waiting(rx: &Kring) -> bool {
+pub fn is_waiting(rx: &Kring) -> bool {
     fence(SeqCst);
     let n = rx.num_slots.load(Relaxed);
     let (from, to) = (rx.hwcur.load(Relaxed), rx.hwtail.load(Relaxed));
     rx.has_bwrap() && rx.mode.load(Relaxed) == RING_ON && from < n && to < n && from != to
 }
 
-/// Sends what is in `rx`, and gives its slots back. `None` if there is nothing, or nothing to send it through.
+/// Sends what is in `rx`, and gives the slots of what was sent back. `None` if that is nothing, or there is nothing to
+/// send it through.
 fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
     let k = rx.kring;
     let index = k.bwrap.load(Relaxed).checked_sub(1)?;
@@ -148,8 +170,13 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
     if tx.n != rx.n || from >= rx.n || to >= rx.n || from == to {
         return None;
     }
-    // The two are one ring: what has not been released is what is to be sent.
-    tx.kring.hwcur.store(from, Relaxed);
+    let is_nic = tx.kring.wire.load(Relaxed) != 0;
+    // The two are one ring: what has not been released is what is to be sent. Of what a NIC has taken nothing is to be
+    // sent again: its slots have got other buffers, perhaps.
+    let sent = tx.kring.hwcur.load(Relaxed);
+    if !is_nic || sent >= tx.n || tx.ring.distance(from, sent) > tx.ring.distance(from, to) {
+        tx.kring.hwcur.store(from, Relaxed);
+    }
     tx.kring.hwtail.store(tx.ring.prev(from), Relaxed);
     let (depth, left) = (onward.depth + 1, onward.left);
     let area = onward.area(index, tx.kring.generation.load(Relaxed));
@@ -157,13 +184,19 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
     if k.is_monitored() {
         monitor::arrived(host, rx, to, &mut area.monitors);
     }
+    let pass_on = |area: &mut Scratch| match is_nic {
+        true => nic::txsync(host, &tx, to, area),
+        false => vale::txsync(host, &tx, to, area),
+    };
     if tx.kring.is_monitored() {
         let freed = monitor::sending(host, &tx, to, &mut area.monitors);
-        let hwtail = vale::txsync(host, &tx, to, area);
+        let hwtail = pass_on(area);
         monitor::sent(host, &tx, freed, hwtail);
     } else {
-        vale::txsync(host, &tx, to, area);
+        pass_on(area);
     }
+    // A NIC may have left some.
+    let to = tx.kring.hwcur.load(Relaxed);
     if k.is_monitored() {
         monitor::released(host, rx, to);
     }
@@ -176,7 +209,8 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
     tx.kring.rtail.store(tx.ring.prev(to), Relaxed);
     // The packets have been copied: their slots may be filled again.
     k.indices().give_back(to);
+    nic::wake_peer(host, k);
     onward.left = left;
     onward.looped |= looped;
-    Some(())
+    (to != from).then_some(())
 }

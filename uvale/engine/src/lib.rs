@@ -12,7 +12,8 @@
 //! | `pipe.rs` | tx and rx of a pipe |
 //! | `nic.rs` | a NIC port: its wire, and the other end of a veth pair |
 //! | `monitor.rs` | monitors: who else sees what passes through a ring |
-//! | `bwrap.rs` | from one switch into another through a port that is on both |
+//! | `bwrap.rs` | from one switch into another through a port that is on both; to and from a NIC on a switch |
+//! | `brought.rs` | what arrives at a NIC on a switch is taken in and sent on |
 //! | `vnet.rs` | packets between ports whose virtio-net headers differ |
 //! | `offsets.rs` | packets that begin inside their buffers |
 //! | `csb.rs` | a descriptor in CSB mode: one pass of a sync loop over a ring |
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod attachment;
+mod brought;
 mod bwrap;
 pub mod csb;
 mod fdb;
@@ -44,6 +46,7 @@ use uvale_shared::lock::Owner;
 pub use uvale_shared::shm::RegionMap;
 
 pub use attachment::Attachment;
+pub use brought::Brought;
 pub use sleep::RX;
 pub use sleep::TX;
 pub use vale::BATCH;

@@ -203,6 +203,15 @@ pub struct Facts {
     pub interface: Option<Interface>,
 }
 
+/// A NIC that has been attached to a switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedNic {
+    /// record of the NIC port
+    pub port: u32,
+    /// name of its interface
+    pub name: String,
+}
+
 /// Memory of a program for a region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Memory {
@@ -266,6 +275,8 @@ pub enum Reply {
         extra: Extra,
         /// entries of the CSB option that have to be set up in the program's memory now; 0 for none
         csb_entries: u32,
+        /// a NIC is on a switch now: its wire has to be opened, if nobody has done so
+        attached: Option<AttachedNic>,
     },
     /// it is done
     Ok,

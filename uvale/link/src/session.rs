@@ -66,6 +66,13 @@ impl Session {
         Self::attached(connection, answer, true, Some(dir))
     }
 
+    /// Attaches this process by a connection that the daemon has made for it.
+    pub fn attach_by(connection: Fd) -> Result<Self, Refusal> {
+        let connection = OwnFd::new(connection);
+        let answer = call(connection.as_fd(), &attach())?;
+        Self::attached(connection, answer, true, None)
+    }
+
     /// Attaches this process to the daemon that a descriptor of the device is connected to. The
     /// daemon need not have a name here: the descriptor may come from another container. With `patience`
     /// it need not be a daemon either.

@@ -1,6 +1,7 @@
 //! NIC ports, against what kernel netmap was seen to do with its emulated adapter on veths: sections info,
 //! reg, modes, two, host, opts and vale of that record, and of the first record those about `lo`.
 
+mod attached;
 pub(super) mod joined;
 mod openers;
 mod others;

@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering::Acquire;
 
 use super::arrive::{is_over, now, take_in};
 use crate::Host;
+use crate::bwrap;
 use crate::lease::{Lease, Refused, Slots};
 use crate::monitor;
 use crate::sleep::{to_wake, wake};
@@ -70,6 +71,9 @@ pub fn send(
         monitor::delivered(host, index, tx.region, &mut work.monitors);
     }
     wakeups.wake(host);
+    if rx.has_bwrap() {
+        bwrap::forward(host, index, tx.region, &mut work.onward);
+    }
     Some(at)
 }
 

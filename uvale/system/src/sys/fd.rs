@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// An owned descriptor that is closed by a raw system call, where `OwnedFd` would call `close`.
 #[derive(Debug)]
@@ -30,6 +30,13 @@ impl Fd {
 impl From<OwnedFd> for Fd {
     fn from(fd: OwnedFd) -> Self {
         Self(fd.into_raw_fd())
+    }
+}
+
+impl From<Fd> for OwnedFd {
+    fn from(fd: Fd) -> Self {
+        // SAFETY: it was owned, and is given away.
+        unsafe { OwnedFd::from_raw_fd(fd.into_raw()) }
     }
 }
 
