@@ -19,7 +19,7 @@ use super::say::{Level, say};
 /// The wire of the port that `binding` is of.
 pub fn wire_of(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
     let port = session.ctl().port(binding.port);
-    let nic_rings = |dir| {
+    let nic_rings = |dir: usize| {
         port.map_or(0, |port| {
             [&port.num_rx_rings, &port.num_tx_rings][dir].load(Relaxed)
         })

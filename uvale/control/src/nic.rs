@@ -312,9 +312,11 @@ impl World {
                 uses_host: in_use(|na, dir| na.rings[dir] as usize..na.krings(dir).len()),
                 openers: openers.map(|(client, _)| ClientId(*client)).collect(),
                 joined: nic.joined.map(|peer| self.adapters[peer].port),
-                attached: nic
-                    .attached
-                    .map(|bwrap| self.attachment(bwrap, nic.polling)),
+                attached: nic.attached.map(|bwrap| Attached {
+                    name: self.adapters[bwrap].label(),
+                    port: self.adapters[bwrap].port,
+                    polling: nic.polling,
+                }),
             })
         })
     }
