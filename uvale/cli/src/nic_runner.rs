@@ -45,6 +45,8 @@ fn pair(text: &str) -> Result<Pair, String> {
 const NOW_AND_THEN: Duration = Duration::from_millis(50);
 /// The same while there is something that nothing else tells of.
 const SOON: Duration = Duration::from_millis(1);
+/// Looks between two looks at the daemon, while there is something each time.
+const TURNS: u64 = 64;
 /// Looks in a row that find nothing before a polling thread lets another one of its processor go first.
 const LOOKS: u32 = 1000;
 
@@ -107,15 +109,17 @@ impl Args {
 
 /// Looks whenever something arrives, until the daemon is gone.
 fn sleep_and_look(session: &Session, mut brought: Brought) {
-    while session.is_alive() {
-        let is_busy = brought.turn(session);
-        if is_busy {
+    for turn in 1u64.. {
+        let is_idle = !brought.turn(session);
+        if (is_idle || turn.is_multiple_of(TURNS)) && !session.is_alive() {
+            return;
+        }
+        if !is_idle {
             continue;
         }
-        let time = if brought.is_restless(session) {
-            SOON
-        } else {
-            NOW_AND_THEN
+        let time = match brought.is_restless(session) {
+            true => SOON,
+            false => NOW_AND_THEN,
         };
         if !wait(session, &brought.readable(session), time) {
             // Nothing has arrived: a socket has an error, which would not let anybody sleep.

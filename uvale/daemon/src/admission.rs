@@ -74,9 +74,12 @@ impl Daemon {
 
     /// Notes who is at the other end of a connection, to show to people.
     pub(super) fn introduce(&mut self, id: u64, who: &Who) -> Option<Holder> {
+        let runner = self.runners.process_of(id);
         let connection = self.connections.get_mut(&id)?;
         let peer = credentials(&connection.fd).ok()?;
-        connection.who = Some(Holder::new(who, peer.pid, peer.uid));
+        // A runner's connection was made here.
+        let pid = runner.unwrap_or(peer.pid);
+        connection.who = Some(Holder::new(who, pid, peer.uid));
         connection.who.clone()
     }
 

@@ -29,8 +29,8 @@ struct Task {
 struct Runner {
     task: Task,
     since: Instant,
-    /// none: it could not be started
-    connection: Option<u64>,
+    /// its connection and its process; none: it could not be started
+    started: Option<(u64, u32)>,
 }
 
 /// All of them, by record of the NIC port.
@@ -39,6 +39,15 @@ pub(super) struct Runners {
     by_nic: BTreeMap<u32, Runner>,
     /// processes that have not ended yet, or not been waited for
     children: Vec<Child>,
+}
+
+impl Runners {
+    /// The process at the other end of connection `id`, if it is a runner.
+    pub fn process_of(&self, id: u64) -> Option<i32> {
+        let started = self.by_nic.values().filter_map(|runner| runner.started);
+        let (_, pid) = started.into_iter().find(|(of, _)| *of == id)?;
+        i32::try_from(pid).ok()
+    }
 }
 
 impl Daemon {
@@ -61,7 +70,7 @@ impl Daemon {
             if tasks.get(&nic) == Some(&runner.task) {
                 continue;
             }
-            if let Some(id) = runner.connection {
+            if let Some((id, _)) = runner.started {
                 self.has_ended(id);
             }
             self.runners.by_nic.remove(&nic);
@@ -78,16 +87,16 @@ impl Daemon {
     /// Sees to it that a runner does `task`. False if that is for later.
     fn has_runner(&mut self, nic: u32, task: Task) -> bool {
         if let Some(runner) = self.runners.by_nic.get(&nic) {
-            let connection = runner.connection;
-            if connection.is_some_and(|id| self.connections.contains_key(&id)) {
+            let is_there = |(id, _)| self.connections.contains_key(&id);
+            if runner.started.is_some_and(is_there) {
                 return true;
             }
             if runner.since.elapsed() < LEAST_LIFE {
                 return false;
             }
         }
-        let connection = match self.start_runner(&task) {
-            Ok(id) => Some(id),
+        let started = match self.start_runner(&task) {
+            Ok(started) => Some(started),
             Err(why) => {
                 let name = &task.name;
                 log(
@@ -97,18 +106,18 @@ impl Daemon {
                 None
             }
         };
-        let is_there = connection.is_some();
+        let is_there = started.is_some();
         let since = Instant::now();
         let runner = Runner {
             task,
             since,
-            connection,
+            started,
         };
         self.runners.by_nic.insert(nic, runner);
         is_there
     }
 
-    fn start_runner(&mut self, task: &Task) -> Result<u64, String> {
+    fn start_runner(&mut self, task: &Task) -> Result<(u64, u32), String> {
         let exe = uvale_system::sys::this_program()
             .map_err(|e| format!("cannot find out where this program is: {e}"))?;
         let cannot = |e: std::io::Error| format!("cannot start a process: {e}");
@@ -127,8 +136,9 @@ impl Daemon {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null());
         let child = command.spawn().map_err(cannot)?;
+        let pid = child.id();
         self.runners.children.push(child);
-        Ok(self.accept(ours))
+        Ok((self.accept(ours), pid))
     }
 
     /// What a runner has to do for this NIC, if there is something.

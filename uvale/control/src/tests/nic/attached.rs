@@ -181,7 +181,7 @@ fn polling() {
     let mut w = world();
     w.set_processors(vec![0, 1, 2]);
     let c = w.open();
-    let mut ask = |w: &mut World, reqtype, name: &str, (mode, first, n)| {
+    let ask = |w: &mut World, reqtype, name: &str, (mode, first, n)| {
         let body = nmreq_vale_polling {
             nr_mode: mode,
             nr_first_cpu_id: first,
