@@ -114,6 +114,7 @@ fn script(at: &'static str, number: i32) -> Arc<Script> {
                 bound: (at == "bound").then(|| Box::new(nonsense(number))),
                 extra: nonsense_to_chain(number),
                 csb_entries: 0,
+                attached: None,
             };
             let bytes = if is_served {
                 Some(encode(&done))
