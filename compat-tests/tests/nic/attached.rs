@@ -136,7 +136,11 @@ fn polling() {
 #[test]
 fn two_nics_forward() {
     let stage = or_skip!("two NICs on a switch", Stage::new());
-    let second = stage.ground.shell(0, "ip link add in0 type veth peer name in1 && ip link set in0 up && ip link set in1 up && echo 1 > /proc/sys/net/ipv6/conf/in1/disable_ipv6");
+    let second = stage.ground.shell(
+        0,
+        "ip link add in0 type veth peer name in1 && ip link set in0 up && ip link set in1 up \
+         && echo 1 > /proc/sys/net/ipv6/conf/in1/disable_ipv6",
+    );
     second.assert_code(0);
     stage.ctl(&["-a", "vale0:veth0"]);
     stage.ctl(&["-a", "vale0:in0"]);

@@ -127,7 +127,8 @@ pub fn forward(host: &dyn Host, index: u32, region: &RegionMap, onward: &mut Onw
     }
 }
 
-/// A process that has not used the wire before has to ask the daemon for it, which it had better do before it has a lock.
+/// A process that has not used the wire before has to ask the daemon for it, which it had better do before it has a
+/// lock.
 fn meet_wire(host: &dyn Host, rx: &Kring) {
     let onto = rx.bwrap.load(Relaxed).checked_sub(1);
     if let Some(tx) = onto.and_then(|i| host.ctl().kring(i))
