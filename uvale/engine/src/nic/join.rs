@@ -118,8 +118,13 @@ fn opens(host: &dyn Host, tx: &Synced<'_>, rx: &Kring, index: u32) -> bool {
 #[inline(always)]
 fn ask_for(slots: &Slots<'_>, ahead: usize) {
     let (all, at) = (slots.ring.slots(), slots.at as usize + ahead);
-    let at = if at >= all.len() { at - all.len() } else { at };
-    let those = all[at..].iter().take(SWAPS);
+    // A ring may be shorter than what is exchanged at a time.
+    let at = if at >= all.len() {
+        at % all.len().max(1)
+    } else {
+        at
+    };
+    let those = all.iter().skip(at).take(SWAPS);
     those
         .step_by(SLOTS_A_LINE)
         .for_each(|slot| prefetch_to_write(slot));
