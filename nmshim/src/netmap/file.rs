@@ -15,18 +15,17 @@ use uvale_system::sys::borrow;
 use super::description::{Bind, Description};
 use super::request::Requests;
 use super::result::explained;
-use super::spin::Spin;
+use super::spin::{Naps, Spin};
 use crate::device::{Errno, File, Result};
 
 /// How long a sleep may last when another process may take our wake-up token, in nanoseconds.
 const SHARED_NAP: u64 = 100_000_000;
-/// The same when it is for room on a wire, or for a port that has just been joined to its peer.
-const RESTLESS_NAP: u64 = 250_000;
 
 /// An open description, as interposition has it.
 pub struct NetmapFile {
     description: Description,
     spin: Spin,
+    naps: Naps,
     /// threads between `arm` and `disarm`: they share one bit in the rings' masks
     armed: AtomicU32,
 }
@@ -36,6 +35,7 @@ impl NetmapFile {
         Self {
             description,
             spin: Spin::new(),
+            naps: Naps::default(),
             armed: AtomicU32::new(0),
         }
     }
@@ -196,7 +196,7 @@ impl File for NetmapFile {
         if let (Some(session), Some(bind)) = (session, bind)
             && bind.attachment.is_restless(session, events)
         {
-            return RESTLESS_NAP;
+            return self.naps.next(bind.attachment.edges(session));
         }
         if self.description.shared() {
             SHARED_NAP

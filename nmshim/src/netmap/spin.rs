@@ -72,3 +72,28 @@ impl Spin {
         self.rounds.store(rounds.clamp(least, most), Relaxed);
     }
 }
+/// How long to sleep where nothing says when there is room again: on a wire, or on a port that has just been joined
+/// to its peer. Longer and longer as long as nothing happens.
+#[derive(Default)]
+pub struct Naps {
+    /// naps since something happened
+    in_vain: AtomicU32,
+    /// [`crate::device::File::edges`] at the last one
+    edges: AtomicU64,
+}
+
+/// The first nap in ns, and how often it may double.
+const NAP: u64 = 250_000;
+const DOUBLED: u32 = 6;
+
+impl Naps {
+    /// How long the next one may last, in nanoseconds.
+    pub fn next(&self, edges: u64) -> u64 {
+        if self.edges.swap(edges, Relaxed) != edges {
+            self.in_vain.store(0, Relaxed);
+        }
+        let in_vain = self.in_vain.load(Relaxed).min(DOUBLED);
+        self.in_vain.store(in_vain + 1, Relaxed);
+        NAP << in_vain
+    }
+}

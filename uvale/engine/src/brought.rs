@@ -58,8 +58,10 @@ impl Brought {
                 nic::take_in(host, &rx);
             }
             if is_waiting(kring) {
+                // Whoever holds a lock that this takes may be stopped: that is no reason to try again at once.
+                let before = kring.hwcur.load(Relaxed);
                 bwrap::forward(host, *index, &self.region, &mut self.onward);
-                moved = true;
+                moved |= kring.hwcur.load(Relaxed) != before;
             }
         }
         for index in &self.leaving {

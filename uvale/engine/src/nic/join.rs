@@ -16,7 +16,7 @@ use crate::synced::Synced;
 use crate::vale::Scratch;
 use core::sync::atomic::Ordering::Relaxed;
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
-use uvale_shared::ctl::{Kring, SETTLING, SWAPS, count};
+use uvale_shared::ctl::{Kring, RING_ON, SETTLING, SWAPS, count};
 use uvale_shared::shm::{Slot, SlotView, prefetch_to_write};
 
 /// Sleeps of 20 ms to wait for another sender or for the receiver, which takes in what is on its wire.
@@ -36,6 +36,11 @@ pub fn send(
 ) -> Option<u32> {
     let rx = host.ctl().kring(index)?;
     let from = tx.kring.hwcur.load(Relaxed);
+    // Nobody takes in what arrives there, so there is nothing to wait for.
+    // SYNC POINT: Acquire pairs with the Release in `krings::commit_modes`.
+    if rx.mode.load(Acquire) != RING_ON {
+        return None;
+    }
     if !is_open(host, tx, rx, index) {
         return Some(from);
     }
