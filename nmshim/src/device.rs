@@ -116,7 +116,8 @@ pub trait File: Send + Sync {
         let _ = fd;
     }
 
-    /// The last descriptor this process knew of has been closed by close(2). Only async-signal-safe work.
+    /// The last descriptor this process knew of has been closed by close(2). Only async-signal-safe work
+    /// where a handler of the program's may run.
     fn closed(&self) {}
 
     /// A short text for `NMSHIM_VERBOSE` lines (`vale0:a`, `unbound`).

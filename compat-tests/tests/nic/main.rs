@@ -3,6 +3,7 @@
 mod attached;
 mod calls;
 mod captures;
+mod closed;
 mod ground;
 mod host;
 mod lives;

@@ -29,6 +29,8 @@ pub struct Thread {
     deferred: AtomicU32,
     /// the program has asked for asynchronous cancellation
     asynchronous: AtomicU32,
+    /// handlers of the program's that have begun and not come back
+    handlers: AtomicU32,
     /// the mask to go back to once a signal was put off
     mask: AtomicU64,
     /// what was told that this thread sleeps
@@ -157,6 +159,21 @@ impl Thread {
         compiler_fence(SeqCst);
         self.depth.store(before, Relaxed);
         value
+    }
+
+    /// Runs a handler of the program's. One that jumps away counts as running for as long as the thread lives.
+    pub fn handle(&self, handler: impl FnOnce()) {
+        let before = self.handlers.load(Relaxed);
+        self.handlers.store(before.wrapping_add(1), Relaxed);
+        compiler_fence(SeqCst);
+        self.aside(0, handler);
+        compiler_fence(SeqCst);
+        self.handlers.store(before, Relaxed);
+    }
+
+    /// May this be a handler of the program's, which can have interrupted libc at any place?
+    pub fn is_in_handler(&self) -> bool {
+        self.handlers.load(Relaxed) != 0
     }
 
     /// A signal was put off; `mask` is the thread's own.

@@ -155,7 +155,7 @@ unsafe extern "C-unwind" fn trampoline(
                 let handler: unsafe extern "C-unwind" fn(c_int, *mut siginfo_t, *mut c_void) =
                     core::mem::transmute(function);
                 let run = || handler(signal, info, context.cast());
-                thread.served.aside(|| thread.aside(0, run));
+                thread.served.aside(|| thread.handle(run));
             }
         }
     }

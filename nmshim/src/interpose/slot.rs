@@ -11,7 +11,8 @@
 //! | free | 0 | live | taking a reference, touching the object |
 //!
 //! Retiring is two atomic operations, so close() stays async-signal-safe; the object (allocations,
-//! mappings) is dropped at the next open.
+//! mappings) is dropped at the next open. What others would notice, the sockets of a NIC port, goes at the close itself
+//! (`File::closed`).
 
 use super::epoll::set::Epoll;
 use super::gate::SleepGate;

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use libc::c_int;
+use rustix::process::{Pid, getpid};
 use uvale_engine::{Attachment, RX, TX};
 use uvale_link::channel::call;
 use uvale_link::proto::{Call, Reply};
@@ -17,8 +18,10 @@ use uvale_wire::Wire;
 use super::say::{Level, say};
 use super::world::{World, forks};
 use crate::device::{Errno, Result};
+use crate::ground::lock::Lock;
 
-/// Syncs between two looks at the clock; a look at the daemon follows at most once a second.
+/// Syncs between two looks at the clock, and at the wires that are kept; a look at the daemon follows at most once a
+/// second.
 const LOOK_EVERY: u32 = 64;
 
 /// An open file description, as this process knows it.
@@ -38,8 +41,10 @@ pub struct Description {
 /// What a successful REGISTER left behind.
 pub struct Bind {
     pub attachment: Attachment,
-    /// of a NIC port
-    _wire: Option<Arc<Wire>>,
+    /// of a NIC port, until the description is closed; who is in the middle of a sync has a share of its own
+    wire: Lock<Option<Arc<Wire>>>,
+    /// the process that has made it
+    pid: Pid,
     /// in CSB mode, as far as this process knows
     pub csb: AtomicBool,
 }
@@ -117,7 +122,8 @@ impl Description {
         Ok(Bind {
             csb: AtomicBool::new(binding.csb.is_some()),
             attachment,
-            _wire: wire,
+            wire: Lock::new(wire),
+            pid: getpid(),
         })
     }
 
@@ -226,6 +232,7 @@ impl Description {
         let syncs = self.syncs.load(Relaxed).wrapping_add(1);
         self.syncs.store(syncs, Relaxed);
         if syncs.is_multiple_of(LOOK_EVERY) {
+            session.forget_wires();
             self.look_now(session)
         } else {
             Ok(())
@@ -240,6 +247,20 @@ impl Description {
             return Err(Errno(libc::ENXIO));
         }
         Ok(())
+    }
+
+    /// The description has been closed: gives up its wire, the sockets of which nothing comes out any more, and wires
+    /// of ports that are gone. The child of a fork has no share in its parent's wire.
+    pub fn give_up_wire(&self) {
+        if let Some(bind) = self.known_bind()
+            && bind.pid == getpid()
+        {
+            let wire = bind.wire.lock().take();
+            drop(wire);
+        }
+        if let Some(session) = self.current() {
+            session.forget_wires();
+        }
     }
 
     /// Is the daemon known to be gone?

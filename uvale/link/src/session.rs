@@ -246,15 +246,28 @@ impl Session {
     /// The wire of a port that this process uses without having opened it.
     #[cold]
     fn keep_wire(&self, port: u32) -> Option<Arc<Wire>> {
+        self.forget_wires();
         let wire = self.fetch_wire(port).ok()?;
         let key = self.wire_key(port)?;
         let mut wires = self.wires.write().unwrap_or_else(PoisonError::into_inner);
-        wires.kept.retain(|(port, generation), _| {
-            let port = self.ctl.port(*port);
-            port.is_some_and(|p| p.generation.load(Relaxed) == *generation)
-        });
         wires.kept.insert(key, wire.clone());
         Some(wire)
+    }
+
+    /// Gives up wires that are kept of ports that nobody has open any more. Cheap if there are none.
+    pub fn forget_wires(&self) {
+        let is_over =
+            |&(port, generation): &(u32, u32)| self.wire_key(port) != Some((port, generation));
+        let wires = self.wires.read().unwrap_or_else(PoisonError::into_inner);
+        let over: Vec<_> = wires.kept.keys().copied().filter(is_over).collect();
+        drop(wires);
+        for key in over {
+            let mut wires = self.wires.write().unwrap_or_else(PoisonError::into_inner);
+            let wire = wires.kept.remove(&key);
+            // Sockets are closed without the lock.
+            drop(wires);
+            drop(wire);
+        }
     }
 
     /// A report as JSON.

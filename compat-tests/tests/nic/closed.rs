@@ -1,0 +1,58 @@
+//! Who has closed a NIC port has none of its sockets any more, nor has the other end, and both live on.
+
+use compat_tests::place::Place;
+use compat_tests::programs::{assert_goes_on, end, program};
+use compat_tests::wait::{deadline, until};
+use compat_tests::{Skip, or_skip};
+
+use super::ground::{Ground, VETH};
+
+/// No socket is left in the namespace. Programs may close them in their next syncs.
+fn assert_clean(ground: &Ground, side: usize) {
+    let mut found = Vec::new();
+    let clean = until(deadline(), || {
+        found = ground.traces(side);
+        found.is_empty().then_some(())
+    });
+    assert!(clean.is_some(), "left in namespace {side}: {found:#?}");
+}
+
+fn leaves_nothing(more: &[&str]) -> Result<(), Skip> {
+    let (closed, ground, place) = (program("nic/closed")?, Ground::new()?, Place::new());
+    for wire in ["NMSHIM_WIRE=packet", "NMSHIM_WIRE=best"] {
+        let args = [&[VETH], more].concat();
+        let lives = ground.spawn_ready(0, &place, &closed, &[wire], &args);
+        assert_clean(&ground, 0);
+        end(lives);
+    }
+    place.assert_left_clean();
+    Ok(())
+}
+
+#[test]
+fn a_process_that_lives_on_keeps_no_sockets() {
+    or_skip!("closed", leaves_nothing(&[]));
+}
+
+#[test]
+fn a_close_in_a_handler_keeps_them_until_the_next_open() {
+    or_skip!("closed in a handler", leaves_nothing(&["handler"]));
+}
+
+#[test]
+fn a_sender_keeps_no_sockets_of_the_other_end() {
+    let traffic = or_skip!("sender", program("traffic"));
+    let ground = or_skip!("sender", Ground::new());
+    let place = Place::new();
+    let start = |side, part| ground.spawn_ready(side, &place, &traffic, &[], &[part, VETH]);
+    let mut sender = start(0, "tx");
+    for _ in 0..3 {
+        let mut receiver = start(1, "rx");
+        assert_goes_on(&mut receiver, "behind its sender");
+        end(receiver);
+        assert_goes_on(&mut sender, "after its receiver has ended");
+        assert_clean(&ground, 1);
+    }
+    end(sender);
+    place.assert_left_clean();
+}
