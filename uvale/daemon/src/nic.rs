@@ -109,7 +109,7 @@ impl Daemon {
             let kept = rest.split_off(3);
             let watch = <[Fd; 3]>::try_from(rest).map_err(|_| cut())?;
             rest = kept;
-            Some(Watch::from_fds(watch))
+            Some(Watch::from_fds(watch)?)
         } else {
             None
         };

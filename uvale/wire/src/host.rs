@@ -26,8 +26,6 @@ mod tap;
 use core::fmt::Display;
 
 use rustix::io::Errno;
-use rustix::net::AddressFamily;
-use rustix::net::sockopt::socket_domain;
 use serde::{Deserialize, Serialize};
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, attach_filter, random, set_option};
@@ -65,15 +63,8 @@ impl Control {
     /// From a wire's [`Opened::kept`] and the plan in its shape; `EPROTO` if they do not belong together.
     pub fn from_fds(plan: Plan, fds: Vec<Fd>) -> Result<Self, Errno> {
         let mut fds = fds.into_iter();
-        let mut netlink = || {
-            // Who has sent them is not trusted: anything else could be waited for without end.
-            let fd = fds.next().ok_or(Errno::PROTO)?;
-            match socket_domain(&fd) {
-                Ok(AddressFamily::NETLINK) => Ok(Socket::from(fd)),
-                _ => Err(Errno::PROTO),
-            }
-        };
-        let (links, table) = (netlink()?, netlink()?);
+        let mut netlink = |subject| Socket::from_peer(fds.next().ok_or(Errno::PROTO)?, subject);
+        let (links, table) = (netlink(Subject::Route)?, netlink(Subject::Netfilter)?);
         Ok(Self {
             plan,
             links,

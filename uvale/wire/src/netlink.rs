@@ -9,7 +9,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt,
+};
 use uvale_system::sys::{Fd, random, set_option};
 
 /// Bytes of `struct nlmsghdr`, and of what stands before an attribute's value.
@@ -219,6 +222,16 @@ pub enum Subject {
     Netfilter,
 }
 
+impl Subject {
+    fn protocol(self) -> Option<Protocol> {
+        match self {
+            // It is 0, as that of no other netlink socket.
+            Self::Route => None,
+            Self::Netfilter => Some(netlink::NETFILTER),
+        }
+    }
+}
+
 /// A netlink socket. The network namespace that counts is that of the thread that opened it.
 #[derive(Debug)]
 pub struct Socket {
@@ -229,21 +242,34 @@ pub struct Socket {
 const SOL_NETLINK: i32 = 270;
 const CAP_ACK: i32 = 10;
 const EXT_ACK: i32 = 11;
+/// The kernel's address.
+const KERNEL: SocketAddrNetlink = SocketAddrNetlink::new(0, 0);
 
 impl Socket {
     /// A new one.
     pub fn open(subject: Subject) -> Result<Self, Errno> {
-        let protocol = match subject {
-            Subject::Route => None,
-            Subject::Netfilter => Some(netlink::NETFILTER),
-        };
         let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
+        let protocol = subject.protocol();
         let fd = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
         for option in [CAP_ACK, EXT_ACK] {
             // Kernels without it have no words to add.
             let _ = set_option(&fd, SOL_NETLINK, option, &1u32.to_ne_bytes());
         }
-        Ok(Self::from(Fd::from(fd)))
+        Ok(Self::new(Fd::from(fd)))
+    }
+
+    /// One that [`Self::open`] made in another process, which is not trusted: `EPROTO` if the kernel does not answer
+    /// there, or answers about something else.
+    pub fn from_peer(fd: Fd, subject: Subject) -> Result<Self, Errno> {
+        let is_netlink = sockopt::socket_domain(&fd) == Ok(AddressFamily::NETLINK)
+            && sockopt::socket_protocol(&fd) == Ok(subject.protocol());
+        is_netlink.then(|| Self::new(fd)).ok_or(Errno::PROTO)
+    }
+
+    fn new(fd: Fd) -> Self {
+        // A number that no answer to an earlier user of the socket is likely to bear.
+        let sequence = AtomicU32::new(random() as u32);
+        Self { fd, sequence }
     }
 
     /// The descriptor.
@@ -289,9 +315,12 @@ impl Socket {
         }
     }
 
+    /// To the kernel, whatever another holder has connected the socket to. Never waits: only another socket could be
+    /// full.
     fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
-        let sent =
-            rustix::io::retry_on_intr(|| rustix::net::send(&self.fd, bytes, SendFlags::NOSIGNAL))?;
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let send = || rustix::net::sendto(&self.fd, bytes, flags, &KERNEL);
+        let sent = rustix::io::retry_on_intr(send)?;
         if sent == bytes.len() {
             Ok(())
         } else {
@@ -326,15 +355,6 @@ impl Socket {
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-impl From<Fd> for Socket {
-    /// One that [`Socket::open`] made, here or in another process.
-    fn from(fd: Fd) -> Self {
-        // A number that no answer to an earlier user of the socket is likely to bear.
-        let sequence = AtomicU32::new(random() as u32);
-        Self { fd, sequence }
     }
 }
 

@@ -2,8 +2,13 @@
 
 mod ground;
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
 use ground::{Other, apart, ip, pair};
+use rustix::io::Errno;
 use uvale_request::Interface;
+use uvale_system::sys::Fd;
 use uvale_wire::interface::{News, Watch, are_peers, look_up};
 
 type Seen = (Interface, Watch);
@@ -12,7 +17,8 @@ fn seen(name: &str) -> Seen {
     let interface = look_up(name.as_bytes()).expect("it is there");
     let watch = Watch::open(&interface).expect("netlink and /proc are there");
     // As the daemon gets it.
-    (interface, Watch::from_fds(watch.into_fds()))
+    let watch = Watch::from_fds(watch.into_fds());
+    (interface, watch.expect("they are its own"))
 }
 
 fn there(other: &Other, name: &'static str) -> Seen {
@@ -258,22 +264,34 @@ fn news_of_an_interface() {
 }
 
 #[test]
-fn descriptors_that_are_no_netlink_are_not_believed() {
-    apart("descriptors_that_are_no_netlink_are_not_believed", || {
-        use std::io::Write;
-        use std::os::fd::OwnedFd;
-        use std::os::unix::net::UnixStream;
-        let (real, _watch) = seen("lo");
-        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
-        let fd = || OwnedFd::from(ours.try_clone().expect("a descriptor")).into();
-        let false_one = Watch::from_fds([fd(), fd(), fd()]);
-        // RTM_DELLINK of the interface: length, kind, flags, sequence, port; then struct ifinfomsg.
-        let index = real.index;
-        let message = [32, 17, 0, 0, 0, index, 0, 0].map(u32::to_ne_bytes);
-        theirs
-            .write_all(message.as_flattened())
-            .expect("there is room");
-        assert_eq!(false_one.hear(index), News::default());
-        assert_eq!(false_one.refresh(real.index), None);
+fn descriptors_of_something_else_make_no_watch() {
+    apart("descriptors_of_something_else_make_no_watch", || {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
+        let usersock = || -> Fd {
+            let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
+            let protocol = Some(netlink::USERSOCK);
+            let socket = socket_with(family, SocketType::RAW, flags, protocol);
+            socket.expect("anybody gets one").into()
+        };
+        let file = |path| Fd::from(OwnedFd::from(File::open(path).expect("it is there")));
+        let made = |change: &dyn Fn(&mut [Fd; 3])| {
+            let interface = look_up(b"lo").expect("it is there");
+            let watch = Watch::open(&interface).expect("netlink and /proc are there");
+            let mut fds = watch.into_fds();
+            change(&mut fds);
+            Watch::from_fds(fds).map(drop)
+        };
+        assert_eq!(made(&|_| ()), Ok(()));
+        for at in [0, 1] {
+            assert_eq!(made(&|fds| fds[at] = usersock()), Err(Errno::PROTO));
+            assert_eq!(made(&|fds| fds[at] = file("/dev/null")), Err(Errno::PROTO));
+        }
+        for path in ["/dev/null", "/proc/self/ns/pid", "/proc/self/ns"] {
+            assert_eq!(
+                made(&|fds| fds[2] = file(path)),
+                Err(Errno::PROTO),
+                "{path}"
+            );
+        }
     });
 }

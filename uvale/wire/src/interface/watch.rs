@@ -8,7 +8,6 @@ use rustix::fd::AsRawFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use uvale_request::Interface;
 use uvale_system::sys::Fd;
 
@@ -54,14 +53,12 @@ impl Watch {
     /// Of `interface`, in the namespace of this thread. What changed before, since `interface` was looked up, is not
     /// heard of: [`Self::refresh`] tells. `None` if the system does not allow it.
     pub fn open(interface: &Interface) -> Option<Self> {
-        let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
-        let news = rustix::net::socket_with(family, SocketType::RAW, flags, None).ok()?;
-        let news = Fd::from(news);
+        let news = Socket::open(Subject::Route).ok()?;
         rustix::net::bind(&news, &SocketAddrNetlink::new(0, GROUPS)).ok()?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let namespace = rustix::fs::open("/proc/thread-self/ns/net", flags, Mode::empty()).ok()?;
         let watch = Self {
-            news: Socket::from(news),
+            news,
             ask: Socket::open(Subject::Route).ok()?,
             namespace: Fd::from(namespace),
         };
@@ -73,21 +70,20 @@ impl Watch {
         [self.news.into_fd(), self.ask.into_fd(), self.namespace]
     }
 
-    /// From what was sent.
-    pub fn from_fds([news, ask, namespace]: [Fd; 3]) -> Self {
-        Self {
-            news: Socket::from(news),
-            ask: Socket::from(ask),
+    /// From what was sent; `EPROTO` if it is something else.
+    pub fn from_fds([news, ask, namespace]: [Fd; 3]) -> Result<Self, Errno> {
+        let watch = Self {
+            news: Socket::from_peer(news, Subject::Route)?,
+            ask: Socket::from_peer(ask, Subject::Route)?,
             namespace,
-        }
+        };
+        let is_namespace = is_network(&watch.namespace);
+        is_namespace.then_some(watch).ok_or(Errno::PROTO)
     }
 
     /// What has come about interface `index` since the last time.
     pub fn hear(&self, index: u32) -> News {
         let mut news = News::default();
-        if !is_netlink(&self.news) {
-            return news;
-        }
         for _ in 0..MOST {
             match self.news.hear() {
                 Ok(messages) => messages.iter().for_each(|m| news.add(m, index)),
@@ -104,9 +100,7 @@ impl Watch {
     pub fn refresh(&self, index: u32) -> Option<Interface> {
         let mut family = [0; IFINFO];
         family[IFI_INDEX..IFI_INDEX + 4].copy_from_slice(&index.to_ne_bytes());
-        let netns = || self.netns();
-        let answer = is_netlink(&self.ask).then(|| ask(&self.ask, &family, |m| m, netns));
-        answer?.ok()?
+        ask(&self.ask, &family, |m| m, || self.netns()).ok()?
     }
 
     /// Cookie of the namespace, or what stands for it.
@@ -119,17 +113,18 @@ impl Watch {
     fn number_of(&self, other: &Fd) -> Option<i32> {
         let question = Message::new(RTM_GETNSID, 0, &[0; RTGEN]);
         let question = question.number(NETNSA_FD, other.as_raw_fd() as u32);
-        let answers = is_netlink(&self.ask).then(|| self.ask.ask(question));
-        let answers = answers?.ok()?;
+        let answers = self.ask.ask(question).ok()?;
         let answer = answers.iter().find(|a| a.kind == RTM_NEWNSID)?;
         let number = answer.attributes(RTGEN).find(NETNSA_NSID)?.number()?;
         Some(number as i32).filter(|n| *n >= 0)
     }
 }
 
-/// Does the kernel answer there, and nobody else?
-fn is_netlink(socket: &Socket) -> bool {
-    sockopt::socket_domain(socket) == Ok(AddressFamily::NETLINK)
+/// Is that a network namespace? To look at the file itself would wait for a file system that somebody else serves;
+/// its name does not, and that of a file of any file system begins with a `/`.
+fn is_network(fd: &Fd) -> bool {
+    let name = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.raw()), Vec::new());
+    name.is_ok_and(|name| name.to_bytes().starts_with(b"net:["))
 }
 
 impl News {

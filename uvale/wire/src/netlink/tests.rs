@@ -46,6 +46,37 @@ fn the_kernel_answers_one_question_all_of_them_and_with_an_error() {
 }
 
 #[test]
+fn only_the_kernel_is_asked_whatever_the_socket_is_connected_to() {
+    let (socket, other) = (
+        Socket::open(Subject::Route).expect("netlink"),
+        Socket::open(Subject::Route).expect("netlink"),
+    );
+    other.ask(link(RTM_GETLINK, 0, "lo")).expect("lo");
+    let address = rustix::net::getsockname(&other).expect("it has asked");
+    if rustix::net::connect(&socket, &address).is_err() {
+        println!("skipped: no rights to connect a socket to another");
+        return;
+    }
+    // The kernel's answer does not come to a socket that is connected to another.
+    let answers = socket.ask(link(RTM_GETLINK, 0, "lo"));
+    assert_eq!(answers.map_err(|f| f.errno), Err(Errno::AGAIN));
+    assert_eq!(other.hear(), Err(Errno::AGAIN), "nobody else was asked");
+}
+
+#[test]
+fn a_socket_about_something_else_is_none() {
+    let of = |subject| Socket::open(subject).expect("netlink").into_fd();
+    for (of_it, other) in [
+        (Subject::Route, Subject::Netfilter),
+        (Subject::Netfilter, Subject::Route),
+    ] {
+        assert!(Socket::from_peer(of(of_it), of_it).is_ok());
+        let false_one = Socket::from_peer(of(other), of_it);
+        assert_eq!(false_one.err(), Some(Errno::PROTO));
+    }
+}
+
+#[test]
 fn the_kernel_says_why() {
     let socket = Socket::open(Subject::Route).expect("netlink");
     let odd = link(RTM_GETLINK, 0, "lo").attribute(IFLA_MTU, &[1]);
