@@ -116,7 +116,7 @@ impl Description {
             ),
         );
         let wire = match binding.is_nic {
-            true => Some(super::nic::wire_of(session, binding)?),
+            true => Some(super::nic::wire_of(fd, session, binding)?),
             false => None,
         };
         Ok(Bind {

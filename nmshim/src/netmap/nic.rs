@@ -2,6 +2,7 @@
 //! network namespace and has whatever rights there are; everybody else gets it from the daemon.
 
 use core::sync::atomic::Ordering::Relaxed;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -11,13 +12,14 @@ use uvale_link::proto::{AttachedNic, Join};
 use uvale_link::session::Session;
 use uvale_shared::binding::Binding;
 use uvale_system::refusal::Refusal;
+use uvale_system::sys::borrow;
 use uvale_wire::interface::{DOWN, Watch, look_up};
 use uvale_wire::{Carrier, Kind, Opened, Shape, Wanted, Wire};
 
 use super::say::{Level, say};
 
-/// The wire of the port that `binding` is of.
-pub fn wire_of(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
+/// The wire of the port that `binding` is of, which descriptor `fd` has open.
+pub fn wire_of(fd: RawFd, session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusal> {
     let port = session.ctl().port(binding.port);
     let nic_rings = |dir: usize| {
         port.map_or(0, |port| {
@@ -25,22 +27,34 @@ pub fn wire_of(session: &Session, binding: &Binding) -> Result<Arc<Wire>, Refusa
         })
     };
     let steal = (0..2).any(|dir| binding.rings(dir).any(|ring| ring < nic_rings(dir)));
-    fetch(session, binding.port, &binding.name, steal)
+    fetch(fd, session, binding.port, &binding.name, steal)
 }
 
-/// The same of a NIC that has been attached to a switch. The daemon keeps the wire.
-pub fn attached(session: &Session, nic: &AttachedNic) -> Result<(), Refusal> {
-    fetch(session, nic.port, &nic.name, true).map(drop)
+/// The same of a NIC that has been attached to a switch by `fd`. The daemon keeps the wire.
+pub fn attached(fd: RawFd, session: &Session, nic: &AttachedNic) -> Result<(), Refusal> {
+    fetch(fd, session, nic.port, &nic.name, true).map(drop)
 }
 
-fn fetch(session: &Session, port: u32, name: &str, steal: bool) -> Result<Arc<Wire>, Refusal> {
+fn fetch(
+    fd: RawFd,
+    session: &Session,
+    port: u32,
+    name: &str,
+    steal: bool,
+) -> Result<Arc<Wire>, Refusal> {
     match session.fetch_wire(port) {
-        Err(refusal) if refusal.errno == Errno::NODATA => open(session, port, name, steal),
+        Err(refusal) if refusal.errno == Errno::NODATA => open(fd, session, port, name, steal),
         other => other,
     }
 }
 
-fn open(session: &Session, record: u32, name: &str, steal: bool) -> Result<Arc<Wire>, Refusal> {
+fn open(
+    fd: RawFd,
+    session: &Session,
+    record: u32,
+    name: &str,
+    steal: bool,
+) -> Result<Arc<Wire>, Refusal> {
     let gone = || Refusal::new(Errno::NXIO, format!("{name}: the interface has gone"));
     let interface = look_up(name.as_bytes()).ok_or_else(gone)?;
     let port = session.ctl().port(record).ok_or_else(gone)?;
@@ -63,7 +77,8 @@ fn open(session: &Session, record: u32, name: &str, steal: bool) -> Result<Arc<W
     for lack in lacks.iter().map(String::as_str).chain(down) {
         say(Level::Refusal, format_args!("{name}: {lack}"));
     }
-    session.give_wire(record, opened, Watch::open(&interface), join())
+    let watch = Watch::open(&interface);
+    session.give_wire(borrow(&fd), record, opened, watch, join())
 }
 
 /// What this process may not, a nic-helper may for it: the better of two wires.

@@ -215,7 +215,8 @@ impl Requests<'_> {
     /// detached again.
     fn open_attached(&self, request: &mut Request, nic: &AttachedNic) -> Served {
         let session = self.to.session(self.fd);
-        let Err(refusal) = session.and_then(|session| super::nic::attached(session, nic)) else {
+        let Err(refusal) = session.and_then(|session| super::nic::attached(self.fd, session, nic))
+        else {
             return Ok(());
         };
         let mut undo = request.clone();

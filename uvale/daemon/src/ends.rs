@@ -124,6 +124,7 @@ impl Daemon {
                 if self.world.binding(client).is_some() {
                     *work = work.saturating_sub(PORT);
                 }
+                self.forget_attacher(client);
                 self.world.close(client);
             }
             Role::Session(session) => {
@@ -269,4 +270,4 @@ fn stem(name: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,23 +4,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nm_abi::{AbiBytes, NETMAP_API, NETMAP_REQ_VALE_DETACH, nmreq_header, nmreq_vale_detach};
 use rustix::event::epoll;
 use rustix::io::Errno;
 
 use super::connection::{Answer, Answered};
 use super::log::{Level, log};
 use super::{Daemon, watch};
-use uvale_control::NicInfo;
+use uvale_control::{Caller, ClientId, NicInfo};
 use uvale_link::proto::{Join, Reply};
+use uvale_request::{Request, set_name};
 use uvale_shared::ctl::SETTLING;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
-use uvale_wire::Shape;
 use uvale_wire::host::Control;
 use uvale_wire::interface::{DOWN, Watch, are_peers};
+use uvale_wire::{Kind, Shape};
 
 /// An event's number: news of the port's interface. Connections count up from 0.
 pub(super) const NEWS: u64 = 1 << 62;
+/// Descriptors that are kept with a wire at most, beside those that everybody gets.
+const MOST_KEPT: usize = 8;
 
 /// A NIC port's wire, and how its interface is watched.
 struct Nic {
@@ -55,11 +59,60 @@ pub(super) struct Nics {
     by_port: BTreeMap<u32, Nic>,
     /// pairs, by port record and generation, that need not be looked at again before something changes
     known: BTreeSet<[(u32, u32); 2]>,
+    /// descriptors that have put a NIC on a switch, and its port record and generation
+    attachers: BTreeMap<u32, (u32, u32)>,
     /// how many have each port open, by its generation
     openers: Vec<(u32, usize)>,
 }
 
+impl Nic {
+    /// From what a process has sent, which is believed in nothing.
+    fn new(
+        generation: u32,
+        shape: Shape,
+        (watched, join): (bool, Join),
+        mut fds: Vec<Fd>,
+    ) -> Result<Self, Refusal> {
+        let wrong = || Refusal::new(Errno::PROTO, "the wire's descriptors do not fit its shape");
+        let of_shape = shape.descriptors();
+        let of_watch = if watched { 3 } else { 0 };
+        let whole = of_shape.saturating_add(of_watch);
+        if !(whole..=whole.saturating_add(MOST_KEPT)).contains(&fds.len()) {
+            return Err(wrong());
+        }
+        let mut watched = fds.split_off(of_shape);
+        let kept = watched.split_off(of_watch);
+        let watch = match <[Fd; 3]>::try_from(watched) {
+            Ok(watched) => Some(Watch::from_fds(watched)?),
+            Err(_) => None,
+        };
+        let kept = match shape.plan {
+            Some(plan) => Kept::Control(Control::from_fds(plan, kept)?),
+            None => Kept::Descriptors { _fds: kept },
+        };
+        Ok(Self {
+            generation,
+            fds,
+            kept,
+            watch,
+            join,
+            apart: None,
+            control_failed: false,
+            is_down: false,
+            shape,
+        })
+    }
+}
+
 impl Nics {
+    /// Closes a port's wire. Others may have duplicates of what is watched: the set does not forget it by itself.
+    fn remove(&mut self, set: &Fd, port: u32) {
+        let nic = self.by_port.remove(&port);
+        if let Some(watch) = nic.and_then(|nic| nic.watch) {
+            let _ = epoll::delete(set, watch.news.fd());
+        }
+    }
+
     /// Why the port is not joined to its peer, which is open.
     pub fn apart(&self, port: u32) -> Option<&str> {
         self.by_port.get(&port)?.apart.as_deref()
@@ -84,55 +137,77 @@ impl Daemon {
         Ok(Answer(Reply::Wire(nic.shape.clone()), Some(&nic.fds)))
     }
 
-    /// A process has opened the wire of a port. If another one was faster, that one's stays.
+    /// A NIC has been put on a switch by a request of `client`, who opens its wire next.
+    pub(super) fn expect_wire(&mut self, client: ClientId, port: u32) {
+        let of_it = |nic: &NicInfo| nic.port == port;
+        if let Some(info) = self.world.nics().find(of_it) {
+            let of_port = (port, info.generation);
+            self.nics.attachers.insert(client.0, of_port);
+        }
+    }
+
+    /// The descriptor `client` is closed. A NIC that it has put on a switch is taken off if its wire has not come.
+    pub(super) fn forget_attacher(&mut self, client: ClientId) {
+        let Some(of_port) = self.nics.attachers.remove(&client.0) else {
+            return;
+        };
+        self.tidy_nics();
+        let of_it = |nic: &NicInfo| (nic.port, nic.generation) == of_port;
+        let attached = self.world.nics().find(of_it).and_then(|nic| nic.attached);
+        let Some(attached) = attached.filter(|_| !self.nics.by_port.contains_key(&of_port.0))
+        else {
+            return;
+        };
+        let mut header = nmreq_header::zeroed();
+        (header.nr_version, header.nr_reqtype) = (NETMAP_API, NETMAP_REQ_VALE_DETACH);
+        set_name(&mut header, attached.name.as_bytes());
+        let mut request = Request {
+            header,
+            body: nmreq_vale_detach::default().as_bytes().to_vec(),
+            options: Vec::new(),
+        };
+        let taken_off = self
+            .world
+            .request_from(client, &mut Caller::default(), &mut request);
+        let outcome = match taken_off {
+            Ok(()) => "its wire has not come: taken off the switch".to_owned(),
+            Err(refusal) => format!("its wire has not come: {refusal}"),
+        };
+        log(Level::Warning, &format!("{}: {outcome}", attached.name));
+    }
+
+    /// Who has a port open, or has put it on a switch, has opened its wire. If another one was faster, that one's
+    /// stays, unless it carries nothing and this one does.
     pub(super) fn give_wire(
         &mut self,
+        client: ClientId,
         port: u32,
         shape: Shape,
         (watched, join): (bool, Join),
-        mut fds: Vec<Fd>,
+        fds: Vec<Fd>,
     ) -> Answered<'_> {
         self.tidy_nics();
-        if self.nics.by_port.contains_key(&port) {
-            return self.wire(port);
-        }
         let info = self.world.nics().find(|nic| nic.port == port);
         let gone = || Refusal::new(Errno::NXIO, "there is no such NIC port any more");
         let info = info.ok_or_else(gone)?;
-        let cut = || Refusal::new(Errno::PROTO, "the wire's descriptors have not all come");
-        let of_shape = shape.descriptors();
-        if fds.len() < of_shape + if watched { 3 } else { 0 } {
-            return Err(cut());
+        let of_port = (port, info.generation);
+        let has_attached = self.nics.attachers.get(&client.0) == Some(&of_port);
+        if !has_attached && !info.openers.contains(&client) {
+            let why = "the descriptor does not have that port open";
+            return Err(Refusal::new(Errno::PERM, why));
         }
-        let mut rest = fds.split_off(of_shape);
-        let watch = if watched {
-            let kept = rest.split_off(3);
-            let watch = <[Fd; 3]>::try_from(rest).map_err(|_| cut())?;
-            rest = kept;
-            Some(Watch::from_fds(watch)?)
-        } else {
-            None
-        };
-        if let Some(news) = &watch {
-            let id = NEWS | u64::from(port);
-            let _ = self::watch(&self.set, news.news.fd(), id, epoll::EventFlags::IN);
+        let old = self.nics.by_port.get(&port);
+        if old.is_some_and(|old| old.shape.kind != Kind::Nothing || shape.kind == Kind::Nothing) {
+            return self.wire(port);
         }
-        let nic = Nic {
-            generation: info.generation,
-            fds,
-            kept: match shape.plan {
-                Some(plan) => Kept::Control(Control::from_fds(plan, rest)?),
-                None => Kept::Descriptors { _fds: rest },
-            },
-            watch,
-            join,
-            apart: None,
-            control_failed: false,
-            is_down: false,
-            shape,
-        };
+        let nic = Nic::new(info.generation, shape, (watched, join), fds)?;
         for lack in &nic.shape.lacks {
             log(Level::Warning, &format!("{}: {lack}", info.name));
+        }
+        self.nics.remove(&self.set, port);
+        if let Some(watch) = &nic.watch {
+            let id = NEWS | u64::from(port);
+            self::watch(&self.set, watch.news.fd(), id, epoll::EventFlags::IN)?;
         }
         self.nics.by_port.insert(port, nic);
         self.nics.known.clear();
@@ -148,6 +223,7 @@ impl Daemon {
 
     /// Something has happened to the interface of a port.
     pub(super) fn hear_of_nic(&mut self, port: u32) {
+        self.tidy_nics();
         let info = self.world.nics().find(|nic| nic.port == port);
         let nic = self.nics.by_port.get(&port);
         let (Some(info), Some(watch)) = (info, nic.and_then(|nic| nic.watch.as_ref())) else {
@@ -213,11 +289,14 @@ impl Daemon {
             return;
         }
         let all: Vec<NicInfo> = self.world.nics().collect();
-        let is_live = |port: &u32, nic: &mut Nic| {
+        let is_closed = |(port, nic): (&u32, &Nic)| {
             let of_it = |info: &NicInfo| info.port == *port && info.generation == nic.generation;
-            all.iter().any(of_it)
+            (!all.iter().any(of_it)).then_some(*port)
         };
-        self.nics.by_port.retain(is_live);
+        let closed: Vec<u32> = self.nics.by_port.iter().filter_map(is_closed).collect();
+        for port in closed {
+            self.nics.remove(&self.set, port);
+        }
         let openers: Vec<(u32, usize)> = all
             .iter()
             .map(|nic| (nic.generation, nic.openers.len()))
@@ -335,3 +414,6 @@ fn now() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
+
+#[cfg(test)]
+mod tests;

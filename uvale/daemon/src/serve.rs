@@ -166,14 +166,14 @@ impl Daemon {
             (Role::Session(_), Call::Waker(client)) => return self.waker(client),
             (Role::Session(_), Call::Wire(port)) => return self.wire(port),
             (
-                Role::Session(_),
+                Role::Device { client, .. },
                 Call::GiveWire {
                     port,
                     shape,
                     watched,
                     join,
                 },
-            ) => return self.give_wire(port, shape, (watched, join), fds),
+            ) => return self.give_wire(client, port, shape, (watched, join), fds),
             // The descriptor was settled before this was handled.
             (Role::Session(_), Call::Settle(_)) => Reply::Ok,
             (Role::Session(_), Call::Report(what)) => {
@@ -265,7 +265,7 @@ impl Daemon {
         }
         let attached = match served {
             Ok(()) if request.header.nr_reqtype == nm_abi::NETMAP_REQ_VALE_ATTACH => {
-                self.attached_nic(&mut request)
+                self.attached_nic(client, &mut request)
             }
             _ => None,
         };
@@ -282,9 +282,10 @@ impl Daemon {
     }
 
     /// The NIC that the request has put on a switch.
-    fn attached_nic(&self, request: &mut Request) -> Option<AttachedNic> {
+    fn attached_nic(&mut self, client: ClientId, request: &mut Request) -> Option<AttachedNic> {
         let name = uvale_request::name_of(&mut request.header);
         let (port, name) = self.world.attached_nic(&name)?;
+        self.expect_wire(client, port);
         Some(AttachedNic { port, name })
     }
 

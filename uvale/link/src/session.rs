@@ -203,9 +203,10 @@ impl Session {
     }
 
     /// Gives the daemon the wire of a NIC port that this process has opened, and takes what it has then: another
-    /// process may have been faster.
+    /// process may have been faster. `device` has the port open, or has put it on a switch.
     pub fn give_wire(
         &self,
+        device: BorrowedFd<'_>,
         port: u32,
         opened: Opened,
         watch: Option<Watch>,
@@ -222,7 +223,7 @@ impl Session {
         let watch = watch.map(Watch::into_fds);
         let all = fds.iter().chain(watch.iter().flatten()).chain(&kept);
         let all: Vec<_> = all.map(AsFd::as_fd).collect();
-        let (reply, fds) = call_with_all(self.connection.as_fd(), &give, &all)?;
+        let (reply, fds) = call_with_all(device, &give, &all)?;
         self.received(port, reply, fds)
     }
 

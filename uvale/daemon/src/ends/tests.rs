@@ -9,7 +9,7 @@ use nm_abi::{
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::super::PACKETS;
+use super::super::{PACKETS, nic};
 use super::*;
 use uvale_control::Config;
 use uvale_link::channel::{pair, receive, send};
@@ -21,15 +21,15 @@ use uvale_system::who::Who;
 /// Rounds after which nobody is waited for any longer.
 const ROUNDS: u32 = 1000;
 
-struct Place {
-    daemon: Daemon,
+pub(crate) struct Place {
+    pub daemon: Daemon,
 }
 
 /// A connection's far end.
-struct Peer(Fd);
+pub(crate) struct Peer(pub Fd);
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         crate::surroundings::raise_limits(false);
         let daemon = Daemon::new(Config::default()).unwrap();
         Self { daemon }
@@ -41,18 +41,31 @@ impl Place {
         Peer(ours)
     }
 
-    /// One round of the loop.
-    fn round(&mut self) {
+    /// One round of the loop. The numbers of what has happened.
+    pub fn round(&mut self) -> Vec<u64> {
         self.daemon.turn();
         let mut events = Vec::with_capacity(64);
         epoll::wait(&self.daemon.set, spare_capacity(&mut events), Some(&NOW)).unwrap();
-        events.iter().for_each(|e| self.daemon.serve(e.data.u64()));
+        let events: Vec<u64> = events.iter().map(|e| e.data.u64()).collect();
+        for id in &events {
+            match id & nic::NEWS {
+                0 => self.daemon.serve(*id),
+                _ => self.daemon.hear_of_nic(*id as u32),
+            }
+        }
+        events
     }
 
     /// The answer to a call, and the rounds that it took.
     fn call(&mut self, peer: &Peer, call: &Call) -> (Reply, u32) {
+        self.call_with(peer, call, &[])
+    }
+
+    /// The same of a call with descriptors.
+    pub fn call_with(&mut self, peer: &Peer, call: &Call, with: &[Fd]) -> (Reply, u32) {
         let (mine, theirs) = pair().unwrap();
-        send(peer.0.as_fd(), call, &[theirs.as_fd()], SendFlags::empty()).unwrap();
+        let fds: Vec<_> = [&theirs].into_iter().chain(with).map(AsFd::as_fd).collect();
+        send(peer.0.as_fd(), call, &fds, SendFlags::empty()).unwrap();
         drop(theirs);
         for round in 1..ROUNDS {
             self.round();
@@ -63,7 +76,7 @@ impl Place {
         panic!("no answer to {call:?}");
     }
 
-    fn attach(&mut self) -> (Peer, u32) {
+    pub fn attach(&mut self) -> (Peer, u32) {
         let peer = self.connect();
         let call = Call::Attach {
             protocol: PROTOCOL,
@@ -74,7 +87,7 @@ impl Place {
         (peer, rounds)
     }
 
-    fn open(&mut self) -> Peer {
+    pub fn open(&mut self) -> Peer {
         let peer = self.connect();
         let call = Call::Open {
             protocol: PROTOCOL,
@@ -88,6 +101,18 @@ impl Place {
 
     /// A request: its errno, 0 for none, and what came back.
     fn request<T: AbiBytes>(&mut self, peer: &Peer, kind: u16, name: &str, body: &T) -> (i32, T) {
+        self.request_with(peer, kind, name, body, Facts::default())
+    }
+
+    /// The same with what the daemon has to know besides.
+    pub fn request_with<T: AbiBytes>(
+        &mut self,
+        peer: &Peer,
+        kind: u16,
+        name: &str,
+        body: &T,
+        facts: Facts,
+    ) -> (i32, T) {
         let mut header = nmreq_header::zeroed();
         (header.nr_version, header.nr_reqtype) = (NETMAP_API, kind);
         set_name(&mut header, name.as_bytes());
@@ -98,7 +123,7 @@ impl Place {
         };
         let call = Call::Request {
             request: request.encode(),
-            facts: Facts::default(),
+            facts,
         };
         match self.call(peer, &call).0 {
             Reply::Done {
@@ -134,7 +159,7 @@ impl Place {
 }
 
 /// All rings, which are short; in the memory `mem`.
-fn all_rings(flags: u64, mem: u16) -> nmreq_register {
+pub(crate) fn all_rings(flags: u64, mem: u16) -> nmreq_register {
     let mut body = nmreq_register::zeroed();
     (body.nr_mode, body.nr_flags) = (NR_REG_ALL_NIC, flags);
     (body.nr_tx_slots, body.nr_rx_slots) = (16, 16);
