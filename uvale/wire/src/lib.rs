@@ -24,6 +24,7 @@ pub mod packet;
 pub mod xdp;
 
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, sockopt};
 use serde::{Deserialize, Serialize};
 use uvale_request::Interface;
 use uvale_system::refusal::Refusal;
@@ -86,6 +87,25 @@ impl Shape {
             _ => 0,
         };
         self.frames.len() + usize::from(self.senders) + queues + host
+    }
+
+    /// Are these its descriptors, by number and kind? Waits for none of them, whatever they are.
+    pub fn fits(&self, fds: &[Fd]) -> bool {
+        let packet = self.frames.len() + usize::from(self.senders);
+        let host = if self.host.is_some() { 2 } else { 0 };
+        if fds.len() != self.descriptors() {
+            return false;
+        }
+        let is_of = |fd: &Fd, family| sockopt::socket_domain(fd) == Ok(family);
+        let (first, rest) = fds.split_at(packet);
+        let (queues, last) = rest.split_at(rest.len() - host);
+        // Only a file in memory has seals.
+        let is_queue = |pair: &[Fd]| {
+            is_of(&pair[0], AddressFamily::XDP) && rustix::fs::fcntl_get_seals(&pair[1]).is_ok()
+        };
+        let mut packet_sockets = first.iter().chain(last);
+        packet_sockets.all(|fd| is_of(fd, AddressFamily::PACKET))
+            && queues.chunks_exact(2).all(is_queue)
     }
 }
 

@@ -13,6 +13,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt,
 };
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use uvale_system::sys::{Fd, random, set_option};
 
 /// Bytes of `struct nlmsghdr`, and of what stands before an attribute's value.
@@ -250,7 +251,8 @@ impl Socket {
     pub fn open(subject: Subject) -> Result<Self, Errno> {
         let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
         let protocol = subject.protocol();
-        let fd = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
+        let open = || rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol);
+        let fd = without_rights(open)?;
         for option in [CAP_ACK, EXT_ACK] {
             // Kernels without it have no words to add.
             let _ = set_option(&fd, SOL_NETLINK, option, &1u32.to_ne_bytes());
@@ -350,6 +352,23 @@ impl Socket {
             (n, _) => Ok(&buffer[..n]),
         }
     }
+}
+
+/// Does this with no effective capabilities. The kernel remembers those that a socket was opened with: whoever holds it
+/// could have a set-uid program write an order to it. What is sent to an address counts with the sender's alone.
+fn without_rights<T>(work: impl FnOnce() -> T) -> T {
+    let sets = capabilities(None)
+        .ok()
+        .filter(|sets| !sets.effective.is_empty());
+    let Some(sets) = sets else { return work() };
+    let effective = CapabilitySet::empty();
+    let is_without = set_capabilities(None, CapabilitySets { effective, ..sets }).is_ok();
+    let done = work();
+    if is_without {
+        // What is permitted may be made effective.
+        let _ = set_capabilities(None, sets);
+    }
+    done
 }
 
 impl AsFd for Socket {

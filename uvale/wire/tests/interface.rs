@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use uvale_request::Interface;
 use uvale_system::sys::Fd;
 use uvale_wire::interface::{News, Watch, are_peers, look_up};
+use uvale_wire::netlink::{Message, Socket, Subject};
 
 type Seen = (Interface, Watch);
 
@@ -293,5 +294,58 @@ fn descriptors_of_something_else_make_no_watch() {
                 "{path}"
             );
         }
+    });
+}
+
+#[test]
+fn a_shape_knows_its_descriptors() {
+    apart("a_shape_knows_its_descriptors", || {
+        let interface = look_up(b"lo").expect("it is there");
+        let mut opened = uvale_wire::open(&uvale_wire::Wanted {
+            name: "lo",
+            interface: &interface,
+            rings: [1, 1],
+            host: false,
+            steal: false,
+            carrier: uvale_wire::Carrier::Packet,
+        })
+        .expect("a wire");
+        let shape = &opened.shape;
+        assert!(
+            shape.descriptors() > 1 && shape.fits(&opened.fds),
+            "{shape:?}"
+        );
+        let last = opened.fds.pop().expect("there is one");
+        assert!(!shape.fits(&opened.fds), "one is missing");
+        let null = OwnedFd::from(File::open("/dev/null").expect("it is there"));
+        opened.fds.push(null.into());
+        assert!(!shape.fits(&opened.fds), "one is no socket");
+        opened.fds.pop();
+        opened.fds.extend([
+            last,
+            OwnedFd::from(File::open("/dev/null").expect("it is there")).into(),
+        ]);
+        assert!(!shape.fits(&opened.fds), "one too many");
+    });
+}
+
+#[test]
+fn a_socket_that_is_handed_on_gives_no_rights() {
+    apart("a_socket_that_is_handed_on_gives_no_rights", || {
+        let before = rustix::thread::capabilities(None).expect("they are there");
+        let socket = Socket::open(Subject::Route).expect("netlink");
+        assert_eq!(rustix::thread::capabilities(None), Ok(before));
+        // As a set-uid program would: RTM_NEWLINK of `lo` (length, kind and flags, sequence, port; struct ifinfomsg).
+        let message = [32, 16 | 5 << 16, 7, 0, 0, 1, 0, 0].map(u32::to_ne_bytes);
+        rustix::io::write(&socket, message.as_flattened()).expect("the kernel takes it");
+        let mut answer = [0; 256];
+        rustix::io::read(&socket, &mut answer).expect("an answer");
+        let errno = i32::from_ne_bytes(answer[16..20].try_into().expect("4 bytes"));
+        assert_eq!(errno, -Errno::PERM.raw_os_error());
+        // The same, with the rights of who sends it.
+        let family = message[4..].as_flattened();
+        socket
+            .ask(Message::new(16, 0, family))
+            .expect("we are root here");
     });
 }
