@@ -25,6 +25,9 @@ pub fn text(ports: &[Port]) -> String {
         };
         let name = printable(&port.name);
         text += &format!("\n{name}: {what}{host}\n");
+        if nic.down && !nic.gone {
+            text += "  its interface is down: what is sent is lost\n";
+        }
         for why in &nic.why {
             text += &format!("  {}\n", printable(why));
         }

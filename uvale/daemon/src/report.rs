@@ -11,7 +11,7 @@ use uvale_control::{PortInfo, PortKind, World};
 use uvale_engine::{RX, TX};
 use uvale_link::proto::Report;
 use uvale_link::report as shape;
-use uvale_shared::ctl::{Ctl, Kring};
+use uvale_shared::ctl::{Ctl, Kring, PORT_DOWN};
 use uvale_shared::shm::distance;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
@@ -88,6 +88,10 @@ impl Daemon {
             host: wire.is_some_and(|wire| wire.host.is_some()),
             stolen: wire.is_some_and(|wire| wire.is_stolen),
             gone: nic.is_gone,
+            down: self
+                .ctl
+                .port(info.port)
+                .is_some_and(|port| port.flags.load(Relaxed) & PORT_DOWN != 0),
             host_tx: krings(TX).map(tx_ring).collect(),
             host_rx: krings(RX).map(rx_ring).collect(),
         })

@@ -57,6 +57,9 @@ pub struct Nic {
     pub stolen: bool,
     /// the interface does not exist there any more
     pub gone: bool,
+    /// the interface is down
+    #[serde(default)]
+    pub down: bool,
     /// the host's rings: what programs send to the host
     pub host_tx: Vec<TxRing>,
     /// and what the host sends
