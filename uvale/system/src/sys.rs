@@ -8,7 +8,9 @@ mod option;
 mod program;
 mod spawn;
 
-pub use fd::{Fd, HIGH_FD, OwnFd, borrow, close_own_in_child, is_own, keep, let_go, own_range};
+pub use fd::{
+    Fd, HIGH_FD, OwnFd, borrow, close_own_in_child, forks, is_own, keep, let_go, own_range,
+};
 pub use memory::{read_bytes, read_own_memory, write_bytes};
 pub use namespace::{leave_network, network_of};
 pub use option::{Instruction, attach_filter, option, set_option, set_program};

@@ -1,6 +1,7 @@
 //! Descriptors of uvale's own: closed by raw system calls, and out of a program's way.
 
-use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use core::mem::ManuallyDrop;
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
@@ -76,7 +77,19 @@ static HIGHEST: AtomicI32 = AtomicI32::new(0);
 /// A descriptor in a program's process that is private to uvale: at a high number, close-on-exec,
 /// and known to [`is_own`], so that the program can neither close nor replace it.
 #[derive(Debug)]
-pub struct OwnFd(Fd);
+pub struct OwnFd {
+    fd: ManuallyDrop<Fd>,
+    forks: u32,
+}
+
+/// How many forks lie between the first process and this one, of those that [`close_own_in_child`] was told of.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Tells a process from the one that it was forked from: what belongs to another count is another process'.
+/// Its numbers and addresses may have been given to something else here.
+pub fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
 
 impl OwnFd {
     /// Takes `fd` out of the program's way. Without room above it stays where it is.
@@ -86,7 +99,10 @@ impl OwnFd {
             Err(_) => fd,
         };
         own(fd.0);
-        Self(fd)
+        Self {
+            fd: ManuallyDrop::new(fd),
+            forks: forks(),
+        }
     }
 }
 
@@ -123,21 +139,27 @@ pub fn let_go(kept: RawFd) {
 
 impl Drop for OwnFd {
     fn drop(&mut self) {
-        if let Some((word, bit)) = tracked(&OWNED, self.0.0) {
+        // The copy of a child is closed already.
+        if self.forks != forks() {
+            return;
+        }
+        if let Some((word, bit)) = tracked(&OWNED, self.fd.0) {
             word.fetch_and(!bit, Ordering::Relaxed);
         }
+        // SAFETY: it is dropped once, here, and not used after this.
+        unsafe { ManuallyDrop::drop(&mut self.fd) }
     }
 }
 
 impl AsFd for OwnFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
 impl AsRawFd for OwnFd {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.0
+        self.fd.0
     }
 }
 
@@ -159,6 +181,7 @@ pub fn own_range() -> core::ops::Range<RawFd> {
 /// In the child of a fork: closes its copies of the parent's own descriptors, whose owners there
 /// the child must never use. Async-signal-safe.
 pub fn close_own_in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
     for (i, (word, kept)) in OWNED.iter().zip(&KEPT).enumerate() {
         let kept = kept.load(Ordering::Relaxed);
         let mut bits = word.fetch_and(kept, Ordering::Relaxed) & !kept;

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
+use uvale_system::sys::forks;
 
 use super::FrameShape;
 
@@ -43,6 +44,7 @@ pub(super) struct Memory {
     base: NonNull<u8>,
     size: usize,
     count: usize,
+    forks: u32,
 }
 
 // SAFETY: plain memory, valid in every thread until drop; what is written in it is written by atomics.
@@ -74,6 +76,7 @@ impl Memory {
             base: NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?,
             size,
             count,
+            forks: forks(),
         };
         // SAFETY: of our own mapping, it changes nothing for this process.
         unsafe { rustix::mm::madvise(base, len, Advice::LinuxDontFork)? };
@@ -131,7 +134,55 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        // The child of a fork has something else there.
+        if self.forks != forks() {
+            return;
+        }
         // SAFETY: the mapping is ours, and every reference into it borrows from `self`.
         let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.size * self.count) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use rustix::mm::{madvise, mmap_anonymous};
+    use uvale_system::sys::{Fd, OwnFd, close_own_in_child};
+
+    #[test]
+    fn the_child_of_a_fork_keeps_what_it_has_in_the_place_of_a_wire() {
+        let file = memfd_create("frames", MemfdFlags::CLOEXEC).expect("memory");
+        ftruncate(&file, 1 << 16).expect("room");
+        let shape = FrameShape {
+            size: 4096,
+            count: 16,
+        };
+        let memory = Memory::map(&file, &shape).expect("it is as long");
+        let fd = OwnFd::new(Fd::from(file));
+        let (base, number) = (
+            memory.base.as_ptr().cast(),
+            rustix::fd::AsRawFd::as_raw_fd(&fd),
+        );
+        // SAFETY: the child makes system calls only, and ends by `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            close_own_in_child();
+            // SAFETY: nothing is mapped there in the child, and what is now is not used as memory.
+            let all_stays = unsafe {
+                let place = MapFlags::PRIVATE | MapFlags::FIXED;
+                let is_mapped = mmap_anonymous(base, 1 << 16, ProtFlags::READ, place).is_ok();
+                let is_open = libc::dup2(2, number) == number;
+                drop((memory, fd));
+                let is_there = madvise(base, 1 << 16, Advice::Normal).is_ok();
+                is_mapped && is_open && is_there && libc::fcntl(number, libc::F_GETFD) >= 0
+            };
+            // SAFETY: it ends the child.
+            unsafe { libc::_exit(i32::from(!all_stays)) }
+        }
+        let mut status = 0;
+        // SAFETY: `status` is writable, and the child is ours.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0);
     }
 }

@@ -10,6 +10,7 @@ use rustix::net::xdp::{
     XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING,
     XdpMmapOffsets, XdpRingOffset,
 };
+use uvale_system::sys::forks;
 
 /// `struct xdp_desc`: an entry of the rings of packets received and sent.
 #[derive(Debug)]
@@ -55,6 +56,7 @@ pub(super) struct Ring<T> {
     flags: NonNull<AtomicU32>,
     entries: NonNull<T>,
     count: u32,
+    forks: u32,
 }
 
 // SAFETY: plain memory, valid in every thread until drop; all of it is accessed by atomics.
@@ -100,6 +102,7 @@ impl<T: Entry> Ring<T> {
                 flags: base.add(places.flags).cast(),
                 entries: base.add(places.entries).cast(),
                 count,
+                forks: forks(),
             }
         };
         // SAFETY: of our own mapping, it changes nothing for this process.
@@ -140,6 +143,10 @@ impl<T: Entry> Ring<T> {
 
 impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
+        // The child of a fork has something else there.
+        if self.forks != forks() {
+            return;
+        }
         // SAFETY: the mapping is ours, and every reference into it borrows from `self`.
         let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
     }
