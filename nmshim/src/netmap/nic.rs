@@ -44,6 +44,10 @@ fn fetch(
 ) -> Result<Arc<Wire>, Refusal> {
     match session.fetch_wire(port) {
         Err(refusal) if refusal.errno == Errno::NODATA => open(fd, session, port, name, steal),
+        // Whoever opened the port first had fewer rights, perhaps.
+        Ok(wire) if wire.shape().kind == Kind::Nothing => {
+            open(fd, session, port, name, steal).or(Ok(wire))
+        }
         other => other,
     }
 }

@@ -61,8 +61,8 @@ pub(super) struct Nics {
     known: BTreeSet<[(u32, u32); 2]>,
     /// descriptors that have put a NIC on a switch, and its port record and generation
     attachers: BTreeMap<u32, (u32, u32)>,
-    /// how many have each port open, by its generation
-    openers: Vec<(u32, usize)>,
+    /// how many have each port open, and whose peer it is, by its generation
+    openers: Vec<(u32, usize, Option<u32>)>,
 }
 
 impl Nic {
@@ -297,9 +297,9 @@ impl Daemon {
         for port in closed {
             self.nics.remove(&self.set, port);
         }
-        let openers: Vec<(u32, usize)> = all
+        let openers: Vec<_> = all
             .iter()
-            .map(|nic| (nic.generation, nic.openers.len()))
+            .map(|nic| (nic.generation, nic.openers.len(), nic.joined))
             .collect();
         if openers != self.nics.openers {
             self.nics.openers = openers;
