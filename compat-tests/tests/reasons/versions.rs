@@ -18,6 +18,7 @@ use crate::uvale;
 use compat_tests::place::Place;
 use compat_tests::programs::program;
 use compat_tests::said::Said;
+use uvale_link::proto::PROTOCOL;
 
 fn socket() -> OwnedFd {
     let flags = SocketFlags::CLOEXEC;
@@ -113,7 +114,8 @@ fn a_later_daemon_is_named_and_told_to_stop() {
         _ => vec![200, 200, 200, 7],
     });
     let advice = format!("`uvale stop --dir {}`", place.dir().display());
-    let parts = ["is of version 7.1 (protocol 99)", "(protocol 9)", &advice];
+    let own = format!("(protocol {PROTOCOL})");
+    let parts = ["is of version 7.1 (protocol 99)", &own, &advice];
     for command in REPORTS {
         uvale(place.dir(), command).assert_failed_with(&parts);
     }
@@ -195,7 +197,7 @@ fn the_daemon_answers_all_versions() {
         let answer = ask(&to_daemon(), first);
         let text = String::from_utf8_lossy(&answer).into_owned();
         for part in [
-            "(protocol 9)",
+            &format!("(protocol {PROTOCOL})"),
             &format!("libnmshim speaks protocol {protocol}:"),
             "`uvale stop`",
         ] {

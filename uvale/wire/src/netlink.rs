@@ -308,7 +308,7 @@ impl Socket {
             bytes.extend_from_slice(&message.0);
         }
         self.send(&bytes)?;
-        let (mut answers, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+        let (mut answers, mut buffer) = (Vec::new(), buffer()?);
         loop {
             let datagram = self.receive(&mut buffer)?;
             if collect(datagram, range, &mut answers)? {
@@ -332,7 +332,7 @@ impl Socket {
 
     /// What has come that nobody asked for, one datagram of it; `EAGAIN` if there is none, `ENOBUFS` if some was lost.
     pub fn hear(&self) -> Result<Vec<Answer>, Errno> {
-        let (mut answers, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+        let (mut answers, mut buffer) = (Vec::new(), buffer()?);
         let mut datagram = self.receive(&mut buffer)?;
         while !datagram.is_empty() {
             let (message, rest) = first_message(datagram)?;
@@ -352,6 +352,19 @@ impl Socket {
             (n, _) => Ok(&buffer[..n]),
         }
     }
+}
+
+/// Bytes of a datagram at most.
+const DATAGRAM: usize = 1 << 16;
+
+/// Memory for a datagram; `ENOMEM` without it, in the program of somebody who has used up what he may have.
+fn buffer() -> Result<Vec<u8>, Errno> {
+    let mut buffer = Vec::new();
+    buffer
+        .try_reserve_exact(DATAGRAM)
+        .map_err(|_| Errno::NOMEM)?;
+    buffer.resize(DATAGRAM, 0);
+    Ok(buffer)
 }
 
 /// Does this with no effective capabilities. The kernel remembers those that a socket was opened with: whoever holds it
