@@ -210,7 +210,7 @@ fn the_daemon_answers_all_versions() {
     assert_eq!(answer[0], 0xff);
     let pairs: Vec<&str> = text.split(' ').collect();
     assert!(
-        pairs.contains(&"protocol=9") && pairs.contains(&pid.as_str()),
+        pairs.contains(&format!("protocol={PROTOCOL}").as_str()) && pairs.contains(&pid.as_str()),
         "{text}"
     );
 
