@@ -15,6 +15,7 @@ use uvale_control::{Caller, ClientId, NicInfo};
 use uvale_link::proto::{Join, Reply};
 use uvale_request::{Request, set_name};
 use uvale_shared::ctl::SETTLING;
+use uvale_system::clock::monotonic;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_wire::host::Control;
@@ -350,7 +351,7 @@ impl Daemon {
         };
         let outcome = match (may, is_joined) {
             (Ok(()), true) => return,
-            (Ok(()), false) => self.world.join(a.port, b.port, now() + SETTLING),
+            (Ok(()), false) => self.world.join(a.port, b.port, monotonic() + SETTLING),
             (Err(why), true) => {
                 self.world.part(a.port);
                 Err(why)
@@ -407,12 +408,6 @@ impl Daemon {
         }
         Some(Ok(()))
     }
-}
-
-/// Monotonic time in nanoseconds.
-fn now() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 #[cfg(test)]

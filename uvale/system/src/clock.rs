@@ -47,6 +47,12 @@ fn date(tm: &libc::tm) -> String {
     format!("{year:04}-{month:02}-{:02}", tm.tm_mday)
 }
 
+/// Monotonic time in nanoseconds, which all processes of the machine share.
+pub fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ use crate::synced::Synced;
 use nm_abi::NS_MOREFRAG;
 use uvale_shared::ctl::Kring;
 use uvale_shared::shm::copy_in;
+use uvale_system::clock::monotonic;
 use uvale_wire::{Frames, Packet};
 
 /// Sleeps of 20 ms to wait for a sender that holds the ring: the sync comes again.
@@ -132,10 +133,5 @@ fn let_peer_in(host: &dyn Host, k: &Kring) {
 
 /// Is that time (monotonic, nanoseconds) over?
 pub(super) fn is_over(deadline: u64) -> bool {
-    now() >= deadline
-}
-
-pub(super) fn now() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    monotonic() >= deadline
 }

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::Ordering::Acquire;
 
-use super::arrive::{is_over, now, take_in};
+use super::arrive::{is_over, take_in};
 use crate::Host;
 use crate::bwrap;
 use crate::lease::{Lease, Refused, Slots};
@@ -18,6 +18,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, RING_ON, SETTLING, SWAPS, count};
 use uvale_shared::shm::{Slot, SlotView, prefetch_to_write};
+use uvale_system::clock::monotonic;
 
 /// Sleeps of 20 ms to wait for another sender or for the receiver, which takes in what is on its wire.
 const PATIENCE: u32 = 50;
@@ -88,7 +89,7 @@ pub fn hold_back(host: &dyn Host, k: &Kring) {
     let peer = k.joined.load(Acquire).checked_sub(1);
     if let Some(rx) = peer.and_then(|i| host.ctl().kring(i)) {
         // What comes next from this ring looks at it: the ring is busy until then.
-        rx.joining.store(now() + SETTLING, Relaxed);
+        rx.joining.store(monotonic() + SETTLING, Relaxed);
     }
 }
 
