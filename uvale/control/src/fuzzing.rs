@@ -438,7 +438,7 @@ impl Run<'_> {
         }
     }
 
-    /// Everybody leaves, persistent ports are deleted: nothing may stay.
+    /// Everybody leaves, NICs come off the switches, persistent ports are deleted: nothing may stay.
     fn end(mut self) {
         for client in std::mem::take(&mut self.clients) {
             self.with(|w| w.close(client));
@@ -446,8 +446,12 @@ impl Run<'_> {
         let client = self.with(|w| w.open());
         let left: Vec<_> = self.with(|w| w.ports().collect());
         for port in left {
-            assert_eq!(port.kind, PortKind::Persistent, "{port:?}");
-            self.remove(client, &port.name);
+            let interface = port.name.rsplit(':').next().unwrap_or(&port.name);
+            self.detach(client, interface);
+            if port.kind == PortKind::Persistent {
+                let deleted = self.ask(client, NETMAP_REQ_VALE_DELIF, interface);
+                assert_eq!(deleted, Ok(()), "{port:?}");
+            }
         }
         self.with(|w| {
             w.close(client);
@@ -459,15 +463,12 @@ impl Run<'_> {
         });
     }
 
-    /// Detaches and deletes a persistent port.
-    fn remove(&mut self, client: ClientId, name: &str) {
-        let interface = name.rsplit(':').next().unwrap_or(name).to_owned();
+    /// Takes that interface off the switches.
+    fn detach(&mut self, client: ClientId, interface: &str) {
         for switch in self.with(|w| w.switches().map(|s| s.name).collect::<Vec<_>>()) {
             let on = format!("{switch}:{interface}");
             let _ = self.ask(client, NETMAP_REQ_VALE_DETACH, &on);
         }
-        let deleted = self.ask(client, NETMAP_REQ_VALE_DELIF, &interface);
-        assert_eq!(deleted, Ok(()), "{name}");
     }
 
     fn ask(&mut self, client: ClientId, reqtype: u16, name: &str) -> Result<(), Errno> {
@@ -497,5 +498,12 @@ mod tests {
         fn requests_of_any_kind_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..1500)) {
             super::run(&bytes);
         }
+    }
+
+    #[test]
+    fn an_attached_nic_stays_until_it_is_detached() {
+        super::run(&[
+            0x35, 0xff, 0x60, 0xff, 0x9d, 0xef, 0x40, 0x0a, 0x9d, 0xef, 0x16, 0xab,
+        ]);
     }
 }
