@@ -60,6 +60,22 @@ pub fn tshark() -> Result<App, Skip> {
     Ok(on_our_libpcap("tshark/tshark"))
 }
 
+/// A `qemu-system-x86_64` that has the device `vfio-user-pci`, the installed one or Debian's.
+pub fn qemu() -> Result<App, Skip> {
+    prepare("get-qemu.sh")?;
+    let path = cache_dir().join("qemu/qemu-system-x86_64");
+    Ok(App {
+        path,
+        libraries: None,
+    })
+}
+
+/// The folder with a guest's kernel `vmlinuz`, its modules and a static `busybox`, as `scripts/get-guest.sh` says.
+pub fn guest_files() -> Result<PathBuf, Skip> {
+    prepare("get-guest.sh")?;
+    Ok(cache_dir().join("guest"))
+}
+
 /// A program of the crate netmap-rs: `integration` is its integration test.
 pub fn netmap_rs(name: &str) -> Result<App, Skip> {
     prepare("build-netmap-rs.sh")?;
