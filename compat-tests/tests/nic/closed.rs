@@ -35,6 +35,13 @@ fn a_process_that_lives_on_keeps_no_sockets() {
 }
 
 #[test]
+fn nor_does_one_that_closes_in_another_way() {
+    for how in ["dup2", "close_range", "closefrom"] {
+        or_skip!(how, leaves_nothing(&[how]));
+    }
+}
+
+#[test]
 fn a_close_in_a_handler_keeps_them_until_the_next_open() {
     or_skip!("closed in a handler", leaves_nothing(&["handler"]));
 }

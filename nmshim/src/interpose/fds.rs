@@ -46,18 +46,25 @@ unsafe fn close_known(fd: c_int) -> c_int {
     let last = leave_table(fd);
     // SAFETY: the program's own argument.
     let result = unsafe { next::close(fd) };
-    if let Some(device) = last.as_ref().and_then(Ref::device) {
-        guarded((), || device.file.closed());
-    }
+    is_closed(last);
     result
 }
 
+/// The kernel has closed a number that [`leave_table`] had something behind.
+fn is_closed(last: Option<Ref>) {
+    if let Some(device) = last.as_ref().and_then(Ref::device) {
+        guarded((), || device.file.closed());
+    }
+}
+
 pub unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    if first > last || flags & libc::CLOSE_RANGE_CLOEXEC as c_int != 0 {
+    const UNSHARE: c_int = libc::CLOSE_RANGE_UNSHARE as c_int;
+    if first > last || flags & !UNSHARE != 0 {
         // SAFETY: the program's own arguments; nothing is closed (our own descriptors are CLOEXEC anyway).
         return unsafe { next::close_range(first, last, flags) };
     }
-    forget_range(first, last);
+    // Numbers that are shared with another process stay open there.
+    forget_range(first, last, flags & UNSHARE == 0);
     // SAFETY: plain numbers within the program's range.
     around_private(first, last, |a, b| unsafe {
         next::close_range(a, b, flags)
@@ -66,7 +73,7 @@ pub unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
 
 pub unsafe fn closefrom(first: c_int) {
     let first = first.max(0) as c_uint;
-    forget_range(first, c_uint::MAX);
+    forget_range(first, c_uint::MAX, true);
     around_private(first, c_uint::MAX, |a, b| {
         // SAFETY: plain numbers. A kernel without close_range gets one close after the other.
         unsafe {
@@ -78,8 +85,9 @@ pub unsafe fn closefrom(first: c_int) {
     });
 }
 
-/// Empties the table for a range about to be closed.
-fn forget_range(first: c_uint, last: c_uint) {
+/// Empties the table for a range about to be closed. The last descriptors of a device are closed at once if `closes`,
+/// because a close is done when it returns.
+fn forget_range(first: c_uint, last: c_uint, closes: bool) {
     let (Ok(first), last) = (
         c_int::try_from(first),
         last.min(c_int::MAX as c_uint) as c_int,
@@ -89,7 +97,11 @@ fn forget_range(first: c_uint, last: c_uint) {
     let mut allowed = None;
     table::for_each(first, last, |fd, _| {
         if *allowed.get_or_insert_with(|| !borrowed_memory()) {
-            entries::remove(fd, true);
+            let last = entries::remove(fd, true);
+            if closes && last.as_ref().is_some_and(|r| r.device().is_some()) {
+                raw::close(fd);
+                is_closed(last);
+            }
         }
     });
 }
@@ -131,32 +143,27 @@ pub unsafe fn dup(fd: c_int) -> c_int {
     duplicated(fd, unsafe { next::dup(fd) })
 }
 
-/// What dup2 and dup3 do before the kernel replaces `to`.
-fn make_room(fd: c_int, to: c_int) -> Result<(), c_int> {
+/// What dup2 and dup3 do around `call`, with which the kernel replaces `to`.
+fn replace(fd: c_int, to: c_int, call: impl FnOnce() -> c_int) -> c_int {
     if private(to) {
-        return Err(raw::fail(libc::EBADF));
+        return raw::fail(libc::EBADF);
     }
     // The table must not change if the call is going to fail.
-    if table::word(to) != 0 && fd != to && raw::is_open(fd) {
-        leave_table(to);
-    }
-    Ok(())
+    let is_replaced = table::word(to) != 0 && fd != to && raw::is_open(fd);
+    let last = if is_replaced { leave_table(to) } else { None };
+    let new = duplicated(fd, call());
+    is_closed(last);
+    new
 }
 
 pub unsafe fn dup2(fd: c_int, to: c_int) -> c_int {
-    match make_room(fd, to) {
-        // SAFETY: the program's own arguments.
-        Ok(()) => duplicated(fd, unsafe { next::dup2(fd, to) }),
-        Err(r) => r,
-    }
+    // SAFETY: the program's own arguments.
+    replace(fd, to, || unsafe { next::dup2(fd, to) })
 }
 
 pub unsafe fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
-    match make_room(fd, to) {
-        // SAFETY: the program's own arguments.
-        Ok(()) => duplicated(fd, unsafe { next::dup3(fd, to, flags) }),
-        Err(r) => r,
-    }
+    // SAFETY: the program's own arguments.
+    replace(fd, to, || unsafe { next::dup3(fd, to, flags) })
 }
 
 pub unsafe fn fcntl(fd: c_int, cmd: c_int, arg: c_long) -> c_int {

@@ -385,6 +385,7 @@ impl World {
                 continue;
             }
             let grave = self.graves.swap_remove(i);
+            self.changes += 1;
             self.free_grave(&grave);
             self.memories.deref(grave.mem);
             self.memories.put(grave.mem);

@@ -211,6 +211,8 @@ pub struct World {
     interface: Option<(Name, Interface)>,
     /// processors that may poll
     processors: Vec<u32>,
+    /// counts what may have changed a port
+    changes: u64,
 }
 
 impl World {
@@ -236,6 +238,7 @@ impl World {
             graves: Vec::new(),
             interface: None,
             processors: Vec::new(),
+            changes: 0,
         };
         world.apply_parameters();
         world
@@ -244,6 +247,11 @@ impl World {
     /// Control memory.
     pub fn ctl(&self) -> &Ctl {
         &self.ctl
+    }
+
+    /// Another number whenever a port may have changed: what was found out about ports before holds no longer.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// A program opened the device.
@@ -316,6 +324,7 @@ impl World {
         if !self.clients.contains_key(&client.0) {
             return Err(Refusal::new(Errno::BADF, "no such descriptor"));
         }
+        self.changes += 1;
         let name = name_of(&mut request.header);
         let interface = caller.interface.take();
         self.interface = interface.map(|i| (interface_part(&name).to_vec(), i));

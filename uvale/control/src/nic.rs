@@ -328,6 +328,7 @@ impl World {
             && let Some(nic) = self.adapters[id].nic()
             && key(&nic.interface) == key(&interface)
         {
+            self.changes += 1;
             self.show_interface(id, interface);
         }
     }
@@ -336,6 +337,7 @@ impl World {
     /// find the port any more, and syncs fail.
     pub fn nic_gone(&mut self, port: u32) {
         let Some(id) = self.nic_at(port) else { return };
+        self.changes += 1;
         self.forget_nic(id);
         self.part_nic(id);
         if let Some(nic) = self.adapters[id].nic_mut() {
@@ -414,6 +416,7 @@ impl World {
 
     fn show_joined(&mut self, ends: [AdapterId; 2], deadline: u64) {
         let [a, b] = ends;
+        self.changes += 1;
         for (one, other) in [(a, b), (b, a)] {
             if let Some(nic) = self.adapters[one].nic_mut() {
                 nic.joined = Some(other);
@@ -451,6 +454,7 @@ impl World {
         else {
             return;
         };
+        self.changes += 1;
         if let Some(nic) = self.adapters[peer].nic_mut() {
             nic.joined = None;
         }

@@ -411,6 +411,7 @@ impl World {
     /// Undoes a REGISTER whose part in the program's memory failed.
     pub fn undo_register(&mut self, client: ClientId) {
         if let Some(id) = self.unbind(client) {
+            self.changes += 1;
             self.put_adapter(id);
         }
     }

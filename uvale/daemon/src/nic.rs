@@ -2,6 +2,7 @@
 //! both are open. It looks up no name: the process that opens a port stands in its network namespace, and has
 //! sent sockets of there.
 
+use core::sync::atomic::Ordering::Release;
 use std::collections::{BTreeMap, BTreeSet};
 
 use nm_abi::{AbiBytes, NETMAP_API, NETMAP_REQ_VALE_DETACH, nmreq_header, nmreq_vale_detach};
@@ -64,7 +65,14 @@ pub(super) struct Nics {
     attachers: BTreeMap<u32, (u32, u32)>,
     /// how many have each port open, and whose peer it is, by its generation
     openers: Vec<(u32, usize, Option<u32>)>,
+    /// counts what has changed here
+    changes: u64,
+    /// what [`Daemon::changes`] was when all was looked through
+    tidied: Option<Changes>,
 }
+
+/// How often the ports of the world have changed, and their wires.
+pub(super) type Changes = (u64, u64);
 
 impl Nic {
     /// From what a process has sent, which is believed in nothing.
@@ -112,6 +120,12 @@ impl Nics {
         if let Some(watch) = nic.and_then(|nic| nic.watch) {
             let _ = epoll::delete(set, watch.news.fd());
         }
+    }
+
+    /// Pairs have to be looked at again.
+    fn look_again(&mut self) {
+        self.known.clear();
+        self.changes += 1;
     }
 
     /// Why the port is not joined to its peer, which is open.
@@ -211,7 +225,11 @@ impl Daemon {
             self::watch(&self.set, watch.news.fd(), id, epoll::EventFlags::IN)?;
         }
         self.nics.by_port.insert(port, nic);
-        self.nics.known.clear();
+        self.nics.look_again();
+        if let Some(record) = self.ctl.port(port) {
+            // SYNC POINT: Release pairs with the Acquire in `Session`: who sees another number gets another wire.
+            record.wires.fetch_add(1, Release);
+        }
         // What happened before it was watched, nobody has told.
         self.refresh_nic(port);
         let info = self.world.nics().find(|nic| nic.port == port);
@@ -243,7 +261,7 @@ impl Daemon {
         } else {
             return;
         }
-        self.nics.known.clear();
+        self.nics.look_again();
         let info = self.world.nics().find(|nic| nic.port == port);
         if let Some(info) = info {
             self.tell_state(&info);
@@ -284,10 +302,17 @@ impl Daemon {
         info.openers.iter().for_each(|c| self.send_token(c.0));
     }
 
-    /// Closes the wires of ports that are closed, and joins or parts those that are open.
-    pub(super) fn tidy_nics(&mut self) {
-        if self.nics.by_port.is_empty() {
-            return;
+    /// Another value whenever a port or a wire may have changed.
+    pub(super) fn changes(&self) -> Changes {
+        (self.world.changes(), self.nics.changes)
+    }
+
+    /// Closes the wires of ports that are closed, and joins or parts those that are open. Looks at nothing if nothing
+    /// has changed: false.
+    pub(super) fn tidy_nics(&mut self) -> bool {
+        let changes = self.changes();
+        if self.nics.by_port.is_empty() || self.nics.tidied.replace(changes) == Some(changes) {
+            return false;
         }
         let all: Vec<NicInfo> = self.world.nics().collect();
         let is_closed = |(port, nic): (&u32, &Nic)| {
@@ -297,6 +322,7 @@ impl Daemon {
         let closed: Vec<u32> = self.nics.by_port.iter().filter_map(is_closed).collect();
         for port in closed {
             self.nics.remove(&self.set, port);
+            self.nics.changes += 1;
         }
         let openers: Vec<_> = all
             .iter()
@@ -314,6 +340,7 @@ impl Daemon {
                 self.join_or_part(a, b);
             }
         }
+        true
     }
 
     /// As in netmap the host sees what arrives, and sends, only as long as nobody has the port's own rings.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Daemon;
 use super::log::{Level, log};
+use super::nic::Changes;
 use uvale_control::{NicInfo, Polling};
 
 /// Most processors that are looked at.
@@ -37,6 +38,9 @@ struct Runner {
 #[derive(Default)]
 pub(super) struct Runners {
     by_nic: BTreeMap<u32, Runner>,
+    /// what has to be done, by the same, and as of which changes
+    tasks: BTreeMap<u32, Task>,
+    looked: Option<Changes>,
     /// processes that have not ended yet, or not been waited for
     children: Vec<Child>,
 }
@@ -57,10 +61,26 @@ impl Daemon {
         if self.runners.by_nic.is_empty() && self.runners.children.is_empty() && !self.nics.any() {
             return false;
         }
-        let nics: Vec<NicInfo> = self.world.nics().collect();
-        let tasks = nics
-            .iter()
-            .filter_map(|nic| Some((nic.port, self.task(nic)?)));
+        self.find_tasks();
+        let mut later = false;
+        for (nic, task) in self.runners.tasks.clone() {
+            later |= !self.has_runner(nic, task);
+        }
+        let is_left = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        self.runners.children.retain_mut(is_left);
+        later || self.runners.children.len() > self.runners.by_nic.len()
+    }
+
+    /// Finds out what has to be done, if something has changed, and ends the runners that do something else.
+    fn find_tasks(&mut self) {
+        let changes = self.changes();
+        if self.runners.looked.replace(changes) == Some(changes) {
+            return;
+        }
+        let tasks = self
+            .world
+            .nics()
+            .filter_map(|nic| Some((nic.port, self.task(&nic)?)));
         let tasks: BTreeMap<u32, Task> = tasks.collect();
         let known: Vec<u32> = self.runners.by_nic.keys().copied().collect();
         for nic in known {
@@ -75,13 +95,7 @@ impl Daemon {
             }
             self.runners.by_nic.remove(&nic);
         }
-        let mut later = false;
-        for (nic, task) in tasks {
-            later |= !self.has_runner(nic, task);
-        }
-        let is_left = |child: &mut Child| matches!(child.try_wait(), Ok(None));
-        self.runners.children.retain_mut(is_left);
-        later || self.runners.children.len() > self.runners.by_nic.len()
+        self.runners.tasks = tasks;
     }
 
     /// Sees to it that a runner does `task`. False if that is for later.

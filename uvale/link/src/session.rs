@@ -1,8 +1,9 @@
 //! A process's side of a world: its session with the daemon, control memory, and caches of the
-//! regions it has mapped and of the descriptors it wakes others with. This is the [`Host`] of the
-//! engine in a trusted process.
+//! regions it has mapped and of the descriptors it wakes others with; `session/wires.rs` has the wires of NIC ports.
+//! This is the [`Host`] of the engine in a trusted process.
 
-use core::sync::atomic::Ordering::Relaxed;
+mod wires;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
@@ -12,9 +13,9 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use crate::channel::{call, call_with, call_with_all, call_within, pair, send};
+use crate::channel::{call, call_with, call_within, pair, send};
 use crate::difference;
-use crate::proto::{Call, Join, PROTOCOL, Reply, Report, TOKEN, refused};
+use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN, refused};
 use crate::report::Parameter;
 use uvale_engine::{Host, RegionMap};
 use uvale_shared::ctl::Ctl;
@@ -22,8 +23,8 @@ use uvale_shared::shm::{BufferPool, Mapping, Memfd};
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, OwnFd};
 use uvale_system::who::Who;
-use uvale_wire::interface::Watch;
-use uvale_wire::{Opened, Wire};
+use uvale_wire::Wire;
+use wires::Wires;
 
 /// More bytes than any report has.
 const MAX_REPORT: usize = 1 << 30;
@@ -47,14 +48,6 @@ pub struct Session {
     regions: Mutex<HashMap<u32, Weak<RegionMap>>>,
     wakers: RwLock<HashMap<u32, OwnFd>>,
     wires: RwLock<Wires>,
-}
-
-/// Wires by port record and its generation.
-#[derive(Default)]
-struct Wires {
-    known: HashMap<(u32, u32), Weak<Wire>>,
-    /// those that nobody else in this process keeps: a fork's child has descriptions, but not their wires
-    kept: HashMap<(u32, u32), Arc<Wire>>,
 }
 
 impl Session {
@@ -194,81 +187,6 @@ impl Session {
         regions.retain(|_, old| old.strong_count() > 0);
         regions.insert(number, Arc::downgrade(&region));
         Ok(region)
-    }
-
-    /// The wire of the NIC port with record `port`; `ENODATA` if nobody has opened it yet.
-    pub fn fetch_wire(&self, port: u32) -> Result<Arc<Wire>, Refusal> {
-        let (reply, fds) = call(self.connection.as_fd(), &Call::Wire(port))?;
-        self.received(port, reply, fds)
-    }
-
-    /// Gives the daemon the wire of a NIC port that this process has opened, and takes what it has then: another
-    /// process may have been faster. `device` has the port open, or has put it on a switch.
-    pub fn give_wire(
-        &self,
-        device: BorrowedFd<'_>,
-        port: u32,
-        opened: Opened,
-        watch: Option<Watch>,
-        join: Join,
-    ) -> Result<Arc<Wire>, Refusal> {
-        let Opened { shape, fds, kept } = opened;
-        let watched = watch.is_some();
-        let give = Call::GiveWire {
-            port,
-            shape,
-            watched,
-            join,
-        };
-        let watch = watch.map(Watch::into_fds);
-        let all = fds.iter().chain(watch.iter().flatten()).chain(&kept);
-        let all: Vec<_> = all.map(AsFd::as_fd).collect();
-        let (reply, fds) = call_with_all(device, &give, &all)?;
-        self.received(port, reply, fds)
-    }
-
-    fn received(&self, port: u32, reply: Reply, fds: Vec<Fd>) -> Result<Arc<Wire>, Refusal> {
-        let Reply::Wire(shape) = reply else {
-            return Err(refused(reply));
-        };
-        let key = self.wire_key(port).ok_or(Errno::NXIO)?;
-        let wire = Arc::new(Wire::new(shape, fds)?);
-        let mut wires = self.wires.write().unwrap_or_else(PoisonError::into_inner);
-        wires.known.retain(|_, wire| wire.strong_count() > 0);
-        wires.known.insert(key, Arc::downgrade(&wire));
-        Ok(wire)
-    }
-
-    fn wire_key(&self, port: u32) -> Option<(u32, u32)> {
-        let generation = self.ctl.port(port)?.generation.load(Relaxed);
-        Some((port, generation))
-    }
-
-    /// The wire of a port that this process uses without having opened it.
-    #[cold]
-    fn keep_wire(&self, port: u32) -> Option<Arc<Wire>> {
-        self.forget_wires();
-        let wire = self.fetch_wire(port).ok()?;
-        let key = self.wire_key(port)?;
-        let mut wires = self.wires.write().unwrap_or_else(PoisonError::into_inner);
-        wires.kept.insert(key, wire.clone());
-        Some(wire)
-    }
-
-    /// Gives up wires that are kept of ports that nobody has open any more. Cheap if there are none.
-    pub fn forget_wires(&self) {
-        let is_over =
-            |&(port, generation): &(u32, u32)| self.wire_key(port) != Some((port, generation));
-        let wires = self.wires.read().unwrap_or_else(PoisonError::into_inner);
-        let over: Vec<_> = wires.kept.keys().copied().filter(is_over).collect();
-        drop(wires);
-        for key in over {
-            let mut wires = self.wires.write().unwrap_or_else(PoisonError::into_inner);
-            let wire = wires.kept.remove(&key);
-            // Sockets are closed without the lock.
-            drop(wires);
-            drop(wire);
-        }
     }
 
     /// A report as JSON.
@@ -441,11 +359,7 @@ impl Host for Session {
     }
 
     fn wire(&self, port: u32) -> Option<Arc<Wire>> {
-        let key = self.wire_key(port)?;
-        let wires = self.wires.read().unwrap_or_else(PoisonError::into_inner);
-        let known = wires.known.get(&key).and_then(Weak::upgrade);
-        drop(wires);
-        known.or_else(|| self.keep_wire(port))
+        self.known_wire(port)
     }
 
     fn wake(&self, client: u32) {

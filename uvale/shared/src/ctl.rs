@@ -141,8 +141,8 @@ pub struct Port {
     pub rx_kring: AtomicU32,
     /// maximum frame size, for the path between ports with different headers
     pub mfs: AtomicU32,
-    /// reserved
-    pad0: AtomicU32,
+    /// of a NIC port: changes whenever the port gets another wire
+    pub wires: AtomicU32,
     /// source address learned last from this port (netmap's last_smac); all ones at first
     pub last_smac: AtomicU64,
     /// by sleeper bit: the client's number plus one (see `engine::Host::wake`), 0 for none

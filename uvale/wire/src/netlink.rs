@@ -252,7 +252,7 @@ impl Socket {
         let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
         let protocol = subject.protocol();
         let open = || rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol);
-        let fd = without_rights(open)?;
+        let fd = without_rights(open)??;
         for option in [CAP_ACK, EXT_ACK] {
             // Kernels without it have no words to add.
             let _ = set_option(&fd, SOL_NETLINK, option, &1u32.to_ne_bytes());
@@ -342,14 +342,20 @@ impl Socket {
         Ok(answers)
     }
 
-    /// Never waits: what the kernel has to say to a question is there when the question has been sent.
+    /// Never waits: what the kernel has to say to a question is there when the question has been sent. What others
+    /// have sent to this socket counts as nothing.
     fn receive<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
         let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
-        let received =
-            rustix::io::retry_on_intr(|| rustix::net::recv(&self.fd, &mut *buffer, flags));
-        match received? {
-            (_, len) if len > buffer.len() => Err(Errno::MSGSIZE),
-            (n, _) => Ok(&buffer[..n]),
+        loop {
+            let receive = || rustix::net::recvfrom(&self.fd, &mut *buffer, flags);
+            let (n, len, from) = rustix::io::retry_on_intr(receive)?;
+            if from.and_then(|from| SocketAddrNetlink::try_from(from).ok()) != Some(KERNEL) {
+                continue;
+            }
+            return match len > buffer.len() {
+                true => Err(Errno::MSGSIZE),
+                false => Ok(&buffer[..n]),
+            };
         }
     }
 }
@@ -368,20 +374,21 @@ fn buffer() -> Result<Vec<u8>, Errno> {
 }
 
 /// Does this with no effective capabilities. The kernel remembers those that a socket was opened with: whoever holds it
-/// could have a set-uid program write an order to it. What is sent to an address counts with the sender's alone.
-fn without_rights<T>(work: impl FnOnce() -> T) -> T {
+/// could have a set-uid program write an order to it. What is sent to an address counts with the sender's alone. An
+/// error means that this thread has lost its rights: whatever it does next would fail for a reason that nobody sees.
+fn without_rights<T>(work: impl FnOnce() -> T) -> Result<T, Errno> {
     let sets = capabilities(None)
         .ok()
         .filter(|sets| !sets.effective.is_empty());
-    let Some(sets) = sets else { return work() };
+    let Some(sets) = sets else { return Ok(work()) };
     let effective = CapabilitySet::empty();
     let is_without = set_capabilities(None, CapabilitySets { effective, ..sets }).is_ok();
     let done = work();
     if is_without {
-        // What is permitted may be made effective.
-        let _ = set_capabilities(None, sets);
+        // What is permitted may be made effective, unless a filter of system calls is in the way.
+        set_capabilities(None, sets)?;
     }
-    done
+    Ok(done)
 }
 
 impl AsFd for Socket {

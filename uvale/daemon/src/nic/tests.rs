@@ -115,6 +115,33 @@ fn a_closed_port_is_not_watched() {
 }
 
 #[test]
+fn ports_are_looked_through_only_when_something_has_changed() {
+    let mut place = Place::new();
+    let (device, port) = nic(&mut place);
+    let (reply, _) = place.call_with(&device, &give(port, Kind::Packet, false), &[]);
+    assert!(is_wire(&reply), "{reply:?}");
+    let mut looks = 0;
+    while place.daemon.tidy_nics() {
+        looks += 1;
+        assert!(looks < 10, "each look is a change");
+    }
+    let (session, _) = place.attach();
+    for call in [Call::Wire(port), Call::Waker(0), Call::Settle(0)] {
+        let _ = place.call_with(&session, &call, &[]);
+        assert!(!place.daemon.tidy_nics(), "{call:?}");
+    }
+    let other = place.open();
+    let body = all_rings(0, 0);
+    let (errno, _) = place.request_with(&other, NETMAP_REQ_REGISTER, "eth7", &body, facts());
+    assert_eq!(errno, 0);
+    assert!(place.daemon.tidy_nics());
+    drop(other);
+    while place.daemon.turn() {}
+    place.round();
+    assert!(place.daemon.tidy_nics());
+}
+
+#[test]
 fn only_who_has_the_port_gives_its_wire() {
     let mut place = Place::new();
     let (device, port) = nic(&mut place);

@@ -64,6 +64,28 @@ fn only_the_kernel_is_asked_whatever_the_socket_is_connected_to() {
 }
 
 #[test]
+fn what_another_process_sends_is_no_answer() {
+    let (socket, other) = (
+        Socket::open(Subject::Route).expect("netlink"),
+        Socket::open(Subject::Route).expect("netlink"),
+    );
+    socket.ask(link(RTM_GETLINK, 0, "lo")).expect("lo");
+    let address = rustix::net::getsockname(&socket).expect("it has asked");
+    // It looks like an answer to any question: an interface, and that all is done.
+    let mut forged = Message::new(RTM_NEWLINK, 0, &[0; IFINFO]);
+    forged.finish(0, 0);
+    let flags = SendFlags::empty();
+    let sent = rustix::net::sendto(&other.fd, &forged.0, flags, &address);
+    if sent.is_err() {
+        println!("skipped: no rights to send to another socket");
+        return;
+    }
+    assert_eq!(socket.hear(), Err(Errno::AGAIN));
+    let answers = socket.ask(link(RTM_GETLINK, 0, "lo")).expect("lo");
+    assert_eq!(answers.len(), 1);
+}
+
+#[test]
 fn a_socket_about_something_else_is_none() {
     let of = |subject| Socket::open(subject).expect("netlink").into_fd();
     for (of_it, other) in [
