@@ -14,7 +14,7 @@
 //! | `param.rs` | `uvale ctl param` |
 //! | `table.rs` | tables, and numbers with units |
 //!
-//! `uvale gen` and `uvale bench` are crates of their own.
+//! `uvale gen`, `uvale bench` and `uvale vm` are crates of their own.
 #![deny(unsafe_code)]
 
 pub mod ctl;
@@ -113,6 +113,9 @@ enum Command {
     /// Bring in what arrives at a NIC on a switch (started by the daemon)
     #[command(hide = true)]
     NicRunner(nic_runner::Args),
+    /// Give a port to a virtual machine
+    #[command(subcommand)]
+    Vm(qemu_glue::Args),
     /// Measure throughput and wake-ups, compared with two bare processes
     #[command(after_help = "Example: uvale bench --json")]
     Bench(uvale_bench::Args),
@@ -137,6 +140,7 @@ fn main() -> ExitCode {
         Command::Stop(args) => show_stop::run(args),
         Command::NicHelper(args) => nic_helper::run(args),
         Command::NicRunner(args) => nic_runner::run(&args),
+        Command::Vm(args) => qemu_glue::run(args),
         Command::Bench(args) => Ok(uvale_bench::run(args)),
     };
     outcome.unwrap_or_else(|why| {

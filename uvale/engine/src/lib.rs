@@ -45,7 +45,7 @@ use uvale_shared::ctl::Ctl;
 use uvale_shared::lock::Owner;
 pub use uvale_shared::shm::RegionMap;
 
-pub use attachment::Attachment;
+pub use attachment::{Attachment, Events};
 pub use brought::Brought;
 pub use sleep::RX;
 pub use sleep::TX;

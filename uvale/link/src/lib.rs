@@ -16,3 +16,4 @@ pub mod session;
 pub mod silence;
 pub mod start;
 pub mod waiting;
+pub mod wire;

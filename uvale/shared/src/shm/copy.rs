@@ -270,11 +270,20 @@ pub fn copy_out(src: &Mapping, ofs: usize, len: usize) -> Option<Vec<u8>> {
         return None;
     }
     let mut bytes = vec![0; len];
-    reads(src.ptr_at(ofs), len);
+    copy_out_to(src, ofs, &mut bytes).then_some(bytes)
+}
+
+/// The same into `bytes`, as many as it has; false if they leave the mapping.
+#[must_use]
+pub fn copy_out_to(src: &Mapping, ofs: usize, bytes: &mut [u8]) -> bool {
+    if ofs > src.len() || bytes.len() > src.len() - ofs {
+        return false;
+    }
+    reads(src.ptr_at(ofs), bytes.len());
     // SAFETY: the source range was checked, the destination is our own and of the same length.
     // The source may change while it is copied; see the head of this file.
-    unsafe { copy_bytes(src.ptr_at(ofs), bytes.as_mut_ptr(), len) };
-    Some(bytes)
+    unsafe { copy_bytes(src.ptr_at(ofs), bytes.as_mut_ptr(), bytes.len()) };
+    true
 }
 
 /// Puts `bytes` at byte `ofs` of `dst`; false if they leave the mapping.

@@ -1,0 +1,4 @@
+//! `uvale vm`: ports of virtual machines.
+
+mod dgram;
+mod ground;

@@ -1,0 +1,40 @@
+//! What the processes of `uvale vm` have in common: the options that name a port, and how it is opened.
+
+use std::path::PathBuf;
+
+use uvale_port::{Port, Wanted};
+use uvale_tools::output::line;
+
+/// Which port.
+#[derive(clap::Args)]
+pub struct PortArgs {
+    /// The port: vale0:vm1, netmap:x{1, netmap:eth0
+    #[arg(long, value_name = "PORT")]
+    pub port: String,
+    /// Runtime directory of the world [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale, /run/uvale or /tmp/uvale-UID]
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+}
+
+impl PortArgs {
+    /// Opens it; `register` may change what REGISTER asks for.
+    pub fn open(&self, register: &dyn Fn(&mut uvale_port::Register)) -> Result<Port, String> {
+        let dir = self.dir.clone();
+        let dir = dir.unwrap_or_else(uvale_link::place::runtime_dir);
+        let wanted = Wanted {
+            dir: &dir,
+            name: &self.port,
+            register,
+            say: &|lack| line(format_args!("uvale vm: {lack}")),
+        };
+        Port::open(&wanted).map_err(|refusal| format!("{}: {refusal}", self.port))
+    }
+
+    /// After the daemon has gone.
+    pub fn lost(&self) -> String {
+        format!(
+            "{}: the uvale daemon is gone, and the port with it: start this again",
+            self.port
+        )
+    }
+}

@@ -1,0 +1,32 @@
+//! `uvale vm`: ports of virtual machines. One process for each guest, an ordinary client of the daemon: it opens a
+//! port, and serves a device or a network backend on a socket that QEMU connects to.
+//!
+//! | file | what |
+//! |---|---|
+//! | `guest_port.rs` | what all of them have in common: options, the port, messages |
+//! | `socket_place.rs` | where a socket is: a stale one is replaced, one in use refused, ours removed at the end |
+//! | `signals.rs` | signals that end a process, as a descriptor |
+//! | `dgram.rs`, `dgram/` | `uvale vm dgram`: frames over a socket, for QEMU's `-netdev dgram` and `stream`, and passt |
+#![deny(unsafe_code)]
+
+mod dgram;
+mod guest_port;
+mod signals;
+mod socket_place;
+
+use std::process::ExitCode;
+
+/// The devices and backends.
+#[derive(clap::Subcommand)]
+pub enum Args {
+    /// Frames over a Unix socket: QEMU's -netdev dgram and stream, passt
+    #[command(after_help = dgram::EXAMPLE)]
+    Dgram(dgram::Args),
+}
+
+/// Runs the command until the guest or a signal ends it.
+pub fn run(args: Args) -> Result<ExitCode, String> {
+    match args {
+        Args::Dgram(args) => dgram::run(&args),
+    }
+}

@@ -1,0 +1,147 @@
+//! Opening a port, and requests to it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use nm_abi::name::{NmportName, to_field};
+use nm_abi::{AbiBytes, NETMAP_API, nmreq_header, nmreq_register};
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use uvale_engine::Attachment;
+use uvale_link::channel::call;
+use uvale_link::proto::{Call, Facts, PROTOCOL, Reply, refused};
+use uvale_link::session::Session;
+use uvale_link::wire::Opener;
+use uvale_request::{Request, interface_part};
+use uvale_shared::binding::Binding;
+use uvale_system::refusal::Refusal;
+use uvale_system::sys::OwnFd;
+use uvale_system::who::Who;
+
+use super::Port;
+
+/// What is asked for.
+pub struct Wanted<'a> {
+    /// the runtime directory of its world
+    pub dir: &'a Path,
+    /// the port as libnetmap writes it: `vale0:vm1`, `netmap:x{1`, `netmap:eth0-2/R`
+    pub name: &'a str,
+    /// looks at the REGISTER that the name means, and changes it: ring counts, memory
+    pub register: &'a dyn Fn(&mut nmreq_register),
+    /// shows a person what the port lacks, a sentence each
+    pub say: &'a dyn Fn(&str),
+}
+
+impl Port {
+    /// Opens a port.
+    ///
+    /// # Errors
+    /// The name is none, no daemon can be had, or what REGISTER is refused for.
+    pub fn open(wanted: &Wanted<'_>) -> Result<Self, Refusal> {
+        let name = NmportName::parse(wanted.name).map_err(|e| {
+            Refusal::new(
+                Errno::from_raw_os_error(e.errno),
+                format!("{:?} is no name of a port: {e}", wanted.name),
+            )
+        })?;
+        let session = Arc::new(uvale_link::start::attach(wanted.dir)?);
+        let device = open_device(wanted.dir, &session)?;
+        let mut register = nmreq_register::default();
+        name.register.store(&mut register);
+        (wanted.register)(&mut register);
+        let mut request = Request {
+            header: name.to_header(),
+            body: register.as_bytes().to_vec(),
+            options: Vec::new(),
+        };
+        let binding = ask(&device.0, &mut request)?
+            .ok_or_else(|| Refusal::new(Errno::PROTO, "REGISTER gave no rings"))?;
+        Self::bound(device, session, *binding, wanted.say)
+    }
+
+    fn bound(
+        (device, client): (OwnFd, u32),
+        session: Arc<Session>,
+        binding: Binding,
+        say: &dyn Fn(&str),
+    ) -> Result<Self, Refusal> {
+        let region = session.map_region(binding.region)?;
+        let attachment = Attachment::new(&*session, binding, region)
+            .map_err(|errno| Refusal::new(errno, format!("the port cannot be used: {errno}")))?;
+        let opener = Opener {
+            device: device.as_fd(),
+            session: &session,
+            say,
+        };
+        let wire = match attachment.binding().is_nic {
+            true => Some(opener.wire_of(attachment.binding())?),
+            false => None,
+        };
+        Ok(Self {
+            device,
+            client,
+            session,
+            attachment,
+            _wire: wire,
+        })
+    }
+
+    /// A request of type `reqtype` about port `name` (as the kernel writes it), on this description; answers with its
+    /// body.
+    pub fn request(&self, reqtype: u16, name: &str, body: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+        let nr_name = to_field(name.as_bytes()).ok_or_else(|| {
+            Refusal::new(Errno::INVAL, format!("{name:?} is too long for a port"))
+        })?;
+        let mut request = Request {
+            header: nmreq_header {
+                nr_version: NETMAP_API,
+                nr_reqtype: reqtype,
+                nr_name,
+                ..nmreq_header::default()
+            },
+            body,
+            options: Vec::new(),
+        };
+        ask(&self.device, &mut request)?;
+        Ok(request.body)
+    }
+}
+
+/// `open("/dev/netmap")` in the world of `session`.
+fn open_device(dir: &Path, session: &Session) -> Result<(OwnFd, u32), Refusal> {
+    let device = OwnFd::new(uvale_link::place::connect(dir)?);
+    let opening = Call::Open {
+        protocol: PROTOCOL,
+        flags: 0,
+        who: Who::own(),
+    };
+    match call(device.as_fd(), &opening)?.0 {
+        Reply::Opened { world, client, .. } if world == session.world() => Ok((device, client)),
+        Reply::Opened { .. } => Err(Errno::NXIO.into()),
+        other => Err(refused(other)),
+    }
+}
+
+/// NIOCCTRL: what the description is bound to since then.
+fn ask(device: &OwnFd, request: &mut Request) -> Result<Option<Box<Binding>>, Refusal> {
+    let name = uvale_request::name_of(&mut request.header);
+    let message = Call::Request {
+        request: request.encode(),
+        facts: Facts {
+            interface: uvale_wire::interface::look_up(interface_part(&name)),
+            ..Facts::default()
+        },
+    };
+    let Reply::Done {
+        served,
+        request: done,
+        bound,
+        ..
+    } = call(device.as_fd(), &message)?.0
+    else {
+        return Err(Errno::PROTO.into());
+    };
+    served?;
+    *request = Request::decode(&done).ok_or(Errno::PROTO)?;
+    Ok(bound)
+}

@@ -1,0 +1,104 @@
+//! The slots of a ring that are the program's: packets in, packets out, a copy each.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use nm_abi::NS_MOREFRAG;
+use uvale_shared::shm::{RegionMap, RingView, Slot, copy_in, copy_out_to};
+
+use super::Port;
+
+/// The slots between head and tail of a ring. What is done to them is seen by the next sync after [`Slots::finish`].
+pub struct Slots<'a> {
+    region: &'a RegionMap,
+    ring: RingView<'a>,
+    at: u32,
+    tail: u32,
+}
+
+impl Port {
+    /// The slots of ring `ring` in direction `dir`, as the last sync left them; `None` if that ring is not selected.
+    pub fn slots(&self, dir: usize, ring: u32) -> Option<Slots<'_>> {
+        let ring = self.ring(dir, ring)?;
+        let at = ring.header().head.load(Relaxed);
+        let tail = ring.header().tail.load(Relaxed);
+        let n = ring.num_slots();
+        let region = self.attachment.region();
+        (at < n && tail < n).then_some(Slots {
+            region,
+            ring,
+            at,
+            tail,
+        })
+    }
+}
+
+impl Slots<'_> {
+    /// How many are left.
+    pub fn left(&self) -> u32 {
+        self.ring.distance(self.at, self.tail)
+    }
+
+    /// Bytes that a slot has room for.
+    pub fn room(&self) -> usize {
+        self.region.pool.size() as usize
+    }
+
+    /// Takes the next packet of an rx ring, all its fragments, in place of what `packet` holds. False, and nothing
+    /// happens, if there is no whole packet.
+    pub fn take(&mut self, packet: &mut Vec<u8>) -> bool {
+        packet.clear();
+        let mut at = self.at;
+        while at != self.tail {
+            let slot = self.ring.slots()[at as usize].load();
+            self.append(slot, packet);
+            at = self.ring.next(at);
+            if slot.flags & NS_MOREFRAG == 0 {
+                self.at = at;
+                return true;
+            }
+        }
+        if self.left() + 1 >= self.ring.num_slots() {
+            // A packet that is longer than the ring never ends: it is lost.
+            self.at = self.tail;
+        }
+        false
+    }
+
+    fn append(&self, slot: Slot, packet: &mut Vec<u8>) {
+        let len = usize::from(slot.len).min(self.room());
+        let start = packet.len();
+        packet.resize(start + len, 0);
+        let ofs = self.region.pool.offset(slot.buf_idx);
+        if !copy_out_to(&self.region.map, ofs, &mut packet[start..]) {
+            packet.truncate(start);
+        }
+    }
+
+    /// Puts a packet into a tx ring, in as many fragments as it takes. False, and nothing happens, if there is not
+    /// enough room.
+    pub fn put(&mut self, packet: &[u8]) -> bool {
+        let room = self.room();
+        let fragments = packet.len().div_ceil(room).max(1);
+        if (self.left() as usize) < fragments {
+            return false;
+        }
+        for i in 0..fragments {
+            let from = i * room;
+            let bytes = &packet[from..packet.len().min(from + room)];
+            let view = &self.ring.slots()[self.at as usize];
+            let ofs = self.region.pool.offset(view.load().buf_idx);
+            let fits = copy_in(bytes, &self.region.map, ofs);
+            debug_assert!(fits, "offsets of buffers are inside the region");
+            let more = if i + 1 < fragments { NS_MOREFRAG } else { 0 };
+            view.store_len_flags(bytes.len() as u16, more);
+            self.at = self.ring.next(self.at);
+        }
+        true
+    }
+
+    /// Moves head and cur behind what was taken or put.
+    pub fn finish(self) {
+        self.ring.header().cur.store(self.at, Relaxed);
+        self.ring.header().head.store(self.at, Relaxed);
+    }
+}
