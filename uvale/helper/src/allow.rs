@@ -168,6 +168,14 @@ impl Rules {
             .iter()
             .any(|rule| rule.who.is(caller) && fits(rule))
     }
+
+    /// May the caller use all interfaces, whatever they are called, those too that do not exist yet?
+    pub fn allow_all(&self, caller: &Caller, place: Place) -> bool {
+        let fits = |rule: &Rule| rule.place == place && rule.pattern.chars().all(|c| c == '*');
+        self.rules
+            .iter()
+            .any(|rule| rule.who.is(caller) && fits(rule))
+    }
 }
 
 /// What is wrong with a pattern.
@@ -278,6 +286,17 @@ mod tests {
         assert!(rules.know(&alice) && rules.know(&member) && !rules.know(&other));
         // root is nobody special: in a container without rights it is called root, too.
         assert!(!rules.know(&caller(0, &[0])));
+    }
+
+    /// Interfaces may appear later that no list of names has.
+    #[test]
+    fn all_interfaces_are_those_of_a_star_alone() {
+        let rules = parse("alice eth*\nalice lo\nalice ?*\n@netmap **\nalice */*\n").unwrap();
+        let (alice, member) = (caller(1000, &[]), caller(7, &[50]));
+        assert!(!rules.allow_all(&alice, Place::Own));
+        assert!(rules.allow_all(&alice, Place::Other));
+        assert!(rules.allow_all(&member, Place::Own));
+        assert!(!rules.allow_all(&member, Place::Other));
     }
 
     #[test]

@@ -91,12 +91,9 @@ fn open(
         steal: true,
         carrier: question.carrier,
     };
-    // Linux lets a packet socket go to any interface of its namespace. One that a caller may not all use is left out
-    // of his reach.
-    let all = links
-        .iter()
-        .all(|(_, link)| rules.allow(caller, place, link));
-    let opened = match all {
+    // Linux lets a packet socket go to any interface of its namespace, those too that appear later. Where a caller may
+    // not use them all they are left out of his reach.
+    let opened = match rules.allow_all(caller, place) {
         true => uvale_wire::open(&wanted)?,
         false => cable::open(&wanted)?,
     };

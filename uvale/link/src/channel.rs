@@ -20,6 +20,8 @@ use uvale_system::sys::Fd;
 
 /// Descriptors one packet may carry: those of a memory, or of a wire.
 const MAX_FDS: usize = 250;
+/// Beside those of its rings and its host a wire has a watch (3), what is kept (up to 8), and a socket for the answer.
+const _: () = assert!(MAX_FDS - 2 * uvale_wire::MOST_RINGS as usize > 2 + 3 + 8);
 
 /// A received packet.
 #[derive(Debug)]

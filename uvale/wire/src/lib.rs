@@ -137,9 +137,21 @@ pub struct Opened {
     pub kept: Vec<Fd>,
 }
 
+/// Rx rings of a wire at most, and tx rings: all its descriptors go into one message, which has room for 250.
+pub const MOST_RINGS: u32 = 118;
+
 /// Opens the best wire that the machine and this process's rights allow. With no right at all, this is a
 /// wire of [`Kind::Nothing`] that says what is lacking.
 pub fn open(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
+    let [rx, tx] = wanted.rings;
+    if rx.max(tx) > MOST_RINGS {
+        let why = format!(
+            "it has {rx} rx and {tx} tx queues, and a wire takes {MOST_RINGS} of each at most: do \
+             `ethtool -L {} combined {MOST_RINGS}`, or rx and tx instead of combined, before the port is opened",
+            wanted.name
+        );
+        return Ok(nothing(Refusal::new(Errno::TOOBIG, why)));
+    }
     let mut opened = match open_best(wanted) {
         Ok(opened) => opened,
         Err(refusal) => return Ok(nothing(refusal)),

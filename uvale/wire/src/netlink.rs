@@ -349,7 +349,9 @@ impl Socket {
         loop {
             let receive = || rustix::net::recvfrom(&self.fd, &mut *buffer, flags);
             let (n, len, from) = rustix::io::retry_on_intr(receive)?;
-            if from.and_then(|from| SocketAddrNetlink::try_from(from).ok()) != Some(KERNEL) {
+            // News come with the number of their group.
+            let from = from.and_then(|from| SocketAddrNetlink::try_from(from).ok());
+            if from.map(|from| from.pid()) != Some(KERNEL.pid()) {
                 continue;
             }
             return match len > buffer.len() {

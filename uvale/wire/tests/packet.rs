@@ -698,3 +698,22 @@ fn each_queue_comes_to_its_own_ring_and_nothing_twice() {
         assert_eq!(seen, 0);
     });
 }
+
+#[test]
+fn more_queues_than_a_message_has_room_for_are_refused_with_a_sentence() {
+    let name = "more_queues_than_a_message_has_room_for_are_refused_with_a_sentence";
+    apart(name, || {
+        let _other = pair("numtxqueues 120 numrxqueues 120");
+        let most = uvale_wire::MOST_RINGS;
+        let opened = open("va", [most, most]);
+        assert_eq!(opened.shape.lacks, [""; 0]);
+        assert_eq!(opened.fds.len() as u32, 2 * most);
+        let opened = open("va", [1, most + 1]);
+        let said = opened.shape.lacks.concat();
+        assert!(opened.shape.kind == uvale_wire::Kind::Nothing && opened.fds.is_empty());
+        assert!(
+            said.contains(&format!("ethtool -L va combined {most}")),
+            "{said}"
+        );
+    });
+}

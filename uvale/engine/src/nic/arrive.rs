@@ -60,6 +60,11 @@ fn put_in(slots: &mut Slots<'_>, tally: &mut Tally, packet: &Packet<'_>) -> bool
         return put(slots, tally, &packet.pieces);
     };
     let most = slots.ring.num_slots() - 1;
+    // One for which there will be room is left as it is until then.
+    let needed = offload::slots(&header, &packet.pieces, slots.least_room());
+    if needed > slots.free && needed <= most {
+        return false;
+    }
     match offload::finish(&header, &packet.pieces, slots.least_room(), most) {
         Ok(frames) if frames.len() as u32 > slots.free => false,
         Ok(frames) => frames.iter().all(|f| put(slots, tally, &[&f.bytes])),

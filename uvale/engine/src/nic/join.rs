@@ -52,9 +52,15 @@ pub fn send(
         Err(Refused::Stuck) => return Some(from),
         Err(Refused::Gone) => return None,
     };
-    let complete = complete(tx, from, wanted.min(lease.slots.free));
     let mut at = from;
-    let mut left = complete;
+    let mut left = complete(tx, at, wanted.min(lease.slots.free));
+    if left == 0
+        && let Some(lost) = too_long(tx, at, wanted, lease.slots.ring.num_slots())
+    {
+        lease.tally.full += 1;
+        at = (at + lost) % tx.n;
+        left = complete(tx, at, (wanted - lost).min(lease.slots.free));
+    }
     ask_for(&lease.slots, 0);
     while left > 0 {
         ask_for(&lease.slots, SWAPS);
@@ -142,6 +148,20 @@ fn complete(tx: &Synced<'_>, from: u32, n: u32) -> u32 {
     let slot = |i: u32| &tx.ring.slots()[((from + i) % tx.n) as usize];
     let has_more = |i: u32| slot(i).load().flags & NS_MOREFRAG != 0;
     (0..n).rev().find(|i| !has_more(*i)).map_or(0, |i| i + 1)
+}
+
+/// How many of the `wanted` slots from `from` on are those of a packet that never fits into a ring of `size` slots, or
+/// whose end never comes because there is no slot left for it.
+#[cold]
+fn too_long(tx: &Synced<'_>, from: u32, wanted: u32, size: u32) -> Option<u32> {
+    let end = (0..wanted).find(|i| {
+        let at = (from + i) % tx.n;
+        tx.ring.slots()[at as usize].load().flags & NS_MOREFRAG == 0
+    });
+    match end {
+        Some(end) => (end + 1 >= size).then_some(end + 1),
+        None => (wanted > 0 && wanted + 1 >= tx.n).then_some(wanted),
+    }
 }
 
 /// What an exchange has sent.

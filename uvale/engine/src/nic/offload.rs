@@ -14,6 +14,32 @@ const GSO_UDP: u8 = 3;
 /// Bit of `gso_type`: the TCP flags have ECN set.
 const GSO_ECN: u8 = 0x80;
 
+/// How many slots of `room` bytes the frames of a packet take, found out without making them: at least so many, if it
+/// makes sense.
+pub fn slots(header: &[u8; HEADER], pieces: &[&[u8]], room: u32) -> u32 {
+    let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let gso_size = usize::from(u16::from_ne_bytes([header[4], header[5]]));
+    if header[1] & !GSO_ECN == GSO_NONE || gso_size == 0 {
+        return len.div_ceil(room.max(1) as usize) as u32;
+    }
+    let csum_start = u16::from_ne_bytes([header[6], header[7]]);
+    let is_udp = matches!(header[1] & !GSO_ECN, GSO_UDP | GSO_UDP_L4);
+    let offset = byte(pieces, usize::from(csum_start) + 12);
+    let headers = headers_of(offset, csum_start, is_udp) as usize;
+    len.saturating_sub(headers).div_ceil(gso_size) as u32
+}
+
+/// Byte `at` of a packet.
+fn byte(pieces: &[&[u8]], mut at: usize) -> Option<u8> {
+    for piece in pieces {
+        match piece.get(at) {
+            Some(byte) => return Some(*byte),
+            None => at -= piece.len(),
+        }
+    }
+    None
+}
+
 /// The frames of a packet, each of at most `room` bytes and at most `most` of them.
 pub fn finish(
     header: &[u8; HEADER],
@@ -36,7 +62,9 @@ pub fn finish(
         // It goes into one slot or is spread over several as it is.
         u32::MAX
     } else {
-        u32::from(gso_size) + headers(&bytes[HEADER..], csum_start, header[1])
+        let is_udp = header[1] & !GSO_ECN == GSO_UDP;
+        let offset = byte(pieces, usize::from(csum_start) + 12);
+        u32::from(gso_size) + headers_of(offset, csum_start, is_udp)
     };
     let conversion = Conversion {
         src_hdr: HEADER as u32,
@@ -48,11 +76,11 @@ pub fn finish(
     convert(&[&bytes], &conversion)
 }
 
-/// Bytes of a packet's headers, up to its payload. The checksum of TCP and UDP starts where their header does.
-fn headers(packet: &[u8], csum_start: u16, gso_type: u8) -> u32 {
-    let l4 = usize::from(csum_start);
-    let len = match packet.get(l4 + 12) {
-        _ if gso_type & !GSO_ECN == GSO_UDP => 8,
+/// Bytes of a packet's headers, up to its payload. The checksum of TCP and UDP starts where their header does; `offset`
+/// is the byte of it that says how long a header of TCP is.
+fn headers_of(offset: Option<u8>, csum_start: u16, is_udp: bool) -> u32 {
+    let len = match offset {
+        _ if is_udp => 8,
         Some(offset) => 4 * u32::from(offset >> 4),
         None => 20,
     };
@@ -92,6 +120,27 @@ mod tests {
         assert_eq!(lens, [1454, 1454, 1454, 854]);
         let payload: Vec<u8> = frames.iter().flat_map(|f| f.bytes[54..].to_vec()).collect();
         assert_eq!(payload, packet[54..]);
+    }
+
+    #[test]
+    fn room_is_known_before_frames_are_made() {
+        for (payload, size) in [
+            (5000, 1400),
+            (4200, 1400),
+            (4201, 1400),
+            (1, 1),
+            (60_000, 536),
+        ] {
+            let packet = tcp(payload);
+            for cut in [0, 40, 46, 47, 100.min(packet.len())] {
+                let (a, b) = packet.split_at(cut);
+                let header = header(1, 1, size);
+                let frames = finish(&header, &[a, b], 2048, 1000).unwrap();
+                assert_eq!(slots(&header, &[a, b], 2048), frames.len() as u32);
+            }
+        }
+        let packet = tcp(5000);
+        assert_eq!(slots(&header(1, 0, 0), &[&packet], 2048), 3);
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::packet::Batch;
 /// Without zero copy the kernel takes packets out of the tx ring only in a call of whoever holds the `busy` lock (the
 /// socket is bound without `XDP_USE_NEED_WAKEUP`, with which a poll would do it, too). So those that it did not take
 /// count as not sent, and the next call writes over them: the same ones again, or other ones if whoever wanted them
-/// sent has died.
+/// sent has died. The kernel remembers how many there were: if the next batch is shorter, the rest become entries that
+/// the kernel passes over. Such an entry has no completion.
 #[derive(Debug)]
 pub struct Sender {
     pub(super) queue: Arc<Queue>,
@@ -62,6 +63,9 @@ impl Sender {
                 Err(_) => break,
             }
         }
+        if n > 0 && !self.queue.is_zero_copy() {
+            self.take_back(room.start.wrapping_add(n as u32));
+        }
         self.produce(room.start.wrapping_add(n as u32));
         if self.queue.is_zero_copy() {
             self.wake_driver();
@@ -93,10 +97,30 @@ impl Sender {
         self.completion
             .consumer()
             .store(completed, Ordering::Relaxed);
-        let len = completed.wrapping_add(count).wrapping_sub(start);
+        let len = match self.queue.is_zero_copy() {
+            true => completed.wrapping_add(count).wrapping_sub(start),
+            // What it has taken it has copied.
+            false => count,
+        };
         // More there cannot be.
         let len = if len <= count { len } else { 0 };
         Room { start, len }
+    }
+
+    /// Makes nothing of the entries from `end` on that the kernel was given and did not take.
+    fn take_back(&self, end: u32) {
+        let produced = self.tx.producer().load(Ordering::Relaxed);
+        let left = produced.wrapping_sub(end);
+        if left >= self.queue.shape.tx {
+            return;
+        }
+        for i in 0..left {
+            let entry = self.tx.entry(end.wrapping_add(i));
+            // No address of the socket's memory, for every kernel: it is passed over.
+            entry.address.store(u64::MAX, Ordering::Relaxed);
+            entry.len.store(0, Ordering::Relaxed);
+            entry.options.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Writes packet `number` of the batch to entry `at`.

@@ -263,6 +263,39 @@ fn whoever_dies_while_sending_leaves_a_ring_that_sends() {
     });
 }
 
+/// The kernel knows of more packets than the next sender sends.
+#[test]
+fn packets_of_somebody_dead_are_not_sent_behind_a_shorter_batch() {
+    let name = "xdp::tests::packets_of_somebody_dead_are_not_sent_behind_a_shorter_batch";
+    apart(name, || {
+        let Some((a, b, _other)) = ends(name) else {
+            return;
+        };
+        let (receiver, _) = b.process();
+        let mut next = 0;
+        // Entries that are passed over must not use up the ring.
+        let rounds = 3 * a.process().1.queue.shape.tx / 4;
+        for _ in 0..rounds {
+            let (_, dying) = a.process();
+            let room = dying.room();
+            for i in 0..7 {
+                let at = room.start.wrapping_add(i);
+                let packet = numbered(1 << 20);
+                assert!(copy_in(
+                    &packet,
+                    &dying.queue.memory,
+                    dying.chunk(at) as usize
+                ));
+                describe(&dying, at, packet.len());
+            }
+            dying.produce(room.start.wrapping_add(7));
+            drop(dying);
+            all_go_through(&a.process().1, &receiver, next..next + 3);
+            next += 3;
+        }
+    });
+}
+
 #[test]
 fn one_call_sends_a_whole_batch() {
     let name = "xdp::tests::one_call_sends_a_whole_batch";

@@ -2,6 +2,7 @@
 
 use super::super::super::Finding;
 use super::*;
+use nm_abi::NS_MOREFRAG;
 use uvale_engine::{RX, TX};
 use uvale_shared::ctl::{Kring, SWAPS};
 use uvale_shared::lock::LockWord;
@@ -119,6 +120,54 @@ fn packets_arrive() {
     w.close(a);
     w.close(b);
     assert_eq!((w.ports().count(), w.krings_in_use()), (0, 0));
+}
+
+/// A packet for which the other end's ring has too few slots is lost, and stops nothing.
+#[test]
+fn packets_longer_than_the_ring() {
+    let mut w = world();
+    let short = Interface {
+        rx_slots: 16,
+        tx_slots: 16,
+        ..veth(3, 1)
+    };
+    let (a, _) = open_nic(&mut w, ("veth0", &veth(2, 1)), all());
+    let (b, _) = open_nic(&mut w, ("veth1", &short), all());
+    join(&mut w, a, b).unwrap();
+    let host = Process::new(&w, 9);
+    let (at_a, at_b) = (host.attach(&w, a), host.attach(&w, b));
+    let (tx, rx) = (UserRing::of(&w, a, true, 0), UserRing::of(&w, b, false, 0));
+    let sync = || {
+        at_a.txsync(&host);
+        at_b.rxsync(&host);
+    };
+    let of = |slots: u32| {
+        tx.advance(slots - 1, NS_MOREFRAG);
+        tx.advance(1, 0);
+    };
+    // The longest that fits, and one that is longer.
+    of(15);
+    of(16);
+    tx.advance(2, 0);
+    sync();
+    assert_eq!((rx.owned(), tx.owned()), (15, 1023 - 18));
+    rx.advance(15, 0);
+    at_b.rxsync(&host);
+    sync();
+    assert_eq!((rx.owned(), tx.owned()), (2, 1023));
+    assert_eq!(kring(&w, b, RX, 0).1.produced.full.load(Relaxed), 1);
+    rx.advance(2, 0);
+    at_b.rxsync(&host);
+    // What has no end yet waits for it, as long as there is a slot for it.
+    tx.advance(100, NS_MOREFRAG);
+    sync();
+    assert_eq!(tx.owned(), 923);
+    tx.advance(1023, NS_MOREFRAG);
+    sync();
+    assert_eq!((rx.owned(), tx.owned()), (0, 1023));
+    of(3);
+    sync();
+    assert_eq!((rx.owned(), w.audit()), (3, Vec::new()));
 }
 
 #[test]
