@@ -4,6 +4,7 @@
 //! - `exports`, `syscall`, `sanitizer`: what a program calls by name (the list is `ground::symbols`) and by number,
 //!   and what AddressSanitizer's runtime asks for. `process`: start-up and fork.
 //! - `poll`, `select`, `epoll`, `wait`, `armed`: waiting, mixed with ordinary descriptors, in one real system call.
+//!   `rings`: io_uring, which programs do without.
 //! - `file`, `fds`, `arrivals`, `locked`: descriptors and their lives; mlockall.
 //! - `open`, `stat`, `attributes`, `listing`, `parameter`, `paths`, `name`: what exists only here, as files.
 //! - `interfaces`: network interfaces that exist only here.
@@ -43,6 +44,7 @@ mod parameter;
 mod paths;
 mod poll;
 mod process;
+mod rings;
 mod sanitizer;
 mod select;
 mod slot;

@@ -191,6 +191,13 @@ macro_rules! symbols {
         fn signal(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::signal;
         fn sysv_signal(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::sysv_signal;
         fn sigset(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::sigset;
+        // liburing's
+        fn io_uring_queue_init(entries: c_uint, ring: *mut c_void, flags: c_uint) -> c_int = rings::queue_init;
+        fn io_uring_queue_init_params(entries: c_uint, ring: *mut c_void, params: *mut c_void) -> c_int
+            = rings::queue_init_params;
+        fn io_uring_queue_init_mem(entries: c_uint, ring: *mut c_void, params: *mut c_void, memory: *mut c_void,
+            size: size_t) -> c_int
+            = rings::queue_init_mem;
     }
     same {
         fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = open::open;

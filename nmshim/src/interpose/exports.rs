@@ -10,8 +10,8 @@
 
 use super::interfaces::lists;
 use super::{
-    arrivals, attributes, epoll, fds, file, handlers, listing, locked, mapped, open, poll, select,
-    stat, syscall,
+    arrivals, attributes, epoll, fds, file, handlers, listing, locked, mapped, open, poll, rings,
+    select, stat, syscall,
 };
 use crate::ground::section;
 use crate::ground::symbols::symbols;

@@ -3,7 +3,9 @@
 //! Those whose arguments are the C function's come from the list (`ground::symbols`). What stands here are the others:
 //! calls that the kernel has in another shape, numbers that only x86-64 has, and what is refused or looked at.
 
-use super::{arrivals, epoll, fds, file, handlers, locked, mapped, open, poll, select, stat};
+use super::{
+    arrivals, epoll, fds, file, handlers, locked, mapped, open, poll, rings, select, stat,
+};
 use crate::ground::symbols::symbols;
 use crate::ground::types::{StatBuf, StatxBuf};
 use crate::ground::{memory, next, raw, section};
@@ -98,7 +100,7 @@ unsafe fn other(nr: c_long, args: [usize; 6]) -> c_long {
             libc::SYS_epoll_pwait2 => {
                 epoll::pwait2(a as c_int, b as _, c as c_int, d as _, e as _) as c_long
             }
-            libc::SYS_io_uring_setup if !rings_allowed() => raw::fail(libc::ENOSYS).into(),
+            libc::SYS_io_uring_setup if !rings::allowed() => raw::fail(libc::ENOSYS).into(),
             libc::SYS_pidfd_getfd => {
                 let fd = plain(nr, args);
                 if fd >= 0 {
@@ -109,12 +111,6 @@ unsafe fn other(nr: c_long, args: [usize; 6]) -> c_long {
             _ => older(nr, args),
         }
     }
-}
-
-/// May the program have an io_uring? What event loops register there never comes to us: a set would
-/// not be known to hold a device, and its waits would not sync. Without one they use epoll_ctl.
-fn rings_allowed() -> bool {
-    std::env::var_os("NMSHIM_IO_URING").is_some_and(|v| v == "allow")
 }
 
 /// Numbers that only x86-64 has, and all the rest.
