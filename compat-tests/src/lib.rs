@@ -9,6 +9,7 @@
 //! - [`world`]: a private world and programs started in it
 //! - [`mod@place`], [`programs`]: a world whose daemon a test may stop and kill, and our test programs in C
 //! - [`said`]: a command that is waited for, and what it said
+//! - [`guest`]: guests of QEMU that run commands
 //! - [`capture`]: packets of capture files: reading, filtering, comparing
 //! - [`facts`]: `key=value` records and the differences that are expected
 //! - [`matrix`]: scenarios on every target, compared with what is expected (`compat-tests run`)
@@ -22,6 +23,7 @@ pub mod apps;
 pub mod bundle;
 pub mod capture;
 pub mod facts;
+pub mod guest;
 pub mod matrix;
 #[cfg(feature = "daemon")]
 pub mod place;

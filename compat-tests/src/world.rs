@@ -1,6 +1,6 @@
 //! A private world, and programs started in it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -281,6 +281,16 @@ impl Program {
     /// Its process number.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// Writes a line to its standard input, which is to be a pipe.
+    ///
+    /// # Panics
+    /// If it does not read any more.
+    pub fn tell(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("its input is a pipe");
+        let told = input.write_all(format!("{line}\n").as_bytes());
+        told.unwrap_or_else(|e| panic!("{e}: {}", self.said()));
     }
 
     fn close_input(&mut self) {
