@@ -14,11 +14,15 @@ pub struct PortArgs {
     /// Runtime directory of the world [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale, /run/uvale or /tmp/uvale-UID]
     #[arg(long)]
     pub dir: Option<PathBuf>,
+    /// End when this parent process does
+    #[arg(long, value_name = "PID", hide = true)]
+    pub end_with: Option<i32>,
 }
 
 impl PortArgs {
     /// Opens it; `register` may change what REGISTER asks for.
     pub fn open(&self, register: &dyn Fn(&mut uvale_port::Register)) -> Result<Port, String> {
+        self.end_with.map_or(Ok(()), end_with_parent)?;
         let dir = self.dir.clone();
         let dir = dir.unwrap_or_else(uvale_link::place::runtime_dir);
         let wanted = Wanted {
@@ -36,5 +40,16 @@ impl PortArgs {
             "{}: the uvale daemon is gone, and the port with it: start this again",
             self.port
         )
+    }
+}
+
+/// However this process's parent ends, which has that number, this one gets SIGTERM: the kernel sees to it.
+pub fn end_with_parent(parent: i32) -> Result<(), String> {
+    use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::TERM))
+        .map_err(|e| format!("the end of the parent cannot be noticed: {e}"))?;
+    match getppid().map(Pid::as_raw_pid) == Some(parent) {
+        true => Ok(()),
+        false => Err(format!("process {parent}, which this was to end with, is gone")),
     }
 }

@@ -6,11 +6,13 @@
 //! | `guest_port.rs` | what all of them have in common: options, the port, messages |
 //! | `socket_place.rs` | where a socket is: a stale one is replaced, one in use refused, ours removed at the end |
 //! | `signals.rs` | signals that end a process, as a descriptor |
+//! | `machine.rs`, `machine/` | `uvale vm run`: all of a guest: these processes, and QEMU with its options |
 //! | `dgram.rs`, `dgram/` | `uvale vm dgram`: frames over a socket, for QEMU's `-netdev dgram` and `stream`, and passt |
 #![deny(unsafe_code)]
 
 mod dgram;
 mod guest_port;
+mod machine;
 mod signals;
 mod socket_place;
 
@@ -22,11 +24,19 @@ pub enum Args {
     /// Frames over a Unix socket: QEMU's -netdev dgram and stream, passt
     #[command(after_help = dgram::EXAMPLE)]
     Dgram(dgram::Args),
+    /// A whole guest: print or run the commands for its ports and QEMU
+    #[command(after_help = machine::EXAMPLE)]
+    Run(machine::Args),
+    /// Become a program that ends when the process does which started it
+    #[command(hide = true)]
+    Become(machine::Become),
 }
 
 /// Runs the command until the guest or a signal ends it.
 pub fn run(args: Args) -> Result<ExitCode, String> {
     match args {
         Args::Dgram(args) => dgram::run(&args),
+        Args::Run(args) => machine::run(&args),
+        Args::Become(args) => args.run(),
     }
 }

@@ -2,3 +2,4 @@
 
 mod dgram;
 mod ground;
+mod machine;

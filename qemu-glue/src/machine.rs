@@ -1,0 +1,149 @@
+//! `uvale vm run`: a whole virtual machine for a set of ports: the `uvale vm` processes and QEMU, as commands to type,
+//! or started.
+//!
+//! | file | what |
+//! |---|---|
+//! | `network.rs` | a port, by which device the guest has it: the process here, the options of QEMU there |
+//! | `qemu.rs` | which QEMU, what it can do, and the options that are not of networks |
+//! | `start.rs` | starting all of it, and ending with it |
+
+mod network;
+mod qemu;
+mod start;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use uvale_tools::output;
+
+use network::{Kind, Network};
+pub use start::Become;
+use qemu::Qemu;
+
+/// Shown under --help.
+pub const EXAMPLE: &str = "\
+Prints commands for a shell; with --exec it runs them, and ends when QEMU does. Behind -- come more options of QEMU
+
+Example: uvale vm run --vhost vale0:vm1 disk.qcow2
+         uvale vm run --exec --ptnet vale0:vm1 --memory 2G disk.qcow2 -- -nographic";
+
+/// Options of `uvale vm run`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Disk images: qcow2, or raw
+    #[arg(value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// A port as a virtio-net device over vhost-user: for every guest
+    #[arg(long, value_name = "PORT")]
+    vhost: Vec<String>,
+    /// A port as netmap's ptnet device: for guests with netmap's driver, QEMU 10.1
+    #[arg(long, value_name = "PORT")]
+    ptnet: Vec<String>,
+    /// A port as a virtio-net device over frames in a socket: slow, and nothing has to be shared
+    #[arg(long, value_name = "PORT")]
+    dgram: Vec<String>,
+    /// Memory of the guest
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = qemu::size)]
+    memory: String,
+    /// Processors of the guest
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=512))]
+    cpus: u32,
+    /// QEMU [default: qemu-system-x86_64, or that of this machine]
+    #[arg(long, value_name = "PROGRAM")]
+    qemu: Option<PathBuf>,
+    /// Directory for the sockets [default: a new one below $TMPDIR]
+    #[arg(long, value_name = "DIR")]
+    sockets: Option<PathBuf>,
+    /// Runtime directory of the world [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale, /run/uvale or /tmp/uvale-UID]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Run the commands
+    #[arg(long)]
+    exec: bool,
+    /// More options of QEMU
+    #[arg(last = true, value_name = "OPTION")]
+    more: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, String> {
+    let qemu = Qemu::find(args.qemu.as_deref())?;
+    let ports = [
+        (Kind::Vhost, &args.vhost),
+        (Kind::Ptnet, &args.ptnet),
+        (Kind::Dgram, &args.dgram),
+    ];
+    let ports = ports
+        .into_iter()
+        .flat_map(|(kind, ports)| ports.iter().map(move |port| (kind, port.as_str())));
+    let sockets = start::Sockets::new(args.sockets.as_deref(), args.exec)?;
+    let networks: Vec<_> = ports
+        .enumerate()
+        .map(|(i, (kind, port))| {
+            let dir = args.dir.as_deref();
+            Network::new(kind, port, i, sockets.dir(), dir, qemu.reconnect())
+        })
+        .collect();
+    if networks.is_empty() {
+        return Err("no port: name one with --vhost, --ptnet or --dgram".into());
+    }
+    let command = qemu.command(args, &networks)?;
+    match args.exec {
+        true => start::run(&networks, &command, &sockets),
+        false => output::write(&script(&networks, &command)).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// The commands as lines for a shell.
+fn script(networks: &[Network], qemu: &[String]) -> String {
+    let mut text = String::new();
+    for network in networks {
+        let words: Vec<_> = network.command.iter().map(|word| quoted(word)).collect();
+        text += &format!("uvale {} &\n", words.join(" "));
+    }
+    let mut line = quoted(&qemu[0]);
+    for word in &qemu[1..] {
+        // An option and its value stay together.
+        let end = if word.starts_with('-') {
+            " \\\n    "
+        } else {
+            " "
+        };
+        line += end;
+        line += &quoted(word);
+    }
+    text + &line + "\n"
+}
+
+/// A word as a shell takes it for one.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,.:/@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_what_they_were_to_a_shell() {
+        for word in [
+            "vale0:vm1",
+            "netmap:x{1",
+            "it's",
+            "",
+            "a b",
+            "$x",
+            "-netdev",
+        ] {
+            let script = format!("printf %s {}", quoted(word));
+            let out = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output();
+            assert_eq!(out.expect("there is a shell").stdout, word.as_bytes());
+        }
+    }
+}

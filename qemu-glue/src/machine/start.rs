@@ -1,0 +1,196 @@
+//! Starting a guest and the processes of its ports, and ending with it.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use uvale_tools::output::plain;
+
+use super::network::Network;
+use crate::signals::Signals;
+
+/// A process that has not made its sockets in this time will not.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(10);
+/// Between two looks at whether a process has ended.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Where the sockets are: a directory of the user's, or one of ours that goes with this.
+pub struct Sockets {
+    dir: PathBuf,
+    is_ours: bool,
+}
+
+impl Sockets {
+    /// `named`, or one below the directory for temporary files. It is made if it is `needed` now.
+    pub fn new(named: Option<&Path>, needed: bool) -> Result<Self, String> {
+        let own = || std::env::temp_dir().join(format!("uvale-vm-{}", std::process::id()));
+        let dir = named.map_or_else(own, Path::to_owned);
+        let is_ours = named.is_none() && needed;
+        if is_ours {
+            let made = std::fs::DirBuilder::new().mode(0o700).create(&dir);
+            made.map_err(|e| format!("{} cannot be made: {}", dir.display(), plain(&e)))?;
+        }
+        // Who types the commands needs a directory that is there.
+        let dir = match named {
+            None if !needed => std::env::temp_dir(),
+            _ => dir,
+        };
+        Ok(Self { dir, is_ours })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        if self.is_ours {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// Processes that end with this.
+struct Children(Vec<Child>);
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for child in &self.0 {
+            let _ = kill_process(Pid::from_child(child), Signal::TERM);
+        }
+        for child in &mut self.0 {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Runs all of it until QEMU ends, or a port's process does; the status is QEMU's.
+pub fn run(networks: &[Network], qemu: &[String], sockets: &Sockets) -> Result<ExitCode, String> {
+    let signals = Signals::take()?;
+    let mut children = Children(Vec::new());
+    for network in networks {
+        children.0.push(start_network(network)?);
+    }
+    wait_for_sockets(networks, &mut children, sockets)?;
+    let own_number = std::process::id().to_string();
+    let mut command = itself()?;
+    command.args(["vm", "become", &own_number, "--"]).args(qemu);
+    children.0.push(start(command)?);
+    let status = supervise(&mut children, networks.len(), &signals)?;
+    // What the shell says of a program that a signal ended.
+    let by_signal = status
+        .signal()
+        .map(|signal| 128u8.wrapping_add(signal as u8));
+    let code = status.code().map(|code| code as u8).or(by_signal);
+    Ok(ExitCode::from(code.unwrap_or(1)))
+}
+
+fn start_network(network: &Network) -> Result<Child, String> {
+    let mut command = itself()?;
+    command.args(&network.command);
+    command.args(["--end-with", &std::process::id().to_string()]);
+    start(command)
+}
+
+/// This program, once more.
+fn itself() -> Result<Command, String> {
+    let program = uvale_system::sys::this_program();
+    let program = program.map_err(|e| format!("this program cannot be started again: {e}"))?;
+    Ok(Command::new(program))
+}
+
+fn start(mut command: Command) -> Result<Child, String> {
+    let spawned = command.spawn();
+    spawned.map_err(|e| format!("uvale cannot be started again: {}", plain(&e)))
+}
+
+fn wait_for_sockets(
+    networks: &[Network],
+    children: &mut Children,
+    sockets: &Sockets,
+) -> Result<(), String> {
+    let end = Instant::now() + PATIENCE;
+    let mut missing = networks.iter().flat_map(|n| &n.sockets).peekable();
+    while let Some(socket) = missing.peek() {
+        if socket.exists() {
+            missing.next();
+            continue;
+        }
+        if children.0.iter_mut().any(has_ended) {
+            return Err("a port could not be opened; the line above says why".into());
+        }
+        if Instant::now() > end {
+            return Err(format!(
+                "no socket has come up in {}",
+                sockets.dir().display()
+            ));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+fn has_ended(child: &mut Child) -> bool {
+    !matches!(child.try_wait(), Ok(None))
+}
+
+/// Until QEMU, the child behind those of `ports`, ends. Signals are passed on to it.
+fn supervise(
+    children: &mut Children,
+    ports: usize,
+    signals: &Signals,
+) -> Result<ExitStatus, String> {
+    let qemu = Pid::from_child(&children.0[ports]);
+    let ended = pidfd_open(qemu, PidfdFlags::empty()).map_err(|e| e.to_string())?;
+    let mut warned = false;
+    loop {
+        if let Some(status) = children.0[ports].try_wait().map_err(|e| e.to_string())? {
+            return Ok(status);
+        }
+        if signals.has_come() {
+            let _ = kill_process(qemu, Signal::TERM);
+        }
+        if !warned && children.0[..ports].iter_mut().any(has_ended) {
+            warned = true;
+            uvale_tools::output::line(format_args!(
+                "uvale vm: a port of this guest is gone; the line above says why"
+            ));
+        }
+        let mut fds = [
+            PollFd::new(&ended, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
+        let time = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: LOOK.subsec_nanos().into(),
+        };
+        let _ = poll(&mut fds, Some(&time));
+    }
+}
+
+/// Options of `uvale vm become`.
+#[derive(clap::Args)]
+pub struct Become {
+    /// The process that starts it
+    parent: i32,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    words: Vec<String>,
+}
+
+impl Become {
+    /// Becomes the program, which gets SIGTERM when the parent ends.
+    pub fn run(&self) -> Result<ExitCode, String> {
+        crate::guest_port::end_with_parent(self.parent)?;
+        let mut command = Command::new(&self.words[0]);
+        let e = command.args(&self.words[1..]).exec();
+        Err(format!("{} cannot be run: {}", self.words[0], plain(&e)))
+    }
+}
