@@ -50,6 +50,8 @@ pub fn end_with_parent(parent: i32) -> Result<(), String> {
         .map_err(|e| format!("the end of the parent cannot be noticed: {e}"))?;
     match getppid().map(Pid::as_raw_pid) == Some(parent) {
         true => Ok(()),
-        false => Err(format!("process {parent}, which this was to end with, is gone")),
+        false => Err(format!(
+            "process {parent}, which this was to end with, is gone"
+        )),
     }
 }

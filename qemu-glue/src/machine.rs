@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use uvale_tools::output;
 
 use network::{Kind, Network};
-pub use start::Become;
 use qemu::Qemu;
+pub use start::Become;
 
 /// Shown under --help.
 pub const EXAMPLE: &str = "\

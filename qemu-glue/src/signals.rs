@@ -10,9 +10,7 @@ pub struct Signals(SignalFd);
 impl Signals {
     /// From now on.
     pub fn take() -> Result<Self, String> {
-        let set: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-            .into_iter()
-            .collect();
+        let set = all();
         let fail = |e: nix::Error| format!("signals cannot be waited for: {e}");
         set.thread_block().map_err(fail)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
@@ -23,6 +21,16 @@ impl Signals {
     pub fn has_come(&self) -> bool {
         matches!(self.0.read_signal(), Ok(Some(_)))
     }
+}
+
+fn all() -> SigSet {
+    let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+    signals.into_iter().collect()
+}
+
+/// Before this process becomes a program that expects them: whoever started it has taken them.
+pub fn let_through() {
+    let _ = all().thread_unblock();
 }
 
 impl AsFd for Signals {

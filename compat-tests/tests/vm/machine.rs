@@ -1,5 +1,7 @@
 //! `uvale vm run`: what it prints is what it runs.
 
+use std::os::unix::net::UnixStream;
+
 use compat_tests::place::Place;
 use compat_tests::wait::wait_for;
 use compat_tests::{apps, or_skip};
@@ -12,8 +14,20 @@ fn commands_are_printed_for_a_set_of_ports() {
     let place = Place::new();
     let image = place.file("disk, with a comma.qcow2");
     std::fs::write(&image, b"QFI\xfb and more").expect("write");
-    let args = ["run", "--vhost", "vale0:a", "--ptnet", "netmap:x{1", "--dgram", "vale0:b"];
-    let said = vm(&place, &[&args[..], &[text(&image), "--", "-nographic"]].concat()).wait_success();
+    let args = [
+        "run",
+        "--vhost",
+        "vale0:a",
+        "--ptnet",
+        "netmap:x{1",
+        "--dgram",
+        "vale0:b",
+    ];
+    let said = vm(
+        &place,
+        &[&args[..], &[text(&image), "--", "-nographic"]].concat(),
+    )
+    .wait_success();
     for part in [
         "uvale vm vhost --port vale0:a --socket /",
         "uvale vm ptnet --port 'netmap:x{1' --socket /",
@@ -34,9 +48,18 @@ fn what_cannot_be_run_is_said() {
     let none = ["run", "--exec", "--dgram", "vale0:a"];
     let cases: [(&[&str], &str); 5] = [
         (&["run"], "no port"),
-        (&["run", "--dgram", "vale0:a", "/nonexistent.img"], "/nonexistent.img"),
-        (&["run", "--dgram", "vale0:a", "--memory", "much"], "a number with M or G"),
-        (&[&none[..], &["--qemu", "/nonexistent"]].concat(), "is no QEMU"),
+        (
+            &["run", "--dgram", "vale0:a", "/nonexistent.img"],
+            "/nonexistent.img",
+        ),
+        (
+            &["run", "--dgram", "vale0:a", "--memory", "much"],
+            "a number with M or G",
+        ),
+        (
+            &[&none[..], &["--qemu", "/nonexistent"]].concat(),
+            "is no QEMU",
+        ),
         (&["run", "--dgram", "vale0:a", "/tmp"], "is a directory"),
     ];
     for (args, sentence) in cases {
@@ -50,19 +73,31 @@ fn a_guest_is_run_and_nothing_is_left() {
     let qemu = or_skip!("uvale vm run", apps::qemu());
     let place = Place::new();
     let qemu = text(&qemu.path);
-    let args = ["run", "--exec", "--memory", "64M", "--qemu", qemu, "--dgram"];
+    let args = [
+        "run", "--exec", "--memory", "64M", "--qemu", qemu, "--dgram",
+    ];
     let monitor = format!("unix:{},server=on,wait=off", text(&place.file("monitor")));
-    let idle = ["--", "-S", "-nodefaults", "-display", "none", "-monitor", &monitor];
+    let idle = [
+        "--",
+        "-S",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-monitor",
+        &monitor,
+    ];
     // A signal, and the death of the process that started it all.
     for signal in [Signal::TERM, Signal::KILL] {
         let mut run = vm(&place, &[&args[..], &["vale0:a"], &idle].concat());
         wait_for("the port", || place.port("vale0:a").is_some());
-        wait_for("QEMU", || place.file("monitor").exists());
+        wait_for("QEMU", || {
+            UnixStream::connect(place.file("monitor")).is_ok()
+        });
         run.signal(signal);
         run.wait();
         wait_for("its end", || place.port("vale0:a").is_none());
-        // A QEMU that ends removes its socket.
-        wait_for("QEMU's end", || !place.file("monitor").exists());
+        let monitor = place.file("monitor");
+        wait_for("QEMU's end", || UnixStream::connect(&monitor).is_err());
     }
     // A port that cannot be had.
     let said = refused(&place, &[&args[..], &["netmap:nosuch0"], &idle].concat());

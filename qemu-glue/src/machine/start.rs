@@ -189,6 +189,7 @@ impl Become {
     /// Becomes the program, which gets SIGTERM when the parent ends.
     pub fn run(&self) -> Result<ExitCode, String> {
         crate::guest_port::end_with_parent(self.parent)?;
+        crate::signals::let_through();
         let mut command = Command::new(&self.words[0]);
         let e = command.args(&self.words[1..]).exec();
         Err(format!("{} cannot be run: {}", self.words[0], plain(&e)))
