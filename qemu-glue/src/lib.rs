@@ -4,10 +4,10 @@
 //! | file | what |
 //! |---|---|
 //! | `guest_port.rs` | what all of them have in common: options, the port, messages |
-//! | `socket_place.rs` | where a socket is: a stale one is replaced, one in use refused, ours removed at the end |
+//! | `socket_place.rs` | where a socket is: a stale one is replaced, one in use refused, ours removed in the end |
 //! | `signals.rs` | signals that end a process, as a descriptor |
 //! | `machine.rs`, `machine/` | `uvale vm run`: all of a guest: these processes, and QEMU with its options |
-//! | `dgram.rs`, `dgram/` | `uvale vm dgram`: frames over a socket, for QEMU's `-netdev dgram` and `stream`, and passt |
+//! | `dgram.rs`, `dgram/` | `uvale vm dgram`: frames over a socket: QEMU's `-netdev dgram` and `stream`, passt |
 #![deny(unsafe_code)]
 
 mod dgram;

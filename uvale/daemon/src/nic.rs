@@ -227,7 +227,8 @@ impl Daemon {
         self.nics.by_port.insert(port, nic);
         self.nics.look_again();
         if let Some(record) = self.ctl.port(port) {
-            // SYNC POINT: Release pairs with the Acquire in `Session::wire_key`: who sees another number gets another wire.
+            // SYNC POINT: Release pairs with the Acquire in `wires::wire_key`: who sees another number gets another
+            // wire.
             record.wires.fetch_add(1, Release);
         }
         // What happened before it was watched, nobody has told.

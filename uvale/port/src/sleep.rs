@@ -54,8 +54,9 @@ impl Port {
         self.attachment.glance(&*self.session, events)
     }
 
-    /// Sleeps until there may be something to do for `events`, one of `others` is as it is waited for or has hung up, or
-    /// `longest` is over. `ready` looks once more after the announcement, at what only the caller knows, and keeps it awake.
+    /// Sleeps until there may be something to do for `events`, one of `others` is as it is waited for or has hung up,
+    /// or `longest` is over. `ready` looks once more after the announcement, at what only the caller knows, and keeps
+    /// it awake.
     pub fn wait(
         &self,
         events: Events,
