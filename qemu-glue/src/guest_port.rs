@@ -23,8 +23,7 @@ impl PortArgs {
     /// Opens it; `register` may change what REGISTER asks for.
     pub fn open(&self, register: &dyn Fn(&mut uvale_port::Register)) -> Result<Port, String> {
         self.end_with.map_or(Ok(()), end_with_parent)?;
-        let dir = self.dir.clone();
-        let dir = dir.unwrap_or_else(uvale_link::place::runtime_dir);
+        let dir = self.runtime_dir();
         let wanted = Wanted {
             dir: &dir,
             name: &self.port,
@@ -32,6 +31,16 @@ impl PortArgs {
             say: &|lack| line(format_args!("uvale vm: {lack}")),
         };
         Port::open(&wanted).map_err(|refusal| format!("{}: {refusal}", self.port))
+    }
+
+    fn runtime_dir(&self) -> PathBuf {
+        let dir = self.dir.clone();
+        dir.unwrap_or_else(uvale_link::place::runtime_dir)
+    }
+
+    /// Does a daemon answer in its world?
+    pub fn is_served(&self) -> bool {
+        uvale_link::place::connect(&self.runtime_dir()).is_ok()
     }
 
     /// After the daemon has gone.

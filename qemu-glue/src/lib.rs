@@ -3,18 +3,26 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `guest_ram.rs`, `sigbus.rs` | a guest's RAM, mapped; the end when it is cut short |
 //! | `guest_port.rs` | what all of them have in common: options, the port, messages |
 //! | `socket_place.rs` | where a socket is: a stale one is replaced, one in use refused, ours removed in the end |
 //! | `signals.rs` | signals that end a process, as a descriptor |
 //! | `machine.rs`, `machine/` | `uvale vm run`: all of a guest: these processes, and QEMU with its options |
 //! | `dgram.rs`, `dgram/` | `uvale vm dgram`: frames over a socket: QEMU's `-netdev dgram` and `stream`, passt |
+//! | `vhost.rs`, `vhost/` | `uvale vm vhost`: a virtio-net device over vhost-user |
 #![deny(unsafe_code)]
 
 mod dgram;
 mod guest_port;
+mod guest_ram;
 mod machine;
+mod sigbus;
 mod signals;
 mod socket_place;
+mod vhost;
+
+#[cfg(any(fuzzing, feature = "driver"))]
+pub use vhost::driver;
 
 use std::process::ExitCode;
 
@@ -30,6 +38,9 @@ pub enum Args {
     /// Become a program that ends when the process does which started it
     #[command(hide = true)]
     Become(machine::Become),
+    /// A virtio-net device over vhost-user: QEMU, cloud-hypervisor, libvirt
+    #[command(after_help = vhost::EXAMPLE)]
+    Vhost(vhost::Args),
 }
 
 /// Runs the command until the guest or a signal ends it.
@@ -38,5 +49,6 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
         Args::Dgram(args) => dgram::run(&args),
         Args::Run(args) => machine::run(&args),
         Args::Become(args) => args.run(),
+        Args::Vhost(args) => vhost::run(&args),
     }
 }

@@ -3,3 +3,5 @@
 mod dgram;
 mod ground;
 mod machine;
+mod vhost;
+mod virtio;

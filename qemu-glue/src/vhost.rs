@@ -1,0 +1,115 @@
+//! `uvale vm vhost`: a virtio-net device over vhost-user, for QEMU, cloud-hypervisor and libvirt, and any guest.
+//!
+//! | file | what |
+//! |---|---|
+//! | `serve.rs` | the loop: sync, guest's rings, port's rings, sleep |
+//! | `listen.rs` | who connects to whom |
+//! | `front.rs`, `message.rs` | the front-end's requests |
+//! | `features.rs` | what is offered |
+//! | `vring.rs` | a ring as the front-end describes it: started, enabled, where |
+//! | `ring.rs` | a ring in the guest's RAM: chains, what is used, kicks and interrupts |
+//! | `port_ring.rs`, `bytes.rs` | the slots of the port's rings; bytes that lie in several places |
+//! | `transmit.rs`, `receive.rs` | packets from the guest, packets to it |
+//! | `header.rs` | the virtio-net header |
+//!
+//! Nobody trusts the guest or its front-end: a ring that is broken is out of service, with a sentence, and a front-end
+//! that talks nonsense is hung up on ([decision 28](../../docs/design/0028-vhost-user.md)).
+
+mod bytes;
+#[cfg(any(test, fuzzing, feature = "driver"))]
+pub mod driver;
+mod features;
+mod front;
+mod header;
+mod listen;
+mod message;
+mod port_ring;
+mod receive;
+mod ring;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod transmit;
+mod vring;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use uvale_tools::output;
+
+use crate::guest_port::PortArgs;
+use crate::sigbus;
+use crate::signals::Signals;
+use listen::Listening;
+use serve::Server;
+
+/// Shown under --help.
+pub const EXAMPLE: &str = "\
+The guest's side, for --socket /tmp/vm1: QEMU with
+  -object memory-backend-memfd,id=ram,size=1G,share=on -machine memory-backend=ram
+  -chardev socket,id=c0,path=/tmp/vm1,reconnect-ms=1000 -netdev vhost-user,id=n0,chardev=c0
+  -device virtio-net-pci,netdev=n0 (reconnect=1 before QEMU 9.2)
+or cloud-hypervisor with --memory size=1G,shared=on --net vhost_user=true,socket=/tmp/vm1
+
+Example: uvale vm vhost --port vale0:vm1 --socket /tmp/vm1";
+
+/// Options of `uvale vm vhost`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    port: PortArgs,
+    /// Socket to make, which QEMU connects to
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    /// Connect to the socket instead: QEMU's chardev with server=on, cloud-hypervisor's vhost_mode=server
+    #[arg(long)]
+    client: bool,
+    /// End when the guest has gone, instead of waiting for the next one
+    #[arg(long)]
+    once: bool,
+    /// Queue pairs that the guest is offered, and rings that a new port gets
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=32))]
+    queues: u16,
+    /// The guest's address, for a front-end that asks for it (QEMU has its own: -device ...,mac=)
+    #[arg(long, value_parser = address)]
+    mac: Option<[u8; 6]>,
+}
+
+fn address(text: &str) -> Result<[u8; 6], String> {
+    let bad = || "an address is six numbers: 02:00:00:00:00:01".to_owned();
+    let byte = |part: &str| u8::from_str_radix(part, 16).map_err(|_| bad());
+    let bytes: Vec<u8> = text.split(':').map(byte).collect::<Result<_, _>>()?;
+    bytes.try_into().map_err(|_| bad())
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, String> {
+    let signals = Signals::take()?;
+    let listening = match args.client {
+        true => Listening::client(&args.socket),
+        false => Listening::server(&args.socket)?,
+    };
+    sigbus::take((!args.client).then_some(args.socket.as_path()))?;
+    let mut server = Server::new(args, signals, listening)?;
+    output::write(&format!("{}: {}\n", args.port.port, args.describe()))?;
+    let ended = server.run();
+    server.close();
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+impl Args {
+    fn describe(&self) -> String {
+        let path = self.socket.display();
+        let (how, queues) = match self.client {
+            true => ("server=on,wait=off", self.queues),
+            false => ("reconnect-ms=1000", self.queues),
+        };
+        let queues = match queues {
+            1 => String::new(),
+            n => format!(",queues={n}"),
+        };
+        format!(
+            "-chardev socket,id=c0,path={path},{how} -netdev vhost-user,id=n0,chardev=c0{queues}"
+        )
+    }
+}
