@@ -4,8 +4,7 @@
  *
  *   numbered tx PORT TALLY [both]       sends all numbers, in order
  *   numbered rx PORT TALLY              receives until it has all
- *   numbered rounds PORT TALLY ROUNDS [late]
- *                                       receives, closes the port and opens it again, so many times
+ *   numbered rounds PORT TALLY ROUNDS   receives, closes the port and opens it again, so many times
  *   numbered tap INTERFACE TALLY        sees what comes over the wire, by AF_PACKET alone
  *
  * TALLY is a file that the test has made: `struct tally` and two bytes for each number. The sender keeps up a pace
@@ -14,9 +13,7 @@
  *
  * What must hold is checked where it is seen, and ends the program with a sentence: nothing is doubled, nothing is
  * out of order. What is sent while the port is open comes to the port; what was sent is missing only where the port
- * was closed with packets in its rings, which is one gap just behind the last one received. With `late` (AF_XDP) the
- * kernel gives packets to the port for a moment after it was closed: the gap is longer, and is there when nothing was
- * in the rings, too.
+ * was closed with packets in its rings, which is one gap just behind the last one received.
  */
 #include "../robust/robust.h"
 #include <arpa/inet.h>
@@ -272,12 +269,12 @@ static void check_seen(uint64_t from, uint64_t to, uint64_t round)
 	}
 }
 
-static void receive_in_rounds(const char *name, uint64_t rounds, int late)
+static void receive_in_rounds(const char *name, uint64_t rounds)
 {
 	/* so many in each round, half of them until the port is open */
 	uint64_t part = t->total / (rounds + 1), from = 0, lost = 0;
 
-	CHECK(part / 2 > (late ? AHEAD_CLOSED : AHEAD_OPEN) + BATCH + ENOUGH);
+	CHECK(part / 2 > AHEAD_OPEN + BATCH + ENOUGH);
 	SET(t->limit, part / 2);
 	say("ready pid=%d", (int)getpid());
 	for (uint64_t round = 1; round <= rounds; round++) {
@@ -290,8 +287,8 @@ static void receive_in_rounds(const char *name, uint64_t rounds, int late)
 		/* what lay in the rings */
 		for (from = end; *by_tap(from) == 0; from++)
 			lost++;
-		CHECK(late || from == end || round % 2 == 1);
-		CHECK(from - end <= (late ? AHEAD_CLOSED : AHEAD_OPEN) + BATCH);
+		CHECK(from == end || round % 2 == 1);
+		CHECK(from - end <= AHEAD_OPEN + BATCH);
 	}
 	SET(t->limit, t->total);
 	while (GET(t->tap) < t->total)
@@ -345,7 +342,7 @@ int main(int argc, char **argv)
 	else if (strcmp(argv[1], "rx") == 0)
 		receive_all(argv[2]);
 	else if (strcmp(argv[1], "rounds") == 0 && argc >= 5)
-		receive_in_rounds(argv[2], strtoull(argv[4], NULL, 10), argc == 6);
+		receive_in_rounds(argv[2], strtoull(argv[4], NULL, 10));
 	else if (strcmp(argv[1], "tap") == 0)
 		tap(argv[2]);
 	else

@@ -187,10 +187,12 @@ impl Daemon {
         self.bury_dead();
     }
 
-    /// Cleans up after the descriptor of `client`, if it has been closed.
+    /// Cleans up after the descriptor of `client`, if it has been closed. What it alone had of an interface is the
+    /// host's again.
     pub(super) fn settle(&mut self, client: u32) {
         let device = self.devices.get(&client).copied();
         self.finish_those(|_, id| Some(id) == device);
+        self.tidy_nics();
     }
 
     /// Cleans up what must be gone when `request` is served. True if the request is to be tried again

@@ -28,14 +28,14 @@ pub(super) const NEWS: u64 = 1 << 62;
 /// Descriptors that are kept with a wire at most, beside those that everybody gets.
 const MOST_KEPT: usize = 8;
 
-/// A NIC port's wire, and how its interface is watched.
+/// A NIC port's wire, and how its interface is watched. What is first is closed first.
 struct Nic {
     generation: u32,
     shape: Shape,
+    /// closed with the port: what it has set up on the system goes with these, and packets go to the host again
+    kept: Kept,
     /// what every process gets
     fds: Vec<Fd>,
-    /// closed with the port: what it has set up on the system goes with these
-    kept: Kept,
     watch: Option<Watch>,
     /// what its first opener wants
     join: Join,

@@ -19,7 +19,7 @@ use crate::packet::Batch;
 /// socket is bound without `XDP_USE_NEED_WAKEUP`, with which a poll would do it, too). So those that it did not take
 /// count as not sent, and the next call writes over them: the same ones again, or other ones if whoever wanted them
 /// sent has died. The kernel remembers how many there were: if the next batch is shorter, the rest become entries that
-/// the kernel passes over. Such an entry has no completion.
+/// the kernel passes over, whose completion comes with some kernels only.
 #[derive(Debug)]
 pub struct Sender {
     pub(super) queue: Arc<Queue>,
