@@ -3,5 +3,6 @@
 mod dgram;
 mod ground;
 mod machine;
+mod preloaded;
 mod vhost;
 mod virtio;
