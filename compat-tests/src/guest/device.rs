@@ -12,10 +12,14 @@ pub fn vfio_user(socket: &Path) -> Vec<String> {
     vec!["-device".into(), device]
 }
 
-/// A virtio-net device with MAC address `mac` on the vhost-user socket `socket`. QEMU names it and its parts `id`.
+/// A virtio-net device with MAC address `mac` on the vhost-user socket `socket`, to which QEMU comes back when it was
+/// closed. QEMU names it and its parts `id`.
 #[must_use]
 pub fn vhost_user(id: &str, socket: &Path, mac: &str) -> Vec<String> {
-    let chardev = format!("socket,id=s-{id},path={}", socket.display());
+    let chardev = format!(
+        "socket,id=s-{id},path={},reconnect-ms=100",
+        socket.display()
+    );
     let netdev = format!("vhost-user,id={id},chardev=s-{id}");
     [
         vec!["-chardev".into(), chardev],

@@ -5,4 +5,5 @@ mod ground;
 mod machine;
 mod preloaded;
 mod vhost;
+mod vhost_guests;
 mod virtio;
