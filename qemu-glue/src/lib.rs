@@ -6,19 +6,27 @@
 //! | `guest_ram.rs`, `sigbus.rs` | a guest's RAM, mapped; the end when it is cut short |
 //! | `guest_port.rs` | what all of them have in common: options, the port, messages |
 //! | `socket_place.rs` | where a socket is: a stale one is replaced, one in use refused, ours removed in the end |
+//! | `address.rs` | MAC addresses that ports always have |
 //! | `signals.rs` | signals that end a process, as a descriptor |
 //! | `machine.rs`, `machine/` | `uvale vm run`: all of a guest: these processes, and QEMU with its options |
 //! | `dgram.rs`, `dgram/` | `uvale vm dgram`: frames over a socket: QEMU's `-netdev dgram` and `stream`, passt |
 //! | `vhost.rs`, `vhost/` | `uvale vm vhost`: a virtio-net device over vhost-user |
+//! | `ptnet.rs`, `ptnet/` | `uvale vm ptnet`: the port's rings in the guest, for netmap's ptnet driver |
+//! | `pci.rs`, `vfio.rs`, `guest_memory.rs` | PCI devices that QEMU finds over vfio-user, and the RAM that it gives them |
 #![deny(unsafe_code)]
 
+mod address;
 mod dgram;
+mod guest_memory;
 mod guest_port;
 mod guest_ram;
 mod machine;
+mod pci;
+mod ptnet;
 mod sigbus;
 mod signals;
 mod socket_place;
+mod vfio;
 mod vhost;
 
 #[cfg(any(fuzzing, feature = "driver"))]
@@ -41,6 +49,9 @@ pub enum Args {
     /// A virtio-net device over vhost-user: QEMU, cloud-hypervisor, libvirt
     #[command(after_help = vhost::EXAMPLE)]
     Vhost(vhost::Args),
+    /// netmap's paravirtual devices over vfio-user: the guest's netmap uses the port's own rings
+    #[command(after_help = ptnet::EXAMPLE)]
+    Ptnet(ptnet::Args),
 }
 
 /// Runs the command until the guest or a signal ends it.
@@ -50,5 +61,6 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
         Args::Run(args) => machine::run(&args),
         Args::Become(args) => args.run(),
         Args::Vhost(args) => vhost::run(&args),
+        Args::Ptnet(args) => ptnet::run(&args),
     }
 }

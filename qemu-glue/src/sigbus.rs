@@ -1,8 +1,8 @@
 //! The end of a process whose guest's RAM has been cut short: the file is not sealed, and a page is gone that is mapped
-//! here. Nothing can be done about it, but it can be said, and the socket removed.
+//! here. Nothing can be done about it, but it can be said, and the sockets removed.
 #![allow(unsafe_code)]
 
-use core::ffi::{CStr, c_int};
+use core::ffi::c_int;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,19 +10,17 @@ use std::sync::OnceLock;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// Our socket, which goes with us.
-static SOCKET: OnceLock<CString> = OnceLock::new();
+/// Our sockets, which go with us.
+static SOCKETS: OnceLock<Vec<CString>> = OnceLock::new();
 
 const WHY: &[u8] =
     b"uvale vm: the guest's RAM has been cut short by whoever has its file (QEMU does not, with \
     memory-backend-memfd): this guest's port is given up\n";
 
-/// From now on. `socket` is removed then, if there is one. The first call counts.
-pub fn take(socket: Option<&Path>) -> Result<(), String> {
-    let name = socket.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
-    if let Some(name) = name {
-        let _ = SOCKET.set(name);
-    }
+/// From now on. `sockets` are removed then. The first call counts.
+pub fn take(sockets: &[&Path]) -> Result<(), String> {
+    let name = |path: &&Path| CString::new(path.as_os_str().as_bytes()).ok();
+    let _ = SOCKETS.set(sockets.iter().filter_map(name).collect());
     let action = SigAction::new(
         SigHandler::Handler(give_up),
         SaFlags::empty(),
@@ -36,10 +34,10 @@ pub fn take(socket: Option<&Path>) -> Result<(), String> {
 
 extern "C" fn give_up(_: c_int) {
     // What the lock holds was set before the handler was, and is never changed.
-    let socket: Option<&CStr> = SOCKET.get().map(CString::as_c_str);
-    // SAFETY: async-signal-safe calls, with a string that ends in zero and lives for ever, and with a static.
+    let sockets = SOCKETS.get().into_iter().flatten();
+    // SAFETY: async-signal-safe calls, with strings that end in zero and live for ever, and with a static.
     unsafe {
-        if let Some(socket) = socket {
+        for socket in sockets {
             libc::unlink(socket.as_ptr());
         }
         libc::write(2, WHY.as_ptr().cast(), WHY.len());

@@ -32,7 +32,7 @@ mod tests;
 mod transmit;
 mod vring;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use uvale_tools::output;
@@ -89,7 +89,8 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         true => Listening::client(&args.socket),
         false => Listening::server(&args.socket)?,
     };
-    sigbus::take((!args.client).then_some(args.socket.as_path()))?;
+    let ours: &[&Path] = if args.client { &[] } else { &[&args.socket] };
+    sigbus::take(ours)?;
     let mut server = Server::new(args, signals, listening)?;
     output::write(&format!("{}: {}\n", args.port.port, args.describe()))?;
     let ended = server.run();

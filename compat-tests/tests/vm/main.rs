@@ -4,6 +4,7 @@ mod dgram;
 mod ground;
 mod machine;
 mod preloaded;
+mod ptnet;
 mod vhost;
 mod vhost_guests;
 mod virtio;

@@ -77,7 +77,7 @@ impl Network {
             ),
             Kind::Ptnet => {
                 let sockets = vec![beside("-mem.sock"), beside("-net.sock")];
-                let device = |path: &PathBuf| ("-device", vfio_user(path));
+                let device = |path: &PathBuf| ("-device", crate::vfio::qemu_device(path));
                 (sockets.iter().map(device).collect(), sockets)
             }
         };
@@ -111,21 +111,8 @@ fn commas(value: &str) -> String {
     value.replace(',', ",,")
 }
 
-fn vfio_user(path: &Path) -> String {
-    let path = path.display().to_string();
-    let path = path.replace('\\', "\\\\").replace('"', "\\\"");
-    format!(r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{path}"}}}}"#)
-}
-
 /// An address that is this port's and changes never: QEMU gives all guests the same. Locally administered.
 fn address(port: &str, i: usize) -> String {
-    // FNV-1a
-    let hash = port
-        .bytes()
-        .chain([i as u8])
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    let [a, b, c, ..] = hash.to_be_bytes();
+    let [a, b, c, ..] = crate::address::made_of(port.bytes().chain([i as u8]));
     format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
 }

@@ -36,6 +36,7 @@ pub struct Port {
     client: u32,
     session: Arc<Session>,
     attachment: Attachment,
+    registered: Register,
     /// of a NIC: kept as long as the port is open
     _wire: Option<Arc<Wire>>,
 }
@@ -49,6 +50,11 @@ impl Port {
     /// The engine's entry point: its rings, as REGISTER selected them.
     pub fn attachment(&self) -> &Attachment {
         &self.attachment
+    }
+
+    /// What REGISTER has answered: memory, ring and slot counts, where the `netmap_if` is.
+    pub fn registered(&self) -> &Register {
+        &self.registered
     }
 
     /// Name of the port.

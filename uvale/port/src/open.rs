@@ -56,13 +56,14 @@ impl Port {
         };
         let binding = ask(&device.0, &mut request)?
             .ok_or_else(|| Refusal::new(Errno::PROTO, "REGISTER gave no rings"))?;
-        Self::bound(device, session, *binding, wanted.say)
+        let registered = nmreq_register::from_bytes(&request.body).ok_or(Errno::PROTO)?;
+        Self::bound(device, session, (registered, *binding), wanted.say)
     }
 
     fn bound(
         (device, client): (OwnFd, u32),
         session: Arc<Session>,
-        binding: Binding,
+        (registered, binding): (nmreq_register, Binding),
         say: &dyn Fn(&str),
     ) -> Result<Self, Refusal> {
         let region = session.map_region(binding.region)?;
@@ -82,6 +83,7 @@ impl Port {
             client,
             session,
             attachment,
+            registered,
             _wire: wire,
         })
     }

@@ -1,7 +1,8 @@
 //! What the commands share: words on a terminal, names that are nearly right, what a program's file says of how it is
-//! started.
+//! started, MAC addresses.
 #![forbid(unsafe_code)]
 
 pub mod elf;
+pub mod mac;
 pub mod nearest;
 pub mod output;

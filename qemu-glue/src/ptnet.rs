@@ -1,0 +1,270 @@
+//! `uvale vm ptnet`: a port as netmap's paravirtual devices, served to QEMU over vfio-user. The guest's netmap driver
+//! maps the port's rings and buffers, and a sync loop here does what its ioctls would do.
+//!
+//! | file | what |
+//! |---|---|
+//! | `opened.rs` | the port, and what is shown of it |
+//! | `memory_device.rs` | `ptnetmap-memdev`: the port's region as a BAR |
+//! | `network_device.rs`, `registers.rs` | `ptnet`: commands and kicks of the driver |
+//! | `sync_loop.rs`, `csb.rs` | the loops, and the CSB in the guest's RAM |
+//! | `interrupts.rs` | eventfds by which the guest is interrupted |
+//! | `clients.rs` | who is connected |
+
+mod clients;
+mod csb;
+mod interrupts;
+mod memory_device;
+mod network_device;
+mod opened;
+mod registers;
+mod sync_loop;
+
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, AsRawFd};
+use uvale_port::Port;
+use uvale_tools::mac::{Mac, parse_mac};
+use uvale_tools::output::{line, write};
+
+use crate::guest_port::PortArgs;
+use crate::pci::Bar;
+use crate::signals::Signals;
+use crate::socket_place::SocketPlace;
+use crate::vfio::{Clients, Device, Layout, qemu_device, serve};
+use clients::Connected;
+use interrupts::Interrupts;
+use memory_device::MemoryDevice;
+use network_device::{NetworkDevice, Parts};
+use opened::Opened;
+use sync_loop::Loops;
+
+/// Shown under --help.
+pub const EXAMPLE: &str = "\
+Makes two sockets, NAME-mem.sock and NAME-net.sock, and prints the options of QEMU (10.1 or later) that
+connect to them. The guest needs netmap's ptnet driver, and RAM that is shared (share=on). It sees all of the
+port's memory, so the port must have one of its own: ports on switches and pipes have
+
+Example: uvale vm ptnet --port vale0:vm1 --socket /tmp/vm1
+         uvale vm ptnet --port netmap:x{1 --socket /tmp/a & uvale vm ptnet --port netmap:x}1 --socket /tmp/b";
+
+/// Options of `uvale vm ptnet`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    port: PortArgs,
+    /// Where the sockets are made: DIR/NAME-mem.sock and DIR/NAME-net.sock
+    #[arg(long, value_name = "DIR/NAME")]
+    socket: PathBuf,
+    /// Pairs of rings that a new port gets [default: 1, or what the port has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    queues: Option<u16>,
+    /// A thread for each pair of rings, not one for all
+    #[arg(long)]
+    thread_per_queue: bool,
+    /// MAC address of the guest's interface [default: made of the names of port and host]
+    #[arg(long, value_name = "MAC", value_parser = parse_mac)]
+    mac: Option<Mac>,
+    /// Kind of BAR with the registers
+    #[arg(long, value_enum, default_value_t = RegisterBar::Mem)]
+    bar0: RegisterBar,
+    /// Microseconds to look for packets before a sleep
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 50)]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    spin: u32,
+    /// Seconds that the port stays for another QEMU when one has gone
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    linger: u32,
+    /// Stay when QEMU has gone, until a signal comes
+    #[arg(long, conflicts_with = "linger")]
+    keep: bool,
+}
+
+/// Which kind of BAR the registers are in: posted writes, or what FreeBSD's driver asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RegisterBar {
+    /// Memory: a kick does not wait (Linux)
+    Mem,
+    /// I/O ports (FreeBSD)
+    Io,
+}
+
+impl RegisterBar {
+    /// The BAR.
+    pub fn bar(self, len: u32) -> Bar {
+        match self {
+            Self::Mem => Bar::Memory(len),
+            Self::Io => Bar::Io(len),
+        }
+    }
+}
+
+/// Between two looks at whether the interface of a NIC port is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, String> {
+    let signals = Signals::take()?;
+    let sockets = ["mem", "net"].map(|which| args.socket(which));
+    let opened = Opened::open(args)?;
+    let listen = |path: &Path| SocketPlace::bind(path, |path| UnixListener::bind(path));
+    let [mem, net] = sockets.each_ref().map(|path| listen(path));
+    let ((_mem_place, mem), (_net_place, net)) = (mem?, net?);
+    crate::sigbus::take(&sockets.each_ref().map(PathBuf::as_path))?;
+
+    let connected = Arc::new(Connected::new().map_err(|e| no_resources(&e))?);
+    let guest = Guest::new(args, opened, connected.clone())?;
+    guest.begin(mem, net)?;
+    write(&args.describe(&sockets))?;
+    let ended = guest.wait(args, &signals, &connected);
+    guest.end(args);
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+fn no_resources(error: &dyn std::fmt::Display) -> String {
+    format!("the system has no descriptor or thread for a guest: {error}")
+}
+
+impl Args {
+    fn socket(&self, which: &str) -> PathBuf {
+        let mut path = self.socket.clone().into_os_string();
+        path.push(format!("-{which}.sock"));
+        PathBuf::from(path)
+    }
+
+    /// What to type.
+    fn describe(&self, sockets: &[PathBuf; 2]) -> String {
+        let device = |path: &PathBuf| {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!("-device '{}'\n", qemu_device(&path))
+        };
+        let [mem, net] = sockets.each_ref().map(device);
+        format!(
+            "{}: qemu-system-x86_64 (10.1 or later) with its RAM, here 1G, and\n\
+             -object memory-backend-memfd,id=ram,size=1G,share=on -machine memory-backend=ram\n{mem}{net}",
+            self.port.port
+        )
+    }
+}
+
+/// A guest that is served.
+struct Guest {
+    /// kept for as long as a guest may map it
+    opened: Opened,
+    port: Arc<Port>,
+    loops: Arc<Loops>,
+    interrupts: Arc<Interrupts>,
+    connected: Arc<Connected>,
+    bar0: RegisterBar,
+}
+
+impl Guest {
+    fn new(args: &Args, mut opened: Opened, connected: Arc<Connected>) -> Result<Self, String> {
+        let rings = [opened.facts.tx_rings, opened.facts.rx_rings].map(|n| n as usize);
+        let interrupts = Arc::new(Interrupts::new(rings[0] + rings[1]));
+        let spin = Duration::from_micros(args.spin.into());
+        let loops = Loops::new(
+            std::mem::take(&mut opened.ports),
+            rings,
+            interrupts.clone(),
+            spin,
+        );
+        Ok(Self {
+            port: opened.port.clone(),
+            opened,
+            loops: Arc::new(loops.map_err(|e| no_resources(&e))?),
+            interrupts,
+            connected,
+            bar0: args.bar0,
+        })
+    }
+
+    /// From now on QEMU finds both devices.
+    fn begin(&self, mem: UnixListener, net: UnixListener) -> Result<(), String> {
+        let memory = MemoryDevice::new(self.opened.pools, self.bar0);
+        let layout = memory.layout(self.opened.memfd.as_fd().as_raw_fd());
+        self.serve("memory device", mem, layout, memory)?;
+        let network = NetworkDevice::new(Parts {
+            facts: self.opened.facts,
+            bar: self.bar0,
+            loops: self.loops.clone(),
+            interrupts: self.interrupts.clone(),
+            set_header: opened::header_setter(&self.port),
+            say: {
+                let name = self.port.name().to_owned();
+                Box::new(move |what| line(format_args!("uvale vm: {name}: {what}")))
+            },
+        });
+        let layout = network.layout();
+        self.serve("network device", net, layout, network)
+    }
+
+    fn serve(
+        &self,
+        name: &str,
+        listener: UnixListener,
+        layout: Layout,
+        mut device: impl Device + Send + 'static,
+    ) -> Result<(), String> {
+        let clients: Arc<dyn Clients> = self.connected.clone();
+        let run = move || {
+            if let Err(e) = serve(listener, &layout, &mut device, &*clients) {
+                line(format_args!("uvale vm: QEMU can connect no more: {e}"));
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.into()).spawn(run);
+        thread.map(drop).map_err(|e| no_resources(&e))
+    }
+
+    /// Until a signal comes, QEMU has been gone for long enough, or the port is lost.
+    fn wait(&self, args: &Args, signals: &Signals, connected: &Connected) -> Result<(), String> {
+        let is_nic = self.port.attachment().binding().is_nic;
+        loop {
+            let linger = Duration::from_secs(args.linger.into());
+            let rest = connected.rest(linger).filter(|_| !args.keep);
+            if rest.is_some_and(|rest| rest.is_zero()) {
+                return Ok(());
+            }
+            let longest = match is_nic {
+                true => Some(rest.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)),
+                false => rest,
+            };
+            let longest = longest.and_then(|time| Timespec::try_from(time).ok());
+            let mut fds = [
+                PollFd::new(signals, PollFlags::IN),
+                PollFd::new(connected, PollFlags::IN),
+                PollFd::new(self.port.session().connection(), PollFlags::empty()),
+            ];
+            let _ = poll(&mut fds, longest.as_ref());
+            let is_lost = !fds[2].revents().is_empty();
+            if signals.has_come() {
+                return Ok(());
+            }
+            if is_lost || is_nic && !self.port.is_alive() {
+                return Err(args.port.lost());
+            }
+        }
+    }
+
+    /// Gives the port up. Servers of QEMU that still run end with the process.
+    fn end(self, args: &Args) {
+        let mut ports = self.loops.end();
+        ports.push(self.port);
+        drop(self.opened);
+        // The same port may be there twice.
+        ports
+            .into_iter()
+            .filter_map(Arc::into_inner)
+            .for_each(Port::close);
+        line(format_args!(
+            "uvale vm: {}: {} kicks, {} interrupts",
+            args.port.port,
+            self.loops.kicks(),
+            self.interrupts.raised()
+        ));
+    }
+}
