@@ -1,6 +1,7 @@
 //! `uvale vm ptnet`: netmap's paravirtual devices, with this test in the place of QEMU and of the guest's driver.
 
 mod driver;
+mod hostile;
 
 use compat_tests::place::Place;
 use compat_tests::target::binaries;
@@ -100,6 +101,12 @@ fn headers_are_converted_between_ports_that_have_them_and_others() {
     assert_eq!(b.receive(0), frame(7, 100));
     b.send(0, [frame(7, 100)]);
     assert_eq!(a.receive(0), with_header);
+    // Whoever comes next has none.
+    a.net.reset().expect("reset");
+    a.up();
+    assert_eq!(a.read(PTNET_IO_VNET_HDR_LEN), 0);
+    b.send(0, [frame(8, 100)]);
+    assert_eq!(a.receive(0), frame(8, 100));
     // Pipes carry what they are given.
     let _pipe = ptnet(&place, "netmap:p{1", "p", &[]);
     let mut pipe = Guest::new(&place, "p");

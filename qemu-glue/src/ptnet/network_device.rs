@@ -1,5 +1,6 @@
 //! `ptnet`: the network device, whose driver in the guest talks to the sync loops.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ pub type SetHeader = Box<dyn Fn(u32) -> u32 + Send>;
 /// Tells a person something.
 pub type Say = Box<dyn Fn(&str) + Send>;
 
+/// Sentences for each QEMU: a guest decides how often there is a reason for one.
+const MOST_SENTENCES: u32 = 20;
+
 /// The device.
 pub struct NetworkDevice {
     config: ConfigSpace,
@@ -37,6 +41,7 @@ pub struct NetworkDevice {
     interrupts: Arc<Interrupts>,
     set_header: SetHeader,
     say: Say,
+    sentences: u32,
 }
 
 /// What it works with.
@@ -82,6 +87,7 @@ impl NetworkDevice {
             interrupts: parts.interrupts,
             set_header: parts.set_header,
             say: parts.say,
+            sentences: 0,
         }
     }
 
@@ -94,6 +100,23 @@ impl NetworkDevice {
             ],
             vectors: self.vectors,
         }
+    }
+
+    fn say(&mut self, what: &str) {
+        self.sentences = self.sentences.saturating_add(1);
+        match self.sentences.cmp(&MOST_SENTENCES) {
+            Ordering::Less => (self.say)(what),
+            Ordering::Equal => (self.say)("there is more to say of this guest, and it is left out"),
+            Ordering::Greater => {}
+        }
+    }
+
+    /// No guest uses the registers any more.
+    fn begin_anew(&mut self) {
+        self.loops.stop();
+        self.obey(Command::Header(0));
+        self.loops.forget();
+        self.registers.reset();
     }
 
     fn obey(&mut self, command: Command) {
@@ -110,29 +133,31 @@ impl NetworkDevice {
             }
             Command::NewCsb => self.loops.stop(),
             Command::Header(len) => {
-                let len = (self.set_header)(len);
-                self.registers.set_header(len);
+                if self.registers.may_have_header(len) {
+                    let len = (self.set_header)(len);
+                    self.registers.set_header(len);
+                }
             }
         }
     }
 
     /// The guest's answer to CREATE: an errno, or 0.
-    fn start(&self) -> i32 {
+    fn start(&mut self) -> i32 {
         match self.loops.start(&self.memory, self.registers.csb()) {
             Ok(()) => 0,
             Err(NoLoop::NoCsb) if self.memory.is_unshared() => {
-                (self.say)(
+                self.say(
                     "the guest's RAM is not shared with this process, so its network card cannot work: give QEMU \
                      -object memory-backend-memfd,id=ram,size=...,share=on -machine memory-backend=ram",
                 );
                 libc::ENXIO
             }
             Err(NoLoop::NoCsb) => {
-                (self.say)("the guest's driver has not said where in its RAM the CSB is");
+                self.say("the guest's driver has not said where in its RAM the CSB is");
                 libc::ENXIO
             }
             Err(NoLoop::NoThread) => {
-                (self.say)("the system gives no thread for the sync loop: see ulimit -u");
+                self.say("the system gives no thread for the sync loop: see ulimit -u");
                 libc::EAGAIN
             }
             Err(NoLoop::Over) => libc::ENXIO,
@@ -146,10 +171,10 @@ impl Device for NetworkDevice {
     }
 
     fn left(&mut self) {
-        self.loops.stop();
+        self.begin_anew();
         self.interrupts.clear();
         self.memory.clear();
-        self.registers.reset();
+        self.sentences = 0;
     }
 }
 
@@ -190,7 +215,7 @@ impl ServerBackend for NetworkDevice {
             match self.memory.map(guest, len, file, offset) {
                 Ok(()) if has_file => self.loops.resume(&self.memory, self.registers.csb()),
                 Ok(()) => {}
-                Err(why) => (self.say)(&format!(
+                Err(why) => self.say(&format!(
                     "{len} bytes of the guest's RAM at {guest:#x} cannot be used: {why}"
                 )),
             }
@@ -209,8 +234,7 @@ impl ServerBackend for NetworkDevice {
     }
 
     fn reset(&mut self) -> io::Result<()> {
-        self.loops.stop();
-        self.registers.reset();
+        self.begin_anew();
         Ok(())
     }
 

@@ -83,6 +83,12 @@ impl Registers {
         self.status = status;
     }
 
+    /// Can packets have a header of so many bytes, and do they not have it already?
+    pub fn may_have_header(&self, len: u32) -> bool {
+        let can = self.facts.features & PTNETMAP_F_VNET_HDR != 0;
+        can && [0, 10, 12].contains(&len) && len != self.header
+    }
+
     /// Bytes of the header that packets have.
     pub fn set_header(&mut self, header: u32) {
         self.header = header;
@@ -207,6 +213,12 @@ mod tests {
             r.write(PTNET_IO_VNET_HDR_LEN.into(), 12),
             Command::Header(12)
         );
+        assert_eq!(
+            [0, 10, 11, 12].map(|n| r.may_have_header(n)),
+            [false, true, false, true]
+        );
+        let none = Registers::new(Facts::default());
+        assert!(!none.may_have_header(12));
         assert_eq!(r.write(128, 0), Command::Kick(0));
         assert_eq!(r.write(252, 0), Command::Kick(MOST_RINGS - 1));
         assert_eq!(r.write(u64::MAX, 0), Command::Kick(MOST_RINGS - 1));

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use uvale_engine::csb::Manner;
+use uvale_engine::csb::{Csb, Manner, Wanted};
 use uvale_port::{POLLIN, POLLOUT, Port, RX, TX, Woken};
 
 use super::csb::{ENTRY, GuestCsb};
@@ -72,6 +72,51 @@ impl Part {
             kick: Arc::new(Kick::new()?),
             port,
         })
+    }
+}
+
+/// A guest that takes whatever has arrived, and wants no more of it.
+struct Nobody<'a> {
+    part: &'a Part,
+}
+
+impl Csb for Nobody<'_> {
+    fn read(&self, i: usize) -> Wanted {
+        let binding = self.part.port.attachment().binding();
+        let ring = i
+            .checked_sub(self.part.tx)
+            .map(|i| binding.first[RX] + i as u32);
+        let kring = ring.and_then(|ring| self.part.port.kring(RX, ring));
+        let head = kring.map_or(0, |k| k.rtail.load(Relaxed));
+        Wanted {
+            head,
+            cur: head,
+            need_kick: false,
+        }
+    }
+
+    fn show(&self, _: usize, _: u32, _: u32) {}
+    fn want_kick(&self, _: usize, _: bool) {}
+    fn init(&self, _: usize, _: Wanted, _: u32, _: u32) {}
+}
+
+impl Part {
+    /// Throws away what has arrived.
+    fn flush(&self) {
+        let manner = Manner {
+            busy_wait: true,
+            direct: false,
+            tell: None,
+        };
+        let host = &**self.port.session();
+        for i in 0..self.entries.len() - self.tx {
+            // The first gives back what was known, and learns what else is there.
+            for _ in 0..2 {
+                self.port
+                    .attachment()
+                    .csb_rx(host, i, &Nobody { part: self }, &manner);
+            }
+        }
     }
 }
 
@@ -217,6 +262,13 @@ impl Loops {
     /// Stops.
     pub fn stop(&self) {
         stop(&mut self.inner().state, State::Idle);
+    }
+
+    /// Stops, and throws away what has arrived: the next guest is another one.
+    pub fn forget(&self) {
+        let mut inner = self.inner();
+        stop(&mut inner.state, State::Idle);
+        inner.parts.iter().for_each(Part::flush);
     }
 
     /// Stops for good, and gives the ports back.

@@ -322,6 +322,28 @@ impl Guest {
         }
     }
 
+    /// Writes a word of a ring, its slots included.
+    pub fn spoil(&self, ring: usize, at: u64, value: u32) {
+        let ring = &self.rings[ring % self.rings.len()];
+        let len = nm_abi::netmap_ring::bytes_for(ring.slots) as u64;
+        let at = ring.ofs + ((at % len) & !3);
+        assert!(copy_in(&value.to_ne_bytes(), &self.region, at as usize));
+    }
+
+    /// Gives eventfds to `n` vectors from `start` on, which may not be there.
+    pub fn hear_of(&mut self, start: u32, n: usize) {
+        let fds: Vec<i32> = self
+            .interrupts
+            .iter()
+            .map(AsRawFd::as_raw_fd)
+            .cycle()
+            .take(n)
+            .collect();
+        self.net
+            .set_irqs(MSIX, TRIGGER, start, n as u32, &fds)
+            .expect("an answer");
+    }
+
     /// Another file, or none that can be mapped, in the place of RAM.
     pub fn map(&mut self, guest: u64, len: u64, file: impl AsFd) {
         self.net
