@@ -31,6 +31,8 @@ mod vhost;
 
 #[cfg(any(fuzzing, feature = "driver"))]
 pub use vhost::driver;
+#[cfg(fuzzing)]
+pub use vhost::fuzzing;
 
 use std::process::ExitCode;
 

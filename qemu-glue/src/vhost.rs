@@ -19,7 +19,11 @@ mod bytes;
 #[cfg(any(test, fuzzing, feature = "driver"))]
 pub mod driver;
 mod features;
+#[cfg(any(test, fuzzing))]
+mod fixture;
 mod front;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod header;
 mod listen;
 mod message;

@@ -310,7 +310,10 @@ impl<'a> Server<'a> {
             return self.open_again();
         };
         let is_full = self.stopped.iter().skip(1).step_by(2).any(|full| *full);
-        let events = if is_full { POLLIN | POLLOUT } else { POLLIN };
+        let events = match is_full || has_unsent(port) {
+            true => POLLIN | POLLOUT,
+            false => POLLIN,
+        };
         let others = [(rustix::fd::AsFd::as_fd(&self.events), PollFlags::IN)];
         let woken = port.wait(events, &others, longest, &|| false);
         self.look(Duration::ZERO);
@@ -462,4 +465,17 @@ impl<'a> Server<'a> {
         self.front = Some(front);
         say(self.args, "a guest has come");
     }
+}
+
+/// Is something left in the rings of an interface, for which its wire had no room? Another sync has to send it.
+fn has_unsent(port: &Port) -> bool {
+    use core::sync::atomic::Ordering::Relaxed;
+    let binding = port.attachment().binding();
+    let is_behind = |ring| {
+        let (view, kring) = (port.ring(TX, ring), port.kring(TX, ring));
+        view.zip(kring).is_some_and(|(view, kring)| {
+            view.header().head.load(Relaxed) != kring.hwcur.load(Relaxed)
+        })
+    };
+    binding.is_nic && binding.rings(TX).any(is_behind)
 }

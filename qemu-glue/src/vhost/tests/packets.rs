@@ -7,8 +7,8 @@ use virtio_bindings::virtio_net::{
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::fixture::{BUFFER, Port, peek, ram, shape};
 use crate::vhost::driver::{Buffer, Driver};
+use crate::vhost::fixture::{BUFFER, Port, peek, ram, shape};
 use crate::vhost::receive::{Waiting, receive};
 use crate::vhost::ring::{Addresses, Queue};
 use crate::vhost::transmit::{Shape, Stop, Tally, transmit};

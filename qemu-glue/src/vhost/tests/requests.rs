@@ -337,3 +337,13 @@ fn any_message_is_answered_or_ends_the_connection() {
         "{served} served, {ended} connections ended"
     );
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
+
+    /// What the fuzz target does, in short.
+    #[test]
+    fn any_guest_is_answered(input in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600)) {
+        crate::vhost::fuzzing::vhost(&input);
+    }
+}

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::fixture::{Port, RAM, ram, shape};
 use crate::vhost::driver::Driver;
+use crate::vhost::fixture::{Port, RAM, ram, shape};
 use crate::vhost::receive::receive;
 use crate::vhost::ring::{Addresses, Broken, Queue, Way};
 use crate::vhost::transmit::{Tally, transmit};
