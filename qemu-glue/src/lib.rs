@@ -29,7 +29,7 @@ mod socket_place;
 mod vfio;
 mod vhost;
 
-#[cfg(any(fuzzing, feature = "driver"))]
+#[cfg(feature = "driver")]
 pub use vhost::driver;
 #[cfg(fuzzing)]
 pub use vhost::fuzzing;

@@ -16,10 +16,12 @@
 //! that talks nonsense is hung up on ([decision 28](../../docs/design/0028-vhost-user.md)).
 
 mod bytes;
-#[cfg(any(test, fuzzing, feature = "driver"))]
+#[cfg(any(test, feature = "driver"))]
 pub mod driver;
 mod features;
 #[cfg(any(test, fuzzing))]
+// the fuzz target needs some of it
+#[cfg_attr(fuzzing, allow(dead_code))]
 mod fixture;
 mod front;
 #[cfg(any(test, fuzzing))]

@@ -35,6 +35,9 @@ const SIGNALS: u64 = u64::MAX;
 const FRONT: u64 = u64::MAX - 1;
 const LISTENER: u64 = u64::MAX - 2;
 
+/// Slots of a new port's rx rings: some 120 packets of 64 KB, as a TCP connection has them under way. A switch drops what
+/// finds no room.
+const RX_SLOTS: u32 = 4096;
 /// Turns between two looks at descriptors while there is always something to move.
 const TURNS: u32 = 16;
 /// The same for a look at the daemon.
@@ -112,10 +115,11 @@ impl<'a> Server<'a> {
     fn open_port(&mut self) -> Result<(), String> {
         let queues = self.args.queues;
         let port = self.args.port.open(&|register| {
-            // Who does not ask takes what there is.
-            if queues > 1 {
+            // Pipes and interfaces have the rings that they have.
+            if self.is_on_switch() {
                 register.nr_tx_rings = queues;
                 register.nr_rx_rings = queues;
+                register.nr_rx_slots = RX_SLOTS;
             }
         })?;
         self.port_header = self.set_header(&port);
@@ -123,6 +127,10 @@ impl<'a> Server<'a> {
         self.waiting = (0..rings).map(|_| Waiting::new()).collect();
         self.port = Some(port);
         Ok(())
+    }
+
+    fn is_on_switch(&self) -> bool {
+        self.args.port.port.starts_with(NM_BDG_NAME)
     }
 
     /// Has packets begin with virtio-net headers, if the port takes them: one of a switch does. Bytes of a header.
@@ -133,7 +141,7 @@ impl<'a> Server<'a> {
             pad1: 0,
         };
         let set = || port.request(NETMAP_REQ_PORT_HDR_SET, name, wanted.as_bytes().to_vec());
-        match name.starts_with(NM_BDG_NAME) && set().is_ok() {
+        match self.is_on_switch() && set().is_ok() {
             true => header::LEN,
             false => 0,
         }
