@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use compat_tests::guest::kit::Kit;
-use compat_tests::guest::{Guest, Plan, device};
+use compat_tests::guest::{Guest, Plan, VIRTIO_NET, device};
 use compat_tests::or_skip;
 use compat_tests::place::Place;
 use compat_tests::target::binaries;
@@ -40,7 +40,7 @@ fn start(kit: &Kit, place: &Place, name: &'static str, number: u8) -> OnSwitch {
     let plan = Plan {
         name,
         devices: device::vhost_user("n0", &socket, &mac(number)),
-        modules: &["failover", "net_failover", "virtio_net"],
+        modules: VIRTIO_NET,
         ..Plan::default()
     };
     let guest = Guest::start(kit, place.dir(), plan);
@@ -67,6 +67,53 @@ impl OnSwitch {
         assert!(!self.socket.exists());
         self.server.said()
     }
+}
+
+#[test]
+fn a_guest_with_several_queues_whose_qemu_listens() {
+    let kit = or_skip!("guest", Kit::new(&[]));
+    let place = Place::new();
+    let socket = place.file("qemu");
+    let args = ["vhost", "--port", "vale0:c", "--socket", text(&socket)];
+    let more = ["--client", "--once", "--queues", "2"];
+    let mut server = vm(&place, &[&args[..], &more].concat());
+    let chardev = format!("socket,id=s,path={},server=on", text(&socket));
+    let device = format!(
+        "virtio-net-pci,netdev=n0,mac={},mq=on,vectors=6,romfile=",
+        mac(3)
+    );
+    let devices = [
+        "-smp",
+        "2",
+        "-chardev",
+        &chardev,
+        "-netdev",
+        "vhost-user,id=n0,chardev=s,queues=2",
+        "-device",
+        &device,
+    ];
+    let plan = Plan {
+        name: "c",
+        devices: devices.map(String::from).to_vec(),
+        modules: VIRTIO_NET,
+        ..Plan::default()
+    };
+    let mut guest = Guest::start(&kit, place.dir(), plan);
+    bring_up(&mut guest, 3);
+    let queues = guest.run("echo /sys/class/net/eth0/queues/*");
+    assert!(
+        queues.contains("rx-1") && queues.contains("tx-1"),
+        "{queues}"
+    );
+    let port = place.port("vale0:c").expect("its port");
+    assert_eq!(
+        (port.tx.len(), port.rx.len(), port.virt_hdr_len),
+        (2, 2, 12)
+    );
+    programs_on_the_host(&place, &mut guest, 3);
+    guest.power_off();
+    assert!(server.wait().success(), "{}", server.said());
+    place.assert_left_clean();
 }
 
 /// How many packets the interface has received.
@@ -102,7 +149,7 @@ fn guests_talk_to_each_other_and_to_programs_and_survive_their_process() {
 
     transfer(&mut a.guest, 1, &mut b.guest);
     transfer(&mut b.guest, 2, &mut a.guest);
-    programs_on_the_host(&place, &mut a.guest);
+    programs_on_the_host(&place, &mut a.guest, 1);
 
     // Its process is killed while it pings, and another one takes its place.
     let ping = a.guest.begin("ping -i 0.1 10.0.0.2");
@@ -144,14 +191,14 @@ fn transfer(from: &mut Guest, number: u8, to: &mut Guest) {
 }
 
 /// A program on a port of the switch, in both directions.
-fn programs_on_the_host(place: &Place, guest: &mut Guest) {
+fn programs_on_the_host(place: &Place, guest: &mut Guest, number: u8) {
     let generate = |args: &[&str]| {
         let mut command = place.command(&binaries().uvale);
         command.args(["gen", "-i", "vale0:host"]).args(args);
         Program::start(&format!("uvale gen {}", args.join(" ")), command)
     };
     let before = received(guest);
-    generate(&["-f", "tx", "-n", "1000", "-R", "2000", "-D", &mac(1)]).wait_success();
+    generate(&["-f", "tx", "-n", "1000", "-R", "2000", "-D", &mac(number)]).wait_success();
     let all = until(deadline(), || {
         (received(guest) >= before + 1000).then_some(())
     });
