@@ -72,6 +72,13 @@ pub fn tail(program: &Program) -> String {
     )
 }
 
+/// How often a test of NIC ports kills somebody: as often as `COMPAT_NIC_KILLS` says, which makes it a longer test, or
+/// `usual` times.
+pub fn kills(usual: usize) -> usize {
+    let named = std::env::var("COMPAT_NIC_KILLS").ok();
+    named.and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
 /// kill -9, and waits for its end.
 pub fn kill(mut program: Program) {
     program.signal(Signal::KILL);

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use compat_tests::place::Place;
+use compat_tests::programs::kills;
 use compat_tests::wait::{until, wait_for};
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, target};
@@ -654,12 +655,12 @@ fn killed_it_leaves_nothing_and_what_it_gave_goes_on() {
     );
     let given = machine.ask(NOBODY, "e1").expect("it is allowed");
     let socket = machine.socket();
-    for round in 0..20u64 {
+    for round in 0..kills(20) as u64 {
         // Somewhere in the middle of a request.
         let asked = std::thread::scope(|scope| {
             let helper = machine.helper.as_ref().expect("it runs");
             scope.spawn(move || {
-                std::thread::sleep(Duration::from_micros(300 * round));
+                std::thread::sleep(Duration::from_micros(300 * (round % 20)));
                 helper.signal(Signal::KILL);
             });
             machine.own.as_user(OTHER, &[], || ask(&socket, "e2"))

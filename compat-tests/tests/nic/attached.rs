@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use compat_tests::place::Place;
-use compat_tests::programs::{assert_goes_on, end, kill, moved, program};
+use compat_tests::programs::{assert_goes_on, end, kill, kills, moved, program};
 use compat_tests::wait::{deadline, until};
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, target};
@@ -193,7 +193,7 @@ fn killed_runners_and_senders() {
     let (mut near, mut far) = (stage.receive(0, "vale0:r"), stage.receive(1, VETH));
     let out = stage.traffic(1, &["tx", VETH, "id=2"]);
     let before = stage.places[0].buffers_in_use(VETH);
-    for round in 0..ROUNDS {
+    for round in 0..kills(ROUNDS) {
         assert_goes_on(&mut near, "before the runner is killed");
         let runner = until(deadline(), || stage.runner()).expect("a runner");
         kill_process(runner, Signal::KILL).expect("it is ours");

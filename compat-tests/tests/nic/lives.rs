@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use compat_tests::place::Place;
-use compat_tests::programs::{GONE, assert_goes_on, end, kill, program, tail};
+use compat_tests::programs::{GONE, assert_goes_on, end, kill, kills, program, tail};
 use compat_tests::wait::{deadline, until};
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip};
@@ -12,14 +12,8 @@ use rustix::process::Signal;
 
 use super::ground::{ADDRESSES, Ground, VETH};
 
-/// How often each is killed: a number of one's own makes it a longer test.
-const ENV_KILLS: &str = "COMPAT_NIC_KILLS";
+/// How often each is killed.
 const KILLS: usize = 12;
-
-fn kills() -> usize {
-    let named = std::env::var(ENV_KILLS).ok();
-    named.and_then(|n| n.parse().ok()).unwrap_or(KILLS)
-}
 
 const HOW: [&str; 4] = ["sync", "poll", "epoll", "select"];
 
@@ -74,7 +68,7 @@ fn killed_receivers() {
     let mut sender = lives.start(0, "tx", 0);
     assert_goes_on(&mut sender, "onto a wire");
     let before = lives.place.buffers_in_use(VETH);
-    for round in 0..kills() {
+    for round in 0..kills(KILLS) {
         let mut victim = lives.start(1, "rx", round);
         assert_goes_on(&mut victim, "before it is killed");
         kill(victim);
@@ -92,7 +86,7 @@ fn killed_senders() {
     let lives = or_skip!("killed senders", Lives::new());
     let mut receiver = lives.start(1, "rx", 1);
     let before = lives.place.buffers_in_use(VETH);
-    for round in 0..kills() {
+    for round in 0..kills(KILLS) {
         let mut victim = lives.start(0, "tx", round);
         assert_goes_on(&mut victim, "before it is killed");
         assert_goes_on(&mut receiver, "before its sender is killed");
@@ -113,7 +107,7 @@ fn killed_senders() {
 #[test]
 fn killed_openers() {
     let lives = or_skip!("killed openers", Lives::new());
-    for round in 0..kills() {
+    for round in 0..kills(KILLS) {
         let mut victim = lives.start(0, "tx", round);
         assert_goes_on(&mut victim, "before it is killed");
         kill(victim);
@@ -125,7 +119,7 @@ fn killed_openers() {
 #[test]
 fn killed_daemons() {
     let mut lives = or_skip!("killed daemons", Lives::new());
-    for round in 0..kills() {
+    for round in 0..kills(KILLS) {
         let receiver = lives.start(1, "rx", round);
         let mut sender = lives.start(0, "tx", round + 1);
         assert_goes_on(&mut sender, "before the daemon is killed");
@@ -145,7 +139,7 @@ fn killed_daemons() {
 fn killed_while_they_open() {
     let lives = or_skip!("killed while they open", Lives::new());
     let mut sender = lives.start(0, "tx", 0);
-    for round in 0..kills() {
+    for round in 0..kills(KILLS) {
         let args = ["rx", VETH, "loose=1"];
         let victim = lives
             .ground

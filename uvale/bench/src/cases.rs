@@ -6,6 +6,8 @@ use super::limit;
 use super::measure::{Outcome, Windows, measure};
 use super::wake::Way;
 use super::worker::{Role, Spec};
+use uvale_wire::Carrier;
+
 use super::world::{Group, World};
 
 /// Address of the (first) receiver.
@@ -122,6 +124,7 @@ impl Bench<'_> {
             cpu,
             real_time: self.real_time,
             namespaces: None,
+            carrier: Carrier::Best,
             role,
         }
     }
@@ -180,6 +183,7 @@ impl Bench<'_> {
                     port: name("rx", i),
                     blocking,
                     mac,
+                    touch: false,
                 },
             )
         });
@@ -194,6 +198,7 @@ impl Bench<'_> {
                     len: case.len,
                     dmac,
                     smac,
+                    touch: false,
                 },
             )
         });

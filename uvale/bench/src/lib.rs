@@ -337,6 +337,16 @@ impl Run {
                 Err(why) => self.skip(format!("NIC, {len} bytes, batch {batch}: {why}")),
             }
         }
+        self.say(&nic::XdpWire::head());
+        for (len, batch) in self.nic_cases() {
+            match nic.xdp(batch, len) {
+                Ok(row) => {
+                    self.say(&row.line());
+                    self.report.nic.xdp.push(row);
+                }
+                Err(why) => self.skip(format!("AF_XDP, {len} bytes, batch {batch}: {why}")),
+            }
+        }
         match nic.ping_pong() {
             Ok(row) => {
                 self.say(&row.line());

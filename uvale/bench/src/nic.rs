@@ -5,6 +5,7 @@
 //! | `nic/ground.rs` | two network namespaces and the pairs between them |
 //! | `nic/namespaces.rs` | what a worker enters |
 //! | `nic/socket.rs` | a sender and a receiver by AF_PACKET alone, the *bare* pair |
+//! | `nic/xdp.rs` | the same by AF_XDP |
 //! | `nic/joining.rs` | how long it takes until two ports are joined |
 //! | `nic/figures.rs` | rows, and what is wanted of them |
 //!
@@ -17,15 +18,18 @@ pub mod joining;
 pub mod namespaces;
 #[allow(unsafe_code)]
 pub mod socket;
+#[allow(unsafe_code)]
+pub mod xdp;
 
 use super::cases::{Bench, RECEIVER};
 use super::measure::{Outcome, measure, percentile};
 use super::wake::Way;
 use super::worker::{Role, Spec};
 use super::world::Group;
-pub use figures::{Figures, Joined, Joining, PingPong, Wire};
+pub use figures::{Figures, Joined, Joining, PingPong, Wire, XdpWire};
 use ground::{Ground, interface};
 use socket::Version;
+use uvale_wire::Carrier;
 
 /// Address of the sender.
 const SENDER: u64 = 0x0200_0000_2002;
@@ -34,6 +38,14 @@ const GROUP_SIZE: usize = 4;
 /// Pairs that one measurement uses at most, and one that is never joined.
 const PAIRS: usize = 5;
 const APART: usize = 4;
+
+/// A packet as senders over the wire write it, of which the first so many bytes are sent.
+pub fn packet(dmac: u64, smac: u64) -> Vec<u8> {
+    let addresses = [&dmac.to_le_bytes()[..6], &smac.to_le_bytes()[..6]].concat();
+    let mut packet = [&addresses[..], &[8, 0]].concat();
+    packet.resize(2048, 0);
+    packet
+}
 
 /// Namespaces and pairs, beside what every case needs.
 pub struct Nic<'a> {
@@ -61,16 +73,42 @@ impl<'a> Nic<'a> {
             interface: interface(pair),
             version,
         };
-        let outcomes = self.turns([
-            [bare_receiver(0, Version::V3), bare_sender(0)],
-            [bare_receiver(1, Version::V2), bare_sender(1)],
+        let outcomes = self.turns(
+            Carrier::Packet,
             [
-                bare_receiver(2, Version::V3),
-                send(interface(2), batch, len),
+                [bare_receiver(0, Version::V3), bare_sender(0)],
+                [bare_receiver(1, Version::V2), bare_sender(1)],
+                [
+                    bare_receiver(2, Version::V3),
+                    touching(send(interface(2), batch, len)),
+                ],
+                [touching(receive(interface(3))), bare_sender(3)],
             ],
-            [receive(interface(3)), bare_sender(3)],
-        ])?;
+        )?;
         Ok(Wire::new(batch, len, &outcomes))
+    }
+
+    /// The same with AF_XDP: the bare pair, a netmap sender and a netmap receiver, in turns.
+    pub fn xdp(&self, batch: u32, len: u16) -> Result<XdpWire, String> {
+        let bare_sender = |pair| Role::XdpSend {
+            interface: interface(pair),
+            batch,
+            len,
+            dmac: RECEIVER,
+            smac: SENDER,
+        };
+        let bare_receiver = |pair| Role::XdpReceive {
+            interface: interface(pair),
+        };
+        let outcomes = self.turns(
+            Carrier::Xdp,
+            [
+                [bare_receiver(0), bare_sender(0)],
+                [bare_receiver(1), touching(send(interface(1), batch, len))],
+                [touching(receive(interface(2))), bare_sender(2)],
+            ],
+        )?;
+        Ok(XdpWire::new(batch, len, &outcomes))
     }
 
     /// Round trips between two bare sockets, and between two netmap ports over the wire, in turns.
@@ -81,25 +119,31 @@ impl<'a> Nic<'a> {
             mac,
             peer,
         };
-        let outcomes = self.turns([
-            [Role::Pong(bare(0)), Role::Ping(bare(0))],
+        let outcomes = self.turns(
+            Carrier::Packet,
             [
-                Role::Pong(netmap(RECEIVER, SENDER)),
-                Role::Ping(netmap(SENDER, RECEIVER)),
+                [Role::Pong(bare(0)), Role::Ping(bare(0))],
+                [
+                    Role::Pong(netmap(RECEIVER, SENDER)),
+                    Role::Ping(netmap(SENDER, RECEIVER)),
+                ],
             ],
-        ])?;
+        )?;
         PingPong::new(&outcomes).ok_or_else(|| "nothing arrived".into())
     }
 
     /// A netmap pipe, and both ends of a pair as netmap ports, in turns.
     pub fn joined(&self, batch: u32, len: u16) -> Result<Joined, String> {
-        let outcomes = self.turns([
+        let outcomes = self.turns(
+            Carrier::Packet,
             [
-                receive("benchnic}1".into()),
-                send("benchnic{1".into(), batch, len),
+                [
+                    receive("benchnic}1".into()),
+                    send("benchnic{1".into(), batch, len),
+                ],
+                [receive(interface(0)), send(interface(0), batch, len)],
             ],
-            [receive(interface(0)), send(interface(0), batch, len)],
-        ])?;
+        )?;
         Ok(Joined::new(batch, len, &outcomes))
     }
 
@@ -111,7 +155,7 @@ impl<'a> Nic<'a> {
             [receive(port.clone()), Role::Join { port, whole }]
         };
         let median = |whole| {
-            let [outcome] = self.turns([join(0, whole)])?;
+            let [outcome] = self.turns(Carrier::Packet, [join(0, whole)])?;
             let median = percentile(&outcome.samples, 50).ok_or("they were never joined")?;
             Ok::<_, String>(f64::from(median) / 1e6)
         };
@@ -122,10 +166,14 @@ impl<'a> Nic<'a> {
     }
 
     /// Measures groups of a receiver in one namespace and a sender in the other.
-    fn turns<const N: usize>(&self, groups: [[Role; 2]; N]) -> Result<[Outcome; N], String> {
+    fn turns<const N: usize>(
+        &self,
+        carrier: Carrier,
+        groups: [[Role; 2]; N],
+    ) -> Result<[Outcome; N], String> {
         let bench = self.bench;
         bench.board.reset();
-        let start = |(number, roles): (usize, [Role; 2])| self.start(number, roles);
+        let start = |(number, roles): (usize, [Role; 2])| self.start(number, carrier, roles);
         let mut groups = groups
             .into_iter()
             .enumerate()
@@ -138,7 +186,12 @@ impl<'a> Nic<'a> {
             .map_err(|_| "each group has an outcome".into())
     }
 
-    fn start(&self, number: usize, roles: [Role; 2]) -> Result<Group<'a>, String> {
+    fn start(
+        &self,
+        number: usize,
+        carrier: Carrier,
+        roles: [Role; 2],
+    ) -> Result<Group<'a>, String> {
         let bench = self.bench;
         let spec = |(side, role)| Spec {
             index: number * GROUP_SIZE + side,
@@ -146,6 +199,7 @@ impl<'a> Nic<'a> {
             cpu: bench.cpus[1 - side],
             real_time: bench.real_time,
             namespaces: Some(self.ground.side(side).clone()),
+            carrier,
             role,
         };
         let specs = roles.into_iter().enumerate().map(spec);
@@ -161,7 +215,16 @@ fn send(port: String, batch: u32, len: u16) -> Role {
         len,
         dmac: RECEIVER,
         smac: SENDER,
+        touch: false,
     }
+}
+
+/// It writes the packets that it sends, and reads those that it receives.
+fn touching(mut role: Role) -> Role {
+    if let Role::Send { touch, .. } | Role::Receive { touch, .. } = &mut role {
+        *touch = true;
+    }
+    role
 }
 
 fn receive(port: String) -> Role {
@@ -169,5 +232,6 @@ fn receive(port: String) -> Role {
         port,
         blocking: false,
         mac: RECEIVER,
+        touch: false,
     }
 }

@@ -108,6 +108,9 @@ fn host_tx_rings(memory: &Memory, nifp: usize) -> usize {
 
 /// A ring as a program uses it.
 pub struct Ring<'a> {
+    memory: &'a Memory,
+    /// where buffer 0 is
+    first: usize,
     header: &'a RingHeader,
     slots: &'a [Slot],
     buffers: &'a [Line],
@@ -129,6 +132,8 @@ impl<'a> Ring<'a> {
         let lines_per_buffer = header.nr_buf_size.load(Relaxed) as usize / size_of::<Line>();
         let head = header.head.load(Relaxed);
         (n > 1 && head < n).then_some(Self {
+            memory,
+            first,
             header,
             slots,
             buffers,
@@ -177,6 +182,36 @@ impl<'a> Ring<'a> {
             self.lap ^= u16::from(head == 0);
         }
         self.publish(head);
+    }
+
+    /// Writes `bytes` into the buffers of the next `n` slots.
+    #[inline(always)]
+    pub fn write(&self, n: u32, bytes: &[u8]) -> Option<()> {
+        let mut at = self.head;
+        for _ in 0..n {
+            self.memory.put(self.buffer(at), bytes)?;
+            at = ring_next(at, self.n);
+        }
+        Some(())
+    }
+
+    /// Reads what is in the buffers of all slots up to tail.
+    #[inline(always)]
+    pub fn read(&self) -> Option<()> {
+        let mut at = self.head;
+        for _ in 0..self.space() {
+            let len = self.slots[at as usize].len.load(Relaxed);
+            self.memory.take(self.buffer(at), len.into())?;
+            at = ring_next(at, self.n);
+        }
+        Some(())
+    }
+
+    /// Where the buffer of a slot is.
+    #[inline(always)]
+    fn buffer(&self, slot: u32) -> usize {
+        let index = self.slots[slot as usize].buf_idx.load(Relaxed) as usize;
+        self.first + index * self.lines_per_buffer * size_of::<Line>()
     }
 
     /// Reads the length of every slot up to tail and gives the slots back: packets and bytes.

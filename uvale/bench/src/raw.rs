@@ -105,6 +105,11 @@ unsafe impl Send for Memory {}
 impl Memory {
     /// Maps the first `len` bytes of `fd`.
     pub fn map(fd: &impl AsRawFd, len: usize) -> io::Result<Self> {
+        Self::map_at(fd, 0, len)
+    }
+
+    /// Maps `len` bytes of `fd` from byte `at` on.
+    pub fn map_at(fd: &impl AsRawFd, at: u64, len: usize) -> io::Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
         let base = unsafe {
@@ -114,7 +119,7 @@ impl Memory {
                 protection,
                 libc::MAP_SHARED,
                 fd.as_raw_fd(),
-                0,
+                at as libc::off_t,
             )
         };
         if base == libc::MAP_FAILED {
@@ -140,6 +145,39 @@ impl Memory {
         // `T: Shared` is valid for every bit pattern and made of atomics, so other processes may
         // write it at the same time.
         Some(unsafe { core::slice::from_raw_parts(first, n) })
+    }
+
+    /// Writes a packet at byte `at`, as a program does that makes it there; `None` if it does not fit.
+    #[inline(always)]
+    pub fn put(&self, at: usize, bytes: &[u8]) -> Option<()> {
+        if at > self.len || bytes.len() > self.len - at {
+            return None;
+        }
+        // SAFETY: the range lies inside the mapping, and `bytes` is no part of it. The buffer is this worker's until
+        // it is sent, so nobody else writes there.
+        unsafe {
+            let to = self.base.as_ptr().add(at);
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
+        Some(())
+    }
+
+    /// Reads a packet of up to 2048 bytes at byte `at`, all of it, as a program does that wants to know what is in it;
+    /// `None` if it does not lie inside.
+    #[inline(always)]
+    pub fn take(&self, at: usize, len: usize) -> Option<()> {
+        let mut to = [core::mem::MaybeUninit::<u8>::uninit(); 2048];
+        if at > self.len || len > self.len - at || len > to.len() {
+            return None;
+        }
+        // SAFETY: the ranges lie inside the mapping and `to`. The buffer is this worker's until it gives it back, so
+        // nobody writes there.
+        unsafe {
+            let from = self.base.as_ptr().add(at);
+            core::ptr::copy_nonoverlapping(from, to.as_mut_ptr().cast(), len);
+        }
+        core::hint::black_box(&to);
+        Some(())
     }
 
     /// Bytes mapped.

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Running, Stage};
 use super::limit;
-use super::nic::joining;
 use super::nic::namespaces::Namespaces;
 use super::nic::socket::{self, Version};
+use super::nic::xdp;
+use super::nic::{self, joining};
 use super::port::Port;
 use super::raw;
 use super::wake;
+use uvale_wire::Carrier;
 
 /// What a worker is to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +29,8 @@ pub struct Spec {
     pub real_time: bool,
     /// where it goes first
     pub namespaces: Option<Namespaces>,
+    /// what is to carry the packets of its NIC port
+    pub carrier: Carrier,
     /// its part
     pub role: Role,
 }
@@ -44,19 +48,21 @@ pub enum Role {
     },
     /// limit loop: receives
     LimitReceive { lanes: Vec<usize> },
-    /// netmap: sends packets from `smac` to `dmac`
+    /// netmap: sends packets from `smac` to `dmac`, which it writes first if `touch`
     Send {
         port: String,
         batch: u32,
         len: u16,
         dmac: u64,
         smac: u64,
+        touch: bool,
     },
-    /// netmap: receives, in a loop of NIOCRXSYNC or blocking in poll
+    /// netmap: receives, in a loop of NIOCRXSYNC or blocking in poll; reads the packets if `touch`
     Receive {
         port: String,
         blocking: bool,
         mac: u64,
+        touch: bool,
     },
     /// AF_PACKET: sends
     PacketSend {
@@ -68,6 +74,16 @@ pub enum Role {
     },
     /// AF_PACKET: receives
     PacketReceive { interface: String, version: Version },
+    /// AF_XDP: sends
+    XdpSend {
+        interface: String,
+        batch: u32,
+        len: u16,
+        dmac: u64,
+        smac: u64,
+    },
+    /// AF_XDP: receives
+    XdpReceive { interface: String },
     /// opens the port until it is joined, again and again
     Join { port: String, whole: bool },
     /// sends to its peer and waits for the answer, again and again
@@ -86,6 +102,7 @@ impl Role {
         match self {
             Self::LimitPipe { .. } | Self::LimitVale { .. } | Self::LimitReceive { .. } => false,
             Self::PacketSend { .. } | Self::PacketReceive { .. } => false,
+            Self::XdpSend { .. } | Self::XdpReceive { .. } => false,
             Self::Send { .. } | Self::Receive { .. } | Self::Join { .. } => true,
             Self::Ping(way) | Self::Pong(way) | Self::Pace(way) | Self::Wake(way) => {
                 matches!(way, wake::Way::Netmap { .. })
@@ -97,7 +114,10 @@ impl Role {
     pub fn receives(&self) -> bool {
         matches!(
             self,
-            Self::LimitReceive { .. } | Self::Receive { .. } | Self::PacketReceive { .. }
+            Self::LimitReceive { .. }
+                | Self::Receive { .. }
+                | Self::PacketReceive { .. }
+                | Self::XdpReceive { .. }
         )
     }
 
@@ -110,6 +130,8 @@ impl Role {
                 | Self::LimitReceive { .. }
                 | Self::PacketSend { .. }
                 | Self::PacketReceive { .. }
+                | Self::XdpSend { .. }
+                | Self::XdpReceive { .. }
                 | Self::Send { .. }
                 | Self::Receive {
                     blocking: false,
@@ -167,12 +189,25 @@ pub fn run(spec: &str) -> Result<(), String> {
             len,
             dmac,
             smac,
-        } => send(&stage, &Port::open(port)?, *batch, *len, (*dmac, *smac)),
+            touch,
+        } => {
+            let packet = nic::packet(*dmac, *smac);
+            let packet = touch.then_some(&packet[..usize::from(*len)]);
+            send(
+                &stage,
+                &Port::open(port)?,
+                *batch,
+                *len,
+                (*dmac, *smac),
+                packet,
+            )
+        }
         Role::Receive {
             port,
             blocking,
             mac,
-        } => receive(&stage, &Port::open(port)?, *blocking, *mac),
+            touch,
+        } => receive(&stage, &Port::open(port)?, *blocking, *mac, *touch),
         Role::PacketSend {
             interface,
             batch,
@@ -186,6 +221,21 @@ pub fn run(spec: &str) -> Result<(), String> {
         }
         Role::PacketReceive { interface, version } => {
             let mut receiver = socket::Receiver::open(interface, *version)?;
+            stage.perform(|running| count(&stage, running, || Ok(black_box(receiver.drain()).0)))
+        }
+        Role::XdpSend {
+            interface,
+            batch,
+            len,
+            dmac,
+            smac,
+        } => {
+            let mut sender = xdp::Sender::open(interface, *dmac, *smac)?;
+            let (batch, len) = (*batch, *len);
+            stage.perform(|running| count(&stage, running, || sender.send(batch, len)))
+        }
+        Role::XdpReceive { interface } => {
+            let mut receiver = xdp::Receiver::open(interface)?;
             stage.perform(|running| count(&stage, running, || Ok(black_box(receiver.drain()).0)))
         }
         Role::Join { port, whole } => joining::join(&stage, port, *whole),
@@ -215,13 +265,14 @@ fn count(
     Ok(())
 }
 
-/// Sends whole batches; while a pipe has no room for one it asks again.
+/// Sends whole batches, with `packet` written into each buffer; while a pipe has no room for one it asks again.
 fn send(
     stage: &Stage<'_>,
     port: &Port,
     batch: u32,
     len: u16,
     (dmac, smac): (u64, u64),
+    packet: Option<&[u8]>,
 ) -> Result<(), String> {
     let mut ring = port.tx()?;
     ring.address(dmac, smac);
@@ -230,6 +281,9 @@ fn send(
         count(stage, running, || {
             let ready = ring.space() >= batch;
             if ready {
+                if let Some(packet) = packet {
+                    ring.write(batch, packet).ok_or(OUTSIDE)?;
+                }
                 ring.fill(batch, len);
             }
             port.txsync()?;
@@ -239,7 +293,13 @@ fn send(
 }
 
 /// Says where `mac` is, then receives.
-fn receive(stage: &Stage<'_>, port: &Port, blocking: bool, mac: u64) -> Result<(), String> {
+fn receive(
+    stage: &Stage<'_>,
+    port: &Port,
+    blocking: bool,
+    mac: u64,
+    touch: bool,
+) -> Result<(), String> {
     port.introduce(mac)?;
     let mut ring = port.rx()?;
     stage.perform(|running| {
@@ -249,9 +309,14 @@ fn receive(stage: &Stage<'_>, port: &Port, blocking: bool, mac: u64) -> Result<(
             } else {
                 port.rxsync()?;
             }
+            if touch {
+                ring.read().ok_or(OUTSIDE)?;
+            }
             let (packets, bytes) = ring.drain();
             black_box(bytes);
             Ok(packets)
         })
     })
 }
+
+const OUTSIDE: &str = "a buffer outside of the port's memory";

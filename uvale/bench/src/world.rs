@@ -11,6 +11,7 @@ use super::board::{Board, wait_for};
 use super::raw::die_with_parent;
 use super::worker::Spec;
 use uvale_link::{environment, start};
+use uvale_wire::Carrier;
 
 /// Directory, daemon and shim.
 pub struct World {
@@ -188,6 +189,12 @@ fn spawn(
             .env("LD_PRELOAD", &world.shim)
             .env(environment::ENV_DIR, &world.dir);
         command.env(environment::ENV_AUTOSTART, "0");
+        let carrier = match spec.carrier {
+            Carrier::Best => "best",
+            Carrier::Packet => "packet",
+            Carrier::Xdp => "xdp",
+        };
+        command.env("NMSHIM_WIRE", carrier);
     }
     command
         .spawn()

@@ -26,7 +26,7 @@ mod sparse;
 mod tests;
 
 pub use copy::{copy_exact, copy_from_address, copy_in, copy_out, copy_out_to, copy_packet};
-pub use mapping::{MOST_PARTS, Mapping, Memfd, Shared, prefetch_to_write};
+pub use mapping::{MOST_PARTS, Mapping, Memfd, Shared, prefetch, prefetch_to_write};
 pub use own::{own_mappings, unlock_own_mappings};
 pub use region::RegionMap;
 pub use ring::{BufferPool, RingHeader, RingView, Slot, SlotView, rfrags};

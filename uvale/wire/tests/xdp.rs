@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::process::Command;
 use std::time::Duration;
 
-use ground::{Other, apart, ip, open, open_by, pair, readable};
+use ground::{Other, apart, ip, number_of, numbered, open, open_by, pair, readable, some_len};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
@@ -18,24 +18,13 @@ use uvale_system::sys::Fd;
 use uvale_wire::xdp::Mode;
 use uvale_wire::{Carrier, Frames, Kind, Opened, Shape, Space, Transmitter, Wire};
 
-/// Packet `number` of `len` bytes: nobody's EtherType, then the number.
-fn numbered(number: u32, len: usize) -> Vec<u8> {
-    let mut bytes = vec![number as u8; len];
-    bytes[..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5]);
-    bytes[14..18].copy_from_slice(&number.to_be_bytes());
-    bytes
-}
-
-fn len(number: u32) -> usize {
-    60 + (number as usize * 7) % 1455
-}
-
 /// Of the packets made by `numbered`, which must be whole, the number.
 fn number(packet: &[u8]) -> Option<u32> {
-    let is_ours = packet.get(12..14) == Some(&[0x88, 0xb5]);
-    let number = packet.get(14..18).filter(|_| is_ours)?;
-    let number = u32::from_be_bytes(number.try_into().expect("four bytes"));
-    assert!(packet == numbered(number, len(number)), "packet {number}");
+    let number = number_of(packet)?;
+    assert!(
+        packet == numbered(number, some_len(number)),
+        "packet {number}"
+    );
     Some(number)
 }
 
@@ -59,11 +48,11 @@ impl Load {
         let mut batch = self.space.batch(&self.memory);
         for (i, number) in numbers.take(128).enumerate() {
             assert!(copy_in(
-                &numbered(number, len(number)),
+                &numbered(number, some_len(number)),
                 &self.memory,
                 i * 2048
             ));
-            assert!(batch.push(i * 2048, len(number), false));
+            assert!(batch.push(i * 2048, some_len(number), false));
         }
         match sender.send(&batch, 0) {
             Ok(n) => n as u32,

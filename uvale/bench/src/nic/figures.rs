@@ -9,6 +9,7 @@ use crate::report::{Target, ratio};
 #[derive(Debug, Default, Serialize)]
 pub struct Figures {
     pub wire: Vec<Wire>,
+    pub xdp: Vec<XdpWire>,
     pub ping_pong: Option<PingPong>,
     pub joined: Vec<Joined>,
     pub joining: Option<Joining>,
@@ -71,6 +72,55 @@ impl Wire {
             self.tx_to_bare,
             self.rx,
             self.rx_to_bare
+        )
+    }
+}
+
+/// Over a veth pair by AF_XDP: million packets a second delivered, and ratios.
+#[derive(Debug, Serialize)]
+pub struct XdpWire {
+    len: u16,
+    batch: u32,
+    bare: f64,
+    /// a netmap port and a bare receiver
+    tx: f64,
+    tx_to_bare: f64,
+    /// a bare sender and a netmap port
+    rx: f64,
+    rx_to_bare: f64,
+    disturbed: bool,
+}
+
+impl XdpWire {
+    /// Figures of the bare pair, tx, rx.
+    pub fn new(batch: u32, len: u16, outcomes: &[Outcome; 3]) -> Self {
+        let [bare, tx, rx] = outcomes;
+        Self {
+            len,
+            batch,
+            bare: bare.rate().delivered,
+            tx: tx.rate().delivered,
+            tx_to_bare: tx.ratio(bare),
+            rx: rx.rate().delivered,
+            rx_to_bare: rx.ratio(bare),
+            disturbed: outcomes.iter().any(Outcome::is_disturbed),
+        }
+    }
+
+    /// The head of the table.
+    pub fn head() -> String {
+        format!(
+            "{:>5} {:>5} {:>9} {:>9} {:>7} {:>9} {:>7}",
+            "bytes", "batch", "bare XDP", "port tx", "/bare", "port rx", "/bare"
+        )
+    }
+
+    /// A line of the table.
+    pub fn line(&self) -> String {
+        let mark = if self.disturbed { "  disturbed" } else { "" };
+        format!(
+            "{:>5} {:>5} {:>9.3} {:>9.3} {:>7.2} {:>9.3} {:>7.2}{mark}",
+            self.len, self.batch, self.bare, self.tx, self.tx_to_bare, self.rx, self.rx_to_bare
         )
     }
 }
@@ -188,6 +238,13 @@ impl Figures {
                 row.rx_to_bare,
                 0.9,
             ));
+        }
+        let small = self.xdp.iter().filter(|row| row.len == 60);
+        if let Some(row) = small.max_by_key(|row| row.batch) {
+            let of_bare = "NIC, AF_XDP, port sends: of a bare pair";
+            targets.push(least(of_bare, row.tx_to_bare, 0.9));
+            let of_bare = "NIC, AF_XDP, port receives: of a bare pair";
+            targets.push(least(of_bare, row.rx_to_bare, 0.9));
         }
         if let Some(p) = &self.ping_pong {
             targets.push(Target::new(

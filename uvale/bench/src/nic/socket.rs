@@ -2,7 +2,7 @@
 //! that the kernel fills. Everything that is unsafe about it.
 
 use core::sync::atomic::{
-    AtomicU32,
+    AtomicU16, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::io;
@@ -76,6 +76,7 @@ pub struct Sender {
     /// one for each buffer, which it points to through its piece
     messages: Box<[libc::mmsghdr]>,
     pieces: Box<[libc::iovec]>,
+    packet: Vec<u8>,
     _buffers: Box<[Buffer]>,
 }
 
@@ -83,11 +84,7 @@ impl Sender {
     /// On `interface`, from `smac` to `dmac`.
     pub fn open(interface: &str, dmac: u64, smac: u64) -> Result<Self, String> {
         let fd = open(interface, false)?;
-        let mut buffer = Buffer([0; 2048]);
-        buffer.0[..6].copy_from_slice(&dmac.to_le_bytes()[..6]);
-        buffer.0[6..12].copy_from_slice(&smac.to_le_bytes()[..6]);
-        buffer.0[12] = 8;
-        let mut buffers = vec![buffer; BUFFERS].into_boxed_slice();
+        let mut buffers = vec![Buffer([0; 2048]); BUFFERS].into_boxed_slice();
         let piece = |b: &mut Buffer| libc::iovec {
             iov_base: b.0.as_mut_ptr().cast(),
             iov_len: 60,
@@ -106,18 +103,28 @@ impl Sender {
             at: 0,
             messages,
             pieces,
+            packet: super::packet(dmac, smac),
             _buffers: buffers,
         })
     }
 
-    /// Sends `n` packets of `len` bytes, up to 64 by one call; how many the kernel took.
+    /// Writes `n` packets of `len` bytes and sends them, up to 64 by one call; how many the kernel took.
     #[inline(always)]
     pub fn send(&mut self, n: u32, len: u16) -> Result<u32, String> {
         let mut sent = 0;
         while sent < n {
             let end = BUFFERS.min(self.at + TOGETHER.min((n - sent) as usize));
+            let bytes = self
+                .packet
+                .get(..usize::from(len))
+                .ok_or("it is too long")?;
             for piece in &mut self.pieces[self.at..end] {
-                piece.iov_len = usize::from(len).min(size_of::<Buffer>());
+                piece.iov_len = bytes.len();
+                // SAFETY: the piece points to one of our own buffers, which are as long as the longest packet.
+                unsafe {
+                    let to = piece.iov_base.cast::<u8>();
+                    core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+                }
             }
             let batch = &mut self.messages[self.at..end];
             let (first, count) = (batch.as_mut_ptr(), batch.len() as u32);
@@ -154,6 +161,8 @@ const FRAME: usize = 2048;
 struct Frame {
     status: AtomicU32,
     len: AtomicU32,
+    snaplen: AtomicU32,
+    mac: AtomicU16,
 }
 
 /// `struct tpacket_block_desc` with `struct tpacket_hdr_v1`, as far as it is read.
@@ -173,6 +182,9 @@ struct Packet {
     sec: AtomicU32,
     nsec: AtomicU32,
     snaplen: AtomicU32,
+    len: AtomicU32,
+    status: AtomicU32,
+    mac: AtomicU16,
 }
 
 // SAFETY: repr(C), integer atomics only.
@@ -221,8 +233,7 @@ impl Receiver {
         })
     }
 
-    /// Reads the length of every packet that is there, of a block at most, and gives the frames back: packets
-    /// and bytes.
+    /// Reads every packet that is there, of a block at most, and gives the frames back: packets and bytes.
     #[inline(always)]
     pub fn drain(&mut self) -> (u32, u64) {
         let drained = match self.version {
@@ -241,7 +252,10 @@ impl Receiver {
             if frame.status.load(Acquire) & USER == 0 {
                 break;
             }
-            bytes += u64::from(frame.len.load(Relaxed));
+            let (mac, len) = (frame.mac.load(Relaxed), frame.snaplen.load(Relaxed));
+            let start = self.at * FRAME + usize::from(mac);
+            self.memory.take(start, len as usize)?;
+            bytes += u64::from(len);
             packets += 1;
             frame.status.store(KERNEL, Release);
             self.at = (self.at + 1) % (BLOCK * BLOCKS / FRAME);
@@ -261,7 +275,9 @@ impl Receiver {
         let mut bytes = 0;
         for _ in 0..packets {
             let packet = self.memory.at::<Packet>(at)?;
-            bytes += u64::from(packet.snaplen.load(Relaxed));
+            let (mac, len) = (packet.mac.load(Relaxed), packet.snaplen.load(Relaxed));
+            self.memory.take(at + usize::from(mac), len as usize)?;
+            bytes += u64::from(len);
             at += packet.next.load(Relaxed) as usize;
         }
         block.status.store(KERNEL, Release);

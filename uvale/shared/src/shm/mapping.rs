@@ -264,13 +264,7 @@ impl Mapping {
     /// Hints that the line at `ofs` will be read. Any `ofs` will do.
     #[inline]
     pub fn prefetch(&self, ofs: usize) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch never faults and changes nothing.
-        unsafe {
-            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.base.as_ptr().wrapping_add(ofs).cast());
-        }
-        let _ = ofs;
+        prefetch(self.base.as_ptr().wrapping_add(ofs));
     }
 
     /// Hints that the line at `ofs` will be written. Any `ofs` will do.
@@ -294,6 +288,18 @@ impl Mapping {
         // allocation or one past its end.
         unsafe { self.base.as_ptr().add(ofs) }
     }
+}
+
+/// Hints that the line at `at` will be read. Any address will do.
+#[inline(always)]
+pub fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults and changes nothing.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    let _ = at;
 }
 
 /// Hints that the line at `at` will be written. Any address will do.

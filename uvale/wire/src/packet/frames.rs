@@ -129,6 +129,10 @@ impl Frames {
             if status == status::KERNEL {
                 break;
             }
+            let after = (at + 1) % self.memory.count();
+            if self.status(after) != status::KERNEL {
+                self.memory.ask_for(after);
+            }
             if status & status::LOSING != 0 {
                 self.losing.store(true, Ordering::Relaxed);
             }
@@ -143,7 +147,6 @@ impl Frames {
             if !is_taken {
                 break;
             }
-            let after = (at + 1) % self.memory.count();
             next(after as u32);
             if !whole.is_empty() {
                 self.discard();

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
+use uvale_shared::shm::prefetch;
 use uvale_system::sys::forks;
 
 use super::FrameShape;
@@ -37,6 +38,8 @@ const _: () = assert!(core::mem::offset_of!(Header, vlan_tci) == 24);
 
 /// Frames are a multiple of it (`TPACKET_ALIGNMENT`).
 const UNIT: usize = 16;
+/// A cache line.
+const LINE: usize = 64;
 
 /// The mapping of all frames, one behind the other.
 #[derive(Debug)]
@@ -95,6 +98,16 @@ impl Memory {
         // frames by `UNIT`. It consists of atomics, so others may write it.
         self.frame(at)
             .map(|frame| unsafe { frame.cast::<Header>().as_ref() })
+    }
+
+    /// Asks for the first bytes of the packet in frame `at`, which are behind the first line.
+    #[inline]
+    pub(super) fn ask_for(&self, at: usize) {
+        if let Some(frame) = self.frame(at) {
+            let line = |i: usize| frame.as_ptr().wrapping_add(i * LINE);
+            prefetch(line(1));
+            prefetch(line(2));
+        }
     }
 
     /// `len` bytes from byte `from` of frame `at` on; `None` if they are not all inside.

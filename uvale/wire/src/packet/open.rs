@@ -16,16 +16,13 @@ use crate::{Kind, Opened, Shape, Wanted};
 
 /// Frames of a socket, if there is memory.
 const FRAMES: u32 = 4096;
-/// Fewer are not worth it.
-const FEWEST: u32 = 64;
 /// Bytes that the frames of all sockets of an interface take together, if [`ENOUGH`] for each do.
 const ALTOGETHER: u64 = 64 << 20;
 /// Frames of a socket of which there are many.
 const ENOUGH: u32 = 1024;
-/// Frames of a block: whole pages for every size of page and frame, so that frames lie one behind the other.
-const BLOCK: u32 = 32;
-/// Sizes of frames are multiples of it.
-const UNIT: u32 = 2048;
+/// A cache line. A frame consists of an odd number of them: the first lines of all frames would share a few places in
+/// the processor's cache if they were some power of 2 apart.
+const LINE: u32 = 64;
 /// No frame is larger: longer packets wait beside the frames.
 const LARGEST: u32 = 16 << 10;
 /// What a frame has besides its packet: `struct tpacket2_hdr`, `struct sockaddr_ll`, `struct virtio_net_hdr`, and
@@ -72,7 +69,7 @@ pub(crate) fn open(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
 /// Frames for an MTU, where an interface has so many receiving sockets.
 pub(crate) fn shape(mtu: u32, sockets: u32) -> FrameShape {
     let size = mtu.min(LARGEST - HEADERS - OVERHEAD) + HEADERS + OVERHEAD;
-    let size = size.next_multiple_of(UNIT);
+    let size = (size.div_ceil(LINE) | 1) * LINE;
     let all = |count: u32| u64::from(size) * u64::from(count) * u64::from(sockets);
     let mut count = FRAMES;
     while count > ENOUGH && all(count) > ALTOGETHER {
@@ -132,16 +129,18 @@ pub(crate) fn receiver(
 
 /// Gives the socket its frames, fewer if memory is short.
 fn with_frames(socket: &Fd, mut shape: FrameShape) -> Result<FrameShape, Errno> {
+    // Frames of a block, so many that it consists of whole pages: then frames lie one behind the other.
+    let block = (rustix::param::page_size() as u32 / LINE).min(shape.count);
     loop {
         // `struct tpacket_req`: size and number of blocks, size and number of frames.
         let request = [
-            shape.size * BLOCK,
-            shape.count / BLOCK,
+            shape.size * block,
+            shape.count / block,
             shape.size,
             shape.count,
         ];
         match set(socket, option::RX_RING, request) {
-            Err(Errno::NOMEM) if shape.count > FEWEST => shape.count /= 2,
+            Err(Errno::NOMEM) if shape.count > block => shape.count /= 2,
             done => return done.map(|()| shape),
         }
     }

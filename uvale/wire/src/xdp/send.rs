@@ -11,7 +11,11 @@ use super::queue::Queue;
 use super::ring::{Descriptor, Ring, Which};
 use crate::packet::Batch;
 
-/// The sending side of a socket. Entry `i` of the tx ring is always for chunk `i` of those for sending, and completions
+/// Chunks that take turns without zero copy, a power of 2: no more packets are in the ring at a time.
+const AT_A_TIME: u32 = 128;
+const _: () = assert!(Batch::MOST <= AT_A_TIME as usize);
+
+/// The sending side of a socket. Entry `i` of the tx ring is always for the same one of the chunks for sending, and completions
 /// are counted only: the kernel is done with chunks in the order in which it got them, or, without zero copy, as soon
 /// as it has taken them.
 ///
@@ -145,7 +149,12 @@ impl Sender {
     #[inline]
     pub(super) fn chunk(&self, at: u32) -> u64 {
         let super::Shape { rx, tx, chunk, .. } = self.queue.shape;
-        u64::from(rx + (at & (tx - 1))) * u64::from(chunk)
+        let turns = match self.queue.is_zero_copy() {
+            true => tx,
+            // Those of a batch are free again when it is sent: a few of them stay in the processor's cache.
+            false => tx.min(AT_A_TIME),
+        };
+        u64::from(rx + (at & (turns - 1))) * u64::from(chunk)
     }
 
     /// Gives the kernel the entries before `end`.

@@ -55,21 +55,15 @@ fn ends(name: &str) -> Option<(End, End, ground::Other)> {
 
 /// Packet `number`, of a length and with contents that follow from it.
 fn numbered(number: u32) -> Vec<u8> {
-    let len = 60 + (number as usize * 7) % 1455;
-    let mut bytes = vec![number as u8; len];
-    bytes[..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5]);
-    bytes[14..18].copy_from_slice(&number.to_be_bytes());
-    bytes
+    ground::numbered(number, ground::some_len(number))
 }
 
 /// The number of a packet that `numbered` has made, whole; `None` for what others sent.
 fn number(packet: &Packet<'_>) -> Option<u32> {
     let bytes = packet.pieces.concat();
-    (bytes.get(12..14)? == [0x88, 0xb5]).then(|| {
-        let number = u32::from_be_bytes(bytes[14..18].try_into().expect("four bytes"));
-        assert!(bytes == numbered(number), "packet {number}: {bytes:?}");
-        number
-    })
+    let number = ground::number_of(&bytes)?;
+    assert!(bytes == numbered(number), "packet {number}: {bytes:?}");
+    Some(number)
 }
 
 /// Sends packets from `first` on in one batch; what the call answers.

@@ -184,3 +184,23 @@ pub fn readable(fd: &OwnFd) -> bool {
     };
     poll(&mut fds, Some(&limit)) == Ok(1)
 }
+
+/// Packet `number` of `len` bytes: nobody's EtherType, then the number.
+pub fn numbered(number: u32, len: usize) -> Vec<u8> {
+    let mut bytes = vec![number as u8; len];
+    bytes[..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5]);
+    bytes[14..18].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+/// A length for packet `number`.
+pub fn some_len(number: u32) -> usize {
+    60 + (number as usize * 7) % 1455
+}
+
+/// Of the packets made by `numbered` (others, of the kernel's own, there may be), the number.
+pub fn number_of(packet: &[u8]) -> Option<u32> {
+    let is_ours = packet.get(12..14) == Some(&[0x88, 0xb5]);
+    let number = packet.get(14..18).filter(|_| is_ours)?;
+    Some(u32::from_be_bytes(number.try_into().expect("four bytes")))
+}
