@@ -12,7 +12,7 @@
 //! | `dgram.rs`, `dgram/` | `uvale vm dgram`: frames over a socket: QEMU's `-netdev dgram` and `stream`, passt |
 //! | `vhost.rs`, `vhost/` | `uvale vm vhost`: a virtio-net device over vhost-user |
 //! | `ptnet.rs`, `ptnet/` | `uvale vm ptnet`: the port's rings in the guest, for netmap's ptnet driver |
-//! | `pci.rs`, `vfio.rs`, `guest_memory.rs` | PCI devices that QEMU finds over vfio-user, and the RAM that it gives them |
+//! | `pci.rs`, `vfio.rs`, `guest_memory.rs` | PCI devices that QEMU finds over vfio-user, and the RAM it gives them |
 #![deny(unsafe_code)]
 
 mod address;

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `serve.rs` | the loop: sync, guest's rings, port's rings, sleep |
+//! | `serve.rs`, `serve/attend.rs` | the loop: sync, guest's rings, port's rings, sleep; descriptors |
 //! | `listen.rs` | who connects to whom |
 //! | `front.rs`, `message.rs` | the front-end's requests |
 //! | `features.rs` | what is offered |
@@ -108,7 +108,7 @@ impl Args {
     fn describe(&self) -> String {
         let path = self.socket.display();
         let (how, queues) = match self.client {
-            true => ("server=on,wait=off", self.queues),
+            true => ("server=on", self.queues),
             false => ("reconnect-ms=1000", self.queues),
         };
         let queues = match queues {

@@ -8,23 +8,21 @@
 //! looking once more. Queues and rings need not be as many: queue `q` of the guest sends on ring `q` modulo the rings,
 //! and ring `r` is received by the enabled queue number `r` modulo those.
 
-use std::time::{Duration, Instant};
+mod attend;
 
-use core::mem::MaybeUninit;
+use std::time::{Duration, Instant};
 
 use nm_abi::request::{NETMAP_REQ_PORT_HDR_SET, nmreq_port_hdr};
 use nm_abi::{AbiBytes, NM_BDG_NAME};
-use rustix::event::{PollFlags, Timespec, epoll};
+use rustix::event::{PollFlags, epoll};
 use rustix::fd::OwnedFd;
 use uvale_port::{POLLIN, POLLOUT, Port, RX, TX, Woken};
 use uvale_tools::output::line;
 
 use super::Args;
-use super::features::Features;
-use super::front::{DEFAULT_MTU, Front, Offer};
+use super::front::{DEFAULT_MTU, Front};
 use super::header;
 use super::listen::Listening;
-use super::message::Ended;
 use super::port_ring::PortRing;
 use super::receive::{Waiting, receive};
 use super::transmit::{Shape, Stop, Tally, discard, transmit};
@@ -35,8 +33,8 @@ const SIGNALS: u64 = u64::MAX;
 const FRONT: u64 = u64::MAX - 1;
 const LISTENER: u64 = u64::MAX - 2;
 
-/// Slots of a new port's rx rings: some 120 packets of 64 KB, as a TCP connection has them under way. A switch drops what
-/// finds no room.
+/// Slots of a new port's rx rings: some 120 packets of 64 KB, as a TCP connection has them under way. A switch drops
+/// what finds no room.
 const RX_SLOTS: u32 = 4096;
 /// Turns between two looks at descriptors while there is always something to move.
 const TURNS: u32 = 16;
@@ -189,19 +187,11 @@ impl<'a> Server<'a> {
         before != (self.from_guest, self.to_guest)
     }
 
-    fn shape(&self, front: &Front) -> Shape {
-        Shape {
-            features: front.features,
-            port_header: self.port_header,
-            longest: usize::from(front.mtu.unwrap_or(DEFAULT_MTU)) + ETHERNET,
-        }
-    }
-
     fn transmit(&mut self) {
         let Some(mut front) = self.front.take() else {
             return;
         };
-        let (shape, event_idx) = (self.shape(&front), front.event_idx());
+        let (shape, event_idx) = (shape(&front, self.port_header), front.event_idx());
         for (i, ring) in front.rings.iter_mut().enumerate().skip(1).step_by(2) {
             let live = ring.is_live();
             if !live && !ring.is_silenced() {
@@ -261,11 +251,7 @@ impl<'a> Server<'a> {
                 continue;
             };
             let i = receivers[number % receivers.len()];
-            let shape = Shape {
-                features: front.features,
-                port_header: self.port_header,
-                longest: usize::from(front.mtu.unwrap_or(DEFAULT_MTU)) + ETHERNET,
-            };
+            let shape = shape(front, self.port_header);
             let event_idx = front.event_idx();
             if !front.rings[i].is_live() {
                 continue;
@@ -368,110 +354,14 @@ impl<'a> Server<'a> {
             say(self.args, "the port is open again");
         }
     }
+}
 
-    /// Serves descriptors; waits for one for `time` at most.
-    fn look(&mut self, time: Duration) {
-        let mut space = [MaybeUninit::<epoll::Event>::uninit(); 32];
-        let time = Timespec {
-            tv_sec: time.as_secs() as _,
-            tv_nsec: time.subsec_nanos().into(),
-        };
-        let found = match epoll::wait(&self.events, &mut space, Some(&time)) {
-            Ok((events, _)) => events.iter().map(|e| e.data.u64()).collect(),
-            Err(_) => Vec::new(),
-        };
-        // A front-end that has gone goes before the one that takes its place is let in.
-        if found.contains(&FRONT) || found.contains(&LISTENER) {
-            self.serve_front();
-        }
-        if found.contains(&LISTENER) || self.is_to_connect() {
-            self.let_in();
-        }
-        self.is_over |= found.contains(&SIGNALS) && self.signals.has_come();
-    }
-
-    fn is_to_connect(&mut self) -> bool {
-        let is_time = self.front.is_none()
-            && self.listening.listener().is_none()
-            && Instant::now() >= self.next_try;
-        if is_time {
-            self.next_try = Instant::now() + AGAIN;
-        }
-        is_time
-    }
-
-    fn serve_front(&mut self) {
-        let args = self.args;
-        let Some(front) = &mut self.front else { return };
-        let ended = loop {
-            match front.serve(&|what| say(args, what)) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(ended) => break ended,
-            }
-        };
-        let _ = epoll::delete(&self.events, front.socket());
-        self.front = None;
-        let (from, to) = (self.from_guest, self.to_guest);
-        let why = match ended {
-            Ended::Gone => "the guest has gone".to_owned(),
-            Ended::Nonsense(why) => format!("hung up on the guest's front-end: {why}"),
-        };
-        say(
-            args,
-            &format!(
-                "{why}; {} packets from it, {} to it, {} lost",
-                from.packets,
-                to.packets,
-                from.lost + to.lost
-            ),
-        );
-        self.is_over |= args.once;
-    }
-
-    fn let_in(&mut self) {
-        let args = self.args;
-        while let Some(socket) = self.listening.next(&|what| say(args, what)) {
-            if self.front.is_some() {
-                say(
-                    args,
-                    "a second front-end has been turned away: one guest, one socket",
-                );
-                continue;
-            }
-            self.greet(socket);
-            if self.listening.listener().is_none() {
-                break;
-            }
-        }
-    }
-
-    fn greet(&mut self, socket: OwnedFd) {
-        let offers_work = self.port_header != 0;
-        let room = self
-            .port
-            .as_ref()
-            .map_or(0, |p| p.region().pool.size() as usize);
-        let offer = Offer {
-            features: Features::offer(offers_work, self.args.mac.is_some()),
-            pairs: self.args.queues,
-            longest_frame: if offers_work { u16::MAX.into() } else { room },
-            mac: self.args.mac,
-        };
-        let data = epoll::EventData::new_u64(FRONT);
-        let watched = epoll::add(&self.events, &socket, data, epoll::EventFlags::IN);
-        let events = rustix::io::fcntl_dupfd_cloexec(&self.events, 0);
-        let (Ok(()), Ok(events)) = (watched, events) else {
-            return say(
-                self.args,
-                "a guest has been turned away: no descriptors are left",
-            );
-        };
-        (self.from_guest, self.to_guest) = Default::default();
-        let front = Front::new(socket, events, offer);
-        self.stopped = vec![false; front.rings.len()];
-        self.front = Some(front);
-        say(self.args, "a guest has come");
+/// What a direction needs to know.
+fn shape(front: &Front, port_header: usize) -> Shape {
+    Shape {
+        features: front.features,
+        port_header,
+        longest: usize::from(front.mtu.unwrap_or(DEFAULT_MTU)) + ETHERNET,
     }
 }
 

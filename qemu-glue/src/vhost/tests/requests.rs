@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
+use proptest::prelude::*;
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -338,12 +339,12 @@ fn any_message_is_answered_or_ends_the_connection() {
     );
 }
 
-proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// What the fuzz target does, in short.
     #[test]
-    fn any_guest_is_answered(input in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600)) {
+    fn any_guest_is_answered(input in prop::collection::vec(any::<u8>(), 0..600)) {
         crate::vhost::fuzzing::vhost(&input);
     }
 }
