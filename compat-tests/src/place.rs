@@ -196,7 +196,7 @@ impl Place {
     pub fn assert_left_clean(&self) {
         self.assert_nothing_left();
         let log = self.log();
-        for trace in ["Doubled", "FreeInUse", "Missing"] {
+        for trace in ["is in two slots", "free as well", "in no slot"] {
             assert!(!log.contains(trace), "the daemon logged {trace}:\n{log}");
         }
     }

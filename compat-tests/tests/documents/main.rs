@@ -23,8 +23,9 @@ mod markdown;
 mod shell;
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use compat_tests::target;
+use compat_tests::{Skip, or_skip, target};
 use libnetmap_common::libraries;
 use markdown::{Block, Document};
 
@@ -106,6 +107,38 @@ fn blocks_of_commands_are_fenced_as_such() {
         faults.extend(document.indented_blocks());
     }
     fail_with("blocks to fence as ```console, or to mark", &faults);
+}
+
+/// By the parser that most people have.
+fn yaml_parser() -> Result<(), Skip> {
+    let there = Command::new("python3").args(["-c", "import yaml"]).output();
+    match there.is_ok_and(|output| output.status.success()) {
+        true => Ok(()),
+        false => Err(Skip::optional(
+            "no python3 with yaml (package python3-yaml)",
+        )),
+    }
+}
+
+#[test]
+fn blocks_of_yaml_can_be_read() {
+    or_skip!("YAML", yaml_parser());
+    const READ: &str = "import sys, yaml\nassert isinstance(yaml.safe_load(sys.argv[1]), dict)";
+    let (mut faults, mut seen) = (Vec::new(), 0);
+    for document in documents() {
+        for block in document.blocks.iter().filter(|b| b.language == "yaml") {
+            seen += 1;
+            let text = block.lines.join("\n");
+            let read = Command::new("python3").args(["-c", READ, &text]).output();
+            let read = read.expect("it was there before");
+            if !read.status.success() {
+                let said = String::from_utf8_lossy(&read.stderr);
+                faults.push(format!("{}: {said}", document.place(block.line)));
+            }
+        }
+    }
+    assert!(seen > 2, "{seen}");
+    fail_with("blocks of YAML that are none", &faults);
 }
 
 #[test]

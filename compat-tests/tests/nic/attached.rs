@@ -9,6 +9,7 @@ use compat_tests::wait::{deadline, until};
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, target};
 use rustix::process::{Pid, Signal, kill_process};
+use uvale_link::report::Polling;
 
 use super::ground::{ADDRESSES, Ground, VETH};
 
@@ -120,11 +121,21 @@ fn hosts_talk_through_the_switch() {
 fn polling() {
     let stage = or_skip!("polling", Stage::new());
     stage.ctl(&["-a", "vale0:veth0"]);
-    stage.ctl(&["-p", "vale0:veth0", "-C", "1,0,1"]);
+    stage.ctl(&["-p", "vale0:veth0", "-C", "0,0,1"]);
     let mut near = stage.receive(0, "vale0:r");
     let out = stage.traffic(1, &["tx", VETH]);
     assert_goes_on(&mut near, "while it is polled");
+    let shown = || {
+        stage.places[0]
+            .port(VETH)
+            .expect("it is open")
+            .nic
+            .expect("a NIC")
+    };
+    assert_eq!(shown().attached.as_deref(), Some("vale0:veth0"));
+    assert_eq!(shown().polling, Some(Polling::One(0)));
     stage.ctl(&["-P", "vale0:veth0"]);
+    assert_eq!(shown().polling, None);
     assert_goes_on(&mut near, "while it is not");
     end(out);
     end(near);
@@ -207,6 +218,9 @@ fn killed_runners_and_senders() {
     for program in [out, near, far] {
         end(program);
     }
+    let log = stage.places[0].log();
+    assert!(log.contains("vale0:veth0: its runner (pid "), "{log}");
+    assert!(!log.contains(" { "), "words of the program's own:\n{log}");
     stage.ctl(&["-d", "vale0:veth0"]);
     stage.assert_over();
 }

@@ -11,9 +11,10 @@ use compat_tests::{Skip, or_skip};
 use uvale_link::report::Nic;
 
 use super::ground::{ADDRESSES, Ground, VETH};
+use super::talk::Talk;
 
 /// How many echoes each way.
-const ECHOES: u32 = 100;
+pub const ECHOES: u32 = 100;
 /// How many that are not to be answered.
 pub const FEW: u32 = 3;
 
@@ -21,8 +22,7 @@ pub struct Host {
     pub ground: Ground,
     pub place: Place,
     forward: PathBuf,
-    ping: PathBuf,
-    transfer: PathBuf,
+    talk: Talk,
 }
 
 impl Host {
@@ -43,8 +43,7 @@ impl Host {
     pub fn on(ground: Ground, place: Place) -> Result<Host, Skip> {
         let host = Host {
             forward: program("nic/forward")?,
-            ping: program("nic/ping")?,
-            transfer: program("nic/transfer")?,
+            talk: Talk::new()?,
             ground,
             place,
         };
@@ -82,41 +81,14 @@ impl Host {
 
     /// Each host asks the other, and every question is answered.
     pub fn pings(&self, count: u32) {
-        for side in 0..2 {
-            self.ping(side, &[&count.to_string()]);
-        }
-    }
-
-    fn ping(&self, side: usize, args: &[&str]) {
-        let mut ping = self.ground.command(side);
-        ping.arg(&self.ping).arg(ADDRESSES[1 - side]).args(args);
-        Program::start("ping", ping).wait_success();
+        self.talk.pings(&self.ground, ADDRESSES, count);
     }
 
     /// A few questions that nobody is to answer.
     pub fn ask(&self, side: usize) {
-        self.ping(side, &[&FEW.to_string(), "send"]);
-    }
-
-    /// 10 MB each way, one host serves.
-    fn transfer(&self, server: usize) {
-        let address = ADDRESSES[server];
-        let start = |side: usize, args: &[&str]| {
-            let mut command = self.ground.command(side);
-            command.arg(&self.transfer).args(args);
-            Program::start("transfer", command)
-        };
-        let served = start(server, &["serve", address]);
-        served.wait_line("ready", |l| l.starts_with("ready"));
-        let port = value(&served.stdout(), "port")
-            .expect("it says so")
-            .to_string();
-        let called = start(1 - server, &["call", address, &port]).wait_success();
-        let served = served.wait_success();
-        for [from, to] in [[&called, &served], [&served, &called]] {
-            let sent = value(from, "sent");
-            assert!(sent.is_some() && sent == value(to, "got"), "{from}{to}");
-        }
+        let to = ADDRESSES[1 - side];
+        self.talk
+            .ping(&self.ground, side, to, &[&FEW.to_string(), "send"]);
     }
 
     /// Echo requests that a host has got.
@@ -130,7 +102,7 @@ impl Host {
     /// What the interface does for its host.
     fn offloads(&self) -> String {
         let mut asked = self.ground.command(0);
-        asked.arg(&self.transfer).args(["offloads", VETH]);
+        asked.arg(&self.talk.transfer).args(["offloads", VETH]);
         Program::start("offloads", asked).wait_success()
     }
 
@@ -143,7 +115,7 @@ impl Host {
         assert!(nic.host && nic.stolen, "{nic:?}");
         self.pings(ECHOES);
         for server in 0..2 {
-            self.transfer(server);
+            self.talk.transfer(&self.ground, ADDRESSES, server);
         }
         assert_eq!(self.offloads(), before);
         kill(forwarder);

@@ -45,7 +45,7 @@ impl Machines {
             compat_tests::wait::wait_for("both ports of the bridge", || {
                 world
                     .port(TUNNEL)
-                    .is_some_and(|port| port.nic.is_some_and(|nic| nic.wire != "nothing"))
+                    .is_some_and(|port| port.nic.is_some_and(|nic| nic.wire == "packet"))
             });
             machines.bridges.push(bridge);
         }

@@ -21,10 +21,10 @@ const AS_NOBODY: &[&str] = &[
     "--clear-groups",
 ];
 /// As `--cap-drop ALL` of docker.
-const NO_RIGHT: &[&str] = &["setpriv", "--bounding-set=-all"];
+pub const NO_RIGHT: &[&str] = &["setpriv", "--bounding-set=-all"];
 const NET_RAW: &[&str] = &["setpriv", "--bounding-set=-all,+net_raw"];
 const BOTH: &[&str] = &["setpriv", "--bounding-set=-all,+net_raw,+net_admin"];
-const NO_TUN: &[&str] = &[
+pub const NO_TUN: &[&str] = &[
     "unshare",
     "--mount",
     "sh",
@@ -37,7 +37,7 @@ const SEES: &str = "the host also sees what arrives: ";
 const NO_HOST: &str = "host rings carry nothing: ";
 const NO_PACKETS: &str = "this process may not open packet sockets, it lacks CAP_NET_RAW";
 const ADMIN: &str = "this process lacks CAP_NET_ADMIN in the interface's network namespace";
-const TUN: &str = "docker and podman give it with --device /dev/net/tun";
+pub const TUN: &str = "docker and podman give it with --device /dev/net/tun";
 
 /// What is said, until its end, to a program that is not allowed everything.
 fn assert_lacks(mut program: Program, wanted: &[[&str; 2]]) {
@@ -80,6 +80,34 @@ fn root() {
 fn net_raw_and_net_admin() {
     let host = or_skip!("CAP_NET_RAW and CAP_NET_ADMIN", Host::new());
     assert_everything(&host, BOTH);
+}
+
+/// Whoever takes the interface that the default route leads through is told what that does to the machine.
+#[test]
+fn the_default_route() {
+    let host = or_skip!("the default route", Host::new());
+    let route = |what| {
+        let by = super::ground::ADDRESSES[1];
+        host.ground
+            .shell(0, &format!("ip route {what} default via {by}"))
+            .assert_code(0);
+    };
+    route("add");
+    let steals = host.start_under(&[], &["hold", VETH]);
+    assert_lacks(
+        steals,
+        &[["the default route leads through it: ", "vale-ctl -h"]],
+    );
+    let log = host.place.log();
+    assert!(
+        log.contains(&format!("{VETH}: the default route leads through it")),
+        "{log}"
+    );
+    let shares = host.start_under(NET_RAW, &["hold", VETH]);
+    assert_lacks(shares, &[[SEES, ADMIN], [NO_HOST, ADMIN]]);
+    route("del");
+    assert_lacks(host.start_under(&[], &["hold", VETH]), &[]);
+    host.assert_own_again();
 }
 
 #[test]
@@ -139,7 +167,7 @@ fn nothing_but_joining(host: &Host, under: &[&str]) {
 }
 
 /// A world of nobody's, if he can reach the programs.
-fn world_of_nobody() -> Result<Place, Skip> {
+pub fn world_of_nobody() -> Result<Place, Skip> {
     if !rustix::process::geteuid().is_root() {
         return Err(Skip::optional("it takes root to be somebody else"));
     }
@@ -201,6 +229,9 @@ macro_rules! nobody_with_tun {
     };
 }
 
+/// Nobody, with a /dev/net/tun as most systems have it.
+pub const NOBODY_WITH_TUN: &[&str] = nobody_with_tun!("666");
+
 /// Two hosts in network namespaces of a user namespace that nobody has made.
 fn hosts_of_nobody(by: &'static [&'static str]) -> Result<Host, Skip> {
     drop(Host::new()?);
@@ -214,7 +245,7 @@ fn hosts_of_nobody(by: &'static [&'static str]) -> Result<Host, Skip> {
 
 #[test]
 fn root_of_a_user_namespace() {
-    let host = hosts_of_nobody(nobody_with_tun!("666"));
+    let host = hosts_of_nobody(NOBODY_WITH_TUN);
     let host = or_skip!("root of a user namespace", host);
     assert_everything(&host, &[]);
     stop(&host, &[]);

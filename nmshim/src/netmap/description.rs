@@ -19,6 +19,7 @@ use super::say::{Level, say};
 use super::world::{World, forks};
 use crate::device::{Errno, Result};
 use crate::ground::lock::Lock;
+use crate::ground::section;
 
 /// Syncs between two looks at the clock, and at the wires that are kept; a look at the daemon follows at most once a
 /// second.
@@ -212,7 +213,7 @@ impl Description {
         refusal.errno.into()
     }
 
-    /// Says that the daemon is gone, once.
+    /// Says that the daemon is gone, once. The wire goes with it, and what it has set up on the system.
     #[cold]
     pub fn is_lost(&self) {
         if !self.gone.swap(true, Relaxed) {
@@ -221,6 +222,7 @@ impl Description {
                 Level::Refusal,
                 format_args!("{what}: the uvale daemon is gone; close and open again"),
             );
+            self.give_up_wire();
         }
     }
 
@@ -249,9 +251,13 @@ impl Description {
         Ok(())
     }
 
-    /// The description has been closed: gives up its wire, the sockets of which nothing comes out any more, and wires
-    /// of ports that are gone. The child of a fork has no share in its parent's wire.
+    /// Gives up its wire, because it has been closed or the daemon is gone, and wires of ports that are gone. The child
+    /// of a fork has no share in its parent's wire. In a handler the heap may be in use: then the wire goes with the
+    /// object, at the next open.
     pub fn give_up_wire(&self) {
+        if section::this().is_in_handler() {
+            return;
+        }
         if let Some(bind) = self.known_bind()
             && bind.pid == getpid()
         {

@@ -17,7 +17,6 @@ use super::request::Requests;
 use super::result::explained;
 use super::spin::{Naps, Spin};
 use crate::device::{Errno, File, Result};
-use crate::ground::section;
 
 /// How long a sleep may last when another process may take our wake-up token, in nanoseconds.
 const SHARED_NAP: u64 = 100_000_000;
@@ -190,10 +189,7 @@ impl File for NetmapFile {
         if let Some(session) = self.description.current() {
             session.settle(self.description.client());
         }
-        // In a handler the heap may be in use: then the wire goes with the object, at the next open.
-        if !section::this().is_in_handler() {
-            self.description.give_up_wire();
-        }
+        self.description.give_up_wire();
     }
 
     fn longest_nap(&self, events: c_short) -> u64 {

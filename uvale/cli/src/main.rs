@@ -9,6 +9,7 @@
 //! | `show_stop.rs`, `wait.rs` | `uvale stop`; `uvale wait` |
 //! | `stats.rs` | `uvale stats` |
 //! | `ctl.rs`, `ctl_parse.rs`, `ctl_device.rs` | `uvale ctl`, over `/dev/netmap` |
+//! | `nic.rs` | `uvale nic`: interfaces of ours |
 //! | `nic_helper.rs` | `uvale nic-helper` |
 //! | `nic_runner.rs` | what the daemon starts for each NIC on a switch |
 //! | `param.rs` | `uvale ctl param` |
@@ -22,6 +23,7 @@ pub mod ctl_device;
 pub mod ctl_parse;
 pub mod daemon;
 pub mod log;
+pub mod nic;
 pub mod nic_helper;
 pub mod nic_runner;
 pub mod nics;
@@ -107,6 +109,8 @@ enum Command {
     /// Ask the daemon to exit
     #[command(after_help = "Example: uvale stop --dir /run/lab")]
     Stop(show_stop::Args),
+    /// Make network interfaces at the other end of which programs are, and remove them
+    Nic(nic::Args),
     /// Open network interfaces for users that an administrator allowed (needs privileges)
     #[command(after_help = NIC_HELPER)]
     NicHelper(nic_helper::Args),
@@ -138,6 +142,7 @@ fn main() -> ExitCode {
         Command::Ctl(args) => ctl::run(args),
         Command::Status(args) => show::status(args),
         Command::Stop(args) => show_stop::run(args),
+        Command::Nic(args) => nic::run(args),
         Command::NicHelper(args) => nic_helper::run(args),
         Command::NicRunner(args) => nic_runner::run(&args),
         Command::Vm(args) => qemu_glue::run(args),

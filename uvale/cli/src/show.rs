@@ -215,7 +215,7 @@ fn ports_text(ports: &[report::Port]) -> String {
             .next()
             .unwrap_or_else(|| ["-".into(), "-".into(), "-".into(), "-".into()]);
         let cells = [
-            port.name.clone(),
+            super::nics::name_among(port, ports),
             port.kind.clone(),
             port.switch.clone().unwrap_or_else(|| "-".into()),
             port.number.map_or_else(|| "-".into(), |n| n.to_string()),

@@ -12,6 +12,7 @@ use uvale_link::session::Session;
 use uvale_system::refusal::Refusal;
 use uvale_tools::nearest::{label, nearest};
 
+use super::nics::namespace;
 use super::show::Place;
 use super::table::printable;
 
@@ -60,6 +61,9 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
             .filter(|name| world.has(name) == args.gone)
             .collect();
         if late.is_empty() {
+            if !args.gone {
+                args.ports.iter().for_each(|name| world.say_ambiguous(name));
+            }
             return Ok(ExitCode::SUCCESS);
         }
         let now = Instant::now();
@@ -117,6 +121,20 @@ impl World {
         let label = label(name);
         self.there()
             .any(|port| port.name == label || port.switch.as_deref() == Some(label.as_str()))
+    }
+
+    /// Says that there are several interfaces of that name, any of which will do.
+    fn say_ambiguous(&self, name: &str) {
+        let label = label(name);
+        let all = self.there().filter(|port| port.name == label);
+        let all: Vec<String> = all.map(namespace).collect();
+        if all.len() > 1 {
+            uvale_tools::output::line(format_args!(
+                "uvale: {} is open in several network namespaces, any of which will do: {}",
+                printable(&label),
+                all.join(", ")
+            ));
+        }
     }
 
     fn there(&self) -> impl Iterator<Item = &report::Port> {

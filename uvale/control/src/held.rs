@@ -1,5 +1,7 @@
 //! Who has a port open, for the sentence of a refusal.
 
+use core::ops::Range;
+
 use super::adapter::AdapterId;
 use super::registration::Bound;
 use super::{ClientId, World};
@@ -37,6 +39,18 @@ impl World {
     /// The processes with descriptors bound to `id`, in the order they were opened.
     pub(super) fn holders_of(&self, id: AdapterId) -> impl Iterator<Item = &Holder> {
         self.holding(id, |_| true)
+    }
+
+    /// The rings by direction (0: rx, 1: tx), host rings being the last, that each of them has.
+    pub(super) fn opened(&self, id: AdapterId) -> impl Iterator<Item = [Range<u32>; 2]> {
+        let known = self
+            .clients
+            .iter()
+            .filter(|(client, _)| self.holders.contains_key(client));
+        known.filter_map(move |(_, bound)| {
+            let bound = bound.as_ref().filter(|bound| bound.id == id)?;
+            Some([0, 1].map(|dir| bound.binding.rings(dir)))
+        })
     }
 
     fn holding(

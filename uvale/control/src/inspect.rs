@@ -1,9 +1,10 @@
 //! The state of the world, as plain copies for the daemon's reports.
 
+use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::World;
-use super::adapter::{AdapterId, Kind, Kring, Role};
+use super::adapter::{AdapterId, Kind, Kring, Polling, Role};
 use super::memory::Which;
 use uvale_engine::{RX, TX};
 use uvale_shared::ctl::SWITCH_PORTS;
@@ -45,6 +46,10 @@ pub struct NicDetails {
     pub host_rings: [u32; 2],
     /// kring records of those; empty while nobody has the port open
     pub host_krings: [Vec<u32>; 2],
+    /// rings by direction of each of the port's holders
+    pub opened: Vec<[Range<u32>; 2]>,
+    /// it is on a switch: the name of the port there, and who polls
+    pub attached: Option<(String, Option<Polling>)>,
 }
 
 /// A port.
@@ -163,6 +168,10 @@ impl World {
             joined: nic.joined.map(|peer| self.adapters[peer].label()),
             host_rings: na.host_rings,
             host_krings: [RX, TX].map(|dir| index_of(&na.krings(dir)[na.real(dir)..])),
+            opened: self.opened(id).collect(),
+            attached: nic
+                .attached
+                .map(|port| (self.adapters[port].label(), nic.polling)),
         });
         PortInfo {
             name: na.label(),

@@ -69,6 +69,35 @@ pub enum Finding {
     },
 }
 
+impl core::fmt::Display for Finding {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::LockBroken { port, ring, tx } => {
+                let dir = if *tx { "tx" } else { "rx" };
+                write!(
+                    f,
+                    "{port}: {dir} ring {ring} was held by a process that has ended, and is free again"
+                )
+            }
+            Self::Doubled { mem_id, buffer } => {
+                write!(f, "memory {mem_id}: buffer {buffer} is in two slots")
+            }
+            Self::Missing { mem_id, count } => {
+                write!(
+                    f,
+                    "memory {mem_id}: {count} buffers are in no slot and not free"
+                )
+            }
+            Self::FreeInUse { mem_id, count } => {
+                write!(
+                    f,
+                    "memory {mem_id}: {count} buffers are in a slot and free as well"
+                )
+            }
+        }
+    }
+}
+
 /// Is the lock held by one of the dead?
 fn holds(dead: &HashSet<u32>, lock: &LockWord) -> bool {
     let owner = lock.owner();

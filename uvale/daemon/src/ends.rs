@@ -151,7 +151,7 @@ impl Daemon {
             many => (None, format!("{} processes have died", many.len())),
         };
         for finding in findings.iter().take(FINDINGS) {
-            log_of(Level::Warning, who, &format!("{died}: {finding:?}"));
+            log_of(Level::Warning, who, &format!("{died}: {finding}"));
         }
         if findings.len() > FINDINGS {
             let more = format!("and {} more of the kind", findings.len() - FINDINGS);

@@ -199,6 +199,7 @@ impl Service {
                     REMOVALS => self.look_for_socket(),
                     LISTENER => self.accept(),
                     id if id & nic::NEWS != 0 => self.daemon.hear_of_nic(id as u32),
+                    id if id & nic::TAP_NEWS != 0 => self.daemon.hear_of_tap(id as u32),
                     id => self.daemon.serve(id),
                 }
                 if self.daemon.told_to_stop {
@@ -394,6 +395,7 @@ impl Daemon {
             || self.world.has_changed_parameters()
             || self.world.ports().any(|p| p.kind == PortKind::Persistent)
             || self.world.nics().any(|nic| nic.attached.is_some())
+            || self.nics.has_made()
     }
 
     /// Is there a connection without a first message?

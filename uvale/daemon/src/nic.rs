@@ -4,6 +4,7 @@
 
 use core::sync::atomic::Ordering::Release;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use nm_abi::{AbiBytes, NETMAP_API, NETMAP_REQ_VALE_DETACH, nmreq_header, nmreq_vale_detach};
 use rustix::event::epoll;
@@ -20,11 +21,15 @@ use uvale_system::clock::monotonic;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_wire::host::Control;
-use uvale_wire::interface::{DOWN, Watch, are_peers};
+use uvale_wire::interface::{DOWN, News, Watch, are_peers};
 use uvale_wire::{Kind, Shape};
+
+mod taps;
 
 /// An event's number: news of the port's interface. Connections count up from 0.
 pub(super) const NEWS: u64 = 1 << 62;
+/// The same of an interface that is kept here: its number among those.
+pub(super) const TAP_NEWS: u64 = 1 << 61;
 /// Descriptors that are kept with a wire at most, beside those that everybody gets.
 const MOST_KEPT: usize = 8;
 
@@ -37,6 +42,8 @@ struct Nic {
     /// what every process gets
     fds: Vec<Fd>,
     watch: Option<Watch>,
+    /// the interface is one that is kept here
+    tap: Option<Rc<Watch>>,
     /// what its first opener wants
     join: Join,
     /// why it is not joined, though its peer is open, too
@@ -63,6 +70,8 @@ pub(super) struct Nics {
     known: BTreeSet<[(u32, u32); 2]>,
     /// descriptors that have put a NIC on a switch, and its port record and generation
     attachers: BTreeMap<u32, (u32, u32)>,
+    /// interfaces that uvale has made
+    taps: taps::Taps,
     /// how many have each port open, and whose peer it is, by its generation
     openers: Vec<(u32, usize, Option<u32>)>,
     /// counts what has changed here
@@ -104,12 +113,20 @@ impl Nic {
             fds,
             kept,
             watch,
+            tap: None,
             join,
             apart: None,
             control_failed: false,
             is_down: false,
             shape,
         })
+    }
+}
+
+impl Nic {
+    /// How its interface is watched.
+    fn watch(&self) -> Option<&Watch> {
+        self.tap.as_deref().or(self.watch.as_ref())
     }
 }
 
@@ -133,6 +150,11 @@ impl Nics {
         self.by_port.get(&port)?.apart.as_deref()
     }
 
+    /// Number of the network namespace of the port's interface.
+    pub fn namespace(&self, port: u32) -> Option<u64> {
+        self.by_port.get(&port)?.watch()?.number()
+    }
+
     /// Is there any?
     pub fn any(&self) -> bool {
         !self.by_port.is_empty()
@@ -146,7 +168,8 @@ impl Nics {
 
 impl Daemon {
     /// The wire of a port.
-    pub(super) fn wire(&self, port: u32) -> Answered<'_> {
+    pub(super) fn wire(&mut self, port: u32) -> Answered<'_> {
+        self.wire_by_tap(port)?;
         let missing = || Refusal::new(Errno::NODATA, "nobody has opened the port's wire yet");
         let nic = self.nics.by_port.get(&port).ok_or_else(missing)?;
         Ok(Answer(Reply::Wire(nic.shape.clone()), Some(&nic.fds)))
@@ -249,8 +272,13 @@ impl Daemon {
         let (Some(info), Some(watch)) = (info, nic.and_then(|nic| nic.watch.as_ref())) else {
             return;
         };
-        let index = info.interface.index;
-        let news = watch.hear(index);
+        let news = watch.hear(info.interface.index);
+        self.take_news(&info, news);
+    }
+
+    /// That has happened to the interface of a port.
+    fn take_news(&mut self, info: &NicInfo, news: News) {
+        let port = info.port;
         if news.gone {
             self.world.nic_gone(port);
             log(
@@ -273,14 +301,11 @@ impl Daemon {
     /// Looks at the interface of a port once more.
     fn refresh_nic(&mut self, port: u32) {
         let info = self.world.nics().find(|nic| nic.port == port);
-        let watch = self
-            .nics
-            .by_port
-            .get(&port)
-            .and_then(|nic| nic.watch.as_ref());
+        let watch = self.nics.by_port.get(&port).and_then(Nic::watch);
         if let (Some(info), Some(watch)) = (info, watch)
             && let Some(interface) = watch.refresh(info.interface.index)
         {
+            let interface = self.nics.as_made(interface);
             self.world.nic_changed(port, interface);
         }
     }
@@ -312,9 +337,11 @@ impl Daemon {
     /// has changed: false.
     pub(super) fn tidy_nics(&mut self) -> bool {
         let changes = self.changes();
-        if self.nics.by_port.is_empty() || self.nics.tidied.replace(changes) == Some(changes) {
+        let is_any = self.nics.any() || self.nics.has_made();
+        if !is_any || self.nics.tidied.replace(changes) == Some(changes) {
             return false;
         }
+        self.tidy_taps();
         let all: Vec<NicInfo> = self.world.nics().collect();
         let is_closed = |(port, nic): (&u32, &Nic)| {
             let of_it = |info: &NicInfo| info.port == *port && info.generation == nic.generation;
@@ -412,7 +439,7 @@ impl Daemon {
 
     /// Are these the two ends of a veth pair, and may packets bypass the kernel? `None`: they are not.
     fn may_join(&self, a: &NicInfo, b: &NicInfo) -> Option<Result<(), String>> {
-        let watch_of = |nic: &NicInfo| self.nics.by_port.get(&nic.port)?.watch.as_ref();
+        let watch_of = |nic: &NicInfo| self.nics.by_port.get(&nic.port)?.watch();
         let (wa, wb) = (watch_of(a)?, watch_of(b)?);
         let is_pair = are_peers(&a.interface, wa, &b.interface, wb);
         if a.is_gone || b.is_gone || !is_pair {

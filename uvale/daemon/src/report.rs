@@ -11,13 +11,13 @@ use uvale_control::{PortInfo, PortKind, World};
 use uvale_engine::{RX, TX};
 use uvale_link::proto::Report;
 use uvale_link::report as shape;
-use uvale_shared::ctl::{Ctl, Kring, PORT_DOWN};
+use uvale_shared::ctl::{Ctl, Kring};
 use uvale_shared::shm::distance;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_system::who::Holder;
-use uvale_wire::Kind;
-use uvale_wire::xdp::Mode;
+
+mod nics;
 
 /// A memfd that holds `text`.
 pub fn as_memfd(text: &[u8]) -> Result<Fd, Errno> {
@@ -54,47 +54,6 @@ impl Daemon {
                 ..port(&self.world, &self.ctl, &info)
             })
             .collect()
-    }
-
-    fn nic(&self, info: &PortInfo) -> Option<shape::Nic> {
-        let nic = info.nic.as_ref()?;
-        let wire = self.nics.shape(info.port);
-        let lacks = wire.iter().flat_map(|wire| &wire.lacks).cloned();
-        let apart = self
-            .nics
-            .apart(info.port)
-            .map(|why| format!("not joined: {why}"));
-        let krings = |dir: usize| {
-            nic.host_krings[dir]
-                .iter()
-                .filter_map(|i| self.ctl.kring(*i))
-        };
-        let name = match (&nic.joined, wire.map(|wire| wire.kind)) {
-            (Some(_), _) => "joined",
-            (None, Some(Kind::Packet)) => "packet",
-            (None, Some(Kind::Xdp(xdp))) => match xdp.mode {
-                Mode::ZeroCopy => "xdp-zerocopy",
-                Mode::Native => "xdp-native",
-                Mode::Generic => "xdp-generic",
-            },
-            (None, Some(Kind::Nothing) | None) => "nothing",
-        };
-        Some(shape::Nic {
-            netns: nic.netns,
-            index: nic.index,
-            wire: name.to_owned(),
-            joined: nic.joined.clone(),
-            why: apart.into_iter().chain(lacks).collect(),
-            host: wire.is_some_and(|wire| wire.host.is_some()),
-            stolen: wire.is_some_and(|wire| wire.is_stolen),
-            gone: nic.is_gone,
-            down: self
-                .ctl
-                .port(info.port)
-                .is_some_and(|port| port.flags.load(Relaxed) & PORT_DOWN != 0),
-            host_tx: krings(TX).map(tx_ring).collect(),
-            host_rx: krings(RX).map(rx_ring).collect(),
-        })
     }
 
     fn switches(&self) -> Vec<shape::Switch> {

@@ -109,8 +109,21 @@ impl Daemon {
                 return false;
             }
         }
+        let before = self
+            .runners
+            .by_nic
+            .get(&nic)
+            .and_then(|runner| runner.started);
         let started = match self.start_runner(&task) {
-            Ok(started) => Some(started),
+            Ok(started) => {
+                if let Some((_, pid)) = before {
+                    let (name, now) = (&task.name, started.1);
+                    let what =
+                        format!("{name}: its runner (pid {pid}) has ended: pid {now} goes on");
+                    log(Level::Warning, &what);
+                }
+                Some(started)
+            }
             Err(why) => {
                 let name = &task.name;
                 log(

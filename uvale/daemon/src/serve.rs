@@ -174,6 +174,15 @@ impl Daemon {
                     join,
                 },
             ) => return self.give_wire(client, port, shape, (watched, join), fds),
+            (
+                Role::Session(_),
+                Call::KeepTap {
+                    name,
+                    index,
+                    queues,
+                },
+            ) => self.keep_tap(name, index, queues, fds)?,
+            (Role::Session(_), Call::DropTap { netns, index }) => self.drop_tap((netns, index))?,
             // The descriptor was settled before this was handled.
             (Role::Session(_), Call::Settle(_)) => Reply::Ok,
             (Role::Session(_), Call::Report(what)) => {
@@ -227,7 +236,9 @@ impl Daemon {
                 0
             },
             extmem: facts.memory.map(|memory| offer(memory, fd)),
-            interface: facts.interface,
+            interface: facts
+                .interface
+                .map(|interface| self.nics.as_made(interface)),
             csb_entries: 0,
             extra: Extra::default(),
         };

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `nic/transmit.rs` | onto the wire, in batches straight from the program's buffers |
 //! | `nic/arrive.rs` | from the wire into the ring |
+//! | `nic/tap.rs` | the same from the descriptor of a TAP device |
 //! | `nic/offload.rs` | packets that the kernel has left unfinished: checksums, segments |
 //! | `nic/join.rs` | into the ring of the other end, by exchanging buffers |
 //! | `nic/forward.rs` | NS_FORWARD: between the interface and the host, on the way back from the program |
@@ -13,6 +14,7 @@ mod arrive;
 mod forward;
 mod join;
 mod offload;
+mod tap;
 mod transmit;
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};

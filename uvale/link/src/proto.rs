@@ -21,7 +21,7 @@ use uvale_system::who::Who;
 use uvale_wire::Shape;
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 10;
+pub const PROTOCOL: u32 = 11;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -93,6 +93,23 @@ pub enum Call {
         watched: bool,
         /// whether it is to be joined with its peer
         join: Join,
+    },
+    /// On a session: here is an interface just made, a TAP device, to be kept until [`Call::DropTap`] or the daemon's
+    /// end. With it come a descriptor for each of its queues, and those of its watch. Answer: [`Reply::Ok`].
+    KeepTap {
+        /// its name
+        name: String,
+        /// its number
+        index: u32,
+        /// how many queues it has
+        queues: u16,
+    },
+    /// On a session: that interface is to go. Answer: [`Reply::Ok`]; `ENXIO` if there is none such here.
+    DropTap {
+        /// cookie of its network namespace
+        netns: u64,
+        /// its number in there
+        index: u32,
     },
     /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and the descriptor.
     Waker(u32),

@@ -45,7 +45,11 @@ pub struct Nic {
     pub netns: u64,
     /// number of the interface in there
     pub index: u32,
-    /// how its packets travel now: joined, packet, xdp-zerocopy, xdp-native, xdp-generic, nothing
+    /// number of that namespace as `lsns -t net` shows it; none if it is not known
+    #[serde(default)]
+    pub namespace: Option<u64>,
+    /// how its packets travel now: joined, packet, tap, xdp-zerocopy, xdp-native, xdp-generic; opening: not known yet;
+    /// nothing
     pub wire: String,
     /// the port at the other end of the veth pair, which it is joined with
     pub joined: Option<String>,
@@ -60,10 +64,34 @@ pub struct Nic {
     /// the interface is down
     #[serde(default)]
     pub down: bool,
+    /// what each of the port's holders has opened, as a port's name says it
+    #[serde(default)]
+    pub opened: Vec<String>,
+    /// name of the port that it is on a switch
+    #[serde(default)]
+    pub attached: Option<String>,
+    /// who looks at its rings all the time; none: nobody
+    #[serde(default)]
+    pub polling: Option<Polling>,
     /// the host's rings: what programs send to the host
     pub host_tx: Vec<TxRing>,
     /// and what the host sends
     pub host_rx: Vec<RxRing>,
+}
+
+/// Processors that look at the rx rings of a NIC on a switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Polling {
+    /// this one at all of them
+    One(u32),
+    /// each of so many, from `first` on, at the ring that has its number
+    Each {
+        /// first processor, and first ring
+        first: u32,
+        /// how many
+        count: u32,
+    },
 }
 
 /// A process that has something open.

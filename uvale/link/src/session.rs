@@ -13,7 +13,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use crate::channel::{call, call_with, call_within, pair, send};
+use crate::channel::{call, call_with, call_with_all, call_within, pair, send};
 use crate::difference;
 use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN, refused};
 use crate::report::Parameter;
@@ -24,6 +24,7 @@ use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, OwnFd};
 use uvale_system::who::Who;
 use uvale_wire::Wire;
+use uvale_wire::tap::Made;
 use wires::Wires;
 
 /// More bytes than any report has.
@@ -189,6 +190,28 @@ impl Session {
         Ok(region)
     }
 
+    /// Gives the daemon an interface that this process has made; it goes with the daemon.
+    pub fn keep_tap(&self, name: &str, made: Made) -> Result<(), Refusal> {
+        let Made {
+            interface,
+            fds,
+            watch,
+        } = made;
+        let keep = Call::KeepTap {
+            name: name.to_owned(),
+            index: interface.index,
+            queues: u16::try_from(fds.len()).unwrap_or(u16::MAX),
+        };
+        let watch = watch.into_fds();
+        let all: Vec<_> = fds.iter().chain(&watch).map(AsFd::as_fd).collect();
+        done(call_with_all(self.connection.as_fd(), &keep, &all)?.0)
+    }
+
+    /// Has the daemon close what it has of an interface that uvale has made.
+    pub fn drop_tap(&self, netns: u64, index: u32) -> Result<(), Refusal> {
+        done(call(self.connection.as_fd(), &Call::DropTap { netns, index })?.0)
+    }
+
     /// A report as JSON.
     pub fn report(&self, report: Report) -> Result<Vec<u8>, Refusal> {
         let connection = self.connection.as_fd();
@@ -269,6 +292,14 @@ impl Session {
             TOKEN,
             SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
         ))
+    }
+}
+
+/// That a call is done, and nothing more.
+fn done(reply: Reply) -> Result<(), Refusal> {
+    match reply {
+        Reply::Ok => Ok(()),
+        other => Err(refused(other)),
     }
 }
 

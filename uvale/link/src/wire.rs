@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use uvale_engine::Host;
 use uvale_shared::binding::Binding;
 use uvale_system::refusal::Refusal;
-use uvale_wire::interface::{DOWN, Watch, look_up};
+use uvale_wire::interface::{DOWN, Watch, carries_default_route, look_up};
 use uvale_wire::{Carrier, Kind, Opened, Shape, Wanted, Wire};
 
 use crate::nic_helper;
@@ -68,9 +68,15 @@ impl Opener<'_> {
             steal,
             carrier: carrier(),
         };
-        let opened = with_help(uvale_wire::open(&wanted)?, &wanted);
+        let mut opened = with_help(uvale_wire::open(&wanted)?, &wanted);
+        let may_steal = opened.shape.is_stolen || opened.shape.plan.is_some();
+        if may_steal && carries_default_route(interface.index) {
+            opened.shape.lacks.push(default_route(name));
+        }
         let lacks = &opened.shape.lacks;
-        if opened.shape.kind == Kind::Nothing && interface.peer.is_none() {
+        // A veth's end can wait for the other one to be joined with.
+        let may_wait = interface.peer.is_some() && join() != Join::Never;
+        if opened.shape.kind == Kind::Nothing && !may_wait {
             let why = lacks.join("; ");
             return Err(Refusal::new(Errno::PERM, format!("{name}: {why}")));
         }
@@ -82,6 +88,15 @@ impl Opener<'_> {
         self.session
             .give_wire(self.device, record, opened, watch, join())
     }
+}
+
+/// What becomes of the machine whose default route leads through an interface that is stolen from it.
+fn default_route(name: &str) -> String {
+    format!(
+        "the default route leads through it: while its rings are open, or it is on a switch, this machine has no \
+         network but what is passed on to its host, and a login over {name} hangs. A program that forwards between \
+         {name} and {name}^ passes it on, and so does vale-ctl -h; `uvale nic add` makes an interface for trying"
+    )
 }
 
 /// What this process may not, a nic-helper may for it: the better of two wires.

@@ -4,7 +4,7 @@ use rustix::io::Errno;
 use uvale_system::sys::OwnFd;
 
 use crate::packet::{self, Packet};
-use crate::{Batch, xdp};
+use crate::{Batch, tap, xdp};
 
 /// Where packets come from.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub enum Frames {
     Packet(packet::Frames),
     /// an AF_XDP socket
     Xdp(xdp::Receiver),
+    /// the descriptor of a TAP device, which is read ([`tap::Queue::read`]): it has no frames
+    Tap(tap::Queue),
 }
 
 impl Frames {
@@ -21,6 +23,7 @@ impl Frames {
         match self {
             Self::Packet(frames) => frames.fd(),
             Self::Xdp(receiver) => receiver.fd(),
+            Self::Tap(queue) => queue.fd(),
         }
     }
 
@@ -29,6 +32,7 @@ impl Frames {
         match self {
             Self::Packet(frames) => frames.count(),
             Self::Xdp(receiver) => receiver.count(),
+            Self::Tap(_) => 0,
         }
     }
 
@@ -39,6 +43,7 @@ impl Frames {
         match self {
             Self::Packet(frames) => frames.is_ready(at),
             Self::Xdp(receiver) => receiver.is_ready(),
+            Self::Tap(queue) => queue.is_ready(),
         }
     }
 
@@ -58,6 +63,7 @@ impl Frames {
                 receiver.take_in(take);
                 at
             }
+            Self::Tap(_) => at,
         }
     }
 
@@ -69,6 +75,7 @@ impl Frames {
                 receiver.give_back();
                 at
             }
+            Self::Tap(_) => at,
         }
     }
 
@@ -78,6 +85,8 @@ impl Frames {
         match self {
             Self::Packet(frames) => frames.dropped(),
             Self::Xdp(receiver) => receiver.dropped(),
+            // The interface counts them.
+            Self::Tap(_) => None,
         }
     }
 
@@ -95,6 +104,8 @@ pub enum Transmitter {
     Packet(packet::Transmitter),
     /// an AF_XDP socket
     Xdp(xdp::Sender),
+    /// the descriptor of a TAP device
+    Tap(tap::Queue),
 }
 
 impl Transmitter {
@@ -103,6 +114,7 @@ impl Transmitter {
         match self {
             Self::Packet(transmitter) => transmitter.fd(),
             Self::Xdp(sender) => sender.fd(),
+            Self::Tap(queue) => queue.fd(),
         }
     }
 
@@ -114,6 +126,7 @@ impl Transmitter {
         match self {
             Self::Packet(transmitter) => transmitter.send(batch, from),
             Self::Xdp(sender) => sender.send(batch, from),
+            Self::Tap(queue) => queue.send(batch, from),
         }
     }
 }

@@ -21,7 +21,7 @@
 //! sees the packet, but rules of the user's that come before (tc's) see it.
 
 mod rules;
-mod tap;
+pub(crate) mod tap;
 
 use core::fmt::Display;
 

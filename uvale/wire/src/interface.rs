@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `interface/sys.rs` | the same from `/sys`, where a sandbox has no netlink |
 //! | `interface/ethtool.rs` | queues and slots as its driver has them |
+//! | `interface/route.rs` | which of them the default route leads through |
 //! | `interface/watch.rs` | what becomes of it, for somebody who stands elsewhere |
 //!
 //! The network namespace that counts is the caller's, as for netmap: netlink answers for that one.
 
 mod ethtool;
+mod route;
 mod sys;
 mod watch;
 
@@ -19,6 +21,7 @@ use uvale_system::sys::option;
 
 use crate::netlink::{Answer, Attributes, DUMP, Message, Socket, Subject};
 
+pub use route::carries_default_route;
 pub use watch::{News, Watch, are_peers};
 
 /// Numbers of `linux/rtnetlink.h`.

@@ -6,6 +6,7 @@
 //! | `netlink.rs` | the kernel asked, and told, about interfaces and filters |
 //! | `packet.rs` | AF_PACKET sockets: frames received, batches sent |
 //! | `xdp.rs` | AF_XDP sockets, and whether an interface gets them |
+//! | `tap.rs` | TAP devices: interfaces that uvale makes itself |
 //! | `ends.rs` | the two ends of a queue, whatever kind of socket it is |
 //! | `host.rs` | the host's side: stealing from its stack, its packets, packets for it |
 //!
@@ -21,6 +22,7 @@ pub mod host;
 pub mod interface;
 pub mod netlink;
 pub mod packet;
+pub mod tap;
 pub mod xdp;
 
 use rustix::io::Errno;
@@ -43,6 +45,8 @@ pub enum Kind {
     Packet,
     /// AF_XDP sockets
     Xdp(xdp::Shape),
+    /// a TAP device of so many queues, at the other end of which is the host
+    Tap(u16),
 }
 
 /// What is to carry the packets of a wire.
@@ -58,7 +62,7 @@ pub enum Carrier {
 }
 
 /// What a wire consists of. With it come its descriptors, in this order: a receiving socket for each of
-/// `frames`, `senders` sending sockets, an AF_XDP socket and its memory for each queue, and with `host` the host's
+/// `frames`, `senders` sending sockets, an AF_XDP socket and its memory, or a TAP device's, for each queue, and with `host` the host's
 /// receiving and sending socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
@@ -74,7 +78,7 @@ pub struct Shape {
     pub is_stolen: bool,
     /// what [`host::Control`] is made of, with what is kept
     pub plan: Option<host::Plan>,
-    /// why it is not more: one sentence each, for people
+    /// why it is not more, and what to beware of: one sentence each, for people
     pub lacks: Vec<String>,
 }
 
@@ -84,7 +88,8 @@ impl Shape {
         let host = if self.host.is_some() { 2 } else { 0 };
         let queues = match &self.kind {
             Kind::Xdp(xdp) => 2 * usize::from(xdp.queues),
-            _ => 0,
+            Kind::Tap(queues) => usize::from(*queues),
+            Kind::Nothing | Kind::Packet => 0,
         };
         self.frames.len() + usize::from(self.senders) + queues + host
     }
@@ -104,7 +109,9 @@ impl Shape {
             is_of(&pair[0], AddressFamily::XDP) && rustix::fs::fcntl_get_seals(&pair[1]).is_ok()
         };
         let mut packet_sockets = first.iter().chain(last);
-        packet_sockets.all(|fd| is_of(fd, AddressFamily::PACKET))
+        // Nobody but the daemon gives a TAP device's.
+        !matches!(self.kind, Kind::Tap(_))
+            && packet_sockets.all(|fd| is_of(fd, AddressFamily::PACKET))
             && queues.chunks_exact(2).all(is_queue)
     }
 }
@@ -222,6 +229,13 @@ impl Wire {
                     xdp::Queue::new(OwnFd::new(next()?), next()?, xdp)?.sides()?;
                 frames.push(Frames::Xdp(receiver));
                 senders.push(Transmitter::Xdp(sender));
+            }
+        }
+        if let Kind::Tap(queues) = &shape.kind {
+            for _ in 0..*queues {
+                let queue = tap::Queue::new(OwnFd::new(next()?));
+                frames.push(Frames::Tap(queue.clone()));
+                senders.push(Transmitter::Tap(queue));
             }
         }
         let host = match &shape.host {

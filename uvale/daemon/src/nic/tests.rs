@@ -209,3 +209,43 @@ fn a_nic_whose_wire_never_comes_leaves_the_switch() {
         assert_eq!(is_there, comes);
     }
 }
+
+/// What is kept until the daemon's end is a TAP device of that name, and nothing that merely has descriptors.
+#[test]
+fn nothing_but_a_tap_device_is_kept() {
+    let mut place = Place::new();
+    let (device, _) = nic(&mut place);
+    let (session, _) = place.attach();
+    let keep = |queues| Call::KeepTap {
+        name: "lo".into(),
+        index: 1,
+        queues,
+    };
+    let watch = || [route(), route(), file()];
+    let three: Vec<Fd> = watch().into();
+    let with = |first: Fd| [first].into_iter().chain(watch()).collect::<Vec<Fd>>();
+    for (queues, fds) in [
+        (0, three),
+        (1, vec![]),
+        (1, with(file())),
+        (1, with(route())),
+        (2, with(file())),
+        (u16::MAX, with(file())),
+    ] {
+        for peer in [&session, &device] {
+            let copies: Vec<Fd> = fds.iter().map(copy).collect();
+            let (reply, _) = place.call_with(peer, &keep(queues), &copies);
+            assert!(matches!(reply, Reply::Refused(_)), "{queues}: {reply:?}");
+            assert!(!place.daemon.nics.has_made());
+        }
+    }
+    let (reply, _) = place.call_with(&session, &Call::DropTap { netns: 1, index: 2 }, &[]);
+    let Reply::Refused(refusal) = reply else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(refusal.errno, Errno::NXIO);
+}
+
+fn copy(fd: &Fd) -> Fd {
+    rustix::io::fcntl_dupfd_cloexec(fd, 0).unwrap().into()
+}

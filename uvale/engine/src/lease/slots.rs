@@ -2,6 +2,7 @@
 
 use crate::RegionMap;
 use crate::offsets::Offsets;
+use nm_abi::NS_MOREFRAG;
 use uvale_shared::shm::{Mapping, RingView, Slot, SlotView};
 
 /// The free slots of a ring and those filled so far. A loop that fills many works on a copy, which
@@ -60,6 +61,39 @@ impl<'a> Slots<'a> {
         }
         self.advance();
         len
+    }
+
+    /// Fills as many slots as one packet takes, up to `most`, and `N`: `read` puts it into the pieces of the receiver's memory, each
+    /// a byte and a length, that lie behind the offsets of the next slots, one after the other. It says how long the
+    /// packet is; no slot is filled if it says nothing.
+    pub fn read<const N: usize>(
+        &mut self,
+        most: u32,
+        read: impl FnOnce(&Mapping, &[(usize, usize)]) -> Option<usize>,
+    ) -> Option<usize> {
+        let pool = &self.region.pool;
+        let mut pieces = [(0, 0); N];
+        let (mut at, n) = (self.at, N.min(self.free.min(most) as usize));
+        for piece in &mut pieces[..n] {
+            let slot = self.ring.slots()[at as usize].load_full();
+            let offset = self.offsets.get(slot.ptr);
+            let room = pool.size().saturating_sub(offset).min(u16::MAX.into());
+            *piece = (pool.offset(slot.buf_idx) + offset as usize, room as usize);
+            at = self.ring.next(at);
+        }
+        let len = read(&self.region.map, &pieces[..n])?;
+        let mut left = len;
+        for (_, room) in &pieces[..n] {
+            let part = left.min(*room);
+            left -= part;
+            let flags = if left > 0 { NS_MOREFRAG } else { 0 };
+            self.slot().store_len_flags(part as u16, flags);
+            self.advance();
+            if left == 0 {
+                break;
+            }
+        }
+        Some(len)
     }
 
     /// The same for packets that keep their place in a line of 64 bytes, as netmap has it where ports

@@ -2,8 +2,8 @@
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
-use super::offload;
 use super::{frames_of, wake_peer, wire_of};
+use super::{offload, tap};
 use crate::Host;
 use crate::lease::{Lease, Slots, Tally};
 use crate::synced::Synced;
@@ -14,14 +14,18 @@ use uvale_system::clock::monotonic;
 use uvale_wire::{Frames, Packet};
 
 /// Sleeps of 20 ms to wait for a sender that holds the ring: the sync comes again.
-const PATIENCE: u32 = 0;
+pub(super) const PATIENCE: u32 = 0;
 
 /// Takes in what is on the wire, as far as there is room, and lets the peer of a joined port in after that.
 pub fn take_in(host: &dyn Host, rx: &Synced<'_>) {
     let k = rx.kring;
     let wire = wire_of(host, k);
     let frames = wire.as_deref().and_then(|wire| frames_of(wire, k));
-    let is_empty = frames.is_none_or(|frames| from_wire(host, rx, frames));
+    let is_empty = match frames {
+        None => true,
+        Some(Frames::Tap(queue)) => tap::take_in(host, rx, queue),
+        Some(frames) => from_wire(host, rx, frames),
+    };
     if k.joining.load(Relaxed) != 0 && is_empty {
         let_peer_in(host, k);
     }

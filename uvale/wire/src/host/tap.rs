@@ -2,25 +2,15 @@
 //! the interface, by a rule of tc; all else is dropped behind the packet sockets that look at it. It dies with its
 //! descriptor, and the rule with it.
 
-use rustix::fd::{AsFd, AsRawFd};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use uvale_system::raw::{call, check};
 use uvale_system::sys::{Fd, Instruction};
 
 use super::{Link, Why, link};
 use crate::netlink::{CREATE, EXCL, Message, Socket};
+use crate::tap::device::{self, Trouble};
 
-const DEVICE: &str = "/dev/net/tun";
-/// `linux/if_tun.h`
-const TUNSETIFF: usize = 0x4004_54ca;
-const TUNATTACHFILTER: usize = 0x4000_54d5 | size_of::<libc::sock_fprog>() << 16;
-const IFF_TAP: u16 = 2;
-const IFF_NO_PI: u16 = 0x1000;
 /// The kernel puts a number in.
-const NAME: &[u8] = b"uv%d";
-/// What a port sends to its host may be longer than the interface's MTU. No TAP takes more.
-const MTU: u32 = 65521;
+const NAME: &str = "uv%d";
 
 /// A TAP as it is made.
 pub(super) struct Tap {
@@ -31,7 +21,7 @@ pub(super) struct Tap {
 /// Makes the TAP of the interface `beside`, with its address. What arrives there by way of it carries `mark`.
 pub(super) fn open(links: &Socket, beside: &Link, mark: u32) -> Result<Tap, Why> {
     let (fd, name) = make()?;
-    drop_all(&fd).map_err(|e| Why::new(e, format!("a TAP device's filter: {e}")))?;
+    device::drop_all(&fd).map_err(|e| Why::new(e, format!("a TAP device's filter: {e}")))?;
     let question = Message::new(RTM_GETLINK, 0, &ifinfo(0, 0, 0)).text(IFNAME, &name);
     let index = link(links, question)?.index;
     configure(links, index, beside)?;
@@ -39,85 +29,31 @@ pub(super) fn open(links: &Socket, beside: &Link, mark: u32) -> Result<Tap, Why>
     Ok(Tap { fd, index })
 }
 
-/// `struct ifreq`, as TUNSETIFF takes it.
-#[repr(C)]
-struct Request {
-    name: [u8; 16],
-    flags: u16,
-    rest: [u8; 22],
-}
-
 fn make() -> Result<(Fd, String), Why> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = rustix::fs::open(DEVICE, flags, Mode::empty()).map_err(|e| match e {
-        Errno::ACCESS => Why::new(
-            e,
-            format!("{DEVICE} is closed to this user: `chmod 666 {DEVICE}` opens it, which gives nobody more rights"),
-        ),
-        Errno::NOENT | Errno::PERM => Why::new(
-            e,
-            format!("{DEVICE} is not to be had here ({e}): docker and podman give it with --device {DEVICE}"),
-        ),
-        Errno::NODEV | Errno::NXIO => Why::new(e, "this kernel has no TUN/TAP (CONFIG_TUN; module tun)"),
-        other => Why::new(other, format!("{DEVICE}: {other}")),
-    })?;
-    let fd = Fd::from(fd);
-    let mut request = Request {
-        name: [0; 16],
-        flags: IFF_TAP | IFF_NO_PI,
-        rest: [0; 22],
-    };
-    request.name[..NAME.len()].copy_from_slice(NAME);
-    // SAFETY: the kernel reads and writes a `struct ifreq`, which `Request` is as large as and which is ours alone.
-    unsafe { ioctl(&fd, TUNSETIFF, &raw mut request as usize) }.map_err(|e| match e {
-        Errno::PERM => Why::rights(),
-        other => Why::new(other, format!("a TAP device: {other}")),
-    })?;
-    let name = request.name.split(|b| *b == 0).next().unwrap_or_default();
-    Ok((fd, String::from_utf8_lossy(name).into_owned()))
-}
-
-/// Nothing gets into the queue of the TAP.
-fn drop_all(fd: &Fd) -> Result<(), Errno> {
-    let mut nothing = [libc::sock_filter {
-        code: (libc::BPF_RET | libc::BPF_K) as u16,
-        jt: 0,
-        jf: 0,
-        k: 0,
-    }];
-    let program = libc::sock_fprog {
-        len: 1,
-        filter: nothing.as_mut_ptr(),
-    };
-    // SAFETY: the kernel reads a `struct sock_fprog` and its one instruction, which outlive the call.
-    unsafe { ioctl(fd, TUNATTACHFILTER, &raw const program as usize) }
-}
-
-/// # Safety
-/// `value` is what request `request` takes.
-unsafe fn ioctl(fd: &Fd, request: usize, value: usize) -> Result<(), Errno> {
-    let fd = fd.as_fd().as_raw_fd() as usize;
-    // SAFETY: the caller vouches for the value.
-    check(unsafe { call(libc::SYS_ioctl, [fd, request, value, 0, 0, 0]) }).map(drop)
+    device::open(NAME, 0).map_err(|trouble| match trouble {
+        Trouble::NoDevice(refusal) => Why::new(refusal.errno, refusal.why),
+        Trouble::Refused(Errno::PERM) => Why::rights(),
+        Trouble::Refused(other) => Why::new(other, format!("a TAP device: {other}")),
+    })
 }
 
 /// `linux/rtnetlink.h` and `linux/if_link.h`
 pub(super) const RTM_GETLINK: u16 = 18;
 /// Bytes of `struct ifinfomsg`.
 pub(super) const IFINFO: usize = 16;
-const RTM_NEWLINK: u16 = 16;
+pub(crate) const RTM_NEWLINK: u16 = 16;
 const RTM_NEWQDISC: u16 = 36;
 const RTM_NEWTFILTER: u16 = 44;
-pub(super) const ADDRESS: u16 = 1;
-pub(super) const IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFALIAS: u16 = 20;
+pub(crate) const ADDRESS: u16 = 1;
+pub(crate) const IFNAME: u16 = 3;
+pub(crate) const IFLA_MTU: u16 = 4;
+pub(crate) const IFALIAS: u16 = 20;
 const AF_SPEC: u16 = 26;
 const INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
 
 /// `struct ifinfomsg`
-pub(super) fn ifinfo(index: u32, flags: u32, change: u32) -> Vec<u8> {
+pub(crate) fn ifinfo(index: u32, flags: u32, change: u32) -> Vec<u8> {
     [0, index, flags, change]
         .into_iter()
         .flat_map(u32::to_ne_bytes)
@@ -137,7 +73,8 @@ fn configure(links: &Socket, tap: u32, beside: &Link) -> Result<(), Why> {
     let head = ifinfo(tap, (up | arp) as u32, (up | arp | groups) as u32);
     let up = Message::new(RTM_NEWLINK, 0, &head)
         .attribute(ADDRESS, &beside.address)
-        .number(IFLA_MTU, MTU)
+        // What a port sends to its host may be longer than the interface's MTU.
+        .number(IFLA_MTU, device::MTU)
         .text(
             IFALIAS,
             &format!("uvale: between {} and its host", beside.name),

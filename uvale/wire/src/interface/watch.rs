@@ -103,10 +103,14 @@ impl Watch {
         ask(&self.ask, &family, |m| m, || self.netns()).ok()?
     }
 
+    /// Number of the namespace, as `lsns` shows it.
+    pub fn number(&self) -> Option<u64> {
+        Some(rustix::fs::fstat(&self.namespace).ok()?.st_ino)
+    }
+
     /// Cookie of the namespace, or what stands for it.
     fn netns(&self) -> Option<u64> {
-        let inode = || Some(rustix::fs::fstat(&self.namespace).ok()?.st_ino);
-        cookie(&self.ask).or_else(inode)
+        cookie(&self.ask).or_else(|| self.number())
     }
 
     /// The number that namespace `other` has in this one.
