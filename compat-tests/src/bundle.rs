@@ -10,11 +10,11 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::matrix::layout::Layout;
 use crate::matrix::scenario::{self, Linked, Work};
-use crate::target;
+use crate::{linked, target};
 
 /// The folder that the archive unpacks to.
 pub const FOLDER: &str = "compat-bundle";
@@ -88,42 +88,10 @@ fn fill(layout: &Layout, dir: &Path) -> Result<String, String> {
 
 /// A runner that needs nothing of the machine it runs on, and how it was linked.
 fn runner() -> Result<(PathBuf, String), String> {
-    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
-    let host = said(Command::new(&rustc).arg("-vV"))?;
-    let host = host.lines().find_map(|l| l.strip_prefix("host: "));
-    let host = host.ok_or("rustc does not say its host")?.to_owned();
-    let sysroot = said(Command::new(&rustc).args(["--print", "sysroot"]))?;
-    let musl = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-    let has_musl = Path::new(sysroot.trim()).join("lib/rustlib").join(&musl);
-    let (triple, how) = if has_musl.is_dir() {
-        (musl, "static, on musl")
-    } else {
-        (host, "static, on glibc")
+    let why = match linked::whole("compat-tests", "compat-tests", &["--no-default-features"]) {
+        Ok(built) => return Ok((built.path, built.how.into())),
+        Err(why) => why,
     };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let dir = target::target_dir().join("bundle");
-    let built = Command::new(cargo)
-        .current_dir(target::workspace())
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "-p",
-            "compat-tests",
-            "--no-default-features",
-            "--bin",
-            "compat-tests",
-        ])
-        .args(["--target", &triple, "--target-dir"])
-        .arg(&dir)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .env_remove("CARGO_BUILD_RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .output()
-        .map_err(|e| format!("cargo does not start: {e}"))?;
-    if built.status.success() {
-        return Ok((dir.join(triple).join("release/compat-tests"), how.into()));
-    }
     // no static C library here: the runner as it is
     let own = target::profile_dir().join("compat-tests");
     if own.is_file() {
@@ -132,16 +100,7 @@ fn runner() -> Result<(PathBuf, String), String> {
             "against glibc, as no static C library was found".into(),
         ));
     }
-    let why = String::from_utf8_lossy(&built.stderr);
     Err(format!("the runner does not build:\n{why}"))
-}
-
-fn said(command: &mut Command) -> Result<String, String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| format!("{:?} does not start: {e}", command.get_program()))?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The newest glibc version whose symbols a program asks for.

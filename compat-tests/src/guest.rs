@@ -182,9 +182,11 @@ impl Guest {
     /// If the guest does not take it.
     pub fn begin(&mut self, command: &str) -> Job {
         let number = self.commands + 1;
-        let start =
-            format!("({command}) >/run/{number} 2>&1 </dev/null & echo $! >/run/{number}.pid");
-        self.run(&start);
+        let job = format!("/run/{number}");
+        self.run(&format!(
+            "((({command}) >{job} 2>&1 </dev/null & echo $! >{job}.pid; wait $!; echo $? >{job}.status) &); \
+             until [ -s {job}.pid ]; do usleep 1000; done"
+        ));
         Job { number }
     }
 
@@ -201,9 +203,9 @@ impl Guest {
     /// # Panics
     /// If it does not end.
     pub fn finish(&mut self, job: Job) -> (i32, String) {
-        let Job { number } = job;
+        let job = format!("/run/{}", job.number);
         self.try_run(&format!(
-            "wait $(cat /run/{number}.pid); status=$?; cat /run/{number}; (exit $status)"
+            "until [ -s {job}.status ]; do usleep 10000; done; cat {job}; (exit $(cat {job}.status))"
         ))
     }
 

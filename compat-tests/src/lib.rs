@@ -14,6 +14,7 @@
 //! - [`facts`]: `key=value` records and the differences that are expected
 //! - [`matrix`]: scenarios on every target, compared with what is expected (`compat-tests run`)
 //! - [`mod@bundle`]: all of that in one archive (`compat-tests bundle`)
+//! - [`linked`]: static programs of ours
 //! - [`wait`]: waiting for a condition; nothing here is decided by how long something took
 //!
 //! A test whose program can't be had says `skipped: why` on standard error and passes, unless
@@ -24,6 +25,7 @@ pub mod bundle;
 pub mod capture;
 pub mod facts;
 pub mod guest;
+pub mod linked;
 pub mod matrix;
 #[cfg(feature = "daemon")]
 pub mod place;

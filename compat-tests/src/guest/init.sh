@@ -10,10 +10,14 @@ for module in $(sed -n 's/.*load=\([^ ]*\).*/\1/p' /proc/cmdline | tr , ' '); do
     insmod "/modules/$module.ko"
 done
 stty -F /dev/ttyS1 raw -echo
-exec 3<>/dev/ttyS1 >&3 2>&3 </dev/null
-echo "guest ready: $(uname -r), up $(cut -d' ' -f1 /proc/uptime) s"
-while read -r number command <&3; do
-    eval "$command"
-    echo "=== $number $?"
-done
+# A child that ends while this shell reads a line makes it forget what it has read. So commands that run beside others
+# are not its children: they become those of the shell outside, which reads nothing.
+(
+    exec 3<>/dev/ttyS1 >&3 2>&3 </dev/null
+    echo "guest ready: $(uname -r), up $(cut -d' ' -f1 /proc/uptime) s"
+    while read -r number command <&3; do
+        eval "$command"
+        echo "=== $number $?"
+    done
+)
 poweroff -f

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::archive::Archive;
-use crate::{Skip, apps};
+use crate::{Skip, apps, linked};
 
 const INIT: &str = include_str!("init.sh");
 
@@ -15,6 +15,17 @@ pub struct Kit {
     /// A Linux kernel.
     pub kernel: PathBuf,
     archive: Vec<u8>,
+}
+
+/// Our guest driver of ptnet devices, and the program that uses it: `ptnet-guest`.
+///
+/// # Errors
+/// If it does not build static here.
+pub fn ptnet_guest() -> Result<PathBuf, Skip> {
+    let built = linked::whole("uvale-ptnet-guest", "ptnet-guest", &[]);
+    built
+        .map(|program| program.path)
+        .map_err(|why| Skip::required(format!("ptnet-guest does not build static: {why}")))
 }
 
 impl Kit {

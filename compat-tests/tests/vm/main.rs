@@ -5,6 +5,7 @@ mod ground;
 mod machine;
 mod preloaded;
 mod ptnet;
+mod ptnet_guests;
 mod vhost;
 mod vhost_guests;
 mod virtio;

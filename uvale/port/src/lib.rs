@@ -8,7 +8,6 @@
 
 mod open;
 mod sleep;
-mod slots;
 
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ use uvale_wire::Wire;
 pub use nm_abi::nmreq_register as Register;
 pub use open::Wanted;
 pub use sleep::{POLLIN, POLLOUT, Woken};
-pub use slots::Slots;
+pub use uvale_shared::shm::Slots;
 
 pub use uvale_engine::{Events, RX, TX};
 
@@ -80,6 +79,14 @@ impl Port {
         let kring = self.kring(dir, ring)?;
         let (ofs, slots) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
         RingView::new(&self.region().map, ofs, slots)
+    }
+
+    /// The slots of that ring that are the program's, as the last sync left them.
+    pub fn slots(&self, dir: usize, ring: u32) -> Option<Slots<'_>> {
+        use core::sync::atomic::Ordering::Relaxed;
+        let ring = self.ring(dir, ring)?;
+        let (head, tail) = (&ring.header().head, &ring.header().tail);
+        Slots::new(self.region(), ring, head.load(Relaxed), tail.load(Relaxed))
     }
 
     /// The private state of that ring.

@@ -8,6 +8,7 @@
 //! | `region.rs` | a region as a process has mapped it |
 //! | `ring.rs` | a `netmap_ring` inside a region: indices and slots |
 //! | `room.rs` | the indices of a ring that others fill: whose which slot is |
+//! | `slots.rs` | packets into the slots of a ring, and out of them |
 //! | `copy.rs` | the one payload copy |
 //!
 //! Nearly all `unsafe` of this crate is here, and no crate of the data path above has any. What it hands out are
@@ -21,6 +22,7 @@ mod own;
 mod region;
 mod ring;
 mod room;
+mod slots;
 mod sparse;
 #[cfg(test)]
 mod tests;
@@ -31,4 +33,5 @@ pub use own::{own_mappings, unlock_own_mappings};
 pub use region::RegionMap;
 pub use ring::{BufferPool, RingHeader, RingView, Slot, SlotView, rfrags};
 pub use room::{Indices, Room, distance};
+pub use slots::Slots;
 pub use sparse::Sparse;

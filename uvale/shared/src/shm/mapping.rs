@@ -8,7 +8,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::copy::load_word;
-use super::own::{map_whole, unmap};
+use super::own::{map_at_once, map_whole, unmap};
 use crate::atomics::reads;
 use uvale_system::limits::FileSize;
 use uvale_system::sys::Fd;
@@ -213,6 +213,13 @@ impl Mapping {
             base,
             len: memfd.len(),
         })
+    }
+
+    /// Maps the first `len` bytes of `file`, which is to be as long for as long as it is mapped: a memory BAR of a PCI
+    /// device is.
+    pub fn of_device(file: impl AsFd, len: usize) -> Result<Self, Errno> {
+        let base = map_at_once(file, len)?;
+        Ok(Self { base, len })
     }
 
     /// Length in bytes.

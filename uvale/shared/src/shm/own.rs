@@ -135,6 +135,23 @@ pub(super) fn map_whole(memfd: &Memfd, len: usize) -> Result<NonNull<u8>, Errno>
     Ok(base)
 }
 
+/// Maps the first `len` bytes of `file` as they are: the memory of a device, which does not grow.
+pub(super) fn map_at_once(file: impl AsFd, len: usize) -> Result<NonNull<u8>, Errno> {
+    // SAFETY: a new mapping where nothing is overlaps nothing.
+    let base = unsafe {
+        rustix::mm::mmap(
+            core::ptr::null_mut(),
+            len,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+            file,
+            0,
+        )?
+    };
+    note(base.expose_provenance(), len);
+    NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)
+}
+
 fn grown(
     page: *mut c_void,
     first: usize,

@@ -2,12 +2,11 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use super::{RegionMap, RingView, Slot, copy_in, copy_out_to};
 use nm_abi::NS_MOREFRAG;
-use uvale_shared::shm::{RegionMap, RingView, Slot, copy_in, copy_out_to};
 
-use super::Port;
-
-/// The slots between head and tail of a ring. What is done to them is seen by the next sync after [`Slots::finish`].
+/// The slots between head and tail of a ring. What is done to them is seen by the other side when it is told of
+/// [`Slots::at`] as the head: in the ring, which [`Slots::finish`] does, or in a CSB.
 pub struct Slots<'a> {
     region: &'a RegionMap,
     ring: RingView<'a>,
@@ -15,20 +14,23 @@ pub struct Slots<'a> {
     tail: u32,
 }
 
-impl Port {
-    /// The slots of ring `ring` in direction `dir`, as the last sync left them; `None` if that ring is not selected.
-    pub fn slots(&self, dir: usize, ring: u32) -> Option<Slots<'_>> {
-        let ring = self.ring(dir, ring)?;
-        let at = ring.header().head.load(Relaxed);
-        let tail = ring.header().tail.load(Relaxed);
+impl<'a> Slots<'a> {
+    /// The slots of `ring` from `at` to before `tail`; `None` if it has no such slots.
+    #[must_use]
+    pub fn new(region: &'a RegionMap, ring: RingView<'a>, at: u32, tail: u32) -> Option<Self> {
         let n = ring.num_slots();
-        let region = self.attachment.region();
-        (at < n && tail < n).then_some(Slots {
+        (at < n && tail < n).then_some(Self {
             region,
             ring,
             at,
             tail,
         })
+    }
+
+    /// The first one that is left.
+    #[must_use]
+    pub fn at(&self) -> u32 {
+        self.at
     }
 }
 

@@ -1,0 +1,215 @@
+//! A ring of the host's port: netmap's protocol over the CSB, from the guest's side.
+
+use core::mem::offset_of;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::{AtomicU32, fence};
+use std::time::{Duration, Instant};
+
+use nm_abi::{nm_csb_atok, nm_csb_ktoa};
+use rustix::io::Errno;
+use uvale_shared::shm::{RegionMap, RingView, Slots};
+
+/// Words of an entry of the CSB.
+pub const CSB_WORDS: usize = size_of::<nm_csb_atok>() / 4;
+const _: () = assert!(size_of::<nm_csb_ktoa>() == CSB_WORDS * 4);
+
+const HEAD: usize = offset_of!(nm_csb_atok, head) / 4;
+const CUR: usize = offset_of!(nm_csb_atok, cur) / 4;
+const APPL_NEED_KICK: usize = offset_of!(nm_csb_atok, appl_need_kick) / 4;
+const SYNC_FLAGS: usize = offset_of!(nm_csb_atok, sync_flags) / 4;
+const HWCUR: usize = offset_of!(nm_csb_ktoa, hwcur) / 4;
+const HWTAIL: usize = offset_of!(nm_csb_ktoa, hwtail) / 4;
+const KERN_NEED_KICK: usize = offset_of!(nm_csb_ktoa, kern_need_kick) / 4;
+
+/// The entries of a ring in the CSB.
+#[derive(Clone, Copy)]
+pub struct Csb<'a> {
+    /// `nm_csb_atok`: written by the guest.
+    pub to_host: &'a [AtomicU32; CSB_WORDS],
+    /// `nm_csb_ktoa`: written by the host.
+    pub to_guest: &'a [AtomicU32; CSB_WORDS],
+}
+
+impl Csb<'_> {
+    /// As it is to be before the host's loop starts: the host is to be kicked. The guest is not, see [`Naps`].
+    pub fn reset(&self) {
+        for word in self.to_host.iter().chain(self.to_guest) {
+            word.store(0, Relaxed);
+        }
+        self.to_guest[KERN_NEED_KICK].store(1, Relaxed);
+    }
+}
+
+/// A ring, and what the guest knows of it.
+pub struct Ring<'a> {
+    region: &'a RegionMap,
+    view: RingView<'a>,
+    csb: Csb<'a>,
+    kick: Box<dyn Fn() -> Result<(), Errno> + 'a>,
+    head: u32,
+    hwcur: u32,
+    tail: u32,
+    kicks: u64,
+}
+
+/// What the host does with a ring: it has said something that no ring has, or it cannot be reached.
+type Told<T> = Result<T, String>;
+
+impl<'a> Ring<'a> {
+    /// A ring of which the host's loop has written the indices into `csb`; `kick` wakes that loop.
+    ///
+    /// # Errors
+    /// A sentence, if the indices are none of this ring.
+    pub fn new(
+        region: &'a RegionMap,
+        view: RingView<'a>,
+        csb: Csb<'a>,
+        kick: Box<dyn Fn() -> Result<(), Errno> + 'a>,
+    ) -> Told<Self> {
+        let mut ring = Self {
+            region,
+            view,
+            csb,
+            kick,
+            head: 0,
+            hwcur: 0,
+            tail: 0,
+            kicks: 0,
+        };
+        ring.head = ring.index("head", ring.csb.to_host[HEAD].load(Acquire))?;
+        ring.glance()?;
+        Ok(ring)
+    }
+
+    /// The slots that are the guest's: free ones of a tx ring, filled ones of an rx ring.
+    #[must_use]
+    pub fn slots(&self) -> Slots<'a> {
+        let slots = Slots::new(self.region, self.view, self.head, self.tail);
+        slots.expect("indices are checked when they are read")
+    }
+
+    /// How many slots are the guest's.
+    #[must_use]
+    pub fn space(&self) -> u32 {
+        self.view.distance(self.head, self.tail)
+    }
+
+    /// Slots of the ring.
+    #[must_use]
+    pub fn num_slots(&self) -> u32 {
+        self.view.num_slots()
+    }
+
+    /// Kicks so far.
+    #[must_use]
+    pub fn kicks(&self) -> u64 {
+        self.kicks
+    }
+
+    /// Has the host worked on all that it was given?
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.hwcur == self.head
+    }
+
+    /// Gives the host the slots before `head`, and looks what it gives back. The host is kicked if it has said that it
+    /// sleeps and there is something that it should know: slots that it has not worked on, or that the guest has none
+    /// left.
+    ///
+    /// # Errors
+    /// A sentence, if the host writes nonsense or cannot be kicked.
+    pub fn sync(&mut self, head: u32) -> Told<()> {
+        self.head = head;
+        let to_host = self.csb.to_host;
+        to_host[APPL_NEED_KICK].store(0, Relaxed);
+        // The host reads head first, so that it never sees a head that is ahead of cur. What is in the slots is
+        // written before both.
+        to_host[CUR].store(head, Release);
+        to_host[HEAD].store(head, Release);
+        // SYNC POINT: the host announces its sleep, fences and looks at head once more. Either it sees ours, or we see
+        // the announcement.
+        fence(SeqCst);
+        self.glance()?;
+        let host_sleeps = self.csb.to_guest[KERN_NEED_KICK].load(Relaxed) != 0;
+        if host_sleeps && (!self.is_done() || self.space() == 0) {
+            to_host[SYNC_FLAGS].store(0, Relaxed);
+            (self.kick)().map_err(|e| format!("the host cannot be kicked: {e}"))?;
+            self.kicks += 1;
+        }
+        Ok(())
+    }
+
+    /// Looks what the host has given back, without telling it anything.
+    ///
+    /// # Errors
+    /// A sentence, if the host writes nonsense.
+    pub fn glance(&mut self) -> Told<()> {
+        let to_guest = self.csb.to_guest;
+        // The host writes hwcur before hwtail, and the slots before both.
+        let tail = to_guest[HWTAIL].load(Acquire);
+        let hwcur = to_guest[HWCUR].load(Acquire);
+        self.tail = self.index("hwtail", tail)?;
+        self.hwcur = self.index("hwcur", hwcur)?;
+        Ok(())
+    }
+
+    fn index(&self, what: &str, value: u32) -> Told<u32> {
+        match value < self.view.num_slots() {
+            true => Ok(value),
+            false => Err(format!(
+                "the host's {what} is {value}, and the ring has {} slots",
+                self.view.num_slots()
+            )),
+        }
+    }
+}
+
+/// Waiting without interrupts: naps that get longer.
+pub struct Naps {
+    since: Instant,
+    taken: u32,
+}
+
+/// Looks that cost no nap, but the processor is left to others between them.
+const EAGER: u32 = 32;
+const SHORTEST: Duration = Duration::from_micros(20);
+const LONGEST: Duration = Duration::from_millis(1);
+
+impl Default for Naps {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            taken: 0,
+        }
+    }
+}
+
+impl Naps {
+    /// Takes the next one.
+    pub fn take(&mut self) {
+        let naps = self.taken.saturating_sub(EAGER);
+        if self.taken < EAGER {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(LONGEST.min(SHORTEST * (1 << naps.min(8))));
+        }
+        self.taken = self.taken.saturating_add(1);
+    }
+
+    /// Was the last one a sleep?
+    #[must_use]
+    pub fn has_slept(&self) -> bool {
+        self.taken > EAGER
+    }
+
+    /// Something has happened.
+    pub fn end(&mut self) {
+        *self = Self::default();
+    }
+
+    /// For how long nothing has happened.
+    #[must_use]
+    pub fn lasts(&self) -> Duration {
+        self.since.elapsed()
+    }
+}
