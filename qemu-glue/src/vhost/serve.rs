@@ -25,6 +25,7 @@ use super::header;
 use super::listen::Listening;
 use super::port_ring::PortRing;
 use super::receive::{Waiting, receive};
+use super::ring::Broken;
 use super::transmit::{Shape, Stop, Tally, discard, transmit};
 use crate::signals::Signals;
 
@@ -72,6 +73,11 @@ pub struct Server<'a> {
 /// A sentence about what happens.
 fn say(args: &Args, what: &str) {
     line(format_args!("uvale vm: {}: {what}", args.port.port));
+}
+
+/// A ring of the guest that cannot be used any more, until it is started again.
+fn given_up(args: &Args, ring: usize, why: &Broken) {
+    say(args, &format!("the guest's ring {ring} is given up: {why}"));
 }
 
 impl<'a> Server<'a> {
@@ -154,14 +160,14 @@ impl<'a> Server<'a> {
             if moved && !turns.is_multiple_of(TURNS) {
                 continue;
             }
-            if moved {
+            // A guest may keep us from sleeping, but neither from ending nor from opening the port again.
+            if moved || self.ask_for_kicks() {
                 self.look(Duration::ZERO);
                 if turns.is_multiple_of(MANY_TURNS) {
                     self.check_port();
+                    self.open_again();
                 }
-                continue;
-            }
-            if !self.ask_for_kicks() {
+            } else {
                 self.sleep();
             }
         }
@@ -216,10 +222,7 @@ impl<'a> Server<'a> {
             });
             self.stopped[i] = matches!(outcome, Ok(Stop::Full));
             if let Err(why) = outcome {
-                say(
-                    self.args,
-                    &format!("the guest's ring {i} is given up: {why}"),
-                );
+                given_up(self.args, i, &why);
             }
         }
         self.front = Some(front);
@@ -263,10 +266,7 @@ impl<'a> Server<'a> {
             slots.finish();
             self.stopped[i] |= matches!(outcome, Ok(Stop::Full));
             if let Err(why) = outcome {
-                say(
-                    self.args,
-                    &format!("the guest's ring {i} is given up: {why}"),
-                );
+                given_up(self.args, i, &why);
             }
         }
         self.front = front;
@@ -288,10 +288,7 @@ impl<'a> Server<'a> {
             }
             match ring.batch(&front.ram, event_idx, |guest| guest.ask_for_kicks()) {
                 Ok(has_come) => more |= has_come,
-                Err(why) => say(
-                    self.args,
-                    &format!("the guest's ring {i} is given up: {why}"),
-                ),
+                Err(why) => given_up(self.args, i, &why),
             }
         }
         more
