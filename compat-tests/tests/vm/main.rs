@@ -6,6 +6,7 @@ mod machine;
 mod preloaded;
 mod ptnet;
 mod ptnet_guests;
+mod ptnet_qemu;
 mod vhost;
 mod vhost_guests;
 mod virtio;

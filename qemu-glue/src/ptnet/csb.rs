@@ -23,16 +23,49 @@ const HWCUR: usize = offset_of!(nm_csb_ktoa, hwcur) / 4;
 const HWTAIL: usize = offset_of!(nm_csb_ktoa, hwtail) / 4;
 const KERN_NEED_KICK: usize = offset_of!(nm_csb_ktoa, kern_need_kick) / 4;
 
+/// A ring of a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// its number in the guest's arrays
+    pub number: usize,
+    /// of an rx ring, how many slots it has
+    pub rx_slots: Option<u32>,
+}
+
 /// What a loop remembers of an entry. The guest cannot write it.
 struct Known {
-    /// the entry's number in the guest's arrays
     number: usize,
+    rx_slots: Option<u32>,
     /// the head that the last pass took
     taken: Cell<u32>,
     /// hwcur and hwtail as last written
     shown: Cell<Option<(u32, u32)>>,
     /// kern_need_kick as last written
     asks: Cell<Option<bool>>,
+}
+
+impl Known {
+    /// Does the loop have to know at once what the guest does next? Not as long as it is the port that has to move first:
+    /// a tx ring without room gets nothing new, and slots that are given back count when an rx ring has no others.
+    fn is_guest_s_turn(&self) -> bool {
+        let (head, (_, hwtail)) = (self.taken.get(), self.shown.get().unwrap_or_default());
+        match self.rx_slots {
+            None => head != hwtail,
+            Some(slots) => {
+                head == if hwtail.wrapping_add(1) == slots {
+                    0
+                } else {
+                    hwtail.wrapping_add(1)
+                }
+            }
+        }
+    }
+
+    /// Has the guest received something that it has not given back?
+    fn is_held(&self) -> bool {
+        let shown = self.shown.get();
+        self.rx_slots.is_some() && shown.is_some_and(|(_, hwtail)| hwtail != self.taken.get())
+    }
 }
 
 /// Both arrays, as one loop uses them.
@@ -48,10 +81,11 @@ pub struct GuestCsb {
 }
 
 impl GuestCsb {
-    /// `atok` and `ktoa` are the whole arrays; `entries` are those of the loop, by their numbers in them.
-    pub fn new(atok: Words, ktoa: Words, entries: &[usize]) -> Self {
-        let known = entries.iter().map(|&number| Known {
-            number,
+    /// `atok` and `ktoa` are the whole arrays; `entries` are those of the loop.
+    pub fn new(atok: Words, ktoa: Words, entries: &[Entry]) -> Self {
+        let known = entries.iter().map(|entry| Known {
+            number: entry.number,
+            rx_slots: entry.rx_slots,
             taken: Cell::default(),
             shown: Cell::default(),
             asks: Cell::default(),
@@ -75,11 +109,19 @@ impl GuestCsb {
         self.has_moved.take()
     }
 
-    /// Before a sleep: asks the guest to kick, for all entries. [`GuestCsb::has_news`] after it cannot miss anything.
+    /// Before a sleep: asks the guest to kick for the rings where it is its turn. [`GuestCsb::has_news`] after it cannot
+    /// miss anything.
     pub fn ask_for_kicks(&self) {
-        (0..self.known.len()).for_each(|i| self.want_kick(i, true));
+        for (i, known) in self.known.iter().enumerate() {
+            self.want_kick(i, known.is_guest_s_turn());
+        }
         // The guest writes its head, then looks whether it is to kick: one of the two sees the other.
         fence(SeqCst);
+    }
+
+    /// May the guest give something back without a kick? Who sends into a pipe may wait for it.
+    pub fn is_held(&self) -> bool {
+        self.known.iter().any(Known::is_held)
     }
 
     /// Has the guest moved a head since the last pass over its ring?
@@ -176,7 +218,17 @@ mod tests {
 
     const PAGE: u64 = 4096;
 
-    fn csb(entries: &[usize]) -> (GuestCsb, Words, Words) {
+    fn tx(number: usize) -> Entry {
+        let rx_slots = None;
+        Entry { number, rx_slots }
+    }
+
+    fn rx(number: usize) -> Entry {
+        let rx_slots = Some(8);
+        Entry { number, rx_slots }
+    }
+
+    fn csb(entries: &[Entry]) -> (GuestCsb, Words, Words) {
         let ram = memfd_create("guest", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&ram, 2 * PAGE).unwrap();
         let mut memory = GuestMemory::default();
@@ -202,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_loop_sees_its_own_entries() {
-        let (csb, atok, ktoa) = csb(&[1, 3]);
+        let (csb, atok, ktoa) = csb(&[tx(1), rx(3)]);
         csb.init(
             1,
             Wanted {
@@ -225,7 +277,7 @@ mod tests {
 
     #[test]
     fn news_is_what_no_pass_has_taken() {
-        let (csb, atok, ktoa) = csb(&[0, 1]);
+        let (csb, atok, ktoa) = csb(&[tx(0), rx(1)]);
         set(&atok, 1, HEAD, 3);
         assert!(csb.has_news());
         csb.begin_pass();
@@ -249,12 +301,36 @@ mod tests {
         csb.read(1);
         csb.ask_for_kicks();
         assert!(!csb.has_news());
-        assert_eq!([0, 1].map(|i| get(&ktoa, i, KERN_NEED_KICK)), [1, 1]);
+        let _ = ktoa;
+    }
+
+    #[test]
+    fn kicks_are_asked_for_where_it_is_the_guest_s_turn() {
+        let (csb, atok, ktoa) = csb(&[tx(0), rx(1)]);
+        // head of the tx ring, its hwtail; head of the rx ring of 8 slots, its hwtail; who is asked
+        for (head, room, taken, arrived, asked) in [
+            (0, 7, 0, 0, [1, 0]),
+            (7, 7, 0, 3, [0, 0]),
+            (7, 7, 0, 7, [0, 1]),
+            (3, 2, 4, 3, [1, 1]),
+            (u32::MAX, 2, u32::MAX, 3, [1, 0]),
+        ] {
+            for (i, head) in [head, taken].into_iter().enumerate() {
+                set(&atok, i, HEAD, head);
+                csb.begin_pass();
+                csb.read(i);
+            }
+            csb.show(0, 0, room);
+            csb.show(1, 0, arrived);
+            csb.ask_for_kicks();
+            assert_eq!([0, 1].map(|i| get(&ktoa, i, KERN_NEED_KICK)), asked);
+            assert_eq!(csb.is_held(), taken != arrived);
+        }
     }
 
     #[test]
     fn only_changes_are_written() {
-        let (csb, _atok, ktoa) = csb(&[0]);
+        let (csb, _atok, ktoa) = csb(&[tx(0)]);
         csb.show(0, 1, 2);
         assert!(csb.has_moved() && !csb.has_moved());
         set(&ktoa, 0, HWTAIL, 99);

@@ -21,12 +21,15 @@ use rustix::io::Errno;
 use uvale_engine::csb::{Csb, Manner, Wanted};
 use uvale_port::{POLLIN, POLLOUT, Port, RX, TX, Woken};
 
-use super::csb::{ENTRY, GuestCsb};
+use super::csb::{ENTRY, Entry, GuestCsb};
 use super::interrupts::Interrupts;
 use crate::guest_memory::{GuestMemory, Words};
 
 /// Looks in a row that find nothing before the clock is asked.
 const LOOKS: u32 = 64;
+/// Sleeps while the guest may give something back without a kick: each is twice as long as the one before.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(3);
 
 /// What wakes a loop, besides its port.
 pub struct Kick {
@@ -54,18 +57,29 @@ impl Kick {
 /// A descriptor and the rings that its loop syncs.
 struct Part {
     port: Arc<Port>,
-    /// numbers of its rings in the guest's CSB: tx rings, then rx rings
-    entries: Vec<usize>,
+    /// its rings in the guest's CSB: tx rings, then rx rings
+    entries: Vec<Entry>,
     tx: usize,
     kick: Arc<Kick>,
 }
 
 impl Part {
+    fn has(&self, entry: usize) -> bool {
+        self.entries.iter().any(|e| e.number == entry)
+    }
+
     /// `tx_rings` of the whole port come before its rx rings.
     fn new(port: Arc<Port>, tx_rings: usize) -> Result<Self, Errno> {
         let binding = port.attachment().binding();
-        let tx = binding.rings(TX).map(|ring| ring as usize);
-        let rx = binding.rings(RX).map(|ring| tx_rings + ring as usize);
+        let slots = |ring| port.kring(RX, ring).map(|k| k.num_slots.load(Relaxed));
+        let tx = binding.rings(TX).map(|ring| Entry {
+            number: ring as usize,
+            rx_slots: None,
+        });
+        let rx = binding.rings(RX).map(|ring| Entry {
+            number: tx_rings + ring as usize,
+            rx_slots: slots(ring).or(Some(0)),
+        });
         Ok(Self {
             entries: tx.chain(rx).collect(),
             tx: binding.rings(TX).len(),
@@ -195,7 +209,7 @@ impl Loops {
     /// The guest wants ring `entry` to be looked at.
     pub fn kick(&self, entry: usize) {
         let inner = self.inner();
-        if let Some(part) = inner.parts.iter().find(|p| p.entries.contains(&entry)) {
+        if let Some(part) = inner.parts.iter().find(|p| p.has(entry)) {
             self.kicks.fetch_add(1, Relaxed);
             part.kick.kick();
         }
@@ -310,7 +324,7 @@ impl Running {
 struct Loop {
     port: Arc<Port>,
     csb: GuestCsb,
-    entries: Vec<usize>,
+    entries: Vec<Entry>,
     tx: usize,
     kick: Arc<Kick>,
     interrupts: Arc<Interrupts>,
@@ -320,16 +334,24 @@ struct Loop {
 impl Loop {
     /// Until it is told to stop, or the port is lost.
     fn run(&self) {
+        let mut nap = SHORTEST;
         while !self.kick.is_over.load(Relaxed) {
             self.passes();
-            if self.csb.has_moved() || self.finds_something() {
+            let has_moved = self.csb.has_moved();
+            nap = if has_moved {
+                SHORTEST
+            } else {
+                LONGEST.min(nap * 2)
+            };
+            if has_moved || self.finds_something() {
                 continue;
             }
             self.csb.ask_for_kicks();
             let others = [(self.kick.event.as_fd(), PollFlags::IN)];
+            let longest = self.csb.is_held().then_some(nap);
             let woken = self
                 .port
-                .wait(POLLIN | POLLOUT, &others, None, &|| self.csb.has_news());
+                .wait(POLLIN | POLLOUT, &others, longest, &|| self.csb.has_news());
             self.kick.forget();
             if woken == Woken::Lost || !self.port.is_alive() {
                 return;
@@ -340,8 +362,8 @@ impl Loop {
     /// A pass over each ring: none waits for another to be done.
     fn passes(&self) {
         let host = &**self.port.session();
-        for (i, &entry) in self.entries.iter().enumerate() {
-            let tell = || self.interrupts.raise(entry);
+        for (i, entry) in self.entries.iter().enumerate() {
+            let tell = || self.interrupts.raise(entry.number);
             // One sync a pass; when to ask for kicks is decided here, for all rings together.
             let manner = Manner {
                 busy_wait: true,
