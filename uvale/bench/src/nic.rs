@@ -39,14 +39,6 @@ const GROUP_SIZE: usize = 4;
 const PAIRS: usize = 5;
 const APART: usize = 4;
 
-/// A packet as senders over the wire write it, of which the first so many bytes are sent.
-pub fn packet(dmac: u64, smac: u64) -> Vec<u8> {
-    let addresses = [&dmac.to_le_bytes()[..6], &smac.to_le_bytes()[..6]].concat();
-    let mut packet = [&addresses[..], &[8, 0]].concat();
-    packet.resize(2048, 0);
-    packet
-}
-
 /// Namespaces and pairs, beside what every case needs.
 pub struct Nic<'a> {
     bench: &'a Bench<'a>,

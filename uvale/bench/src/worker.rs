@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Running, Stage};
 use super::limit;
+use super::nic::joining;
 use super::nic::namespaces::Namespaces;
 use super::nic::socket::{self, Version};
 use super::nic::xdp;
-use super::nic::{self, joining};
 use super::port::Port;
 use super::raw;
 use super::wake;
@@ -191,7 +191,7 @@ pub fn run(spec: &str) -> Result<(), String> {
             smac,
             touch,
         } => {
-            let packet = nic::packet(*dmac, *smac);
+            let packet = socket::packet(*dmac, *smac);
             let packet = touch.then_some(&packet[..usize::from(*len)]);
             send(
                 &stage,

@@ -59,6 +59,14 @@ fn bind(fd: &OwnedFd, index: u32, protocol: u16) -> io::Result<()> {
     Ok(())
 }
 
+/// A packet as senders over the wire write it, of which the first so many bytes are sent.
+pub fn packet(dmac: u64, smac: u64) -> Vec<u8> {
+    let addresses = [&dmac.to_le_bytes()[..6], &smac.to_le_bytes()[..6]].concat();
+    let mut packet = [&addresses[..], &[8, 0]].concat();
+    packet.resize(2048, 0);
+    packet
+}
+
 /// Packets of one call.
 const TOGETHER: usize = 64;
 /// Buffers, of netmap's default number and size.
@@ -103,7 +111,7 @@ impl Sender {
             at: 0,
             messages,
             pieces,
-            packet: super::packet(dmac, smac),
+            packet: packet(dmac, smac),
             _buffers: buffers,
         })
     }

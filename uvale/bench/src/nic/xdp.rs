@@ -132,7 +132,7 @@ impl Sender {
         Ok(Self {
             tx: Ring::map::<Descriptor>(fd, XDP_PGOFF_TX_RING, &offsets.tx, n)?,
             completion: Ring::map::<AtomicU64>(fd, completions, &offsets.cr, n)?,
-            packet: super::packet(dmac, smac),
+            packet: super::socket::packet(dmac, smac),
             socket,
         })
     }

@@ -15,15 +15,15 @@ use crate::packet::Batch;
 const AT_A_TIME: u32 = 128;
 const _: () = assert!(Batch::MOST <= AT_A_TIME as usize);
 
-/// The sending side of a socket. Entry `i` of the tx ring is always for the same one of the chunks for sending, and completions
-/// are counted only: the kernel is done with chunks in the order in which it got them, or, without zero copy, as soon
-/// as it has taken them.
+/// The sending side of a socket. Entry `i` of the tx ring is always for the same one of the chunks for sending, and
+/// completions are counted only: the kernel is done with chunks in the order in which it got them, or, without zero
+/// copy, as soon as it has taken them.
 ///
-/// Without zero copy the kernel takes packets out of the tx ring only in a call of whoever holds the `busy` lock (the
-/// socket is bound without `XDP_USE_NEED_WAKEUP`, with which a poll would do it, too). So those that it did not take
-/// count as not sent, and the next call writes over them: the same ones again, or other ones if whoever wanted them
-/// sent has died. The kernel remembers how many there were: if the next batch is shorter, the rest become entries that
-/// the kernel passes over, whose completion comes with some kernels only.
+/// Without zero copy the kernel takes packets out of the tx ring only in a call of whoever holds the `busy` lock
+/// (the socket is bound without `XDP_USE_NEED_WAKEUP`, with which a poll would do it, too). So those that it did
+/// not take count as not sent, and the next call writes over them: the same ones again, or other ones if whoever
+/// wanted them sent has died. The kernel remembers how many there were: if the next batch is shorter, the rest
+/// become entries that the kernel passes over, whose completion comes with some kernels only.
 #[derive(Debug)]
 pub struct Sender {
     pub(super) queue: Arc<Queue>,
