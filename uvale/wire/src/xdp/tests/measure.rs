@@ -5,7 +5,7 @@
 use std::net::UdpSocket;
 
 use rustix::time::{ClockId, clock_gettime};
-use uvale_shared::shm::{Mapping, Memfd, copy_in};
+use uvale_shared::shm::{Mapping, Memfd, copy_in, copy_out};
 
 use super::ground::{apart, ip, readable};
 use super::{describe, ends};
@@ -34,16 +34,19 @@ fn own_time() -> i64 {
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
+/// A program writes its packets into buffers, and reads those that it gets there.
 fn with_copies(
     ends: (&Sender, &Receiver),
     (from, to): (&Mapping, &Mapping),
-    len: usize,
+    packet: &[u8],
     batches: usize,
 ) -> f64 {
+    let len = packet.len();
     let mut space = Space::default();
     timed(batches, |first| {
         let mut batch = space.batch(from);
         for i in first..first + BATCH {
+            assert!(copy_in(packet, from, i * BUFFER));
             assert!(batch.push(i * BUFFER, len, false));
         }
         let sent = ends.0.send(&batch, 0).expect("it takes them");
@@ -53,20 +56,35 @@ fn with_copies(
             at += 1;
             copy_in(bytes, to, at % BUFFERS * BUFFER)
         });
+        for i in first + 1..=at {
+            read(to, i % BUFFERS * BUFFER, len);
+        }
         sent
     })
 }
 
-/// The bare pair: the same socket calls and rings; the packets stay where they are.
-fn bare((sender, receiver): (&Sender, &Receiver), len: usize, batches: usize) -> f64 {
+fn read(memory: &Mapping, at: usize, len: usize) {
+    std::hint::black_box(copy_out(memory, at, len).expect("it is inside"));
+}
+
+/// The bare pair: the same socket calls and rings; a program writes and reads packets in the sockets' memory.
+fn bare((sender, receiver): (&Sender, &Receiver), packet: &[u8], batches: usize) -> f64 {
+    let len = packet.len();
     timed(batches, |_| {
         let start = sender.room().start;
         for i in 0..BATCH as u32 {
-            describe(sender, start.wrapping_add(i), len);
+            let at = start.wrapping_add(i);
+            let chunk = sender.chunk(at) as usize;
+            assert!(copy_in(packet, &sender.queue.memory, chunk));
+            describe(sender, at, len);
         }
         sender.produce(start.wrapping_add(BATCH as u32));
         sender.call().expect("it takes them");
-        receiver.take_in(|packet| packet.len() == len);
+        receiver.take_in(|packet| {
+            let [bytes, ..] = packet.pieces;
+            std::hint::black_box(bytes.to_vec());
+            bytes.len() == len
+        });
         BATCH
     })
 }
@@ -89,10 +107,11 @@ fn copies() {
         println!("bytes  bare ns  copied ns  ratio of rates");
         for len in [60, 1500] {
             let ends = (&sender, &receiver);
+            let packet = vec![2; len];
             let (mut plain, mut copied) = (Vec::new(), Vec::new());
             for _ in 0..301 {
-                plain.push(bare(ends, len, 16));
-                copied.push(with_copies(ends, (&from, &to), len, 16));
+                plain.push(bare(ends, &packet, 16));
+                copied.push(with_copies(ends, (&from, &to), &packet, 16));
             }
             let (plain, copied) = (median(plain), median(copied));
             println!("{len:5} {plain:8.0} {copied:10.0} {:14.2}", plain / copied);
