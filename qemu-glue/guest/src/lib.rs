@@ -1,8 +1,8 @@
 //! netmap's ptnet device from within a guest, in user space: no kernel module.
 //!
-//! A guest sees two PCI devices: *memdev*, whose memory BAR is the region of a netmap port of the host, and *ptnet* with
-//! the port's registers. This crate finds them in sysfs, maps the region, gives the host two pages for the CSB, and
-//! moves packets as netmap's own guest driver does: it writes head and cur of a ring into the CSB, reads hwcur and
+//! A guest sees two PCI devices: *memdev*, whose memory BAR is the region of a netmap port of the host, and *ptnet*
+//! with the port's registers. This crate finds them in sysfs, maps the region, gives the host two pages for the CSB,
+//! and moves packets as netmap's own guest driver does: it writes head and cur of a ring into the CSB, reads hwcur and
 //! hwtail from it, and kicks if the host has said that it sleeps.
 //!
 //! | file | what |
@@ -20,8 +20,8 @@
 //! line only, and vfio wants an IOMMU (its mode without one is not built into distributions' kernels). So who waits
 //! looks again after short naps ([`ring::Naps`]).
 //!
-//! **Trust.** The host can read and write the guest's memory anyhow. What it writes is checked nevertheless: nonsense in a
-//! register, in the CSB or in a slot is an error with a sentence and no access outside of the mapping.
+//! **Trust.** The host can read and write the guest's memory anyhow. What it writes is checked nevertheless: nonsense
+//! in a register or in the CSB is an error with a sentence, and nothing leads to an access outside of the mapping.
 #![deny(unsafe_code)]
 
 pub mod device;

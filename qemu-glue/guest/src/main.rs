@@ -1,5 +1,5 @@
-//! `ptnet-guest`: netmap's ptnet device from within a guest, without a kernel module. Sends, receives and checks numbered
-//! packets; prints what it found as `key=value` lines.
+//! `ptnet-guest`: netmap's ptnet device from within a guest, without a kernel module. Sends, receives and checks
+//! numbered packets; prints what it found as `key=value` lines.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -18,7 +18,7 @@ pub const DEVICES: &str = "/sys/bus/pci/devices";
 const COMMAND: u64 = 4;
 const COMMAND_ON: u16 = 0b111;
 
-/// Kinds of a resource, as in the kernel's `ioport.h`.
+/// Kinds of a resource, the kernel's IORESOURCE_IO and IORESOURCE_MEM.
 const RESOURCE_IO: u64 = 0x100;
 const RESOURCE_MEMORY: u64 = 0x200;
 
