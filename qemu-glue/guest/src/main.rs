@@ -44,8 +44,8 @@ enum Action {
         /// Bytes of each, without the virtio-net header
         #[arg(long, default_value_t = 60)]
         len: usize,
-        /// At most so many between two syncs
-        #[arg(long, default_value_t = 256)]
+        /// At most so many between two syncs [default: as many as the ring has room for]
+        #[arg(long, default_value_t = u32::MAX, hide_default_value = true)]
         batch: u32,
     },
     /// Receive numbered packets and check them
@@ -57,7 +57,7 @@ enum Action {
     /// Send packets back to where they come from
     Echo {
         /// How many
-        #[arg(long, default_value_t = u64::MAX)]
+        #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
         count: u64,
     },
     /// Forward packets between two devices, in both directions
@@ -66,7 +66,7 @@ enum Action {
         #[arg(long, default_value_t = 1)]
         other: usize,
         /// How many
-        #[arg(long, default_value_t = u64::MAX)]
+        #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
         count: u64,
     },
 }

@@ -50,8 +50,8 @@ impl Stream {
         let number = self.next;
         let (_, rest) = self.packet.split_at_mut(self.header + 14);
         rest[..8].copy_from_slice(&number.to_be_bytes());
-        for (i, byte) in (0u8..=255).cycle().zip(&mut rest[10..]) {
-            *byte = content(number, i);
+        for part in rest[10..].chunks_mut(PART) {
+            part.copy_from_slice(content(number, part.len()));
         }
         &self.packet
     }
@@ -62,8 +62,23 @@ impl Stream {
     }
 }
 
-fn content(number: u64, i: u8) -> u8 {
-    (number as u8).wrapping_add(i)
+/// Bytes of content that are written and compared at once; a multiple of 256.
+const PART: usize = 2048;
+
+static COUNTING: [u8; PART + 256] = {
+    let mut bytes = [0; PART + 256];
+    let mut i = 0;
+    while i < bytes.len() {
+        bytes[i] = i as u8;
+        i += 1;
+    }
+    bytes
+};
+
+/// The first `len` bytes of the content, at most [`PART`]; it is the same again from there on.
+fn content(number: u64, len: usize) -> &'static [u8] {
+    let first = usize::from(number as u8);
+    &COUNTING[first..first + len]
 }
 
 /// What a receiver has found.
@@ -123,8 +138,8 @@ impl Checker {
             self.found.foreign += 1;
             return;
         };
-        let wrong = |(i, byte): (u8, &u8)| *byte != content(number, i);
-        if (0u8..=255).cycle().zip(rest).any(wrong) {
+        let wrong = |part: &[u8]| part != content(number, part.len());
+        if rest.chunks(PART).any(wrong) {
             self.found.changed += 1;
             return;
         }
