@@ -168,8 +168,8 @@ fn refusal(errno: Errno) -> Refusal {
     let why = match errno {
         Errno::PERM | Errno::ACCESS => "this process may not open packet sockets, it lacks CAP_NET_RAW: docker gives \
              it to containers by default, podman with --cap-add NET_RAW; elsewhere run the program with sudo, or with \
-             `sudo setpriv --reuid USER --regid GROUP --clear-groups --inh-caps +net_raw --ambient-caps +net_raw PROGRAM` \
-             (setcap would keep the shim from being loaded)"
+             `sudo setpriv --reuid USER --regid GROUP --clear-groups --inh-caps +net_raw --ambient-caps +net_raw \
+             PROGRAM` (setcap would keep the shim from being loaded)"
             .to_owned(),
         Errno::AFNOSUPPORT => {
             "this kernel or this sandbox has no packet sockets (CONFIG_PACKET)".to_owned()
