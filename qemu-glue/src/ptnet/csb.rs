@@ -45,7 +45,7 @@ struct Known {
 }
 
 impl Known {
-    /// Does the loop have to know at once what the guest does next? Not as long as it is the port that has to move first:
+    /// Does the loop have to know at once what the guest does next? Not as long as it is the port that has to move:
     /// a tx ring without room gets nothing new, and slots that are given back count when an rx ring has no others.
     fn is_guest_s_turn(&self) -> bool {
         let (head, (_, hwtail)) = (self.taken.get(), self.shown.get().unwrap_or_default());
@@ -109,8 +109,8 @@ impl GuestCsb {
         self.has_moved.take()
     }
 
-    /// Before a sleep: asks the guest to kick for the rings where it is its turn. [`GuestCsb::has_news`] after it cannot
-    /// miss anything.
+    /// Before a sleep: asks the guest to kick for the rings where it is its turn. [`GuestCsb::has_news`] after it
+    /// cannot miss anything.
     pub fn ask_for_kicks(&self) {
         for (i, known) in self.known.iter().enumerate() {
             self.want_kick(i, known.is_guest_s_turn());

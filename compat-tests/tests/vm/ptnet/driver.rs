@@ -193,7 +193,6 @@ impl Guest {
         assert_eq!(self.command(PTNETMAP_PTCTL_CREATE), 0);
         for i in 0..self.rings.len() {
             self.rings[i].head = self.atok(i, 0);
-            assert_eq!(self.atok(i, 1), self.rings[i].head);
         }
     }
 
