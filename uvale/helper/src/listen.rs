@@ -1,6 +1,7 @@
 //! The listening socket: made here, or handed over by systemd.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{Mode, unlink};
 use rustix::io::Errno;
@@ -12,6 +13,9 @@ use uvale_system::sys::Fd;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
+/// How often a socket that is in use is looked at again, and how long after the last time.
+const LOOKS: u32 = 30;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens at `path`, for every user: the rules say who gets what.
 pub fn listener(path: &Path) -> Result<Fd, String> {
@@ -28,12 +32,20 @@ pub fn listener(path: &Path) -> Result<Fd, String> {
     }
     let address = SocketAddrUnix::new(path).map_err(fail)?;
     let socket = socket().map_err(fail)?;
-    let bound = match bind(&socket, &address) {
-        Err(Errno::ADDRINUSE) if is_left_over(&address) => {
-            let _ = unlink(path);
-            bind(&socket, &address)
+    let mut looks = 0;
+    let bound = loop {
+        match bind(&socket, &address) {
+            Err(Errno::ADDRINUSE) if is_left_over(&address) => {
+                let _ = unlink(path);
+                break bind(&socket, &address);
+            }
+            // Requests of a helper that was killed have its socket until they end.
+            Err(Errno::ADDRINUSE) if looks < LOOKS => {
+                looks += 1;
+                std::thread::sleep(PAUSE);
+            }
+            other => break other,
         }
-        other => other,
     };
     bound.map_err(fail)?;
     rustix::fs::chmod(path, Mode::from(0o666)).map_err(fail)?;
