@@ -121,6 +121,8 @@ pub struct Queue {
     told: u16,
     /// the guest knows that it is to kick us
     wants_kicks: bool,
+    /// `avail.idx` as the last batch that moved packets saw it
+    seen: u16,
 }
 
 impl Queue {
@@ -144,6 +146,7 @@ impl Queue {
             next_used: 0,
             told: 0,
             wants_kicks: true,
+            seen: next_avail,
         };
         let used = queue.open(memory)?.used;
         queue.next_used = used
@@ -194,8 +197,8 @@ pub struct Batch<'q, 'm> {
 }
 
 impl<'m> Batch<'_, 'm> {
-    /// Reads `avail.idx`. True if it has changed.
-    fn look(&mut self) -> Result<bool, Broken> {
+    /// Reads `avail.idx`.
+    fn look(&mut self) -> Result<(), Broken> {
         let place = |_| Broken::Place("available ring");
         // SYNC POINT: with the guest's release store of `avail.idx`; its descriptors and buffers are seen.
         let idx: u16 = self.avail.load(IDX, Ordering::Acquire).map_err(place)?;
@@ -203,8 +206,8 @@ impl<'m> Batch<'_, 'm> {
         if ahead > self.queue.size {
             return Err(Broken::Ahead(ahead));
         }
-        let limit = self.queue.next_avail.wrapping_add(ahead);
-        Ok(core::mem::replace(&mut self.limit, limit) != limit)
+        self.limit = self.queue.next_avail.wrapping_add(ahead);
+        Ok(())
     }
 
     /// Chains that are available.
@@ -332,8 +335,9 @@ impl<'m> Batch<'_, 'm> {
         Ok(new.wrapping_sub(word).wrapping_sub(1) < new.wrapping_sub(old))
     }
 
-    /// While we run: the guest need not kick.
+    /// The beginning of a batch that moves packets: while we run the guest need not kick.
     pub fn refuse_kicks(&mut self) -> Result<(), Broken> {
+        self.queue.seen = self.limit;
         // An event index that is behind is as good as a refusal.
         if self.queue.wants_kicks && !self.queue.event_idx {
             self.set_flags(VRING_USED_F_NO_NOTIFY as u16)?;
@@ -342,13 +346,14 @@ impl<'m> Batch<'_, 'm> {
         Ok(())
     }
 
-    /// Before a sleep: the guest is to kick when there is more than this batch has seen. True if there is already.
+    /// Before a sleep: the guest is to kick when there is more than the last batch that moved packets has seen. True if
+    /// there is already.
     pub fn ask_for_kicks(&mut self) -> Result<bool, Broken> {
         let place = |_| Broken::Place("used ring");
         if self.queue.event_idx {
             let at = self.used.len() - 2;
             self.used
-                .store(self.limit.to_le(), at, Ordering::Relaxed)
+                .store(self.queue.seen.to_le(), at, Ordering::Relaxed)
                 .map_err(place)?;
         } else if !self.queue.wants_kicks {
             self.set_flags(0)?;
@@ -356,7 +361,8 @@ impl<'m> Batch<'_, 'm> {
         self.queue.wants_kicks = true;
         // Whoever makes a buffer available and then looks whether to kick sees our wish, or we see the buffer.
         fence(Ordering::SeqCst);
-        self.look()
+        self.look()?;
+        Ok(self.limit != self.queue.seen)
     }
 
     fn set_flags(&self, flags: u16) -> Result<(), Broken> {

@@ -175,6 +175,7 @@ fn kicks_are_asked_for_before_a_sleep_and_not_while_it_runs() {
         driver.add(&[(0x8000, 10, false)], None);
         assert!(!driver.publish());
         let mut batch = queue.open(&memory).unwrap();
+        batch.refuse_kicks().unwrap();
         assert_eq!(batch.available(), 1);
         assert!(
             !batch.ask_for_kicks().unwrap(),
@@ -182,9 +183,15 @@ fn kicks_are_asked_for_before_a_sleep_and_not_while_it_runs() {
         );
         driver.add(&[(0x8000, 10, false)], None);
         assert!(driver.publish());
+        assert!(batch.ask_for_kicks().unwrap(), "there is more");
+        // Between the batch that moves packets and the one that asks before a sleep.
+        queue.open(&memory).unwrap().refuse_kicks().unwrap();
+        driver.add(&[(0x8000, 10, false)], None);
+        driver.publish();
+        let mut batch = queue.open(&memory).unwrap();
         assert!(
             batch.ask_for_kicks().unwrap(),
-            "there is more than it has seen"
+            "nobody has looked at what this batch found"
         );
     }
 }
