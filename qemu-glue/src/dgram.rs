@@ -31,7 +31,7 @@ Example: uvale vm dgram --port vale0:vm1 --socket /tmp/vm1
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    port: PortArgs,
+    pub port: PortArgs,
     /// Socket to make: QEMU's remote.path, or with --stream its addr.path
     #[arg(long, value_name = "PATH", required_unless_present = "connect")]
     socket: Option<PathBuf>,

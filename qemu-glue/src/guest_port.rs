@@ -17,6 +17,9 @@ pub struct PortArgs {
     /// End when this parent process does
     #[arg(long, value_name = "PID", hide = true)]
     pub end_with: Option<i32>,
+    /// Remove this directory in the end, if the parent has not lived to do it
+    #[arg(long, value_name = "DIR", hide = true, requires = "end_with")]
+    pub temporary: Option<PathBuf>,
 }
 
 impl PortArgs {
@@ -43,6 +46,16 @@ impl PortArgs {
         uvale_link::place::connect(&self.runtime_dir()).is_ok()
     }
 
+    /// The end: `outcome` is what came of it.
+    pub fn end<T>(&self, outcome: T) -> T {
+        if let (Some(parent), Some(dir)) = (self.end_with, &self.temporary)
+            && !is_parent(parent)
+        {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+        outcome
+    }
+
     /// After the daemon has gone.
     pub fn lost(&self) -> String {
         format!(
@@ -54,13 +67,18 @@ impl PortArgs {
 
 /// However this process's parent ends, which has that number, this one gets SIGTERM: the kernel sees to it.
 pub fn end_with_parent(parent: i32) -> Result<(), String> {
-    use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+    use rustix::process::{Signal, set_parent_process_death_signal};
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|e| format!("the end of the parent cannot be noticed: {e}"))?;
-    match getppid().map(Pid::as_raw_pid) == Some(parent) {
+    match is_parent(parent) {
         true => Ok(()),
         false => Err(format!(
             "process {parent}, which this was to end with, is gone"
         )),
     }
+}
+
+fn is_parent(pid: i32) -> bool {
+    use rustix::process::{Pid, getppid};
+    getppid().map(Pid::as_raw_pid) == Some(pid)
 }

@@ -59,10 +59,10 @@ pub enum Args {
 /// Runs the command until the guest or a signal ends it.
 pub fn run(args: Args) -> Result<ExitCode, String> {
     match args {
-        Args::Dgram(args) => dgram::run(&args),
+        Args::Dgram(args) => args.port.end(dgram::run(&args)),
         Args::Run(args) => machine::run(&args),
         Args::Become(args) => args.run(),
-        Args::Vhost(args) => vhost::run(&args),
-        Args::Ptnet(args) => ptnet::run(&args),
+        Args::Vhost(args) => args.port.end(vhost::run(&args)),
+        Args::Ptnet(args) => args.port.end(ptnet::run(&args)),
     }
 }

@@ -101,6 +101,11 @@ fn script(networks: &[Network], qemu: &[String]) -> String {
         let words: Vec<_> = network.command.iter().map(|word| quoted(word)).collect();
         text += &format!("uvale {} &\n", words.join(" "));
     }
+    let sockets = networks.iter().flat_map(|network| &network.sockets);
+    let there: Vec<_> = sockets
+        .map(|socket| format!("[ -S {} ]", quoted(&socket.display().to_string())))
+        .collect();
+    text += &format!("until {}; do sleep 0.1; done\n", there.join(" && "));
     let mut line = quoted(&qemu[0]);
     for word in &qemu[1..] {
         // An option and its value stay together.

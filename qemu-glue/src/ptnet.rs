@@ -56,7 +56,7 @@ Example: uvale vm ptnet --port vale0:vm1 --socket /tmp/vm1
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    port: PortArgs,
+    pub port: PortArgs,
     /// Where the sockets are made: DIR/NAME-mem.sock and DIR/NAME-net.sock
     #[arg(long, value_name = "DIR/NAME")]
     socket: PathBuf,

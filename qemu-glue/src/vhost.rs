@@ -63,7 +63,7 @@ Example: uvale vm vhost --port vale0:vm1 --socket /tmp/vm1";
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    port: PortArgs,
+    pub port: PortArgs,
     /// Socket to make, which QEMU connects to
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,

@@ -3,7 +3,9 @@
 use std::os::unix::net::UnixStream;
 
 use compat_tests::place::Place;
+use compat_tests::target::binaries;
 use compat_tests::wait::wait_for;
+use compat_tests::world::Program;
 use compat_tests::{apps, or_skip};
 use rustix::process::Signal;
 
@@ -68,6 +70,16 @@ fn what_cannot_be_run_is_said() {
     }
 }
 
+/// `uvale vm ARGS...` whose directories for temporary files are below `place`.
+fn run_in(place: &Place, args: &[&str]) -> Program {
+    let tmp = place.file("tmp");
+    let _ = std::fs::create_dir(&tmp);
+    let mut command = place.command(&binaries().uvale);
+    command.env("TMPDIR", tmp).env_remove("LD_PRELOAD");
+    command.arg("vm").args(args);
+    Program::start(&format!("uvale vm {}", args.join(" ")), command)
+}
+
 #[test]
 fn a_guest_is_run_and_nothing_is_left() {
     let qemu = or_skip!("uvale vm run", apps::qemu());
@@ -88,7 +100,7 @@ fn a_guest_is_run_and_nothing_is_left() {
     ];
     // A signal, and the death of the process that started it all.
     for signal in [Signal::TERM, Signal::KILL] {
-        let mut run = vm(&place, &[&args[..], &["vale0:a"], &idle].concat());
+        let mut run = run_in(&place, &[&args[..], &["vale0:a"], &idle].concat());
         wait_for("the port", || place.port("vale0:a").is_some());
         wait_for("QEMU", || {
             UnixStream::connect(place.file("monitor")).is_ok()
@@ -99,8 +111,22 @@ fn a_guest_is_run_and_nothing_is_left() {
         let monitor = place.file("monitor");
         wait_for("QEMU's end", || UnixStream::connect(&monitor).is_err());
     }
-    // A port that cannot be had.
-    let said = refused(&place, &[&args[..], &["netmap:nosuch0"], &idle].concat());
-    assert!(said.contains("there is no such interface"), "{said}");
+    // A port that cannot be had, however the guest is to get it.
+    for kind in ["--dgram", "--vhost", "--ptnet"] {
+        let args = [&args[..args.len() - 1], &[kind, "netmap:nosuch0"], &idle].concat();
+        let mut run = run_in(&place, &args);
+        assert!(!run.wait().success(), "{kind}: {}", run.said());
+        assert!(
+            run.said().contains("there is no such interface"),
+            "{}",
+            run.said()
+        );
+    }
+    let left = || {
+        std::fs::read_dir(place.file("tmp"))
+            .expect("it is there")
+            .count()
+    };
+    wait_for("directories of sockets to go", || left() == 0);
     place.assert_left_clean();
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::address::made_of;
+
 /// By which device the guest has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -20,7 +22,7 @@ pub struct Network {
     pub command: Vec<String>,
     /// options of QEMU
     pub qemu: Vec<String>,
-    /// sockets that are there when the process is ready
+    /// sockets that it makes
     pub sockets: Vec<PathBuf>,
 }
 
@@ -49,7 +51,7 @@ impl Network {
         }
         let place = commas(&shown);
         let beside = |end: &str| PathBuf::from(format!("{shown}{end}"));
-        let mac = address(port, i);
+        let mac = address(port);
         let virtio = format!("virtio-net-pci,netdev=n{i},mac={mac}");
         let (qemu, sockets) = match kind {
             Kind::Vhost => (
@@ -94,16 +96,12 @@ impl Network {
     }
 }
 
-/// Names of ports have characters that are none of files and shells.
+/// Names of ports have characters that are none of files and shells: what is left of them, and a number instead.
 fn file_name(port: &str) -> String {
-    let port = port.trim_start_matches("netmap:");
-    let plain = |c: char| match c {
-        '{' => '+',
-        c if c.is_ascii_alphanumeric() || c == '}' => c,
-        _ => '-',
-    };
-    let name: String = port.chars().map(plain).collect();
-    format!("uvale-{}", name.replace('}', "="))
+    let [a, b, ..] = made_of(port.bytes());
+    let name = port.trim_start_matches("netmap:");
+    let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    format!("uvale-{name}-{a:02x}{b:02x}")
 }
 
 /// A value inside an option of QEMU's, in which a comma ends one.
@@ -112,7 +110,7 @@ fn commas(value: &str) -> String {
 }
 
 /// An address that is this port's and changes never: QEMU gives all guests the same. Locally administered.
-fn address(port: &str, i: usize) -> String {
-    let [a, b, c, ..] = crate::address::made_of(port.bytes().chain([i as u8]));
+fn address(port: &str) -> String {
+    let [a, b, c, ..] = made_of(port.bytes());
     format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
 }

@@ -1,9 +1,9 @@
 //! Starting a guest and the processes of its ports, and ending with it.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -13,7 +13,7 @@ use uvale_tools::output::plain;
 use super::network::Network;
 use crate::signals::Signals;
 
-/// A process that has not made its sockets in this time will not.
+/// A process that is not ready, or has not ended, in this time will not.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Between two looks at whether a process has ended.
@@ -28,17 +28,16 @@ pub struct Sockets {
 impl Sockets {
     /// `named`, or one below the directory for temporary files. It is made if it is `needed` now.
     pub fn new(named: Option<&Path>, needed: bool) -> Result<Self, String> {
-        let own = || std::env::temp_dir().join(format!("uvale-vm-{}", std::process::id()));
-        let dir = named.map_or_else(own, Path::to_owned);
-        let is_ours = named.is_none() && needed;
-        if is_ours {
-            let made = std::fs::DirBuilder::new().mode(0o700).create(&dir);
-            made.map_err(|e| format!("{} cannot be made: {}", dir.display(), plain(&e)))?;
-        }
-        // Who types the commands needs a directory that is there.
-        let dir = match named {
-            None if !needed => std::env::temp_dir(),
-            _ => dir,
+        let below = std::env::temp_dir();
+        let (dir, is_ours) = match named {
+            Some(dir) => (dir.to_owned(), false),
+            // Who types the commands needs a directory that is there.
+            None if !needed => (below, false),
+            None => {
+                let made = nix::unistd::mkdtemp(&below.join("uvale-vm-XXXXXX"));
+                let why = |e| format!("no directory can be made in {}: {e}", below.display());
+                (made.map_err(why)?, true)
+            }
         };
         Ok(Self { dir, is_ours })
     }
@@ -65,20 +64,26 @@ impl Drop for Children {
         for child in &self.0 {
             let _ = kill_process(Pid::from_child(child), Signal::TERM);
         }
+        let end = Instant::now() + PATIENCE;
         for child in &mut self.0 {
-            let _ = child.wait();
+            while !has_ended(child) {
+                if Instant::now() > end {
+                    let _ = child.kill();
+                }
+                std::thread::sleep(PAUSE);
+            }
         }
     }
 }
 
-/// Runs all of it until QEMU ends, or a port's process does; the status is QEMU's.
+/// Runs all of it until QEMU ends; the status is QEMU's.
 pub fn run(networks: &[Network], qemu: &[String], sockets: &Sockets) -> Result<ExitCode, String> {
     let signals = Signals::take()?;
     let mut children = Children(Vec::new());
     for network in networks {
-        children.0.push(start_network(network)?);
+        children.0.push(start_network(network, sockets)?);
     }
-    wait_for_sockets(networks, &mut children, sockets)?;
+    children.0.iter_mut().try_for_each(wait_until_ready)?;
     let own_number = std::process::id().to_string();
     let mut command = itself()?;
     command.args(["vm", "become", &own_number, "--"]).args(qemu);
@@ -92,10 +97,14 @@ pub fn run(networks: &[Network], qemu: &[String], sockets: &Sockets) -> Result<E
     Ok(ExitCode::from(code.unwrap_or(1)))
 }
 
-fn start_network(network: &Network) -> Result<Child, String> {
+fn start_network(network: &Network, sockets: &Sockets) -> Result<Child, String> {
     let mut command = itself()?;
     command.args(&network.command);
     command.args(["--end-with", &std::process::id().to_string()]);
+    if sockets.is_ours {
+        command.arg("--temporary").arg(sockets.dir());
+    }
+    command.stdout(Stdio::piped());
     start(command)
 }
 
@@ -111,30 +120,24 @@ fn start(mut command: Command) -> Result<Child, String> {
     spawned.map_err(|e| format!("uvale cannot be started again: {}", plain(&e)))
 }
 
-fn wait_for_sockets(
-    networks: &[Network],
-    children: &mut Children,
-    sockets: &Sockets,
-) -> Result<(), String> {
-    let end = Instant::now() + PATIENCE;
-    let mut missing = networks.iter().flat_map(|n| &n.sockets).peekable();
-    while let Some(socket) = missing.peek() {
-        if socket.exists() {
-            missing.next();
-            continue;
-        }
-        if children.0.iter_mut().any(has_ended) {
-            return Err("a port could not be opened; the line above says why".into());
-        }
-        if Instant::now() > end {
-            return Err(format!(
-                "no socket has come up in {}",
-                sockets.dir().display()
-            ));
-        }
-        std::thread::sleep(PAUSE);
+/// A process that serves a port says so in a line, with which QEMU finds it.
+fn wait_until_ready(child: &mut Child) -> Result<(), String> {
+    let Some(mut said) = child.stdout.take() else {
+        return Ok(());
+    };
+    let patience = rustix::event::Timespec {
+        tv_sec: PATIENCE.as_secs() as _,
+        tv_nsec: 0,
+    };
+    let mut fds = [PollFd::new(&said, PollFlags::IN)];
+    match poll(&mut fds, Some(&patience)) {
+        Ok(1..) if said.read(&mut [0; 4096]).is_ok_and(|n| n > 0) => Ok(()),
+        Ok(1..) => Err("a port could not be opened; the line above says why".into()),
+        _ => Err(format!(
+            "a port is not ready after {} seconds",
+            PATIENCE.as_secs()
+        )),
     }
-    Ok(())
 }
 
 fn has_ended(child: &mut Child) -> bool {
