@@ -12,11 +12,12 @@ pub struct Help {
 }
 
 impl Help {
-    /// What `uvale COMMAND --help` says, if there is such a command.
+    /// What `uvale COMMAND --help` says, if there is such a command, which may be one below another: `vm vhost`.
     fn of(&mut self, command: &str) -> Option<&str> {
         let text = self.texts.entry(command.into()).or_insert_with(|| {
             let output = Command::new(&target::binaries().uvale)
-                .args([command, "--help"])
+                .args(command.split(' '))
+                .arg("--help")
                 .output()
                 .expect("uvale starts");
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -35,8 +36,16 @@ impl Help {
         if command.starts_with('-') {
             return None;
         }
+        let no_such = |command: &str| Some(format!("no command '{command}'"));
         let Some(help) = self.of(command) else {
-            return Some(format!("no command '{command}'"));
+            return no_such(command);
+        };
+        let has_commands = help.contains("<COMMAND>");
+        let mut words = words.peekable();
+        let below = words.next_if(|word| has_commands && !word.starts_with('-'));
+        let command = below.map_or(command.to_owned(), |below| format!("{command} {below}"));
+        let Some(help) = self.of(&command) else {
+            return no_such(&command);
         };
         // behind `--` begins another program's line
         let options = words.take_while(|w| *w != "--").filter_map(|word| {
@@ -61,6 +70,9 @@ fn what_does_not_exist_is_found() {
     assert_eq!(help.fault("run --private -- prog --no-such-option"), None);
     assert_eq!(help.fault("stats [--json]"), None);
     assert_eq!(help.fault("help ctl param"), None);
+    assert_eq!(help.fault("vm vhost --queues 4"), None);
+    assert!(help.fault("vm vhost --spin 4").is_some());
+    assert!(help.fault("vm vhots").is_some());
     assert!(help.fault("help statistics").is_some());
     assert!(help.fault("stats --jsn").is_some());
     assert!(help.fault("statistics").is_some());

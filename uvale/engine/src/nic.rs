@@ -30,6 +30,9 @@ use uvale_wire::{Frames, Space, Transmitter, Wire};
 pub use arrive::take_in;
 pub use forward::forward;
 
+/// Sleeps of 20 ms to wait for a sender that holds the ring: the sync comes again.
+const PATIENCE: u32 = 0;
+
 /// Sends `hwcur..head`. What finds no room stays, and with it the slots behind. Returns hwtail.
 pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, work: &mut Scratch) -> u32 {
     let k = tx.kring;

@@ -62,8 +62,8 @@ pub enum Carrier {
 }
 
 /// What a wire consists of. With it come its descriptors, in this order: a receiving socket for each of
-/// `frames`, `senders` sending sockets, an AF_XDP socket and its memory, or a TAP device's, for each queue, and with `host` the host's
-/// receiving and sending socket.
+/// `frames`, `senders` sending sockets, an AF_XDP socket and its memory, or a TAP device's, for each queue, and with
+/// `host` the host's receiving and sending socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// what carries the packets

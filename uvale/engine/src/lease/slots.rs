@@ -63,9 +63,9 @@ impl<'a> Slots<'a> {
         len
     }
 
-    /// Fills as many slots as one packet takes, up to `most`, and `N`: `read` puts it into the pieces of the receiver's memory, each
-    /// a byte and a length, that lie behind the offsets of the next slots, one after the other. It says how long the
-    /// packet is; no slot is filled if it says nothing.
+    /// Fills as many slots as one packet takes, up to `most`, and `N`: `read` puts it into the pieces of the receiver's
+    /// memory, each a byte and a length, that lie behind the offsets of the next slots, one after the other. It says
+    /// how long the packet is; no slot is filled if it says nothing.
     pub fn read<const N: usize>(
         &mut self,
         most: u32,

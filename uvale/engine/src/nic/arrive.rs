@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
-use super::{frames_of, wake_peer, wire_of};
+use super::{PATIENCE, frames_of, wake_peer, wire_of};
 use super::{offload, tap};
 use crate::Host;
 use crate::lease::{Lease, Slots, Tally};
@@ -12,9 +12,6 @@ use uvale_shared::ctl::Kring;
 use uvale_shared::shm::copy_in;
 use uvale_system::clock::monotonic;
 use uvale_wire::{Frames, Packet};
-
-/// Sleeps of 20 ms to wait for a sender that holds the ring: the sync comes again.
-pub(super) const PATIENCE: u32 = 0;
 
 /// Takes in what is on the wire, as far as there is room, and lets the peer of a joined port in after that.
 pub fn take_in(host: &dyn Host, rx: &Synced<'_>) {

@@ -1,6 +1,6 @@
 //! From the descriptor of a TAP device: each packet is read straight into the buffers of the slots that it takes.
 
-use super::arrive::PATIENCE;
+use super::PATIENCE;
 use crate::Host;
 use crate::lease::Lease;
 use crate::synced::Synced;
