@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `guest_ram.rs`, `sigbus.rs` | a guest's RAM, mapped; the end when it is cut short |
+//! | `event_fd.rs` | eventfds of another process: checked, and signalled without ever waiting |
 //! | `guest_port.rs` | what all of them have in common: options, the port, messages |
 //! | `socket_place.rs` | where a socket is: a stale one is replaced, one in use refused, ours removed in the end |
 //! | `address.rs` | MAC addresses that ports always have |
@@ -17,6 +18,7 @@
 
 mod address;
 mod dgram;
+mod event_fd;
 mod guest_memory;
 mod guest_port;
 mod guest_ram;

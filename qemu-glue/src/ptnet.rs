@@ -31,6 +31,7 @@ use uvale_port::Port;
 use uvale_tools::mac::{Mac, parse_mac};
 use uvale_tools::output::{line, write};
 
+use crate::event_fd;
 use crate::guest_port::PortArgs;
 use crate::pci::Bar;
 use crate::signals::Signals;
@@ -108,6 +109,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, String> {
+    event_fd::ready()?;
     let signals = Signals::take()?;
     let sockets = ["mem", "net"].map(|which| args.socket(which));
     let opened = Opened::open(args)?;

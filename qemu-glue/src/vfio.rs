@@ -76,7 +76,7 @@ pub fn qemu_device(path: &Path) -> String {
 }
 
 /// What a client is refused for.
-pub fn bad(why: &'static str) -> io::Error {
+pub fn bad(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 

@@ -43,6 +43,7 @@ use std::process::ExitCode;
 
 use uvale_tools::output;
 
+use crate::event_fd;
 use crate::guest_port::PortArgs;
 use crate::sigbus;
 use crate::signals::Signals;
@@ -90,6 +91,7 @@ fn address(text: &str) -> Result<[u8; 6], String> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, String> {
+    event_fd::ready()?;
     let signals = Signals::take()?;
     let listening = match args.client {
         true => Listening::client(&args.socket),

@@ -4,12 +4,11 @@ use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::Errno;
+use crate::event_fd::EventFd;
 
 /// By vector: that of a ring has the number of its entry in the CSB.
 pub struct Interrupts {
-    vectors: Mutex<Vec<Option<File>>>,
+    vectors: Mutex<Vec<Option<EventFd>>>,
     raised: AtomicU64,
 }
 
@@ -23,7 +22,7 @@ impl Interrupts {
         }
     }
 
-    fn vectors(&self) -> MutexGuard<'_, Vec<Option<File>>> {
+    fn vectors(&self) -> MutexGuard<'_, Vec<Option<EventFd>>> {
         self.vectors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -35,31 +34,33 @@ impl Interrupts {
     /// Raises `vector`, if somebody hears of it. Never blocks.
     pub fn raise(&self, vector: usize) {
         if let Some(Some(event)) = self.vectors().get(vector) {
-            let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+            event.signal();
             self.raised.fetch_add(1, Relaxed);
         }
     }
 
     /// Vectors from `start` on have these eventfds from now on.
-    pub fn set(&self, start: usize, events: Vec<File>) -> Result<(), Errno> {
+    ///
+    /// # Errors
+    /// A sentence, and nothing has changed: there are not so many vectors, or one is no eventfd.
+    pub fn set(&self, start: usize, events: Vec<File>) -> Result<(), String> {
+        let events: Vec<EventFd> = events
+            .into_iter()
+            .map(EventFd::new)
+            .collect::<Result<_, _>>()?;
         let mut vectors = self.vectors();
-        let end = start.checked_add(events.len()).ok_or(Errno::INVAL)?;
-        let vectors = vectors.get_mut(start..end).ok_or(Errno::INVAL)?;
-        for (vector, event) in vectors.iter_mut().zip(events) {
-            fcntl_setfl(&event, fcntl_getfl(&event)? | OFlags::NONBLOCK)?;
+        for (vector, event) in some(&mut vectors, start, events.len())?
+            .iter_mut()
+            .zip(events)
+        {
             *vector = Some(event);
         }
         Ok(())
     }
 
     /// Nobody hears of `count` vectors from `start` on any more.
-    pub fn unset(&self, start: usize, count: usize) -> Result<(), Errno> {
-        let mut vectors = self.vectors();
-        let end = start.checked_add(count).ok_or(Errno::INVAL)?;
-        vectors
-            .get_mut(start..end)
-            .ok_or(Errno::INVAL)?
-            .fill_with(|| None);
+    pub fn unset(&self, start: usize, count: usize) -> Result<(), String> {
+        some(&mut self.vectors(), start, count)?.fill_with(|| None);
         Ok(())
     }
 
@@ -69,11 +70,19 @@ impl Interrupts {
     }
 }
 
+fn some<T>(vectors: &mut [T], start: usize, count: usize) -> Result<&mut [T], String> {
+    let most = vectors.len();
+    let end = start.checked_add(count);
+    let some = end.and_then(|end| vectors.get_mut(start..end));
+    some.ok_or_else(|| format!("{count} interrupts from {start} on: there are {most}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustix::event::{EventfdFlags, eventfd};
 
+    /// `None`: nothing has been counted.
     fn count(event: &File) -> Option<u64> {
         let mut bytes = [0; 8];
         let n = rustix::io::read(event, &mut bytes).ok()?;
@@ -82,7 +91,8 @@ mod tests {
 
     #[test]
     fn a_vector_is_raised_while_somebody_hears_of_it() {
-        let event = || File::from(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        let event =
+            || File::from(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap());
         let interrupts = Interrupts::new(2);
         interrupts.raise(0);
         interrupts.raise(9);
@@ -91,15 +101,17 @@ mod tests {
         interrupts.set(0, given).unwrap();
         interrupts.raise(1);
         interrupts.raise(1);
-        // Full, and yet it does not block.
+        // Full, and yet it does not wait.
         rustix::io::write(&a, &(u64::MAX - 1).to_ne_bytes()).unwrap();
         interrupts.raise(0);
-        assert_eq!([count(&a), count(&b)], [Some(u64::MAX - 1), Some(2)]);
+        assert_eq!([count(&a), count(&b)], [Some(u64::MAX), Some(2)]);
         assert_eq!(interrupts.raised(), 3);
         for (start, n) in [(1, 2), (2, 1), (usize::MAX, 2)] {
             let events = (0..n).map(|_| event()).collect();
             assert!(interrupts.set(start, events).is_err() && interrupts.unset(start, n).is_err());
         }
+        let mixed = vec![event(), File::open("/").unwrap()];
+        assert!(interrupts.set(0, mixed).is_err());
         interrupts.unset(1, 1).unwrap();
         interrupts.raise(1);
         assert_eq!(count(&b), None);

@@ -262,6 +262,6 @@ impl ServerBackend for NetworkDevice {
             }
             _ => Ok(()),
         };
-        outcome.map_err(|_| bad("there are not so many interrupts"))
+        outcome.map_err(|why| bad(&why))
     }
 }

@@ -25,7 +25,8 @@ use vm_memory::ByteValued;
 
 use super::features::{self, Features};
 use super::message::{Ended, Inbox, Message, record, reply};
-use super::vring::{Vring, event_fd};
+use super::vring::Vring;
+use crate::event_fd::EventFd;
 use crate::guest_ram::{GuestRam, MOST_REGIONS, Place};
 
 /// What we offer.
@@ -360,13 +361,13 @@ fn place(region: &VhostUserMemoryRegion) -> Place {
 }
 
 /// The number of a ring, and its descriptor unless there is none.
-fn event(mut message: Message) -> Result<(u32, Option<OwnedFd>), String> {
+fn event(mut message: Message) -> Result<(u32, Option<EventFd>), String> {
     const NONE: u64 = 0x100;
     let value = message.body_as::<VhostUserU64>()?.value;
     let index = (value & 0xff) as u32;
     if value & NONE != 0 {
         return Ok((index, None));
     }
-    let fd = event_fd(message.fd()?).map_err(|why| format!("{:?}: {why}", message.request))?;
+    let fd = EventFd::new(message.fd()?).map_err(|why| format!("{:?}: {why}", message.request))?;
     Ok((index, Some(fd)))
 }

@@ -1,9 +1,7 @@
 //! What a front-end has said about one of its rings.
 
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-
 use super::ring::{Addresses, Batch, Broken, Queue};
+use crate::event_fd::EventFd;
 use crate::guest_ram::GuestRam;
 
 /// Descriptor table, available ring and used ring, by the front-end's addresses.
@@ -19,11 +17,11 @@ pub struct Vring {
     /// number of the entry to begin with
     pub base: u16,
     /// becomes readable when the guest has done something
-    pub kick: Option<OwnedFd>,
+    pub kick: Option<EventFd>,
     /// interrupts the guest
-    pub call: Option<OwnedFd>,
+    pub call: Option<EventFd>,
     /// tells the front-end that the ring cannot be used
-    pub err: Option<OwnedFd>,
+    pub err: Option<EventFd>,
     /// SET_VRING_KICK has come
     pub is_started: bool,
     /// SET_VRING_ENABLE
@@ -62,7 +60,9 @@ impl Vring {
         if outcome.is_err() {
             self.is_broken = true;
             self.queue = None;
-            signal(self.err.as_ref());
+            if let Some(err) = &self.err {
+                err.signal();
+            }
         }
         outcome
     }
@@ -79,8 +79,10 @@ impl Vring {
         };
         let mut batch = queue.open(ram.memory())?;
         let done = work(&mut batch)?;
-        if batch.publish()? {
-            signal(self.call.as_ref());
+        if batch.publish()?
+            && let Some(call) = &self.call
+        {
+            call.signal();
         }
         Ok(done)
     }
@@ -126,29 +128,4 @@ fn made(
         base,
         event_idx,
     )
-}
-
-/// Adds one to an eventfd.
-fn signal(fd: Option<&OwnedFd>) {
-    if let Some(fd) = fd {
-        // It is full: whoever waits for it will see that.
-        let _: Result<usize, Errno> = rustix::io::write(fd, &1u64.to_ne_bytes());
-    }
-}
-
-/// Checks that a descriptor of a front-end is an eventfd: anything else may block, or never let us sleep.
-pub fn event_fd(fd: OwnedFd) -> Result<OwnedFd, String> {
-    use std::os::fd::AsRawFd;
-    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    match rustix::fs::readlink(link, Vec::new()) {
-        Ok(target) if target.as_bytes() != b"anon_inode:[eventfd]" => {
-            return Err("a descriptor that is no eventfd".into());
-        }
-        // Nothing can be said where /proc is not mounted.
-        _ => {}
-    }
-    let flags = rustix::fs::fcntl_getfl(&fd).map_err(|e| e.to_string())?;
-    rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK)
-        .map_err(|e| e.to_string())?;
-    Ok(fd)
 }
