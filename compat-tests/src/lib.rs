@@ -8,6 +8,7 @@
 //! - [`apps`]: programs from Debian's archive and the crate registry, built by `scripts/*.sh` into the target directory
 //! - [`world`]: a private world and programs started in it
 //! - [`mod@place`], [`programs`]: a world whose daemon a test may stop and kill, and our test programs in C
+//! - [`mod@containers`]: containers of podman
 //! - [`said`]: a command that is waited for, and what it said
 //! - [`guest`]: guests of QEMU that run commands
 //! - [`capture`]: packets of capture files: reading, filtering, comparing
@@ -23,6 +24,8 @@
 pub mod apps;
 pub mod bundle;
 pub mod capture;
+#[cfg(feature = "daemon")]
+pub mod containers;
 pub mod facts;
 pub mod guest;
 pub mod linked;

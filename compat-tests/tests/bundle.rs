@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use compat_tests::containers::libraries;
 use compat_tests::matrix::layout::Layout;
 use compat_tests::{Skip, bundle, or_skip};
 
@@ -144,17 +145,6 @@ fn bare_root(root: &Path) -> Result<PathBuf, Skip> {
         }
     }
     Ok(dir)
-}
-
-/// What the dynamic linker loads for a program.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>, Skip> {
-    let output = Command::new("ldd")
-        .arg(program)
-        .output()
-        .map_err(|e| Skip::optional(format!("no ldd: {e}")))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let words = text.split_whitespace().filter(|w| w.starts_with('/'));
-    Ok(words.map(PathBuf::from).collect())
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `uvale vm`: ports of virtual machines.
 
+mod containers;
 mod dgram;
 mod ground;
 mod machine;

@@ -19,12 +19,12 @@ fn packets() -> u64 {
     named.and_then(|n| n.parse().ok()).unwrap_or(PACKETS)
 }
 
-fn kit() -> Result<Kit, Skip> {
+pub fn kit() -> Result<Kit, Skip> {
     Kit::new(&[&ptnet_guest()?])
 }
 
 /// Serves `port` under the name `name`.
-fn serve(place: &Place, port: &str, name: &str, options: &[&str]) -> Program {
+pub fn serve(place: &Place, port: &str, name: &str, options: &[&str]) -> Program {
     let path = place.file(name);
     let args = ["ptnet", "--port", port, "--socket", text(&path)];
     let server = vm(place, &[&args, options].concat());
@@ -33,7 +33,7 @@ fn serve(place: &Place, port: &str, name: &str, options: &[&str]) -> Program {
 }
 
 /// QEMU's arguments for the devices of that name.
-fn devices(place: &Place, name: &str) -> Vec<String> {
+pub fn devices(place: &Place, name: &str) -> Vec<String> {
     let socket = |which: &str| device::vfio_user(&place.file(&format!("{name}-{which}.sock")));
     [socket("mem"), socket("net")].concat()
 }
@@ -55,14 +55,14 @@ fn fact<'a>(facts: &'a Facts, name: &str) -> &'a str {
         .unwrap_or_else(|| panic!("no {name} in {facts:?}"))
 }
 
-fn assert_facts(facts: &Facts, expected: &[(&str, &str)]) {
+pub fn assert_facts(facts: &Facts, expected: &[(&str, &str)]) {
     for (name, value) in expected {
         assert_eq!(fact(facts, name), *value, "{name} in {facts:?}");
     }
 }
 
 /// Ends a guest and the process that served it.
-fn end(guest: Guest, servers: Vec<Program>) {
+pub fn end(guest: Guest, servers: Vec<Program>) {
     guest.power_off();
     for mut server in servers {
         server.signal(Signal::TERM);

@@ -20,12 +20,12 @@ struct OnSwitch {
     socket: PathBuf,
 }
 
-fn mac(number: u8) -> String {
+pub fn mac(number: u8) -> String {
     format!("52:54:00:00:00:{number:02x}")
 }
 
 /// Serves port `vale0:NAME`.
-fn serve(place: &Place, name: &str, socket: &Path) -> Program {
+pub fn serve(place: &Place, name: &str, socket: &Path) -> Program {
     let port = format!("vale0:{name}");
     let args = ["vhost", "--port", &port, "--socket", text(socket)];
     let server = vm(place, &args);
