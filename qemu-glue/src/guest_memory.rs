@@ -124,6 +124,17 @@ impl GuestMemory {
         self.mappings.is_empty() && self.is_partial
     }
 
+    /// Has nobody ever written any of it? A guest that runs has, unless what is mapped here are files of which QEMU
+    /// has copies of its own.
+    pub fn is_untouched(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let is_empty = |m: &Arc<Mapping>| {
+            let file = m.region.file_offset().map(|file| file.file().metadata());
+            file.is_some_and(|stat| stat.is_ok_and(|stat| stat.blocks() == 0))
+        };
+        !self.mappings.is_empty() && self.mappings.iter().all(is_empty)
+    }
+
     /// `count` words from guest address `guest` on. `None`: they do not lie in one mapping, or not at a multiple of 4.
     pub fn words(&self, guest: u64, count: usize) -> Option<Words> {
         let len = count.checked_mul(WORD)? as u64;
@@ -167,10 +178,12 @@ mod tests {
             .map(0x10000 + 2 * PAGE, PAGE, another(&ram), 3 * PAGE)
             .unwrap();
         let words = memory.words(0x10000 + PAGE, 1024).unwrap();
+        assert!(memory.is_untouched());
         words.get(1023).unwrap().store(7, Relaxed);
         let mut bytes = [0; 4];
         rustix::io::pread(&ram, &mut bytes, 3 * PAGE - 4).unwrap();
         assert_eq!(u32::from_ne_bytes(bytes), 7);
+        assert!(!memory.is_untouched());
         assert!(words.get(1024).is_none());
         for (guest, count) in [
             (0xffff, 1),

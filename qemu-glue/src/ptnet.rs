@@ -6,17 +6,22 @@
 //! | `opened.rs` | the port, and what is shown of it |
 //! | `memory_device.rs` | `ptnetmap-memdev`: the port's region as a BAR |
 //! | `network_device.rs`, `registers.rs` | `ptnet`: commands and kicks of the driver |
-//! | `sync_loop.rs`, `csb.rs` | the loops, and the CSB in the guest's RAM |
+//! | `sync_loop.rs`, `part.rs`, `csb.rs` | the loops, and the CSB in the guest's RAM |
+//! | `still.rs` | whether the guest's writes arrive |
 //! | `interrupts.rs` | eventfds by which the guest is interrupted |
+//! | `neighbors.rs` | who else is in the port's memory |
 //! | `clients.rs` | who is connected |
 
 mod clients;
 mod csb;
 mod interrupts;
 mod memory_device;
+mod neighbors;
 mod network_device;
 mod opened;
+mod part;
 mod registers;
+mod still;
 mod sync_loop;
 
 use std::os::unix::net::UnixListener;
@@ -40,6 +45,7 @@ use crate::vfio::{Clients, Device, Layout, qemu_device, serve};
 use clients::Connected;
 use interrupts::Interrupts;
 use memory_device::MemoryDevice;
+use neighbors::Neighbors;
 use network_device::{NetworkDevice, Parts};
 use opened::Opened;
 use sync_loop::Loops;
@@ -47,8 +53,9 @@ use sync_loop::Loops;
 /// Shown under --help.
 pub const EXAMPLE: &str = "\
 Makes two sockets, NAME-mem.sock and NAME-net.sock, and prints the options of QEMU (10.1 or later) that
-connect to them. The guest needs netmap's ptnet driver, and RAM that is shared (share=on). It sees all of the
-port's memory, so the port must have one of its own: ports on switches and pipes have
+connect to them. The guest needs netmap's ptnet driver, and RAM that is shared (share=on). It sees and can write
+all of the memory that its port is in. Ports on switches have one of their own; all pipes of one base and the base
+(netmap:x{1, netmap:x{2, netmap:x) share one, so each pair of guests takes a base of its own
 
 Example: uvale vm ptnet --port vale0:vm1 --socket /tmp/vm1
          uvale vm ptnet --port netmap:x{1 --socket /tmp/a & uvale vm ptnet --port netmap:x}1 --socket /tmp/b";
@@ -104,7 +111,7 @@ impl RegisterBar {
     }
 }
 
-/// Between two looks at whether the interface of a NIC port is still there.
+/// Between two looks at who else is in the port's memory, and at whether the interface of a NIC port is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the command.
@@ -225,13 +232,19 @@ impl Guest {
     /// Until a signal comes, QEMU has been gone for long enough, or the port is lost.
     fn wait(&self, args: &Args, signals: &Signals, connected: &Connected) -> Result<(), String> {
         let is_nic = self.port.attachment().binding().is_nic;
+        let mut neighbors = Neighbors::default();
         loop {
+            if connected.is_somebody()
+                && let Some(what) = neighbors.look(&self.port)
+            {
+                line(format_args!("uvale vm: {}: {what}", self.port.name()));
+            }
             let linger = Duration::from_secs(args.linger.into());
             let rest = connected.rest(linger).filter(|_| !args.keep);
             if rest.is_some_and(|rest| rest.is_zero()) {
                 return Ok(());
             }
-            let longest = match is_nic {
+            let longest = match is_nic || connected.is_somebody() {
                 true => Some(rest.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)),
                 false => rest,
             };

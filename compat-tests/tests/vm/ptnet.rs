@@ -257,6 +257,63 @@ fn a_guest_without_shared_memory_is_told() {
 }
 
 #[test]
+fn whoever_shares_a_port_s_memory_is_no_secret() {
+    let place = Place::new();
+    let refuse = |port: &str| {
+        refused(
+            &place,
+            &["ptnet", "--port", port, "--socket", text(&place.file("s"))],
+        )
+    };
+    let _vms = ["netmap:p{1", "netmap:p}1"].map(|port| {
+        let vm = ptnet(&place, port, &port[8..], &[]);
+        Guest::new(&place, &port[8..]).up();
+        vm
+    });
+    for port in ["netmap:p{2", "netmap:p}11"] {
+        let said = refuse(port);
+        assert!(
+            said.contains("p{1") && said.contains("a base of its own"),
+            "{said}"
+        );
+    }
+    let vm = ptnet(&place, "netmap:q{1", "q", &[]);
+    let mut guest = Guest::new(&place, "q");
+    guest.up();
+    let _later = place.spawn(&binaries().uvale, &["gen", "-i", "netmap:q{2", "-f", "rx"]);
+    vm.wait_text("q{2 came into the memory");
+    // Of a switch's port the same.
+    let _pipe = place.spawn(&binaries().uvale, &["gen", "-i", "vale0:t{1", "-f", "rx"]);
+    wait_for("the pipe", || place.port("vale0:t{1").is_some());
+    let said = refuse("vale0:t");
+    assert!(
+        said.contains("vale0:t{1") && said.contains("without pipes"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_guest_whose_writes_do_not_arrive_is_told() {
+    let place = Place::new();
+    let vm = ptnet(&place, "vale0:a", "a", &[]);
+    let mut guest = Guest::new(&place, "a");
+    guest.net.dma_unmap(RAM, RAM_LEN).expect("unmap");
+    // With share=off QEMU sends a file of which the guest has copies.
+    guest.map(RAM, RAM_LEN, ram());
+    guest.set_csb(RAM + ATOK, RAM + KTOA);
+    assert_eq!(guest.command(PTNETMAP_PTCTL_CREATE), 0);
+    vm.wait_text("share=on");
+    // Or one with something in it.
+    let vm = ptnet(&place, "vale0:b", "b", &[]);
+    let mut guest = Guest::new(&place, "b");
+    guest.up();
+    for _ in 0..20 {
+        guest.write(PTNET_IO_KICK_BASE, 0);
+    }
+    vm.wait_text("share=on");
+}
+
+#[test]
 fn a_truncated_file_ends_this_guest_s_card_and_nothing_else() {
     let place = Place::new();
     let vm = ptnet(&place, "vale0:a", "a", &[]);

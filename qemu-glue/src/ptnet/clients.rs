@@ -40,6 +40,11 @@ impl Connected {
         let _ = rustix::io::write(&self.news, &1u64.to_ne_bytes());
     }
 
+    /// Is somebody connected?
+    pub fn is_somebody(&self) -> bool {
+        self.now().count > 0
+    }
+
     /// How long it is to be waited yet until nobody has been there for `linger`. `None`: somebody is, or nobody has
     /// been yet. Takes the news away.
     pub fn rest(&self, linger: Duration) -> Option<Duration> {

@@ -38,6 +38,8 @@ struct Known {
     rx_slots: Option<u32>,
     /// the head that the last pass took
     taken: Cell<u32>,
+    /// the last pass came to nothing: head and cur cannot be, or the ring could not be worked on
+    has_failed: Cell<bool>,
     /// hwcur and hwtail as last written
     shown: Cell<Option<(u32, u32)>>,
     /// kern_need_kick as last written
@@ -50,6 +52,7 @@ impl Known {
     fn is_guest_s_turn(&self) -> bool {
         let (head, (_, hwtail)) = (self.taken.get(), self.shown.get().unwrap_or_default());
         match self.rx_slots {
+            _ if self.has_failed.get() => true,
             None => head != hwtail,
             Some(slots) => {
                 head == if hwtail.wrapping_add(1) == slots {
@@ -87,6 +90,7 @@ impl GuestCsb {
             number: entry.number,
             rx_slots: entry.rx_slots,
             taken: Cell::default(),
+            has_failed: Cell::default(),
             shown: Cell::default(),
             asks: Cell::default(),
         });
@@ -99,9 +103,19 @@ impl GuestCsb {
         }
     }
 
-    /// Before a pass over a ring: the head that it reads first is the one it takes.
-    pub fn begin_pass(&self) {
+    /// Before a pass over ring `i`: the head that it reads first is the one it takes. It has failed until it shows
+    /// something.
+    pub fn begin_pass(&self, i: usize) {
         self.is_new_pass.set(true);
+        if let Some(known) = self.known.get(i) {
+            known.taken.set(self.load(known.number, HEAD, Relaxed));
+            known.has_failed.set(true);
+        }
+    }
+
+    /// Has the last pass over ring `i` failed? It is tried again with the next one, and nothing waits for it before.
+    pub fn has_failed(&self, i: usize) -> bool {
+        self.known.get(i).is_some_and(|k| k.has_failed.get())
     }
 
     /// Has something been shown since the last call?
@@ -119,9 +133,11 @@ impl GuestCsb {
         fence(SeqCst);
     }
 
-    /// May the guest give something back without a kick? Who sends into a pipe may wait for it.
-    pub fn is_held(&self) -> bool {
-        self.known.iter().any(Known::is_held)
+    /// Is there something to look for now and then? What the guest gives back without a kick: who sends into a pipe
+    /// may wait for it. And a ring whose last pass has failed.
+    pub fn is_incomplete(&self) -> bool {
+        let is_incomplete = |k: &Known| k.is_held() || k.has_failed.get();
+        self.known.iter().any(is_incomplete)
     }
 
     /// Has the guest moved a head since the last pass over its ring?
@@ -164,6 +180,7 @@ impl Csb for GuestCsb {
         let Some(known) = self.known.get(i) else {
             return;
         };
+        known.has_failed.set(false);
         if known.shown.replace(Some((hwcur, hwtail))) == Some((hwcur, hwtail)) {
             return;
         }
@@ -280,7 +297,7 @@ mod tests {
         let (csb, atok, ktoa) = csb(&[tx(0), rx(1)]);
         set(&atok, 1, HEAD, 3);
         assert!(csb.has_news());
-        csb.begin_pass();
+        csb.begin_pass(1);
         assert_eq!(csb.read(1).head, 3);
         assert!(!csb.has_news());
         // What is read later in the same pass has not been taken.
@@ -297,11 +314,15 @@ mod tests {
         assert!(csb.has_news());
         // A head that is none is no news for ever.
         set(&atok, 1, HEAD, u32::MAX);
-        csb.begin_pass();
+        csb.begin_pass(1);
         csb.read(1);
         csb.ask_for_kicks();
         assert!(!csb.has_news());
-        let _ = ktoa;
+        // The pass shows nothing: the guest is asked, and looked at now and then.
+        assert!(csb.has_failed(1) && csb.is_incomplete() && !csb.has_failed(0));
+        assert_eq!(get(&ktoa, 1, KERN_NEED_KICK), 1);
+        csb.show(1, 4, 5);
+        assert!(!csb.has_failed(1));
     }
 
     #[test]
@@ -317,14 +338,14 @@ mod tests {
         ] {
             for (i, head) in [head, taken].into_iter().enumerate() {
                 set(&atok, i, HEAD, head);
-                csb.begin_pass();
+                csb.begin_pass(i);
                 csb.read(i);
             }
             csb.show(0, 0, room);
             csb.show(1, 0, arrived);
             csb.ask_for_kicks();
             assert_eq!([0, 1].map(|i| get(&ktoa, i, KERN_NEED_KICK)), asked);
-            assert_eq!(csb.is_held(), taken != arrived);
+            assert_eq!(csb.is_incomplete(), taken != arrived);
         }
     }
 

@@ -12,6 +12,7 @@ use vfio_user::{DmaMapFlags, DmaUnmapFlags, ServerBackend};
 use super::RegisterBar;
 use super::interrupts::Interrupts;
 use super::registers::{BAR_LEN, Command, Facts, Registers};
+use super::still::Kicked;
 use super::sync_loop::{Loops, NoLoop};
 use crate::guest_memory::GuestMemory;
 use crate::pci::{Bar, ConfigSpace, Identity, Msix};
@@ -42,6 +43,7 @@ pub struct NetworkDevice {
     set_header: SetHeader,
     say: Say,
     sentences: u32,
+    has_said_unshared: bool,
 }
 
 /// What it works with.
@@ -88,6 +90,7 @@ impl NetworkDevice {
             set_header: parts.set_header,
             say: parts.say,
             sentences: 0,
+            has_said_unshared: false,
         }
     }
 
@@ -122,7 +125,11 @@ impl NetworkDevice {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Nothing => {}
-            Command::Kick(ring) => self.loops.kick(ring),
+            Command::Kick(ring) => {
+                if self.loops.kick(ring) == Kicked::ForNothing {
+                    self.say_unshared();
+                }
+            }
             Command::Start => {
                 let status = self.start();
                 self.registers.answer(status as u32);
@@ -141,8 +148,20 @@ impl NetworkDevice {
         }
     }
 
+    fn say_unshared(&mut self) {
+        if !std::mem::replace(&mut self.has_said_unshared, true) {
+            self.say(
+                "nothing that the guest writes arrives here, so its network card cannot work: its RAM is probably not \
+                 shared. Give QEMU -object memory-backend-memfd,id=ram,size=...,share=on -machine memory-backend=ram",
+            );
+        }
+    }
+
     /// The guest's answer to CREATE: an errno, or 0.
     fn start(&mut self) -> i32 {
+        if self.memory.is_untouched() {
+            self.say_unshared();
+        }
         match self.loops.start(&self.memory, self.registers.csb()) {
             Ok(()) => 0,
             Err(NoLoop::NoCsb) if self.memory.is_unshared() => {
@@ -175,6 +194,7 @@ impl Device for NetworkDevice {
         self.interrupts.clear();
         self.memory.clear();
         self.sentences = 0;
+        self.has_said_unshared = false;
     }
 }
 

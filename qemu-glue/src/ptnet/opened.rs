@@ -8,9 +8,9 @@ use rustix::fd::OwnedFd;
 use uvale_port::{Port, RX, TX};
 use uvale_tools::mac::Mac;
 
-use super::Args;
 use super::network_device::SetHeader;
 use super::registers::{Facts, MOST_RINGS};
+use super::{Args, neighbors};
 
 /// The memory that NICs, and whoever asks for it by its number, have in common.
 const GLOBAL: u16 = 1;
@@ -41,6 +41,7 @@ impl Opened {
         let registered = *port.registered();
         let binding = port.attachment().binding();
         check(args, registered, [TX, RX].map(|dir| binding.rings(dir)))?;
+        neighbors::check(&port, name)?;
         let pools = pools(&port).map_err(|why| format!("{name}: {why}"))?;
         let memfd = file(&port).map_err(|why| format!("{name}: {why}"))?;
         let too_far = || format!("{name}: its netmap_if lies beyond 4 GiB of its memory");

@@ -10,19 +10,21 @@
 //!
 //! Whoever leaves "running" has joined the threads: nothing of the guest's RAM is touched any more.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFlags, eventfd};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::event::PollFlags;
+use rustix::fd::AsFd;
 use rustix::io::Errno;
-use uvale_engine::csb::{Csb, Manner, Wanted};
-use uvale_port::{POLLIN, POLLOUT, Port, RX, TX, Woken};
+use uvale_engine::csb::Manner;
+use uvale_port::{POLLIN, POLLOUT, Port, RX, Woken};
 
 use super::csb::{ENTRY, Entry, GuestCsb};
 use super::interrupts::Interrupts;
+use super::part::{Kick, Part};
+use super::still::{Kicked, Still};
 use crate::guest_memory::{GuestMemory, Words};
 
 /// Looks in a row that find nothing before the clock is asked.
@@ -30,109 +32,6 @@ const LOOKS: u32 = 64;
 /// Sleeps while the guest may give something back without a kick: each is twice as long as the one before.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(3);
-
-/// What wakes a loop, besides its port.
-pub struct Kick {
-    event: OwnedFd,
-    is_over: AtomicBool,
-}
-
-impl Kick {
-    fn new() -> Result<Self, Errno> {
-        Ok(Self {
-            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            is_over: AtomicBool::new(false),
-        })
-    }
-
-    fn kick(&self) {
-        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-    }
-
-    fn forget(&self) {
-        let _ = rustix::io::read(&self.event, &mut [0u8; 8]);
-    }
-}
-
-/// A descriptor and the rings that its loop syncs.
-struct Part {
-    port: Arc<Port>,
-    /// its rings in the guest's CSB: tx rings, then rx rings
-    entries: Vec<Entry>,
-    tx: usize,
-    kick: Arc<Kick>,
-}
-
-impl Part {
-    fn has(&self, entry: usize) -> bool {
-        self.entries.iter().any(|e| e.number == entry)
-    }
-
-    /// `tx_rings` of the whole port come before its rx rings.
-    fn new(port: Arc<Port>, tx_rings: usize) -> Result<Self, Errno> {
-        let binding = port.attachment().binding();
-        let slots = |ring| port.kring(RX, ring).map(|k| k.num_slots.load(Relaxed));
-        let tx = binding.rings(TX).map(|ring| Entry {
-            number: ring as usize,
-            rx_slots: None,
-        });
-        let rx = binding.rings(RX).map(|ring| Entry {
-            number: tx_rings + ring as usize,
-            rx_slots: slots(ring).or(Some(0)),
-        });
-        Ok(Self {
-            entries: tx.chain(rx).collect(),
-            tx: binding.rings(TX).len(),
-            kick: Arc::new(Kick::new()?),
-            port,
-        })
-    }
-}
-
-/// A guest that takes whatever has arrived, and wants no more of it.
-struct Nobody<'a> {
-    part: &'a Part,
-}
-
-impl Csb for Nobody<'_> {
-    fn read(&self, i: usize) -> Wanted {
-        let binding = self.part.port.attachment().binding();
-        let ring = i
-            .checked_sub(self.part.tx)
-            .map(|i| binding.first[RX] + i as u32);
-        let kring = ring.and_then(|ring| self.part.port.kring(RX, ring));
-        let head = kring.map_or(0, |k| k.rtail.load(Relaxed));
-        Wanted {
-            head,
-            cur: head,
-            need_kick: false,
-        }
-    }
-
-    fn show(&self, _: usize, _: u32, _: u32) {}
-    fn want_kick(&self, _: usize, _: bool) {}
-    fn init(&self, _: usize, _: Wanted, _: u32, _: u32) {}
-}
-
-impl Part {
-    /// Throws away what has arrived.
-    fn flush(&self) {
-        let manner = Manner {
-            busy_wait: true,
-            direct: false,
-            tell: None,
-        };
-        let host = &**self.port.session();
-        for i in 0..self.entries.len() - self.tx {
-            // The first gives back what was known, and learns what else is there.
-            for _ in 0..2 {
-                self.port
-                    .attachment()
-                    .csb_rx(host, i, &Nobody { part: self }, &manner);
-            }
-        }
-    }
-}
 
 /// A thread.
 struct Running {
@@ -145,6 +44,7 @@ enum State {
     Running {
         threads: Vec<Running>,
         arrays: [Words; 2],
+        still: Still,
     },
     Suspended,
     Over,
@@ -207,11 +107,15 @@ impl Loops {
     }
 
     /// The guest wants ring `entry` to be looked at.
-    pub fn kick(&self, entry: usize) {
-        let inner = self.inner();
+    pub fn kick(&self, entry: usize) -> Kicked {
+        let mut inner = self.inner();
         if let Some(part) = inner.parts.iter().find(|p| p.has(entry)) {
             self.kicks.fetch_add(1, Relaxed);
             part.kick.kick();
+        }
+        match &mut inner.state {
+            State::Running { still, arrays, .. } => still.kick(&arrays[0]),
+            _ => Kicked::Well,
         }
     }
 
@@ -239,14 +143,18 @@ impl Loops {
             words.flatten().ok_or(NoLoop::NoCsb)
         };
         let arrays = [array(csb[0])?, array(csb[1])?];
-        let mut threads = Vec::new();
-        for part in parts {
+        let begun = |part: &Part| {
             let csb = GuestCsb::new(arrays[0].clone(), arrays[1].clone(), &part.entries);
             if anew {
-                part.port
-                    .attachment()
-                    .csb_init(&**part.port.session(), &csb);
+                let host = &**part.port.session();
+                part.port.attachment().csb_init(host, &csb);
             }
+            csb
+        };
+        let csbs: Vec<GuestCsb> = parts.iter().map(begun).collect();
+        let still = Still::new(&arrays[0]);
+        let mut threads = Vec::new();
+        for (part, csb) in parts.iter().zip(csbs) {
             part.kick.is_over.store(false, Relaxed);
             let looped = Loop {
                 port: part.port.clone(),
@@ -269,7 +177,11 @@ impl Loops {
                 }
             }
         }
-        *state = State::Running { threads, arrays };
+        *state = State::Running {
+            threads,
+            arrays,
+            still,
+        };
         Ok(())
     }
 
@@ -348,10 +260,14 @@ impl Loop {
             }
             self.csb.ask_for_kicks();
             let others = [(self.kick.event.as_fd(), PollFlags::IN)];
-            let longest = self.csb.is_held().then_some(nap);
-            let woken = self
-                .port
-                .wait(POLLIN | POLLOUT, &others, longest, &|| self.csb.has_news());
+            let longest = self.csb.is_incomplete().then_some(nap);
+            let woken = self.port.wait_at(
+                POLLIN | POLLOUT,
+                &|dir, i| self.counts(dir, i),
+                &others,
+                longest,
+                &|| self.csb.has_news(),
+            );
             self.kick.forget();
             if woken == Woken::Lost || !self.port.is_alive() {
                 return;
@@ -370,7 +286,7 @@ impl Loop {
                 direct: false,
                 tell: Some(&tell),
             };
-            self.csb.begin_pass();
+            self.csb.begin_pass(i);
             let attachment = self.port.attachment();
             match i.checked_sub(self.tx) {
                 None => attachment.csb_tx(host, i, &self.csb, &manner),
@@ -379,12 +295,22 @@ impl Loop {
         }
     }
 
+    /// Does it matter that the port has something for its `i`th ring of that direction? Not if the loop cannot give it
+    /// to the guest.
+    fn counts(&self, dir: usize, i: usize) -> bool {
+        !self.csb.has_failed(if dir == RX { self.tx + i } else { i })
+    }
+
     /// Looks for a while before a sleep: a guest that goes on need not kick, and is not waited for in vain.
     fn finds_something(&self) -> bool {
         let began = Instant::now();
         loop {
             for _ in 0..LOOKS {
-                if self.csb.has_news() || self.port.glance(POLLIN | POLLOUT) {
+                let glance = || {
+                    let counts = |dir, i| self.counts(dir, i);
+                    self.port.glance_at(POLLIN | POLLOUT, &counts)
+                };
+                if self.csb.has_news() || glance() {
                     return true;
                 }
                 core::hint::spin_loop();

@@ -221,19 +221,44 @@ impl Attachment {
     /// Is there something that `events` wait for, as far as the indices show without a sync? For
     /// the short spin before sleeping.
     pub fn glance(&self, host: &dyn Host, events: Events) -> bool {
+        self.glance_at(host, events, |_, _| true)
+    }
+
+    /// The same, only at rings that count: their direction, and their place among the selected ones.
+    pub fn glance_at(
+        &self,
+        host: &dyn Host,
+        events: Events,
+        counts: impl Fn(usize, usize) -> bool,
+    ) -> bool {
         let fresh = |k: &Kring| k.published().load(Relaxed) != k.rtail.load(Relaxed);
-        directions(events).any(|dir| self.krings(host, dir).any(fresh))
-            || self.binding.is_nic
-                && events & WANT_RX != 0
-                && self.krings(host, RX).any(|k| nic::is_ready(host, k))
+        let is_ready =
+            |dir, k: &Kring| fresh(k) || dir == RX && self.binding.is_nic && nic::is_ready(host, k);
+        directions(events).any(|dir| {
+            let mut krings = self.krings(host, dir).enumerate();
+            krings.any(|(i, k)| counts(dir, i) && is_ready(dir, k))
+        })
     }
 
     /// The descriptors that become readable when something for `events` is on a wire.
-    pub fn readable(&self, host: &dyn Host, events: Events, mut each: impl FnMut(i32)) {
+    pub fn readable(&self, host: &dyn Host, events: Events, each: impl FnMut(i32)) {
+        self.readable_at(host, events, |_, _| true, each);
+    }
+
+    /// The same, only of rings that count, as for [`Attachment::glance_at`].
+    pub fn readable_at(
+        &self,
+        host: &dyn Host,
+        events: Events,
+        counts: impl Fn(usize, usize) -> bool,
+        each: impl FnMut(i32),
+    ) {
         if self.binding.is_nic && events & WANT_RX != 0 {
-            self.krings(host, RX)
-                .filter_map(|k| nic::readable(host, k))
-                .for_each(&mut each);
+            let krings = self.krings(host, RX).enumerate();
+            krings
+                .filter(|(i, _)| counts(RX, *i))
+                .filter_map(|(_, k)| nic::readable(host, k))
+                .for_each(each);
         }
     }
 

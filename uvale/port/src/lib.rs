@@ -22,7 +22,7 @@ use uvale_wire::Wire;
 
 pub use nm_abi::nmreq_register as Register;
 pub use open::Wanted;
-pub use sleep::{POLLIN, POLLOUT, Woken};
+pub use sleep::{Counts, POLLIN, POLLOUT, Woken};
 pub use uvale_shared::shm::Slots;
 
 pub use uvale_engine::{Events, RX, TX};

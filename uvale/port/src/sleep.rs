@@ -29,6 +29,9 @@ pub enum Woken {
     Lost,
 }
 
+/// Which rings count: their direction ([`uvale_engine::RX`], [`uvale_engine::TX`]), and their place among the port's.
+pub type Counts<'a> = &'a dyn Fn(usize, usize) -> bool;
+
 impl Port {
     /// Before a sleep: whoever fills or empties a ring that `events` (`POLLIN`, `POLLOUT`) are about makes this
     /// descriptor readable from now on. Look at the rings once more after it. False if nobody will.
@@ -54,6 +57,11 @@ impl Port {
         self.attachment.glance(&*self.session, events)
     }
 
+    /// The same, only at rings that count.
+    pub fn glance_at(&self, events: Events, counts: Counts<'_>) -> bool {
+        self.attachment.glance_at(&*self.session, events, counts)
+    }
+
     /// Sleeps until there may be something to do for `events`, one of `others` is as it is waited for or has hung up,
     /// or `longest` is over. `ready` looks once more after the announcement, at what only the caller knows, and keeps
     /// it awake.
@@ -64,11 +72,24 @@ impl Port {
         longest: Option<Duration>,
         ready: &dyn Fn() -> bool,
     ) -> Woken {
+        self.wait_at(events, &|_, _| true, others, longest, ready)
+    }
+
+    /// The same; what there is to do at rings that do not count keeps nobody awake.
+    pub fn wait_at(
+        &self,
+        events: Events,
+        counts: Counts<'_>,
+        others: &[(BorrowedFd<'_>, PollFlags)],
+        longest: Option<Duration>,
+        ready: &dyn Fn() -> bool,
+    ) -> Woken {
         let told = self.announce(events);
-        let woken = if self.glance(events) || ready() {
+        let woken = if self.glance_at(events, counts) || ready() {
             Woken::Perhaps
         } else {
-            self.sleep(events, others, self.nap(events, told, longest))
+            let nap = self.nap(events, told, longest);
+            self.sleep(events, counts, others, nap)
         };
         self.withdraw(events);
         woken
@@ -90,12 +111,13 @@ impl Port {
     fn sleep(
         &self,
         events: Events,
+        counts: Counts<'_>,
         others: &[(BorrowedFd<'_>, PollFlags)],
         longest: Option<Duration>,
     ) -> Woken {
         let mut wires = Vec::new();
         self.attachment
-            .readable(&*self.session, events, |fd| wires.push(fd));
+            .readable_at(&*self.session, events, counts, |fd| wires.push(fd));
         let daemon = PollFd::new(self.session.connection(), PollFlags::empty());
         let mut fds = vec![daemon, PollFd::new(&self.device, PollFlags::IN)];
         let wires = wires.iter().map(|fd| (borrow(fd), PollFlags::IN));

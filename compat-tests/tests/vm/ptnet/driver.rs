@@ -106,6 +106,8 @@ impl Guest {
             assert_eq!(id, [a[0], a[1], b[0], b[1]]);
         }
         let ram = ram();
+        // As every firmware does.
+        rustix::io::pwrite(&ram, b"up", 0).expect("RAM");
         net.dma_map(0, RAM, RAM_LEN, ram.as_raw_fd()).expect("map");
         let shown = mem.region(PTNETMAP_MEM_PCI_BAR).expect("a BAR");
         assert!(shown.size.is_power_of_two());
@@ -206,7 +208,7 @@ impl Guest {
         rustix::io::pwrite(&self.ram, &value.to_ne_bytes(), at).expect("RAM");
     }
 
-    fn atok(&self, ring: usize, field: u64) -> u32 {
+    pub fn atok(&self, ring: usize, field: u64) -> u32 {
         self.word(ATOK + ENTRY * ring as u64 + 4 * field)
     }
 

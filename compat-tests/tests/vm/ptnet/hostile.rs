@@ -2,6 +2,7 @@
 //! else loses a packet, and the daemon lives.
 
 use compat_tests::place::Place;
+use compat_tests::wait::wait_for;
 use compat_tests::world::Program;
 use nm_abi::virt::*;
 use rustix::process::Signal;
@@ -143,6 +144,47 @@ fn a_hostile_guest_harms_nobody_else() {
         assert!(!said.contains("panicked"), "seed {seed}: {said}");
     }
     drop((b, c));
+}
+
+/// How often the sync loop of that process has gone to sleep.
+fn sleeps(vm: &Program) -> u64 {
+    let tasks =
+        std::fs::read_dir(format!("/proc/{}/task", vm.pid().as_raw_pid())).expect("it runs");
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let mut statuses = tasks.map(|task| read(task.expect("a thread").path().join("status")));
+    let found = statuses.find(|status| status.starts_with("Name:\tsync loop\n"));
+    let status = found.expect("its sync loop");
+    let mut lines = status.lines();
+    let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.expect("a line").trim().parse().expect("a number")
+}
+
+#[test]
+fn a_head_that_is_none_keeps_no_loop_awake() {
+    let place = Place::new();
+    for (one, other) in [("vale0:a", "vale0:b"), ("netmap:p{1", "netmap:p}1")] {
+        let vm = ptnet(&place, one, "a", &[]);
+        let _b_vm = ptnet(&place, other, "b", &[]);
+        let [mut a, mut b] = ["a", "b"].map(|name| Guest::new(&place, name));
+        a.up();
+        b.up();
+        let good = a.atok(1, 0);
+        for (head, cur) in [(u32::MAX, u32::MAX), (good, u32::MAX), (1 << 20, good)] {
+            a.set_atok(1, 1, cur);
+            a.set_atok(1, 0, head);
+            a.write(PTNET_IO_KICK_BASE + 4, 0);
+            b.send(0, [frame(1, 60)]);
+            // It sleeps between its looks, whatever is there for the guest.
+            for _ in 0..3 {
+                let before = sleeps(&vm);
+                wait_for("the loop to sleep", || sleeps(&vm) > before);
+            }
+            a.set_atok(1, 1, good);
+            a.set_atok(1, 0, good);
+        }
+        a.write(PTNET_IO_KICK_BASE + 4, 0);
+        a.receive_numbers(0, 1, 1);
+    }
 }
 
 #[test]

@@ -1,0 +1,174 @@
+//! Who else is in the memory of a guest's port: the guest sees that, too, and can write it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use uvale_link::proto::Report;
+use uvale_link::report;
+use uvale_port::Port;
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Names in a sentence, and names that are remembered as said.
+const MOST_SHOWN: usize = 4;
+const MOST_SAID: usize = 64;
+
+/// Why a port is not shown to a guest: others are in its memory.
+pub fn check(port: &Port, option: &str) -> Result<(), String> {
+    let others = others(port)?;
+    match others.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "{option}: a guest would see the packets of {}, in the same memory: {}",
+            shown(&others),
+            remedy(port.name())
+        )),
+    }
+}
+
+/// Who has joined since the guest has its port.
+#[derive(Default)]
+pub struct Neighbors {
+    looked: Option<Instant>,
+    said: BTreeSet<String>,
+}
+
+impl Neighbors {
+    /// Looks, if it is time to: a sentence about those who are there for the first time.
+    pub fn look(&mut self, port: &Port) -> Option<String> {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            return None;
+        }
+        self.looked = Some(Instant::now());
+        // Without a daemon the end is near anyway.
+        let mut new = others(port).ok()?;
+        new.retain(|name| self.said.len() < MOST_SAID && self.said.insert(name.clone()));
+        (!new.is_empty()).then(|| {
+            format!(
+                "{} came into the memory of this guest's port: the guest sees those packets, too, and can change \
+                 them; {}",
+                shown(&new),
+                remedy(port.name())
+            )
+        })
+    }
+}
+
+/// Names of the ports that are in the memory of `port` and in use, but its own and that of a pipe's other end.
+fn others(port: &Port) -> Result<Vec<String>, String> {
+    let failed =
+        |e: &dyn std::fmt::Display| format!("the daemon does not tell what ports there are: {e}");
+    let json = port.session().report(Report::Ports);
+    let ports: Vec<report::Port> =
+        serde_json::from_slice(&json.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
+    Ok(strangers(&ports, port.name(), port.registered().nr_mem_id))
+}
+
+fn strangers(ports: &[report::Port], own: &str, memory: u16) -> Vec<String> {
+    let other_end = other_end(own);
+    let is_ours = |name: &str| name == own || other_end.as_deref() == Some(name);
+    // A monitor has nothing but what the port has that it looks at.
+    let watched = |port: &report::Port| match port.kind == "monitor" {
+        true => port.name.rsplit_once('/').map(|(name, _)| name.to_owned()),
+        false => None,
+    };
+    let is_stranger = |port: &&report::Port| {
+        // The name that pipes are on is a port by itself only when somebody has opened it.
+        let is_used = port.users > 0 || port.switch.is_some();
+        port.mem_id == memory
+            && is_used
+            && !is_ours(&port.name)
+            && !watched(port).is_some_and(|name| is_ours(&name))
+    };
+    let strangers = ports.iter().filter(is_stranger);
+    strangers.map(|port| port.name.clone()).collect()
+}
+
+/// `x}1` of `x{1`, and the other way round.
+fn other_end(name: &str) -> Option<String> {
+    let at = name.rfind(['{', '}'])?;
+    let brace = match &name[at..=at] {
+        "{" => "}",
+        _ => "{",
+    };
+    Some([&name[..at], brace, &name[at + 1..]].concat())
+}
+
+fn shown(names: &[String]) -> String {
+    let first = names.iter().take(MOST_SHOWN).cloned();
+    let mut text = first.collect::<Vec<_>>().join(", ");
+    if names.len() > MOST_SHOWN {
+        text += &format!(" and {} more", names.len() - MOST_SHOWN);
+    }
+    text
+}
+
+fn remedy(own: &str) -> String {
+    match own.rfind(['{', '}']) {
+        Some(at) => format!(
+            "all pipes of one base and the base, here {}, share one; give this pipe a base of its own, at both ends",
+            &own[..at]
+        ),
+        None => "a port shares its own with its pipes, and with whoever asks for it by number; give the guest a port \
+                 without pipes, and no @ in its name"
+            .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(name: &str, kind: &str, mem_id: u16, users: u32) -> report::Port {
+        let (tx, rx) = (Vec::new(), Vec::new());
+        report::Port {
+            name: name.into(),
+            kind: kind.into(),
+            switch: None,
+            number: None,
+            mem_id,
+            users,
+            holders: Vec::new(),
+            virt_hdr_len: 0,
+            tx_slots: 1024,
+            rx_slots: 1024,
+            tx,
+            rx,
+            nic: None,
+        }
+    }
+
+    #[test]
+    fn the_other_end_of_a_pipe_is_no_stranger_and_all_others_are() {
+        let ports = [
+            port("x", "pipe-base", 2, 0),
+            port("x{1", "pipe-master", 2, 1),
+            port("x}1", "pipe-slave", 2, 1),
+            port("x{1/t", "monitor", 2, 1),
+            port("y{1", "pipe-master", 3, 1),
+        ];
+        assert_eq!(strangers(&ports, "x{1", 2), [""; 0]);
+        assert_eq!(strangers(&ports, "x}1", 2), [""; 0]);
+        let more = [
+            port("x", "pipe-base", 2, 1),
+            port("x{2", "pipe-master", 2, 1),
+            port("x}11", "pipe-slave", 2, 1),
+            port("x{2/t", "monitor", 2, 1),
+        ];
+        let all = [&ports[1..], &more].concat();
+        assert_eq!(strangers(&all, "x{1", 2), ["x", "x{2", "x}11", "x{2/t"]);
+        let attached = report::Port {
+            switch: Some("vale0".into()),
+            ..port("x", "persistent", 2, 0)
+        };
+        assert_eq!(strangers(&[attached], "x{1", 2), ["x"]);
+        assert_eq!(strangers(&all, "x", 2).len(), 6);
+    }
+
+    #[test]
+    fn ends_of_pipes() {
+        let ends = ["x{1", "x}1", "a{b}c", "vale0:x"].map(other_end);
+        let wanted = [Some("x}1"), Some("x{1"), Some("a{b{c"), None];
+        assert_eq!(ends, wanted.map(|end| end.map(str::to_owned)));
+    }
+}
