@@ -4,6 +4,7 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
@@ -69,18 +70,19 @@ fn clear(path: &Path) -> Result<(), String> {
 
 /// Tries to reach who listens there.
 fn whoever_is_at(path: &Path) -> Result<(), Errno> {
-    let address = SocketAddrUnix::new(path)?;
-    let reach = |kind| {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        connect(
-            socket_with(AddressFamily::UNIX, kind, flags, None)?,
-            &address,
-        )
-    };
-    match reach(SocketType::STREAM) {
-        Err(Errno::PROTOTYPE) => reach(SocketType::DGRAM),
-        other => other,
+    match reach(path, SocketType::STREAM) {
+        Err(Errno::PROTOTYPE) => reach(path, SocketType::DGRAM).map(drop),
+        other => other.map(drop),
     }
+}
+
+/// Connects to the socket at `path`. Never waits: AGAIN if too many others do.
+pub fn reach(path: &Path, kind: SocketType) -> Result<OwnedFd, Errno> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    connect(&socket, &address)?;
+    Ok(socket)
 }
 
 fn why_not(path: &Path, error: &std::io::Error) -> String {

@@ -5,6 +5,7 @@
 //! | `serve.rs`, `serve/attend.rs` | the loop: sync, guest's rings, port's rings, sleep; descriptors |
 //! | `listen.rs` | who connects to whom |
 //! | `front.rs`, `message.rs` | the front-end's requests |
+//! | `voice.rs` | what is said about guests, within limits |
 //! | `features.rs` | what is offered |
 //! | `vring.rs` | a ring as the front-end describes it: started, enabled, where |
 //! | `ring.rs` | a ring in the guest's RAM: chains, what is used, kicks and interrupts |
@@ -36,18 +37,18 @@ mod serve;
 #[cfg(test)]
 mod tests;
 mod transmit;
+mod voice;
 mod vring;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use uvale_tools::mac::{Mac, parse_mac};
 use uvale_tools::output;
 
 use crate::event_fd;
 use crate::guest_port::PortArgs;
-use crate::sigbus;
 use crate::signals::Signals;
-use listen::Listening;
 use serve::Server;
 
 /// Shown under --help.
@@ -78,28 +79,15 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=32))]
     queues: u16,
     /// The guest's address, for a front-end that asks for it (QEMU has its own: -device ...,mac=)
-    #[arg(long, value_parser = address)]
-    mac: Option<[u8; 6]>,
-}
-
-fn address(text: &str) -> Result<[u8; 6], String> {
-    let bad = || "an address is six numbers: 02:00:00:00:00:01".to_owned();
-    let byte = |part: &str| u8::from_str_radix(part, 16).map_err(|_| bad());
-    let bytes: Vec<u8> = text.split(':').map(byte).collect::<Result<_, _>>()?;
-    bytes.try_into().map_err(|_| bad())
+    #[arg(long, value_parser = parse_mac)]
+    mac: Option<Mac>,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, String> {
     event_fd::ready()?;
     let signals = Signals::take()?;
-    let listening = match args.client {
-        true => Listening::client(&args.socket),
-        false => Listening::server(&args.socket)?,
-    };
-    let ours: &[&Path] = if args.client { &[] } else { &[&args.socket] };
-    sigbus::take(ours)?;
-    let mut server = Server::new(args, signals, listening)?;
+    let mut server = Server::new(args, signals)?;
     output::write(&format!("{}: {}\n", args.port.port, args.describe()))?;
     let ended = server.run();
     server.close();

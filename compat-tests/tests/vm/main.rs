@@ -9,5 +9,6 @@ mod ptnet;
 mod ptnet_guests;
 mod ptnet_qemu;
 mod vhost;
+mod vhost_fronts;
 mod vhost_guests;
 mod virtio;

@@ -70,12 +70,17 @@ impl Features {
     }
 }
 
-/// Features of the protocol that we offer. Nothing of migration is: QEMU refuses to begin one then, and says that it is
+/// Features of the protocol that we offer; the device's configuration only where it says more than QEMU knows (`mac`),
+/// for QEMU warns of it. Nothing of migration is: QEMU refuses to begin one then, and says that it is
 /// for lack of VHOST_F_LOG_ALL. In-flight descriptors need no memory of their own, see `ring.rs`.
-pub fn protocol() -> VhostUserProtocolFeatures {
-    VhostUserProtocolFeatures::MQ
+pub fn protocol(mac: bool) -> VhostUserProtocolFeatures {
+    let config = match mac {
+        true => VhostUserProtocolFeatures::CONFIG,
+        false => VhostUserProtocolFeatures::empty(),
+    };
+    config
+        | VhostUserProtocolFeatures::MQ
         | VhostUserProtocolFeatures::REPLY_ACK
         | VhostUserProtocolFeatures::MTU
-        | VhostUserProtocolFeatures::CONFIG
         | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
 }

@@ -50,10 +50,41 @@ impl Offer {
     }
 }
 
+/// How far a front-end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// it has said nothing
+    Silent,
+    /// it has said something
+    Talks,
+    /// it knows how many queues there are: one that goes now needs more
+    KnowsQueues,
+    /// it has a guest: it has spoken of its RAM or of its rings
+    Guest,
+}
+
+impl Stage {
+    /// Where a request brings it. QEMU gives interrupts (CALL, ERR) before it looks how many queues there are.
+    fn of(request: FrontendReq) -> Self {
+        match request {
+            FrontendReq::SET_MEM_TABLE
+            | FrontendReq::ADD_MEM_REG
+            | FrontendReq::SET_VRING_NUM
+            | FrontendReq::SET_VRING_ADDR
+            | FrontendReq::SET_VRING_BASE
+            | FrontendReq::SET_VRING_KICK
+            | FrontendReq::SET_VRING_ENABLE => Self::Guest,
+            FrontendReq::GET_QUEUE_NUM => Self::KnowsQueues,
+            _ => Self::Talks,
+        }
+    }
+}
+
 /// A connection.
 pub struct Front {
     socket: OwnedFd,
     inbox: Inbox,
+    stage: Stage,
     /// where kicks arrive: each ring's descriptor under its number
     kicks: OwnedFd,
     offer: Offer,
@@ -89,6 +120,7 @@ impl Front {
         Self {
             socket,
             inbox: Inbox::default(),
+            stage: Stage::Silent,
             kicks,
             offer,
             features: Features::default(),
@@ -104,6 +136,11 @@ impl Front {
         &self.socket
     }
 
+    /// How far it has come.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
     /// Has it chosen the event index?
     pub fn event_idx(&self) -> bool {
         self.features.has(VIRTIO_RING_F_EVENT_IDX)
@@ -115,6 +152,7 @@ impl Front {
             return Ok(false);
         };
         let (request, needs_reply) = (message.request, message.needs_reply);
+        self.stage = self.stage.max(Stage::of(request));
         let acknowledged =
             needs_reply && self.protocol.contains(VhostUserProtocolFeatures::REPLY_ACK);
         let body = match self.handle(message) {
@@ -140,7 +178,7 @@ impl Front {
                 self.set_features(message.body_as::<VhostUserU64>()?.value)?
             }
             FrontendReq::GET_PROTOCOL_FEATURES => {
-                return Ok(Answer::number(features::protocol().bits()));
+                return Ok(Answer::number(self.offered().bits()));
             }
             FrontendReq::SET_PROTOCOL_FEATURES => {
                 self.set_protocol(message.body_as::<VhostUserU64>()?.value)?
@@ -192,7 +230,9 @@ impl Front {
                 self.ring(state.index)?.is_enabled = on.ok_or("neither enabled nor disabled")?;
             }
             FrontendReq::NET_SET_MTU => self.set_mtu(message.body_as::<VhostUserU64>()?.value)?,
-            FrontendReq::GET_CONFIG => return self.config(&message.body),
+            FrontendReq::GET_CONFIG if self.offer.mac.is_some() => {
+                return self.config(&message.body);
+            }
             FrontendReq::SET_LOG_BASE | FrontendReq::SET_LOG_FD => return Err(NO_MIGRATION.into()),
             other => return Err(format!("{other:?} is not served: it was not offered")),
         }
@@ -215,9 +255,14 @@ impl Front {
         Ok(())
     }
 
+    /// Features of the protocol that we offer.
+    fn offered(&self) -> VhostUserProtocolFeatures {
+        features::protocol(self.offer.mac.is_some())
+    }
+
     fn set_protocol(&mut self, chosen: u64) -> Result<(), String> {
         let chosen = VhostUserProtocolFeatures::from_bits_retain(chosen);
-        let more = chosen.difference(features::protocol());
+        let more = chosen.difference(self.offered());
         if !more.is_empty() {
             return Err(format!(
                 "protocol features {:#x} were not offered",

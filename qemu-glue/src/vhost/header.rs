@@ -36,6 +36,12 @@ impl Header {
         self.0[1]
     }
 
+    /// Of a packet that the guest sends: flags that a device does not know, it ignores.
+    pub fn as_sent(mut self) -> Self {
+        self.0[0] &= NEEDS_CSUM;
+        self
+    }
+
     /// Is nothing left to do?
     fn is_plain(self) -> bool {
         self.flags() & NEEDS_CSUM == 0 && self.gso_type() == NONE
@@ -57,7 +63,7 @@ impl Header {
         };
         let ecn = self.gso_type() & ECN == 0 || features.has(VIRTIO_NET_F_HOST_ECN);
         let sums = self.flags() & NEEDS_CSUM == 0 || features.has(VIRTIO_NET_F_CSUM);
-        segments && ecn && sums && self.flags() & !NEEDS_CSUM == 0
+        segments && ecn && sums
     }
 
     /// May this be left to the guest?

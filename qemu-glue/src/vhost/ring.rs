@@ -42,6 +42,8 @@ pub enum Broken {
     Size(u32),
     /// a part of the ring is not in the guest's RAM, or is not aligned
     Place(&'static str),
+    /// a part of the ring is not in the RAM that the front-end has shared
+    Unshared(&'static str),
     /// `avail.idx` is further ahead than the ring is long
     Ahead(u16),
     /// a descriptor's number is beyond the table
@@ -64,6 +66,11 @@ impl fmt::Display for Broken {
                 "a ring of {n} entries: it takes a power of two up to {MOST_ENTRIES}"
             ),
             Self::Place(what) => write!(f, "its {what} is not in the guest's RAM, or not aligned"),
+            Self::Unshared(what) => write!(
+                f,
+                "its {what} is not in RAM that is shared: QEMU needs -object \
+                 memory-backend-memfd,id=ram,size=...,share=on -machine memory-backend=ram"
+            ),
             Self::Ahead(n) => write!(f, "it offers {n} buffers, more than it has entries"),
             Self::Descriptor(i) => write!(f, "descriptor {i} is beyond its table"),
             Self::Endless => write!(f, "a chain of more than {MOST_DESCRIPTORS} descriptors"),

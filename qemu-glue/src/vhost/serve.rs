@@ -10,29 +10,31 @@
 
 mod attend;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::Args;
+use super::front::{DEFAULT_MTU, Front};
+use super::header;
+use super::listen::{Listening, Strangers};
+use super::port_ring::PortRing;
+use super::receive::{Waiting, receive};
+use super::ring::Broken;
+use super::transmit::{Shape, Stop, Tally, discard, transmit};
+use super::voice::Voice;
+use crate::sigbus;
+use crate::signals::Signals;
 use nm_abi::request::{NETMAP_REQ_PORT_HDR_SET, nmreq_port_hdr};
 use nm_abi::{AbiBytes, NM_BDG_NAME};
 use rustix::event::{PollFlags, epoll};
 use rustix::fd::OwnedFd;
 use uvale_port::{POLLIN, POLLOUT, Port, RX, TX, Woken};
-use uvale_tools::output::line;
-
-use super::Args;
-use super::front::{DEFAULT_MTU, Front};
-use super::header;
-use super::listen::Listening;
-use super::port_ring::PortRing;
-use super::receive::{Waiting, receive};
-use super::ring::Broken;
-use super::transmit::{Shape, Stop, Tally, discard, transmit};
-use crate::signals::Signals;
 
 /// What an event of the epoll set is about; smaller numbers are rings that were kicked.
 const SIGNALS: u64 = u64::MAX;
 const FRONT: u64 = u64::MAX - 1;
 const LISTENER: u64 = u64::MAX - 2;
+const STRANGERS: u64 = u64::MAX - 3;
 
 /// Slots of a new port's rx rings: some 120 packets of 64 KB, as a TCP connection has them under way. A switch drops
 /// what finds no room.
@@ -43,7 +45,7 @@ const TURNS: u32 = 16;
 const MANY_TURNS: u32 = 1024;
 /// The longest sleep while a ring has nobody that kicks.
 const SOON: Duration = Duration::from_millis(1);
-/// Time between two tries to connect, or to open the port again.
+/// Time between two tries to connect, to let somebody in, or to open the port again.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -51,38 +53,47 @@ const ETHERNET: usize = 14;
 /// A guest and its port.
 pub struct Server<'a> {
     args: &'a Args,
+    voice: Voice<'a>,
     signals: Signals,
     listening: Listening,
-    /// signals, the listener, the front-end, kicks
+    /// signals, the listener, who has connected, kicks
     events: OwnedFd,
     /// none while the daemon is gone
     port: Option<Port>,
     /// bytes of the virtio-net header before the port's packets: 0 or 12
     port_header: usize,
     front: Option<Front>,
+    strangers: Strangers,
     /// for each rx ring of the port
     waiting: Vec<Waiting>,
     from_guest: Tally,
     to_guest: Tally,
     /// by the guest's rings: there is no room where its packets go, or come from
     stopped: Vec<bool>,
-    next_try: Instant,
+    /// when the port may be opened again
+    next_open: Instant,
+    /// when we may connect again
+    next_connect: Instant,
+    /// until when nobody is let in
+    deaf_until: Option<Instant>,
     is_over: bool,
 }
 
-/// A sentence about what happens.
-fn say(args: &Args, what: &str) {
-    line(format_args!("uvale vm: {}: {what}", args.port.port));
-}
-
 /// A ring of the guest that cannot be used any more, until it is started again.
-fn given_up(args: &Args, ring: usize, why: &Broken) {
-    say(args, &format!("the guest's ring {ring} is given up: {why}"));
+fn given_up(voice: &Voice<'_>, ring: usize, why: &Broken) {
+    voice.say_of_guest(&format!("the guest's ring {ring} is given up: {why}"));
 }
 
 impl<'a> Server<'a> {
-    /// Opens the port.
-    pub fn new(args: &'a Args, signals: Signals, listening: Listening) -> Result<Self, String> {
+    /// Opens the port, and then the socket: who finds the socket is served.
+    pub fn new(args: &'a Args, signals: Signals) -> Result<Self, String> {
+        let (port, port_header) = open_port(args)?;
+        let listening = match args.client {
+            true => Listening::client(&args.socket),
+            false => Listening::server(&args.socket)?,
+        };
+        let ours: &[&Path] = if args.client { &[] } else { &[&args.socket] };
+        sigbus::take(ours)?;
         let fail = |e: rustix::io::Errno| format!("nothing can be waited for: {e}");
         let events = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(fail)?;
         let mut watched = vec![(rustix::fd::AsFd::as_fd(&signals), SIGNALS)];
@@ -93,62 +104,37 @@ impl<'a> Server<'a> {
         }
         let mut server = Self {
             args,
+            voice: Voice::new(&args.port.port),
             signals,
             listening,
             events,
             port: None,
             port_header: 0,
             front: None,
+            strangers: Strangers::default(),
             waiting: Vec::new(),
             from_guest: Tally::default(),
             to_guest: Tally::default(),
             stopped: Vec::new(),
-            next_try: Instant::now(),
+            next_open: Instant::now(),
+            next_connect: Instant::now(),
+            deaf_until: None,
             is_over: false,
         };
-        server.open_port()?;
-        if server.port_header == 0 {
-            say(
-                args,
+        server.has_opened(port, port_header);
+        if port_header == 0 {
+            server.voice.say(
                 "not a port of a switch, so the guest is offered no checksum or segmentation offload",
             );
         }
         Ok(server)
     }
 
-    fn open_port(&mut self) -> Result<(), String> {
-        let queues = self.args.queues;
-        let port = self.args.port.open(&|register| {
-            // Pipes and interfaces have the rings that they have.
-            if self.is_on_switch() {
-                register.nr_tx_rings = queues;
-                register.nr_rx_rings = queues;
-                register.nr_rx_slots = RX_SLOTS;
-            }
-        })?;
-        self.port_header = self.set_header(&port);
+    fn has_opened(&mut self, port: Port, port_header: usize) {
         let rings = port.attachment().binding().rings(RX).len();
         self.waiting = (0..rings).map(|_| Waiting::new()).collect();
+        self.port_header = port_header;
         self.port = Some(port);
-        Ok(())
-    }
-
-    fn is_on_switch(&self) -> bool {
-        self.args.port.port.starts_with(NM_BDG_NAME)
-    }
-
-    /// Has packets begin with virtio-net headers, if the port takes them: one of a switch does. Bytes of a header.
-    fn set_header(&self, port: &Port) -> usize {
-        let name = &self.args.port.port;
-        let wanted = nmreq_port_hdr {
-            nr_hdr_len: header::LEN as u32,
-            pad1: 0,
-        };
-        let set = || port.request(NETMAP_REQ_PORT_HDR_SET, name, wanted.as_bytes().to_vec());
-        match self.is_on_switch() && set().is_ok() {
-            true => header::LEN,
-            false => 0,
-        }
     }
 
     /// Serves guests until a signal comes, or the only one has gone.
@@ -222,7 +208,7 @@ impl<'a> Server<'a> {
             });
             self.stopped[i] = matches!(outcome, Ok(Stop::Full));
             if let Err(why) = outcome {
-                given_up(self.args, i, &why);
+                given_up(&self.voice, i, &why);
             }
         }
         self.front = Some(front);
@@ -266,7 +252,7 @@ impl<'a> Server<'a> {
             slots.finish();
             self.stopped[i] |= matches!(outcome, Ok(Stop::Full));
             if let Err(why) = outcome {
-                given_up(self.args, i, &why);
+                given_up(&self.voice, i, &why);
             }
         }
         self.front = front;
@@ -288,7 +274,7 @@ impl<'a> Server<'a> {
             }
             match ring.batch(&front.ram, event_idx, |guest| guest.ask_for_kicks()) {
                 Ok(has_come) => more |= has_come,
-                Err(why) => given_up(self.args, i, &why),
+                Err(why) => given_up(&self.voice, i, &why),
             }
         }
         more
@@ -320,8 +306,13 @@ impl<'a> Server<'a> {
             return Some(SOON);
         }
         let connects = self.front.is_none() && self.listening.listener().is_none();
-        let until = self.next_try.saturating_duration_since(Instant::now());
-        (connects || self.port.is_none()).then_some(until)
+        let until = [
+            connects.then_some(self.next_connect),
+            self.port.is_none().then_some(self.next_open),
+            self.deaf_until,
+        ];
+        let until = until.into_iter().flatten().min()?;
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// The daemon, or the interface of a NIC, is it still there?
@@ -332,25 +323,53 @@ impl<'a> Server<'a> {
     }
 
     fn lost(&mut self) {
-        say(
-            self.args,
+        self.voice.say(
             "the port is gone, with the daemon or its interface; packets are lost until it can be opened again",
         );
         self.port = None;
-        self.next_try = Instant::now() + AGAIN;
+        self.next_open = Instant::now() + AGAIN;
     }
 
     /// Opens the port again, in a world that somebody else has brought up: who has stopped a daemon does not want us to
     /// start another.
     fn open_again(&mut self) {
-        if self.port.is_some() || Instant::now() < self.next_try {
+        if self.port.is_some() || Instant::now() < self.next_open {
             return;
         }
-        self.next_try = Instant::now() + AGAIN;
-        if self.args.port.is_served() && self.open_port().is_ok() {
-            say(self.args, "the port is open again");
+        self.next_open = Instant::now() + AGAIN;
+        if !self.args.port.is_served() {
+            return;
+        }
+        if let Ok((port, port_header)) = open_port(self.args) {
+            self.has_opened(port, port_header);
+            self.voice.say("the port is open again");
         }
     }
+}
+
+/// The port, and the bytes of the virtio-net header before its packets.
+fn open_port(args: &Args) -> Result<(Port, usize), String> {
+    let is_on_switch = args.port.port.starts_with(NM_BDG_NAME);
+    let port = args.port.open(&|register| {
+        // Pipes and interfaces have the rings that they have.
+        if is_on_switch {
+            register.nr_tx_rings = args.queues;
+            register.nr_rx_rings = args.queues;
+            register.nr_rx_slots = RX_SLOTS;
+        }
+    })?;
+    // Has packets begin with virtio-net headers, if the port takes them: one of a switch does.
+    let wanted = nmreq_port_hdr {
+        nr_hdr_len: header::LEN as u32,
+        pad1: 0,
+    };
+    let name = &args.port.port;
+    let set = || port.request(NETMAP_REQ_PORT_HDR_SET, name, wanted.as_bytes().to_vec());
+    let port_header = match is_on_switch && set().is_ok() {
+        true => header::LEN,
+        false => 0,
+    };
+    Ok((port, port_header))
 }
 
 /// What a direction needs to know.

@@ -94,6 +94,7 @@ fn send<'p>(
     if from.read(&mut header.0[..expected]) < expected {
         return Fate::Lost;
     }
+    let header = header.as_sent();
     let frame = from.left();
     let len = shape.port_header + frame;
     let slots = port.slots_for(len);

@@ -118,7 +118,7 @@ fn made(
     let at = at.ok_or(Broken::Place("descriptor table"))?;
     let mut found = [vm_memory::GuestAddress(0); 3];
     for ((found, user), name) in found.iter_mut().zip(at).zip(names) {
-        *found = ram.guest_address(user).ok_or(Broken::Place(name))?;
+        *found = ram.guest_address(user).ok_or(Broken::Unshared(name))?;
     }
     let [desc, avail, used] = found;
     Queue::new(

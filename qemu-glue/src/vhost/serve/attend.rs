@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 
-use super::{AGAIN, FRONT, LISTENER, SIGNALS, Server, say};
+use super::{AGAIN, FRONT, LISTENER, SIGNALS, STRANGERS, Server};
 use crate::vhost::features::Features;
-use crate::vhost::front::{Front, Offer};
+use crate::vhost::front::{Front, Offer, Stage};
 use crate::vhost::message::Ended;
+
+/// Requests, or connections, that are served before others have their turn.
+const MOST_REQUESTS: u32 = 16;
 
 impl Server<'_> {
     /// Serves descriptors; waits for one for `time` at most.
@@ -23,69 +26,137 @@ impl Server<'_> {
             Ok((events, _)) => events.iter().map(|e| e.data.u64()).collect(),
             Err(_) => Vec::new(),
         };
+        let knock = found.contains(&LISTENER) || found.contains(&STRANGERS);
         // A front-end that has gone goes before the one that takes its place is let in.
-        if found.contains(&FRONT) || found.contains(&LISTENER) {
-            self.serve_front();
+        let is_silent = !(knock || found.contains(&FRONT)) || self.serve_front();
+        self.let_in(found.contains(&LISTENER));
+        if is_silent && knock {
+            self.meet();
         }
-        if found.contains(&LISTENER) || self.is_to_connect() {
-            self.let_in();
+        if self.is_to_connect() {
+            self.connect();
         }
         self.is_over |= found.contains(&SIGNALS) && self.signals.has_come();
     }
 
-    fn is_to_connect(&mut self) -> bool {
-        let is_time = self.front.is_none()
+    fn is_to_connect(&self) -> bool {
+        self.front.is_none()
             && self.listening.listener().is_none()
-            && Instant::now() >= self.next_try;
-        if is_time {
-            self.next_try = Instant::now() + AGAIN;
-        }
-        is_time
+            && Instant::now() >= self.next_connect
     }
 
-    fn serve_front(&mut self) {
-        let args = self.args;
-        let Some(front) = &mut self.front else { return };
-        let ended = loop {
-            match front.serve(&|what| say(args, what)) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(ended) => break ended,
+    /// Serves some requests: the front-end's rings, and others, have their turn too. False if there may be more.
+    fn serve_front(&mut self) -> bool {
+        let voice = &self.voice;
+        let Some(front) = &mut self.front else {
+            return true;
+        };
+        for _ in 0..MOST_REQUESTS {
+            let before = front.stage();
+            let served = front.serve(&|what| voice.say_of_guest(what));
+            if before < Stage::Guest && front.stage() == Stage::Guest {
+                voice.say_of_guest("a guest has come");
             }
+            match served {
+                Ok(true) => {}
+                Ok(false) => return true,
+                Err(ended) => {
+                    self.has_ended(ended);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn has_ended(&mut self, ended: Ended) {
+        let Some(front) = self.front.take() else {
+            return;
         };
         let _ = epoll::delete(&self.events, front.socket());
-        self.front = None;
-        let (from, to) = (self.from_guest, self.to_guest);
+        let stage = front.stage();
         let why = match ended {
-            Ended::Gone => "the guest has gone".to_owned(),
             Ended::Nonsense(why) => format!("hung up on the guest's front-end: {why}"),
+            Ended::Gone if stage == Stage::Guest => "the guest has gone".into(),
+            Ended::Gone if stage == Stage::KnowsQueues => self.too_few_queues(),
+            // It has only looked who is there.
+            Ended::Gone => String::new(),
         };
-        say(
-            args,
-            &format!(
-                "{why}; {} packets from it, {} to it, {} lost",
-                from.packets,
-                to.packets,
-                from.lost + to.lost
-            ),
+        let (from, to) = (self.from_guest, self.to_guest);
+        let moved = format!(
+            "; {} packets from it, {} to it, {} lost",
+            from.packets,
+            to.packets,
+            from.lost + to.lost
         );
-        self.is_over |= args.once;
+        match stage {
+            Stage::Guest => self.voice.say_of_guest(&(why + &moved)),
+            _ if why.is_empty() => {}
+            _ => self.voice.say_of_guest(&why),
+        }
+        self.is_over |= self.args.once && stage > Stage::Silent;
     }
 
-    fn let_in(&mut self) {
-        let args = self.args;
-        while let Some(socket) = self.listening.next(&|what| say(args, what)) {
-            if self.front.is_some() {
-                say(
-                    args,
-                    "a second front-end has been turned away: one guest, one socket",
-                );
-                continue;
+    fn too_few_queues(&self) -> String {
+        let n = self.args.queues;
+        format!(
+            "a front-end has gone when it knew how many queues there are: if it has more than {n}, give uvale vm vhost \
+             as many with --queues, or take some from it (QEMU: queues={n})"
+        )
+    }
+
+    /// Lets in who has connected, as long as there are descriptors.
+    fn let_in(&mut self, has_come: bool) {
+        if !has_come && self.deaf_until.is_none_or(|until| Instant::now() < until) {
+            return;
+        }
+        if self.deaf_until.take().is_some() {
+            self.listen(epoll::EventFlags::IN);
+        }
+        let voice = &self.voice;
+        for _ in 0..MOST_REQUESTS {
+            match self.listening.next(&|what| voice.say_of_guest(what)) {
+                Ok(Some(socket)) => {
+                    let data = epoll::EventData::new_u64(STRANGERS);
+                    if epoll::add(&self.events, &socket, data, epoll::EventFlags::IN).is_ok() {
+                        self.strangers.add(socket);
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    // Whoever waits would keep us from sleeping.
+                    self.deaf_until = Some(Instant::now() + AGAIN);
+                    return self.listen(epoll::EventFlags::empty());
+                }
             }
+        }
+    }
+
+    fn listen(&self, to: epoll::EventFlags) {
+        if let Some(listener) = self.listening.listener() {
+            let data = epoll::EventData::new_u64(LISTENER);
+            let _ = epoll::modify(&self.events, listener, data, to);
+        }
+    }
+
+    /// Whoever says something first is the front-end.
+    fn meet(&mut self) {
+        while let Some(socket) = self.strangers.speaking() {
+            let _ = epoll::delete(&self.events, &socket);
+            match self.front {
+                None => self.greet(socket),
+                Some(_) => self
+                    .voice
+                    .say_of_guest("a second front-end has been turned away: one guest, one socket"),
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        self.next_connect = Instant::now() + AGAIN;
+        let voice = &self.voice;
+        if let Ok(Some(socket)) = self.listening.next(&|what| voice.say_of_guest(what)) {
             self.greet(socket);
-            if self.listening.listener().is_none() {
-                break;
-            }
         }
     }
 
@@ -99,21 +170,19 @@ impl Server<'_> {
             features: Features::offer(offers_work, self.args.mac.is_some()),
             pairs: self.args.queues,
             longest_frame: if offers_work { u16::MAX.into() } else { room },
-            mac: self.args.mac,
+            mac: self.args.mac.map(|mac| mac.0),
         };
         let data = epoll::EventData::new_u64(FRONT);
         let watched = epoll::add(&self.events, &socket, data, epoll::EventFlags::IN);
         let events = rustix::io::fcntl_dupfd_cloexec(&self.events, 0);
         let (Ok(()), Ok(events)) = (watched, events) else {
-            return say(
-                self.args,
-                "a guest has been turned away: no descriptors are left",
-            );
+            return self
+                .voice
+                .say_of_guest("a guest has been turned away: no descriptors are left");
         };
         (self.from_guest, self.to_guest) = Default::default();
         let front = Front::new(socket, events, offer);
         self.stopped = vec![false; front.rings.len()];
         self.front = Some(front);
-        say(self.args, "a guest has come");
     }
 }

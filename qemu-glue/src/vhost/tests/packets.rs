@@ -257,6 +257,14 @@ fn what_was_not_agreed_on_is_lost() {
     assert!(shape_of(&both, tso, 60_000, 12));
     assert!(!shape_of(&both, ecn, 60_000, 12));
     assert!(!shape_of(&both, unknown, 60, 12));
+    // Flags that say nothing to a device are ignored.
+    for flags in [2, 4, 0xfe] {
+        let mut more = plain;
+        more[0] = flags;
+        assert!(shape_of(&[], more, 60, 12), "{flags:#x}");
+        more[0] |= 1;
+        assert!(shape_of(&both, more, 60, 12) && !shape_of(&[], more, 60, 12));
+    }
 }
 
 /// A TCP packet of IPv4 whose checksum is to be filled in.

@@ -10,6 +10,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use vhost::vhost_user::message::FrontendReq::{self, *};
+use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use virtio_bindings::virtio_net::VIRTIO_NET_F_CSUM;
 
 use crate::vhost::features::Features;
@@ -27,14 +28,19 @@ const REPLY_ACK: u64 = 8;
 
 impl Dialogue {
     fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// With the guest's address.
+    fn with(mac: Option<[u8; 6]>) -> Self {
         let (own, peer) = UnixStream::pair().unwrap();
         peer.set_nonblocking(true).unwrap();
         let kicks = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
         let offer = Offer {
-            features: Features::offer(true, false),
+            features: Features::offer(true, mac.is_some()),
             pairs: 1,
             longest_frame: 65535,
-            mac: None,
+            mac,
         };
         let front = Front::new(own.into(), kicks, offer);
         Self { front, peer }
@@ -258,6 +264,17 @@ fn rings_and_descriptors_that_cannot_be_are_refused() {
     assert_eq!(number(d.ask(NET_SET_MTU, &longs(&[1400]), &[])), 0);
     assert_eq!(number(d.ask(NET_SET_MTU, &longs(&[67]), &[])), 1);
     assert_eq!(number(d.ask(POSTCOPY_ADVISE, &[], &[])), 1);
+    assert_eq!(number(d.ask(GET_CONFIG, &[0; 18], &[])), 1, "not offered");
+}
+
+#[test]
+fn the_configuration_is_offered_with_the_guest_s_address() {
+    let config = VhostUserProtocolFeatures::CONFIG.bits();
+    let offered = |d: &mut Dialogue| number(d.ask(GET_PROTOCOL_FEATURES, &[], &[]));
+    assert_eq!(offered(&mut Dialogue::new()) & config, 0, "QEMU would warn");
+    let mut d = Dialogue::with(Some([2, 0, 0, 0, 0, 9]));
+    assert_ne!(offered(&mut d) & config, 0);
+    d.ask(NET_SET_MTU, &longs(&[1400]), &[]).unwrap();
     let config = d
         .ask(GET_CONFIG, &[words(&[6, 6, 0]), vec![0; 6]].concat(), &[])
         .unwrap();

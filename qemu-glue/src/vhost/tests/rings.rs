@@ -86,6 +86,17 @@ fn a_ring_that_the_guest_has_broken_says_what_is_wrong() {
 }
 
 #[test]
+fn a_ring_in_ram_that_is_not_shared_has_a_remedy() {
+    use crate::guest_ram::GuestRam;
+    use crate::vhost::vring::Vring;
+    let mut ring = Vring::default();
+    (ring.size, ring.at) = (8, Some([0x1000, 0x2000, 0x3000]));
+    let why = ring.batch(&GuestRam::default(), false, |_| Ok(()));
+    let why = why.unwrap_err().to_string();
+    assert!(why.contains("memory-backend-memfd"), "{why}");
+}
+
+#[test]
 fn a_ring_has_to_be_somewhere_and_to_have_a_size() {
     let memory = ram();
     let make = |size, desc, avail, used| {
