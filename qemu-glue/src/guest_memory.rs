@@ -33,10 +33,7 @@ impl Mapping {
         guest
             .checked_add(len)
             .ok_or("it goes beyond the last address")?;
-        let stat = file.metadata().map_err(|e| e.to_string())?;
-        let end = offset.checked_add(len).filter(|end| *end <= stat.len());
-        end.filter(|_| stat.is_file())
-            .ok_or("its file does not have it")?;
+        check_file(&file, offset, len)?;
         let region = MmapRegion::from_file(FileOffset::new(file, offset), size);
         let region = region.map_err(|e| e.to_string())?;
         Ok(Self { guest, region })
@@ -44,6 +41,17 @@ impl Mapping {
 
     fn end(&self) -> u64 {
         self.guest + self.region.len() as u64
+    }
+}
+
+/// Does `file` have `len` bytes from `offset` on? What is mapped beyond its end is SIGBUS (`sigbus.rs`).
+pub fn check_file(file: &File, offset: u64, len: u64) -> Result<(), String> {
+    let stat = file.metadata().map_err(|e| e.to_string())?;
+    let end = offset.checked_add(len).filter(|end| *end <= stat.len());
+    match (stat.is_file(), end) {
+        (false, _) => Err("it is no file".into()),
+        (true, None) => Err(format!("its file is shorter, {} bytes", stat.len())),
+        (true, Some(_)) => Ok(()),
     }
 }
 

@@ -7,8 +7,9 @@ use std::fs::File;
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::FileType;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
+
+use crate::guest_memory::check_file;
 
 /// Regions at most.
 pub const MOST_REGIONS: usize = 64;
@@ -66,17 +67,9 @@ impl GuestRam {
         {
             return Err(format!("{}: there is another region there", shown()));
         }
-        let stat = rustix::fs::fstat(&fd).map_err(|e| format!("{}: {e}", shown()))?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        let end = place.offset.checked_add(place.len);
-        if is_file && end.is_none_or(|end| end > stat.st_size as u64) {
-            return Err(format!(
-                "{}: its file is shorter, {} bytes",
-                shown(),
-                stat.st_size
-            ));
-        }
-        let file = FileOffset::new(File::from(fd), place.offset);
+        let file = File::from(fd);
+        check_file(&file, place.offset, place.len).map_err(|why| format!("{}: {why}", shown()))?;
+        let file = FileOffset::new(file, place.offset);
         let mapped = MmapRegion::from_file(file, size).map_err(|e| {
             format!(
                 "{} cannot be mapped: {e}; QEMU has to have its RAM in a file that it shares: \

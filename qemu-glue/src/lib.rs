@@ -33,8 +33,12 @@ mod vhost;
 
 #[cfg(feature = "driver")]
 pub use vhost::driver;
+/// What fuzz targets run.
 #[cfg(fuzzing)]
-pub use vhost::fuzzing;
+pub mod fuzzing {
+    pub use crate::ptnet::fuzzing::ptnet;
+    pub use crate::vhost::fuzzing::vhost;
+}
 
 use std::process::ExitCode;
 

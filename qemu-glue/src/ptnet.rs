@@ -14,6 +14,8 @@
 
 mod clients;
 mod csb;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod interrupts;
 mod memory_device;
 mod neighbors;
@@ -71,6 +73,9 @@ pub struct Args {
     /// Pairs of rings that a new port gets [default: 1, or what the port has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     queues: Option<u16>,
+    /// Slots of each ring that a new port gets [default: 1024, or what the port has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=16384))]
+    slots: Option<u32>,
     /// A thread for each pair of rings, not one for all
     #[arg(long)]
     thread_per_queue: bool,
@@ -221,7 +226,7 @@ impl Guest {
     ) -> Result<(), String> {
         let clients: Arc<dyn Clients> = self.connected.clone();
         let run = move || {
-            if let Err(e) = serve(listener, &layout, &mut device, &*clients) {
+            if let Err(e) = serve(&listener, &layout, &mut device, &*clients) {
                 line(format_args!("uvale vm: QEMU can connect no more: {e}"));
             }
         };

@@ -1,19 +1,26 @@
 //! Serving a PCI device to QEMU over vfio-user: what any device of ours has to say of itself, and one client after the
-//! other.
+//! other (`vfio/session.rs`, `vfio/message.rs`).
+//!
+//! The crate `vfio_user` has a server, which takes 4 GB for a message that says so, waits for ever for a client that
+//! says nothing, and panics at some messages: so it is the client of the tests, and not in here.
 
+mod message;
+mod session;
+
+use std::fs::File;
 use std::io;
-use std::os::unix::net::UnixListener;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use vfio_bindings::bindings::vfio::*;
-use vfio_user::{IrqInfo, Server, ServerBackend, ServerRegion, SparseArea};
+use rustix::fd::{AsFd, BorrowedFd};
+use uvale_tools::output::plain;
+use vfio_bindings::bindings::vfio::VFIO_PCI_CONFIG_REGION_INDEX;
 
 use crate::pci::{self, ConfigSpace};
+use message::Connection;
 
-/// The longest piece of a region that is read at once. QEMU reads registers, of at most 8 bytes.
+/// The longest piece of a region that is read or written at once. QEMU reads registers, of at most 8 bytes.
 const MOST: usize = 4096;
 /// Between two tries to take a connection.
 const NOW_AND_THEN: Duration = Duration::from_millis(100);
@@ -35,8 +42,45 @@ pub struct Layout {
     pub vectors: u32,
 }
 
-/// A device.
-pub trait Device: ServerBackend {
+/// Of a DMA_MAP: the device may read and write.
+pub const READ_WRITE: u32 = 3;
+/// Of a DMA_UNMAP: all that is mapped.
+pub const UNMAP_ALL: u32 = 4;
+
+/// A device. What it answers with an error is refused, and the client stays.
+pub trait Device {
+    /// Reads a region.
+    fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()>;
+
+    /// Writes to it.
+    fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// `len` bytes of the guest's memory from `guest` on are in `file` at `offset`.
+    fn dma_map(
+        &mut self,
+        flags: u32,
+        offset: u64,
+        guest: u64,
+        len: u64,
+        file: Option<File>,
+    ) -> io::Result<()>;
+
+    /// They are there no more.
+    fn dma_unmap(&mut self, flags: u32, guest: u64, len: u64) -> io::Result<()>;
+
+    /// As after power-on.
+    fn reset(&mut self) -> io::Result<()>;
+
+    /// VFIO_DEVICE_SET_IRQS, with eventfds.
+    fn set_irqs(
+        &mut self,
+        index: u32,
+        flags: u32,
+        start: u32,
+        count: u32,
+        events: Vec<File>,
+    ) -> io::Result<()>;
+
     /// Its configuration space.
     fn config(&mut self) -> &mut ConfigSpace;
 
@@ -44,18 +88,12 @@ pub trait Device: ServerBackend {
     fn left(&mut self);
 
     /// Reads from the configuration space, if `region` is that.
-    ///
-    /// # Errors
-    /// Nobody reads so much.
-    fn read_config(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<bool> {
-        if data.len() > MOST {
-            return Err(bad("so much is not read at once"));
-        }
+    fn read_config(&mut self, region: u32, offset: u64, data: &mut [u8]) -> bool {
         let is_config = region == VFIO_PCI_CONFIG_REGION_INDEX;
         if is_config {
             self.config().read(offset, data);
         }
-        Ok(is_config)
+        is_config
     }
 
     /// Writes to it, likewise.
@@ -90,58 +128,13 @@ pub fn put_register(data: &mut [u8], offset: u64, value: u32) {
 }
 
 impl Layout {
-    fn regions(&self) -> Vec<ServerRegion> {
-        let config = (VFIO_PCI_CONFIG_REGION_INDEX, pci::LEN, None);
-        let described = |index| {
-            let mut all = self.regions.iter().chain([&config]);
-            let found = all.find(|region| region.0 == index);
-            region(index, found.map(|(_, len, shown)| (*len, *shown)))
-        };
-        (0..VFIO_PCI_NUM_REGIONS).map(described).collect()
-    }
-
-    fn irqs(&self) -> Vec<IrqInfo> {
-        let irq = |index| match index {
-            VFIO_PCI_MSIX_IRQ_INDEX if self.vectors > 0 => IrqInfo {
-                index,
-                flags: VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE,
-                count: self.vectors,
-            },
-            _ => IrqInfo {
-                index,
-                flags: 0,
-                count: 0,
-            },
-        };
-        (0..VFIO_PCI_NUM_IRQS).map(irq).collect()
-    }
-}
-
-fn region(index: u32, found: Option<(u64, Option<Shown>)>) -> ServerRegion {
-    let (size, shown) = found.unwrap_or((0, None));
-    let mut flags = match size {
-        0 => 0,
-        _ => VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE,
-    };
-    if shown.is_some() {
-        flags |= VFIO_REGION_INFO_FLAG_MMAP;
-    }
-    let area = |shown: Shown| SparseArea {
-        area: vfio_region_sparse_mmap_area {
-            offset: 0,
-            size: shown.len,
-        },
-    };
-    ServerRegion {
-        region_info: vfio_region_info {
-            argsz: size_of::<vfio_region_info>() as u32,
-            index,
-            size,
-            flags,
-            ..Default::default()
-        },
-        sparse_areas: shown.map(area).into_iter().collect(),
-        mmap_fd: shown.map(|shown| shown.fd),
+    /// Bytes of a region, and what may be mapped there. 0: there is none.
+    fn region(&self, index: u32) -> (u64, Option<&Shown>) {
+        if index == VFIO_PCI_CONFIG_REGION_INDEX {
+            return (pci::LEN, None);
+        }
+        let found = self.regions.iter().find(|region| region.0 == index);
+        found.map_or((0, None), |(_, len, shown)| (*len, shown.as_ref()))
     }
 }
 
@@ -149,43 +142,75 @@ fn region(index: u32, found: Option<(u64, Option<Shown>)>) -> ServerRegion {
 pub trait Clients: Send + Sync {
     /// One has come.
     fn came(&self);
-    /// It has gone. `was_qemu`: not only looked whether somebody listens. `why`: unless because it wanted to.
-    fn went(&self, was_qemu: bool, why: Option<String>);
+    /// It has gone. `was_qemu`: not only looked whether somebody listens.
+    fn went(&self, was_qemu: bool);
+    /// Tells a person something, unless there was too much of that.
+    fn say(&self, about: About, what: &str);
+}
+
+/// What a sentence is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// how a connection has ended
+    End,
+    /// a client that waits
+    Other,
+    /// why nobody can connect
+    Lack,
+}
+
+impl About {
+    /// So many there are.
+    pub const COUNT: usize = Self::Lack as usize + 1;
 }
 
 /// Serves `device` to one client after the other, as long as the process lives.
 pub fn serve(
-    listener: UnixListener,
+    listener: &UnixListener,
     layout: &Layout,
     device: &mut dyn Device,
     clients: &dyn Clients,
 ) -> io::Result<()> {
-    let waited = listener.try_clone()?;
-    let server = Server::from_owned_fd(listener.into(), true, layout.irqs(), layout.regions());
     loop {
-        let mut fds = [PollFd::new(&waited, PollFlags::IN)];
-        match poll(&mut fds, None) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(e) => return Err(e.into()),
-        }
-        clients.came();
-        // The crate's server panics at some messages that no QEMU sends.
-        let ended = catch_unwind(AssertUnwindSafe(|| server.run(as_backend(device))));
-        device.left();
-        if let Ok(Err(vfio_user::Error::SocketAccept(_))) = &ended {
-            // No descriptor is free: it waits.
-            std::thread::sleep(NOW_AND_THEN);
-        }
-        let why = match ended {
-            Ok(Ok(())) => None,
-            Ok(Err(e)) => Some(e.to_string()),
-            Err(_) => Some("it has sent what is no message of vfio-user".into()),
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => {
+                // No descriptor is free, perhaps: it waits.
+                clients.say(
+                    About::Lack,
+                    &format!("no client can be taken: {}", plain(&e)),
+                );
+                std::thread::sleep(NOW_AND_THEN);
+                continue;
+            }
         };
-        clients.went(device.config().was_read(), why);
+        clients.came();
+        let other = || {
+            clients.say(About::Other, "another process wants to connect to a device that has a client: it waits until that has gone");
+        };
+        let ended = serve_one(stream, listener.as_fd(), layout, device, &other);
+        device.left();
+        if let Err(e) = ended {
+            clients.say(
+                About::End,
+                &format!("the connection to QEMU has ended: {}", plain(&e)),
+            );
+        }
+        clients.went(device.config().was_read());
     }
 }
 
-fn as_backend(device: &mut dyn Device) -> &mut dyn ServerBackend {
-    device
+/// Serves one client, until it hangs up. `other` is called once when `listener` can be read meanwhile.
+///
+/// # Errors
+/// It is silent when it should not be, sends what is no message, or does not take answers.
+pub fn serve_one(
+    stream: UnixStream,
+    listener: BorrowedFd<'_>,
+    layout: &Layout,
+    device: &mut dyn Device,
+    other: &dyn Fn(),
+) -> io::Result<()> {
+    session::run(Connection::new(stream, listener)?, layout, device, other)
 }

@@ -237,6 +237,8 @@ fn several_rings_a_switch_and_an_echo() {
         assert_ne!(status, 0, "{said}");
         assert!(said.contains(sentence), "{said}");
     }
+    // Whoever was refused has left no file that the next wait could mistake for the holder's.
+    assert_eq!(a.try_run("ls /run | grep -c ptnet-csb").1, "0\n");
     let holder = a.begin("exec ptnet-guest rx --patience 600");
     a.run("until ls /run | grep -q ptnet-csb; do usleep 1000; done");
     let (status, said) = a.try_run("ptnet-guest facts");

@@ -104,10 +104,11 @@ impl Device {
         let let_go = write(&registers, PTNET_IO_PTCTL, PTNETMAP_PTCTL_DELETE)
             .and_then(|()| tell_csb(&registers, [0; PAGES]));
         let_go?;
-        let csb = Pinned::new(&file, PAGES)?;
         let shape = Shape::agree(&registers, wanted.header)?;
         let memdev = Memdev::open(&wanted.devices, shape.memory)?;
         let (nifp, places) = places(&memdev, &shape)?;
+        // The last thing that may fail: its file is there only while the device is used, or after a kill.
+        let csb = Pinned::new(&file, PAGES)?;
         let device = Self {
             pci,
             registers,

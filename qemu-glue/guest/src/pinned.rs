@@ -38,6 +38,14 @@ impl Pinned {
     /// # Errors
     /// A sentence with what to do.
     pub fn new(path: &Path, pages: usize) -> Result<Self, String> {
+        let made = Self::make(path, pages);
+        if made.is_err() {
+            let _ = std::fs::remove_file(path);
+        }
+        made
+    }
+
+    fn make(path: &Path, pages: usize) -> Result<Self, String> {
         let no_memory = |e| format!("no memory for the CSB in {}: {e}", path.display());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(no_memory)?;

@@ -8,7 +8,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use uvale_tools::output::line;
 
-use crate::vfio::Clients;
+use crate::vfio::{About, Clients};
 
 /// What the servers of both devices tell the main thread.
 pub struct Connected {
@@ -21,6 +21,7 @@ struct Now {
     count: usize,
     /// when the last one went
     left: Option<Instant>,
+    said: [Said; About::COUNT],
 }
 
 impl Connected {
@@ -68,12 +69,7 @@ impl Clients for Connected {
         self.tell();
     }
 
-    fn went(&self, was_qemu: bool, why: Option<String>) {
-        if let Some(why) = why {
-            line(format_args!(
-                "uvale vm: the connection to QEMU has ended: {why}"
-            ));
-        }
+    fn went(&self, was_qemu: bool) {
         let mut now = self.now();
         now.count -= 1;
         if was_qemu {
@@ -82,6 +78,48 @@ impl Clients for Connected {
         drop(now);
         self.tell();
     }
+
+    fn say(&self, about: About, what: &str) {
+        let Some(left_out) = self.now().said[about as usize].another(Instant::now()) else {
+            return;
+        };
+        match left_out {
+            0 => line(format_args!("uvale vm: {what}")),
+            n => line(format_args!(
+                "uvale vm: {what} ({n} more such lines were left out)"
+            )),
+        }
+    }
+}
+
+/// Lines in a row about one thing, and how long it takes until there may be as many again.
+const LINES: u32 = 5;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Lines that a client has caused: it decides how often there is a reason for one.
+#[derive(Default)]
+struct Said {
+    since: Option<Instant>,
+    lines: u32,
+    left_out: u32,
+}
+
+impl Said {
+    /// May there be another line? Then, how many have been left out since the last one.
+    fn another(&mut self, now: Instant) -> Option<u32> {
+        if self
+            .since
+            .is_none_or(|since| now.duration_since(since) >= MINUTE)
+        {
+            (self.since, self.lines) = (Some(now), 0);
+        }
+        if self.lines == LINES {
+            self.left_out += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
 }
 
 #[cfg(test)]
@@ -89,18 +127,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn lines_are_few() {
+        let (mut said, now) = (Said::default(), Instant::now());
+        let some: Vec<_> = (0..7).map(|_| said.another(now)).collect();
+        assert_eq!(
+            some,
+            [Some(0), Some(0), Some(0), Some(0), Some(0), None, None]
+        );
+        assert_eq!(said.another(now + MINUTE), Some(2));
+        assert_eq!(said.another(now + MINUTE), Some(0));
+    }
+
+    #[test]
     fn the_last_to_go_starts_the_clock() {
         let connected = Connected::new().unwrap();
         assert_eq!(connected.rest(Duration::ZERO), None);
         // Somebody who only looks is nobody.
         connected.came();
-        connected.went(false, None);
+        connected.went(false);
         assert_eq!(connected.rest(Duration::ZERO), None);
         connected.came();
         connected.came();
-        connected.went(true, None);
+        connected.went(true);
         assert_eq!(connected.rest(Duration::ZERO), None);
-        connected.went(true, None);
+        connected.went(true);
         assert_eq!(connected.rest(Duration::ZERO), Some(Duration::ZERO));
         let rest = connected.rest(Duration::from_secs(1000)).unwrap();
         assert!(rest > Duration::from_secs(500) && rest <= Duration::from_secs(1000));

@@ -5,7 +5,6 @@ use std::io;
 
 use nm_abi::nmreq_pools_info;
 use nm_abi::virt::*;
-use vfio_user::{DmaMapFlags, DmaUnmapFlags, ServerBackend};
 
 use super::RegisterBar;
 use crate::pci::{Bar, ConfigSpace, Identity};
@@ -89,11 +88,9 @@ impl Device for MemoryDevice {
     }
 
     fn left(&mut self) {}
-}
 
-impl ServerBackend for MemoryDevice {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        if self.read_config(region, offset, data)? {
+        if self.read_config(region, offset, data) {
             return Ok(());
         }
         match region {
@@ -108,18 +105,11 @@ impl ServerBackend for MemoryDevice {
         Ok(())
     }
 
-    fn dma_map(
-        &mut self,
-        _: DmaMapFlags,
-        _: u64,
-        _: u64,
-        _: u64,
-        _: Option<File>,
-    ) -> io::Result<()> {
+    fn dma_map(&mut self, _: u32, _: u64, _: u64, _: u64, _: Option<File>) -> io::Result<()> {
         Ok(())
     }
 
-    fn dma_unmap(&mut self, _: DmaUnmapFlags, _: u64, _: u64) -> io::Result<()> {
+    fn dma_unmap(&mut self, _: u32, _: u64, _: u64) -> io::Result<()> {
         Ok(())
     }
 

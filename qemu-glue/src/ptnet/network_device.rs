@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use nm_abi::virt::*;
 use vfio_bindings::bindings::vfio::*;
-use vfio_user::{DmaMapFlags, DmaUnmapFlags, ServerBackend};
 
 use super::RegisterBar;
 use super::interrupts::Interrupts;
@@ -16,7 +15,7 @@ use super::still::Kicked;
 use super::sync_loop::{Loops, NoLoop};
 use crate::guest_memory::GuestMemory;
 use crate::pci::{Bar, ConfigSpace, Identity, Msix};
-use crate::vfio::{Device, Layout, bad, put_register};
+use crate::vfio::{Device, Layout, READ_WRITE, UNMAP_ALL, bad, put_register};
 
 /// Ethernet controller.
 const CLASS: u32 = 0x02_00_00;
@@ -196,11 +195,9 @@ impl Device for NetworkDevice {
         self.sentences = 0;
         self.has_said_unshared = false;
     }
-}
 
-impl ServerBackend for NetworkDevice {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        if self.read_config(region, offset, data)? {
+        if self.read_config(region, offset, data) {
             return Ok(());
         }
         match region {
@@ -224,13 +221,13 @@ impl ServerBackend for NetworkDevice {
 
     fn dma_map(
         &mut self,
-        flags: DmaMapFlags,
+        flags: u32,
         offset: u64,
         guest: u64,
         len: u64,
         file: Option<File>,
     ) -> io::Result<()> {
-        if flags.contains(DmaMapFlags::READ_WRITE) {
+        if flags & READ_WRITE == READ_WRITE {
             let has_file = file.is_some();
             match self.memory.map(guest, len, file, offset) {
                 Ok(()) if has_file => self.loops.resume(&self.memory, self.registers.csb()),
@@ -243,8 +240,8 @@ impl ServerBackend for NetworkDevice {
         Ok(())
     }
 
-    fn dma_unmap(&mut self, flags: DmaUnmapFlags, guest: u64, len: u64) -> io::Result<()> {
-        let (guest, len) = match flags.contains(DmaUnmapFlags::UNMAP_ALL) {
+    fn dma_unmap(&mut self, flags: u32, guest: u64, len: u64) -> io::Result<()> {
+        let (guest, len) = match flags & UNMAP_ALL != 0 {
             true => (0, u64::MAX),
             false => (guest, len),
         };

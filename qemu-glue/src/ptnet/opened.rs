@@ -37,6 +37,9 @@ impl Opened {
             if let Some(queues) = args.queues {
                 (register.nr_tx_rings, register.nr_rx_rings) = (queues, queues);
             }
+            if let Some(slots) = args.slots {
+                (register.nr_tx_slots, register.nr_rx_slots) = (slots, slots);
+            }
         })?;
         let registered = *port.registered();
         let binding = port.attachment().binding();
@@ -114,6 +117,13 @@ fn check(
         return Err(format!(
             "{name} has {} tx rings and {} rx rings: --queues {wanted} is more than that; leave it out",
             registered.nr_tx_rings, registered.nr_rx_rings
+        ));
+    }
+    let wanted = args.slots.unwrap_or(0);
+    let slots = registered.nr_tx_slots.min(registered.nr_rx_slots);
+    if slots < wanted {
+        return Err(format!(
+            "{name} has rings of {slots} slots: --slots {wanted} is more than that; leave it out"
         ));
     }
     Ok(())

@@ -216,6 +216,92 @@ fn what_is_no_message_ends_a_connection_and_nothing_else() {
     }
     Guest::new(&place, "a").up();
     vm.signal(Signal::TERM);
-    ended(vm);
+    let said = ended(vm);
+    assert!(!said.contains("panicked"), "{said}");
+    assert!(said.lines().count() < 20, "{said}");
     place.assert_left_clean();
+}
+
+/// Hangs up on whoever sends these bytes and stays.
+fn is_hung_up_on(path: &std::path::Path, bytes: &[u8]) {
+    use std::io::{Read, Write};
+    let mut stream = std::os::unix::net::UnixStream::connect(path).expect("it listens");
+    stream.write_all(bytes).expect("room");
+    let longest = compat_tests::wait::deadline();
+    stream.set_read_timeout(Some(longest)).expect("a time");
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Err(e) => panic!("{bytes:?}: {e}"),
+    }
+}
+
+#[test]
+fn a_client_that_is_silent_or_says_too_much_keeps_nobody_out() {
+    let place = Place::new();
+    let vm = ptnet(&place, "vale0:a", "a", &["--keep"]);
+    let net = place.file("a-net.sock");
+    let message = |command: u16, size: u32| {
+        let header = [0u16.to_le_bytes(), command.to_le_bytes()].concat();
+        [header, size.to_le_bytes().to_vec(), vec![0; 8]].concat()
+    };
+    // Longer than any message is, shorter than its header, and one that does not come.
+    for size in [u32::MAX, 1 << 20, 15, 0, 1000] {
+        is_hung_up_on(&net, &message(10, size));
+    }
+    vm.wait_text("no message of vfio-user");
+    is_hung_up_on(&net, &message(10, 1000)[..7]);
+    is_hung_up_on(&net, &[]);
+    vm.wait_text("has been silent");
+    let mut guest = Guest::new(&place, "a");
+    guest.up();
+    // A region is neither read nor written by so much, nor with fewer bytes than that; the client stays.
+    let mut access = message(10, 16 + 16 + 4);
+    access.extend([0; 12]);
+    access.extend(u32::MAX.to_le_bytes());
+    access.extend([0; 4]);
+    drop(guest);
+    let mut stream = std::os::unix::net::UnixStream::connect(&net).expect("it listens");
+    use std::io::{Read, Write};
+    for _ in 0..2 {
+        stream.write_all(&access).expect("room");
+        let mut answer = [0; 16];
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(answer[8], 1 | 1 << 5, "{answer:?}");
+    }
+    // Who comes while another is there waits, and a person hears of it.
+    let second = std::os::unix::net::UnixStream::connect(&net).expect("it listens");
+    vm.wait_text("waits until that has gone");
+    drop((stream, second));
+    Guest::new(&place, "a").up();
+}
+
+#[test]
+fn an_interrupt_that_nobody_takes_holds_nobody_up() {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    let place = Place::new();
+    let vm = ptnet(&place, "netmap:p{1", "a", &[]);
+    let _b_vm = ptnet(&place, "netmap:p}1", "b", &[]);
+    let [mut a, mut b] = ["a", "b"].map(|name| Guest::new(&place, name));
+    a.up();
+    b.up();
+    for event in &a.interrupts {
+        rustix::io::write(event, &(u64::MAX - 1).to_ne_bytes()).expect("room");
+        let flags = fcntl_getfl(event).expect("flags");
+        fcntl_setfl(event, flags - OFlags::NONBLOCK).expect("flags");
+    }
+    for ring in 0..2 {
+        a.set_atok(ring, 2, 1);
+    }
+    b.send(0, (0..300).map(|number| frame(number, 60)));
+    wait_for("all of them", || a.ktoa(1, 1) >= 300);
+    assert_eq!(a.command(PTNETMAP_PTCTL_DELETE), 0);
+    // A descriptor that is no eventfd is no interrupt.
+    let file = no_memory();
+    let fds = [std::os::fd::AsRawFd::as_raw_fd(&file)];
+    let _ = a.net.set_irqs(2, 1 << 2 | 1 << 5, 0, 1, &fds);
+    a.up();
+    vm.signal(Signal::TERM);
+    ended(vm);
 }
