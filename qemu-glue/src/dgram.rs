@@ -47,6 +47,8 @@ pub struct Args {
 const TURN: usize = 256;
 /// Sleep while a datagram socket has no room: nothing says when it has again.
 const SOON: Duration = Duration::from_millis(1);
+/// Time between two tries to let somebody in who cannot be.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, String> {
@@ -116,7 +118,7 @@ struct Guest {
     link: Link,
     to_guest: Outgoing,
     from_guest: Outgoing,
-    /// frames that came for the guest while there was none, or that are longer than it takes
+    /// frames that came for the guest while there was none, or that are longer than it or the port's ring takes
     lost: u64,
 }
 
@@ -180,6 +182,13 @@ impl Guest {
             if !self.from_guest.waits && !self.link.receive(&mut self.from_guest.frame)? {
                 break;
             }
+            if self.from_guest.frame.len() > slots.most() {
+                // It would wait for ever.
+                self.from_guest.waits = false;
+                self.lost += 1;
+                moved = true;
+                continue;
+            }
             self.from_guest.waits = !slots.put(&self.from_guest.frame);
             if self.from_guest.waits {
                 break;
@@ -205,6 +214,7 @@ impl Guest {
             others.push((self.link.as_fd(), PollFlags::OUT));
         }
         match self.from_guest.waits {
+            false if self.link.is_deaf() => longest = Some(AGAIN),
             false => others.push((self.link.as_fd(), PollFlags::IN)),
             true => events |= uvale_port::POLLOUT,
         }

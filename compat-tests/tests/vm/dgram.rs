@@ -204,3 +204,20 @@ fn the_daemon_and_the_process_die() {
     assert!(vm.said().contains("daemon is gone"), "{}", vm.said());
     assert!(!Path::new(&path).exists());
 }
+
+#[test]
+fn a_frame_that_no_ring_has_room_for_is_lost_and_holds_nothing_up() {
+    let mut place = Place::empty();
+    let config = place.file("config");
+    std::fs::write(&config, "priv_buf_size = 64\n").expect("write");
+    place.start_daemon(&["--config", text(&config)]);
+    let (a_vm, a) = guest(&place, "vale0:a", "a");
+    let (_b_vm, b) = guest(&place, "vale0:b", "b");
+    receive(&a, 0, 60);
+    // 1023 slots of 64 bytes.
+    a.send(&frame(1, 66_000)).expect("send");
+    a.send(&frame(2, 60)).expect("send");
+    receive(&b, 2, 60);
+    let said = end(a_vm);
+    assert!(said.contains("2 from it, 1 lost"), "{said}");
+}

@@ -99,11 +99,12 @@ fn a_guest_with_too_many_queues_is_told_of_the_option_and_not_for_ever() {
 fn without_descriptors_it_waits_for_some() {
     let place = Place::new();
     let (vm, socket) = vhost(&place, "vale0:a", &[]);
-    let none = Rlimit {
-        current: Some(0),
+    // Fewer than it has, and yet enough for poll(2).
+    let few = Rlimit {
+        current: Some(5),
         maximum: getrlimit(Resource::Nofile).maximum,
     };
-    let before = prlimit(Some(vm.pid()), Resource::Nofile, none).expect("prlimit");
+    let before = prlimit(Some(vm.pid()), Resource::Nofile, few).expect("prlimit");
     let mut guest = VirtioGuest::new(Choice::default());
     std::thread::scope(|scope| {
         let connects = scope.spawn(|| guest.connect(&socket));

@@ -37,6 +37,8 @@ pub enum Link {
     Listener {
         listener: UnixListener,
         stream: Option<Stream>,
+        /// who waits cannot be let in: no descriptor is free
+        is_deaf: bool,
         _place: SocketPlace,
     },
     /// the stream that we have connected; `None`: the other end has closed it
@@ -77,6 +79,7 @@ impl Link {
         Ok(Self::Listener {
             listener,
             stream: None,
+            is_deaf: false,
             _place: place,
         })
     }
@@ -112,6 +115,11 @@ impl Link {
     /// Does the socket become writable when there is room for a frame again?
     pub fn tells_of_room(&self) -> bool {
         !matches!(self, Self::Datagrams { .. })
+    }
+
+    /// Does somebody wait who cannot be let in? Trying again later is all there is.
+    pub fn is_deaf(&self) -> bool {
+        matches!(self, Self::Listener { is_deaf: true, .. })
     }
 
     /// Is there something that goes as soon as the socket is writable?
@@ -166,9 +174,22 @@ impl Link {
                 return Ok(true);
             }
             Self::Listener {
-                listener, stream, ..
+                listener,
+                stream,
+                is_deaf,
+                ..
             } if stream.is_none() => {
-                *stream = listener.accept().and_then(|(s, _)| Stream::new(s)).ok();
+                let come = listener.accept().and_then(|(s, _)| Stream::new(s));
+                *is_deaf = match &come {
+                    Ok(_) => false,
+                    Err(e) => !matches!(
+                        e.kind(),
+                        ErrorKind::WouldBlock
+                            | ErrorKind::Interrupted
+                            | ErrorKind::ConnectionAborted
+                    ),
+                };
+                *stream = come.ok();
             }
             _ => {}
         }

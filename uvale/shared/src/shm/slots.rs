@@ -42,7 +42,13 @@ impl Slots<'_> {
 
     /// Bytes that a slot has room for.
     pub fn room(&self) -> usize {
-        self.region.pool.size() as usize
+        // The length of a slot has 16 bits.
+        (self.region.pool.size() as usize).min(u16::MAX.into())
+    }
+
+    /// Bytes of the longest packet that [`Slots::put`] ever takes, when all of the ring is free.
+    pub fn most(&self) -> usize {
+        (self.ring.num_slots() as usize - 1) * self.room()
     }
 
     /// Takes the next packet of an rx ring, all its fragments, in place of what `packet` holds. False, and nothing
