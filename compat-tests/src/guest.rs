@@ -26,11 +26,13 @@ pub mod kit;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use archive::Archive;
 use kit::Kit;
 
 use crate::facts::{self, Facts};
+use crate::wait;
 use crate::world::Program;
 
 /// Memory of a guest, in MiB, unless a plan says otherwise.
@@ -99,7 +101,7 @@ impl Guest {
         guest
     }
 
-    /// Starts a guest with files in `dir`.
+    /// Starts a guest with files in `dir`. It is killed when the thread that called this ends.
     ///
     /// # Panics
     /// If the files cannot be written or QEMU does not start.
@@ -110,8 +112,11 @@ impl Guest {
         let memory = plan.memory;
         let ram = format!("memory-backend-memfd,id=ram,size={memory}M,share=on");
         let kernel = format!("{KERNEL} load={} {}", plan.modules.join(","), plan.kernel);
-        let mut command = Command::new(&kit.qemu);
+        // It does not outlive whoever started it, however that ends.
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&kit.qemu)
             .args([
                 "-nodefaults",
                 "-no-user-config",
@@ -174,6 +179,38 @@ impl Guest {
     pub fn try_run(&mut self, command: &str) -> (i32, String) {
         let number = self.tell(command);
         self.answer(number)
+    }
+
+    /// Runs a shell command that may hang, or bring the guest down: gives what it printed, and its exit status; none if
+    /// the guest has said nothing for as long as `patience` or is gone.
+    ///
+    /// # Panics
+    /// If the guest does not take the command.
+    pub fn run_while_it_prints(
+        &mut self,
+        command: &str,
+        patience: Duration,
+    ) -> (String, Option<i32>) {
+        let number = self.tell(command);
+        let mark = format!("=== {number} ");
+        let has_ended = || {
+            let said = self.program.said_since(self.seen);
+            said.lines().any(|l| l.starts_with(&mark))
+        };
+        loop {
+            let lines = self.program.lines();
+            let ended = wait::until(patience, || {
+                let ended = has_ended() || self.program.has_closed();
+                (ended || self.program.lines() != lines).then_some(ended)
+            });
+            match ended {
+                Some(false) => {}
+                Some(true) if has_ended() => break,
+                _ => return (self.program.said_since(self.seen), None),
+            }
+        }
+        let (status, said) = self.answer(number);
+        (said, Some(status))
     }
 
     /// Starts a shell command beside others.

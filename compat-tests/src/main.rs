@@ -14,7 +14,8 @@ use compat_tests::matrix::{self, Event, Matrix, Plan, junit, scenario, table};
 #[derive(Parser)]
 #[command(
     name = "compat-tests",
-    after_help = "COMPAT_DEADLINE=seconds is what a case of a scenario may take (120)."
+    after_help = "COMPAT_DEADLINE=seconds is what a case of a scenario may take (120).\n\
+                  NETMAP_KMOD=dir has netmap.ko for guests of the target ptnet."
 )]
 enum Args {
     /// Runs scenarios: exits with 0 if all is as expected, 1 if something differs, 2 if it cannot work
@@ -129,18 +130,17 @@ fn replace(file: &Path, text: &str) -> std::io::Result<()> {
 
 fn list() -> Result<ExitCode, String> {
     let layout = Layout::find();
-    println!("targets:");
+    tell("targets:\n");
     for platform in Platform::usual() {
         let state = match platform.ready(&layout) {
             Ok(_) => "here".into(),
             Err(why) => format!("not here: {why}"),
         };
-        println!("  {platform:8} {state}");
+        tell(&format!("  {platform:8} {state}\n"));
     }
-    println!("  nic:IFACE");
-    println!("scenarios:");
+    tell("  nic:IFACE\nscenarios:\n");
     for scenario in scenario::all(&layout)? {
-        println!("  {:20} {}", scenario.name, scenario.about);
+        tell(&format!("  {:20} {}\n", scenario.name, scenario.about));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,11 +3,13 @@
 //!
 //! - [`layout`]: where everything lies, in the source tree or in an unpacked bundle
 //! - [`scenario`]: the programs; [`platform`]: what they run on
+//! - [`in_guest`]: a guest with netmap's driver, started for a scenario
 //! - [`netmap_tests`]: netmap's own tests as scenarios
 //! - [`expected`]: recorded or derived facts, known differences
 //! - [`table`]: the matrix for a person; [`junit`]: for a CI system
 
 pub mod expected;
+pub mod in_guest;
 pub mod junit;
 pub mod layout;
 pub mod netmap_tests;
@@ -218,10 +220,20 @@ impl Run<'_> {
             Work::Netmap(suite) => return suite.run(self.ready),
             Work::Facts { dynamic, fixed } => (dynamic, fixed.as_deref()),
         };
-        let facts = |args: &[&str]| {
-            let command = self.ready.command(dynamic, fixed, args);
-            facts_of(command, &self.scenario.name)
+        let Some(makings) = self.ready.guest() else {
+            return self.told(&mut |args| {
+                let command = self.ready.command(dynamic, fixed, args);
+                facts_of(command, &self.scenario.name)
+            });
         };
+        let fixed =
+            fixed.ok_or("the compiler has no static C library, and a guest has no other")?;
+        let mut machine = makings.boot(fixed)?;
+        self.told(&mut |args| machine.facts(args))
+    }
+
+    /// What the scenario says, by what `facts` gives for its arguments; else why it can't run.
+    fn told(&self, facts: &mut dyn FnMut(&[&str]) -> String) -> Result<String, String> {
         if self.scenario.needs == Needs::Interface {
             // does the target let a program have it?
             let said = facts(&["--open"]);
@@ -278,14 +290,24 @@ const END_TAKES: Duration = Duration::from_secs(5);
 /// limit; it is cut when one of them does not end by that.
 fn facts_of(command: std::process::Command, name: &str) -> String {
     let mut program = Program::start(name, command);
-    let end = match program.finish_while_it_prints(wait::deadline() + END_TAKES) {
-        Some(status) => match status.code() {
-            Some(code) => code.to_string(),
-            None => "signal".into(),
-        },
+    let status = program.finish_while_it_prints(patience());
+    facts_as(&program.stdout(), status.map(|status| status.code()))
+}
+
+/// How long a scenario may print nothing.
+fn patience() -> Duration {
+    wait::deadline() + END_TAKES
+}
+
+/// What a program printed, and how it ended as one more fact: by itself with a code, by a signal without one, or not
+/// at all.
+fn facts_as(said: &str, ended: Option<Option<i32>>) -> String {
+    let end = match ended {
+        Some(Some(code)) => code.to_string(),
+        Some(None) => "signal".into(),
         None => facts::TIME_LIMIT.into(),
     };
-    format!("{}{}={end}\n", program.stdout(), facts::EXIT)
+    format!("{said}{}={end}\n", facts::EXIT)
 }
 
 /// The lines that are facts.

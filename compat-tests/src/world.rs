@@ -236,6 +236,11 @@ impl Program {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Has it closed its output? What it printed is there then.
+    pub fn has_closed(&self) -> bool {
+        self.readers.iter().all(|r| r.is_finished())
+    }
+
     /// Waits for a line of output that `accept`s, and gives it without its end.
     ///
     /// # Panics
@@ -251,7 +256,7 @@ impl Program {
         };
         let line = wait::until(wait::deadline(), || {
             // ended: what was printed before is collected, look once more
-            let ended = self.readers.iter().all(|r| r.is_finished());
+            let ended = self.has_closed();
             find().map(Ok).or(ended.then_some(Err(())))
         });
         match line {

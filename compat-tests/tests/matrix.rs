@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use compat_tests::matrix::layout::Layout;
 use compat_tests::matrix::platform::Platform;
 use compat_tests::matrix::scenario::{self, Work};
-use compat_tests::matrix::{self, Outcome, Plan, expected, junit, table};
+use compat_tests::matrix::{self, Outcome, Plan, expected, in_guest, junit, table};
 use compat_tests::{Skip, or_skip, report_skip};
 
 fn scenarios(layout: &Layout) -> Result<Vec<scenario::Scenario>, Skip> {
@@ -35,6 +35,15 @@ fn every_scenario_is_as_expected() {
         if let Outcome::Skipped(why) = &cell.outcome {
             report_skip(&cell.scenario, &Skip::optional(why.clone()));
         }
+    }
+    if std::env::var_os(in_guest::ENV_KMOD).is_some() {
+        let guest = matrix.columns.iter().find(|c| c.target == "ptnet");
+        let cell = guest.and_then(|c| c.cells.iter().find(|c| c.scenario == "interface"));
+        let passed = cell.is_some_and(|c| matches!(c.outcome, Outcome::Pass { .. }));
+        assert!(passed, "\n{text}");
+    } else {
+        let skip = Skip::optional(format!("{} not set", in_guest::ENV_KMOD));
+        report_skip("scenarios in a guest", &skip);
     }
     let xml = junit::render(&matrix);
     let document = roxmltree::Document::parse(&xml).expect("well-formed XML");
@@ -82,6 +91,45 @@ fn an_interface_is_as_expected() {
     let said = String::from_utf8_lossy(&output.stdout);
     let has_run = said.contains("nic:va interface: pass");
     assert!(output.status.success() && has_run, "{output:?}");
+}
+
+/// The target `ptnet` without netmap's module: it is listed, and says what to do.
+#[test]
+fn a_guest_without_a_module_is_skipped_aloud() {
+    or_skip!("scenarios in a guest", scenarios(&Layout::find()));
+    let said = |args: &[&str], folder: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_compat-tests"));
+        command.args(args).env_remove(in_guest::ENV_KMOD);
+        if let Some(folder) = folder {
+            command.env(in_guest::ENV_KMOD, folder);
+        }
+        let output = command.stdin(Stdio::null()).output().expect("it starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let run = ["run", "--target", "ptnet", "--scenario", "interface"];
+    for (args, line) in [
+        (&["list"][..], "  ptnet    not here: "),
+        (&run, "ptnet interface: skipped"),
+    ] {
+        let text = said(args, None);
+        assert!(text.contains(line), "{text}");
+        let hint = "NETMAP_KMOD names no folder with netmap.ko for a guest's kernel: compat-tests/README.md";
+        assert!(text.contains(hint), "{text}");
+    }
+    let dir = std::env::temp_dir().join(format!("compat-kmod-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a folder of ours");
+    let text = said(&run, Some(&dir));
+    assert!(text.contains("NETMAP_KMOD: there is no "), "{text}");
+    // A guest is started for this one, and its kernel says no.
+    std::fs::write(dir.join("netmap.ko"), "no module").expect("a file of ours");
+    let text = said(&run, Some(&dir));
+    std::fs::remove_dir_all(&dir).expect("a folder of ours");
+    if let Some((_, why)) = text.split_once("no guest: ") {
+        return report_skip("scenarios in a guest", &Skip::required(why.trim()));
+    }
+    assert!(text.contains("no interface: insmod: "), "{text}");
+    assert!(text.contains("whose kernel is "), "{text}");
 }
 
 /// A record says where it comes from, and each scenario has one.

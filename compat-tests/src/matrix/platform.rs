@@ -5,6 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::in_guest::Makings;
 use super::layout::Layout;
 
 /// Names the interface to a scenario that needs one.
@@ -21,7 +22,8 @@ pub enum Platform {
     Kernel,
     /// A network interface.
     Nic(String),
-    /// The paravirtual interface of a guest whose host passes a netmap port through.
+    /// The paravirtual interface of a guest whose host passes a netmap port through: of this guest, or of one that is
+    /// started for each scenario.
     Ptnet,
 }
 
@@ -32,6 +34,8 @@ pub struct Ready {
     uvale: Option<PathBuf>,
     /// The interface, where there is one.
     port: Option<String>,
+    /// What a guest is made of, if scenarios run in one.
+    guest: Option<Makings>,
 }
 
 impl Platform {
@@ -82,10 +86,16 @@ impl Platform {
                 }
                 kernel(Some(port.clone())).or_else(|_| uvale(layout, Some(port.clone())))
             }
-            Platform::Ptnet => {
-                let port = ptnet_interface().ok_or("no ptnet interface: not in such a guest")?;
-                kernel(Some(port))
-            }
+            Platform::Ptnet => match ptnet_interface() {
+                Some(port) => kernel(Some(port)),
+                // What guests are made of comes with the source tree.
+                None if layout.is_bundle() => Err("no ptnet interface: not in such a guest".into()),
+                None => Ok(Ready {
+                    uvale: None,
+                    port: None,
+                    guest: Some(Makings::find()?),
+                }),
+            },
         }
     }
 }
@@ -94,12 +104,17 @@ impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Platform::Nic(port) => write!(f, "nic:{port}"),
-            _ => f.write_str(self.label()),
+            _ => f.pad(self.label()),
         }
     }
 }
 
 impl Ready {
+    /// What a guest is made of, if that is where scenarios run: then nothing can be started here.
+    pub fn guest(&self) -> Option<&Makings> {
+        self.guest.as_ref()
+    }
+
     /// The program of a scenario as it runs here, with `args`: `fixed` where nothing is preloaded.
     pub fn command(&self, dynamic: &Path, fixed: Option<&Path>, args: &[&str]) -> Command {
         let mut command = match &self.uvale {
@@ -136,6 +151,7 @@ fn uvale(layout: &Layout, port: Option<String>) -> Result<Ready, String> {
     let ready = Ready {
         uvale: Some(uvale.clone()),
         port,
+        guest: None,
     };
     let output = Command::new(&uvale)
         .arg("--version")
@@ -154,7 +170,11 @@ fn uvale(layout: &Layout, port: Option<String>) -> Result<Ready, String> {
 fn kernel(port: Option<String>) -> Result<Ready, String> {
     let device = std::fs::metadata("/dev/netmap");
     match device {
-        Ok(device) if device.file_type().is_char_device() => Ok(Ready { uvale: None, port }),
+        Ok(device) if device.file_type().is_char_device() => Ok(Ready {
+            uvale: None,
+            port,
+            guest: None,
+        }),
         Ok(_) => Err("/dev/netmap is no device".into()),
         Err(_) => Err("no /dev/netmap: the netmap module is not loaded".into()),
     }
