@@ -2,9 +2,9 @@
 //!
 //! An eventfd is full at 2^64 - 2, and a write(2) to a full one waits unless O_NONBLOCK is set. That flag, like the
 //! count, belongs to whoever has the descriptor, and may change at any time, so a write may wait for ever; the kernel
-//! refuses RWF_NOWAIT here. What never waits is the kernel's own signal at the end of an asynchronous read: it counts to
-//! 2^64 - 1 and stops there. So [`EventFd::signal`] is a read of no bytes that tells the eventfd when it is done, which
-//! it is at once. That takes as long as poll(2) and write(2) together.
+//! refuses RWF_NOWAIT here. What never waits is the kernel's own signal at the end of an asynchronous read: it counts
+//! to 2^64 - 1 and stops there. So [`EventFd::signal`] is a read of no bytes that tells the eventfd when it is done,
+//! which it is at once. That takes as long as poll(2) and write(2) together.
 #![allow(unsafe_code)]
 
 use std::sync::OnceLock;
