@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nm_abi::NR_EXCLUSIVE;
 use rustix::event::PollFlags;
 use rustix::fd::AsFd;
 use uvale_port::{Port, RX, TX, Woken};
@@ -53,7 +54,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, String> {
     let signals = Signals::take()?;
-    let port = args.port.open(&|_| ())?;
+    let port = args
+        .port
+        .open(&|register| register.nr_flags |= NR_EXCLUSIVE)?;
     let link = match (&args.socket, &args.connect) {
         (Some(path), _) if args.stream => Link::listen(path)?,
         (Some(path), _) => Link::datagrams(path)?,

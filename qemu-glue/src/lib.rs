@@ -64,6 +64,14 @@ pub enum Args {
 
 /// Runs the command until the guest or a signal ends it.
 pub fn run(args: Args) -> Result<ExitCode, String> {
+    // What process lists show, and `uvale ports`.
+    let name = match &args {
+        Args::Dgram(_) => c"uvale vm dgram",
+        Args::Vhost(_) => c"uvale vm vhost",
+        Args::Ptnet(_) => c"uvale vm ptnet",
+        Args::Run(_) | Args::Become(_) => c"uvale vm",
+    };
+    let _ = rustix::thread::set_name(name);
     match args {
         Args::Dgram(args) => args.port.end(dgram::run(&args)),
         Args::Run(args) => machine::run(&args),

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use uvale_tools::output;
 
-use network::{Kind, Network};
+use network::{Ground, Kind, Network};
 use qemu::Qemu;
 pub use start::Become;
 
@@ -51,7 +51,7 @@ pub struct Args {
     /// QEMU [default: qemu-system-x86_64, or that of this machine]
     #[arg(long, value_name = "PROGRAM")]
     qemu: Option<PathBuf>,
-    /// Directory for the sockets [default: a new one below $TMPDIR]
+    /// Directory for the sockets [default: $TMPDIR or /tmp; with --exec a new one there]
     #[arg(long, value_name = "DIR")]
     sockets: Option<PathBuf>,
     /// Runtime directory of the world [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale, /run/uvale or /tmp/uvale-UID]
@@ -76,17 +76,20 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
     let ports = ports
         .into_iter()
         .flat_map(|(kind, ports)| ports.iter().map(move |port| (kind, port.as_str())));
+    let ports: Vec<_> = ports.collect();
+    check(&ports)?;
     let sockets = start::Sockets::new(args.sockets.as_deref(), args.exec)?;
-    let networks: Vec<_> = ports
-        .enumerate()
-        .map(|(i, (kind, port))| {
-            let dir = args.dir.as_deref();
-            Network::new(kind, port, i, sockets.dir(), dir, qemu.reconnect())
-        })
+    // Whoever types the commands may do so where another world is the usual one.
+    let world = args.dir.clone().or_else(named_world);
+    let ground = Ground {
+        sockets: sockets.dir(),
+        world: world.as_deref(),
+        reconnect: qemu.reconnect(),
+    };
+    let networks = ports.iter().enumerate();
+    let networks: Vec<_> = networks
+        .map(|(i, (kind, port))| Network::new(*kind, port, i, &ground))
         .collect();
-    if networks.is_empty() {
-        return Err("no port: name one with --vhost, --ptnet or --dgram".into());
-    }
     let command = qemu.command(args, &networks)?;
     match args.exec {
         true => start::run(&networks, &command, &sockets),
@@ -94,18 +97,42 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
     }
 }
 
-/// The commands as lines for a shell.
+/// The runtime directory that the environment names.
+fn named_world() -> Option<PathBuf> {
+    std::env::var_os(uvale_link::environment::ENV_DIR)
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from)
+}
+
+/// Are these ports for a guest?
+fn check(ports: &[(Kind, &str)]) -> Result<(), String> {
+    if ports.is_empty() {
+        return Err("no port: name one with --vhost, --ptnet or --dgram".into());
+    }
+    for (i, (_, port)) in ports.iter().enumerate() {
+        uvale_port::check_name(port)?;
+        if ports[..i].iter().any(|(_, other)| other == port) {
+            return Err(format!(
+                "{port} is named twice, and a port is for one device"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The commands as lines for a shell, which waits for each process to be ready, or ends as it does.
 fn script(networks: &[Network], qemu: &[String]) -> String {
     let mut text = String::new();
     for network in networks {
         let words: Vec<_> = network.command.iter().map(|word| quoted(word)).collect();
-        text += &format!("uvale {} &\n", words.join(" "));
+        let socket = |socket: &PathBuf| format!("[ -S {} ]", quoted(&socket.display().to_string()));
+        let there: Vec<_> = network.sockets.iter().map(socket).collect();
+        text += &format!(
+            "uvale {} &\nuntil {}; do kill -0 $! || exit 1; sleep 0.1; done\n",
+            words.join(" "),
+            there.join(" && ")
+        );
     }
-    let sockets = networks.iter().flat_map(|network| &network.sockets);
-    let there: Vec<_> = sockets
-        .map(|socket| format!("[ -S {} ]", quoted(&socket.display().to_string())))
-        .collect();
-    text += &format!("until {}; do sleep 0.1; done\n", there.join(" && "));
     let mut line = quoted(&qemu[0]);
     for word in &qemu[1..] {
         // An option and its value stay together.

@@ -170,7 +170,10 @@ fn what_is_wrong_is_said_with_a_remedy() {
             &["--port", "vale0:a", "--connect", text(&stale)],
             "start what listens there first",
         ),
-        (&["--port", "vm1", "--socket", "x"], "is no name of a port"),
+        (
+            &["--port", "vm1", "--socket", "x"],
+            "is not the name of a port",
+        ),
         (
             &["--port", "netmap:nosuch0", "--socket", "x"],
             "there is no such interface",

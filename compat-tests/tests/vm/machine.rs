@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use compat_tests::place::Place;
+use compat_tests::place::{Place, set_mode};
 use compat_tests::target::binaries;
 use compat_tests::wait::wait_for;
 use compat_tests::world::Program;
@@ -48,8 +48,14 @@ fn commands_are_printed_for_a_set_of_ports() {
 fn what_cannot_be_run_is_said() {
     let place = Place::new();
     let none = ["run", "--exec", "--dgram", "vale0:a"];
-    let cases: [(&[&str], &str); 5] = [
+    let old = place.file("qemu-of-old");
+    std::fs::write(&old, "#!/bin/sh\necho QEMU emulator version 6.2.0\n").expect("write");
+    set_mode(&old, 0o755);
+    let cases: [(&[&str], &str); 8] = [
         (&["run"], "no port"),
+        (&["run", "--dgram", "eth 9"], "is not the name of a port"),
+        (&["run", "--dgram", "vale0:a", "--vhost", "vale0:a"], "vale0:a is named twice"),
+        (&["run", "--dgram", "vale0:a", "--qemu", text(&old)], "version 6.2"),
         (
             &["run", "--dgram", "vale0:a", "/nonexistent.img"],
             "/nonexistent.img",

@@ -1,5 +1,6 @@
 //! A port of a guest: the process here, the options of QEMU there.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::address::made_of;
@@ -15,6 +16,16 @@ pub enum Kind {
     Dgram,
 }
 
+/// What all networks of a guest have in common.
+pub struct Ground<'a> {
+    /// where sockets are made
+    pub sockets: &'a Path,
+    /// runtime directory of the world, if it is not the usual one
+    pub world: Option<&'a Path>,
+    /// how this QEMU spells that a socket is to be connected again
+    pub reconnect: &'a str,
+}
+
 /// A port of a guest.
 pub struct Network {
     pub kind: Kind,
@@ -27,16 +38,10 @@ pub struct Network {
 }
 
 impl Network {
-    /// Of `port`, the `i`th of its guest. `reconnect` is how this QEMU spells that a socket is to be connected again.
-    pub fn new(
-        kind: Kind,
-        port: &str,
-        i: usize,
-        sockets: &Path,
-        dir: Option<&Path>,
-        reconnect: &str,
-    ) -> Self {
-        let socket = sockets.join(file_name(port));
+    /// Of `port`, the `i`th of its guest.
+    pub fn new(kind: Kind, port: &str, i: usize, ground: &Ground<'_>) -> Self {
+        let reconnect = ground.reconnect;
+        let socket = ground.sockets.join(file_name(port, ground.world));
         let shown = socket.display().to_string();
         let name = match kind {
             Kind::Vhost => "vhost",
@@ -46,12 +51,12 @@ impl Network {
         let mut command: Vec<String> = ["vm", name, "--port", port, "--socket", &shown]
             .map(str::to_owned)
             .into();
-        if let Some(dir) = dir {
+        if let Some(dir) = ground.world {
             command.extend(["--dir".to_owned(), dir.display().to_string()]);
         }
         let place = commas(&shown);
         let beside = |end: &str| PathBuf::from(format!("{shown}{end}"));
-        let mac = address(port);
+        let mac = address(port, ground.world);
         let virtio = format!("virtio-net-pci,netdev=n{i},mac={mac}");
         let (qemu, sockets) = match kind {
             Kind::Vhost => (
@@ -96,9 +101,21 @@ impl Network {
     }
 }
 
+/// Bytes that no other port has, in this world or another, here or on another machine.
+fn own_bytes(port: &str, world: Option<&Path>) -> [u8; 8] {
+    let host = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+    let world = world.map_or(&[][..], |world| world.as_os_str().as_bytes());
+    let parts = [port.as_bytes(), &host, world];
+    made_of(
+        parts
+            .into_iter()
+            .flat_map(|part| part.iter().copied().chain([0])),
+    )
+}
+
 /// Names of ports have characters that are none of files and shells: what is left of them, and a number instead.
-fn file_name(port: &str) -> String {
-    let [a, b, ..] = made_of(port.bytes());
+fn file_name(port: &str, world: Option<&Path>) -> String {
+    let [.., a, b] = own_bytes(port, world);
     let name = port.trim_start_matches("netmap:");
     let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     format!("uvale-{name}-{a:02x}{b:02x}")
@@ -110,7 +127,7 @@ fn commas(value: &str) -> String {
 }
 
 /// An address that is this port's and changes never: QEMU gives all guests the same. Locally administered.
-fn address(port: &str) -> String {
-    let [a, b, c, ..] = made_of(port.bytes());
+fn address(port: &str, world: Option<&Path>) -> String {
+    let [a, b, c, ..] = own_bytes(port, world);
     format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
 }

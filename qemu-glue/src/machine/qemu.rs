@@ -9,6 +9,8 @@ use super::network::{Kind, Network};
 
 /// First version with vfio-user-pci.
 const VFIO_USER: (u32, u32) = (10, 1);
+/// First version with `-netdev dgram`, and the oldest that has been tried.
+const OLDEST: (u32, u32) = (7, 2);
 /// First version in which sockets are connected again after milliseconds; later ones have no other way.
 const RECONNECT_MS: (u32, u32) = (9, 2);
 /// How a qcow2 image begins.
@@ -71,6 +73,12 @@ impl Qemu {
                     VFIO_USER.0, VFIO_USER.1
                 ));
             }
+            Some((major, minor)) if (major, minor) < OLDEST => {
+                return Err(format!(
+                    "{shown} is version {major}.{minor}, and guests of uvale need {}.{}: name another with --qemu",
+                    OLDEST.0, OLDEST.1
+                ));
+            }
             None if args.exec => {
                 return Err(format!(
                     "{shown} cannot be run: install it (Debian: qemu-system-x86), or name one with --qemu"
@@ -84,8 +92,15 @@ impl Qemu {
         };
         let mut words = vec![shown];
         let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
-        for accelerator in ["kvm", "tcg"] {
-            add("-accel", accelerator.into());
+        let chosen = |word: &String| ["-accel", "--accel", "-enable-kvm"].contains(&word.as_str());
+        if !args.more.iter().any(chosen) {
+            for accelerator in ["kvm", "tcg"] {
+                add("-accel", accelerator.into());
+            }
+        }
+        if !has(Kind::Vhost) && !has(Kind::Dgram) {
+            // Without a network device that it knows of, QEMU adds one.
+            add("-nic", "none".into());
         }
         // Both vhost-user and ptnet read and write the guest's memory, which has to be shared for that.
         add("-machine", format!("{machine},memory-backend=ram"));

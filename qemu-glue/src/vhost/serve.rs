@@ -25,7 +25,7 @@ use super::voice::Voice;
 use crate::sigbus;
 use crate::signals::Signals;
 use nm_abi::request::{NETMAP_REQ_PORT_HDR_SET, nmreq_port_hdr};
-use nm_abi::{AbiBytes, NM_BDG_NAME};
+use nm_abi::{AbiBytes, NM_BDG_NAME, NR_ACCEPT_VNET_HDR, NR_EXCLUSIVE};
 use rustix::event::{PollFlags, epoll};
 use rustix::fd::OwnedFd;
 use uvale_port::{POLLIN, POLLOUT, Port, RX, TX, Woken};
@@ -351,6 +351,8 @@ impl<'a> Server<'a> {
 fn open_port(args: &Args) -> Result<(Port, usize), String> {
     let is_on_switch = args.port.port.starts_with(NM_BDG_NAME);
     let port = args.port.open(&|register| {
+        // A port that has headers from before is as good.
+        register.nr_flags |= NR_EXCLUSIVE | NR_ACCEPT_VNET_HDR;
         // Pipes and interfaces have the rings that they have.
         if is_on_switch {
             register.nr_tx_rings = args.queues;

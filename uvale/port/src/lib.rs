@@ -21,7 +21,7 @@ use uvale_system::sys::OwnFd;
 use uvale_wire::Wire;
 
 pub use nm_abi::nmreq_register as Register;
-pub use open::Wanted;
+pub use open::{Wanted, check_name};
 pub use sleep::{Counts, POLLIN, POLLOUT, Woken};
 pub use uvale_shared::shm::Slots;
 

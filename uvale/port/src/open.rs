@@ -38,12 +38,7 @@ impl Port {
     /// # Errors
     /// The name is none, no daemon can be had, or what REGISTER is refused for.
     pub fn open(wanted: &Wanted<'_>) -> Result<Self, Refusal> {
-        let name = NmportName::parse(wanted.name).map_err(|e| {
-            Refusal::new(
-                Errno::from_raw_os_error(e.errno),
-                format!("{:?} is no name of a port: {e}", wanted.name),
-            )
-        })?;
+        let name = parse(wanted.name)?;
         let session = Arc::new(uvale_link::start::attach(wanted.dir)?);
         let device = open_device(wanted.dir, &session)?;
         let mut register = nmreq_register::default();
@@ -107,6 +102,21 @@ impl Port {
         ask(&self.device, &mut request)?;
         Ok(request.body)
     }
+}
+
+fn parse(name: &str) -> Result<NmportName<'_>, Refusal> {
+    NmportName::parse(name).map_err(|e| {
+        let why = format!("{name:?} is not the name of a port: {e}");
+        Refusal::new(Errno::from_raw_os_error(e.errno), why)
+    })
+}
+
+/// Can a port be called that? Whether there is one, or can be, is not asked.
+///
+/// # Errors
+/// A sentence.
+pub fn check_name(name: &str) -> Result<(), String> {
+    parse(name).map(drop).map_err(|refusal| refusal.why)
 }
 
 /// `open("/dev/netmap")` in the world of `session`.

@@ -68,7 +68,7 @@ fn open_driver() -> Result<Fd, Refusal> {
     opened.map(Fd::from).map_err(|errno| {
         let why = match errno {
             Errno::ACCESS => format!(
-                "{DEVICE} is closed to this user: `chmod 666 {DEVICE}` opens it, which gives nobody more rights"
+                "{DEVICE} is closed to this user: `chmod 666 {DEVICE}` opens it, which grants no one any privilege"
             ),
             Errno::NOENT | Errno::PERM => format!(
                 "{DEVICE} is not to be had here ({errno}): docker and podman give it with --device {DEVICE}"
