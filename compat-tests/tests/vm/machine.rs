@@ -54,8 +54,14 @@ fn what_cannot_be_run_is_said() {
     let cases: [(&[&str], &str); 8] = [
         (&["run"], "no port"),
         (&["run", "--dgram", "eth 9"], "is not the name of a port"),
-        (&["run", "--dgram", "vale0:a", "--vhost", "vale0:a"], "vale0:a is named twice"),
-        (&["run", "--dgram", "vale0:a", "--qemu", text(&old)], "version 6.2"),
+        (
+            &["run", "--dgram", "vale0:a", "--vhost", "vale0:a"],
+            "vale0:a is named twice",
+        ),
+        (
+            &["run", "--dgram", "vale0:a", "--qemu", text(&old)],
+            "version 6.2",
+        ),
         (
             &["run", "--dgram", "vale0:a", "/nonexistent.img"],
             "/nonexistent.img",
