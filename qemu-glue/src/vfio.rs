@@ -187,7 +187,10 @@ pub fn serve(
         };
         clients.came();
         let other = || {
-            clients.say(About::Other, "another process wants to connect to a device that has a client: it waits until that has gone");
+            clients.say(
+                About::Other,
+                "another process wants to connect to a device that has a client: it waits until that has gone",
+            );
         };
         let ended = serve_one(stream, listener.as_fd(), layout, device, &other);
         device.left();
