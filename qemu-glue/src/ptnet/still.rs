@@ -1,6 +1,5 @@
 //! Whether anything that a guest writes arrives. With RAM that is not shared QEMU may have sent a file all the same:
-//! the
-//! guest has copies of its pages, kicks, and its CSB stays here as it was.
+//! the guest has copies of its pages, kicks, and its CSB stays here as it was.
 
 use std::sync::atomic::Ordering::Relaxed;
 
