@@ -377,7 +377,7 @@ fn what_is_wrong_is_said_with_a_remedy() {
     let _vm = ptnet(&place, "vale0:taken", "taken", &[]);
     let taken = place.file("taken");
     let cases: [(&str, &[&str], &std::path::Path, &str); 9] = [
-        ("vm1", &[], &socket, "is no name of a port"),
+        ("vm1", &[], &socket, "is not the name of a port"),
         ("netmap:nosuch0", &[], &socket, "there is no such interface"),
         ("vale0:g@1", &[], &socket, "uvale ctl -a vale0:eth0"),
         ("vale0:g", &["--queues", "17"], &socket, "leave it out"),

@@ -2,7 +2,7 @@
 //! else loses a packet, and the daemon lives.
 
 use compat_tests::place::Place;
-use compat_tests::wait::wait_for;
+use compat_tests::wait::{deadline, until, wait_for};
 use compat_tests::world::Program;
 use nm_abi::virt::*;
 use rustix::process::Signal;
@@ -146,14 +146,16 @@ fn a_hostile_guest_harms_nobody_else() {
     drop((b, c));
 }
 
-/// How often the sync loop of that process has gone to sleep.
+/// How often the sync loop of that process has gone to sleep. A thread has its name soon after it was made.
 fn sleeps(vm: &Program) -> u64 {
-    let tasks =
-        std::fs::read_dir(format!("/proc/{}/task", vm.pid().as_raw_pid())).expect("it runs");
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
-    let mut statuses = tasks.map(|task| read(task.expect("a thread").path().join("status")));
-    let found = statuses.find(|status| status.starts_with("Name:\tsync loop\n"));
-    let status = found.expect("its sync loop");
+    let find = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", vm.pid().as_raw_pid()));
+        let tasks = tasks.expect("it runs").flatten();
+        let mut statuses = tasks.map(|task| read(task.path().join("status")));
+        statuses.find(|status| status.starts_with("Name:\tsync loop\n"))
+    };
+    let status = until(deadline(), find).expect("its sync loop");
     let mut lines = status.lines();
     let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     count.expect("a line").trim().parse().expect("a number")
