@@ -139,7 +139,7 @@ fn netmap_s_own_driver_on_a_pipe() {
     let kit = or_skip!("guest", Kit::new(&[]));
     let place = Place::new();
     let servers = [("netmap:p{1", "a"), ("netmap:p}1", "b")];
-    let servers = servers.map(|(port, name)| serve(&place, port, name, &[]));
+    let servers = servers.map(|(port, name)| serve(&place, port, name, &["--slots", "4096"]));
     let [mut a, mut b] = ["a", "b"].map(|name| boot_netmap(&kit, &place, name, &netmap));
     for guest in [&mut a, &mut b] {
         guest.run("ip link set eth0 up");

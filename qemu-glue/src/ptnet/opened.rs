@@ -43,7 +43,14 @@ impl Opened {
         })?;
         let registered = *port.registered();
         let binding = port.attachment().binding();
-        check(args, registered, [TX, RX].map(|dir| binding.rings(dir)))?;
+        // The interface to put on a switch, or one that stands for it.
+        let card = if binding.is_nic { port.name() } else { "eth0" };
+        check(
+            args,
+            registered,
+            [TX, RX].map(|dir| binding.rings(dir)),
+            card,
+        )?;
         neighbors::check(&port, name)?;
         let pools = pools(&port).map_err(|why| format!("{name}: {why}"))?;
         let memfd = file(&port).map_err(|why| format!("{name}: {why}"))?;
@@ -88,12 +95,13 @@ fn check(
     args: &Args,
     registered: nmreq_register,
     rings: [std::ops::Range<u32>; 2],
+    card: &str,
 ) -> Result<(), String> {
     let name = &args.port.port;
     if registered.nr_mem_id == GLOBAL {
         return Err(format!(
             "{name} is in memory {GLOBAL}, which NICs share, and a guest would see the packets of all of them. Put a \
-             switch between: uvale ctl -a vale0:eth0, and give the guest vale0:vm1"
+             switch between: uvale ctl -a vale0:{card}, and give the guest vale0:vm1"
         ));
     }
     let all = [registered.nr_tx_rings, registered.nr_rx_rings].map(|n| 0..u32::from(n));
