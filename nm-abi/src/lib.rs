@@ -50,6 +50,7 @@
 compile_error!("nm-abi describes netmap's ABI on 64-bit Linux only");
 
 pub mod bytes;
+pub mod csb_words;
 pub mod ioctl;
 pub mod legacy;
 pub mod name;

@@ -1,25 +1,15 @@
 //! A ring of the host's port: netmap's protocol over the CSB, from the guest's side.
 
-use core::mem::offset_of;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicU32, fence};
 use std::time::{Duration, Instant};
 
-use nm_abi::{nm_csb_atok, nm_csb_ktoa};
+use nm_abi::csb_words::{APPL_NEED_KICK, CUR, HEAD, HWCUR, HWTAIL, KERN_NEED_KICK, SYNC_FLAGS};
 use rustix::io::Errno;
 use uvale_shared::shm::{RegionMap, RingView, Slots};
 
 /// Words of an entry of the CSB.
-pub const CSB_WORDS: usize = size_of::<nm_csb_atok>() / 4;
-const _: () = assert!(size_of::<nm_csb_ktoa>() == CSB_WORDS * 4);
-
-const HEAD: usize = offset_of!(nm_csb_atok, head) / 4;
-const CUR: usize = offset_of!(nm_csb_atok, cur) / 4;
-const APPL_NEED_KICK: usize = offset_of!(nm_csb_atok, appl_need_kick) / 4;
-const SYNC_FLAGS: usize = offset_of!(nm_csb_atok, sync_flags) / 4;
-const HWCUR: usize = offset_of!(nm_csb_ktoa, hwcur) / 4;
-const HWTAIL: usize = offset_of!(nm_csb_ktoa, hwtail) / 4;
-const KERN_NEED_KICK: usize = offset_of!(nm_csb_ktoa, kern_need_kick) / 4;
+pub use nm_abi::csb_words::ENTRY as CSB_WORDS;
 
 /// The entries of a ring in the CSB.
 #[derive(Clone, Copy)]

@@ -2,26 +2,14 @@
 //! is a few loads and stores.
 
 use core::cell::Cell;
-use core::mem::offset_of;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicU32, fence};
 
-use nm_abi::{nm_csb_atok, nm_csb_ktoa};
+pub use nm_abi::csb_words::ENTRY;
+use nm_abi::csb_words::{APPL_NEED_KICK, CUR, HEAD, HWCUR, HWTAIL, KERN_NEED_KICK, SYNC_FLAGS};
 use uvale_engine::csb::{Csb, Wanted};
 
 use crate::guest_memory::Words;
-
-/// Words of an entry, the same in both arrays.
-pub const ENTRY: usize = size_of::<nm_csb_atok>() / 4;
-const _: () = assert!(size_of::<nm_csb_atok>() == size_of::<nm_csb_ktoa>());
-
-const HEAD: usize = offset_of!(nm_csb_atok, head) / 4;
-const CUR: usize = offset_of!(nm_csb_atok, cur) / 4;
-const APPL_NEED_KICK: usize = offset_of!(nm_csb_atok, appl_need_kick) / 4;
-const SYNC_FLAGS: usize = offset_of!(nm_csb_atok, sync_flags) / 4;
-const HWCUR: usize = offset_of!(nm_csb_ktoa, hwcur) / 4;
-const HWTAIL: usize = offset_of!(nm_csb_ktoa, hwtail) / 4;
-const KERN_NEED_KICK: usize = offset_of!(nm_csb_ktoa, kern_need_kick) / 4;
 
 /// A ring of a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
