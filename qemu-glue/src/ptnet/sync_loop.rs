@@ -8,9 +8,11 @@
 //! | suspended | running, begun anew | idle | suspended | running, where it was | over |
 //! | over | over | over | over | over | over |
 //!
-//! Whoever leaves "running" has joined the threads: nothing of the guest's RAM is touched any more.
+//! Whoever leaves "running" has joined the threads: nothing of the guest's RAM is touched any more, and what the guest
+//! had written into the CSB before has been taken.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -226,7 +228,7 @@ fn stop(state: &mut State, next: State) {
 
 impl Running {
     fn join(self) {
-        self.kick.is_over.store(true, Relaxed);
+        self.kick.is_over.store(true, Release);
         self.kick.kick();
         let _ = self.thread.join();
     }
@@ -247,7 +249,7 @@ impl Loop {
     /// Until it is told to stop, or the port is lost.
     fn run(&self) {
         let mut nap = SHORTEST;
-        while !self.kick.is_over.load(Relaxed) {
+        while !self.kick.is_over.load(Acquire) {
             self.passes();
             let has_moved = self.csb.has_moved();
             nap = if has_moved {
@@ -273,6 +275,8 @@ impl Loop {
                 return;
             }
         }
+        // What the guest has sent and given back before it stopped counts: who comes next starts there.
+        self.passes();
     }
 
     /// A pass over each ring: none waits for another to be done.
