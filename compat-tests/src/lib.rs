@@ -9,6 +9,7 @@
 //! - [`world`]: a private world and programs started in it
 //! - [`mod@place`], [`programs`]: a world whose daemon a test may stop and kill, and our test programs in C
 //! - [`mod@containers`]: containers of podman
+//! - [`mod@namespaces`]: two network namespaces with a veth pair between them
 //! - [`said`]: a command that is waited for, and what it said
 //! - [`guest`]: guests of QEMU that run commands
 //! - [`capture`]: packets of capture files: reading, filtering, comparing
@@ -30,6 +31,8 @@ pub mod facts;
 pub mod guest;
 pub mod linked;
 pub mod matrix;
+#[cfg(feature = "daemon")]
+pub mod namespaces;
 #[cfg(feature = "daemon")]
 pub mod place;
 #[cfg(feature = "daemon")]

@@ -11,7 +11,7 @@ use compat_tests::{Skip, or_skip, target};
 use rustix::process::{Pid, Signal, kill_process};
 use uvale_link::report::Polling;
 
-use super::ground::{ADDRESSES, Ground, VETH};
+use compat_tests::namespaces::{ADDRESSES, Ground, VETH};
 
 const ROUNDS: usize = 6;
 

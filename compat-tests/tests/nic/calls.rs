@@ -7,7 +7,7 @@ use compat_tests::programs::{fact, program};
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, target};
 
-use super::ground::{Ground, VETH};
+use compat_tests::namespaces::{Ground, VETH};
 
 const PACKETS: u64 = 25_600;
 

@@ -9,7 +9,7 @@ use compat_tests::place::Place;
 use compat_tests::world::Program;
 use compat_tests::{or_skip, target};
 
-use super::ground::{Ground, VETH};
+use compat_tests::namespaces::{Ground, VETH};
 
 /// Starts a program that captures as many packets as were sent, sends them when it listens, and compares.
 fn captures(app: &App, words: &[&str], listens: &str) {

@@ -5,7 +5,7 @@ use compat_tests::programs::{assert_goes_on, end, program};
 use compat_tests::wait::{deadline, until};
 use compat_tests::{Skip, or_skip};
 
-use super::ground::{Ground, VETH};
+use compat_tests::namespaces::{Ground, VETH};
 
 /// No socket is left in the namespace. Programs may close them in their next syncs.
 fn assert_clean(ground: &Ground, side: usize) {

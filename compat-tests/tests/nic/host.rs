@@ -10,8 +10,8 @@ use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip};
 use uvale_link::report::Nic;
 
-use super::ground::{ADDRESSES, Ground, VETH};
 use super::talk::Talk;
+use compat_tests::namespaces::{ADDRESSES, Ground, VETH};
 
 /// How many echoes each way.
 pub const ECHOES: u32 = 100;

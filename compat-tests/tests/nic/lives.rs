@@ -10,7 +10,7 @@ use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip};
 use rustix::process::Signal;
 
-use super::ground::{ADDRESSES, Ground, VETH};
+use compat_tests::namespaces::{ADDRESSES, Ground, VETH};
 
 /// How often each is killed.
 const KILLS: usize = 12;

@@ -9,11 +9,12 @@ use compat_tests::wait::{deadline, until, wait_for};
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, target};
 use rustix::process::Signal;
+use uvale_link::report::Interface;
 
-use super::ground::Ground;
 use super::host::{ECHOES, FEW};
 use super::rights::{NO_RIGHT, NO_TUN, NOBODY_WITH_TUN, TUN, world_of_nobody};
 use super::talk::Talk;
+use compat_tests::namespaces::{Ground, VETH};
 
 /// The interface in either namespace, and its host's address.
 const NAMES: [&str; 2] = ["made0", "made1"];
@@ -223,21 +224,29 @@ fn a_program_is_at_the_other_end() {
 fn deleted_while_it_is_open() {
     let made = or_skip!("deleted", Made::new());
     let traffic = or_skip!("deleted", program("traffic"));
-    let ways: [&dyn Fn(); 2] = [&|| drop(made.del(0).assert_code(0)), &|| {
-        drop(
-            made.ground
-                .shell(0, &format!("ip link del {}", NAMES[0]))
-                .assert_code(0),
-        )
-    }];
-    for way in ways {
+    let ways: [(&dyn Fn(), bool); 2] = [
+        (&|| drop(made.del(0).assert_code(0)), true),
+        (
+            &|| {
+                drop(
+                    made.ground
+                        .shell(0, &format!("ip link del {}", NAMES[0]))
+                        .assert_code(0),
+                )
+            },
+            false,
+        ),
+    ];
+    let port = format!("vale0:{}", NAMES[0]);
+    for (way, is_ours) in ways {
         made.add(0, &[]);
-        made.uvale(0, &["ctl", "-a", &format!("vale0:{}", NAMES[0])])
-            .assert_code(0);
+        made.uvale(0, &["ctl", "-a", &port]).assert_code(0);
         way();
         assert_eq!(made.shown(0), "");
-        made.uvale(0, &["ctl", "-d", &format!("vale0:{}", NAMES[0])])
-            .assert_code(0);
+        match is_ours {
+            true => assert!(made.place.port(&port).is_none(), "it is left on its switch"),
+            false => drop(made.uvale(0, &["ctl", "-d", &port]).assert_code(0)),
+        }
         made.assert_gone(0);
 
         made.add(0, &[]);
@@ -284,6 +293,89 @@ fn killed_daemons() {
     kill(sender);
     wait_for("no carrier", || !made.has_carrier(0));
     made.del(0).assert_code(0);
+    made.assert_gone(0);
+    made.place.assert_left_clean();
+}
+
+/// What there is, and who has it.
+#[test]
+fn listed() {
+    let made = or_skip!("listed", Made::new());
+    let traffic = or_skip!("listed", program("traffic"));
+    let list = || -> Vec<Interface> {
+        let said = made.uvale(0, &["nic", "list", "--json"]).assert_code(0);
+        serde_json::from_str(&said.out).expect("interfaces")
+    };
+    assert_eq!(list(), []);
+    made.add(0, &["--queues", "2"]);
+    made.add(1, &[]);
+    made.uvale(0, &["ctl", "-a", "vale0:made0"]).assert_code(0);
+    let sender = made.start(1, &traffic, &["tx", NAMES[1], "n=1", "then=hold"]);
+    let veth = made.start(1, &traffic, &["rx", VETH, "loose=1"]);
+    let all = list();
+    let facts: Vec<_> = all
+        .iter()
+        .map(|one| {
+            let opened = one.opened.join(" ");
+            (
+                &one.name[..],
+                one.made,
+                one.queues,
+                one.attached.clone(),
+                opened,
+            )
+        })
+        .collect();
+    let wanted = [
+        (
+            "made0",
+            true,
+            Some(2),
+            Some("vale0:made0".into()),
+            String::new(),
+        ),
+        ("made1", true, Some(1), None, "made1".into()),
+        (VETH, false, None, None, VETH.into()),
+    ];
+    assert_eq!(facts, wanted);
+    assert_eq!(all[1].holders[0].pid, sender.pid().as_raw_nonzero().get());
+    assert_ne!(all[0].netns, all[1].netns);
+    let text = made.uvale(0, &["nic", "list"]).assert_code(0).out;
+    assert!(
+        text.contains("vale0:made0") && text.contains("uvale"),
+        "{text}"
+    );
+    end(sender);
+    end(veth);
+    made.del(0).assert_code(0);
+    made.del(1).assert_code(0);
+    assert_eq!(list(), []);
+    made.place.assert_left_clean();
+}
+
+/// `vale0:made0` is that of another namespace, whether there is a `made0` here or not.
+#[test]
+fn only_its_own_namespace_takes_it_off_a_switch() {
+    let made = or_skip!("namespaces", Made::new());
+    made.add(0, &[]);
+    made.uvale(0, &["ctl", "-a", "vale0:made0"]).assert_code(0);
+    let refused = || {
+        for words in [["-d", "vale0:made0"], ["-P", "vale0:made0"]] {
+            let said = made.uvale(1, &[&["ctl"][..], &words].concat());
+            said.assert_code(1).assert_says("another network namespace");
+        }
+        assert!(made.place.port("vale0:made0").is_some());
+    };
+    refused();
+    made.uvale(1, &["nic", "add", "made0"]).assert_code(0);
+    refused();
+    made.uvale(1, &["nic", "del", "made0"]).assert_code(0);
+    assert!(made.place.port("vale0:made0").is_some());
+    // What has gone with its namespace is nobody's there.
+    made.ground.shell(0, "ip link del made0").assert_code(0);
+    wait_for("its end", || {
+        made.uvale(1, &["ctl", "-d", "vale0:made0"]).code == Some(0)
+    });
     made.assert_gone(0);
     made.place.assert_left_clean();
 }

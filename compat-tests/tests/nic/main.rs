@@ -4,7 +4,6 @@ mod attached;
 mod calls;
 mod captures;
 mod closed;
-mod ground;
 mod host;
 mod lives;
 mod made;

@@ -5,7 +5,7 @@ use compat_tests::or_skip;
 use compat_tests::place::Place;
 use compat_tests::world::Program;
 
-use super::ground::{Ground, VETH};
+use compat_tests::namespaces::{Ground, VETH};
 
 /// As many as find room in the receiver's ring: it looks at it now and then.
 const FRAMES: &str = "640";

@@ -7,7 +7,7 @@ use compat_tests::programs::{kill, program, value};
 use compat_tests::world::Program;
 use compat_tests::{Skip, apps, or_skip};
 
-use super::ground::{ADDRESSES, Ground};
+use compat_tests::namespaces::{ADDRESSES, Ground};
 
 const TUNNEL: &str = "vxlan0";
 const PACKETS: u64 = 2000;

@@ -8,7 +8,7 @@ use compat_tests::place::Place;
 use compat_tests::programs::{end, program, value};
 use compat_tests::world::Program;
 
-use super::ground::{Ground, VETH};
+use compat_tests::namespaces::{Ground, VETH};
 
 /// How many packets each way: a number of one's own makes it a longer test.
 const ENV_PACKETS: &str = "COMPAT_NIC_PACKETS";

@@ -6,8 +6,8 @@ use compat_tests::programs::end;
 use compat_tests::wait::wait_for;
 use rustix::io::Errno;
 
-use super::ground::VETH;
 use super::host::Host;
+use compat_tests::namespaces::VETH;
 
 /// What is made for a case, the port, netmap's errno, and what the sentence says.
 const CASES: &[(&str, &str, Errno, &[&str])] = &[

@@ -9,8 +9,8 @@ use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, target};
 use rustix::process::Signal;
 
-use super::ground::{Ground, VETH};
 use super::host::{FEW, Host};
+use compat_tests::namespaces::{Ground, VETH};
 
 /// A user without any rights: what the system calls him does not matter.
 const NOBODY: u32 = 65534;
@@ -87,7 +87,7 @@ fn net_raw_and_net_admin() {
 fn the_default_route() {
     let host = or_skip!("the default route", Host::new());
     let route = |what| {
-        let by = super::ground::ADDRESSES[1];
+        let by = compat_tests::namespaces::ADDRESSES[1];
         host.ground
             .shell(0, &format!("ip route {what} default via {by}"))
             .assert_code(0);

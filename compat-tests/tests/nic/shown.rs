@@ -6,8 +6,8 @@ use compat_tests::said::Said;
 use compat_tests::world::Program;
 use compat_tests::{or_skip, target};
 
-use super::ground::{Ground, VETH};
 use super::rights::NO_RIGHT;
+use compat_tests::namespaces::{Ground, VETH};
 
 fn uvale(ground: &Ground, place: &Place, args: &[&str]) -> Said {
     let uvale = &target::binaries().uvale;

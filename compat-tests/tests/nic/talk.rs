@@ -6,7 +6,7 @@ use compat_tests::Skip;
 use compat_tests::programs::{program, value};
 use compat_tests::world::Program;
 
-use super::ground::Ground;
+use compat_tests::namespaces::Ground;
 
 /// The programs by which they do.
 pub struct Talk {

@@ -189,8 +189,18 @@ impl Requests<'_> {
             session: 0,
             memory: None,
             interface: interface(request),
+            netns: 0,
         };
         let reqtype = request.header.nr_reqtype;
+        let is_of_a_switch = matches!(
+            reqtype,
+            NETMAP_REQ_VALE_DETACH
+                | NETMAP_REQ_VALE_POLLING_ENABLE
+                | NETMAP_REQ_VALE_POLLING_DISABLE
+        );
+        if is_of_a_switch && facts.interface.is_none() {
+            facts.netns = uvale_wire::interface::own_namespace();
+        }
         if reqtype == NETMAP_REQ_SYNC_KLOOP_START {
             facts.session = self.to.session(self.fd)?.session();
         }

@@ -5,11 +5,11 @@
 //! | `run.rs` | `uvale run`: the shim's environment, programs that it does not reach, private worlds |
 //! | `daemon.rs`, `spawn.rs`, `log.rs` | `uvale daemon`; one in the background, and where its log goes |
 //! | `settings.rs` | the configuration file |
-//! | `show.rs`, `nics.rs`, `worlds.rs` | `ports`, `switches`, `fdb`, `status`; where else daemons answer |
+//! | `show.rs`, `nics.rs`, `guests.rs`, `worlds.rs` | `ports`, `switches`, `fdb`, `status`; where else daemons answer |
 //! | `show_stop.rs`, `wait.rs` | `uvale stop`; `uvale wait` |
 //! | `stats.rs` | `uvale stats` |
 //! | `ctl.rs`, `ctl_parse.rs`, `ctl_device.rs` | `uvale ctl`, over `/dev/netmap` |
-//! | `nic.rs` | `uvale nic`: interfaces of ours |
+//! | `nic.rs`, `nic_list.rs` | `uvale nic`: interfaces of ours |
 //! | `nic_helper.rs` | `uvale nic-helper` |
 //! | `nic_runner.rs` | what the daemon starts for each NIC on a switch |
 //! | `param.rs` | `uvale ctl param` |
@@ -22,9 +22,11 @@ pub mod ctl;
 pub mod ctl_device;
 pub mod ctl_parse;
 pub mod daemon;
+mod guests;
 pub mod log;
 pub mod nic;
 pub mod nic_helper;
+mod nic_list;
 pub mod nic_runner;
 pub mod nics;
 mod param;

@@ -1,4 +1,4 @@
-//! `uvale nic add` and `del`: interfaces at the other end of which programs are, made by the process that has the
+//! `uvale nic add`, `del` and `list`: interfaces at the other end of which programs are, made by the process that has the
 //! rights, and kept by the daemon.
 
 use std::net::IpAddr;
@@ -27,9 +27,12 @@ enum What {
         after_help = "Example: uvale nic add tap0 --address 10.0.0.1/24; uvale ctl -a vale0:tap0"
     )]
     Add(Add),
-    /// Remove an interface that `uvale nic add` has made
+    /// Remove an interface that `uvale nic add` has made, also from its switch
     #[command(after_help = "Example: uvale nic del tap0")]
     Del(Del),
+    /// List the interfaces that uvale has made, and others that are open or on a switch
+    #[command(after_help = "Example: uvale nic list")]
+    List(super::show::Args),
 }
 
 #[derive(clap::Args)]
@@ -83,6 +86,7 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     let done = match args.what {
         What::Add(add) => add.run(),
         What::Del(del) => del.run(),
+        What::List(list) => return super::nic_list::run(&list),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

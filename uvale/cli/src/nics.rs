@@ -102,12 +102,13 @@ mod tests {
     use uvale_link::report::Nic;
 
     fn port(nic: Nic) -> Port {
-        let json = r#"{"name":"eth0","kind":"nic","switch":null,"number":null,"mem_id":1,"users":1,
-            "virt_hdr_len":0,"tx_slots":1024,"rx_slots":1024,"tx":[],"rx":[]}"#;
-        let port: Port = serde_json::from_str(json).unwrap();
         Port {
+            name: "eth0".into(),
+            kind: "nic".into(),
+            mem_id: 1,
+            users: 1,
             nic: Some(nic),
-            ..port
+            ..Port::default()
         }
     }
 
@@ -133,10 +134,7 @@ mod tests {
         let holder = |program: &str, pid| Holder {
             program: program.into(),
             pid,
-            other_pid_namespace: false,
-            ended: false,
-            uid: 0,
-            since: String::new(),
+            ..Holder::default()
         };
         let mut two = port(Nic {
             wire: "tap".into(),

@@ -129,7 +129,7 @@ fn is_made_by_opening(name: &str) -> bool {
 }
 
 /// Prints a report: as JSON, or as the text that `text` makes of it.
-fn show<T: DeserializeOwned>(
+pub fn show<T: DeserializeOwned>(
     args: &Args,
     what: Report,
     text: impl FnOnce(T, &Session) -> Result<String, String>,
@@ -235,7 +235,7 @@ fn ports_text(ports: &[report::Port]) -> String {
             table.row(blank.into_iter().chain(more));
         }
     }
-    table.text() + &super::nics::text(ports)
+    table.text() + &super::guests::text(ports) + &super::nics::text(ports)
 }
 
 /// Program, process, user and since when.
@@ -438,9 +438,9 @@ mod tests {
                 program: program.into(),
                 pid: 7,
                 other_pid_namespace: true,
-                ended: false,
                 uid: 1000,
                 since: "2001-02-03T14:03:07+00:00".into(),
+                ..report::Holder::default()
             },
             ports: vec!["vale0:a".into()],
             asks,

@@ -3,7 +3,7 @@
 
 use nm_abi::{
     NETMAP_POLLING_MODE_MULTI_CPU, NETMAP_POLLING_MODE_SINGLE_CPU, nmreq_register,
-    nmreq_vale_polling,
+    nmreq_vale_detach, nmreq_vale_polling,
 };
 use rustix::io::Errno;
 
@@ -37,6 +37,42 @@ impl World {
         Some((nic.port, nic.label()))
     }
 
+    /// Takes the NIC with that port record off its switch, whoever has put it there. False if it is on none.
+    pub fn detach_nic(&mut self, port: u32) -> Result<bool> {
+        let nic = self.adapters.iter().find_map(|(_, na)| {
+            let nic = na.nic().filter(|_| na.port == port)?;
+            nic.attached
+        });
+        let Some(bwrap) = nic else { return Ok(false) };
+        self.changes += 1;
+        self.get_adapter(bwrap);
+        let name = self.adapters[bwrap].name.clone();
+        self.detach_found(bwrap, &name, &mut nmreq_vale_detach::default())?;
+        Ok(true)
+    }
+
+    /// Who makes a request about a NIC on a switch has to stand in its network namespace, as with an interface: another
+    /// namespace may have one of the same name. Nobody stands in the namespace of one that is gone.
+    pub(super) fn refuse_foreign(&self, bwrap: AdapterId) -> Result<()> {
+        let Some(id) = self.attached_nic_of(bwrap) else {
+            return Ok(());
+        };
+        let na = &self.adapters[id];
+        let own = na.nic().filter(|nic| !nic.is_gone);
+        let own = own.map_or(0, |nic| nic.interface.netns);
+        if own == 0 || self.netns == 0 || own == self.netns {
+            return Ok(());
+        }
+        let (label, interface) = (self.adapters[bwrap].label(), na.label());
+        Err(Refusal::new(
+            Errno::PERM,
+            format!(
+                "{label}: this is {interface} of another network namespace, which `uvale ports` names; do this in there \
+                 (nsenter --net, docker exec)"
+            ),
+        ))
+    }
+
     /// The processors that may be asked to poll.
     pub fn set_processors(&mut self, processors: Vec<u32>) {
         self.processors = processors;
@@ -51,7 +87,8 @@ impl World {
         let reg = &mut nmreq_register::default();
         let found = self.get_vale(name, reg, Purpose::Command, None, false)?;
         let id = found.ok_or_else(|| not_vale(name))?;
-        let done = self.set_polling(id, asked);
+        let done = self.refuse_foreign(id);
+        let done = done.and_then(|()| self.set_polling(id, asked));
         self.put_adapter(id);
         done
     }

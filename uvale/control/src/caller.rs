@@ -15,6 +15,8 @@ pub struct Caller {
     pub extmem: Option<Offer>,
     /// what the system has under the [`interface_part`](uvale_request::interface_part) of the request's name
     pub interface: Option<Interface>,
+    /// where it has nothing under that name: cookie of the process's network namespace; 0: not known
+    pub netns: u64,
     /// Out: number of CSB entries that have to be set up in the program's memory before the
     /// request counts as served; 0 for none.
     pub csb_entries: u32,

@@ -209,6 +209,8 @@ pub struct World {
     graves: Vec<graveyard::Grave>,
     /// the system's interface that the request being served names
     interface: Option<(Name, Interface)>,
+    /// cookie of the network namespace of who makes it; 0: not known
+    netns: u64,
     /// processors that may poll
     processors: Vec<u32>,
     /// counts what may have changed a port
@@ -237,6 +239,7 @@ impl World {
             kring_ranges: KringRanges::default(),
             graves: Vec::new(),
             interface: None,
+            netns: 0,
             processors: Vec::new(),
             changes: 0,
         };
@@ -327,6 +330,7 @@ impl World {
         self.changes += 1;
         let name = name_of(&mut request.header);
         let interface = caller.interface.take();
+        self.netns = interface.as_ref().map_or(caller.netns, |i| i.netns);
         self.interface = interface.map(|i| (interface_part(&name).to_vec(), i));
         let options = &mut request.options;
         match request.header.nr_reqtype {

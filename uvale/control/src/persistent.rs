@@ -200,6 +200,20 @@ impl World {
             Ok(found) => found.ok_or_else(|| not_vale(name))?,
             Err(refusal) => self.get_attached(name).ok_or(refusal)?,
         };
+        if let Err(refusal) = self.refuse_foreign(id) {
+            self.put_adapter(id);
+            return Err(refusal);
+        }
+        self.detach_found(id, name, body)
+    }
+
+    /// The same of a port of which the caller has a reference, which goes.
+    pub(super) fn detach_found(
+        &mut self,
+        id: AdapterId,
+        name: &[u8],
+        body: &mut nmreq_vale_detach,
+    ) -> Result<()> {
         let Kind::Vale {
             place,
             attached_by_request,

@@ -9,6 +9,7 @@ use rustix::net::RecvFlags;
 use uvale_control::ClientId;
 use uvale_link::channel::{Packet, receive};
 use uvale_link::proto::Reply;
+use uvale_link::report::Guest;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_system::who::Holder;
@@ -42,6 +43,8 @@ pub struct Connection {
     since: Instant,
     /// the process that has it, or opened it, once it has said so
     pub who: Option<Holder>,
+    /// the guest that the process serves, as it has said last
+    pub guest: Option<Guest>,
 }
 
 /// An answer, and at most one descriptor with it.
@@ -63,6 +66,7 @@ impl Connection {
             role: Role::New,
             since: Instant::now(),
             who: None,
+            guest: None,
         }
     }
 

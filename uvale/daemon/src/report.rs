@@ -6,7 +6,7 @@ use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
 use super::Daemon;
-use super::connection::Role;
+use super::connection::{Connection, Role};
 use uvale_control::{PortInfo, PortKind, World};
 use uvale_engine::{RX, TX};
 use uvale_link::proto::Report;
@@ -18,6 +18,10 @@ use uvale_system::sys::Fd;
 use uvale_system::who::Holder;
 
 mod nics;
+
+/// Sockets of a guest that are shown, and characters of each.
+const MOST_SOCKETS: usize = 4;
+const LONGEST_PATH: usize = 256;
 
 /// A memfd that holds `text`.
 pub fn as_memfd(text: &[u8]) -> Result<Fd, Errno> {
@@ -42,6 +46,7 @@ impl Daemon {
             Report::Fdb(name) => serde_json::to_vec(&self.fdb(name)?),
             Report::Daemon => serde_json::to_vec(&self.itself(id)),
             Report::Parameters => serde_json::to_vec(&self.parameters()),
+            Report::Interfaces => serde_json::to_vec(&self.listed_interfaces()),
         };
         text.map_err(|e| Refusal::new(Errno::IO, e.to_string()))
     }
@@ -51,6 +56,7 @@ impl Daemon {
             .ports()
             .map(|info| shape::Port {
                 nic: self.nic(&info),
+                holders: info.holders.iter().map(|who| self.holder(who)).collect(),
                 ..port(&self.world, &self.ctl, &info)
             })
             .collect()
@@ -100,18 +106,41 @@ impl Daemon {
         sessions.sort_by_key(|(id, _)| *id);
         let ports: Vec<PortInfo> = self.world.ports().collect();
         let opened_by = |who: &Holder| {
-            let same = |h: &Holder| (h.pid, h.claimed, h.uid) == (who.pid, who.claimed, who.uid);
-            let of_it = ports.iter().filter(|p| p.holders.iter().any(same));
+            let of_it = ports
+                .iter()
+                .filter(|p| p.holders.iter().any(|h| is_same_process(h, who)));
             of_it.map(|p| p.name.clone()).collect()
         };
         sessions
             .into_iter()
             .map(|(id, who)| shape::Process {
-                who: holder(who),
+                who: self.holder(who),
                 ports: opened_by(who),
                 asks: id == asking,
             })
             .collect()
+    }
+
+    /// A process, with the guest that it serves.
+    fn holder(&self, who: &Holder) -> shape::Holder {
+        let is_its = |c: &&Connection| c.who.as_ref().is_some_and(|h| is_same_process(h, who));
+        let mut guests = self.connections.values().filter(|c| c.guest.is_some());
+        shape::Holder {
+            guest: guests.find(is_its).and_then(|c| c.guest.clone()),
+            ..holder(who)
+        }
+    }
+
+    /// What a process says of the guest that it serves: believed as far as it is short and can be printed.
+    pub(super) fn show_guest(&mut self, id: u64, guest: shape::Guest) {
+        let sockets = guest.sockets.into_iter().take(MOST_SOCKETS);
+        let short = |socket: String| socket.chars().take(LONGEST_PATH).collect();
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.guest = Some(shape::Guest {
+                sockets: sockets.map(short).collect(),
+                pid: guest.pid.filter(|pid| *pid > 0),
+            });
+        }
     }
 
     fn itself(&self, asking: u64) -> shape::Daemon {
@@ -143,6 +172,11 @@ impl Daemon {
     }
 }
 
+/// Are these of the same process?
+fn is_same_process(one: &Holder, other: &Holder) -> bool {
+    (one.pid, one.claimed, one.uid) == (other.pid, other.claimed, other.uid)
+}
+
 fn holder(who: &Holder) -> shape::Holder {
     shape::Holder {
         program: who.program.clone(),
@@ -151,6 +185,7 @@ fn holder(who: &Holder) -> shape::Holder {
         ended: who.has_ended(),
         uid: who.uid,
         since: uvale_system::clock::rfc3339(who.since),
+        guest: None,
     }
 }
 
@@ -176,7 +211,7 @@ fn port(world: &World, ctl: &Ctl, info: &PortInfo) -> shape::Port {
         number: info.switch.map(|(_, number)| number),
         mem_id: info.mem_id,
         users: info.users,
-        holders: info.holders.iter().map(holder).collect(),
+        holders: Vec::new(),
         virt_hdr_len: info.virt_hdr_len,
         tx_slots: info.slots[TX],
         rx_slots: info.slots[RX],

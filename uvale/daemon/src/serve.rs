@@ -64,6 +64,9 @@ impl Daemon {
             (Some(Call::Chained), Some(Role::Device { client, .. })) => {
                 return self.world.extra_chained(client);
             }
+            (Some(Call::Guest(guest)), Some(Role::Session(_))) => {
+                return self.show_guest(id, guest);
+            }
             _ => {}
         }
         // Without a socket for the answer there is nobody to tell.
@@ -239,6 +242,7 @@ impl Daemon {
             interface: facts
                 .interface
                 .map(|interface| self.nics.as_made(interface)),
+            netns: facts.netns,
             csb_entries: 0,
             extra: Extra::default(),
         };

@@ -12,6 +12,7 @@
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::report::Guest;
 use crate::report::Parameter;
 use uvale_request::{FileRange, Interface};
 use uvale_shared::binding::Binding;
@@ -21,7 +22,7 @@ use uvale_system::who::Who;
 use uvale_wire::Shape;
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 11;
+pub const PROTOCOL: u32 = 12;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -111,6 +112,8 @@ pub enum Call {
         /// its number in there
         index: u32,
     },
+    /// On a session: the process serves a port to this guest, as reports are to show from now on. There is no answer.
+    Guest(Guest),
     /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and the descriptor.
     Waker(u32),
     /// On a session: wake client `0`, without an answer. For callers that have no descriptor left.
@@ -218,6 +221,8 @@ pub struct Facts {
     pub memory: Option<Memory>,
     /// what the system has under [`interface_part`](uvale_request::interface_part) of the request's name
     pub interface: Option<Interface>,
+    /// where it has nothing under that name: cookie of the process's network namespace; 0: not known, or no matter
+    pub netns: u64,
 }
 
 /// A NIC that has been attached to a switch.
@@ -258,6 +263,8 @@ pub enum Report {
     Daemon,
     /// module parameters
     Parameters,
+    /// interfaces that uvale has made, and others that are open or on a switch
+    Interfaces,
 }
 
 /// Answers.

@@ -6,7 +6,7 @@ use core::ops::Add;
 use serde::{Deserialize, Serialize};
 
 /// A port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// name, as it was opened
     pub name: String,
@@ -95,7 +95,7 @@ pub enum Polling {
 }
 
 /// A process that has something open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// name of its program, as it says; empty if it does not
     pub program: String,
@@ -109,6 +109,42 @@ pub struct Holder {
     pub uid: u32,
     /// since when (RFC 3339)
     pub since: String,
+    /// whom it serves its port to
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<Guest>,
+}
+
+/// A virtual machine, or what else has a port by a socket of `uvale vm`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// the sockets by which it gets its port
+    pub sockets: Vec<String>,
+    /// the process at their other end (QEMU), as the one that serves it sees it; none: nobody is there, or it is in
+    /// another PID namespace
+    pub pid: Option<i32>,
+}
+
+/// An interface of the system that is a NIC port, or can be one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// its name
+    pub name: String,
+    /// cookie of its network namespace; 0: the kernel does not tell
+    pub netns: u64,
+    /// its number in there
+    pub index: u32,
+    /// number of that namespace as `lsns -t net` shows it; none if it is not known
+    pub namespace: Option<u64>,
+    /// `uvale nic add` has made it
+    pub made: bool,
+    /// of one that is made: its queues
+    pub queues: Option<u16>,
+    /// name of the port that it is on a switch
+    pub attached: Option<String>,
+    /// who has it open
+    pub holders: Vec<Holder>,
+    /// what each of them has opened, as a port's name says it
+    pub opened: Vec<String>,
 }
 
 /// An attached process.

@@ -16,7 +16,7 @@ use rustix::net::SendFlags;
 use crate::channel::{call, call_with, call_with_all, call_within, pair, send};
 use crate::difference;
 use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN, refused};
-use crate::report::Parameter;
+use crate::report::{Guest, Parameter};
 use uvale_engine::{Host, RegionMap};
 use uvale_shared::ctl::Ctl;
 use uvale_shared::shm::{BufferPool, Mapping, Memfd};
@@ -246,6 +246,13 @@ impl Session {
             (Reply::Written { warning }, _) => Ok(warning),
             (other, _) => Err(refused(other)),
         }
+    }
+
+    /// Has reports show what guest this process serves. Never waits: of a daemon that does not listen now, reports do
+    /// not show it.
+    pub fn show_guest(&self, guest: Guest) {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let _ = send(self.connection.as_fd(), &Call::Guest(guest), &[], flags);
     }
 
     /// Waits until the daemon has cleaned up after the descriptor of `client`, which was closed before, for

@@ -88,6 +88,15 @@ pub fn look_up(name: &[u8]) -> Option<Interface> {
     }
 }
 
+/// Cookie of the network namespace that this thread stands in; 0: the kernel does not tell.
+pub fn own_namespace() -> u64 {
+    let socket = Socket::open(Subject::Route).ok();
+    let cookie = socket.and_then(|socket| cookie(socket.fd()));
+    cookie
+        .or_else(|| sys::inode("/proc/thread-self/ns/net"))
+        .unwrap_or(0)
+}
+
 /// Asks for one interface; `None` if it is not there.
 fn ask(
     socket: &Socket,

@@ -168,15 +168,10 @@ pub mod tests {
             kind: "vale".into(),
             switch: Some("vale0".into()),
             number: Some(0),
-            mem_id: 2,
             users: 1,
-            holders: Vec::new(),
-            virt_hdr_len: 0,
-            tx_slots: 1024,
-            rx_slots: 1024,
             tx,
             rx,
-            nic: None,
+            ..report::Port::default()
         }
     }
 
@@ -185,10 +180,7 @@ pub mod tests {
         report::Holder {
             program: "bridge".into(),
             pid,
-            other_pid_namespace: false,
-            uid: 0,
-            since: String::new(),
-            ended: false,
+            ..report::Holder::default()
         }
     }
 

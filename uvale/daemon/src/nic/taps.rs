@@ -7,6 +7,7 @@ use std::rc::Rc;
 use rustix::io::Errno;
 use uvale_control::NicInfo;
 use uvale_link::proto::{Join, Reply};
+use uvale_link::report;
 use uvale_request::Interface;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
@@ -45,6 +46,21 @@ impl super::Nics {
     /// Is there an interface that goes with this process?
     pub fn has_made(&self) -> bool {
         !self.taps.all.is_empty()
+    }
+
+    /// The interfaces that uvale has made, as if nobody used them.
+    pub fn made(&self) -> impl Iterator<Item = report::Interface> {
+        self.taps.all.values().map(|tap| report::Interface {
+            name: tap.name.clone(),
+            netns: tap.key.0,
+            index: tap.key.1,
+            namespace: tap.watch.number(),
+            made: true,
+            queues: Some(tap.fds.len() as u16),
+            attached: None,
+            holders: Vec::new(),
+            opened: Vec::new(),
+        })
     }
 
     /// What a process has found out about an interface. Of those kept here, which may have several queues, the kernel
@@ -123,13 +139,16 @@ impl Daemon {
         Ok(Reply::Ok)
     }
 
-    /// Closes what is here of an interface. Who has it open finds it gone.
+    /// Takes an interface off its switch, and closes what is here of it. Who has it open finds it gone.
     pub(in super::super) fn drop_tap(&mut self, key: Key) -> Result<Reply, Refusal> {
         let found = self.nics.taps.of(key).map(|(id, _)| id);
         let id = found.ok_or_else(|| {
             let why = "that interface was not made by uvale, or not in this world: remove it with `ip link del`";
             Refusal::new(Errno::NXIO, why)
         })?;
+        if let Some(info) = self.port_of(key) {
+            self.world.detach_nic(info.port)?;
+        }
         self.forget_tap(id);
         Ok(Reply::Ok)
     }

@@ -58,6 +58,40 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// The interfaces that uvale has made, and others whose ports are open or on a switch.
+    pub(super) fn listed_interfaces(&self) -> Vec<shape::Interface> {
+        let ports = self.ports();
+        let in_use = ports.into_iter().filter_map(|port| {
+            let nic = port.nic.filter(|nic| !nic.gone)?;
+            let is_used = port.users > 0 || nic.attached.is_some();
+            is_used.then_some(shape::Interface {
+                name: port.name,
+                netns: nic.netns,
+                index: nic.index,
+                namespace: nic.namespace,
+                made: false,
+                queues: None,
+                attached: nic.attached,
+                holders: port.holders,
+                opened: nic.opened,
+            })
+        });
+        let mut all: Vec<_> = in_use.collect();
+        for made in self.nics.made() {
+            let is_it = |other: &&mut shape::Interface| {
+                (other.netns, other.index) == (made.netns, made.index)
+            };
+            match all.iter_mut().find(is_it) {
+                Some(used) => (used.made, used.queues) = (true, made.queues),
+                None => all.push(made),
+            }
+        }
+        all.sort_by(|a, b| (&a.name, a.netns).cmp(&(&b.name, b.netns)));
+        all
+    }
+}
+
 fn wire_name(nic: &NicDetails, wire: Option<Kind>) -> &'static str {
     match (&nic.joined, wire) {
         (Some(_), _) => "joined",

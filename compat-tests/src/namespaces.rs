@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use compat_tests::Skip;
-use compat_tests::place::Place;
-use compat_tests::said::Said;
-use compat_tests::world::Program;
+use crate::Skip;
+use crate::place::Place;
+use crate::said::Said;
+use crate::world::Program;
 
 /// The interface in either namespace.
 pub const VETH: &str = "veth0";
