@@ -1,14 +1,11 @@
 //! Who else is in the memory of a guest's port: the guest sees that, too, and can write it.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 use uvale_link::proto::Report;
 use uvale_link::report;
 use uvale_port::Port;
 
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Names in a sentence, and names that are remembered as said.
 const MOST_SHOWN: usize = 4;
 const MOST_SAID: usize = 64;
@@ -29,19 +26,22 @@ pub fn check(port: &Port, option: &str) -> Result<(), String> {
 /// Who has joined since the guest has its port.
 #[derive(Default)]
 pub struct Neighbors {
-    looked: Option<Instant>,
+    /// arrivals in any memory, as counted before the daemon was asked last
+    asked_at: Option<u64>,
     said: BTreeSet<String>,
 }
 
 impl Neighbors {
-    /// Looks, if it is time to: a sentence about those who are there for the first time.
+    /// Looks: a sentence about those who are there for the first time. The daemon is asked only when somebody has come
+    /// into a memory.
     pub fn look(&mut self, port: &Port) -> Option<String> {
-        if self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+        let arrivals = port.session().shared_ctl().arrivals();
+        if self.asked_at == Some(arrivals) {
             return None;
         }
-        self.looked = Some(Instant::now());
         // Without a daemon the end is near anyway.
         let mut new = others(port).ok()?;
+        self.asked_at = Some(arrivals);
         new.retain(|name| self.said.len() < MOST_SAID && self.said.insert(name.clone()));
         (!new.is_empty()).then(|| {
             format!(
@@ -120,21 +120,12 @@ mod tests {
     use super::*;
 
     fn port(name: &str, kind: &str, mem_id: u16, users: u32) -> report::Port {
-        let (tx, rx) = (Vec::new(), Vec::new());
         report::Port {
             name: name.into(),
             kind: kind.into(),
-            switch: None,
-            number: None,
             mem_id,
             users,
-            holders: Vec::new(),
-            virt_hdr_len: 0,
-            tx_slots: 1024,
-            rx_slots: 1024,
-            tx,
-            rx,
-            nic: None,
+            ..report::Port::default()
         }
     }
 

@@ -132,6 +132,7 @@ impl World {
         match bound {
             Ok(bound) => {
                 self.adapters[id].active += 1;
+                self.ctl.count_arrival();
                 if let Some(c) = self.clients.get_mut(&client.0) {
                     *c = Some(bound);
                 }

@@ -152,6 +152,7 @@ impl World {
         let (word, bit) = (number as usize / 64, number % 64);
         shared.members[word].fetch_or(1 << bit, Release);
         shared.generation.fetch_add(1, Release);
+        self.ctl.count_arrival();
     }
 
     /// Takes a VALE port off its switch. As in netmap the last port moves into its place in the

@@ -34,7 +34,7 @@ use crate::lock::LockWord;
 use crate::shm::{Indices, Memfd, Shared, Sparse};
 
 /// Written at offset 0; changes with every change of the layout below.
-pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0007;
+pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0008;
 /// Entries of a switch's forwarding table (netmap's NM_BDG_HASH).
 pub const FDB_SIZE: usize = 1024;
 /// Port numbers of a switch (netmap's NM_BDG_MAXPORTS); two of them stay unused, as in netmap.
@@ -61,6 +61,9 @@ pub struct Header {
     pub magic: AtomicU64,
     /// random number of this world: tells a restarted daemon from the one before
     pub world: AtomicU64,
+    /// counts the descriptors that were bound and the ports that came on a switch: as long as it stays as it is, nobody
+    /// new is in any memory
+    pub arrivals: AtomicU64,
     /// module parameters
     pub tuning: Tuning,
 }
@@ -457,6 +460,20 @@ impl Ctl {
     pub fn set_world(&self, number: u64) {
         if let Some(header) = self.header() {
             header.world.store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// How often a memory got somebody who uses it: a descriptor was bound, or a port came on a switch.
+    pub fn arrivals(&self) -> u64 {
+        // SYNC POINT: Acquire pairs with the Release of `count_arrival`; who asks the daemon afterwards hears of them.
+        self.header()
+            .map_or(0, |h| h.arrivals.load(Ordering::Acquire))
+    }
+
+    /// One more of those (daemon only).
+    pub fn count_arrival(&self) {
+        if let Some(header) = self.header() {
+            header.arrivals.fetch_add(1, Ordering::Release);
         }
     }
 

@@ -84,6 +84,29 @@ fn a_corrupt_list_of_extra_buffers_harms_nobody_else() {
 }
 
 #[test]
+fn whoever_comes_into_a_memory_is_counted() {
+    let mut w = world();
+    let c = w.open();
+    let before = w.ctl().arrivals();
+    let counts = |w: &World, n: u64| assert_eq!(w.ctl().arrivals() - before, n);
+    // On a switch, and bound.
+    register(&mut w, c, "vale0:x", all()).unwrap();
+    counts(&w, 2);
+    let (pipe, _) = open(&mut w, "vale0:x{1", all());
+    counts(&w, 3);
+    // Questions, refusals and ends change nothing.
+    let info = nmreq_port_info_get::default();
+    ask(&mut w, c, NETMAP_REQ_PORT_INFO_GET, "vale0:x", info).unwrap();
+    assert!(register(&mut w, c, "vale0:y", all()).is_err());
+    w.close(pipe);
+    w.close(c);
+    persistent::newif(&mut w, "z0").unwrap();
+    counts(&w, 3);
+    persistent::attach(&mut w, "vale0:z0", 0).unwrap();
+    counts(&w, 4);
+}
+
+#[test]
 fn limits_of_a_switch_and_of_switches() {
     let mut w = world();
     let small = || with([0, 0], [16, 16]);
