@@ -15,7 +15,9 @@ use rustix::fd::AsFd;
 use uvale_port::{Port, RX, TX, Woken};
 use uvale_tools::output;
 
-use crate::guest_port::PortArgs;
+use crate::guest_port::{PortArgs, absolute};
+use crate::guest_shown::GuestShown;
+use crate::qemu_options::{dgram, lines, stream};
 use crate::signals::Signals;
 use link::{Link, Sent};
 
@@ -46,7 +48,7 @@ pub struct Args {
 
 /// Frames that are moved in one direction before the other is looked at.
 const TURN: usize = 256;
-/// Sleep while a datagram socket has no room: nothing says when it has again.
+/// Sleep while a datagram socket, or the wire of an interface, has no room: nothing says when it has again.
 const SOON: Duration = Duration::from_millis(1);
 /// Time between two tries to let somebody in who cannot be.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -63,10 +65,16 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         (None, Some(path)) => Link::connect(path)?,
         (None, None) => return Err("either --socket or --connect is needed".into()),
     };
-    output::write(&format!("{}: {}\n", args.port.port, args.describe()))?;
+    output::write(&args.describe())?;
     let mut guest = Guest {
         port,
         link,
+        shown: GuestShown::new(
+            args.socket
+                .as_deref()
+                .or(args.connect.as_deref())
+                .as_slice(),
+        ),
         to_guest: Outgoing::default(),
         from_guest: Outgoing::default(),
         lost: 0,
@@ -88,22 +96,18 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
 }
 
 impl Args {
+    /// What to type.
     fn describe(&self) -> String {
-        let text = |path: &Path| path.display().to_string();
-        match (&self.socket, &self.connect) {
-            (Some(path), _) if self.stream => format!(
-                "-netdev stream,id=n0,server=off,addr.type=unix,addr.path={}",
-                text(path)
-            ),
-            (Some(path), _) => format!(
-                "-netdev dgram,id=n0,local.type=unix,local.path={0}.qemu,remote.type=unix,remote.path={0}",
-                text(path)
-            ),
-            (None, other) => format!(
-                "connected to {}",
-                other.as_deref().map(text).unwrap_or_default()
-            ),
-        }
+        let port = &self.port.port;
+        let options = match (&self.socket, &self.connect) {
+            (None, other) => {
+                let other = other.as_deref().unwrap_or(Path::new(""));
+                return format!("{port}: connected to {}\n", other.display());
+            }
+            (Some(path), _) if self.stream => stream(0, &absolute(path), None),
+            (Some(path), _) => dgram(0, &absolute(path), None),
+        };
+        format!("{port}: give QEMU these options:\n{}", lines(&options))
     }
 }
 
@@ -119,6 +123,7 @@ struct Outgoing {
 struct Guest {
     port: Port,
     link: Link,
+    shown: GuestShown,
     to_guest: Outgoing,
     from_guest: Outgoing,
     /// frames that came for the guest while there was none, or that are longer than it or the port's ring takes
@@ -137,6 +142,7 @@ impl Guest {
             if signals.has_come() || self.link.is_over() {
                 return Ok(());
             }
+            self.shown.tell(&self.port, self.link.peer());
             if moved {
                 continue;
             }
@@ -220,6 +226,9 @@ impl Guest {
             false if self.link.is_deaf() => longest = Some(AGAIN),
             false => others.push((self.link.as_fd(), PollFlags::IN)),
             true => events |= uvale_port::POLLOUT,
+        }
+        if self.port.has_unsent() {
+            longest = Some(longest.map_or(SOON, |time| time.min(SOON)));
         }
         self.port.wait(events, &others, longest, &|| false)
     }

@@ -1,9 +1,12 @@
 //! What the processes of `uvale vm` have in common: the options that name a port, and how it is opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use uvale_port::{Port, Wanted};
+use uvale_port::{Info, Port, Register, Wanted};
+use uvale_system::refusal::Refusal;
 use uvale_tools::output::line;
+
+use crate::qemu_options::{Options, lines};
 
 /// Which port.
 #[derive(clap::Args)]
@@ -24,21 +27,51 @@ pub struct PortArgs {
 
 impl PortArgs {
     /// Opens it; `register` may change what REGISTER asks for.
-    pub fn open(&self, register: &dyn Fn(&mut uvale_port::Register)) -> Result<Port, String> {
+    pub fn open(&self, register: &dyn Fn(&mut Register)) -> Result<Port, String> {
         self.end_with.map_or(Ok(()), end_with_parent)?;
+        self.with(&self.port, register, Port::open)
+    }
+
+    /// The same of another port of the same world.
+    pub fn open_other(&self, name: &str, register: &dyn Fn(&mut Register)) -> Result<Port, String> {
+        self.with(name, register, Port::open)
+    }
+
+    /// What it is, without opening it.
+    pub fn info(&self) -> Result<Info, String> {
+        self.with(&self.port, &|_| {}, Port::info)
+    }
+
+    fn with<T>(
+        &self,
+        name: &str,
+        register: &dyn Fn(&mut Register),
+        what: fn(&Wanted<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, String> {
         let dir = self.runtime_dir();
         let wanted = Wanted {
             dir: &dir,
-            name: &self.port,
+            name,
             register,
             say: &|lack| line(format_args!("uvale vm: {lack}")),
         };
-        Port::open(&wanted).map_err(|refusal| format!("{}: {refusal}", self.port))
+        what(&wanted).map_err(|refusal| format!("{name}: {refusal}"))
     }
 
     fn runtime_dir(&self) -> PathBuf {
         let dir = self.dir.clone();
         dir.unwrap_or_else(uvale_link::place::runtime_dir)
+    }
+
+    /// What a user gives to a QEMU that reads and writes the guest's RAM with this process: `options`, one a line, after
+    /// those of the RAM. `which` QEMU, if not any.
+    pub fn qemu_options(&self, which: &str, options: &Options) -> String {
+        format!(
+            "{}: give QEMU{which} these options; 1G is the guest's memory:\n{}\n{}",
+            self.port,
+            concat!("-m 1G ", shared_ram!("1G")),
+            lines(options)
+        )
     }
 
     /// Does a daemon answer in its world?
@@ -63,6 +96,11 @@ impl PortArgs {
             self.port
         )
     }
+}
+
+/// `path` as a process with another working directory finds it.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// However this process's parent ends, which has that number, this one gets SIGTERM: the kernel sees to it.

@@ -72,9 +72,9 @@ impl GuestRam {
         let file = FileOffset::new(file, place.offset);
         let mapped = MmapRegion::from_file(file, size).map_err(|e| {
             format!(
-                "{} cannot be mapped: {e}; QEMU has to have its RAM in a file that it shares: \
-                 -object memory-backend-memfd,share=on",
-                shown()
+                "{} cannot be mapped: {e}; QEMU has to have its RAM in a file that it shares: {}",
+                shown(),
+                shared_ram!("...")
             )
         })?;
         let region = GuestRegionMmap::new(mapped, GuestAddress(place.guest))

@@ -6,7 +6,9 @@
 //! | `guest_ram.rs`, `sigbus.rs` | a guest's RAM, mapped; the end when it is cut short |
 //! | `event_fd.rs` | eventfds of another process: checked, and signalled without ever waiting |
 //! | `guest_port.rs` | what all of them have in common: options, the port, messages |
+//! | `guest_shown.rs` | what `uvale ports` shows of a guest |
 //! | `socket_place.rs` | where a socket is: a stale one is replaced, one in use refused, ours removed in the end |
+//! | `qemu_options.rs` | the options that QEMU gets for what is served here |
 //! | `address.rs` | MAC addresses that ports always have |
 //! | `signals.rs` | signals that end a process, as a descriptor |
 //! | `machine.rs`, `machine/` | `uvale vm run`: all of a guest: these processes, and QEMU with its options |
@@ -16,12 +18,16 @@
 //! | `pci.rs`, `vfio.rs`, `guest_memory.rs` | PCI devices that QEMU finds over vfio-user, and the RAM it gives them |
 #![deny(unsafe_code)]
 
+#[macro_use]
+mod qemu_options;
+
 mod address;
 mod dgram;
 mod event_fd;
 mod guest_memory;
 mod guest_port;
 mod guest_ram;
+mod guest_shown;
 mod machine;
 mod pci;
 mod ptnet;

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 use uvale_tools::output;
 
+use crate::ptnet::MOST_PAIRS;
+use crate::qemu_options::quoted;
 use network::{Ground, Kind, Network};
 use qemu::Qemu;
 pub use start::Become;
@@ -25,6 +27,7 @@ pub const EXAMPLE: &str = "\
 Prints commands for a shell; with --exec it runs them, and ends when QEMU does. Behind -- come more options of QEMU
 
 Example: uvale vm run --vhost vale0:vm1 disk.qcow2
+         uvale vm run --vhost vale0:vm1 --queues 4 --cpus 4 disk.qcow2
          uvale vm run --exec --ptnet vale0:vm1 --memory 2G disk.qcow2 -- -nographic";
 
 /// Options of `uvale vm run`.
@@ -42,6 +45,9 @@ pub struct Args {
     /// A port as a virtio-net device over frames in a socket: slow, and nothing has to be shared
     #[arg(long, value_name = "PORT")]
     dgram: Vec<String>,
+    /// Queue pairs of each --vhost and --ptnet device [default: 1, or what a --ptnet port has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
+    queues: Option<u16>,
     /// Memory of the guest
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = qemu::size)]
     memory: String,
@@ -78,6 +84,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         .flat_map(|(kind, ports)| ports.iter().map(move |port| (kind, port.as_str())));
     let ports: Vec<_> = ports.collect();
     check(&ports)?;
+    args.queues.map_or(Ok(()), |n| check_queues(n, &ports))?;
     let sockets = start::Sockets::new(args.sockets.as_deref(), args.exec)?;
     // Whoever types the commands may do so where another world is the usual one.
     let world = args.dir.clone().or_else(named_world);
@@ -85,6 +92,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         sockets: sockets.dir(),
         world: world.as_deref(),
         reconnect: qemu.reconnect(),
+        queues: args.queues,
     };
     let networks = ports.iter().enumerate();
     let networks: Vec<_> = networks
@@ -120,6 +128,20 @@ fn check(ports: &[(Kind, &str)]) -> Result<(), String> {
     Ok(())
 }
 
+/// Can these ports have so many queue pairs?
+fn check_queues(queues: u16, ports: &[(Kind, &str)]) -> Result<(), String> {
+    let has = |kind| ports.iter().any(|(other, _)| *other == kind);
+    if !has(Kind::Vhost) && !has(Kind::Ptnet) {
+        return Err("--queues: a --dgram device has one queue pair; use --vhost or --ptnet".into());
+    }
+    if has(Kind::Ptnet) && usize::from(queues) > MOST_PAIRS {
+        return Err(format!(
+            "--queues {queues}: a --ptnet device has {MOST_PAIRS} queue pairs at most"
+        ));
+    }
+    Ok(())
+}
+
 /// The commands as lines for a shell, which waits for each process to be ready, or ends as it does.
 fn script(networks: &[Network], qemu: &[String]) -> String {
     let mut text = String::new();
@@ -145,37 +167,4 @@ fn script(networks: &[Network], qemu: &[String]) -> String {
         line += &quoted(word);
     }
     text + &line + "\n"
-}
-
-/// A word as a shell takes it for one.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,.:/@%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_what_they_were_to_a_shell() {
-        for word in [
-            "vale0:vm1",
-            "netmap:x{1",
-            "it's",
-            "",
-            "a b",
-            "$x",
-            "-netdev",
-        ] {
-            let script = format!("printf %s {}", quoted(word));
-            let out = std::process::Command::new("sh")
-                .args(["-c", &script])
-                .output();
-            assert_eq!(out.expect("there is a shell").stdout, word.as_bytes());
-        }
-    }
 }

@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `opened.rs` | the port, and what is shown of it |
+//! | `private_memory.rs` | a memory for the port alone, if it would share that of NICs |
 //! | `memory_device.rs` | `ptnetmap-memdev`: the port's region as a BAR |
 //! | `network_device.rs`, `registers.rs` | `ptnet`: commands and kicks of the driver |
 //! | `sync_loop.rs`, `part.rs`, `csb.rs` | the loops, and the CSB in the guest's RAM |
@@ -22,9 +23,13 @@ mod neighbors;
 mod network_device;
 mod opened;
 mod part;
+mod private_memory;
 mod registers;
 mod still;
 mod sync_loop;
+
+/// Most pairs of rings that a device has registers for.
+pub const MOST_PAIRS: usize = registers::MOST_RINGS / 2;
 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -39,11 +44,13 @@ use uvale_tools::mac::{Mac, parse_mac};
 use uvale_tools::output::{line, write};
 
 use crate::event_fd;
-use crate::guest_port::PortArgs;
+use crate::guest_port::{PortArgs, absolute};
+use crate::guest_shown::GuestShown;
 use crate::pci::Bar;
+use crate::qemu_options::vfio_user;
 use crate::signals::Signals;
 use crate::socket_place::SocketPlace;
-use crate::vfio::{Clients, Device, Layout, qemu_device, serve};
+use crate::vfio::{Clients, Device, Layout, serve};
 use clients::Connected;
 use interrupts::Interrupts;
 use memory_device::MemoryDevice;
@@ -152,16 +159,9 @@ impl Args {
 
     /// What to type.
     fn describe(&self, sockets: &[PathBuf; 2]) -> String {
-        let device = |path: &PathBuf| {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            format!("-device '{}'\n", qemu_device(&path))
-        };
-        let [mem, net] = sockets.each_ref().map(device);
-        format!(
-            "{}: qemu-system-x86_64 (10.1 or later) with its RAM, here 1G, and\n\
-             -object memory-backend-memfd,id=ram,size=1G,share=on -machine memory-backend=ram\n{mem}{net}",
-            self.port.port
-        )
+        let devices = sockets.iter().flat_map(|path| vfio_user(&absolute(path)));
+        self.port
+            .qemu_options(" (10.1 or later)", &devices.collect())
     }
 }
 
@@ -238,7 +238,10 @@ impl Guest {
     fn wait(&self, args: &Args, signals: &Signals, connected: &Connected) -> Result<(), String> {
         let is_nic = self.port.attachment().binding().is_nic;
         let mut neighbors = Neighbors::default();
+        let sockets = ["mem", "net"].map(|which| args.socket(which));
+        let mut shown = GuestShown::new(&sockets.each_ref().map(PathBuf::as_path));
         loop {
+            shown.tell(&self.port, connected.pid());
             if connected.is_somebody()
                 && let Some(what) = neighbors.look(&self.port)
             {

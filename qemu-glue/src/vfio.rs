@@ -10,13 +10,13 @@ mod session;
 use std::fs::File;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::time::Duration;
 
 use rustix::fd::{AsFd, BorrowedFd};
 use uvale_tools::output::plain;
 use vfio_bindings::bindings::vfio::VFIO_PCI_CONFIG_REGION_INDEX;
 
+use crate::guest_shown::peer;
 use crate::pci::{self, ConfigSpace};
 use message::Connection;
 
@@ -106,13 +106,6 @@ pub trait Device {
     }
 }
 
-/// What QEMU's `-device` gets for the device that is served at `path`.
-pub fn qemu_device(path: &Path) -> String {
-    let path = path.display().to_string();
-    let path = path.replace('\\', "\\\\").replace('"', "\\\"");
-    format!(r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{path}"}}}}"#)
-}
-
 /// What a client is refused for.
 pub fn bad(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
@@ -140,8 +133,8 @@ impl Layout {
 
 /// Who is connected.
 pub trait Clients: Send + Sync {
-    /// One has come.
-    fn came(&self);
+    /// One has come: the process, if it has a number here.
+    fn came(&self, pid: Option<i32>);
     /// It has gone. `was_qemu`: not only looked whether somebody listens.
     fn went(&self, was_qemu: bool);
     /// Tells a person something, unless there was too much of that.
@@ -185,7 +178,7 @@ pub fn serve(
                 continue;
             }
         };
-        clients.came();
+        clients.came(peer(&stream));
         let other = || {
             clients.say(
                 About::Other,

@@ -47,19 +47,24 @@ use uvale_tools::mac::{Mac, parse_mac};
 use uvale_tools::output;
 
 use crate::event_fd;
-use crate::guest_port::PortArgs;
+use crate::guest_port::{PortArgs, absolute};
+use crate::qemu_options::vhost_user;
 use crate::signals::Signals;
 use serve::Server;
 
 /// Shown under --help.
-pub const EXAMPLE: &str = "\
+pub const EXAMPLE: &str = concat!(
+    "\
 The guest's side, for --socket /tmp/vm1: QEMU with
-  -object memory-backend-memfd,id=ram,size=1G,share=on -machine memory-backend=ram
+  ",
+    shared_ram!("1G"),
+    "
   -chardev socket,id=c0,path=/tmp/vm1,reconnect-ms=1000 -netdev vhost-user,id=n0,chardev=c0
   -device virtio-net-pci,netdev=n0 (reconnect=1 before QEMU 9.2)
 or cloud-hypervisor with --memory size=1G,shared=on --net vhost_user=true,socket=/tmp/vm1
 
-Example: uvale vm vhost --port vale0:vm1 --socket /tmp/vm1";
+Example: uvale vm vhost --port vale0:vm1 --socket /tmp/vm1"
+);
 
 /// Options of `uvale vm vhost`.
 #[derive(clap::Args)]
@@ -88,25 +93,20 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
     event_fd::ready()?;
     let signals = Signals::take()?;
     let mut server = Server::new(args, signals)?;
-    output::write(&format!("{}: {}\n", args.port.port, args.describe()))?;
+    output::write(&args.describe())?;
     let ended = server.run();
     server.close();
     ended.map(|()| ExitCode::SUCCESS)
 }
 
 impl Args {
+    /// What to type.
     fn describe(&self) -> String {
-        let path = self.socket.display();
-        let (how, queues) = match self.client {
-            true => ("server=on", self.queues),
-            false => ("reconnect-ms=1000", self.queues),
+        let how = match self.client {
+            true => "server=on",
+            false => "reconnect-ms=1000",
         };
-        let queues = match queues {
-            1 => String::new(),
-            n => format!(",queues={n}"),
-        };
-        format!(
-            "-chardev socket,id=c0,path={path},{how} -netdev vhost-user,id=n0,chardev=c0{queues}"
-        )
+        let options = vhost_user(0, &absolute(&self.socket), how, self.queues, None);
+        self.port.qemu_options("", &options)
     }
 }

@@ -45,13 +45,46 @@ fn commands_are_printed_for_a_set_of_ports() {
 }
 
 #[test]
+fn queue_pairs_are_told_to_both_sides() {
+    let place = Place::new();
+    let args = [
+        "run",
+        "--vhost",
+        "vale0:a",
+        "--ptnet",
+        "netmap:x{1",
+        "--dgram",
+        "vale0:b",
+        "--queues",
+        "4",
+    ];
+    let said = vm(&place, &args).wait_success();
+    let line = |part: &str| {
+        let line = said.lines().find(|line| line.contains(part));
+        line.unwrap_or_else(|| panic!("no {part}: {said}"))
+    };
+    assert!(line("vm vhost").contains("--queues 4"), "{said}");
+    assert!(line("vm ptnet").contains("--queues 4"), "{said}");
+    assert!(!line("vm dgram").contains("--queues"), "{said}");
+    assert!(line("vhost-user").contains(",queues=4"), "{said}");
+    assert!(line("netdev=n0").contains("mq=on,vectors=10"), "{said}");
+    assert!(!line("netdev=n2").contains("mq=on"), "{said}");
+    // The port has what it has, and whoever asks for more is told.
+    let rings = ["vhost", "--port", "netmap:p{1", "--queues", "2"];
+    let socket = place.file("s");
+    let vhost = vm(&place, &[&rings[..], &["--socket", text(&socket)]].concat());
+    vhost.wait_text("the queue pairs share them");
+    vhost.wait_text("queues=2");
+}
+
+#[test]
 fn what_cannot_be_run_is_said() {
     let place = Place::new();
     let none = ["run", "--exec", "--dgram", "vale0:a"];
     let old = place.file("qemu-of-old");
     std::fs::write(&old, "#!/bin/sh\necho QEMU emulator version 6.2.0\n").expect("write");
     set_mode(&old, 0o755);
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["run"], "no port"),
         (&["run", "--dgram", "eth 9"], "is not the name of a port"),
         (
@@ -75,6 +108,14 @@ fn what_cannot_be_run_is_said() {
             "is no QEMU",
         ),
         (&["run", "--dgram", "vale0:a", "/tmp"], "is a directory"),
+        (
+            &["run", "--dgram", "vale0:a", "--queues", "2"],
+            "has one queue pair",
+        ),
+        (
+            &["run", "--ptnet", "vale0:a", "--queues", "17"],
+            "16 queue pairs at most",
+        ),
     ];
     for (args, sentence) in cases {
         let said = refused(&place, args);

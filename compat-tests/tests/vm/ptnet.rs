@@ -3,11 +3,14 @@
 mod driver;
 mod hostile;
 
+use compat_tests::namespaces::{Ground, VETH};
+use compat_tests::or_skip;
 use compat_tests::place::Place;
 use compat_tests::target::binaries;
 use compat_tests::wait::wait_for;
 use nm_abi::virt::*;
 use rustix::process::Signal;
+use uvale_link::report::Port;
 
 use crate::ground::{refused, text};
 use driver::{ATOK, Guest, KTOA, RAM, RAM_LEN, client, ended, frame, no_memory, ptnet, ram};
@@ -304,6 +307,9 @@ fn whoever_shares_a_port_s_memory_is_no_secret() {
     guest.up();
     let _later = place.spawn(&binaries().uvale, &["gen", "-i", "netmap:q{2", "-f", "rx"]);
     vm.wait_text("q{2 came into the memory");
+    // What has come before is no reason to be silent now.
+    let _last = place.spawn(&binaries().uvale, &["gen", "-i", "netmap:q{3", "-f", "rx"]);
+    vm.wait_text("q{3 came into the memory");
     // Of a switch's port the same.
     let _pipe = place.spawn(&binaries().uvale, &["gen", "-i", "vale0:t{1", "-f", "rx"]);
     wait_for("the pipe", || place.port("vale0:t{1").is_some());
@@ -312,6 +318,129 @@ fn whoever_shares_a_port_s_memory_is_no_secret() {
         said.contains("vale0:t{1") && said.contains("without pipes"),
         "{said}"
     );
+}
+
+/// A NIC's port gets a memory for the guest alone.
+#[test]
+fn a_guest_and_a_network_interface() {
+    let place = Place::new();
+    let ground = or_skip!("a NIC of a guest", Ground::new());
+    let uvale = &binaries().uvale;
+    let generate = |side: usize, args: &[&str]| {
+        let args = [&["gen", "-i", VETH], args].concat();
+        ground.spawn(side, &place, uvale, &[], &args)
+    };
+    let serve = || {
+        let socket = place.file("g");
+        let port = format!("netmap:{VETH}");
+        let args = ["vm", "ptnet", "--port", &port, "--socket", text(&socket)];
+        ground.spawn(0, &place, uvale, &["LD_PRELOAD="], &args)
+    };
+    // In use it is neither taken nor disturbed.
+    let mut holder = generate(0, &["-f", "rx"]);
+    let users = |n: u32| move |port: &Port| port.users == n && port.nic.is_some();
+    let wait_users = |n| wait_for("users", || place.ports().iter().any(users(n)));
+    wait_users(1);
+    let mut refused = serve();
+    assert!(!refused.wait().success());
+    let said = refused.said();
+    assert!(
+        said.contains("is open by uvale") && said.contains("-a vale0:veth0"),
+        "{said}"
+    );
+    assert!(!holder.has_ended());
+    holder.signal(Signal::TERM);
+    holder.wait();
+    ground
+        .spawn(0, &place, uvale, &[], &["ctl", "-a", "vale3:veth0"])
+        .wait_success();
+    let mut refused = serve();
+    assert!(!refused.wait().success());
+    assert!(refused.said().contains("vale3:vm1"), "{}", refused.said());
+    ground
+        .spawn(0, &place, uvale, &[], &["ctl", "-d", "vale3:veth0"])
+        .wait_success();
+
+    let vm = serve();
+    vm.wait_text("-net.sock");
+    let mut guest = Guest::new(&place, "g");
+    guest.up();
+    let ports = place.ports();
+    assert_eq!(ports.len(), 1, "what made its memory is gone: {ports:?}");
+    assert!(ports[0].mem_id > 1, "{ports:?}");
+    let receiver = generate(1, &["-f", "rx", "-n", "100"]);
+    let has_wire = |port: &Port| port.nic.as_ref().is_some_and(|nic| nic.wire != "opening");
+    wait_for("the other end", || {
+        let ports = place.ports();
+        ports.len() == 2 && ports.iter().all(has_wire)
+    });
+    guest.send(0, numbers(0, 100));
+    receiver.wait_success();
+    generate(1, &["-f", "tx", "-n", "50", "-S", "02:00:00:00:00:66"]).wait_success();
+    for _ in 0..50 {
+        assert_eq!(guest.receive(0)[6..12], [2, 0, 0, 0, 0, 0x66]);
+    }
+    assert!(!vm.said().contains("came into the memory"), "{}", vm.said());
+    vm.signal(Signal::TERM);
+    ended(vm);
+    place.assert_left_clean();
+}
+
+/// `uvale ports` says by which sockets a guest gets its port, and who is there.
+#[test]
+fn whose_port_it_is() {
+    let place = Place::new();
+    let vm = ptnet(&place, "vale0:a", "a", &["--keep"]);
+    let guest_of = || {
+        let port = place.port("vale0:a").expect("it is open");
+        assert_eq!(port.holders[0].pid, vm.pid().as_raw_nonzero().get());
+        port.holders[0].guest.clone()
+    };
+    wait_for("its sockets", || guest_of().is_some());
+    let shown = guest_of().expect("a guest");
+    let sockets = ["a-mem.sock", "a-net.sock"].map(|name| text(&place.file(name)).to_owned());
+    assert_eq!((shown.sockets, shown.pid), (sockets.into(), None));
+    let guest = Guest::new(&place, "a");
+    let pid = std::process::id() as i32;
+    wait_for("QEMU", || {
+        guest_of().and_then(|guest| guest.pid) == Some(pid)
+    });
+    let text = place.run(&binaries().uvale, &["ports"]);
+    assert!(text.contains("a-net.sock; pid"), "{text}");
+    drop(guest);
+    wait_for("its end", || {
+        guest_of().is_some_and(|guest| guest.pid.is_none())
+    });
+}
+
+#[test]
+fn a_daemon_is_not_asked_while_nobody_comes() {
+    let mut place = Place::new();
+    let vm = ptnet(&place, "vale0:a", "a", &[]);
+    let mut guest = Guest::new(&place, "a");
+    guest.up();
+    // It looks each second, and sleeps in between: the main thread has looked at least once.
+    let sleeps = || -> u64 {
+        let status = format!("/proc/{}/status", vm.pid());
+        let status = std::fs::read_to_string(status).expect("its main thread");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|n| n.trim().parse().ok())
+            .unwrap_or_else(|| panic!("no such line: {status}"))
+    };
+    let after = |n: u64| {
+        let then = sleeps() + n;
+        wait_for("some sleeps", || sleeps() >= then);
+    };
+    after(2);
+    // Who asks a stopped daemon waits for it.
+    place.signal_daemon(Signal::STOP);
+    after(3);
+    vm.signal(Signal::TERM);
+    let said = ended(vm);
+    assert!(said.contains("interrupts"), "{said}");
+    place.signal_daemon(Signal::CONT);
 }
 
 #[test]
@@ -401,7 +530,7 @@ fn what_is_wrong_is_said_with_a_remedy() {
     let cases: [(&str, &[&str], &std::path::Path, &str); 9] = [
         ("vm1", &[], &socket, "is not the name of a port"),
         ("netmap:nosuch0", &[], &socket, "there is no such interface"),
-        ("vale0:g@1", &[], &socket, "uvale ctl -a vale0:eth0"),
+        ("vale0:g@1", &[], &socket, "a port with memory of its own"),
         ("vale0:g", &["--queues", "17"], &socket, "leave it out"),
         ("vale0:g", &["--queues", "0"], &socket, "--queues"),
         ("vale0:g", &["--slots", "1"], &socket, "--slots"),

@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::fd::{AsFd, BorrowedFd};
 use uvale_tools::output::plain;
 
+use crate::guest_shown::peer;
 use crate::socket_place::SocketPlace;
 
 /// The longest frame: what QEMU's own buffers take.
@@ -54,6 +55,8 @@ pub struct Stream {
     taken: usize,
     /// bytes of a frame that the socket had no room for
     unsent: Vec<u8>,
+    /// the process at the other end, if it has a number here
+    peer: Option<i32>,
 }
 
 impl Link {
@@ -98,6 +101,14 @@ impl Link {
         match self {
             Self::Datagrams { .. } => None,
             Self::Listener { stream, .. } | Self::Connected(stream) => stream.as_mut(),
+        }
+    }
+
+    /// The process at the other end of the stream; who sends datagrams is not known.
+    pub fn peer(&self) -> Option<i32> {
+        match self {
+            Self::Datagrams { .. } => None,
+            Self::Listener { stream, .. } | Self::Connected(stream) => stream.as_ref()?.peer,
         }
     }
 
@@ -225,6 +236,7 @@ impl Stream {
     fn new(socket: UnixStream) -> std::io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
+            peer: peer(&socket),
             socket,
             arrived: Vec::new(),
             taken: 0,

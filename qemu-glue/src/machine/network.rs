@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::address::made_of;
+use crate::qemu_options::{dgram, vfio_user, vhost_user};
 
 /// By which device the guest has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Ground<'a> {
     pub world: Option<&'a Path>,
     /// how this QEMU spells that a socket is to be connected again
     pub reconnect: &'a str,
+    /// queue pairs, where a device can have several
+    pub queues: Option<u16>,
 }
 
 /// A port of a guest.
@@ -40,7 +43,6 @@ pub struct Network {
 impl Network {
     /// Of `port`, the `i`th of its guest.
     pub fn new(kind: Kind, port: &str, i: usize, ground: &Ground<'_>) -> Self {
-        let reconnect = ground.reconnect;
         let socket = ground.sockets.join(file_name(port, ground.world));
         let shown = socket.display().to_string();
         let name = match kind {
@@ -54,38 +56,22 @@ impl Network {
         if let Some(dir) = ground.world {
             command.extend(["--dir".to_owned(), dir.display().to_string()]);
         }
-        let place = commas(&shown);
+        if let Some(queues) = ground.queues.filter(|_| kind != Kind::Dgram) {
+            command.extend(["--queues".to_owned(), queues.to_string()]);
+        }
         let beside = |end: &str| PathBuf::from(format!("{shown}{end}"));
         let mac = address(port, ground.world);
-        let virtio = format!("virtio-net-pci,netdev=n{i},mac={mac}");
         let (qemu, sockets) = match kind {
-            Kind::Vhost => (
-                vec![
-                    (
-                        "-chardev",
-                        format!("socket,id=c{i},path={place},{reconnect}"),
-                    ),
-                    ("-netdev", format!("vhost-user,id=n{i},chardev=c{i}")),
-                    ("-device", virtio),
-                ],
-                vec![socket],
-            ),
-            Kind::Dgram => (
-                vec![
-                    (
-                        "-netdev",
-                        format!(
-                            "dgram,id=n{i},local.type=unix,local.path={place}.qemu,remote.type=unix,remote.path={place}"
-                        ),
-                    ),
-                    ("-device", virtio),
-                ],
-                vec![socket],
-            ),
+            Kind::Vhost => {
+                let queues = ground.queues.unwrap_or(1);
+                let options = vhost_user(i, &socket, ground.reconnect, queues, Some(&mac));
+                (options, vec![socket])
+            }
+            Kind::Dgram => (dgram(i, &socket, Some(&mac)), vec![socket]),
             Kind::Ptnet => {
                 let sockets = vec![beside("-mem.sock"), beside("-net.sock")];
-                let device = |path: &PathBuf| ("-device", crate::vfio::qemu_device(path));
-                (sockets.iter().map(device).collect(), sockets)
+                let devices = sockets.iter().flat_map(|path| vfio_user(path));
+                (devices.collect(), sockets)
             }
         };
         let qemu = qemu
@@ -119,11 +105,6 @@ fn file_name(port: &str, world: Option<&Path>) -> String {
     let name = port.trim_start_matches("netmap:");
     let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     format!("uvale-{name}-{a:02x}{b:02x}")
-}
-
-/// A value inside an option of QEMU's, in which a comma ends one.
-fn commas(value: &str) -> String {
-    value.replace(',', ",,")
 }
 
 /// An address that is this port's and changes never: QEMU gives all guests the same. Locally administered.

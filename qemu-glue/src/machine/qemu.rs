@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::Args;
 use super::network::{Kind, Network};
+use crate::qemu_options::value;
 
 /// First version with vfio-user-pci.
 const VFIO_USER: (u32, u32) = (10, 1);
@@ -112,7 +113,7 @@ impl Qemu {
         add("-smp", args.cpus.to_string());
         for image in &args.images {
             let format = format_of(image)?;
-            let file = image.display().to_string().replace(',', ",,");
+            let file = value(image);
             add("-drive", format!("file={file},format={format},if=virtio"));
         }
         words.extend(networks.iter().flat_map(|network| network.qemu.clone()));

@@ -19,6 +19,8 @@ pub struct Connected {
 #[derive(Default)]
 struct Now {
     count: usize,
+    /// who came last, as long as somebody is there
+    pid: Option<i32>,
     /// when the last one went
     left: Option<Instant>,
     said: [Said; About::COUNT],
@@ -46,6 +48,11 @@ impl Connected {
         self.now().count > 0
     }
 
+    /// The process that is.
+    pub fn pid(&self) -> Option<i32> {
+        self.now().pid
+    }
+
     /// How long it is to be waited yet until nobody has been there for `linger`. `None`: somebody is, or nobody has
     /// been yet. Takes the news away.
     pub fn rest(&self, linger: Duration) -> Option<Duration> {
@@ -64,14 +71,18 @@ impl AsFd for Connected {
 }
 
 impl Clients for Connected {
-    fn came(&self) {
-        self.now().count += 1;
+    fn came(&self, pid: Option<i32>) {
+        let mut now = self.now();
+        now.count += 1;
+        now.pid = pid;
+        drop(now);
         self.tell();
     }
 
     fn went(&self, was_qemu: bool) {
         let mut now = self.now();
         now.count -= 1;
+        now.pid = now.pid.filter(|_| now.count > 0);
         if was_qemu {
             now.left = Some(Instant::now());
         }
@@ -143,18 +154,20 @@ mod tests {
         let connected = Connected::new().unwrap();
         assert_eq!(connected.rest(Duration::ZERO), None);
         // Somebody who only looks is nobody.
-        connected.came();
+        connected.came(Some(7));
         connected.went(false);
         assert_eq!(connected.rest(Duration::ZERO), None);
-        connected.came();
-        connected.came();
+        connected.came(Some(7));
+        connected.came(Some(7));
         connected.went(true);
         assert_eq!(connected.rest(Duration::ZERO), None);
+        assert_eq!(connected.pid(), Some(7));
         connected.went(true);
+        assert_eq!(connected.pid(), None);
         assert_eq!(connected.rest(Duration::ZERO), Some(Duration::ZERO));
         let rest = connected.rest(Duration::from_secs(1000)).unwrap();
         assert!(rest > Duration::from_secs(500) && rest <= Duration::from_secs(1000));
-        connected.came();
+        connected.came(Some(7));
         assert_eq!(connected.rest(Duration::ZERO), None);
     }
 }

@@ -149,10 +149,11 @@ impl NetworkDevice {
 
     fn say_unshared(&mut self) {
         if !std::mem::replace(&mut self.has_said_unshared, true) {
-            self.say(
-                "nothing that the guest writes arrives here, so its network card cannot work: its RAM is probably not \
-                 shared. Give QEMU -object memory-backend-memfd,id=ram,size=...,share=on -machine memory-backend=ram",
-            );
+            self.say(concat!(
+                "nothing that the guest writes arrives here, so its network card cannot work: its RAM is probably \
+                 not shared. Give QEMU ",
+                shared_ram!("...")
+            ));
         }
     }
 
@@ -164,10 +165,10 @@ impl NetworkDevice {
         match self.loops.start(&self.memory, self.registers.csb()) {
             Ok(()) => 0,
             Err(NoLoop::NoCsb) if self.memory.is_unshared() => {
-                self.say(
-                    "the guest's RAM is not shared with this process, so its network card cannot work: give QEMU \
-                     -object memory-backend-memfd,id=ram,size=...,share=on -machine memory-backend=ram",
-                );
+                self.say(concat!(
+                    "the guest's RAM is not shared with this process, so its network card cannot work: give QEMU ",
+                    shared_ram!("...")
+                ));
                 libc::ENXIO
             }
             Err(NoLoop::NoCsb) => {

@@ -9,11 +9,9 @@ use uvale_port::{Port, RX, TX};
 use uvale_tools::mac::Mac;
 
 use super::network_device::SetHeader;
+use super::private_memory::{GLOBAL, PrivateMemory};
 use super::registers::{Facts, MOST_RINGS};
-use super::{Args, neighbors};
-
-/// The memory that NICs, and whoever asks for it by its number, have in common.
-const GLOBAL: u16 = 1;
+use super::{Args, MOST_PAIRS, neighbors};
 
 /// An open port that may be shown to a guest.
 pub struct Opened {
@@ -33,7 +31,11 @@ impl Opened {
     /// Opens the port of `args`, and looks whether it may be shown.
     pub fn open(args: &Args) -> Result<Self, String> {
         let name = &args.port.port;
+        let memory = PrivateMemory::for_port(&args.port)?;
         let port = args.port.open(&|register| {
+            if let Some(memory) = &memory {
+                register.nr_mem_id = memory.id();
+            }
             if let Some(queues) = args.queues {
                 (register.nr_tx_rings, register.nr_rx_rings) = (queues, queues);
             }
@@ -41,16 +43,12 @@ impl Opened {
                 (register.nr_tx_slots, register.nr_rx_slots) = (slots, slots);
             }
         })?;
+        if let Some(memory) = memory {
+            memory.release();
+        }
         let registered = *port.registered();
         let binding = port.attachment().binding();
-        // The interface to put on a switch, or one that stands for it.
-        let card = if binding.is_nic { port.name() } else { "eth0" };
-        check(
-            args,
-            registered,
-            [TX, RX].map(|dir| binding.rings(dir)),
-            card,
-        )?;
+        check(args, registered, [TX, RX].map(|dir| binding.rings(dir)))?;
         neighbors::check(&port, name)?;
         let pools = pools(&port).map_err(|why| format!("{name}: {why}"))?;
         let memfd = file(&port).map_err(|why| format!("{name}: {why}"))?;
@@ -95,13 +93,12 @@ fn check(
     args: &Args,
     registered: nmreq_register,
     rings: [std::ops::Range<u32>; 2],
-    card: &str,
 ) -> Result<(), String> {
     let name = &args.port.port;
     if registered.nr_mem_id == GLOBAL {
+        // Somebody was quicker.
         return Err(format!(
-            "{name} is in memory {GLOBAL}, which NICs share, and a guest would see the packets of all of them. Put a \
-             switch between: uvale ctl -a vale0:{card}, and give the guest vale0:vm1"
+            "{name} has come into memory {GLOBAL}, which NICs share, just now: start this again"
         ));
     }
     let all = [registered.nr_tx_rings, registered.nr_rx_rings].map(|n| 0..u32::from(n));
@@ -113,8 +110,7 @@ fn check(
     let count: usize = rings.iter().map(ExactSizeIterator::len).sum();
     if count > MOST_RINGS {
         return Err(format!(
-            "{name} has {count} rings, and the device has registers for {MOST_RINGS}: --queues {} at most",
-            MOST_RINGS / 2
+            "{name} has {count} rings, and the device has registers for {MOST_RINGS}: --queues {MOST_PAIRS} at most"
         ));
     }
     let wanted = args.queues.unwrap_or(1);

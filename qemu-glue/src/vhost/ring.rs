@@ -68,8 +68,8 @@ impl fmt::Display for Broken {
             Self::Place(what) => write!(f, "its {what} is not in the guest's RAM, or not aligned"),
             Self::Unshared(what) => write!(
                 f,
-                "its {what} is not in RAM that is shared: QEMU needs -object \
-                 memory-backend-memfd,id=ram,size=...,share=on -machine memory-backend=ram"
+                "its {what} is not in RAM that is shared: QEMU needs {}",
+                shared_ram!("...")
             ),
             Self::Ahead(n) => write!(f, "it offers {n} buffers, more than it has entries"),
             Self::Descriptor(i) => write!(f, "descriptor {i} is beyond its table"),

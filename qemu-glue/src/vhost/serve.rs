@@ -22,6 +22,7 @@ use super::receive::{Waiting, receive};
 use super::ring::Broken;
 use super::transmit::{Shape, Stop, Tally, discard, transmit};
 use super::voice::Voice;
+use crate::guest_shown::{GuestShown, peer};
 use crate::sigbus;
 use crate::signals::Signals;
 use nm_abi::request::{NETMAP_REQ_PORT_HDR_SET, nmreq_port_hdr};
@@ -43,7 +44,7 @@ const RX_SLOTS: u32 = 4096;
 const TURNS: u32 = 16;
 /// The same for a look at the daemon.
 const MANY_TURNS: u32 = 1024;
-/// The longest sleep while a ring has nobody that kicks.
+/// The longest sleep while a ring has nobody that kicks, or the wire of an interface no room.
 const SOON: Duration = Duration::from_millis(1);
 /// Time between two tries to connect, to let somebody in, or to open the port again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -63,6 +64,7 @@ pub struct Server<'a> {
     /// bytes of the virtio-net header before the port's packets: 0 or 12
     port_header: usize,
     front: Option<Front>,
+    shown: GuestShown,
     strangers: Strangers,
     /// for each rx ring of the port
     waiting: Vec<Waiting>,
@@ -111,6 +113,7 @@ impl<'a> Server<'a> {
             port: None,
             port_header: 0,
             front: None,
+            shown: GuestShown::new(&[&args.socket]),
             strangers: Strangers::default(),
             waiting: Vec::new(),
             from_guest: Tally::default(),
@@ -127,6 +130,7 @@ impl<'a> Server<'a> {
                 "not a port of a switch, so the guest is offered no checksum or segmentation offload",
             );
         }
+        server.say_of_rings();
         Ok(server)
     }
 
@@ -135,6 +139,28 @@ impl<'a> Server<'a> {
         self.waiting = (0..rings).map(|_| Waiting::new()).collect();
         self.port_header = port_header;
         self.port = Some(port);
+        self.shown.forget();
+        self.show_guest();
+    }
+
+    /// Has `uvale ports` show who is connected.
+    fn show_guest(&mut self) {
+        let pid = self.front.as_ref().and_then(|front| peer(front.socket()));
+        if let Some(port) = &self.port {
+            self.shown.tell(port, pid);
+        }
+    }
+
+    /// What a user may not expect who asks for more queue pairs than the port has rings.
+    fn say_of_rings(&self) {
+        let Some(port) = &self.port else { return };
+        let [tx, rx] = [TX, RX].map(|dir| port.attachment().binding().rings(dir).len());
+        let queues = self.args.queues;
+        if tx.min(rx) < usize::from(queues) {
+            self.voice.say(&format!(
+                "--queues {queues}, but the port has only {tx} tx and {rx} rx rings: the queue pairs share them"
+            ));
+        }
     }
 
     /// Serves guests until a signal comes, or the only one has gone.
@@ -287,9 +313,13 @@ impl<'a> Server<'a> {
             return self.open_again();
         };
         let is_full = self.stopped.iter().skip(1).step_by(2).any(|full| *full);
-        let events = match is_full || has_unsent(port) {
+        let events = match is_full {
             true => POLLIN | POLLOUT,
             false => POLLIN,
+        };
+        let longest = match port.has_unsent() {
+            true => Some(longest.map_or(SOON, |time| time.min(SOON))),
+            false => longest,
         };
         let others = [(rustix::fd::AsFd::as_fd(&self.events), PollFlags::IN)];
         let woken = port.wait(events, &others, longest, &|| false);
@@ -381,17 +411,4 @@ fn shape(front: &Front, port_header: usize) -> Shape {
         port_header,
         longest: usize::from(front.mtu.unwrap_or(DEFAULT_MTU)) + ETHERNET,
     }
-}
-
-/// Is something left in the rings of an interface, for which its wire had no room? Another sync has to send it.
-fn has_unsent(port: &Port) -> bool {
-    use core::sync::atomic::Ordering::Relaxed;
-    let binding = port.attachment().binding();
-    let is_behind = |ring| {
-        let (view, kring) = (port.ring(TX, ring), port.kring(TX, ring));
-        view.zip(kring).is_some_and(|(view, kring)| {
-            view.header().head.load(Relaxed) != kring.hwcur.load(Relaxed)
-        })
-    };
-    binding.is_nic && binding.rings(TX).any(is_behind)
 }

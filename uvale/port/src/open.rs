@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nm_abi::name::{NmportName, to_field};
-use nm_abi::{AbiBytes, NETMAP_API, nmreq_header, nmreq_register};
+use nm_abi::{
+    AbiBytes, NETMAP_API, NETMAP_REQ_PORT_INFO_GET, nmreq_header, nmreq_port_info_get,
+    nmreq_register,
+};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use uvale_engine::Attachment;
@@ -12,7 +15,7 @@ use uvale_link::channel::call;
 use uvale_link::proto::{Call, Facts, PROTOCOL, Reply, refused};
 use uvale_link::session::Session;
 use uvale_link::wire::Opener;
-use uvale_request::{Request, interface_part};
+use uvale_request::{Interface, Request, interface_part};
 use uvale_shared::binding::Binding;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::OwnFd;
@@ -32,18 +35,66 @@ pub struct Wanted<'a> {
     pub say: &'a dyn Fn(&str),
 }
 
+/// What a port is that nobody has to open to know it.
+pub struct Info {
+    /// its rings, slots and memory
+    pub port: nmreq_port_info_get,
+    /// the interface of the system that the name means, if it means one: cookie of its network namespace, its number
+    /// in there
+    pub interface: Option<(u64, u32)>,
+    /// the daemon, for other questions
+    pub session: Arc<Session>,
+}
+
+impl Wanted<'_> {
+    /// The name, and the REGISTER that it means.
+    fn parsed(&self) -> Result<(NmportName<'_>, nmreq_register), Refusal> {
+        let name = parse(self.name)?;
+        let mut register = nmreq_register::default();
+        name.register.store(&mut register);
+        (self.register)(&mut register);
+        Ok((name, register))
+    }
+}
+
 impl Port {
+    /// PORT_INFO_GET: looks at a port without opening it. Who has it open notices nothing.
+    ///
+    /// # Errors
+    /// The name is none, no daemon can be had, or there can be no such port.
+    pub fn info(wanted: &Wanted<'_>) -> Result<Info, Refusal> {
+        let (name, register) = wanted.parsed()?;
+        let session = Arc::new(uvale_link::start::attach(wanted.dir)?);
+        let (device, _) = open_device(wanted.dir, &session)?;
+        let asked = nmreq_port_info_get {
+            nr_mem_id: register.nr_mem_id,
+            ..nmreq_port_info_get::zeroed()
+        };
+        let mut request = Request {
+            header: nmreq_header {
+                nr_reqtype: NETMAP_REQ_PORT_INFO_GET,
+                ..name.to_header()
+            },
+            body: asked.as_bytes().to_vec(),
+            options: Vec::new(),
+        };
+        let interface = interface_of(&mut request);
+        ask(&device, &mut request)?;
+        Ok(Info {
+            port: nmreq_port_info_get::from_bytes(&request.body).ok_or(Errno::PROTO)?,
+            interface: interface.map(|interface| (interface.netns, interface.index)),
+            session,
+        })
+    }
+
     /// Opens a port.
     ///
     /// # Errors
     /// The name is none, no daemon can be had, or what REGISTER is refused for.
     pub fn open(wanted: &Wanted<'_>) -> Result<Self, Refusal> {
-        let name = parse(wanted.name)?;
+        let (name, register) = wanted.parsed()?;
         let session = Arc::new(uvale_link::start::attach(wanted.dir)?);
         let device = open_device(wanted.dir, &session)?;
-        let mut register = nmreq_register::default();
-        name.register.store(&mut register);
-        (wanted.register)(&mut register);
         let mut request = Request {
             header: name.to_header(),
             body: register.as_bytes().to_vec(),
@@ -134,15 +185,20 @@ fn open_device(dir: &Path, session: &Session) -> Result<(OwnFd, u32), Refusal> {
     }
 }
 
+/// What the system has under the name in a request.
+fn interface_of(request: &mut Request) -> Option<Interface> {
+    let name = uvale_request::name_of(&mut request.header);
+    uvale_wire::interface::look_up(interface_part(&name))
+}
+
 /// NIOCCTRL: what the description is bound to since then.
 fn ask(device: &OwnFd, request: &mut Request) -> Result<Option<Box<Binding>>, Refusal> {
-    let name = uvale_request::name_of(&mut request.header);
     let message = Call::Request {
-        request: request.encode(),
         facts: Facts {
-            interface: uvale_wire::interface::look_up(interface_part(&name)),
+            interface: interface_of(request),
             ..Facts::default()
         },
+        request: request.encode(),
     };
     let Reply::Done {
         served,

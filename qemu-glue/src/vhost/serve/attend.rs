@@ -74,6 +74,7 @@ impl Server<'_> {
             return;
         };
         let _ = epoll::delete(&self.events, front.socket());
+        self.show_guest();
         let stage = front.stage();
         let why = match ended {
             Ended::Nonsense(why) => format!("hung up on the guest's front-end: {why}"),
@@ -184,5 +185,6 @@ impl Server<'_> {
         let front = Front::new(socket, events, offer);
         self.stopped = vec![false; front.rings.len()];
         self.front = Some(front);
+        self.show_guest();
     }
 }

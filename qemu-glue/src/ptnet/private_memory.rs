@@ -1,0 +1,96 @@
+//! A memory for the guest alone, where its port would be in the one that NICs share.
+//!
+//! netmap's REGISTER may name a memory by its number, and a NIC port that nobody has open takes it. One comes into being
+//! with a pipe, sized for the pipe's rings; it stays while somebody uses it.
+
+use nm_abi::{NR_EXCLUSIVE, nmreq_port_info_get};
+use uvale_link::proto::Report;
+use uvale_link::report;
+use uvale_port::{Info, Port};
+
+use crate::guest_port::PortArgs;
+
+/// The memory that NICs, and whoever asks for it by its number, have in common.
+pub const GLOBAL: u16 = 1;
+
+/// Holds a memory until a port is in it.
+pub struct PrivateMemory(Port);
+
+impl PrivateMemory {
+    /// For the port of `args`; none if that has one that a guest may be shown. Nothing is opened of a port that has to
+    /// be refused.
+    pub fn for_port(args: &PortArgs) -> Result<Option<Self>, String> {
+        let info = args.info()?;
+        if info.port.nr_mem_id != GLOBAL {
+            return Ok(None);
+        }
+        if info.interface.is_none() || args.port.contains('@') {
+            return Err(is_shared(&args.port));
+        }
+        if let Some(port) = in_use(&info)? {
+            return Err(is_in_use(&args.port, &port));
+        }
+        Self::sized_for(args, &info.port).map(Some)
+    }
+
+    fn sized_for(args: &PortArgs, nic: &nmreq_port_info_get) -> Result<Self, String> {
+        let name = format!("netmap:vm{}{{0", std::process::id());
+        let pipe = args.open_other(&name, &|register| {
+            register.nr_flags |= NR_EXCLUSIVE;
+            (register.nr_tx_rings, register.nr_rx_rings) = (nic.nr_tx_rings, nic.nr_rx_rings);
+            (register.nr_tx_slots, register.nr_rx_slots) = (nic.nr_tx_slots, nic.nr_rx_slots);
+        })?;
+        Ok(Self(pipe))
+    }
+
+    /// Its nr_mem_id.
+    pub fn id(&self) -> u16 {
+        self.0.registered().nr_mem_id
+    }
+
+    /// From now on whoever is in it keeps it.
+    pub fn release(self) {
+        self.0.close();
+    }
+}
+
+/// The port as the daemon reports it, if somebody uses it.
+fn in_use(info: &Info) -> Result<Option<report::Port>, String> {
+    let json = info.session.report(Report::Ports);
+    let failed = |e: &dyn std::fmt::Display| format!("the daemon does not tell who uses it: {e}");
+    let ports: Vec<report::Port> =
+        serde_json::from_slice(&json.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
+    let is_it = |port: &report::Port| {
+        let nic = port.nic.as_ref();
+        nic.is_some_and(|nic| {
+            info.interface == Some((nic.netns, nic.index))
+                && (port.users > 0 || nic.attached.is_some())
+        })
+    };
+    Ok(ports.into_iter().find(is_it))
+}
+
+fn is_shared(name: &str) -> String {
+    format!(
+        "{name} is in memory {GLOBAL}, which NICs share, and a guest would see the packets of all of them: give the \
+         guest a port with memory of its own, such as vale0:vm1"
+    )
+}
+
+fn is_in_use(name: &str, port: &report::Port) -> String {
+    let attached = port.nic.as_ref().and_then(|nic| nic.attached.as_deref());
+    if let Some(attached) = attached {
+        let switch = attached.split(':').next().unwrap_or("vale0");
+        return format!("{name} is on a switch as {attached}: give the guest {switch}:vm1");
+    }
+    let who = port.holders.iter();
+    let who: Vec<_> = who
+        .map(|holder| format!("{} (pid {})", holder.program, holder.pid))
+        .collect();
+    format!(
+        "{name} is open by {}, in the memory that NICs share, and a guest would see the packets of all of them: close \
+         it there, or put it on a switch (uvale ctl -a vale0:{}) and give the guest vale0:vm1",
+        who.join(", "),
+        port.name
+    )
+}
