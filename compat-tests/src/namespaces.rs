@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::Skip;
 use crate::place::Place;
+use crate::programs::program;
 use crate::said::Said;
 use crate::world::Program;
 
@@ -133,6 +134,27 @@ impl Ground {
         program
     }
 
+    /// Programs on tcx of the interface; `None`, aloud, where this process cannot know, or the kernel has no tcx.
+    pub fn classifiers(&self, side: usize) -> Option<u32> {
+        let count = match program("nic/classifiers") {
+            Ok(count) => count,
+            Err(skip) => {
+                println!("programs on tcx: skipped: {skip:?}");
+                return None;
+            }
+        };
+        // The rights that count are those outside of all user namespaces.
+        let pid = self.keepers[side].pid().as_raw_nonzero().to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &pid, "--net", "--"]);
+        let said = Said::of(command.arg(count).arg(VETH));
+        let number = said.out.trim().parse().ok();
+        if number.is_none() {
+            println!("programs on tcx: skipped: {}{}", said.out, said.err);
+        }
+        number
+    }
+
     /// What is in a namespace that was not there in the beginning.
     pub fn traces(&self, side: usize) -> Vec<String> {
         let lines = |script: &str, is_known: &dyn Fn(&str) -> bool| {
@@ -151,7 +173,11 @@ impl Ground {
         let filters = lines("tc qdisc", &|line| line.contains("noqueue"));
         // A line for each packet socket, below the head.
         let sockets = lines("cat /proc/net/packet", &|line| line.starts_with("sk "));
-        [interfaces, rules, filters, sockets].concat()
+        let programs = match self.classifiers(side) {
+            None | Some(0) => Vec::new(),
+            Some(n) => vec![format!("{n} programs on tcx")],
+        };
+        [interfaces, rules, filters, sockets, programs].concat()
     }
 }
 

@@ -23,6 +23,7 @@ const AS_NOBODY: &[&str] = &[
 /// As `--cap-drop ALL` of docker.
 pub const NO_RIGHT: &[&str] = &["setpriv", "--bounding-set=-all"];
 const NET_RAW: &[&str] = &["setpriv", "--bounding-set=-all,+net_raw"];
+const WITH_BPF: &[&str] = &["setpriv", "--bounding-set=-all,+net_raw,+net_admin,+bpf"];
 const BOTH: &[&str] = &["setpriv", "--bounding-set=-all,+net_raw,+net_admin"];
 pub const NO_TUN: &[&str] = &[
     "unshare",
@@ -53,17 +54,24 @@ fn assert_lacks(mut program: Program, wanted: &[[&str; 2]]) {
     }
 }
 
-/// Packets are the program's alone, and nothing but `wanted` is missing.
-fn assert_stolen(host: &Host, under: &[&str], wanted: &[[&str; 2]]) {
+/// Rules of nftables keep packets from the host, and no program on tcx.
+const BY_RULES: u32 = 0;
+/// A program on tcx does.
+const BY_TCX: u32 = 1;
+
+/// Packets are the program's alone, by as many programs on tcx, and nothing but `wanted` is missing.
+fn assert_stolen(host: &Host, under: &[&str], programs: u32, wanted: &[[&str; 2]]) {
     let program = host.start_under(under, &["hold", VETH]);
+    let found = host.ground.classifiers(0);
+    assert!(found.is_none_or(|found| found == programs), "{found:?}");
     host.assert_arrives(&program, true);
     assert_lacks(program, wanted);
     host.assert_own_again();
 }
 
 /// A program with all rights that count: host rings work, too.
-fn assert_everything(host: &Host, under: &[&str]) {
-    assert_stolen(host, under, &[]);
+fn assert_everything(host: &Host, under: &[&str], programs: u32) {
+    assert_stolen(host, under, programs, &[]);
     let forwarder = host.start_under(under, &["two", VETH, &format!("{VETH}^")]);
     host.pings(FEW);
     kill(forwarder);
@@ -73,13 +81,36 @@ fn assert_everything(host: &Host, under: &[&str]) {
 #[test]
 fn root() {
     let host = or_skip!("root", Host::new());
-    assert_everything(&host, &[]);
+    assert_everything(&host, &[], best());
 }
 
 #[test]
 fn net_raw_and_net_admin() {
     let host = or_skip!("CAP_NET_RAW and CAP_NET_ADMIN", Host::new());
-    assert_everything(&host, BOTH);
+    assert_everything(&host, BOTH, BY_RULES);
+}
+
+#[test]
+fn net_raw_net_admin_and_bpf() {
+    let host = or_skip!("CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF", Host::new());
+    assert_everything(&host, WITH_BPF, best());
+}
+
+/// Where another program is bound, or filters are, the rules steal, behind all of them.
+#[test]
+fn filters_of_others() {
+    let host = or_skip!("filters of others", Host::new());
+    let filters = |what| format!("tc qdisc {what} dev {VETH} clsact");
+    if host.ground.shell(0, &filters("add")).code != Some(0) {
+        return println!("filters of others: skipped: no clsact here");
+    }
+    let program = host.start_under(&[], &["hold", VETH]);
+    let found = host.ground.classifiers(0);
+    assert!(found.is_none_or(|found| found == BY_RULES), "{found:?}");
+    host.assert_arrives(&program, true);
+    kill(program);
+    host.ground.shell(0, &filters("del")).assert_code(0);
+    host.assert_own_again();
 }
 
 /// Whoever takes the interface that the default route leads through is told what that does to the machine.
@@ -113,7 +144,7 @@ fn the_default_route() {
 #[test]
 fn net_admin_without_a_tun_device() {
     let host = or_skip!("no /dev/net/tun", Host::new());
-    assert_stolen(&host, NO_TUN, &[[NO_HOST, TUN]]);
+    assert_stolen(&host, NO_TUN, best(), &[[NO_HOST, TUN]]);
 }
 
 #[test]
@@ -164,6 +195,15 @@ fn nothing_but_joining(host: &Host, under: &[&str]) {
     assert_eq!(value(&said, "n"), Some(1000), "{said}");
     kill(sender);
     host.assert_own_again();
+}
+
+/// What steals with all rights that this process has: none on programs in the kernel if it is root of a user namespace.
+fn best() -> u32 {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    match map.split_whitespace().eq(["0", "0", "4294967295"]) {
+        true => BY_TCX,
+        false => BY_RULES,
+    }
 }
 
 /// A world of nobody's, if he can reach the programs.
@@ -247,7 +287,7 @@ fn hosts_of_nobody(by: &'static [&'static str]) -> Result<Host, Skip> {
 fn root_of_a_user_namespace() {
     let host = hosts_of_nobody(NOBODY_WITH_TUN);
     let host = or_skip!("root of a user namespace", host);
-    assert_everything(&host, &[]);
+    assert_everything(&host, &[], BY_RULES);
     stop(&host, &[]);
 }
 
@@ -255,6 +295,11 @@ fn root_of_a_user_namespace() {
 fn root_of_a_user_namespace_where_tun_is_closed() {
     let host = hosts_of_nobody(nobody_with_tun!("600"));
     let host = or_skip!("root of a user namespace", host);
-    assert_stolen(&host, &[], &[[NO_HOST, "`chmod 666 /dev/net/tun`"]]);
+    assert_stolen(
+        &host,
+        &[],
+        BY_RULES,
+        &[[NO_HOST, "`chmod 666 /dev/net/tun`"]],
+    );
     stop(&host, &[]);
 }

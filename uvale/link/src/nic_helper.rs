@@ -25,7 +25,7 @@ use crate::environment::{self, ENV_NIC_HELPER};
 use crate::proto::{beginning, decode, encode};
 
 /// Changes with every incompatible change of these messages, or of what is in them.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Where a helper listens if nobody says otherwise.
 pub const SOCKET: &str = "/run/uvale-nic-helper/socket";
 /// Rings of a direction at most: all descriptors of a wire fit in one packet.

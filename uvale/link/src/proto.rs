@@ -22,7 +22,7 @@ use uvale_system::who::Who;
 use uvale_wire::Shape;
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 12;
+pub const PROTOCOL: u32 = 13;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.

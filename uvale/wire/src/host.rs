@@ -3,23 +3,26 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `rules.rs` | nftables: stealing what arrives, diverting what the host sends |
+//! | `classifier.rs` | tcx: stealing what arrives |
+//! | `rules.rs` | nftables: diverting what the host sends, and stealing where there is no tcx for us |
 //! | `tap.rs` | the device by which the two reach each other |
 //!
 //! ```text
 //!  wire -> eth0 -+-> packet socket of the port            host -> eth0 -> egress chain -> TAP -> packet socket
-//!                +-> ingress chain: dropped
+//!                +-> tcx or ingress chain: dropped
 //!  port -> packet socket -> eth0 -> egress chain: own     port -> packet socket -> TAP -> tc -> eth0 ->
-//!          mark, goes out                                         ingress chain: own mark -> host
+//!          mark, goes out                                         tcx, ingress chain: own mark -> host
 //! ```
 //!
 //! What the host sends is finished on the way by the kernel, because the TAP can do nothing for it: checksums are
 //! complete and large packets taken apart, whatever the interface's offloads are.
 //!
-//! Nothing of this outlives its descriptors: the table dies with its netlink socket, the TAP with its descriptor.
+//! Nothing of this outlives its descriptors: the table dies with its netlink socket, the TAP with its descriptor, the
+//! classifier with its link.
 //! A mark of 32 bits, made at random for each wire, tells a port's own packets; it is taken off before anybody else
 //! sees the packet, but rules of the user's that come before (tc's) see it.
 
+mod classifier;
 mod rules;
 pub(crate) mod tap;
 
@@ -30,10 +33,12 @@ use serde::{Deserialize, Serialize};
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, attach_filter, random, set_option};
 
+use crate::interface::filters;
 use crate::netlink::{self, Failure, Message, Socket, Subject};
 use crate::packet::open::{receiver, sender, shape};
 use crate::packet::{FrameShape, filter, option};
 use crate::{Opened, Wanted};
+use classifier::Classifier;
 use rules::{Rules, of_the_host};
 use tap::{RTM_GETLINK, Tap, ifinfo};
 
@@ -46,15 +51,19 @@ pub struct Plan {
     index: u32,
     mark: u32,
     tap: Option<u32>,
+    /// there is a classifier: was it stealing when the wire was opened?
+    classifier: Option<bool>,
 }
 
 /// Switches what the host of a wire sees and what becomes of its packets. Whoever does this needs CAP_NET_ADMIN in
-/// the user namespace of the interface's network namespace, in which it need not stand.
+/// the user namespace of the interface's network namespace, in which it need not stand. A classifier alone takes no
+/// right.
 #[derive(Debug)]
 pub struct Control {
     plan: Plan,
     links: Socket,
     table: Socket,
+    classifier: Option<Classifier>,
     /// the TAP, and what else is kept with the wire
     _held: Vec<Fd>,
 }
@@ -65,10 +74,19 @@ impl Control {
         let mut fds = fds.into_iter();
         let mut netlink = |subject| Socket::from_peer(fds.next().ok_or(Errno::PROTO)?, subject);
         let (links, table) = (netlink(Subject::Route)?, netlink(Subject::Netfilter)?);
+        let classifier = match plan.classifier {
+            Some(is_dropping) => {
+                let fds: Vec<Fd> = fds.by_ref().take(Classifier::FDS).collect();
+                let fds = fds.try_into().map_err(|_| Errno::PROTO)?;
+                Some(Classifier::from_fds(fds, is_dropping))
+            }
+            None => None,
+        };
         Ok(Self {
             plan,
             links,
             table,
+            classifier,
             _held: fds.collect(),
         })
     }
@@ -83,7 +101,27 @@ impl Control {
     }
 
     fn change(&self, steal: bool, divert: bool) -> Result<(), Why> {
-        let Plan { index, mark, tap } = self.plan;
+        let Some(classifier) = &self.classifier else {
+            return self.replace_rules(steal, divert);
+        };
+        let refused = |errno| match errno {
+            Errno::NOLINK => Why::gone(),
+            other => Why::new(other, format!("a program of tcx: {other}")),
+        };
+        let was_dropping = classifier.set(steal).map_err(refused)?;
+        if self.plan.tap.is_none() {
+            return Ok(());
+        }
+        // The rules drop, too, what somebody's program of tcx lets pass before ours sees it.
+        self.replace_rules(steal, divert).inspect_err(|_| {
+            let _ = classifier.set(was_dropping);
+        })
+    }
+
+    fn replace_rules(&self, steal: bool, divert: bool) -> Result<(), Why> {
+        let Plan {
+            index, mark, tap, ..
+        } = self.plan;
         let link = link_by_index(&self.links, index)?;
         let rules = Rules {
             index,
@@ -125,28 +163,38 @@ pub(crate) fn add(wanted: &Wanted<'_>, opened: &mut Opened) {
     }
     opened.shape.plan = Some(control.plan);
     let first = [control.links.into_fd(), control.table.into_fd()];
-    let all = first.into_iter().chain(control._held);
+    let classifier = control.classifier.map(Classifier::into_fds);
+    let all = first.into_iter().chain(classifier.into_iter().flatten());
+    let all = all.chain(control._held);
     opened.kept = all.chain(core::mem::take(&mut opened.kept)).collect();
 }
 
 const ALSO_SEES: &str = "the host also sees what arrives";
 const NO_HOST: &str = "host rings carry nothing";
 
-/// The table, with stealing if it is wanted.
+/// What steals, which it does if it is wanted, and the sockets that the rest takes.
 fn begin(wanted: &Wanted<'_>) -> Result<Control, Why> {
     let links = Socket::open(Subject::Route).map_err(|e| Why::new(e, format!("netlink: {e}")))?;
     let table =
         Socket::open(Subject::Netfilter).map_err(|e| Why::lacks(&e.into(), rules::NO_TABLES))?;
+    let index = wanted.interface.index;
+    // The host's mark is this one and 1.
+    let mark = random() as u32 & !1 | 2;
+    // Without the rights or the kernel for it, rules of nftables do the same, for more time by packet.
+    let has_filters = !filters(&links, index).is_empty();
+    let classifier = (!has_filters).then(|| Classifier::attach(index, mark).ok());
+    let classifier = classifier.flatten();
     let plan = Plan {
-        index: wanted.interface.index,
-        // The host's mark is this one and 1.
-        mark: random() as u32 & !1 | 2,
+        index,
+        mark,
         tap: None,
+        classifier: classifier.is_some().then_some(wanted.steal),
     };
     let control = Control {
         plan,
         links,
         table,
+        classifier,
         _held: Vec::new(),
     };
     control.change(wanted.steal, false)?;
@@ -217,7 +265,7 @@ fn link_by_index(links: &Socket, index: u32) -> Result<Link, Why> {
 
 fn link(links: &Socket, question: Message) -> Result<Link, Why> {
     let answers = links.ask(question).map_err(|failure| match failure.errno {
-        Errno::NODEV => Why::new(Errno::NXIO, "the interface has gone"),
+        Errno::NODEV => Why::gone(),
         other => Why::new(other, format!("an interface looked up: {failure}")),
     })?;
     let link = answers.first().and_then(read_link);
@@ -251,6 +299,10 @@ impl Why {
     fn new(errno: Errno, what: impl Into<String>) -> Self {
         let what = what.into();
         Self { errno, what }
+    }
+
+    fn gone() -> Self {
+        Self::new(Errno::NXIO, "the interface has gone")
     }
 
     fn rights() -> Self {

@@ -189,7 +189,7 @@ fn in_the_way(attributes: Attributes<'_>) -> Vec<String> {
 }
 
 /// What carries filters on interface `index`.
-fn filters(socket: &Socket, index: u32) -> Vec<String> {
+pub(crate) fn filters(socket: &Socket, index: u32) -> Vec<String> {
     let question = Message::new(RTM_GETQDISC, DUMP, &[0; TCMSG]);
     let of_it = |a: &Answer| {
         let family = a.family(TCMSG)?;

@@ -6,6 +6,7 @@
 //! | `netlink.rs` | the kernel asked, and told, about interfaces and filters |
 //! | `packet.rs` | AF_PACKET sockets: frames received, batches sent |
 //! | `xdp.rs` | AF_XDP sockets, and whether an interface gets them |
+//! | `bpf.rs` | programs in the kernel, loaded and bound |
 //! | `tap.rs` | TAP devices: interfaces that uvale makes itself |
 //! | `ends.rs` | the two ends of a queue, whatever kind of socket it is |
 //! | `host.rs` | the host's side: stealing from its stack, its packets, packets for it |
@@ -17,6 +18,7 @@
 #[cfg(test)]
 extern crate self as uvale_wire;
 
+mod bpf;
 mod ends;
 pub mod host;
 pub mod interface;

@@ -1,17 +1,12 @@
-//! The program that brings an interface's packets to AF_XDP sockets: loaded and attached by bpf(2).
-
-use core::ffi::CStr;
+//! The program that brings an interface's packets to AF_XDP sockets.
 
 use rustix::fd::AsRawFd;
 use rustix::io::Errno;
-use uvale_system::raw::{call, check};
 use uvale_system::sys::Fd;
 
-/// Commands, types and flags of `linux/bpf.h` and `linux/if_link.h`.
-const MAP_CREATE: usize = 0;
-const MAP_UPDATE_ELEM: usize = 2;
-const PROG_LOAD: usize = 5;
-const LINK_CREATE: usize = 28;
+use crate::bpf::{EXIT, LINK_CREATE, MAP_CREATE, MAP_UPDATE_ELEM, command, instruction, make};
+
+/// Types and flags of `linux/bpf.h` and `linux/if_link.h`.
 const MAP_TYPE_XSKMAP: u32 = 17;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
@@ -20,7 +15,6 @@ const PSEUDO_MAP_FD: u8 = 1;
 const XDP_PASS: i32 = 2;
 /// Where in `struct xdp_md` the number of the queue is.
 const RX_QUEUE_INDEX: i16 = 16;
-const LICENSE: &CStr = c"Dual BSD/GPL";
 
 /// Where a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +36,7 @@ impl Sockets {
         // map_type, key_size, value_size, max_entries, map_flags
         let attributes = [MAP_TYPE_XSKMAP, 4, 4, queues, 0];
         // SAFETY: no addresses in it.
-        unsafe { bpf(MAP_CREATE, &attributes) }.map(Self)
+        unsafe { make(MAP_CREATE, &attributes) }.map(Self)
     }
 
     /// From now on, what arrives at queue `queue` goes to `socket`, if the program is attached.
@@ -79,38 +73,10 @@ pub(super) fn attach(sockets: &Sockets, index: u32, place: Place) -> Result<Fd, 
     let program = load(sockets)?;
     let attributes = [program.raw() as u32, index, ATTACH_XDP, place as u32];
     // SAFETY: prog_fd, target_ifindex, attach_type, flags: no addresses in it.
-    unsafe { bpf(LINK_CREATE, &attributes) }
-}
-
-/// `struct bpf_insn`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Instruction {
-    code: u8,
-    /// destination in the lower, source in the upper half
-    registers: u8,
-    offset: i16,
-    value: i32,
-}
-
-const fn instruction(code: u8, registers: u8, offset: i16, value: i32) -> Instruction {
-    Instruction {
-        code,
-        registers,
-        offset,
-        value,
-    }
+    unsafe { make(LINK_CREATE, &attributes) }
 }
 
 fn load(sockets: &Sockets) -> Result<Fd, Errno> {
-    #[repr(C)]
-    struct Load {
-        kind: u32,
-        count: u32,
-        instructions: u64,
-        license: u64,
-    }
-    const { assert!(size_of::<Instruction>() == 8) };
     let map = sockets.0.as_raw_fd();
     let program = [
         // r2 = xdp_md.rx_queue_index
@@ -122,36 +88,7 @@ fn load(sockets: &Sockets) -> Result<Fd, Errno> {
         instruction(0xb7, 3, 0, XDP_PASS),
         // return bpf_redirect_map(r1, r2, r3)
         instruction(0x85, 0, 0, FUNC_REDIRECT_MAP),
-        instruction(0x95, 0, 0, 0),
+        EXIT,
     ];
-    let load = Load {
-        kind: PROG_TYPE_XDP,
-        count: program.len() as u32,
-        instructions: program.as_ptr().expose_provenance() as u64,
-        license: LICENSE.as_ptr().expose_provenance() as u64,
-    };
-    // SAFETY: `count` instructions, and a string that ends with 0, are read during the call only.
-    unsafe { bpf(PROG_LOAD, &load) }
-}
-
-/// A command that makes a descriptor.
-///
-/// # Safety
-/// As [`command`].
-unsafe fn bpf<T>(number: usize, attributes: &T) -> Result<Fd, Errno> {
-    // SAFETY: the caller's.
-    let fd = unsafe { command(number, attributes) }?;
-    // Linux makes it close-on-exec.
-    Ok(Fd::from_raw(fd as i32))
-}
-
-/// # Safety
-/// `T` is `repr(C)` or an array, without padding, and the beginning of the command's attributes; what the addresses
-/// in it point to is readable for as long as the kernel will read of it.
-unsafe fn command<T>(number: usize, attributes: &T) -> Result<isize, Errno> {
-    let address = core::ptr::from_ref(attributes).expose_provenance();
-    let words = [number, address, size_of::<T>(), 0, 0, 0];
-    // SAFETY: the kernel reads the attributes, takes what is behind `size_of::<T>()` bytes for 0, and writes nothing:
-    // none of the commands above does.
-    check(unsafe { call(libc::SYS_bpf, words) })
+    crate::bpf::load(PROG_TYPE_XDP, &program)
 }

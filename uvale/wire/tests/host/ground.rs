@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread;
 
+use super::classifiers::{classifiers, pass};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use uvale_system::sys::Fd;
@@ -115,6 +116,28 @@ impl Ground {
             .expect("an address")
     }
 
+    /// Programs on tcx of the interface, behind packet sockets; `None` where this process may have none there.
+    pub fn classifiers(&self) -> Option<u32> {
+        self.here(|| classifiers(look_up(NAME.as_bytes()).map_or(0, |eth0| eth0.index)))
+    }
+
+    /// Binds a program there that lets everything pass, and nothing come to the next, until it is closed.
+    pub fn let_all_pass(&self) -> Fd {
+        self.here(|| pass(look_up(NAME.as_bytes()).expect("the interface").index))
+    }
+
+    /// Adds a qdisc that holds filters to the interface.
+    pub fn add_filters(&self) {
+        self.here(|| {
+            let links = Socket::open(Subject::Route).expect("netlink");
+            let index = look_up(NAME.as_bytes()).expect("the interface").index;
+            // struct tcmsg: family, index, handle, parent (clsact), info
+            let words = [0, index, 0xffff_0000, 0xffff_fff1, 0].map(u32::to_ne_bytes);
+            let add = Message::new(RTM_NEWQDISC, CREATE | EXCL, words.as_flattened());
+            links.ask(add.text(1, "clsact")).expect("clsact");
+        });
+    }
+
     /// Deletes the interface.
     pub fn remove(&self) {
         let links = self.here(|| Socket::open(Subject::Route).expect("netlink"));
@@ -166,6 +189,7 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
+const RTM_NEWQDISC: u16 = 36;
 const RTM_GETQDISC: u16 = 38;
 const NFT_GETTABLE: u16 = 10 << 8 | 1;
 const IFNAME: u16 = 3;

@@ -1,5 +1,6 @@
 //! The host's side of a wire, with a real host at both ends: stealing, host rings, rights, and that nothing stays.
 
+mod classifiers;
 mod forward;
 mod ground;
 mod traffic;
@@ -263,10 +264,12 @@ fn nothing_stays_of_a_killed_process_and_the_host_answers_again() {
                 .any(|line| line.ends_with("OPEN"))
         );
         assert_eq!(ground.left_behind(), [1; 3]);
+        assert!(ground.classifiers().is_none_or(|n| n == 1));
         assert_eq!(ground.there(|| ping(HERE, 1, SHORT)), 0, "stolen");
         opener.kill().expect("it runs");
         opener.wait().expect("it ends");
         assert_eq!(ground.left_behind(), [0; 3]);
+        assert!(ground.classifiers().is_none_or(|n| n == 0));
         assert_eq!(
             ground.there(|| ping(HERE, 3, LONG)),
             3,
@@ -355,7 +358,71 @@ fn stealing_alone_needs_no_tap_and_leaves_what_the_host_sends() {
     if !opened.shape.is_stolen {
         return skipped(&opened.shape.lacks.join("; "));
     }
-    assert_eq!((opened.shape.host, ground.left_behind()), (None, [0, 1, 0]));
+    let tables = match ground.classifiers() {
+        Some(programs) => {
+            assert_eq!(programs, 1);
+            0
+        }
+        None => 1,
+    };
+    assert_eq!(
+        (opened.shape.host, ground.left_behind()),
+        (None, [0, tables, 0])
+    );
+    assert_eq!(ground.there(|| ping(HERE, 1, SHORT)), 0, "stolen");
+    drop(opened.kept);
+    assert_eq!(ground.there(|| ping(HERE, 1, LONG)), 1, "as ever");
+}
+
+/// Who has fewer rights steals by a table.
+#[test]
+fn without_the_right_to_load_programs_a_table_steals() {
+    let Some(ground) = Ground::new() else { return };
+    let both = CapabilitySet::NET_RAW | CapabilitySet::NET_ADMIN;
+    let opened = ground.open(false, true, move || keep_only(both));
+    if !opened.shape.is_stolen {
+        return skipped(&opened.shape.lacks.join("; "));
+    }
+    assert!(ground.classifiers().is_none_or(|n| n == 0));
+    assert_eq!(ground.left_behind(), [0, 1, 0]);
+    assert_eq!(ground.there(|| ping(HERE, 1, SHORT)), 0, "stolen");
+}
+
+/// Programs and filters of others go on seeing what they ever saw, and nothing that they let pass comes to the host.
+#[test]
+fn where_others_have_programs_or_filters_a_table_steals() {
+    let Some(ground) = Ground::new() else { return };
+    if ground.classifiers().is_none() {
+        return skipped("this process may have no programs on tcx");
+    }
+    let steals = |programs, filters| {
+        let opened = ground.open(false, true, || ());
+        if !opened.shape.is_stolen {
+            return skipped(&opened.shape.lacks.join("; "));
+        }
+        assert_eq!(ground.classifiers(), Some(programs));
+        assert_eq!(ground.left_behind(), [0, 1, filters]);
+        assert_eq!(ground.there(|| ping(HERE, 1, SHORT)), 0, "stolen");
+    };
+    let program = ground.let_all_pass();
+    steals(1, 0);
+    drop(program);
+    ground.add_filters();
+    steals(0, 1);
+}
+
+/// A program that somebody binds before ours afterwards takes nothing away from the port.
+#[test]
+fn a_program_that_comes_later_gives_nothing_to_the_host() {
+    let Some(ground) = Ground::new() else { return };
+    if ground.classifiers().is_none() {
+        return skipped("this process may have no programs on tcx");
+    }
+    let Some(_opened) = ground.open_all(Carrier::Packet) else {
+        return;
+    };
+    let _first = ground.let_all_pass();
+    assert_eq!(ground.classifiers(), Some(2));
     assert_eq!(ground.there(|| ping(HERE, 1, SHORT)), 0, "stolen");
 }
 
@@ -395,7 +462,8 @@ fn where_there_is_no_tap() {
     assert!(lack.starts_with("host rings carry nothing: "), "{lack}");
     assert!(lack.contains("--device /dev/net/tun"), "{lack}");
     assert!(opened.shape.is_stolen && opened.shape.host.is_none());
-    assert_eq!(ground.left_behind(), [0, 1, 0]);
+    let tables = usize::from(ground.classifiers().is_none());
+    assert_eq!(ground.left_behind(), [0, tables, 0]);
 }
 
 /// Everything once more as root of a user namespace, who is nobody outside.
