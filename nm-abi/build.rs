@@ -3,7 +3,7 @@
 //!
 //! The standard library says `-lgcc_s`. A folder with a linker script of that name comes first in the search path, and
 //! the script names the static halves of the same library. Cargo hands the folder on to every crate that depends on
-//! this one, which are all of ours.
+//! this one, which are all of ours; with the feature `static-unwinder` only, which crates of others do not ask for.
 
 use std::path::PathBuf;
 
@@ -13,6 +13,9 @@ const SCRIPT: &str = "GROUP(-lgcc_eh -lgcc)\n";
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let target = |what: &str| std::env::var(format!("CARGO_CFG_TARGET_{what}"));
+    if std::env::var_os("CARGO_FEATURE_STATIC_UNWINDER").is_none() {
+        return;
+    }
     if target("OS").as_deref() != Ok("linux") || target("ENV").as_deref() != Ok("gnu") {
         return;
     }

@@ -1,0 +1,50 @@
+//! Carries packets between two ports, both ways, until it is ended:  bridge PORT PORT
+//!
+//! uvale run -- bridge vale0:x vale1:y
+
+use nm_user::{Error, Interest, Open, Port, wait};
+
+fn main() -> Result<(), Error> {
+    let args: Vec<String> = std::env::args().collect();
+    let [_, a, b] = &args[..] else {
+        panic!("usage: bridge PORT PORT");
+    };
+    let mut a = Port::open(a)?;
+    let mut b = Open::new().memory_of(&a).open(b)?;
+    let (mut a_waits, mut b_waits) = (false, false);
+    loop {
+        let watched = [
+            a.watch(interest(a_waits, b_waits)),
+            b.watch(interest(b_waits, a_waits)),
+        ];
+        wait(&mut { watched }, None)?;
+        a_waits = carry(&mut a, &mut b)?;
+        b_waits = carry(&mut b, &mut a)?;
+    }
+}
+
+/// Sends what fits. True if packets are left that wait for room.
+fn carry(from: &mut Port, to: &mut Port) -> Result<bool, Error> {
+    let mut is_left = false;
+    for (mut rx, mut tx) in from.rx_rings().zip(to.tx_rings()) {
+        rx.forward_to(&mut tx);
+        is_left |= !rx.is_empty();
+    }
+    to.sync_tx()?;
+    Ok(is_left)
+}
+
+/// New packets, unless those that are here wait for room; and room that the other's packets wait for.
+fn interest(own_wait: bool, others_wait: bool) -> Interest {
+    let rx = if own_wait {
+        Interest::NONE
+    } else {
+        Interest::RX
+    };
+    let tx = if others_wait {
+        Interest::TX
+    } else {
+        Interest::NONE
+    };
+    rx | tx
+}

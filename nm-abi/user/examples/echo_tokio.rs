@@ -1,0 +1,34 @@
+//! Sends every packet back to where it came from:  echo_tokio PORT
+//!
+//! uvale run -- echo_tokio vale0:echo
+
+use nm_user::{AsyncPort, Port};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), nm_user::Error> {
+    let name = std::env::args().nth(1).expect("usage: echo_tokio PORT");
+    let mut port = AsyncPort::new(Port::open(name)?)?;
+    loop {
+        let (tx, rx) = port.received().await?.rings();
+        let mut is_full = false;
+        for (mut tx, mut rx) in tx.zip(rx) {
+            while let Some(mut packet) = rx.next_packet() {
+                if tx.room() < packet.slots() {
+                    is_full = true;
+                    break;
+                }
+                if let Some((to, rest)) = packet.bytes_mut().split_first_chunk_mut::<6>()
+                    && let Some((from, _)) = rest.split_first_chunk_mut::<6>()
+                {
+                    std::mem::swap(to, from);
+                }
+                tx.forward(packet).expect("there is room");
+            }
+        }
+        if is_full {
+            port.room().await?;
+        } else {
+            port.port().sync_tx()?;
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! netmap ports for Rust programs.
+//!
+//! A [`Port`] is opened by its name: a port of a VALE switch (`vale0:a`), an end of a pipe (`netmap:p{1`), a network
+//! interface (`netmap:eth0`, its host rings with `netmap:eth0^`), with the suffixes that netmap's libraries know
+//! ([`nm_abi::name`]). It has rings: packets that have arrived are in [`Rx`] rings, packets to send go into [`Tx`]
+//! rings. [`wait`], [`Port::sync_rx`] and [`Port::sync_tx`] exchange slots with netmap; in between the slots, and the
+//! buffers that they name, are the program's. What a ring lends (packets, buffers) borrows the port, so nothing of it
+//! can be held over the next exchange.
+//!
+//! The program runs on a machine with netmap's kernel module, and on any other under `uvale run`, unchanged.
+//!
+//! A bridge, which moves packets between two ports without copying them if they share their memory:
+//!
+//! ```no_run
+//! use nm_user::{Interest, Open, Port, wait};
+//!
+//! fn main() -> Result<(), nm_user::Error> {
+//!     let mut a = Port::open("vale0:x")?;
+//!     let mut b = Open::new().memory_of(&a).open("vale1:y")?;
+//!     loop {
+//!         wait(&mut [a.watch(Interest::RX), b.watch(Interest::RX)], None)?;
+//!         carry(&mut a, &mut b)?;
+//!         carry(&mut b, &mut a)?;
+//!     }
+//! }
+//!
+//! fn carry(from: &mut Port, to: &mut Port) -> Result<(), nm_user::Error> {
+//!     from.rx_rings().zip(to.tx_rings()).for_each(|(mut rx, mut tx)| {
+//!         rx.forward_to(&mut tx);
+//!     });
+//!     to.sync_tx()
+//! }
+//! ```
+//!
+//! # What is trusted
+//!
+//! Indices and offsets that netmap writes into the shared memory are checked before they are used: none of them leads
+//! outside of the mapping. Packets are shown where they lie, as `&[u8]` and `&mut [u8]`. By netmap's protocol they are
+//! this program's until the next exchange; a process that has mapped the same memory and breaks the protocol can
+//! change them all the same. A program whose peers may do that looks at copies ([`Packet::copy_to`]).
+#![deny(unsafe_code)]
+
+mod device;
+mod error;
+mod memory;
+mod open;
+mod port;
+mod rx;
+#[cfg(feature = "tokio")]
+mod tokio;
+mod tx;
+mod wait;
+
+pub use crate::error::Error;
+pub use crate::open::Open;
+pub use crate::port::Port;
+pub use crate::rx::{Packet, Packets, Received, Rx};
+#[cfg(feature = "tokio")]
+pub use crate::tokio::AsyncPort;
+pub use crate::tx::{NotSent, Tx, TxSlot};
+pub use crate::wait::{Interest, Watch, wait};
