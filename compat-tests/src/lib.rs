@@ -15,6 +15,7 @@
 //! - [`capture`]: packets of capture files: reading, filtering, comparing
 //! - [`facts`]: `key=value` records and the differences that are expected
 //! - [`matrix`]: scenarios on every target, compared with what is expected (`compat-tests run`)
+//! - [`mod@bench_vm`]: what ports cost guests (`compat-tests bench-vm`)
 //! - [`mod@bundle`]: all of that in one archive (`compat-tests bundle`)
 //! - [`linked`]: static programs of ours
 //! - [`wait`]: waiting for a condition; nothing here is decided by how long something took
@@ -23,6 +24,7 @@
 //! `COMPAT_REQUIRE=1` is set, which turns every such skip into a failure (for CI, which has it all).
 
 pub mod apps;
+pub mod bench_vm;
 pub mod bundle;
 pub mod capture;
 #[cfg(feature = "daemon")]

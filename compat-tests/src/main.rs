@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use compat_tests::bench_vm;
 use compat_tests::bundle;
 use compat_tests::matrix::layout::Layout;
 use compat_tests::matrix::platform::Platform;
@@ -15,7 +16,7 @@ use compat_tests::matrix::{self, Event, Matrix, Plan, junit, scenario, table};
 #[command(
     name = "compat-tests",
     after_help = "COMPAT_DEADLINE=seconds is what a case of a scenario may take (120).\n\
-                  NETMAP_KMOD=dir has netmap.ko for guests of the target ptnet."
+                  NETMAP_KMOD=dir has netmap.ko for guests of the target ptnet, and pkt-gen for bench-vm."
 )]
 enum Args {
     /// Runs scenarios: exits with 0 if all is as expected, 1 if something differs, 2 if it cannot work
@@ -27,6 +28,8 @@ enum Args {
         #[arg(value_name = "OUT.tar.gz")]
         archive: PathBuf,
     },
+    /// Measures what ports cost guests of QEMU, compared with other ways in the same run
+    BenchVm(bench_vm::Args),
 }
 
 #[derive(clap::Args)]
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
             print!("{manifest}");
             ExitCode::SUCCESS
         }),
+        Args::BenchVm(args) => bench_vm::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|why| {
         eprintln!("{why}");

@@ -8,6 +8,7 @@
 //! | `memory_device.rs` | `ptnetmap-memdev`: the port's region as a BAR |
 //! | `network_device.rs`, `registers.rs` | `ptnet`: commands and kicks of the driver |
 //! | `sync_loop.rs`, `part.rs`, `csb.rs` | the loops, and the CSB in the guest's RAM |
+//! | `known.rs`, `pace.rs` | whose turn it is, and when a guest need not be asked for kicks |
 //! | `still.rs` | whether the guest's writes arrive |
 //! | `interrupts.rs` | eventfds by which the guest is interrupted |
 //! | `neighbors.rs` | who else is in the port's memory |
@@ -18,10 +19,12 @@ mod csb;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod interrupts;
+mod known;
 mod memory_device;
 mod neighbors;
 mod network_device;
 mod opened;
+mod pace;
 mod part;
 mod private_memory;
 mod registers;

@@ -4,60 +4,15 @@
 use core::cell::Cell;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicU32, fence};
+use std::time::{Duration, Instant};
 
 pub use nm_abi::csb_words::ENTRY;
 use nm_abi::csb_words::{APPL_NEED_KICK, CUR, HEAD, HWCUR, HWTAIL, KERN_NEED_KICK, SYNC_FLAGS};
 use uvale_engine::csb::{Csb, Wanted};
 
+pub use super::known::Entry;
+use super::known::Known;
 use crate::guest_memory::Words;
-
-/// A ring of a loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// its number in the guest's arrays
-    pub number: usize,
-    /// of an rx ring, how many slots it has
-    pub rx_slots: Option<u32>,
-}
-
-/// What a loop remembers of an entry. The guest cannot write it.
-struct Known {
-    number: usize,
-    rx_slots: Option<u32>,
-    /// the head that the last pass took
-    taken: Cell<u32>,
-    /// the last pass came to nothing: head and cur cannot be, or the ring could not be worked on
-    has_failed: Cell<bool>,
-    /// hwcur and hwtail as last written
-    shown: Cell<Option<(u32, u32)>>,
-    /// kern_need_kick as last written
-    asks: Cell<Option<bool>>,
-}
-
-impl Known {
-    /// Does the loop have to know at once what the guest does next? Not as long as it is the port that has to move:
-    /// a tx ring without room gets nothing new, and slots that are given back count when an rx ring has no others.
-    fn is_guest_s_turn(&self) -> bool {
-        let (head, (_, hwtail)) = (self.taken.get(), self.shown.get().unwrap_or_default());
-        match self.rx_slots {
-            _ if self.has_failed.get() => true,
-            None => head != hwtail,
-            Some(slots) => {
-                head == if hwtail.wrapping_add(1) == slots {
-                    0
-                } else {
-                    hwtail.wrapping_add(1)
-                }
-            }
-        }
-    }
-
-    /// Has the guest received something that it has not given back?
-    fn is_held(&self) -> bool {
-        let shown = self.shown.get();
-        self.rx_slots.is_some() && shown.is_some_and(|(_, hwtail)| hwtail != self.taken.get())
-    }
-}
 
 /// Both arrays, as one loop uses them.
 pub struct GuestCsb {
@@ -74,29 +29,23 @@ pub struct GuestCsb {
 impl GuestCsb {
     /// `atok` and `ktoa` are the whole arrays; `entries` are those of the loop.
     pub fn new(atok: Words, ktoa: Words, entries: &[Entry]) -> Self {
-        let known = entries.iter().map(|entry| Known {
-            number: entry.number,
-            rx_slots: entry.rx_slots,
-            taken: Cell::default(),
-            has_failed: Cell::default(),
-            shown: Cell::default(),
-            asks: Cell::default(),
-        });
         Self {
             atok,
             ktoa,
-            known: known.collect(),
+            known: entries.iter().map(Known::new).collect(),
             is_new_pass: Cell::new(false),
             has_moved: Cell::new(false),
         }
     }
 
-    /// Before a pass over ring `i`: the head that it reads first is the one it takes. It has failed until it shows
-    /// something.
-    pub fn begin_pass(&self, i: usize) {
+    /// Before a pass over ring `i` at time `now`: the head that it reads first is the one it takes. It has failed until
+    /// it shows something.
+    pub fn begin_pass(&self, i: usize, now: Instant) {
         self.is_new_pass.set(true);
         if let Some(known) = self.known.get(i) {
-            known.taken.set(self.load(known.number, HEAD, Relaxed));
+            let head = self.load(known.entry.number, HEAD, Relaxed);
+            let before = known.taken.replace(head);
+            known.pace.moved(known.distance(before, head), now);
             known.has_failed.set(true);
         }
     }
@@ -111,14 +60,21 @@ impl GuestCsb {
         self.has_moved.take()
     }
 
-    /// Before a sleep: asks the guest to kick for the rings where it is its turn. [`GuestCsb::has_news`] after it
-    /// cannot miss anything.
-    pub fn ask_for_kicks(&self) {
+    /// Before a sleep at time `now`: asks the guest to kick for the rings where it is its turn.
+    /// [`GuestCsb::has_news`] after it cannot miss anything. A guest in the middle of a stream is not asked: then the
+    /// sleep is to be as short as the answer says.
+    pub fn ask_for_kicks(&self, now: Instant) -> Option<Duration> {
+        let mut shortest: Option<Duration> = None;
         for (i, known) in self.known.iter().enumerate() {
-            self.want_kick(i, known.is_guest_s_turn());
+            let is_its_turn = known.is_guest_s_turn();
+            let is_expected = is_its_turn && !known.has_failed.get();
+            let nap = is_expected.then(|| known.pace.nap(now)).flatten();
+            self.want_kick(i, is_its_turn && nap.is_none());
+            shortest = [shortest, nap].into_iter().flatten().min();
         }
         // The guest writes its head, then looks whether it is to kick: one of the two sees the other.
         fence(SeqCst);
+        shortest
     }
 
     /// Is there something to look for now and then? What the guest gives back without a kick: who sends into a pipe
@@ -130,7 +86,7 @@ impl GuestCsb {
 
     /// Has the guest moved a head since the last pass over its ring?
     pub fn has_news(&self) -> bool {
-        let is_news = |k: &Known| self.load(k.number, HEAD, Relaxed) != k.taken.get();
+        let is_news = |k: &Known| self.load(k.entry.number, HEAD, Relaxed) != k.taken.get();
         self.known.iter().any(is_news)
     }
 
@@ -152,15 +108,15 @@ impl Csb for GuestCsb {
             return Wanted::default();
         };
         // The guest writes cur before head, and its slots before both.
-        let head = self.load(known.number, HEAD, Acquire);
-        let cur = self.load(known.number, CUR, Acquire);
+        let head = self.load(known.entry.number, HEAD, Acquire);
+        let cur = self.load(known.entry.number, CUR, Acquire);
         if self.is_new_pass.take() {
             known.taken.set(head);
         }
         Wanted {
             head,
             cur,
-            need_kick: self.load(known.number, APPL_NEED_KICK, Relaxed) != 0,
+            need_kick: self.load(known.entry.number, APPL_NEED_KICK, Relaxed) != 0,
         }
     }
 
@@ -173,7 +129,7 @@ impl Csb for GuestCsb {
             return;
         }
         // Slots first, then hwcur, then hwtail: the guest reads them in the other order.
-        let [cur, tail] = [HWCUR, HWTAIL].map(|field| self.field(known.number, field));
+        let [cur, tail] = [HWCUR, HWTAIL].map(|field| self.field(known.entry.number, field));
         if let (Some(cur), Some(tail)) = (cur, tail) {
             cur.store(hwcur, Release);
             tail.store(hwtail, Release);
@@ -188,7 +144,7 @@ impl Csb for GuestCsb {
             return;
         };
         if known.asks.replace(Some(on)) != Some(on)
-            && let Some(word) = self.field(known.number, KERN_NEED_KICK)
+            && let Some(word) = self.field(known.entry.number, KERN_NEED_KICK)
         {
             word.store(on.into(), Relaxed);
         }
@@ -205,7 +161,7 @@ impl Csb for GuestCsb {
             (SYNC_FLAGS, 1),
         ];
         for (field, value) in fields {
-            if let Some(word) = self.atok.get(known.number * ENTRY + field) {
+            if let Some(word) = self.atok.get(known.entry.number * ENTRY + field) {
                 word.store(value, Release);
             }
         }
@@ -224,13 +180,21 @@ mod tests {
     const PAGE: u64 = 4096;
 
     fn tx(number: usize) -> Entry {
-        let rx_slots = None;
-        Entry { number, rx_slots }
+        let (slots, is_rx) = (8, false);
+        Entry {
+            number,
+            slots,
+            is_rx,
+        }
     }
 
     fn rx(number: usize) -> Entry {
-        let rx_slots = Some(8);
-        Entry { number, rx_slots }
+        let (slots, is_rx) = (8, true);
+        Entry {
+            number,
+            slots,
+            is_rx,
+        }
     }
 
     fn csb(entries: &[Entry]) -> (GuestCsb, Words, Words) {
@@ -285,7 +249,7 @@ mod tests {
         let (csb, atok, ktoa) = csb(&[tx(0), rx(1)]);
         set(&atok, 1, HEAD, 3);
         assert!(csb.has_news());
-        csb.begin_pass(1);
+        csb.begin_pass(1, Instant::now());
         assert_eq!(csb.read(1).head, 3);
         assert!(!csb.has_news());
         // What is read later in the same pass has not been taken.
@@ -302,9 +266,9 @@ mod tests {
         assert!(csb.has_news());
         // A head that is none is no news for ever.
         set(&atok, 1, HEAD, u32::MAX);
-        csb.begin_pass(1);
+        csb.begin_pass(1, Instant::now());
         csb.read(1);
-        csb.ask_for_kicks();
+        assert_eq!(csb.ask_for_kicks(Instant::now()), None);
         assert!(!csb.has_news());
         // The pass shows nothing: the guest is asked, and looked at now and then.
         assert!(csb.has_failed(1) && csb.is_incomplete() && !csb.has_failed(0));
@@ -326,15 +290,52 @@ mod tests {
         ] {
             for (i, head) in [head, taken].into_iter().enumerate() {
                 set(&atok, i, HEAD, head);
-                csb.begin_pass(i);
+                csb.begin_pass(i, Instant::now());
                 csb.read(i);
             }
             csb.show(0, 0, room);
             csb.show(1, 0, arrived);
-            csb.ask_for_kicks();
+            assert_eq!(csb.ask_for_kicks(Instant::now()), None);
             assert_eq!([0, 1].map(|i| get(&ktoa, i, KERN_NEED_KICK)), asked);
             assert_eq!(csb.is_incomplete(), taken != arrived);
         }
+    }
+
+    #[test]
+    fn a_guest_in_the_middle_of_a_stream_is_asked_when_that_is_over() {
+        let slots = 64;
+        let stream = |number, is_rx| Entry {
+            number,
+            slots,
+            is_rx,
+        };
+        let (csb, atok, ktoa) = csb(&[stream(0, false), stream(1, true)]);
+        let began = Instant::now();
+        let passes = |heads: [u32; 2], now| {
+            for (i, head) in heads.into_iter().enumerate() {
+                set(&atok, i, HEAD, head);
+                csb.begin_pass(i, now);
+                csb.read(i);
+            }
+            csb.show(0, heads[0], (heads[0] + slots - 1) % slots);
+            csb.show(1, heads[1], (heads[1] + slots - 1) % slots);
+        };
+        let asked = || [0, 1].map(|i| get(&ktoa, i, KERN_NEED_KICK));
+        // Few slots of one ring and many of the other, beyond its end.
+        passes([5, 33], began);
+        passes([10, 2], began);
+        assert!(csb.ask_for_kicks(began).is_some());
+        assert_eq!(asked(), [1, 0]);
+        passes([43, 2], began);
+        assert!(csb.ask_for_kicks(began).is_some());
+        assert_eq!(asked(), [0, 0]);
+        // A head that cannot be is asked about at once.
+        csb.begin_pass(1, began);
+        assert!(csb.ask_for_kicks(began).is_some());
+        assert_eq!(asked(), [0, 1]);
+        let later = began + Duration::from_secs(1);
+        assert_eq!(csb.ask_for_kicks(later), None);
+        assert_eq!(asked(), [1, 1]);
     }
 
     #[test]

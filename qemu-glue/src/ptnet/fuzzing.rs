@@ -165,9 +165,10 @@ impl Guest {
         let (Some(atok), Some(ktoa)) = (array(), array()) else {
             return;
         };
-        let entries = [None, Some(64)].map(|rx_slots| Entry {
-            number: usize::from(rx_slots.is_some()),
-            rx_slots,
+        let entries = [false, true].map(|is_rx| Entry {
+            number: usize::from(is_rx),
+            slots: 64,
+            is_rx,
         });
         let csb = GuestCsb::new(atok.clone(), ktoa, &entries);
         let mut still = Still::new(&atok);
@@ -175,13 +176,13 @@ impl Guest {
             let i = usize::from(source.byte() % 3);
             let at = u64::from(source.word()) % (RAM_LEN - 4);
             let _ = rustix::io::pwrite(&self.ram, &source.word().to_ne_bytes(), at);
-            csb.begin_pass(i);
+            csb.begin_pass(i, std::time::Instant::now());
             let wanted = csb.read(i);
             if source.byte().is_multiple_of(2) {
                 csb.show(i, wanted.head, source.word() % 64);
                 assert!(!csb.has_failed(i));
             }
-            csb.ask_for_kicks();
+            csb.ask_for_kicks(std::time::Instant::now());
             let _ = (csb.has_news(), csb.is_incomplete(), csb.has_moved());
             still.kick(&atok);
         }

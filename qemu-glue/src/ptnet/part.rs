@@ -59,15 +59,17 @@ impl Part {
     /// `tx_rings` of the whole port come before its rx rings.
     pub fn new(port: Arc<Port>, tx_rings: usize) -> Result<Self, Errno> {
         let binding = port.attachment().binding();
-        let slots = |ring| port.kring(RX, ring).map(|k| k.num_slots.load(Relaxed));
-        let tx = binding.rings(TX).map(|ring| Entry {
-            number: ring as usize,
-            rx_slots: None,
-        });
-        let rx = binding.rings(RX).map(|ring| Entry {
-            number: tx_rings + ring as usize,
-            rx_slots: slots(ring).or(Some(0)),
-        });
+        let entry = |dir, ring: u32| {
+            let kring = port.kring(dir, ring);
+            let is_rx = dir == RX;
+            Entry {
+                number: ring as usize + if is_rx { tx_rings } else { 0 },
+                slots: kring.map_or(0, |k| k.num_slots.load(Relaxed)),
+                is_rx,
+            }
+        };
+        let tx = binding.rings(TX).map(|ring| entry(TX, ring));
+        let rx = binding.rings(RX).map(|ring| entry(RX, ring));
         Ok(Self {
             entries: tx.chain(rx).collect(),
             tx: binding.rings(TX).len(),

@@ -249,20 +249,25 @@ impl Loop {
     /// Until it is told to stop, or the port is lost.
     fn run(&self) {
         let mut nap = SHORTEST;
+        // The last sleep was a short one, in the middle of a guest's stream.
+        let mut is_stream = false;
         while !self.kick.is_over.load(Acquire) {
             self.passes();
             let has_moved = self.csb.has_moved();
-            nap = if has_moved {
-                SHORTEST
-            } else {
-                LONGEST.min(nap * 2)
-            };
-            if has_moved || self.finds_something() {
+            if has_moved {
+                nap = SHORTEST;
+            } else if !is_stream {
+                nap = LONGEST.min(nap * 2);
+            }
+            if has_moved || !is_stream && self.finds_something() {
+                is_stream = false;
                 continue;
             }
-            self.csb.ask_for_kicks();
+            let soon = self.csb.ask_for_kicks(Instant::now());
+            is_stream = soon.is_some();
             let others = [(self.kick.event.as_fd(), PollFlags::IN)];
-            let longest = self.csb.is_incomplete().then_some(nap);
+            let late = self.csb.is_incomplete().then_some(nap);
+            let longest = [soon, late].into_iter().flatten().min();
             let woken = self.port.wait_at(
                 POLLIN | POLLOUT,
                 &|dir, i| self.counts(dir, i),
@@ -282,6 +287,7 @@ impl Loop {
     /// A pass over each ring: none waits for another to be done.
     fn passes(&self) {
         let host = &**self.port.session();
+        let now = Instant::now();
         for (i, entry) in self.entries.iter().enumerate() {
             let tell = || self.interrupts.raise(entry.number);
             // One sync a pass; when to ask for kicks is decided here, for all rings together.
@@ -290,7 +296,7 @@ impl Loop {
                 direct: false,
                 tell: Some(&tell),
             };
-            self.csb.begin_pass(i);
+            self.csb.begin_pass(i, now);
             let attachment = self.port.attachment();
             match i.checked_sub(self.tx) {
                 None => attachment.csb_tx(host, i, &self.csb, &manner),
