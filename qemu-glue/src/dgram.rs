@@ -35,13 +35,13 @@ Example: uvale vm dgram --port vale0:vm1 --socket /tmp/vm1
 pub struct Args {
     #[command(flatten)]
     pub port: PortArgs,
-    /// Socket to make: QEMU's remote.path, or with --stream its addr.path
+    /// Path of the socket to make: QEMU's remote.path, or with --stream its addr.path
     #[arg(long, value_name = "PATH", required_unless_present = "connect")]
     socket: Option<PathBuf>,
-    /// Frames in a stream, each behind its length (QEMU's -netdev stream)
+    /// Use a stream, in which each frame follows its length (QEMU's -netdev stream)
     #[arg(long, requires = "socket")]
     stream: bool,
-    /// Connect to a listening stream socket instead: QEMU's -netdev stream with server=on, or passt's
+    /// Connect to a listening stream socket instead: QEMU's -netdev stream with server=on, or passt
     #[arg(long, value_name = "PATH", conflicts_with = "socket")]
     connect: Option<PathBuf>,
 }
@@ -107,7 +107,10 @@ impl Args {
             (Some(path), _) if self.stream => stream(0, &absolute(path), None),
             (Some(path), _) => dgram(0, &absolute(path), None),
         };
-        format!("{port}: give QEMU these options:\n{}", lines(&options))
+        format!(
+            "{port}: start QEMU with these options:\n{}",
+            lines(&options)
+        )
     }
 }
 

@@ -40,10 +40,8 @@ impl EventFd {
         // The kernel looks at the eventfd before it sees that nothing can be written to the other.
         match reads()?.submit(IOCB_CMD_PWRITE, &fd) {
             Err(Errno::BADF) => Ok(Self(fd)),
-            Err(Errno::INVAL) => Err("a descriptor that is no eventfd".into()),
-            other => Err(format!(
-                "a descriptor of which nothing can be said: {other:?}"
-            )),
+            Err(Errno::INVAL) => Err("a descriptor that is not an eventfd".into()),
+            other => Err(format!("a descriptor that cannot be examined: {other:?}")),
         }
     }
 
@@ -189,7 +187,7 @@ mod tests {
         let others: [OwnedFd; 5] = [read, write, here.into(), file.into(), stream.into()];
         for fd in others {
             let why = EventFd::new(fd).err();
-            assert_eq!(why.as_deref(), Some("a descriptor that is no eventfd"));
+            assert_eq!(why.as_deref(), Some("a descriptor that is not an eventfd"));
         }
         // It is not signalled by the check.
         let event = EventFd::new(eventfd(1, EventfdFlags::CLOEXEC).unwrap()).unwrap();

@@ -29,7 +29,7 @@ impl Mapping {
     /// Maps `len` bytes of `file` from `offset` on.
     fn new(guest: u64, len: u64, file: File, offset: u64) -> Result<Self, String> {
         let size = usize::try_from(len).ok().filter(|len| *len > 0);
-        let size = size.ok_or("it has no length that can be mapped")?;
+        let size = size.ok_or("its length cannot be mapped")?;
         guest
             .checked_add(len)
             .ok_or("it goes beyond the last address")?;
@@ -49,8 +49,8 @@ pub fn check_file(file: &File, offset: u64, len: u64) -> Result<(), String> {
     let stat = file.metadata().map_err(|e| e.to_string())?;
     let end = offset.checked_add(len).filter(|end| *end <= stat.len());
     match (stat.is_file(), end) {
-        (false, _) => Err("it is no file".into()),
-        (true, None) => Err(format!("its file is shorter, {} bytes", stat.len())),
+        (false, _) => Err("it is not in a file".into()),
+        (true, None) => Err(format!("its file is too short: {} bytes", stat.len())),
         (true, Some(_)) => Ok(()),
     }
 }
@@ -101,7 +101,7 @@ impl GuestMemory {
         let before = std::mem::replace(&mut self.is_partial, true);
         let Some(file) = file else { return Ok(()) };
         if self.mappings.len() >= MOST {
-            return Err("there are too many pieces".into());
+            return Err("there are too many pieces of memory".into());
         }
         let mapping = Mapping::new(guest, len, file, offset)?;
         if self
@@ -109,7 +109,7 @@ impl GuestMemory {
             .iter()
             .any(|m| m.guest < mapping.end() && mapping.guest < m.end())
         {
-            return Err("another piece is at its address".into());
+            return Err("another piece of memory is at the same address".into());
         }
         self.mappings.push(Arc::new(mapping));
         self.is_partial = before;

@@ -63,11 +63,11 @@ impl PortArgs {
         dir.unwrap_or_else(uvale_link::place::runtime_dir)
     }
 
-    /// What a user gives to a QEMU that reads and writes the guest's RAM with this process: `options`, one a line, after
-    /// those of the RAM. `which` QEMU, if not any.
+    /// What a user gives to a QEMU that shares the guest's RAM with this process: `options`, one a line, after those of
+    /// the RAM. `which` QEMU, if not any.
     pub fn qemu_options(&self, which: &str, options: &Options) -> String {
         format!(
-            "{}: give QEMU{which} these options; 1G is the guest's memory:\n{}\n{}",
+            "{}: start QEMU{which} with these options (1G is the size of the guest's memory):\n{}\n{}",
             self.port,
             concat!("-m 1G ", shared_ram!("1G")),
             lines(options)
@@ -92,7 +92,7 @@ impl PortArgs {
     /// After the daemon has gone.
     pub fn lost(&self) -> String {
         format!(
-            "{}: the uvale daemon is gone, and the port with it: start this again",
+            "{}: the uvale daemon is gone, and the port with it: start this command again",
             self.port
         )
     }
@@ -107,12 +107,10 @@ pub fn absolute(path: &Path) -> PathBuf {
 pub fn end_with_parent(parent: i32) -> Result<(), String> {
     use rustix::process::{Signal, set_parent_process_death_signal};
     set_parent_process_death_signal(Some(Signal::TERM))
-        .map_err(|e| format!("the end of the parent cannot be noticed: {e}"))?;
+        .map_err(|e| format!("cannot watch the parent process: {e}"))?;
     match is_parent(parent) {
         true => Ok(()),
-        false => Err(format!(
-            "process {parent}, which this was to end with, is gone"
-        )),
+        false => Err(format!("the parent process {parent} has ended")),
     }
 }
 

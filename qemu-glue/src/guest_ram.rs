@@ -1,4 +1,4 @@
-//! A guest's RAM, mapped from the descriptors that its front-end passes.
+//! A guest's RAM, mapped from the descriptors that its front end passes.
 //!
 //! The guest, and whoever else has the descriptors, may write it at any time, so whoever reads a value reads it once
 //! and checks the copy. Cutting the file short behind our back is SIGBUS (`sigbus.rs`).
@@ -19,7 +19,7 @@ pub const MOST_REGIONS: usize = 64;
 pub struct Place {
     /// its address in the guest
     pub guest: u64,
-    /// its address in the front-end, which names rings by such addresses
+    /// its address in the front end, which names rings by such addresses
     pub user: u64,
     /// bytes
     pub len: u64,
@@ -65,20 +65,23 @@ impl GuestRam {
                 .iter()
                 .any(|p| overlaps(place.user, p.user, p.len))
         {
-            return Err(format!("{}: there is another region there", shown()));
+            return Err(format!(
+                "{}: another region is at the same address",
+                shown()
+            ));
         }
         let file = File::from(fd);
         check_file(&file, place.offset, place.len).map_err(|why| format!("{}: {why}", shown()))?;
         let file = FileOffset::new(file, place.offset);
         let mapped = MmapRegion::from_file(file, size).map_err(|e| {
             format!(
-                "{} cannot be mapped: {e}; QEMU has to have its RAM in a file that it shares: {}",
+                "{} cannot be mapped: {e}; QEMU must keep the guest's RAM in a shared file: {}",
                 shown(),
                 shared_ram!("...")
             )
         })?;
         let region = GuestRegionMmap::new(mapped, GuestAddress(place.guest))
-            .ok_or_else(|| format!("{}: beyond the last address", shown()))?;
+            .ok_or_else(|| format!("{}: it ends beyond the last address", shown()))?;
         self.memory = self
             .memory
             .insert_region(Arc::new(region))
@@ -102,7 +105,7 @@ impl GuestRam {
         Ok(())
     }
 
-    /// The guest's address of what is at `user` in the front-end.
+    /// The guest's address of what is at `user` in the front end.
     pub fn guest_address(&self, user: u64) -> Option<GuestAddress> {
         let place = self
             .places

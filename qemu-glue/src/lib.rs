@@ -51,19 +51,19 @@ use std::process::ExitCode;
 /// The devices and backends.
 #[derive(clap::Subcommand)]
 pub enum Args {
-    /// Frames over a Unix socket: QEMU's -netdev dgram and stream, passt
+    /// Serve Ethernet frames over a Unix socket: QEMU's -netdev dgram and stream, passt
     #[command(after_help = dgram::EXAMPLE)]
     Dgram(dgram::Args),
-    /// A whole guest: print or run the commands for its ports and QEMU
+    /// Print or run all commands of a guest: those for its ports, and QEMU
     #[command(after_help = machine::EXAMPLE)]
     Run(machine::Args),
     /// Become a program that ends when the process does which started it
     #[command(hide = true)]
     Become(machine::Become),
-    /// A virtio-net device over vhost-user: QEMU, cloud-hypervisor, libvirt
+    /// Serve a virtio-net device over vhost-user: QEMU, cloud-hypervisor, libvirt
     #[command(after_help = vhost::EXAMPLE)]
     Vhost(vhost::Args),
-    /// netmap's paravirtual devices over vfio-user: the guest's netmap uses the port's own rings
+    /// Serve netmap's ptnet devices over vfio-user: netmap in the guest uses the port's own rings
     #[command(after_help = ptnet::EXAMPLE)]
     Ptnet(ptnet::Args),
 }

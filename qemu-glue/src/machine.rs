@@ -24,7 +24,8 @@ pub use start::Become;
 
 /// Shown under --help.
 pub const EXAMPLE: &str = "\
-Prints commands for a shell; with --exec it runs them, and ends when QEMU does. Behind -- come more options of QEMU
+Prints the commands for a shell. With --exec it runs them, and ends when QEMU does. Options after --
+are passed to QEMU
 
 Example: uvale vm run --vhost vale0:vm1 disk.qcow2
          uvale vm run --vhost vale0:vm1 --queues 4 --cpus 4 disk.qcow2
@@ -33,16 +34,16 @@ Example: uvale vm run --vhost vale0:vm1 disk.qcow2
 /// Options of `uvale vm run`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Disk images: qcow2, or raw
+    /// Disk images, qcow2 or raw
     #[arg(value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// A port as a virtio-net device over vhost-user: for every guest
+    /// A port for a virtio-net device over vhost-user: for all guests
     #[arg(long, value_name = "PORT")]
     vhost: Vec<String>,
-    /// A port as netmap's ptnet device: for guests with netmap's driver, QEMU 10.1
+    /// A port for netmap's ptnet device: for guests with netmap's driver; QEMU 10.1 or later
     #[arg(long, value_name = "PORT")]
     ptnet: Vec<String>,
-    /// A port as a virtio-net device over frames in a socket: slow, and nothing has to be shared
+    /// A port for a virtio-net device over a datagram socket: slow, but needs no shared RAM
     #[arg(long, value_name = "PORT")]
     dgram: Vec<String>,
     /// Queue pairs of each --vhost and --ptnet device [default: 1, or what a --ptnet port has]
@@ -54,7 +55,7 @@ pub struct Args {
     /// Processors of the guest
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=512))]
     cpus: u32,
-    /// QEMU [default: qemu-system-x86_64, or that of this machine]
+    /// QEMU's program [default: qemu-system-x86_64, or that of this machine's architecture]
     #[arg(long, value_name = "PROGRAM")]
     qemu: Option<PathBuf>,
     /// Directory for the sockets [default: $TMPDIR or /tmp; with --exec a new one there]
@@ -121,7 +122,7 @@ fn check(ports: &[(Kind, &str)]) -> Result<(), String> {
         uvale_port::check_name(port)?;
         if ports[..i].iter().any(|(_, other)| other == port) {
             return Err(format!(
-                "{port} is named twice, and a port is for one device"
+                "{port} is named twice, but a port can have one device only"
             ));
         }
     }

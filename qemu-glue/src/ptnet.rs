@@ -64,45 +64,46 @@ use sync_loop::Loops;
 
 /// Shown under --help.
 pub const EXAMPLE: &str = "\
-Makes two sockets, NAME-mem.sock and NAME-net.sock, and prints the options of QEMU (10.1 or later) that
-connect to them. The guest needs netmap's ptnet driver, and RAM that is shared (share=on). It sees and can write
-all of the memory that its port is in. Ports on switches have one of their own; all pipes of one base and the base
-(netmap:x{1, netmap:x{2, netmap:x) share one, so each pair of guests takes a base of its own
+Makes two sockets, NAME-mem.sock and NAME-net.sock, and prints the options with which QEMU (10.1 or
+later) connects to them. The guest needs netmap's ptnet driver and shared RAM (share=on). It can read
+and write all of the memory that its port is in. A port on a switch has a memory of its own. All pipes
+of a base share one (netmap:x{1, netmap:x{2, netmap:x): give each pair of guests a base of its own
 
 Example: uvale vm ptnet --port vale0:vm1 --socket /tmp/vm1
-         uvale vm ptnet --port netmap:x{1 --socket /tmp/a & uvale vm ptnet --port netmap:x}1 --socket /tmp/b";
+         uvale vm ptnet --port netmap:x{1 --socket /tmp/a &
+         uvale vm ptnet --port netmap:x}1 --socket /tmp/b";
 
 /// Options of `uvale vm ptnet`.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub port: PortArgs,
-    /// Where the sockets are made: DIR/NAME-mem.sock and DIR/NAME-net.sock
+    /// Paths of the sockets to make: DIR/NAME-mem.sock and DIR/NAME-net.sock
     #[arg(long, value_name = "DIR/NAME")]
     socket: PathBuf,
-    /// Pairs of rings that a new port gets [default: 1, or what the port has]
+    /// Queue pairs (a tx and an rx ring each) of a new port [default: 1, or what the port has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     queues: Option<u16>,
-    /// Slots of each ring that a new port gets [default: 1024, or what the port has]
+    /// Slots of each ring of a new port [default: 1024, or what the port has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=16384))]
     slots: Option<u32>,
-    /// A thread for each pair of rings, not one for all
+    /// Use a thread for each queue pair, not one for all of them
     #[arg(long)]
     thread_per_queue: bool,
-    /// MAC address of the guest's interface [default: made of the names of port and host]
+    /// MAC address of the guest's interface [default: derived from the names of the port and the host]
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
     mac: Option<Mac>,
-    /// Kind of BAR with the registers
+    /// Type of the BAR for the registers
     #[arg(long, value_enum, default_value_t = RegisterBar::Mem)]
     bar0: RegisterBar,
-    /// Microseconds to look for packets before a sleep
+    /// How long to poll for packets before sleeping
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 50)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     spin: u32,
-    /// Seconds that the port stays for another QEMU when one has gone
+    /// How long to wait for another QEMU when one has disconnected
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     linger: u32,
-    /// Stay when QEMU has gone, until a signal comes
+    /// Keep waiting for another QEMU, until a signal comes
     #[arg(long, conflicts_with = "linger")]
     keep: bool,
 }
@@ -110,7 +111,7 @@ pub struct Args {
 /// Which kind of BAR the registers are in: posted writes, or what FreeBSD's driver asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum RegisterBar {
-    /// Memory: a kick does not wait (Linux)
+    /// Memory: the guest does not wait for a kick (Linux)
     Mem,
     /// I/O ports (FreeBSD)
     Io,
@@ -150,7 +151,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
 }
 
 fn no_resources(error: &dyn std::fmt::Display) -> String {
-    format!("the system has no descriptor or thread for a guest: {error}")
+    format!("not enough descriptors or threads to serve a guest: {error}")
 }
 
 impl Args {
@@ -230,7 +231,7 @@ impl Guest {
         let clients: Arc<dyn Clients> = self.connected.clone();
         let run = move || {
             if let Err(e) = serve(&listener, &layout, &mut device, &*clients) {
-                line(format_args!("uvale vm: QEMU can connect no more: {e}"));
+                line(format_args!("uvale vm: QEMU cannot connect any more: {e}"));
             }
         };
         let thread = std::thread::Builder::new().name(name.into()).spawn(run);

@@ -14,8 +14,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 static SOCKETS: OnceLock<Vec<CString>> = OnceLock::new();
 
 const WHY: &[u8] =
-    b"uvale vm: the guest's RAM has been cut short by whoever has its file (QEMU does not, with \
-    memory-backend-memfd): this guest's port is given up\n";
+    b"uvale vm: the guest's RAM has been truncated by a process that has its file, which QEMU does not do with \
+    memory-backend-memfd: this guest's port is closed\n";
 
 /// From now on. `sockets` are removed then. The first call counts.
 pub fn take(sockets: &[&Path]) -> Result<(), String> {
@@ -29,7 +29,7 @@ pub fn take(sockets: &[&Path]) -> Result<(), String> {
     // SAFETY: the handler makes system calls that are async-signal-safe, and does not return.
     unsafe { sigaction(Signal::SIGBUS, &action) }
         .map(drop)
-        .map_err(|e| format!("SIGBUS cannot be handled: {e}"))
+        .map_err(|e| format!("cannot handle SIGBUS: {e}"))
 }
 
 extern "C" fn give_up(_: c_int) {

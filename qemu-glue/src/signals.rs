@@ -11,7 +11,7 @@ impl Signals {
     /// From now on. One that is ignored stays so: `nohup` means it.
     pub fn take() -> Result<Self, String> {
         let set: SigSet = all().into_iter().filter(|s| !is_ignored(*s)).collect();
-        let fail = |e: nix::Error| format!("signals cannot be waited for: {e}");
+        let fail = |e: nix::Error| format!("cannot wait for signals: {e}");
         set.thread_block().map_err(fail)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         SignalFd::with_flags(&set, flags).map(Self).map_err(fail)

@@ -52,7 +52,7 @@ fn clear(path: &Path) -> Result<(), String> {
     let shown = path.display();
     if !found.file_type().is_socket() {
         return Err(format!(
-            "{shown} is there and is no socket: choose another --socket"
+            "{shown} exists and is not a socket: choose another --socket"
         ));
     }
     match whoever_is_at(path) {
@@ -60,10 +60,10 @@ fn clear(path: &Path) -> Result<(), String> {
             std::fs::remove_file(path).map_err(|e| format!("{shown} cannot be replaced: {e}"))
         }
         Err(Errno::ACCESS) => Err(format!(
-            "{shown} is another user's: choose another --socket"
+            "{shown} belongs to another user: choose another --socket"
         )),
         _ => Err(format!(
-            "{shown} is in use by another process: stop that, or choose another --socket"
+            "{shown} is in use by another process: stop that process, or choose another --socket"
         )),
     }
 }
@@ -90,10 +90,13 @@ fn why_not(path: &Path, error: &std::io::Error) -> String {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     match dir {
         Some(dir) if !dir.is_dir() => {
-            format!("{shown}: {} is no directory: make it", dir.display())
+            format!(
+                "{shown}: there is no directory {}: make it first",
+                dir.display()
+            )
         }
         _ if SocketAddrUnix::new(path).is_err() => {
-            format!("{shown} is too long for a socket, which has room for 107 bytes")
+            format!("{shown} is too long: the path of a socket has 107 bytes at most")
         }
         _ => format!(
             "cannot listen at {shown}: {}",

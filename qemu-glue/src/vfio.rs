@@ -172,7 +172,7 @@ pub fn serve(
                 // No descriptor is free, perhaps: it waits.
                 clients.say(
                     About::Lack,
-                    &format!("no client can be taken: {}", plain(&e)),
+                    &format!("cannot accept a connection: {}", plain(&e)),
                 );
                 std::thread::sleep(NOW_AND_THEN);
                 continue;
@@ -182,7 +182,7 @@ pub fn serve(
         let other = || {
             clients.say(
                 About::Other,
-                "another process wants to connect to a device that has a client: it waits until that has gone",
+                "a second process has connected to this device: it has to wait until the first one disconnects",
             );
         };
         let ended = serve_one(stream, listener.as_fd(), layout, device, &other);

@@ -4,16 +4,16 @@
 //! |---|---|
 //! | `serve.rs`, `serve/attend.rs` | the loop: sync, guest's rings, port's rings, sleep; descriptors |
 //! | `listen.rs` | who connects to whom |
-//! | `front.rs`, `message.rs` | the front-end's requests |
+//! | `front.rs`, `message.rs` | the front end's requests |
 //! | `voice.rs` | what is said about guests, within limits |
 //! | `features.rs` | what is offered |
-//! | `vring.rs` | a ring as the front-end describes it: started, enabled, where |
+//! | `vring.rs` | a ring as the front end describes it: started, enabled, where |
 //! | `ring.rs` | a ring in the guest's RAM: chains, what is used, kicks and interrupts |
 //! | `port_ring.rs`, `bytes.rs` | the slots of the port's rings; bytes that lie in several places |
 //! | `transmit.rs`, `receive.rs` | packets from the guest, packets to it |
 //! | `header.rs` | the virtio-net header |
 //!
-//! Nobody trusts the guest or its front-end: a ring that is broken is out of service, with a sentence, and a front-end
+//! Nobody trusts the guest or its front end: a ring that is broken is out of service, with a sentence, and a front end
 //! that talks nonsense is hung up on ([decision 28](../../docs/design/0028-vhost-user.md)).
 
 mod bytes;
@@ -71,19 +71,20 @@ Example: uvale vm vhost --port vale0:vm1 --socket /tmp/vm1"
 pub struct Args {
     #[command(flatten)]
     pub port: PortArgs,
-    /// Socket to make, which QEMU connects to
+    /// Path of the socket to make, which QEMU connects to
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// Connect to the socket instead: QEMU's chardev with server=on, cloud-hypervisor's vhost_mode=server
+    /// Connect to that socket instead of making it: QEMU's chardev with server=on, cloud-hypervisor with
+    /// vhost_mode=server
     #[arg(long)]
     client: bool,
-    /// End when the guest has gone, instead of waiting for the next one
+    /// End when the guest disconnects, instead of waiting for the next one
     #[arg(long)]
     once: bool,
-    /// Queue pairs that the guest is offered, and rings that a new port gets
+    /// Queue pairs that the guest is offered, and rings of a new port
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=32))]
     queues: u16,
-    /// The guest's address, for a front-end that asks for it (QEMU has its own: -device ...,mac=)
+    /// The guest's MAC address, for front ends that ask for it (QEMU has its own option: -device ...,mac=)
     #[arg(long, value_parser = parse_mac)]
     mac: Option<Mac>,
 }

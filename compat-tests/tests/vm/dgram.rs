@@ -161,14 +161,17 @@ fn what_is_wrong_is_said_with_a_remedy() {
             &["--port", "vale0:a", "--socket", text(&taken)],
             "in use by another process",
         ),
-        (&["--port", "vale0:a", "--socket", text(&file)], "no socket"),
+        (
+            &["--port", "vale0:a", "--socket", text(&file)],
+            "not a socket",
+        ),
         (
             &["--port", "vale0:a", "--socket", text(&absent)],
-            "is no directory: make it",
+            "there is no directory",
         ),
         (
             &["--port", "vale0:a", "--connect", text(&stale)],
-            "start what listens there first",
+            "first start the process that listens there",
         ),
         (
             &["--port", "vm1", "--socket", "x"],

@@ -101,11 +101,11 @@ fn what_cannot_be_run_is_said() {
         ),
         (
             &["run", "--dgram", "vale0:a", "--memory", "much"],
-            "a number with M or G",
+            "a number followed by M or G",
         ),
         (
             &[&none[..], &["--qemu", "/nonexistent"]].concat(),
-            "is no QEMU",
+            "does not answer --version",
         ),
         (&["run", "--dgram", "vale0:a", "/tmp"], "is a directory"),
         (

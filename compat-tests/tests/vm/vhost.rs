@@ -324,7 +324,7 @@ fn it_connects_to_a_front_end_that_listens() {
         text(&path),
     ];
     let mut program = vm(&place, &args);
-    program.wait_text("which is tried again");
+    program.wait_text("trying again");
     let listener = UnixListener::bind(&path).expect("listen");
     let (connection, _) = listener.accept().expect("it connects");
     let front = vhost::vhost_user::Frontend::from_stream(connection, 2);
@@ -353,7 +353,7 @@ fn a_guest_that_misbehaves_harms_nobody_else() {
         bad.misbehave(ring, addr, len);
         talk();
     }
-    bad_vm.wait_text("the guest's ring 1 is given up: 100 bytes at 0xffffffffffffffff");
+    bad_vm.wait_text("the guest's ring 1 is out of service: 100 bytes at 0xffffffffffffffff");
     // Stopped and started it is as good as new.
     bad.hang_up();
     let mut bad = VirtioGuest::on(&bad_socket, Choice::default());
@@ -365,7 +365,7 @@ fn a_guest_that_misbehaves_harms_nobody_else() {
     host.send(0, &frame(8, 60));
     assert!(!bad_vm.wait().success());
     assert!(
-        bad_vm.said().contains("RAM has been cut short"),
+        bad_vm.said().contains("RAM has been truncated"),
         "{}",
         bad_vm.said()
     );
@@ -425,7 +425,7 @@ fn what_is_wrong_is_said_with_a_remedy() {
     let mut guest = VirtioGuest::on(&socket, Choice::default());
     let second = vhost::vhost_user::Frontend::connect(&socket, 2).expect("connect");
     assert!(second.get_features().is_err(), "it is hung up on");
-    vm.wait_text("a second front-end has been turned away");
+    vm.wait_text("a second front end has been refused");
     let host = Plain::open(&place, "vale0:h", 1);
     guest.send(0, PLAIN, &frame(1, 60), 72);
     assert_eq!(host.receive(), frame(1, 60));

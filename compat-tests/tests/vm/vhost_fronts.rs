@@ -108,7 +108,7 @@ fn without_descriptors_it_waits_for_some() {
     let mut guest = VirtioGuest::new(Choice::default());
     std::thread::scope(|scope| {
         let connects = scope.spawn(|| guest.connect(&socket));
-        vm.wait_text("nobody is let in, which is tried again");
+        vm.wait_text("cannot accept connections, trying again");
         prlimit(Some(vm.pid()), Resource::Nofile, before).expect("prlimit");
         connects.join().expect("it is let in");
     });
@@ -129,7 +129,7 @@ fn the_daemon_dies_while_nobody_listens_for_it() {
         text(&path),
     ];
     let mut vm = vm(&place, &args);
-    vm.wait_text("which is tried again");
+    vm.wait_text("trying again");
     place.signal_daemon(Signal::KILL);
     vm.wait_text("the port is gone");
     place.start_daemon(&[]);

@@ -61,7 +61,7 @@ fn bring_up(guest: &mut Guest, number: u8) {
 impl OnSwitch {
     fn end(mut self) -> String {
         self.guest.power_off();
-        self.server.wait_text("the guest has gone");
+        self.server.wait_text("the guest has disconnected");
         self.server.signal(Signal::TERM);
         assert!(self.server.wait().success(), "{}", self.server.said());
         assert!(!self.socket.exists());
@@ -156,7 +156,7 @@ fn guests_talk_to_each_other_and_to_programs_and_survive_their_process() {
     a.server.signal(Signal::KILL);
     a.server.wait();
     a.server = serve(&place, "a", &a.socket);
-    a.server.wait_text("a guest has come");
+    a.server.wait_text("a guest has connected");
     let before = a.guest.said_by(&ping).matches("bytes from").count();
     let more = until(deadline(), || {
         let now = a.guest.said_by(&ping).matches("bytes from").count();
@@ -173,7 +173,7 @@ fn guests_talk_to_each_other_and_to_programs_and_survive_their_process() {
     println!("{}", a.end());
     // The other one's QEMU is killed.
     b.guest.qemu().signal(Signal::KILL);
-    b.server.wait_text("the guest has gone");
+    b.server.wait_text("the guest has disconnected");
     b.server.signal(Signal::KILL);
     b.server.wait();
     place.assert_left_clean();

@@ -1,4 +1,4 @@
-//! A guest's virtio-net driver and its front-end in one: this test in the place of QEMU and of what runs in it.
+//! A guest's virtio-net driver and its front end in one: this test in the place of QEMU and of what runs in it.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -180,7 +180,7 @@ impl VirtioGuest {
         self.front = None;
     }
 
-    /// The front-end.
+    /// The front end.
     pub fn front(&mut self) -> &mut Frontend {
         self.front.as_mut().expect("it is connected")
     }

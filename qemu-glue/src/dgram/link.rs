@@ -92,7 +92,7 @@ impl Link {
         let connected = UnixStream::connect(path).and_then(Stream::new);
         let stream = connected.map_err(|e| {
             let (path, why) = (path.display(), plain(&e));
-            format!("cannot connect to {path}: {why}: start what listens there first")
+            format!("cannot connect to {path}: {why}; first start the process that listens there")
         })?;
         Ok(Self::Connected(Some(stream)))
     }

@@ -30,7 +30,7 @@ pub fn size(text: &str) -> Result<String, String> {
     let is_one = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     match is_one && text.len() <= digits.len() + 1 {
         true => Ok(text.to_owned()),
-        false => Err("an amount of memory is a number with M or G behind it: 512M, 2G".into()),
+        false => Err("must be a number followed by M or G, such as 512M or 2G".into()),
     }
 }
 
@@ -47,7 +47,7 @@ impl Qemu {
             .and_then(|out| version_in(&String::from_utf8_lossy(&out.stdout)));
         if version.is_none() && named.is_some() {
             return Err(format!(
-                "{} is no QEMU that answers --version",
+                "{} does not answer --version as QEMU does",
                 program.display()
             ));
         }
@@ -69,14 +69,15 @@ impl Qemu {
         match self.version {
             Some((major, minor)) if has(Kind::Ptnet) && (major, minor) < VFIO_USER => {
                 return Err(format!(
-                    "{shown} is version {major}.{minor}, and --ptnet needs vfio-user-pci, which QEMU has from \
-                     {}.{} on: name another with --qemu, or use --vhost",
+                    "{shown} is version {major}.{minor}, but --ptnet needs vfio-user-pci, which QEMU has since \
+                     {}.{}: name another QEMU with --qemu, or use --vhost",
                     VFIO_USER.0, VFIO_USER.1
                 ));
             }
             Some((major, minor)) if (major, minor) < OLDEST => {
                 return Err(format!(
-                    "{shown} is version {major}.{minor}, and guests of uvale need {}.{}: name another with --qemu",
+                    "{shown} is version {major}.{minor}, but uvale vm needs {}.{} or later: name another QEMU with \
+                     --qemu",
                     OLDEST.0, OLDEST.1
                 ));
             }
@@ -137,7 +138,7 @@ fn format_of(image: &Path) -> Result<&'static str, String> {
     let is_directory = file.metadata().map_err(fail)?.is_dir();
     if is_directory {
         return Err(format!(
-            "{} is a directory and no disk image",
+            "{} is a directory, not a disk image",
             image.display()
         ));
     }

@@ -35,7 +35,7 @@ impl Sockets {
             None if !needed => (below, false),
             None => {
                 let made = nix::unistd::mkdtemp(&below.join("uvale-vm-XXXXXX"));
-                let why = |e| format!("no directory can be made in {}: {e}", below.display());
+                let why = |e| format!("cannot make a directory in {}: {e}", below.display());
                 (made.map_err(why)?, true)
             }
         };
@@ -111,13 +111,13 @@ fn start_network(network: &Network, sockets: &Sockets) -> Result<Child, String> 
 /// This program, once more.
 fn itself() -> Result<Command, String> {
     let program = uvale_system::sys::this_program();
-    let program = program.map_err(|e| format!("this program cannot be started again: {e}"))?;
+    let program = program.map_err(|e| format!("cannot find the program uvale itself: {e}"))?;
     Ok(Command::new(program))
 }
 
 fn start(mut command: Command) -> Result<Child, String> {
     let spawned = command.spawn();
-    spawned.map_err(|e| format!("uvale cannot be started again: {}", plain(&e)))
+    spawned.map_err(|e| format!("cannot start uvale: {}", plain(&e)))
 }
 
 /// A process that serves a port says so in a line, with which QEMU finds it.
@@ -163,7 +163,7 @@ fn supervise(
         if !warned && children.0[..ports].iter_mut().any(has_ended) {
             warned = true;
             uvale_tools::output::line(format_args!(
-                "uvale vm: a port of this guest is gone; the line above says why"
+                "uvale vm: the process of one of this guest's ports has ended; the line above says why"
             ));
         }
         let mut fds = [
@@ -195,6 +195,6 @@ impl Become {
         crate::signals::let_through();
         let mut command = Command::new(&self.words[0]);
         let e = command.args(&self.words[1..]).exec();
-        Err(format!("{} cannot be run: {}", self.words[0], plain(&e)))
+        Err(format!("cannot run {}: {}", self.words[0], plain(&e)))
     }
 }

@@ -97,7 +97,7 @@ impl Clients for Connected {
         match left_out {
             0 => line(format_args!("uvale vm: {what}")),
             n => line(format_args!(
-                "uvale vm: {what} ({n} more such lines were left out)"
+                "uvale vm: {what} ({n} similar lines were left out)"
             )),
         }
     }

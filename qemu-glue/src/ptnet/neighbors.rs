@@ -16,7 +16,7 @@ pub fn check(port: &Port, option: &str) -> Result<(), String> {
     match others.is_empty() {
         true => Ok(()),
         false => Err(format!(
-            "{option}: a guest would see the packets of {}, in the same memory: {}",
+            "{option}: the guest would also see the packets of {}, which share its memory; {}",
             shown(&others),
             remedy(port.name())
         )),
@@ -45,8 +45,8 @@ impl Neighbors {
         new.retain(|name| self.said.len() < MOST_SAID && self.said.insert(name.clone()));
         (!new.is_empty()).then(|| {
             format!(
-                "{} came into the memory of this guest's port: the guest sees those packets, too, and can change \
-                 them; {}",
+                "now in the same memory as this guest's port: {}. The guest can read and change those packets, too; \
+                 {}",
                 shown(&new),
                 remedy(port.name())
             )
@@ -56,8 +56,7 @@ impl Neighbors {
 
 /// Names of the ports that are in the memory of `port` and in use, but its own and that of a pipe's other end.
 fn others(port: &Port) -> Result<Vec<String>, String> {
-    let failed =
-        |e: &dyn std::fmt::Display| format!("the daemon does not tell what ports there are: {e}");
+    let failed = |e: &dyn std::fmt::Display| format!("the daemon does not report its ports: {e}");
     let json = port.session().report(Report::Ports);
     let ports: Vec<report::Port> =
         serde_json::from_slice(&json.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
@@ -106,11 +105,11 @@ fn shown(names: &[String]) -> String {
 fn remedy(own: &str) -> String {
     match own.rfind(['{', '}']) {
         Some(at) => format!(
-            "all pipes of one base and the base, here {}, share one; give this pipe a base of its own, at both ends",
+            "all pipes of a base share its memory: for this pipe use a base other than {}, at both ends",
             &own[..at]
         ),
-        None => "a port shares its own with its pipes, and with whoever asks for it by number; give the guest a port \
-                 without pipes, and no @ in its name"
+        None => "a port shares its memory with its pipes and with ports that name it by number: use a port without \
+                 pipes, and without @ in its name"
             .into(),
     }
 }

@@ -108,7 +108,7 @@ impl NetworkDevice {
         self.sentences = self.sentences.saturating_add(1);
         match self.sentences.cmp(&MOST_SENTENCES) {
             Ordering::Less => (self.say)(what),
-            Ordering::Equal => (self.say)("there is more to say of this guest, and it is left out"),
+            Ordering::Equal => (self.say)("further messages about this guest are left out"),
             Ordering::Greater => {}
         }
     }
@@ -172,11 +172,11 @@ impl NetworkDevice {
                 libc::ENXIO
             }
             Err(NoLoop::NoCsb) => {
-                self.say("the guest's driver has not said where in its RAM the CSB is");
+                self.say("the guest's driver has not given a valid address of the CSB");
                 libc::ENXIO
             }
             Err(NoLoop::NoThread) => {
-                self.say("the system gives no thread for the sync loop: see ulimit -u");
+                self.say("cannot start a thread for the sync loop: raise ulimit -u");
                 libc::EAGAIN
             }
             Err(NoLoop::Over) => libc::ENXIO,

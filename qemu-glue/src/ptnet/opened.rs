@@ -98,19 +98,20 @@ fn check(
     if registered.nr_mem_id == GLOBAL {
         // Somebody was quicker.
         return Err(format!(
-            "{name} has come into memory {GLOBAL}, which NICs share, just now: start this again"
+            "another program has just opened {name} in memory {GLOBAL}, which NICs share: start this command again"
         ));
     }
     let all = [registered.nr_tx_rings, registered.nr_rx_rings].map(|n| 0..u32::from(n));
     if rings != all {
         return Err(format!(
-            "{name}: a guest gets all rings of a port, and no others: leave out what follows its name"
+            "{name}: a guest gets all rings of a port but those of the host: leave out what follows the port's name"
         ));
     }
     let count: usize = rings.iter().map(ExactSizeIterator::len).sum();
     if count > MOST_RINGS {
         return Err(format!(
-            "{name} has {count} rings, and the device has registers for {MOST_RINGS}: --queues {MOST_PAIRS} at most"
+            "{name} has {count} rings, but the device has registers for {MOST_RINGS} only: use --queues \
+             {MOST_PAIRS} or less"
         ));
     }
     let wanted = args.queues.unwrap_or(1);
@@ -119,7 +120,7 @@ fn check(
         .any(|n| *n < wanted)
     {
         return Err(format!(
-            "{name} has {} tx rings and {} rx rings: --queues {wanted} is more than that; leave it out",
+            "{name} has only {} tx rings and {} rx rings: leave out --queues {wanted}",
             registered.nr_tx_rings, registered.nr_rx_rings
         ));
     }
@@ -127,7 +128,7 @@ fn check(
     let slots = registered.nr_tx_slots.min(registered.nr_rx_slots);
     if slots < wanted {
         return Err(format!(
-            "{name} has rings of {slots} slots: --slots {wanted} is more than that; leave it out"
+            "{name} has rings of only {slots} slots: leave out --slots {wanted}"
         ));
     }
     Ok(())
@@ -157,13 +158,13 @@ fn file(port: &Port) -> Result<OwnedFd, String> {
     let (memfd, _) = port.region_memfd().map_err(|refusal| refusal.why)?;
     let [file] = memfd.parts() else {
         return Err(
-            "its memory is in several files because of the limit on their length, and a guest maps one: start the \
-             daemon with ulimit -f unlimited"
+            "its memory is split into several files because of the limit on file sizes, but a guest can map only \
+             one: start the daemon with ulimit -f unlimited"
                 .into(),
         );
     };
     let file = rustix::io::fcntl_dupfd_cloexec(file, 0);
-    file.map_err(|e| format!("no descriptor for its memory: {e}"))
+    file.map_err(|e| format!("no descriptor is free for its memory: {e}"))
 }
 
 /// Can packets of this port have virtio-net headers? Those of switches, which convert them.

@@ -1,7 +1,7 @@
 //! A memory for the guest alone, where its port would be in the one that NICs share.
 //!
-//! netmap's REGISTER may name a memory by its number, and a NIC port that nobody has open takes it. One comes into being
-//! with a pipe, sized for the pipe's rings; it stays while somebody uses it.
+//! netmap's REGISTER may name a memory by its number, and a NIC port that nobody has open takes it. One comes into
+//! being with a pipe, sized for the pipe's rings; it stays while somebody uses it.
 
 use nm_abi::{NR_EXCLUSIVE, nmreq_port_info_get};
 use uvale_link::proto::Report;
@@ -57,7 +57,7 @@ impl PrivateMemory {
 /// The port as the daemon reports it, if somebody uses it.
 fn in_use(info: &Info) -> Result<Option<report::Port>, String> {
     let json = info.session.report(Report::Ports);
-    let failed = |e: &dyn std::fmt::Display| format!("the daemon does not tell who uses it: {e}");
+    let failed = |e: &dyn std::fmt::Display| format!("the daemon does not report who uses it: {e}");
     let ports: Vec<report::Port> =
         serde_json::from_slice(&json.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
     let is_it = |port: &report::Port| {
@@ -72,8 +72,8 @@ fn in_use(info: &Info) -> Result<Option<report::Port>, String> {
 
 fn is_shared(name: &str) -> String {
     format!(
-        "{name} is in memory {GLOBAL}, which NICs share, and a guest would see the packets of all of them: give the \
-         guest a port with memory of its own, such as vale0:vm1"
+        "{name} is in memory {GLOBAL}, which NICs share, and the guest would see the packets of all of them: use a \
+         port with memory of its own, such as vale0:vm1"
     )
 }
 
@@ -81,15 +81,19 @@ fn is_in_use(name: &str, port: &report::Port) -> String {
     let attached = port.nic.as_ref().and_then(|nic| nic.attached.as_deref());
     if let Some(attached) = attached {
         let switch = attached.split(':').next().unwrap_or("vale0");
-        return format!("{name} is on a switch as {attached}: give the guest {switch}:vm1");
+        return format!(
+            "{name} is attached to a switch, as {attached}: give the guest a port there, such as \
+                        {switch}:vm1"
+        );
     }
     let who = port.holders.iter();
     let who: Vec<_> = who
         .map(|holder| format!("{} (pid {})", holder.program, holder.pid))
         .collect();
     format!(
-        "{name} is open by {}, in the memory that NICs share, and a guest would see the packets of all of them: close \
-         it there, or put it on a switch (uvale ctl -a vale0:{}) and give the guest vale0:vm1",
+        "{name} is open in {}, in the memory that NICs share, and the guest would see the packets of all of them: \
+         close it there, or attach it to a switch (uvale ctl -a vale0:{}) and give the guest a port there, such as \
+         vale0:vm1",
         who.join(", "),
         port.name
     )

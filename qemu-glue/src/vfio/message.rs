@@ -59,7 +59,7 @@ impl Message {
 }
 
 fn short() -> io::Error {
-    super::bad("a message that is too short for what it asks")
+    super::bad("a message that is too short for its request")
 }
 
 /// A client that is connected.
@@ -108,7 +108,7 @@ impl<'a> Connection<'a> {
         let len = (word(1) as usize).checked_sub(HEADER);
         let len = len.filter(|len| *len <= LONGEST).ok_or_else(|| {
             let why = format!(
-                "it has sent what is no message of vfio-user: {} bytes",
+                "it has sent {} bytes that are not a vfio-user message",
                 word(1)
             );
             io::Error::new(io::ErrorKind::InvalidData, why)

@@ -65,7 +65,7 @@ fn obey<'a>(
         DMA_MAP => {
             let mut fds = std::mem::take(&mut message.fds);
             if fds.len() > 1 {
-                return Err(bad("a mapping has one file"));
+                return Err(bad("a mapping takes exactly one file"));
             }
             let [offset, guest, len] = [message.long(2)?, message.long(4)?, message.long(6)?];
             device.dma_map(message.word(1)?, offset, guest, len, fds.pop())?;
@@ -106,7 +106,7 @@ fn obey<'a>(
         REGION_WRITE => {
             let (offset, region, count) = access(message)?;
             let data = message.body.get(4 * ACCESS..).filter(|d| d.len() == count);
-            let data = data.ok_or_else(|| bad("not so many bytes as it says"))?;
+            let data = data.ok_or_else(|| bad("fewer bytes than it says"))?;
             device.region_write(region, offset, data)?;
             message.body.get(..4 * ACCESS).unwrap_or_default().to_vec()
         }
@@ -141,7 +141,7 @@ fn access(message: &Message) -> io::Result<(u64, u32, usize)> {
         message.word(3)? as usize,
     );
     if region >= VFIO_PCI_NUM_REGIONS || count > MOST {
-        return Err(bad("no such region, or too much of it at once"));
+        return Err(bad("no such region, or too many bytes of it at once"));
     }
     Ok((offset, region, count))
 }

@@ -56,7 +56,7 @@ impl Features {
         self.0 >> bit & 1 != 0
     }
 
-    /// Has the front-end chosen to speak of protocol features? If not, rings are enabled from the start.
+    /// Has the front end chosen to speak of protocol features? If not, rings are enabled from the start.
     pub fn has_protocol(self) -> bool {
         self.0 & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() != 0
     }

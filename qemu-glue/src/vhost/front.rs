@@ -1,4 +1,4 @@
-//! What a front-end (QEMU, cloud-hypervisor) has said since it connected: a request's way is message, check, one match,
+//! What a front end (QEMU, cloud-hypervisor) has said since it connected: a request's way is message, check, one match,
 //! answer.
 //!
 //! | request | what it does |
@@ -10,7 +10,7 @@
 //! | SET_VRING_ENABLE | at any time, before SET_FEATURES too, as QEMU does |
 //! | SET_LOG_BASE, SET_LOG_FD, the bits LOG_ALL and LOG | refused: there is no migration |
 //!
-//! A request that cannot be served is answered with a failure where the front-end wants answers; where it does not, the
+//! A request that cannot be served is answered with a failure where the front end wants answers; where it does not, the
 //! connection is closed. Either way a sentence says why.
 
 use rustix::event::epoll;
@@ -43,14 +43,14 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Rings that a front-end may have. QEMU takes what GET_QUEUE_NUM says for queue pairs and cloud-hypervisor for
+    /// Rings that a front end may have. QEMU takes what GET_QUEUE_NUM says for queue pairs and cloud-hypervisor for
     /// rings, so it is twice the pairs, and QEMU may make so many pairs; they share the port's rings.
     fn most_rings(&self) -> usize {
         4 * usize::from(self.pairs)
     }
 }
 
-/// How far a front-end has come.
+/// How far a front end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// it has said nothing
@@ -227,7 +227,8 @@ impl Front {
             FrontendReq::SET_VRING_ENABLE => {
                 let state: VhostUserVringState = message.body_as()?;
                 let on = [false, true].get(state.num as usize).copied();
-                self.ring(state.index)?.is_enabled = on.ok_or("neither enabled nor disabled")?;
+                self.ring(state.index)?.is_enabled =
+                    on.ok_or("SET_VRING_ENABLE with a number other than 0 and 1")?;
             }
             FrontendReq::NET_SET_MTU => self.set_mtu(message.body_as::<VhostUserU64>()?.value)?,
             FrontendReq::GET_CONFIG if self.offer.mac.is_some() => {
@@ -274,7 +275,7 @@ impl Front {
     }
 
     fn set_ram(&mut self, message: Message) -> Result<(), String> {
-        let bad = || "SET_MEM_TABLE with a table that cannot be".to_owned();
+        let bad = || "SET_MEM_TABLE with an impossible table".to_owned();
         let (head, table) = message
             .body
             .split_at_checked(size_of::<VhostUserMemory>())
@@ -315,7 +316,7 @@ impl Front {
                 epoll::EventData::new_u64(u64::from(index)),
                 flags,
             )
-            .map_err(|e| format!("a kick descriptor that cannot be waited for: {e}"))?;
+            .map_err(|e| format!("a kick descriptor that cannot be polled: {e}"))?;
         }
         let ring = self.ring(index)?;
         ring.kick = fd;
@@ -323,7 +324,7 @@ impl Front {
         Ok(())
     }
 
-    /// The front-end keeps the descriptor, so closing it would not take it out of the set.
+    /// The front end keeps the descriptor, so closing it would not take it out of the set.
     fn forget_kick(&mut self, index: u32) -> Result<(), String> {
         if let Some(fd) = self.ring(index)?.kick.take() {
             let _ = epoll::delete(&self.kicks, fd);
@@ -344,8 +345,8 @@ impl Front {
     fn config(&self, body: &[u8]) -> Result<Answer, String> {
         let (head, _) = body
             .split_at_checked(size_of::<VhostUserConfig>())
-            .ok_or("GET_CONFIG without a head")?;
-        let asked: VhostUserConfig = record(head).ok_or("GET_CONFIG with a head that cannot be")?;
+            .ok_or("GET_CONFIG without a header")?;
+        let asked: VhostUserConfig = record(head).ok_or("GET_CONFIG with an impossible header")?;
         let mut all = [0; VHOST_USER_CONFIG_SIZE as usize];
         all[..6].copy_from_slice(&self.offer.mac.unwrap_or_default());
         let link_up = 1u16;
@@ -371,8 +372,8 @@ impl Front {
         let most = self.rings.len();
         self.rings.get_mut(index as usize).ok_or_else(|| {
             format!(
-                "ring {index}: this port has {most} for a guest, two a queue pair; start uvale vm vhost with more \
-                 --queues, or the guest with fewer"
+                "there is no ring {index}: this port offers {most}, two for each queue pair; give uvale vm vhost \
+                 more --queues, or the guest fewer queues"
             )
         })
     }
@@ -394,7 +395,7 @@ impl Drop for Front {
 /// MTU where nobody says anything.
 pub const DEFAULT_MTU: u16 = 1500;
 
-const NO_MIGRATION: &str = "logging of dirty pages is not offered: the guest cannot be migrated";
+const NO_MIGRATION: &str = "the guest cannot be migrated: logging of dirty pages is not offered";
 
 fn place(region: &VhostUserMemoryRegion) -> Place {
     Place {

@@ -1,4 +1,4 @@
-//! A guest and a front-end that do whatever the input says: requests with any body and descriptors, any bytes in the
+//! A guest and a front end that do whatever the input says: requests with any body and descriptors, any bytes in the
 //! RAM, at any time.
 
 use std::io::Read;
@@ -17,7 +17,7 @@ use super::receive::{Waiting, receive};
 use super::transmit::{Shape, Tally, transmit};
 
 const RAM: usize = 0x10_000;
-/// Where the front-end has the guest's RAM.
+/// Where the front end has the guest's RAM.
 const USER: u64 = 0x7000_0000;
 /// Slots of the port's ring.
 const SLOTS: u32 = 64;

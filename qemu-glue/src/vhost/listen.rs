@@ -12,7 +12,7 @@ use crate::socket_place::{SocketPlace, reach};
 /// Connections that have said nothing, at most.
 const MOST_STRANGERS: usize = 8;
 
-/// Where front-ends come from.
+/// Where front ends come from.
 pub struct Listening {
     way: Way,
     /// what is wrong has been said
@@ -69,12 +69,12 @@ impl Listening {
                     // Whoever it was has gone.
                     Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return Ok(None),
                     next => next
-                        .map_err(|e| (e, format!("nobody is let in, which is tried again: {e}"))),
+                        .map_err(|e| (e, format!("cannot accept connections, trying again: {e}"))),
                 }
             }
             Way::Client(path) => reach(path, SocketType::STREAM).map_err(|e| {
                 let path = path.display();
-                let what = format!("nobody listens at {path}, which is tried again: {e}");
+                let what = format!("nobody listens at {path}, trying again: {e}");
                 (e, what)
             }),
         };
@@ -89,7 +89,7 @@ impl Listening {
 }
 
 /// Who has connected and said nothing yet: perhaps only to see whether somebody listens. The first to say something is
-/// the front-end.
+/// the front end.
 #[derive(Default)]
 pub struct Strangers(Vec<OwnedFd>);
 

@@ -19,7 +19,7 @@ const HEADER: usize = 12;
 /// The only version there is, in the flags.
 const VERSION: u32 = 1;
 
-/// A message of the front-end.
+/// A message of the front end.
 #[derive(Debug)]
 pub struct Message {
     /// what it asks for
@@ -35,7 +35,7 @@ pub struct Message {
 impl Message {
     /// The body, if it is a `T` and a good one.
     pub fn body_as<T: VhostUserMsgValidator + Default>(&self) -> Result<T, String> {
-        record(&self.body).ok_or_else(|| format!("{:?} with a body that cannot be", self.request))
+        record(&self.body).ok_or_else(|| format!("{:?} with an impossible body", self.request))
     }
 
     /// The only descriptor.
@@ -63,7 +63,7 @@ pub fn record<T: VhostUserMsgValidator + Default>(bytes: &[u8]) -> Option<T> {
 /// Why nothing more is received.
 #[derive(Debug)]
 pub enum Ended {
-    /// the front-end has hung up
+    /// the front end has hung up
     Gone,
     /// what it says is no vhost-user
     Nonsense(String),
@@ -138,7 +138,7 @@ impl Inbox {
 
     fn complete(&mut self) -> Result<Message, Ended> {
         let (number, flags) = (self.word(0), self.word(1));
-        let unknown = |_| Ended::Nonsense(format!("request {number}, which is unknown"));
+        let unknown = |_| Ended::Nonsense(format!("an unknown request, {number}"));
         let request = FrontendReq::try_from(number).map_err(unknown)?;
         if flags & VhostUserHeaderFlag::VERSION.bits() != VERSION {
             return Err(Ended::Nonsense(format!("{request:?} of another version")));
@@ -154,7 +154,7 @@ impl Inbox {
     }
 }
 
-/// Answers `request` with `body`. A front-end that does not read its answers is as good as gone.
+/// Answers `request` with `body`. A front end that does not read its answers is as good as gone.
 pub fn reply(socket: impl AsFd, request: FrontendReq, body: &[u8]) -> Result<(), Ended> {
     let flags = VERSION | VhostUserHeaderFlag::REPLY.bits();
     let mut bytes = Vec::with_capacity(HEADER + body.len());

@@ -35,14 +35,14 @@ const DESCRIPTOR: usize = 16;
 const AVAIL_ENTRY: usize = 2;
 const USED_ENTRY: usize = 8;
 
-/// Why a ring cannot be used any more: the guest or its front-end has broken it.
+/// Why a ring cannot be used any more: the guest or its front end has broken it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Broken {
     /// a size that is zero, too large or no power of two
     Size(u32),
     /// a part of the ring is not in the guest's RAM, or is not aligned
     Place(&'static str),
-    /// a part of the ring is not in the RAM that the front-end has shared
+    /// a part of the ring is not in the RAM that the front end has shared
     Unshared(&'static str),
     /// `avail.idx` is further ahead than the ring is long
     Ahead(u16),
@@ -63,7 +63,7 @@ impl fmt::Display for Broken {
         match self {
             Self::Size(n) => write!(
                 f,
-                "a ring of {n} entries: it takes a power of two up to {MOST_ENTRIES}"
+                "a ring of {n} entries: it must be a power of two up to {MOST_ENTRIES}"
             ),
             Self::Place(what) => write!(f, "its {what} is not in the guest's RAM, or not aligned"),
             Self::Unshared(what) => write!(
@@ -74,7 +74,7 @@ impl fmt::Display for Broken {
             Self::Ahead(n) => write!(f, "it offers {n} buffers, more than it has entries"),
             Self::Descriptor(i) => write!(f, "descriptor {i} is beyond its table"),
             Self::Endless => write!(f, "a chain of more than {MOST_DESCRIPTORS} descriptors"),
-            Self::Indirect => write!(f, "an indirect table that virtio does not allow"),
+            Self::Indirect => write!(f, "an indirect descriptor table that virtio does not allow"),
             Self::Buffer(at, len) => write!(f, "{len} bytes at {at:#x} are not in the guest's RAM"),
             Self::NoHeader => write!(f, "a buffer with no room for the virtio-net header"),
         }
@@ -163,7 +163,7 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Number of the next entry to be looked at: what a front-end gets when it stops the ring.
+    /// Number of the next entry to be looked at: what a front end gets when it stops the ring.
     pub fn next_avail(&self) -> u16 {
         self.next_avail
     }

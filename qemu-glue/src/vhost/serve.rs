@@ -1,4 +1,4 @@
-//! The loop: one thread moves the packets of all queues, and serves the front-end between batches.
+//! The loop: one thread moves the packets of all queues, and serves the front end between batches.
 //!
 //! ```text
 //!   guest's tx rings -> port's tx rings   txsync   rxsync   port's rx rings -> guest's rx rings   sleep
@@ -83,7 +83,7 @@ pub struct Server<'a> {
 
 /// A ring of the guest that cannot be used any more, until it is started again.
 fn given_up(voice: &Voice<'_>, ring: usize, why: &Broken) {
-    voice.say_of_guest(&format!("the guest's ring {ring} is given up: {why}"));
+    voice.say_of_guest(&format!("the guest's ring {ring} is out of service: {why}"));
 }
 
 impl<'a> Server<'a> {
@@ -96,7 +96,7 @@ impl<'a> Server<'a> {
         };
         let ours: &[&Path] = if args.client { &[] } else { &[&args.socket] };
         sigbus::take(ours)?;
-        let fail = |e: rustix::io::Errno| format!("nothing can be waited for: {e}");
+        let fail = |e: rustix::io::Errno| format!("cannot wait for events: {e}");
         let events = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(fail)?;
         let mut watched = vec![(rustix::fd::AsFd::as_fd(&signals), SIGNALS)];
         watched.extend(listening.listener().map(|fd| (fd, LISTENER)));
@@ -127,7 +127,7 @@ impl<'a> Server<'a> {
         server.has_opened(port, port_header);
         if port_header == 0 {
             server.voice.say(
-                "not a port of a switch, so the guest is offered no checksum or segmentation offload",
+                "this is not a port of a switch, so the guest is offered no checksum or segmentation offload",
             );
         }
         server.say_of_rings();
@@ -354,7 +354,8 @@ impl<'a> Server<'a> {
 
     fn lost(&mut self) {
         self.voice.say(
-            "the port is gone, with the daemon or its interface; packets are lost until it can be opened again",
+            "the port is gone, with the daemon or its network interface; packets are lost until it can be opened \
+             again",
         );
         self.port = None;
         self.next_open = Instant::now() + AGAIN;

@@ -1,4 +1,4 @@
-//! Sentences about what a guest and its front-end do. They may do it as often as they like, so there is a limit.
+//! Sentences about what a guest and its front end do. They may do it as often as they like, so there is a limit.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ impl<'a> Voice<'a> {
         }
         match self.unsaid.take() {
             0 => {}
-            n => self.say(&format!("{n} lines about guests have been left out")),
+            n => self.say(&format!("{n} lines about guests were left out")),
         }
         self.say(what);
     }

@@ -1,10 +1,10 @@
-//! What a front-end has said about one of its rings.
+//! What a front end has said about one of its rings.
 
 use super::ring::{Addresses, Batch, Broken, Queue};
 use crate::event_fd::EventFd;
 use crate::guest_ram::GuestRam;
 
-/// Descriptor table, available ring and used ring, by the front-end's addresses.
+/// Descriptor table, available ring and used ring, by the front end's addresses.
 pub type UserAddresses = [u64; 3];
 
 /// A ring. It is started by a kick descriptor and stopped by GET_VRING_BASE; it moves packets while it is enabled, too.
@@ -20,7 +20,7 @@ pub struct Vring {
     pub kick: Option<EventFd>,
     /// interrupts the guest
     pub call: Option<EventFd>,
-    /// tells the front-end that the ring cannot be used
+    /// tells the front end that the ring cannot be used
     pub err: Option<EventFd>,
     /// SET_VRING_KICK has come
     pub is_started: bool,
@@ -28,7 +28,7 @@ pub struct Vring {
     pub is_enabled: bool,
     /// its state while it is in use
     queue: Option<Queue>,
-    /// the guest, or the front-end, has broken it; until it is stopped
+    /// the guest, or the front end, has broken it; until it is stopped
     is_broken: bool,
 }
 

@@ -111,7 +111,7 @@ enum Command {
     /// Ask the daemon to exit
     #[command(after_help = "Example: uvale stop --dir /run/lab")]
     Stop(show_stop::Args),
-    /// Make network interfaces at the other end of which programs are, and remove them
+    /// Make, list and remove network interfaces between the host and netmap programs or switches
     Nic(nic::Args),
     /// Open network interfaces for users that an administrator allowed (needs privileges)
     #[command(after_help = NIC_HELPER)]

@@ -1,5 +1,5 @@
-//! `uvale nic add`, `del` and `list`: interfaces at the other end of which programs are, made by the process that has the
-//! rights, and kept by the daemon.
+//! `uvale nic add`, `del` and `list`: interfaces at the other end of which programs are, made by the process that has
+//! the rights, and kept by the daemon.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -27,10 +27,10 @@ enum What {
         after_help = "Example: uvale nic add tap0 --address 10.0.0.1/24; uvale ctl -a vale0:tap0"
     )]
     Add(Add),
-    /// Remove an interface that `uvale nic add` has made, also from its switch
+    /// Remove an interface that `uvale nic add` has made; take it off its switch first, if it is on one
     #[command(after_help = "Example: uvale nic del tap0")]
     Del(Del),
-    /// List the interfaces that uvale has made, and others that are open or on a switch
+    /// List the interfaces that uvale has made, and all others that are open or on a switch
     #[command(after_help = "Example: uvale nic list")]
     List(super::show::Args),
 }
@@ -70,10 +70,11 @@ fn network(text: &str) -> Result<(IpAddr, u8), String> {
         .ok_or("must be ADDRESS/BITS, such as 10.0.0.1/24")?;
     let address: IpAddr = address
         .parse()
-        .map_err(|_| "is no IP address with the length of its network".to_owned())?;
+        .map_err(|_| "is not an IP address with the length of its network".to_owned())?;
     let most = if address.is_ipv4() { 32 } else { 128 };
     let bits = bits.parse().ok().filter(|bits| (0..=most).contains(bits));
-    let bits = bits.ok_or_else(|| format!("a network of this kind has 0 to {most} bits"))?;
+    let bits =
+        bits.ok_or_else(|| format!("the length of this kind of network is 0 to {most} bits"))?;
     Ok((address, bits))
 }
 
@@ -131,7 +132,7 @@ impl Del {
         }
         tap::remove(&name, index).map_err(|refusal| {
             format!(
-                "{name} is there until the programs that have it open close it: {}",
+                "{name} remains until the programs that have it open close it: {}",
                 refusal.why
             )
         })

@@ -252,7 +252,7 @@ fn a_client_that_is_silent_or_says_too_much_keeps_nobody_out() {
     for size in [u32::MAX, 1 << 20, 15, 0, 1000] {
         is_hung_up_on(&net, &message(10, size));
     }
-    vm.wait_text("no message of vfio-user");
+    vm.wait_text("not a vfio-user message");
     is_hung_up_on(&net, &message(10, 1000)[..7]);
     is_hung_up_on(&net, &[]);
     vm.wait_text("has been silent");
@@ -274,7 +274,7 @@ fn a_client_that_is_silent_or_says_too_much_keeps_nobody_out() {
     }
     // Who comes while another is there waits, and a person hears of it.
     let second = std::os::unix::net::UnixStream::connect(&net).expect("it listens");
-    vm.wait_text("waits until that has gone");
+    vm.wait_text("until the first one disconnects");
     drop((stream, second));
     Guest::new(&place, "a").up();
 }

@@ -1,4 +1,4 @@
-//! Descriptors: who connects, what the front-end asks for, kicks and signals.
+//! Descriptors: who connects, what the front end asks for, kicks and signals.
 
 use core::mem::MaybeUninit;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ impl Server<'_> {
             Err(_) => Vec::new(),
         };
         let knock = found.contains(&LISTENER) || found.contains(&STRANGERS);
-        // A front-end that has gone goes before the one that takes its place is let in.
+        // A front end that has gone goes before the one that takes its place is let in.
         let is_silent = !(knock || found.contains(&FRONT)) || self.serve_front();
         self.let_in(found.contains(&LISTENER));
         if is_silent && knock {
@@ -45,7 +45,7 @@ impl Server<'_> {
             && Instant::now() >= self.next_connect
     }
 
-    /// Serves some requests: the front-end's rings, and others, have their turn too. False if there may be more.
+    /// Serves some requests: the front end's rings, and others, have their turn too. False if there may be more.
     fn serve_front(&mut self) -> bool {
         let voice = &self.voice;
         let Some(front) = &mut self.front else {
@@ -55,7 +55,7 @@ impl Server<'_> {
             let before = front.stage();
             let served = front.serve(&|what| voice.say_of_guest(what));
             if before < Stage::Guest && front.stage() == Stage::Guest {
-                voice.say_of_guest("a guest has come");
+                voice.say_of_guest("a guest has connected");
             }
             match served {
                 Ok(true) => {}
@@ -77,8 +77,8 @@ impl Server<'_> {
         self.show_guest();
         let stage = front.stage();
         let why = match ended {
-            Ended::Nonsense(why) => format!("hung up on the guest's front-end: {why}"),
-            Ended::Gone if stage == Stage::Guest => "the guest has gone".into(),
+            Ended::Nonsense(why) => format!("disconnected the guest's front end: {why}"),
+            Ended::Gone if stage == Stage::Guest => "the guest has disconnected".into(),
             Ended::Gone if stage == Stage::KnowsQueues => self.too_few_queues(),
             // It has only looked who is there.
             Ended::Gone => String::new(),
@@ -101,8 +101,8 @@ impl Server<'_> {
     fn too_few_queues(&self) -> String {
         let n = self.args.queues;
         format!(
-            "a front-end has gone when it knew how many queues there are: if it has more than {n}, give uvale vm vhost \
-             as many with --queues, or take some from it (QEMU: queues={n})"
+            "a front end has disconnected after learning the number of queue pairs: if it has more than {n}, give \
+             uvale vm vhost as many with --queues, or give it fewer (QEMU: queues={n})"
         )
     }
 
@@ -140,7 +140,7 @@ impl Server<'_> {
         }
     }
 
-    /// Whoever says something first is the front-end.
+    /// Whoever says something first is the front end.
     fn meet(&mut self) {
         while let Some(socket) = self.strangers.speaking() {
             let _ = epoll::delete(&self.events, &socket);
@@ -148,7 +148,7 @@ impl Server<'_> {
                 None => self.greet(socket),
                 Some(_) => self
                     .voice
-                    .say_of_guest("a second front-end has been turned away: one guest, one socket"),
+                    .say_of_guest("a second front end has been refused: a socket serves one guest"),
             }
         }
     }
@@ -179,7 +179,7 @@ impl Server<'_> {
         let (Ok(()), Ok(events)) = (watched, events) else {
             return self
                 .voice
-                .say_of_guest("a guest has been turned away: no descriptors are left");
+                .say_of_guest("a guest has been refused: no descriptor is free");
         };
         (self.from_guest, self.to_guest) = Default::default();
         let front = Front::new(socket, events, offer);

@@ -1,4 +1,4 @@
-//! Requests of a front-end: those that are served, those that are refused, and nonsense.
+//! Requests of a front end: those that are served, those that are refused, and nonsense.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -204,7 +204,7 @@ fn ram_that_cannot_be_is_refused() {
     );
     assert!(
         refused(&[good, [0x10000, 0x10000, 0x7000_8000, 0]], &[&fd, &fd]),
-        "overlap in the front-end"
+        "overlap in the front end"
     );
     assert!(refused(&[[0, 0, 0, 0]], &[&fd]), "no bytes");
     assert!(
