@@ -8,6 +8,7 @@
 //! | `show.rs`, `nics.rs`, `guests.rs`, `worlds.rs` | `ports`, `switches`, `fdb`, `status`; where else daemons answer |
 //! | `show_stop.rs`, `wait.rs` | `uvale stop`; `uvale wait` |
 //! | `stats.rs` | `uvale stats` |
+//! | `capture.rs`, `extcap.rs` | `uvale capture`; the same for Wireshark |
 //! | `ctl.rs`, `ctl_parse.rs`, `ctl_device.rs` | `uvale ctl`, over `/dev/netmap` |
 //! | `nic.rs`, `nic_list.rs` | `uvale nic`: interfaces of ours |
 //! | `nic_helper.rs` | `uvale nic-helper` |
@@ -18,10 +19,12 @@
 //! `uvale gen`, `uvale bench` and `uvale vm` are crates of their own.
 #![deny(unsafe_code)]
 
+pub mod capture;
 pub mod ctl;
 pub mod ctl_device;
 pub mod ctl_parse;
 pub mod daemon;
+pub mod extcap;
 mod guests;
 pub mod log;
 pub mod nic;
@@ -90,6 +93,12 @@ enum Command {
         after_help = "Example: uvale stats --save before; ./test.sh; uvale stats --since before 'vale0:*'"
     )]
     Stats(stats::Args),
+    /// Capture what ports send and receive, for tcpdump, tshark and Wireshark
+    #[command(after_help = capture::HELP)]
+    Capture(capture::Args),
+    /// List ports in Wireshark
+    #[command(after_help = extcap::HELP)]
+    Extcap(extcap::Args),
     /// List ports
     #[command(after_help = "Example: uvale ports --json")]
     Ports(show::Args),
@@ -129,7 +138,8 @@ enum Command {
 
 /// The command line.
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let cli = Cli::parse_from(extcap::with_subcommand(std::env::args_os()));
+    let outcome = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Daemon(args) => daemon::run(args),
         Command::Gen(args) => {
@@ -137,6 +147,8 @@ fn main() -> ExitCode {
             run::under_shim().map(|()| uvale_generator::run(args, &show::port_hint))
         }
         Command::Stats(args) => stats::run(args),
+        Command::Capture(args) => capture::run(args),
+        Command::Extcap(args) => extcap::run(&args),
         Command::Ports(args) => show::ports(args),
         Command::Switches(args) => show::switches(args),
         Command::Fdb(args) => show::fdb(args),

@@ -47,6 +47,11 @@ pub struct FdbArgs {
 }
 
 impl Place {
+    /// The world of that directory; none: the usual one.
+    pub fn at(dir: Option<PathBuf>) -> Self {
+        Self { dir }
+    }
+
     /// The runtime directory.
     pub fn dir(&self) -> PathBuf {
         self.dir.clone().unwrap_or_else(place::runtime_dir)

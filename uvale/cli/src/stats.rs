@@ -11,7 +11,7 @@
 
 mod baseline;
 mod change;
-mod counters;
+pub mod counters;
 mod round;
 mod sample;
 mod table;

@@ -1,4 +1,4 @@
-//! The worlds of this user in the usual places, for the error message when a wrong one was named.
+//! The worlds of this user in the usual places: for Wireshark, and for the error message when a wrong one was named.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub fn hint(but: &Path) -> String {
 }
 
 /// Runtime directories in the usual places, in which a daemon of this user answers.
-fn others(but: &Path) -> Vec<PathBuf> {
+pub fn others(but: &Path) -> Vec<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
     let mut parents: Vec<PathBuf> = Vec::new();
     let xdg = std::env::var_os("XDG_RUNTIME_DIR").filter(|v| !v.is_empty());

@@ -92,8 +92,17 @@ impl Port {
     /// # Errors
     /// The name is none, no daemon can be had, or what REGISTER is refused for.
     pub fn open(wanted: &Wanted<'_>) -> Result<Self, Refusal> {
+        // before a daemon is started for it
+        wanted.parsed()?;
+        Self::open_in(Arc::new(uvale_link::start::attach(wanted.dir)?), wanted)
+    }
+
+    /// The same by a session with the daemon of that world, which several ports may share.
+    ///
+    /// # Errors
+    /// As for [`Port::open`].
+    pub fn open_in(session: Arc<Session>, wanted: &Wanted<'_>) -> Result<Self, Refusal> {
         let (name, register) = wanted.parsed()?;
-        let session = Arc::new(uvale_link::start::attach(wanted.dir)?);
         let device = open_device(wanted.dir, &session)?;
         let mut request = Request {
             header: name.to_header(),

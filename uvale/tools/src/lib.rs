@@ -1,8 +1,9 @@
 //! What the commands share: words on a terminal, names that are nearly right, what a program's file says of how it is
-//! started, MAC addresses.
+//! started, MAC addresses, signals that end a command.
 #![forbid(unsafe_code)]
 
 pub mod elf;
 pub mod mac;
 pub mod nearest;
 pub mod output;
+pub mod signals;

@@ -54,6 +54,11 @@ impl Slots<'_> {
     /// Takes the next packet of an rx ring, all its fragments, in place of what `packet` holds. False, and nothing
     /// happens, if there is no whole packet.
     pub fn take(&mut self, packet: &mut Vec<u8>) -> bool {
+        self.take_flagged(packet).is_some()
+    }
+
+    /// The same; answers with the flags of its last slot (`NS_TXMON` is in all slots of a packet).
+    pub fn take_flagged(&mut self, packet: &mut Vec<u8>) -> Option<u16> {
         packet.clear();
         let mut at = self.at;
         while at != self.tail {
@@ -62,14 +67,14 @@ impl Slots<'_> {
             at = self.ring.next(at);
             if slot.flags & NS_MOREFRAG == 0 {
                 self.at = at;
-                return true;
+                return Some(slot.flags);
             }
         }
         if self.left() + 1 >= self.ring.num_slots() {
             // A packet that is longer than the ring never ends: it is lost.
             self.at = self.tail;
         }
-        false
+        None
     }
 
     fn append(&self, slot: Slot, packet: &mut Vec<u8>) {
