@@ -56,8 +56,8 @@ impl Record for PcapNg {
     fn begin(&mut self, to: &mut Vec<u8>) {
         let program = concat!("uvale ", env!("CARGO_PKG_VERSION"));
         let section = SectionHeaderBlock {
-            // The crate writes the time of statistics as one number. Its halves lie in pcapng's order only like this.
-            endianness: Endianness::Big,
+            // dumpcap takes nothing else from a pipe
+            endianness: Endianness::native(),
             options: vec![SectionHeaderOption::UserApplication(program.into())],
             ..SectionHeaderBlock::default()
         };
@@ -115,10 +115,19 @@ impl Record for PcapNg {
         }
         let block = InterfaceStatisticsBlock {
             interface_id: at,
-            timestamp: record::now(),
+            timestamp: halves(record::now()),
             options,
         };
         self.write(block, to);
+    }
+}
+
+/// A time as the crate has to be given it: it writes one number, and pcapng has the upper half first in either byte
+/// order.
+fn halves(time: u64) -> u64 {
+    match cfg!(target_endian = "little") {
+        true => time.rotate_left(32),
+        false => time,
     }
 }
 
@@ -160,6 +169,7 @@ mod tests {
             notes: &["one".to_owned(), "two".to_owned()],
         };
         pcapng.packet(1, &seen, &mut file);
+        let before = record::now();
         let totals = Totals {
             captured: 1,
             missed: 7,
@@ -214,6 +224,8 @@ mod tests {
                 .options
                 .contains(&InterfaceStatisticsOption::IsbIfRecv(8))
         );
+        let time = halves(statistics.timestamp);
+        assert!((before..=record::now()).contains(&time), "{time}");
     }
 
     #[test]
