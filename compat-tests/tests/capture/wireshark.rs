@@ -75,15 +75,28 @@ fn tshark_lists_ports_and_captures_ten_thousand_packets() {
     }
 
     let file = place.file("tshark.pcapng");
-    let args = ["-i", "uvale:vale0", "-c", "20000", "-w", text(&file)];
+    let args = ["-i", "uvale:vale0", "-c", "20030", "-w", text(&file)];
     let mut capture = Program::start("tshark", tshark(&place, &program, &args));
     wait_for_captured(&place, 2);
     let packets = numbers(0, 10_000);
     send_in_step(&place, &a, &b, &packets);
+    // one more interface, in the middle of the capture
+    let late = End::open(&place, "vale0:late");
+    wait_for_captured(&place, 3);
+    let more = numbers(20_000, 10);
+    send_in_step(&place, &late, &b, &more);
     assert!(capture.wait().success(), "{}", capture.said());
-    let captured = Captured::read(&file);
+    let mut captured = Captured::read(&file);
+    assert_eq!(captured.of("vale0:late", true), more);
+    let arrived = [&packets[..], &more].concat();
+    assert!(captured.of("vale0:b", false) == arrived, "what arrived");
+    captured.packets.retain(|p| p.interface == "vale0:a");
+    let a = captured.packets.split_off(10_000);
     assert!(captured.of("vale0:a", true) == packets, "what was sent");
-    assert!(captured.of("vale0:b", false) == packets, "what arrived");
+    assert!(
+        a.iter().all(|p| !p.sent) && a.len() == 10,
+        "what arrived at last"
+    );
     wait_for_captured(&place, 0);
 
     // What is said of a packet is shown: by the capture itself, too.

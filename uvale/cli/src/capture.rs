@@ -3,12 +3,14 @@
 //! | file | what |
 //! |---|---|
 //! | `taps.rs`, `tap.rs` | the captured ports; one of them: a monitor and its counters |
+//! | `drops.rs` | what the port itself has dropped |
 //! | `record.rs`, `pcapng.rs`, `text.rs` | what is recorded, and its two forms |
 //! | `sink.rs`, `output.rs` | the capture that is written; a file or a pipe that is never waited for |
 //!
 //! One thread takes packets from the monitors' rings and writes. It waits for no reader: what cannot be written stays
 //! in its memory, then in the rings, and what finds no room there is counted by who sends it.
 
+mod drops;
 mod output;
 mod pcapng;
 mod record;

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use nm_abi::NS_TXMON;
 use nm_abi::request::{NR_MONITOR_RX, NR_MONITOR_TX};
 use rustix::fd::{AsFd, BorrowedFd};
-use uvale_engine::Host;
 use uvale_link::report;
 use uvale_link::session::Session;
-use uvale_port::{POLLIN, Port, RX, Slots, TX, Wanted};
+use uvale_port::{POLLIN, Port, RX, Slots, Wanted};
 use uvale_shared::ctl::Kring;
 use uvale_system::refusal::Refusal;
 
-use super::super::stats::counters::in_words;
+use super::drops::{Drops, Origin, between};
 use super::record::{Seen, Totals, now};
 
 /// Slots of a monitor's ring: the most that netmap gives.
@@ -44,16 +43,6 @@ impl Direction {
     }
 }
 
-/// A ring of the monitored port.
-struct Source {
-    dir: usize,
-    kring: u32,
-    generation: u32,
-}
-
-/// Packets that the monitored port has dropped, by reason.
-type Drops = [(&'static str, u64); 6];
-
 /// A port that is captured.
 pub struct Tap {
     port: Port,
@@ -62,7 +51,7 @@ pub struct Tap {
     interface: u32,
     /// shorter packets than an Ethernet header are dropped
     is_on_switch: bool,
-    sources: Vec<Source>,
+    origin: Origin,
     captured: u64,
     /// missed packets, as counted when the rings were last looked at, and how many of them have been told
     missed: u64,
@@ -102,7 +91,7 @@ impl Tap {
         };
         let monitor = Port::open_in(session.clone(), &wanted)?;
         let mut tap = Self {
-            sources: sources(&monitor),
+            origin: Origin::of(&monitor),
             port: monitor,
             name: port.name.clone(),
             interface: 0,
@@ -233,44 +222,12 @@ impl Tap {
 
     /// What the monitored port has dropped since it was opened.
     fn count_drops(&self) -> Drops {
-        let mut drops: Drops = [
-            ("short", 0),
-            ("no_destination", 0),
-            ("no_receiver", 0),
-            ("full", 0),
-            ("unconvertible", 0),
-            ("stuck", 0),
-        ];
-        for source in &self.sources {
-            let Some(k) = self.source(source) else {
-                // It is closed: what it dropped at last is not known.
-                return self.drops[1];
-            };
-            let (sent, arrived) = (&k.sync, &k.produced);
-            let counters = match source.dir {
-                TX => [(0, &sent.short), (1, &sent.no_dest), (2, &sent.no_receiver)],
-                _ => [
-                    (3, &arrived.full),
-                    (4, &arrived.unconvertible),
-                    (5, &k.stuck),
-                ],
-            };
-            for (at, counter) in counters {
-                drops[at].1 += counter.load(Relaxed);
-            }
-        }
-        drops
-    }
-
-    fn source(&self, source: &Source) -> Option<&Kring> {
-        let kring = self.port.session().ctl().kring(source.kring)?;
-        (kring.generation.load(Acquire) == source.generation).then_some(kring)
+        self.origin.drops(self.port.session(), &self.drops[1])
     }
 
     /// Bytes of virtio-net header before each packet of the port.
     fn header(&self) -> usize {
-        let source = self.sources.first().and_then(|s| self.source(s));
-        let record = source.and_then(|k| self.port.session().ctl().port(k.port.load(Relaxed)));
+        let record = self.origin.record(self.port.session());
         record.map_or(0, |port| port.virt_hdr_len.load(Relaxed)) as usize
     }
 
@@ -316,42 +273,6 @@ struct Unsaid {
     drops: Option<String>,
 }
 
-/// The rings that feed a monitor.
-fn sources(monitor: &Port) -> Vec<Source> {
-    let ctl = monitor.session().ctl();
-    let mut all = Vec::new();
-    for ring in monitor.attachment().binding().rings(RX) {
-        let Some(kring) = monitor.kring(RX, ring) else {
-            continue;
-        };
-        for dir in [RX, TX] {
-            let parent = kring.mon_parent[dir].load(Acquire).checked_sub(1);
-            if let Some(index) = parent
-                && let Some(of) = ctl.kring(index)
-            {
-                all.push(Source {
-                    dir,
-                    kring: index,
-                    generation: of.generation.load(Acquire),
-                });
-            }
-        }
-    }
-    all
-}
-
-/// What was dropped between two counts, in words; none if nothing was.
-fn between(before: &Drops, after: &Drops) -> Option<String> {
-    let counts = after.iter().zip(before);
-    let more =
-        counts.map(|((reason, after), (_, before))| (*reason, after.saturating_sub(*before)));
-    let words = in_words(
-        more.filter(|(_, n)| *n > 0)
-            .map(|(reason, n)| (reason, n.to_string())),
-    );
-    (!words.is_empty()).then_some(words)
-}
-
 /// What a virtio-net header says that the packet itself does not.
 fn virtio_notes(header: &[u8]) -> Vec<String> {
     let mut notes = Vec::new();
@@ -382,19 +303,6 @@ mod tests {
         ] {
             assert_eq!(full_name(name), full);
         }
-    }
-
-    #[test]
-    fn only_what_was_dropped_meanwhile_is_told() {
-        let drops = |short, full| {
-            let mut drops: Drops = [("short", short); 6];
-            drops[1..].fill(("full", 0));
-            drops[3].1 = full;
-            drops
-        };
-        assert_eq!(between(&drops(1, 2), &drops(1, 2)), None);
-        let said = between(&drops(1, 2), &drops(4, 7));
-        assert_eq!(said.as_deref(), Some("short frame 3, receiver full 5"));
     }
 
     #[test]

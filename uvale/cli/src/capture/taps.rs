@@ -286,10 +286,10 @@ impl Taps {
         longest: Option<Duration>,
     ) -> Woken {
         let taps: &[Tap] = if for_packets { &self.taps } else { &[] };
-        let told = taps.iter().fold(true, |all, tap| tap.announce() && all);
+        let deaf = taps.iter().filter(|tap| !tap.announce()).count();
         let is_ready = taps.iter().any(Tap::glance);
-        let nap = match (told, self.switches.is_empty()) {
-            (true, true) => NOW_AND_THEN,
+        let nap = match (deaf, self.switches.is_empty()) {
+            (0, true) => NOW_AND_THEN,
             _ => SOON,
         };
         let nap = match is_ready {
