@@ -82,7 +82,12 @@ impl Rules<'_> {
         }
         if let Some(tap) = self.divert {
             steps.push(self.chain(Hook::Egress, i32::MAX, NO_EGRESS));
-            let own = [marked(self.mark), set_mark(0), vec![verdict(ACCEPT)]].concat();
+            let own = [
+                marked(self.mark).to_vec(),
+                set_mark(0),
+                vec![verdict(ACCEPT)],
+            ]
+            .concat();
             steps.push(self.rule(Hook::Egress, own, NO_RULE));
             let hosts = [set_mark(of_the_host(self.mark)), forward(tap)].concat();
             steps.push(self.rule(Hook::Egress, hosts, NO_FORWARD));
@@ -91,22 +96,29 @@ impl Rules<'_> {
     }
 
     /// What the port sends to the host goes up without its mark, and as what it would be had it arrived here: a
-    /// packet socket says of all that it sends that it is for this host. All else does not go up.
+    /// packet socket says of all that it sends that it is for this host. All else, which is most, is dropped by the
+    /// first rule.
     fn arriving(&self) -> Vec<Vec<Expression>> {
-        let kind =
-            |which: Vec<Expression>, kind| [marked(self.mark), which, set_kind(kind)].concat();
+        let kind = |which: Vec<Expression>, kind| {
+            [marked(self.mark).to_vec(), which, set_kind(kind)].concat()
+        };
         let other = [is_group(false), destination(NEQ, self.address)].concat();
-        let up = [marked(self.mark), set_mark(0), vec![verdict(ACCEPT)]].concat();
-        let mut rules = vec![
+        let up = [
+            marked(self.mark).to_vec(),
+            set_mark(0),
+            vec![verdict(ACCEPT)],
+        ]
+        .concat();
+        let rules = [
             kind(other, PACKET_OTHERHOST),
             kind(is_group(true), PACKET_MULTICAST),
             kind(destination(EQ, [0xff; 6]), PACKET_BROADCAST),
             up,
         ];
-        if self.steal {
-            rules.push(vec![verdict(DROP)]);
-        }
-        rules
+        let [load, _] = marked(self.mark);
+        let is_not_own = compare(NEQ, &self.mark.to_ne_bytes());
+        let dropped = self.steal.then(|| vec![load, is_not_own, verdict(DROP)]);
+        dropped.into_iter().chain(rules).collect()
     }
 
     fn name(&self) -> String {
@@ -191,9 +203,9 @@ const PACKET_BROADCAST: u8 = 1;
 const PACKET_MULTICAST: u8 = 2;
 const PACKET_OTHERHOST: u8 = 3;
 
-fn marked(mark: u32) -> Vec<Expression> {
+fn marked(mark: u32) -> [Expression; 2] {
     let load = expression("meta", [(1, REGISTER), (2, Value::Number(META_MARK))]);
-    vec![load, compare(EQ, &mark.to_ne_bytes())]
+    [load, compare(EQ, &mark.to_ne_bytes())]
 }
 
 fn set_mark(mark: u32) -> Vec<Expression> {
