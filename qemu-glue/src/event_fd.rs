@@ -5,6 +5,10 @@
 //! refuses RWF_NOWAIT here. What never waits is the kernel's own signal at the end of an asynchronous read: it counts
 //! to 2^64 - 1 and stops there. So [`EventFd::signal`] is a read of no bytes that tells the eventfd when it is done,
 //! which it is at once. That takes as long as poll(2) and write(2) together.
+//!
+//! Where asynchronous I/O is forbidden nothing takes its place: poll(2) before a write(2) leaves a moment in which
+//! the guest's side can fill the eventfd, and a thread for writes would be held by the first one that is full, for the
+//! next guest, too.
 #![allow(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -72,9 +76,15 @@ struct Reads {
 /// A sentence: the kernel has none, or no more.
 fn reads() -> Result<&'static Reads, String> {
     static READS: OnceLock<Result<Reads, Errno>> = OnceLock::new();
+    let remedy = |e: &Errno| match *e {
+        Errno::AGAIN => "raise the limit, fs.aio-max-nr",
+        Errno::MFILE | Errno::NFILE => "raise the limit on open files, ulimit -n",
+        _ => "allow io_setup, io_submit and io_getevents, in a container by its seccomp profile",
+    };
     READS.get_or_init(Reads::new).as_ref().map_err(|e| {
         format!(
-            "eventfds cannot be signalled: io_setup: {e}: raise fs.aio-max-nr, or let this process use asynchronous I/O"
+            "cannot signal the guest, which takes Linux AIO: {e}: {}",
+            remedy(e)
         )
     })
 }

@@ -47,29 +47,13 @@ fn a_guest_and_programs_in_containers() {
     };
     let mut guest = Guest::start(&kit, place.dir(), plan);
     println!("{}", guest.wait_ready());
-    numbered_over_pipes(&engine, &place, &mut guest);
+    // From one container to the other, through the guest, and back.
+    let generate_in_one = |args: &[&str]| generate(&engine, &place, args);
+    ptnet_guests::bridges(&mut guest, &place, ["one}1", "two}1"], generate_in_one);
     ping_over_a_switch(&engine, &place, &mut guest);
     let [one, two] = pipes;
     ptnet_guests::end(guest, vec![one, two, switch]);
     place.assert_left_clean();
-}
-
-/// From one container to the other, through the guest, and back.
-fn numbered_over_pipes(engine: &Engine, place: &Place, guest: &mut Guest) {
-    let bridge = guest.begin("exec ptnet-guest bridge --patience 600");
-    for (from, to) in [("one}1", "two}1"), ("two}1", "one}1")] {
-        let receiver = generate(engine, place, &["-i", to, "-f", "rxseq", "-n", "20000"]);
-        wait_for("its port", || place.port(to).is_some());
-        generate(engine, place, &["-i", from, "-f", "txseq", "-n", "20000"]).wait_success();
-        let said = receiver.wait_success();
-        assert!(
-            said.contains("20000 packets, 0 lost, 0 reordered"),
-            "{said}"
-        );
-    }
-    guest.kill(&bridge, "TERM");
-    let (status, said) = guest.finish(bridge);
-    assert_eq!(status, 0, "{said}");
 }
 
 /// The program sends each packet back with its ends exchanged: the guest gets its own request, answers it, and gets

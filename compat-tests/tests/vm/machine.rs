@@ -11,25 +11,24 @@ use rustix::process::Signal;
 
 use crate::ground::{refused, text, vm};
 
+/// A guest with a device of each kind.
+const ALL_KINDS: [&str; 7] = [
+    "run",
+    "--vhost",
+    "vale0:a",
+    "--ptnet",
+    "netmap:x{1",
+    "--dgram",
+    "vale0:b",
+];
+
 #[test]
 fn commands_are_printed_for_a_set_of_ports() {
     let place = Place::new();
     let image = place.file("disk, with a comma.qcow2");
     std::fs::write(&image, b"QFI\xfb and more").expect("write");
-    let args = [
-        "run",
-        "--vhost",
-        "vale0:a",
-        "--ptnet",
-        "netmap:x{1",
-        "--dgram",
-        "vale0:b",
-    ];
-    let said = vm(
-        &place,
-        &[&args[..], &[text(&image), "--", "-nographic"]].concat(),
-    )
-    .wait_success();
+    let more = [text(&image), "--", "-nographic"];
+    let said = vm(&place, &[&ALL_KINDS[..], &more].concat()).wait_success();
     for part in [
         "uvale vm vhost --port vale0:a --socket /",
         "uvale vm ptnet --port 'netmap:x{1' --socket /",
@@ -47,18 +46,7 @@ fn commands_are_printed_for_a_set_of_ports() {
 #[test]
 fn queue_pairs_are_told_to_both_sides() {
     let place = Place::new();
-    let args = [
-        "run",
-        "--vhost",
-        "vale0:a",
-        "--ptnet",
-        "netmap:x{1",
-        "--dgram",
-        "vale0:b",
-        "--queues",
-        "4",
-    ];
-    let said = vm(&place, &args).wait_success();
+    let said = vm(&place, &[&ALL_KINDS[..], &["--queues", "4"]].concat()).wait_success();
     let line = |part: &str| {
         let line = said.lines().find(|line| line.contains(part));
         line.unwrap_or_else(|| panic!("no {part}: {said}"))

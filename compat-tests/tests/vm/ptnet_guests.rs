@@ -5,6 +5,7 @@ use compat_tests::guest::kit::{Kit, ptnet_guest};
 use compat_tests::guest::{Guest, Plan, device};
 use compat_tests::place::Place;
 use compat_tests::target::binaries;
+use compat_tests::wait::wait_for;
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip};
 use rustix::process::Signal;
@@ -69,6 +70,32 @@ pub fn end(guest: Guest, servers: Vec<Program>) {
         assert!(server.wait().success(), "{}", server.said());
         println!("{}", server.said());
     }
+}
+
+/// Numbered packets that go through a guest, which bridges the other ends of `pipes`, in both directions: each arrives.
+/// `generate` starts `uvale gen`. Gives what the bridge has said.
+pub fn bridges(
+    guest: &mut Guest,
+    place: &Place,
+    pipes: [&str; 2],
+    generate: impl Fn(&[&str]) -> Program,
+) -> String {
+    let bridge = guest.begin("exec ptnet-guest bridge --patience 600");
+    let [one, two] = pipes;
+    for (from, to) in [(one, two), (two, one)] {
+        let receiver = generate(&["-i", to, "-f", "rxseq", "-n", "20000"]);
+        wait_for("its port", || place.port(to).is_some());
+        generate(&["-i", from, "-f", "txseq", "-n", "20000"]).wait_success();
+        let said = receiver.wait_success();
+        assert!(
+            said.contains("20000 packets, 0 lost, 0 reordered"),
+            "{said}"
+        );
+    }
+    guest.kill(&bridge, "TERM");
+    let (status, said) = guest.finish(bridge);
+    assert_eq!(status, 0, "{said}");
+    said
 }
 
 /// Sends `count` packets of `len` bytes from one guest to the other, which is to get all of them.
@@ -157,29 +184,8 @@ fn a_guest_forwards_between_programs_of_the_host() {
     let both = [devices(&place, "one"), devices(&place, "two")].concat();
     let mut guest = start(&kit, &place, "g", both);
     println!("{}", guest.wait_ready());
-    let bridge = guest.begin("exec ptnet-guest bridge --patience 600");
     let generate = |args: &[&str]| place.spawn(&binaries().uvale, &[&["gen"], args].concat());
-    for (from, to) in [
-        ("netmap:one}1", "netmap:two}1"),
-        ("netmap:two}1", "netmap:one}1"),
-    ] {
-        let receiver = generate(&["-i", to, "-f", "rxseq", "-n", "20000"]);
-        compat_tests::wait::wait_for("its port", || {
-            place
-                .ports()
-                .iter()
-                .any(|p| p.name == to.trim_start_matches("netmap:"))
-        });
-        generate(&["-i", from, "-f", "txseq", "-n", "20000"]).wait_success();
-        let said = receiver.wait_success();
-        assert!(
-            said.contains("20000 packets, 0 lost, 0 reordered"),
-            "{said}"
-        );
-    }
-    guest.kill(&bridge, "TERM");
-    let (status, said) = guest.finish(bridge);
-    assert_eq!(status, 0, "{said}");
+    let said = bridges(&mut guest, &place, ["one}1", "two}1"], generate);
     let moved = compat_tests::facts::parse(&said);
     let all = [
         ("forth", "20000"),

@@ -35,6 +35,15 @@ pub fn vhost(place: &Place, port: &str, more: &[&str]) -> (Program, PathBuf) {
     (program, socket)
 }
 
+/// The process that connects to a front end, of which there is none yet, and the socket that it looks for.
+pub fn client(place: &Place, more: &[&str]) -> (Program, PathBuf) {
+    let path = place.file("qemu");
+    let args = ["vhost", "--port", "vale0:a", "--client", "--socket"];
+    let program = vm(place, &[&args[..], &[text(&path)], more].concat());
+    program.wait_text("trying again");
+    (program, path)
+}
+
 pub fn end(program: Program, socket: &Path) -> String {
     program.signal(Signal::TERM);
     let mut program = program;
@@ -313,18 +322,7 @@ fn each_side_comes_back_when_the_other_was_killed() {
 #[test]
 fn it_connects_to_a_front_end_that_listens() {
     let place = Place::new();
-    let path = place.file("qemu");
-    let args = [
-        "vhost",
-        "--port",
-        "vale0:a",
-        "--client",
-        "--once",
-        "--socket",
-        text(&path),
-    ];
-    let mut program = vm(&place, &args);
-    program.wait_text("trying again");
+    let (mut program, path) = client(&place, &["--once"]);
     let listener = UnixListener::bind(&path).expect("listen");
     let (connection, _) = listener.accept().expect("it connects");
     let front = vhost::vhost_user::Frontend::from_stream(connection, 2);

@@ -11,8 +11,7 @@ use vhost::VhostBackend;
 use vhost::vhost_user::message::{FrontendReq, VhostUserProtocolFeatures};
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 
-use crate::ground::{text, vm};
-use crate::vhost::{PLAIN, end, frame, vhost};
+use crate::vhost::{PLAIN, client, end, frame, vhost};
 use crate::virtio::{Choice, VirtioGuest};
 
 /// The guest's packets arrive at another port of the switch.
@@ -119,17 +118,7 @@ fn without_descriptors_it_waits_for_some() {
 #[test]
 fn the_daemon_dies_while_nobody_listens_for_it() {
     let mut place = Place::new();
-    let path = place.file("qemu");
-    let args = [
-        "vhost",
-        "--port",
-        "vale0:a",
-        "--client",
-        "--socket",
-        text(&path),
-    ];
-    let mut vm = vm(&place, &args);
-    vm.wait_text("trying again");
+    let (mut vm, _path) = client(&place, &[]);
     place.signal_daemon(Signal::KILL);
     vm.wait_text("the port is gone");
     place.start_daemon(&[]);
