@@ -250,6 +250,39 @@ fn a_slow_reader_slows_nobody_and_is_told_what_it_missed() {
 }
 
 #[test]
+fn buffers_that_are_longer_than_a_monitor_s_are_said() {
+    let place = Place::new();
+    let set = |bytes: u32| {
+        let session = place.attach().expect("it answers");
+        let set = session.set_parameter("priv_buf_size", &bytes.to_string());
+        set.expect("it can be set");
+    };
+    set(4096);
+    let (a, b) = (End::open(&place, "vale0:a"), End::open(&place, "vale0:b"));
+    let (file, packet) = (place.file("long.pcapng"), vec![0xff; 4000]);
+    // named twice, captured once
+    let args = ["vale0:a", "netmap:vale0:a", "-c", "1", "-w", text(&file)];
+    for (buffers, kept) in [(2048, 2048), (4096, 4000)] {
+        set(buffers);
+        let mut capture = capture(&place, &args);
+        assert_eq!(a.send(std::slice::from_ref(&packet)), 1);
+        assert!(capture.wait().success(), "{}", capture.said());
+        let warning = "its buffers have 4096 bytes, and those of its monitors 2048: longer packets are cut off";
+        assert_eq!(
+            capture.said().contains(warning),
+            kept < packet.len(),
+            "{}",
+            capture.said()
+        );
+        assert_eq!(
+            Captured::read(&file).of("vale0:a", true),
+            [packet[..kept].to_vec()]
+        );
+        assert_eq!(b.receive(), std::slice::from_ref(&packet));
+    }
+}
+
+#[test]
 fn names_that_are_none_get_a_sentence() {
     let place = Place::new();
     let _held = [

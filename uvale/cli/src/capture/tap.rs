@@ -107,6 +107,15 @@ impl Tap {
         Ok(tap)
     }
 
+    /// The bytes of the port's buffers, and of the monitor's, if these are fewer: what is longer is cut off.
+    pub fn cut(&self) -> Option<(u32, u32)> {
+        let session = self.port.session();
+        let region = self.origin.record(session)?.region.load(Relaxed);
+        let (_, theirs) = session.region_memfd(region).ok()?;
+        let own = self.port.region().pool.size();
+        (theirs.buf_size > own).then_some((theirs.buf_size, own))
+    }
+
     /// The port's name in reports.
     pub fn name(&self) -> &str {
         &self.name

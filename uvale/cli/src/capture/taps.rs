@@ -89,7 +89,9 @@ impl Targets {
                 if port.users == 0 {
                     return Err(format!("{}: no program has it open", printable(&label)));
                 }
-                targets.ports.push(port.clone());
+                if targets.ports.iter().all(|other| other.name != label) {
+                    targets.ports.push(port.clone());
+                }
             } else if ports.iter().any(|p| p.switch.as_deref() == Some(&label)) {
                 targets.switches.push(label);
             } else {
@@ -186,6 +188,13 @@ impl Taps {
     fn add(&mut self, port: &report::Port, sink: &mut Sink) -> Result<(), String> {
         let opened = Tap::open((&self.dir, &self.session), port, self.direction);
         let mut tap = opened.map_err(|f| format!("{}: {}", printable(&port.name), f.why))?;
+        if let Some((theirs, own)) = tap.cut() {
+            line(format_args!(
+                "uvale capture: {}: its buffers have {theirs} bytes, and those of its monitors {own}: longer packets \
+                 are cut off, unless uvale ctl param priv_buf_size {theirs} comes first",
+                printable(&port.name)
+            ));
+        }
         tap.is_number(sink.interface(&port.name, &description(port)));
         self.taps.push(tap);
         Ok(())
