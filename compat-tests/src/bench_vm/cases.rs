@@ -12,8 +12,8 @@ use super::ground::{self, Accelerator};
 
 /// Sizes of packets.
 const SIZES: [usize; 2] = [60, 1500];
-/// Packets that are sent one by one.
-const SINGLE: u64 = 3000;
+/// Kicks of a window.
+const KICKS: u64 = 300;
 /// Bytes of a TCP connection.
 const BYTES: u64 = 30_000_000;
 /// The file that is fetched.
@@ -116,10 +116,10 @@ impl Pair {
             figures.add(&format!("vhost-user, {len} bytes: lost (%)"), lost);
         }
         for (device, bar) in [(1, "memory BAR"), (2, "I/O BAR")] {
-            let command = format!("ptnet-guest --device {device} tx --count {SINGLE} --batch 1");
-            let sent = self.guests[0].facts(&command);
-            let micros = number(&sent, "milliseconds") * 1000.0 / SINGLE as f64;
-            figures.add(&format!("ptnet, {bar}, one packet a sync (us)"), micros);
+            let command = format!("ptnet-guest --device {device} kicks --count {KICKS}");
+            let cost = self.guests[0].facts(&command);
+            let micros = number(&cost, "nanoseconds") / 1000.0 / number(&cost, "kicks");
+            figures.add(&format!("ptnet, {bar}: a sync with a kick (us)"), micros);
         }
         self.tcp("TCP, vhost-user on a switch (MB/s)", 1, figures);
         if self.has_bridge {

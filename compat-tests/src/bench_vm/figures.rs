@@ -37,8 +37,8 @@ const COMPARISONS: [Comparison; 4] = [
     },
     Comparison {
         what: "memory BAR to I/O BAR",
-        of: "ptnet, memory BAR, one packet a sync (us)",
-        to: "ptnet, I/O BAR, one packet a sync (us)",
+        of: "ptnet, memory BAR: a sync with a kick (us)",
+        to: "ptnet, I/O BAR: a sync with a kick (us)",
         is_time: true,
         target: 2.0,
     },
@@ -164,8 +164,8 @@ mod tests {
         for (fast, slow) in [(100.0, 10.0), (300.0, 100.0), (50.0, 10.0)] {
             figures.add("ptnet, 60 bytes (kpps)", fast);
             figures.add("vhost-user, 60 bytes (kpps)", slow);
-            figures.add("ptnet, memory BAR, one packet a sync (us)", slow);
-            figures.add("ptnet, I/O BAR, one packet a sync (us)", fast);
+            figures.add("ptnet, memory BAR: a sync with a kick (us)", slow);
+            figures.add("ptnet, I/O BAR: a sync with a kick (us)", fast);
         }
         figures.add_line("a line".into());
         let text = figures.render();

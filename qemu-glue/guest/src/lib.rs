@@ -14,6 +14,7 @@
 //! | `ring.rs` | a ring: sync, kicks, sleeping |
 //! | `numbered.rs` | packets with a number and known content |
 //! | `signals.rs` | signals that end the program |
+//! | `kicks.rs` | what a kick costs |
 //! | `moves.rs` | what the program does with rings: send, receive, send back, forward |
 //!
 //! **Waiting.** User space has no interrupts of a device whose only ones are MSI-X: `uio_pci_generic` gives the INTx
@@ -25,6 +26,7 @@
 #![deny(unsafe_code)]
 
 pub mod device;
+pub mod kicks;
 mod memdev;
 pub mod moves;
 pub mod numbered;

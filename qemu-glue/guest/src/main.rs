@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use uvale_ptnet_guest::device::{Device, Direction, Wanted};
+use uvale_ptnet_guest::kicks;
 use uvale_ptnet_guest::moves::{self, End, Limits, Moved, Way};
 use uvale_ptnet_guest::numbered::{BROADCAST, Checker, Stream};
 use uvale_ptnet_guest::ring::Ring;
@@ -44,7 +45,7 @@ enum Action {
         /// Bytes of each, without the virtio-net header
         #[arg(long, default_value_t = 60)]
         len: usize,
-        /// At most so many between two syncs [default: as many as the ring has room for]
+        /// At most so many between two syncs [default: a quarter of a ring]
         #[arg(long, default_value_t = u32::MAX, hide_default_value = true)]
         batch: u32,
     },
@@ -53,6 +54,15 @@ enum Action {
         /// How many
         #[arg(long, default_value_t = 1000)]
         count: u64,
+    },
+    /// Send packets with pauses, and measure what a kick of the host costs
+    Kicks {
+        /// How many kicks
+        #[arg(long, default_value_t = 200)]
+        count: u64,
+        /// Microseconds before each packet
+        #[arg(long, default_value_t = 1000)]
+        pause: u64,
     },
     /// Send packets back to where they come from
     Echo {
@@ -99,6 +109,9 @@ fn run(args: &Args) -> Result<bool, String> {
         }
         Action::Tx { count, len, batch } => transmit(args, &device, (count, len, batch), &limits),
         Action::Rx { count } => receive(args, &device, count, &limits),
+        Action::Kicks { count, pause } => {
+            kicks(args, &device, count, Duration::from_micros(pause), &limits)
+        }
         Action::Echo { count } => echo(args, &device, count, &limits),
         Action::Bridge { other, count } => {
             bridge(args, [&device, &open(args, other)?], count, &limits)
@@ -167,6 +180,22 @@ fn receive(args: &Args, device: &Device, count: u64, limits: &Limits<'_>) -> Res
     println!("streams={}", checker.streams());
     tell_end(&rings, begun, end);
     Ok(end == End::Done && found.changed == 0)
+}
+
+fn kicks(
+    args: &Args,
+    device: &Device,
+    count: u64,
+    pause: Duration,
+    limits: &Limits<'_>,
+) -> Result<bool, String> {
+    let ring = &mut rings(args, device, Direction::Tx)?[0];
+    let mut stream = Stream::new(args.header as usize, 60, BROADCAST, device.shape().mac, 0);
+    let (cost, end) = kicks::measure(ring, &mut stream, count, pause, limits)?;
+    println!("kicks={}", cost.kicks);
+    println!("nanoseconds={}", cost.time.as_nanos());
+    println!("end={}", end.word());
+    Ok(end == End::Done)
 }
 
 fn echo(args: &Args, device: &Device, count: u64, limits: &Limits<'_>) -> Result<bool, String> {

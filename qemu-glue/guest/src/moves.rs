@@ -67,12 +67,17 @@ enum Turn {
     Idle,
 }
 
+/// Packets between two syncs, at most: while the guest works on a part of a ring, the host works on others.
+fn part(ring: &Ring<'_>) -> u32 {
+    (ring.num_slots() / 4).max(1)
+}
+
 fn busy_if(busy: bool) -> Turn {
     if busy { Turn::Busy } else { Turn::Idle }
 }
 
-/// Sends `count` packets, a stream of its own over each ring, at most `batch` between two syncs of a ring; and waits
-/// until the host has taken them.
+/// Sends `count` packets, a stream of its own over each ring, at most `batch` and a quarter of a ring between two syncs
+/// of it; and waits until the host has taken them.
 ///
 /// # Errors
 /// A sentence about the host.
@@ -88,7 +93,7 @@ pub fn send(
         let mut busy = false;
         for (ring, stream) in rings.iter_mut().zip(&mut *streams) {
             let mut slots = ring.slots();
-            let most = left.min(batch.into());
+            let most = left.min(batch.min(part(ring)).into());
             let sent = put(&mut slots, stream, most);
             if sent > 0 {
                 ring.sync(slots.at())?;
@@ -112,7 +117,7 @@ fn put(slots: &mut Slots<'_>, stream: &mut Stream, most: u64) -> u64 {
     sent
 }
 
-/// Takes the packets of a ring, and gives their slots back. `use_` says for each if it could use it; if not, the
+/// Takes packets of a ring, and gives their slots back. `use_` says for each if it could use it; if not, the
 /// packet stays where it is.
 fn take(
     ring: &mut Ring<'_>,
@@ -123,8 +128,8 @@ fn take(
     let mut slots = ring.slots();
     let mut head = slots.at();
     let first = head;
-    while slots.take(packet) {
-        if !use_(packet) {
+    for _ in 0..part(ring) {
+        if !slots.take(packet) || !use_(packet) {
             break;
         }
         head = slots.at();

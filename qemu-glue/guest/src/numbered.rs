@@ -105,6 +105,9 @@ type Key = ([u8; 6], u16);
 #[derive(Default)]
 pub struct Checker {
     header: usize,
+    /// the stream of the last packet, and the number that comes next
+    current: Option<(Key, u64)>,
+    /// the same of all others
     next: HashMap<Key, u64>,
     found: Found,
 }
@@ -128,7 +131,7 @@ impl Checker {
     /// Streams that were seen.
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.next.len()
+        self.next.len() + usize::from(self.current.is_some())
     }
 
     /// Looks at a packet.
@@ -144,7 +147,14 @@ impl Checker {
             return;
         }
         self.found.good += 1;
-        let next = self.next.entry(key).or_default();
+        let next = match &mut self.current {
+            Some((current, next)) if *current == key => next,
+            current => {
+                self.next.extend(current.take());
+                let next = self.next.remove(&key).unwrap_or_default();
+                &mut current.insert((key, next)).1
+            }
+        };
         if number >= *next {
             self.found.lost += number - *next;
             *next = number.saturating_add(1);
