@@ -15,7 +15,7 @@ const SIZES: [usize; 2] = [60, 1500];
 /// Kicks of a window.
 const KICKS: u64 = 300;
 /// Bytes of a TCP connection.
-const BYTES: u64 = 30_000_000;
+const BYTES: u64 = 60_000_000;
 /// The file that is fetched.
 const FILE: &str = "/run/www/file";
 
