@@ -26,7 +26,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     windows: u32,
     /// Packets of a window over ptnet; a tenth of them over packet sockets
-    #[arg(long, value_name = "PACKETS", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    #[arg(long, value_name = "PACKETS", default_value_t = 200_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1000..))]
     packets: u64,
     /// Only these accelerators: tcg, kvm [default: both]
     #[arg(long, value_name = "WHICH", value_enum)]
