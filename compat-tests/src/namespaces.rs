@@ -7,6 +7,7 @@ use crate::Skip;
 use crate::place::Place;
 use crate::programs::program;
 use crate::said::Said;
+use crate::wait::{deadline, until};
 use crate::world::Program;
 
 /// The interface in either namespace.
@@ -155,8 +156,20 @@ impl Ground {
         number
     }
 
-    /// What is in a namespace that was not there in the beginning.
-    pub fn traces(&self, side: usize) -> Vec<String> {
+    /// Waits until nothing is in a namespace that was not there in the beginning.
+    ///
+    /// # Panics
+    /// If something stays.
+    pub fn assert_clean(&self, side: usize) {
+        let mut found = Vec::new();
+        let clean = until(deadline(), || {
+            found = self.traces(side);
+            found.is_empty().then_some(())
+        });
+        assert!(clean.is_some(), "left in namespace {side}: {found:#?}");
+    }
+
+    fn traces(&self, side: usize) -> Vec<String> {
         let lines = |script: &str, is_known: &dyn Fn(&str) -> bool| {
             let said = self.shell(side, script).assert_code(0);
             let unknown = said.out.lines().filter(|line| !is_known(line));

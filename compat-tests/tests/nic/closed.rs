@@ -2,27 +2,16 @@
 
 use compat_tests::place::Place;
 use compat_tests::programs::{assert_goes_on, end, program};
-use compat_tests::wait::{deadline, until};
 use compat_tests::{Skip, or_skip};
 
 use compat_tests::namespaces::{Ground, VETH};
-
-/// No socket is left in the namespace. Programs may close them in their next syncs.
-fn assert_clean(ground: &Ground, side: usize) {
-    let mut found = Vec::new();
-    let clean = until(deadline(), || {
-        found = ground.traces(side);
-        found.is_empty().then_some(())
-    });
-    assert!(clean.is_some(), "left in namespace {side}: {found:#?}");
-}
 
 fn leaves_nothing(more: &[&str]) -> Result<(), Skip> {
     let (closed, ground, place) = (program("nic/closed")?, Ground::new()?, Place::new());
     for wire in ["NMSHIM_WIRE=packet", "NMSHIM_WIRE=best"] {
         let args = [&[VETH], more].concat();
         let lives = ground.spawn_ready(0, &place, &closed, &[wire], &args);
-        assert_clean(&ground, 0);
+        ground.assert_clean(0);
         end(lives);
     }
     place.assert_left_clean();
@@ -58,7 +47,7 @@ fn a_sender_keeps_no_sockets_of_the_other_end() {
         assert_goes_on(&mut receiver, "behind its sender");
         end(receiver);
         assert_goes_on(&mut sender, "after its receiver has ended");
-        assert_clean(&ground, 1);
+        ground.assert_clean(1);
     }
     end(sender);
     place.assert_left_clean();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use compat_tests::place::Place;
 use compat_tests::programs::{end, kill, program, value};
-use compat_tests::wait::{deadline, until, wait_for};
+use compat_tests::wait::wait_for;
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip};
 use uvale_link::report::Nic;
@@ -132,12 +132,7 @@ impl Host {
     /// Nothing is left of the port, and the hosts reach each other.
     pub fn assert_own_again(&self) {
         for side in 0..2 {
-            let mut found = Vec::new();
-            let clean = until(deadline(), || {
-                found = self.ground.traces(side);
-                found.is_empty().then_some(())
-            });
-            assert!(clean.is_some(), "left in namespace {side}: {found:#?}");
+            self.ground.assert_clean(side);
         }
         self.pings(FEW);
     }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use compat_tests::place::Place;
 use compat_tests::programs::{GONE, assert_goes_on, end, kill, kills, program, tail};
-use compat_tests::wait::{deadline, until};
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip};
 use rustix::process::Signal;
@@ -49,12 +48,7 @@ impl Lives {
     /// Both namespaces are as they were when they were made, and the hosts reach each other.
     fn assert_untouched(&self) {
         for side in 0..2 {
-            let mut found = Vec::new();
-            let clean = until(deadline(), || {
-                found = self.ground.traces(side);
-                found.is_empty().then_some(())
-            });
-            assert!(clean.is_some(), "left in namespace {side}: {found:#?}");
+            self.ground.assert_clean(side);
             let mut ping = self.ground.command(side);
             ping.arg(&self.ping).arg(ADDRESSES[1 - side]);
             Program::start("ping", ping).wait_success();

@@ -5,7 +5,7 @@ use std::path::Path;
 use compat_tests::place::Place;
 use compat_tests::programs::{GONE, assert_goes_on, end, kill, program, value};
 use compat_tests::said::Said;
-use compat_tests::wait::{deadline, until, wait_for};
+use compat_tests::wait::wait_for;
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, target};
 use rustix::process::Signal;
@@ -101,12 +101,7 @@ impl Made {
 
     /// Nothing is left in a namespace that was not there in the beginning.
     fn assert_gone(&self, side: usize) {
-        let mut found = Vec::new();
-        let clean = until(deadline(), || {
-            found = self.ground.traces(side);
-            found.is_empty().then_some(())
-        });
-        assert!(clean.is_some(), "left in namespace {side}: {found:#?}");
+        self.ground.assert_clean(side);
     }
 
     /// Both hosts talk, over a switch.
