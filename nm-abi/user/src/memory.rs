@@ -368,6 +368,17 @@ pub mod tests {
     }
 
     #[test]
+    fn buffers_are_exchanged() {
+        let (ring, _) = ring(8, 0);
+        ring.set_slot(1, 1, 60, NS_MOREFRAG | nm_abi::NS_REPORT);
+        ring.exchange(5, &ring, 1);
+        let [from, to] = [1, 5].map(|i| ring.slot(i));
+        assert_eq!((from.buf_idx, from.flags), (5, NS_BUF_CHANGED));
+        assert_eq!((to.buf_idx, to.len), (1, 60));
+        assert_eq!(to.flags, NS_BUF_CHANGED | NS_MOREFRAG);
+    }
+
+    #[test]
     fn nonsense_in_slots_leads_nowhere() {
         let (ring, _) = ring(8, 0);
         let slot = |buf_idx, len, ptr| netmap_slot {
