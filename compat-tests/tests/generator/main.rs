@@ -3,6 +3,7 @@
 //! is dropped however slow the receiver is.
 
 mod files;
+mod links;
 mod status;
 
 use compat_tests::capture::{self, CLIENT};

@@ -47,15 +47,15 @@ pub fn sync(device: &File, request: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// poll(2).
+/// ppoll(2), with the signals that the thread takes anyway.
 pub fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
-    let millis = timeout.map_or(-1, |time| {
-        // Never shorter than asked for.
-        let millis = time.as_nanos().div_ceil(1_000_000);
-        i32::try_from(millis).unwrap_or(i32::MAX)
+    let time = timeout.map(|time| libc::timespec {
+        tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: time.subsec_nanos().into(),
     });
-    // SAFETY: the array is valid, and of that length.
-    let status = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as _, millis) };
+    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the array is valid, and of that length; the time is null or valid.
+    let status = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as _, time, std::ptr::null()) };
     if status < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -16,7 +16,7 @@
 //! | `param.rs` | `uvale ctl param` |
 //! | `table.rs` | tables, and numbers with units |
 //!
-//! `uvale gen`, `uvale bench` and `uvale vm` are crates of their own.
+//! `uvale gen`, `uvale link`, `uvale bench` and `uvale vm` are crates of their own.
 #![deny(unsafe_code)]
 
 pub mod capture;
@@ -131,6 +131,9 @@ enum Command {
     /// Give a port to a virtual machine
     #[command(subcommand)]
     Vm(qemu_glue::Args),
+    /// Join two ports by a wire that delays, loses, doubles, reorders or corrupts packets
+    #[command(after_help = uvale_impair::EXAMPLE)]
+    Link(uvale_impair::Args),
     /// Measure throughput and wake-ups, compared with two bare processes
     #[command(after_help = "Example: uvale bench --json")]
     Bench(uvale_bench::Args),
@@ -159,6 +162,10 @@ fn main() -> ExitCode {
         Command::Nic(args) => nic::run(args),
         Command::NicHelper(args) => nic_helper::run(args),
         Command::NicRunner(args) => nic_runner::run(&args),
+        Command::Link(args) => {
+            ctl_device::prepare_environment(None, true);
+            run::under_shim().and_then(|()| uvale_impair::run(&args))
+        }
         Command::Vm(args) => qemu_glue::run(args),
         Command::Bench(args) => Ok(uvale_bench::run(args)),
     };

@@ -6,4 +6,5 @@ pub mod elf;
 pub mod mac;
 pub mod nearest;
 pub mod output;
+pub mod rate;
 pub mod signals;

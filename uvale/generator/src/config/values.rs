@@ -7,6 +7,7 @@ use super::super::args::Args;
 use super::super::packet::{Addresses, Layout};
 use super::{CaptureConfig, PacketConfig};
 use crate::args::Function;
+use uvale_tools::rate;
 
 /// Largest packet that is generated, in bytes; the limit of IPv4's length field plus a header.
 const MAX_LENGTH: usize = 65_535;
@@ -143,27 +144,13 @@ pub(super) fn cpus(args: &Args) -> Result<Vec<usize>, String> {
         .collect())
 }
 
-/// `NUMBER[K|M|G]`, decimal fractions allowed, as packets a second.
+/// `NUMBER[K|M|G]` as packets a second.
 pub(super) fn parse_rate(text: &str) -> Result<u64, String> {
-    let bad = || {
+    rate::parse(text).ok_or_else(|| {
         format!(
             "-R {text}: a rate is a number of packets a second, with K, M or G for thousands, millions, billions"
         )
-    };
-    let (number, factor) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1e3),
-        Some((at, 'm' | 'M')) => (&text[..at], 1e6),
-        Some((at, 'g' | 'G')) => (&text[..at], 1e9),
-        _ => (text, 1.0),
-    };
-    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return Err(bad());
-    }
-    let rate = number.parse::<f64>().map_err(|_| bad())? * factor;
-    if !(rate == 0.0 || (1.0..=1e12).contains(&rate)) {
-        return Err(bad());
-    }
-    Ok(rate.round() as u64)
+    })
 }
 
 /// `TX_SLOTS[,RX_SLOTS[,TX_RINGS[,RX_RINGS]]]`: one number of slots or rings counts for both ways.
