@@ -8,6 +8,7 @@ mod preloaded;
 mod ptnet;
 mod ptnet_guests;
 mod ptnet_qemu;
+mod ptnet_shim;
 mod vhost;
 mod vhost_fronts;
 mod vhost_guests;

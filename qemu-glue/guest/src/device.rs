@@ -1,24 +1,20 @@
 //! The device `ptnet`: a port of the host.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use nm_abi::netmap_if;
 use nm_abi::virt::*;
-use nm_abi::{AbiBytes, netmap_if};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
-use uvale_shared::shm::{RingView, copy_out};
+use uvale_shared::shm::RingView;
+use uvale_wire::ptnet::ring::{Csb, Kick, MOST_RINGS, PAGES, Ring};
+use uvale_wire::ptnet::{self, Direction, places};
 
 use crate::memdev::{Memdev, read};
 use crate::pci::{self, PciDevice, Use};
-use crate::pinned::{PAGE, Pinned};
-use crate::ring::{CSB_WORDS, Csb, Ring};
+use crate::pinned::Pinned;
 use crate::{Registers, pci::DEVICES};
-
-/// Pages of the CSB: what the guest writes, what the host writes.
-const TO_HOST: usize = 0;
-const TO_GUEST: usize = 1;
-const PAGES: usize = 2;
-/// Rings that a page of the CSB has room for.
-const MOST_RINGS: u32 = (PAGE / (CSB_WORDS * 4)) as u32;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -65,19 +61,24 @@ pub struct Shape {
     pub header: u32,
 }
 
-/// A direction of rings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the guest.
-    Tx,
-    /// To the guest.
-    Rx,
+/// The kick register of a ring.
+struct ByRegister {
+    registers: Arc<Registers>,
+    at: u32,
+}
+
+impl Kick for ByRegister {
+    fn kick(&self) -> Result<(), Errno> {
+        self.registers.write(self.at, 0)
+    }
 }
 
 /// A port of the host, with the host's sync loop running over its rings.
 pub struct Device {
     pci: PciDevice,
-    registers: Registers,
+    registers: Arc<Registers>,
+    /// of all tx rings, then of all rx rings
+    kicks: Vec<ByRegister>,
     shape: Shape,
     memdev: Memdev,
     csb: Pinned,
@@ -98,7 +99,7 @@ impl Device {
             format!("there is no ptnet device {wanted}: this machine has {n} (PCI 1b36:000d)")
         })?;
         let pci = PciDevice::take(dir, Use::Alone)?;
-        let registers = pci.registers(PTNETMAP_IO_PCI_BAR)?;
+        let registers = Arc::new(pci.registers(PTNETMAP_IO_PCI_BAR)?);
         let file = wanted.run.join(format!("ptnet-csb-{}", pci.name()));
         // Somebody may have been killed, and the host still be at work on the pages of its CSB.
         let let_go = write(&registers, PTNET_IO_PTCTL, PTNETMAP_PTCTL_DELETE)
@@ -106,11 +107,18 @@ impl Device {
         let_go?;
         let shape = Shape::agree(&registers, wanted.header)?;
         let memdev = Memdev::open(&wanted.devices, shape.memory)?;
-        let (nifp, places) = places(&memdev, &shape)?;
+        let rings = [shape.tx_rings, shape.rx_rings];
+        let slots = [shape.tx_slots, shape.rx_slots];
+        let (nifp, places) = places(&memdev.region.map, shape.nifp, rings, slots)?;
+        let kick = |ring| ByRegister {
+            registers: registers.clone(),
+            at: PTNET_IO_KICK_BASE + 4 * ring,
+        };
         // The last thing that may fail: its file is there only while the device is used, or after a kill.
         let csb = Pinned::new(&file, PAGES)?;
         let device = Self {
             pci,
+            kicks: (0..shape.rings()).map(kick).collect(),
             registers,
             shape,
             memdev,
@@ -123,7 +131,7 @@ impl Device {
     }
 
     fn start(&self) -> Result<(), String> {
-        let pages = [TO_HOST, TO_GUEST].map(|page| self.csb.address(page));
+        let pages = core::array::from_fn(|page| self.csb.address(page));
         tell_csb(&self.registers, pages)?;
         for ring in 0..self.shape.rings() {
             self.csb(ring).reset();
@@ -158,10 +166,8 @@ impl Device {
             let slots = self.shape.slots(direction);
             let view = RingView::new(&self.memdev.region.map, *place, slots);
             let view = view.ok_or("a ring lies outside of the region")?;
-            let kick = PTNET_IO_KICK_BASE + 4 * (first + i);
-            let kick = move || self.registers.write(kick, 0);
-            let csb = self.csb(first + i);
-            Ring::new(&self.memdev.region, view, csb, Box::new(kick))
+            let kick = &self.kicks[(first + i) as usize];
+            Ring::new(&self.memdev.region, view, self.csb(first + i), kick)
         });
         rings.collect()
     }
@@ -172,7 +178,7 @@ impl Device {
         let Shape { mac, .. } = self.shape;
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         let pool = &self.memdev.region.pool;
-        let is_io = matches!(self.registers, Registers::Ports(_));
+        let is_io = matches!(*self.registers, Registers::Ports(_));
         let number = |n: u32| n.to_string();
         vec![
             ("device", self.pci.name()),
@@ -193,16 +199,40 @@ impl Device {
         ]
     }
 
-    fn csb(&self, ring: u32) -> Csb<'_> {
-        let entry = |page: usize| {
-            let ofs = page * PAGE + ring as usize * CSB_WORDS * 4;
-            let entry = self.csb.map().at(ofs);
-            entry.expect("rings are as many as a page has room for")
+    /// What a process without any rights needs to use the rings, and the two files of [`ptnet::Shape`]'s descriptors.
+    /// Its kicks are this process's to make: [`Device::kick`].
+    #[must_use]
+    pub fn wire(&self) -> (ptnet::Shape, [BorrowedFd<'_>; 2]) {
+        let Shape {
+            mac, memory, nifp, ..
+        } = self.shape;
+        let pool = &self.memdev.region.pool;
+        let shape = ptnet::Shape {
+            mac,
+            // There are at most as many as the CSB has room for.
+            rings: [self.shape.tx_rings, self.shape.rx_rings].map(|n| n as u16),
+            slots: [self.shape.tx_slots, self.shape.rx_slots],
+            memory,
+            bar: self.memdev.region.map.len() as u64,
+            buffers: self.memdev.buffers.into(),
+            buffer_size: pool.size(),
+            buffer_count: pool.count(),
+            nifp,
         };
-        Csb {
-            to_host: entry(TO_HOST),
-            to_guest: entry(TO_GUEST),
-        }
+        (shape, [self.memdev.file.as_fd(), self.csb.file()])
+    }
+
+    /// Wakes the host's loop for ring `ring`, rx rings being behind tx rings.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is no such ring; what the kernel says.
+    pub fn kick(&self, ring: usize) -> Result<(), Errno> {
+        self.kicks.get(ring).ok_or(Errno::INVAL)?.kick()
+    }
+
+    fn csb(&self, ring: u32) -> Csb<'_> {
+        let entries = Csb::of(self.csb.map(), ring);
+        entries.expect("rings are as many as a page has room for")
     }
 }
 
@@ -274,37 +304,6 @@ impl Shape {
             Direction::Rx => self.rx_slots,
         }
     }
-}
-
-/// Where in the region the rings are, by direction. The host's port has host rings behind those of each direction,
-/// which are not the guest's.
-fn places(memdev: &Memdev, shape: &Shape) -> Result<(netmap_if, [Vec<u64>; 2]), String> {
-    let map = &memdev.region.map;
-    let outside = || format!("the port's netmap_if at offset {} is none", shape.nifp);
-    let at = shape.nifp as usize;
-    let copy = copy_out(map, at, size_of::<netmap_if>()).ok_or_else(outside)?;
-    let nifp = netmap_if::from_bytes(&copy).ok_or_else(outside)?;
-    if (nifp.ni_tx_rings, nifp.ni_rx_rings) != (shape.tx_rings, shape.rx_rings) {
-        return Err(format!(
-            "the port's netmap_if has {} tx and {} rx rings, its registers tell of {} and {}",
-            nifp.ni_tx_rings, nifp.ni_rx_rings, shape.tx_rings, shape.rx_rings
-        ));
-    }
-    let first_rx = shape.tx_rings as usize + nifp.ni_host_tx_rings as usize;
-    let place = |i: usize, slots: u32| {
-        let entry = at + netmap_if::bytes_for(i);
-        let distance = copy_out(map, entry, size_of::<i64>()).and_then(|b| b.try_into().ok());
-        let distance = distance.map(i64::from_ne_bytes).filter(|d| *d != 0);
-        let place = distance.and_then(|d| (at as u64).checked_add_signed(d));
-        let place = place.filter(|place| RingView::new(map, *place, slots).is_some());
-        place.ok_or_else(|| format!("ring {i} of the port's netmap_if lies outside of the region"))
-    };
-    let tx = (0..shape.tx_rings as usize).map(|i| place(i, shape.tx_slots));
-    let rx = (0..shape.rx_rings as usize).map(|i| place(first_rx + i, shape.rx_slots));
-    Ok((
-        nifp,
-        [tx.collect::<Result<_, _>>()?, rx.collect::<Result<_, _>>()?],
-    ))
 }
 
 /// Tells the host where the pages of the CSB are, high halves first; 0: nowhere.

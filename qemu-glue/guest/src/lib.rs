@@ -11,7 +11,7 @@
 //! | `registers.rs` | 32-bit registers in a memory BAR or an I/O BAR |
 //! | `pinned.rs` | pages of which the guest-physical address is known, and stays |
 //! | `memdev.rs`, `device.rs` | the two devices |
-//! | `ring.rs` | a ring: sync, kicks, sleeping |
+//! | `naps.rs` | waiting |
 //! | `numbered.rs` | packets with a number and known content |
 //! | `signals.rs` | signals that end the program |
 //! | `kicks.rs` | what a kick costs |
@@ -19,7 +19,7 @@
 //!
 //! **Waiting.** User space has no interrupts of a device whose only ones are MSI-X: `uio_pci_generic` gives the INTx
 //! line only, and vfio wants an IOMMU (its mode without one is not built into distributions' kernels). So who waits
-//! looks again after short naps ([`ring::Naps`]).
+//! looks again after short naps ([`naps::Naps`]).
 //!
 //! **Trust.** The host can read and write the guest's memory anyhow. What it writes is checked nevertheless: nonsense
 //! in a register or in the CSB is an error with a sentence, and nothing leads to an access outside of the mapping.
@@ -29,13 +29,13 @@ pub mod device;
 pub mod kicks;
 mod memdev;
 pub mod moves;
+pub mod naps;
 pub mod numbered;
 pub mod pci;
 #[allow(unsafe_code)]
 mod pinned;
 #[allow(unsafe_code)]
 mod registers;
-pub mod ring;
 pub mod signals;
 #[cfg(test)]
 mod tests;

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use uvale_ptnet_guest::device::{Device, Direction, Wanted};
+use uvale_ptnet_guest::device::{Device, Wanted};
 use uvale_ptnet_guest::kicks;
 use uvale_ptnet_guest::moves::{self, End, Limits, Moved, Way};
 use uvale_ptnet_guest::numbered::{BROADCAST, Checker, Stream};
-use uvale_ptnet_guest::ring::Ring;
 use uvale_ptnet_guest::signals::Ending;
+use uvale_wire::ptnet::Direction;
+use uvale_wire::ptnet::ring::Ring;
 
 /// Uses a ptnet device (PCI 1b36:000d) of this guest
 #[derive(Parser)]

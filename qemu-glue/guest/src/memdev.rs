@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use nm_abi::virt::*;
+use rustix::fd::OwnedFd;
 use uvale_shared::shm::{BufferPool, RegionMap};
 
 use crate::Registers;
-use crate::pci::{self, PciDevice, Use};
+use crate::pci::{self, PciDevice, Use, map};
 
 /// The region, mapped, and the device that it is the memory of.
 pub struct Memdev {
@@ -14,6 +15,10 @@ pub struct Memdev {
     pub size: u64,
     /// The region: its number is the host's memory id.
     pub region: RegionMap,
+    /// The file of its BAR.
+    pub file: OwnedFd,
+    /// Where in it the buffers are.
+    pub buffers: u32,
     _device: PciDevice,
 }
 
@@ -53,10 +58,12 @@ impl Memdev {
             get(PTNET_MDEV_IO_MEMSIZE_HI)?,
         );
         let size = u64::from(high) << 32 | u64::from(low);
-        let map = device.memory(PTNETMAP_MEM_PCI_BAR)?;
+        let (file, len) = device.memory(PTNETMAP_MEM_PCI_BAR)?;
+        let map = map(&file, len, &device.name())?;
+        let buffers = get(PTNET_MDEV_IO_BUF_POOL_OFS)?;
         let pool = BufferPool::new(
             &map,
-            get(PTNET_MDEV_IO_BUF_POOL_OFS)?.into(),
+            buffers.into(),
             get(PTNET_MDEV_IO_BUF_POOL_OBJSZ)?,
             get(PTNET_MDEV_IO_BUF_POOL_OBJNUM)?,
         );
@@ -70,6 +77,8 @@ impl Memdev {
         Ok(Self {
             size,
             region: RegionMap { number, map, pool },
+            file,
+            buffers,
             _device: device,
         })
     }

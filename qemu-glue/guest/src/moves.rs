@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use uvale_shared::shm::Slots;
+use uvale_wire::ptnet::ring::Ring;
 
+use crate::naps::Naps;
 use crate::numbered::{Checker, Stream};
-use crate::ring::{Naps, Ring};
 
 /// When to give up.
 pub struct Limits<'a> {

@@ -108,20 +108,24 @@ impl PciDevice {
         if kind & RESOURCE_IO != 0 {
             return Ok(Registers::Ports(open(&path, OFlags::RDWR)?));
         }
-        Ok(Registers::Memory(map(&path, len)?))
+        let file = open(&path, OFlags::RDWR)?;
+        Ok(Registers::Memory(map(&file, len, &self.name())?))
     }
 
-    /// BAR `bar`, which is memory. Where the kernel offers that, it is mapped so that writes may be combined.
+    /// The file of BAR `bar`, which is memory, and its bytes. Where the kernel offers that, writes to it may be
+    /// combined.
     ///
     /// # Errors
     /// As [`PciDevice::registers`].
-    pub fn memory(&self, bar: u32) -> Result<Mapping, String> {
+    pub fn memory(&self, bar: u32) -> Result<(OwnedFd, usize), String> {
         let (len, kind) = self.resource(bar)?;
         if kind & RESOURCE_MEMORY == 0 {
             return Err(format!("BAR {bar} of {} is not memory", self.name()));
         }
-        let combined = self.dir.join(format!("resource{bar}_wc"));
-        map(&combined, len).or_else(|_| map(&self.dir.join(format!("resource{bar}")), len))
+        let combined = open(&self.dir.join(format!("resource{bar}_wc")), OFlags::RDWR);
+        let file =
+            combined.or_else(|_| open(&self.dir.join(format!("resource{bar}")), OFlags::RDWR))?;
+        Ok((file, len))
     }
 
     /// Bytes of a BAR, and its kind.
@@ -160,9 +164,10 @@ fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, String> {
     opened.map_err(|e| format!("{}: {e}: run this as root", path.display()))
 }
 
-fn map(path: &Path, len: usize) -> Result<Mapping, String> {
-    let file = open(path, OFlags::RDWR)?;
-    Mapping::of_device(&file, len).map_err(|e| format!("{} cannot be mapped: {e}", path.display()))
+/// Maps a BAR.
+pub(crate) fn map(file: &OwnedFd, len: usize, name: &str) -> Result<Mapping, String> {
+    let mapped = Mapping::of_device(file, len);
+    mapped.map_err(|e| format!("a BAR of {name} cannot be mapped: {e}"))
 }
 
 #[cfg(test)]

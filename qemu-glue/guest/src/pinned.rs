@@ -4,16 +4,14 @@ use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::path::{Path, PathBuf};
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::io_uring::{
     IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup, iovec,
 };
 use uvale_shared::shm::Mapping;
-
-/// Bytes of a page.
-pub const PAGE: usize = 4096;
+use uvale_wire::ptnet::ring::PAGE;
 
 /// Of an entry of `/proc/self/pagemap`: the page is there; the number of its frame.
 const PRESENT: u64 = 1 << 63;
@@ -26,6 +24,7 @@ const FRAME: u64 = (1 << 55) - 1;
 /// not told, writes to them until the device is taken again.
 pub struct Pinned {
     path: PathBuf,
+    file: OwnedFd,
     map: Mapping,
     addresses: Vec<u64>,
     _ring: OwnedFd,
@@ -62,6 +61,7 @@ impl Pinned {
         let addresses = addresses(&map, pages)?;
         Ok(Self {
             path: path.to_owned(),
+            file,
             map,
             addresses,
             _ring: ring,
@@ -77,6 +77,12 @@ impl Pinned {
     #[must_use]
     pub fn map(&self) -> &Mapping {
         &self.map
+    }
+
+    /// Their file.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// The guest-physical address of page `page`.

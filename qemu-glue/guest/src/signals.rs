@@ -1,5 +1,7 @@
 //! Signals that end the program.
 
+use std::os::fd::{AsFd, BorrowedFd};
+
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -21,6 +23,12 @@ impl Ending {
         blocked
             .map(Self)
             .map_err(|e| format!("signals cannot be read: {e}"))
+    }
+
+    /// Becomes readable when one has come.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Has one come?

@@ -10,12 +10,12 @@ use uvale_shared::shm::{BufferPool, Mapping, Memfd, RegionMap, RingView, copy_in
 
 use crate::moves::{self, End, Limits};
 use crate::numbered::{BROADCAST, Checker, Found, Stream};
-use crate::ring::{CSB_WORDS, Csb, Ring};
+use rustix::io::Errno;
+use uvale_wire::ptnet::ring::{Csb, Kick, PAGE, PAGES, Ring};
 
 const SLOTS: u32 = 64;
 const BUFFER: u32 = 256;
 const BUFFERS_AT: usize = 3 * 4096;
-const CSB_AT: [usize; 2] = [0x1_0000, 0x1_0000 + 4096];
 
 /// A region with a tx and an rx ring, a CSB behind it, and what makes the host's loop sleep.
 struct Host {
@@ -46,7 +46,7 @@ impl Host {
                 slot.store_full(slot_of);
             }
         }
-        let csb = Memfd::create("csb", CSB_AT[1] + 4096).expect("memfd");
+        let csb = Memfd::create("csb", PAGES * PAGE).expect("memfd");
         let host = Host {
             region,
             csb: Mapping::new(&csb).expect("mapped"),
@@ -61,26 +61,16 @@ impl Host {
         host
     }
 
-    fn entry(&self, ring: usize) -> Csb<'_> {
-        let at = |page: usize| self.csb.at(CSB_AT[page] + ring * CSB_WORDS * 4);
-        Csb {
-            to_host: at(0).expect("it fits"),
-            to_guest: at(1).expect("it fits"),
-        }
+    fn entry(&self, ring: u32) -> Csb<'_> {
+        Csb::of(&self.csb, ring).expect("it fits")
     }
 
     fn view(&self, ring: u64) -> RingView<'_> {
         RingView::new(&self.region.map, ring * 4096, SLOTS).expect("it fits")
     }
 
-    fn ring(&self, ring: usize) -> Ring<'_> {
-        let kick = || {
-            *self.kicked.lock().expect("no panic") = true;
-            self.kick.notify_one();
-            Ok(())
-        };
-        let view = self.view(ring as u64);
-        let made = Ring::new(&self.region, view, self.entry(ring), Box::new(kick));
+    fn ring(&self, ring: u32) -> Ring<'_> {
+        let made = Ring::new(&self.region, self.view(ring.into()), self.entry(ring), self);
         made.expect("indices of a fresh ring")
     }
 
@@ -151,6 +141,14 @@ impl Host {
     }
 }
 
+impl Kick for Host {
+    fn kick(&self) -> Result<(), Errno> {
+        *self.kicked.lock().expect("no panic") = true;
+        self.kick.notify_one();
+        Ok(())
+    }
+}
+
 /// Ends the host's loop, also when an assertion fails that waits for nothing else.
 struct Running<'a>(&'a Host);
 
@@ -191,7 +189,7 @@ fn exchange(count: u64, len: usize, batch: u32) -> (u64, u64) {
         assert_eq!(checker.found(), good);
         (sender.join().expect("no panic"), rings[0].kicks())
     });
-    let need = |ring: usize| -> u32 { AtomicU32::load(&host.entry(ring).to_host[2], Relaxed) };
+    let need = |ring: u32| -> u32 { AtomicU32::load(&host.entry(ring).to_host[2], Relaxed) };
     assert_eq!((need(0), need(1)), (0, 0), "nobody could take an interrupt");
     kicks
 }

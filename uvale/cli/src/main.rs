@@ -13,6 +13,7 @@
 //! | `nic.rs`, `nic_list.rs` | `uvale nic`: interfaces of ours |
 //! | `nic_helper.rs` | `uvale nic-helper` |
 //! | `nic_runner.rs` | what the daemon starts for each NIC on a switch |
+//! | `ptnet_driver.rs` | drives a ptnet device of a guest, for `uvale nic add --ptnet` |
 //! | `param.rs` | `uvale ctl param` |
 //! | `table.rs` | tables, and numbers with units |
 //!
@@ -33,6 +34,7 @@ mod nic_list;
 pub mod nic_runner;
 pub mod nics;
 mod param;
+pub mod ptnet_driver;
 pub mod run;
 pub mod settings;
 pub mod show;
@@ -128,6 +130,9 @@ enum Command {
     /// Bring in what arrives at a NIC on a switch (started by the daemon)
     #[command(hide = true)]
     NicRunner(nic_runner::Args),
+    /// Drive a ptnet device of this guest (started by `uvale nic add --ptnet`)
+    #[command(hide = true)]
+    PtnetDriver(ptnet_driver::Args),
     /// Give a port to a virtual machine
     #[command(subcommand)]
     Vm(qemu_glue::Args),
@@ -166,6 +171,7 @@ fn main() -> ExitCode {
             ctl_device::prepare_environment(None, true);
             run::under_shim().and_then(|()| uvale_impair::run(&args))
         }
+        Command::PtnetDriver(args) => ptnet_driver::run(&args),
         Command::Vm(args) => qemu_glue::run(args),
         Command::Bench(args) => Ok(uvale_bench::run(args)),
     };

@@ -1,5 +1,5 @@
 //! `uvale nic add`, `del` and `list`: interfaces at the other end of which programs are, made by the process that has
-//! the rights, and kept by the daemon.
+//! the rights, and kept by the daemon; ptnet devices of a guest, which `ptnet_driver.rs` drives.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use uvale_tools::mac::parse_mac;
 use uvale_wire::interface::look_up;
 use uvale_wire::tap::{self, Asked};
 
+use super::ptnet_driver;
 use super::show::Place;
 use super::table::printable;
 
@@ -51,6 +52,10 @@ struct Add {
     /// Queues, each of them a ring of a program that opens it
     #[arg(long, value_name = "N", default_value_t = 1)]
     queues: u16,
+    /// In a guest: not an interface, but the guest's N-th ptnet device (PCI 1b36:000d, from 0), which programs then open
+    /// as netmap:NAME without a kernel module
+    #[arg(long, value_name = "N", conflicts_with_all = ["address", "mac", "mtu", "queues"])]
+    ptnet: Option<usize>,
     /// Runtime directory of the world [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale, /run/uvale or /tmp/uvale-UID]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -94,6 +99,10 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
 
 impl Add {
     fn run(self) -> Result<(), String> {
+        let dir = self.dir.unwrap_or_else(place::runtime_dir);
+        if let Some(ptnet) = self.ptnet {
+            return ptnet_driver::launch(&self.name, ptnet, &dir);
+        }
         let made = tap::make(&Asked {
             name: &self.name,
             address: self.mac,
@@ -105,7 +114,6 @@ impl Add {
             let done = tap::add_address(&self.name, made.interface.index, address);
             done.map_err(|refusal| refusal.why)?;
         }
-        let dir = self.dir.unwrap_or_else(place::runtime_dir);
         let session = start::attach(&dir).map_err(|refusal| refusal.why)?;
         session
             .keep_tap(&self.name, made)
@@ -117,12 +125,14 @@ impl Del {
     fn run(self) -> Result<(), String> {
         let name = printable(&self.name);
         let find = || look_up(self.name.as_bytes());
-        let interface = find().ok_or_else(|| format!("{name}: there is no such interface here"))?;
+        let session = self.place.attach();
+        let Some(interface) = find() else {
+            let none = |_| format!("{name}: there is no such interface here");
+            let dropped = session.map_err(none)?.drop_ptnet(&self.name);
+            return dropped.map_err(|refusal| format!("{name}: {refusal}"));
+        };
+        let session = session.map_err(|why| format!("{name}: {why}"))?;
         let (netns, index) = (interface.netns, interface.index);
-        let session = self
-            .place
-            .attach()
-            .map_err(|why| format!("{name}: {why}"))?;
         session
             .drop_tap(netns, index)
             .map_err(|refusal| format!("{name}: {refusal}"))?;

@@ -61,6 +61,9 @@ fn what(nic: &Nic) -> String {
         ),
         (None, "packet") => "over packet sockets".to_owned(),
         (None, "tap") => "its host is at the other end of a TAP".to_owned(),
+        (None, "ptnet") => {
+            "over a ptnet device: the host of this machine is at the other end".into()
+        }
         (None, "opening") => "somebody is opening it".to_owned(),
         (None, "nothing") => "over nothing: it waits for the other end".to_owned(),
         (None, other) => format!("over {} sockets", printable(other)),

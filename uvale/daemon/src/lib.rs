@@ -200,6 +200,7 @@ impl Service {
                     LISTENER => self.accept(),
                     id if id & nic::NEWS != 0 => self.daemon.hear_of_nic(id as u32),
                     id if id & nic::TAP_NEWS != 0 => self.daemon.hear_of_tap(id as u32),
+                    id if id & nic::PTNET_NEWS != 0 => self.daemon.hear_of_ptnet(id as u32),
                     id => self.daemon.serve(id),
                 }
                 if self.daemon.told_to_stop {

@@ -23,12 +23,15 @@ use uvale_wire::interface::{DOWN, News, Watch};
 use uvale_wire::{Kind, Shape};
 
 mod pairs;
+mod ptnets;
 mod taps;
 
 /// An event's number: news of the port's interface. Connections count up from 0.
 pub(super) const NEWS: u64 = 1 << 62;
 /// The same of an interface that is kept here: its number among those.
 pub(super) const TAP_NEWS: u64 = 1 << 61;
+/// The same of a ptnet device that is kept here.
+pub(super) const PTNET_NEWS: u64 = 1 << 60;
 /// Descriptors that are kept with a wire at most, beside those that everybody gets.
 const MOST_KEPT: usize = 8;
 
@@ -71,6 +74,8 @@ pub(super) struct Nics {
     attachers: BTreeMap<u32, (u32, u32)>,
     /// interfaces that uvale has made
     taps: taps::Taps,
+    /// ptnet devices of this guest
+    ptnets: ptnets::Ptnets,
     /// how many have each port open, and whose peer it is, by its generation
     openers: Vec<(u32, usize, Option<u32>)>,
     /// counts what has changed here
@@ -169,6 +174,7 @@ impl Daemon {
     /// The wire of a port.
     pub(super) fn wire(&mut self, port: u32) -> Answered<'_> {
         self.wire_by_tap(port)?;
+        self.wire_by_ptnet(port)?;
         let missing = || Refusal::new(Errno::NODATA, "nobody has opened the port's wire yet");
         let nic = self.nics.by_port.get(&port).ok_or_else(missing)?;
         Ok(Answer(Reply::Wire(nic.shape.clone()), Some(&nic.fds)))

@@ -186,6 +186,10 @@ impl Daemon {
                 },
             ) => self.keep_tap(name, index, queues, fds)?,
             (Role::Session(_), Call::DropTap { netns, index }) => self.drop_tap((netns, index))?,
+            (Role::Session(_), Call::KeepPtnet { name, shape }) => {
+                self.keep_ptnet(name, shape, fds)?
+            }
+            (Role::Session(_), Call::DropPtnet(name)) => self.drop_ptnet(&name)?,
             // The descriptor was settled before this was handled.
             (Role::Session(_), Call::Settle(_)) => Reply::Ok,
             (Role::Session(_), Call::Report(what)) => {
@@ -239,9 +243,7 @@ impl Daemon {
                 0
             },
             extmem: facts.memory.map(|memory| offer(memory, fd)),
-            interface: facts
-                .interface
-                .map(|interface| self.nics.as_made(interface)),
+            interface: self.nics.interface_of(&request.header, facts.interface),
             netns: facts.netns,
             csb_entries: 0,
             extra: Extra::default(),

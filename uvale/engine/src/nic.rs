@@ -109,11 +109,11 @@ pub fn is_ready(host: &dyn Host, k: &Kring) -> bool {
     frames.is_some_and(|frames| frames.is_ready(k.frame.load(Relaxed)))
 }
 
-/// The descriptor that becomes readable when a packet for rx ring `k` is on the wire.
+/// The descriptor that becomes readable when a packet for rx ring `k` is on the wire, if there is any such.
 pub fn readable(host: &dyn Host, k: &Kring) -> Option<i32> {
     use std::os::fd::AsRawFd;
     let wire = wire_of(host, k)?;
-    frames_of(&wire, k).map(|frames| frames.fd().as_raw_fd())
+    frames_of(&wire, k)?.fd().map(AsRawFd::as_raw_fd)
 }
 
 /// Rx ring `k` has room again: wakes who waits for that at the other end of a joined pair.
@@ -126,12 +126,20 @@ pub fn wake_peer(host: &dyn Host, k: &Kring) {
 }
 
 /// Has ring `k` to be looked at soon, whatever happens? A tx ring whose wire has no room, which does not say when
-/// it has again; one whose peer does not take packets yet; an rx ring of which that is so.
+/// it has again; one whose peer does not take packets yet; an rx ring of which that is so, or of whose packets nothing
+/// tells.
 pub fn is_restless(host: &dyn Host, k: &Kring, is_tx: bool) -> bool {
     let peer = k.joined.load(Acquire).checked_sub(1);
     match peer.and_then(|i| host.ctl().kring(i)) {
         Some(rx) if is_tx => rx.joining.load(Relaxed) != 0,
         Some(_) => k.joining.load(Relaxed) != 0,
-        None => is_tx,
+        None => is_tx || is_silent(host, k),
     }
+}
+
+/// Is rx ring `k` one of a wire of which no descriptor becomes readable?
+fn is_silent(host: &dyn Host, k: &Kring) -> bool {
+    let wire = wire_of(host, k);
+    let frames = wire.as_deref().and_then(|wire| frames_of(wire, k));
+    frames.is_some_and(|frames| frames.fd().is_none())
 }

@@ -22,7 +22,7 @@ use uvale_system::who::Who;
 use uvale_wire::Shape;
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 13;
+pub const PROTOCOL: u32 = 14;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -114,6 +114,17 @@ pub enum Call {
     },
     /// On a session: the process serves a port to this guest, as reports are to show from now on. There is no answer.
     Guest(Guest),
+    /// On a session: here is a ptnet device that this process drives, to be kept until [`Call::DropPtnet`], or either's
+    /// end. With it come the descriptors of its shape, and a socket whose other end is that process's: what is closed
+    /// there ends it here, and the other way round. Answer: [`Reply::Ok`].
+    KeepPtnet {
+        /// the name that programs open it by
+        name: String,
+        /// what it is
+        shape: uvale_wire::ptnet::Shape,
+    },
+    /// On a session: the device of that name is to go. Answer: [`Reply::Ok`]; `ENXIO` if there is none such here.
+    DropPtnet(String),
     /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and the descriptor.
     Waker(u32),
     /// On a session: wake client `0`, without an answer. For callers that have no descriptor left.

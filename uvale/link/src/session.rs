@@ -212,6 +212,25 @@ impl Session {
         done(call(self.connection.as_fd(), &Call::DropTap { netns, index })?.0)
     }
 
+    /// Gives the daemon a ptnet device that this process drives, with the descriptors of its shape, and a socket that
+    /// hangs up at whichever's end comes first.
+    pub fn keep_ptnet(
+        &self,
+        name: &str,
+        shape: uvale_wire::ptnet::Shape,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), Refusal> {
+        let name = name.to_owned();
+        let keep = Call::KeepPtnet { name, shape };
+        done(call_with_all(self.connection.as_fd(), &keep, fds)?.0)
+    }
+
+    /// Has the daemon close what it has of a ptnet device.
+    pub fn drop_ptnet(&self, name: &str) -> Result<(), Refusal> {
+        let drop = Call::DropPtnet(name.to_owned());
+        done(call(self.connection.as_fd(), &drop)?.0)
+    }
+
     /// A report as JSON.
     pub fn report(&self, report: Report) -> Result<Vec<u8>, Refusal> {
         let connection = self.connection.as_fd();

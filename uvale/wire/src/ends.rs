@@ -4,7 +4,7 @@ use rustix::io::Errno;
 use uvale_system::sys::OwnFd;
 
 use crate::packet::{self, Packet};
-use crate::{Batch, tap, xdp};
+use crate::{Batch, ptnet, tap, xdp};
 
 /// Where packets come from.
 #[derive(Debug)]
@@ -15,15 +15,18 @@ pub enum Frames {
     Xdp(xdp::Receiver),
     /// the descriptor of a TAP device, which is read ([`tap::Queue::read`]): it has no frames
     Tap(tap::Queue),
+    /// a ring of a ptnet device, which knows its frames itself
+    Ptnet(ptnet::Queue),
 }
 
 impl Frames {
-    /// Becomes readable when a packet is there.
-    pub fn fd(&self) -> &OwnFd {
+    /// Becomes readable when a packet is there. `None`: nothing tells of that, and who waits has to look again.
+    pub fn fd(&self) -> Option<&OwnFd> {
         match self {
-            Self::Packet(frames) => frames.fd(),
-            Self::Xdp(receiver) => receiver.fd(),
-            Self::Tap(queue) => queue.fd(),
+            Self::Packet(frames) => Some(frames.fd()),
+            Self::Xdp(receiver) => Some(receiver.fd()),
+            Self::Tap(queue) => Some(queue.fd()),
+            Self::Ptnet(_) => None,
         }
     }
 
@@ -33,6 +36,7 @@ impl Frames {
             Self::Packet(frames) => frames.count(),
             Self::Xdp(receiver) => receiver.count(),
             Self::Tap(_) => 0,
+            Self::Ptnet(queue) => queue.count(),
         }
     }
 
@@ -44,6 +48,7 @@ impl Frames {
             Self::Packet(frames) => frames.is_ready(at),
             Self::Xdp(receiver) => receiver.is_ready(),
             Self::Tap(queue) => queue.is_ready(),
+            Self::Ptnet(queue) => queue.is_ready(),
         }
     }
 
@@ -63,6 +68,10 @@ impl Frames {
                 receiver.take_in(take);
                 at
             }
+            Self::Ptnet(queue) => {
+                queue.take_in(take);
+                at
+            }
             Self::Tap(_) => at,
         }
     }
@@ -75,7 +84,7 @@ impl Frames {
                 receiver.give_back();
                 at
             }
-            Self::Tap(_) => at,
+            Self::Tap(_) | Self::Ptnet(_) => at,
         }
     }
 
@@ -85,15 +94,15 @@ impl Frames {
         match self {
             Self::Packet(frames) => frames.dropped(),
             Self::Xdp(receiver) => receiver.dropped(),
-            // The interface counts them.
-            Self::Tap(_) => None,
+            // The interface, or the host, counts them.
+            Self::Tap(_) | Self::Ptnet(_) => None,
         }
     }
 
     /// Why the socket polls as broken, if it does, and that it does so no longer: `ENETDOWN` after the interface has
     /// gone down. It goes on by itself when the interface is up.
     pub fn take_error(&self) -> Option<Errno> {
-        rustix::net::sockopt::socket_error(self.fd()).ok()?.err()
+        rustix::net::sockopt::socket_error(self.fd()?).ok()?.err()
     }
 }
 
@@ -106,15 +115,18 @@ pub enum Transmitter {
     Xdp(xdp::Sender),
     /// the descriptor of a TAP device
     Tap(tap::Queue),
+    /// a ring of a ptnet device
+    Ptnet(ptnet::Queue),
 }
 
 impl Transmitter {
-    /// Is writable when there is room.
-    pub fn fd(&self) -> &OwnFd {
+    /// Is writable when there is room. `None`: nothing tells of that.
+    pub fn fd(&self) -> Option<&OwnFd> {
         match self {
-            Self::Packet(transmitter) => transmitter.fd(),
-            Self::Xdp(sender) => sender.fd(),
-            Self::Tap(queue) => queue.fd(),
+            Self::Packet(transmitter) => Some(transmitter.fd()),
+            Self::Xdp(sender) => Some(sender.fd()),
+            Self::Tap(queue) => Some(queue.fd()),
+            Self::Ptnet(_) => None,
         }
     }
 
@@ -127,6 +139,7 @@ impl Transmitter {
             Self::Packet(transmitter) => transmitter.send(batch, from),
             Self::Xdp(sender) => sender.send(batch, from),
             Self::Tap(queue) => queue.send(batch, from),
+            Self::Ptnet(queue) => queue.send(batch, from),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | `xdp.rs` | AF_XDP sockets, and whether an interface gets them |
 //! | `bpf.rs` | programs in the kernel, loaded and bound |
 //! | `tap.rs` | TAP devices: interfaces that uvale makes itself |
+//! | `ptnet.rs` | netmap's ptnet device in a guest |
 //! | `ends.rs` | the two ends of a queue, whatever kind of socket it is |
 //! | `host.rs` | the host's side: stealing from its stack, its packets, packets for it |
 //!
@@ -24,8 +25,11 @@ pub mod host;
 pub mod interface;
 pub mod netlink;
 pub mod packet;
+pub mod ptnet;
 pub mod tap;
 pub mod xdp;
+
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, sockopt};
@@ -36,6 +40,7 @@ use uvale_system::sys::{Fd, OwnFd};
 
 pub use ends::{Frames, Transmitter};
 pub use packet::{Batch, Packet, Space};
+use ptnet::Direction;
 use xdp::choice::{Choice, choose};
 
 /// How a port's packets travel when its peer is not open here.
@@ -49,6 +54,8 @@ pub enum Kind {
     Xdp(xdp::Shape),
     /// a TAP device of so many queues, at the other end of which is the host
     Tap(u16),
+    /// a ptnet device: this machine is a guest, and the host is at the other end
+    Ptnet(ptnet::Shape),
 }
 
 /// What is to carry the packets of a wire.
@@ -64,8 +71,8 @@ pub enum Carrier {
 }
 
 /// What a wire consists of. With it come its descriptors, in this order: a receiving socket for each of
-/// `frames`, `senders` sending sockets, an AF_XDP socket and its memory, or a TAP device's, for each queue, and with
-/// `host` the host's receiving and sending socket.
+/// `frames`, `senders` sending sockets, an AF_XDP socket and its memory, or a TAP device's, for each queue, those of a
+/// ptnet device, and with `host` the host's receiving and sending socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// what carries the packets
@@ -85,12 +92,26 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// A wire without packet sockets and without host rings.
+    pub fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            frames: Vec::new(),
+            senders: 0,
+            host: None,
+            is_stolen: false,
+            plan: None,
+            lacks: Vec::new(),
+        }
+    }
+
     /// How many descriptors come with it.
     pub fn descriptors(&self) -> usize {
         let host = if self.host.is_some() { 2 } else { 0 };
         let queues = match &self.kind {
             Kind::Xdp(xdp) => 2 * usize::from(xdp.queues),
             Kind::Tap(queues) => usize::from(*queues),
+            Kind::Ptnet(ptnet) => ptnet.descriptors(),
             Kind::Nothing | Kind::Packet => 0,
         };
         self.frames.len() + usize::from(self.senders) + queues + host
@@ -111,8 +132,8 @@ impl Shape {
             is_of(&pair[0], AddressFamily::XDP) && rustix::fs::fcntl_get_seals(&pair[1]).is_ok()
         };
         let mut packet_sockets = first.iter().chain(last);
-        // Nobody but the daemon gives a TAP device's.
-        !matches!(self.kind, Kind::Tap(_))
+        // Nobody but the daemon gives those of a TAP or a ptnet device.
+        !matches!(self.kind, Kind::Tap(_) | Kind::Ptnet(_))
             && packet_sockets.all(|fd| is_of(fd, AddressFamily::PACKET))
             && queues.chunks_exact(2).all(is_queue)
     }
@@ -186,13 +207,8 @@ fn open_best(wanted: &Wanted<'_>) -> Result<Opened, Refusal> {
 fn nothing(refusal: Refusal) -> Opened {
     Opened {
         shape: Shape {
-            kind: Kind::Nothing,
-            frames: Vec::new(),
-            senders: 0,
-            host: None,
-            is_stolen: false,
-            plan: None,
             lacks: vec![refusal.why],
+            ..Shape::of(Kind::Nothing)
         },
         fds: Vec::new(),
         kept: Vec::new(),
@@ -239,6 +255,13 @@ impl Wire {
                 frames.push(Frames::Tap(queue.clone()));
                 senders.push(Transmitter::Tap(queue));
             }
+        }
+        if let Kind::Ptnet(ptnet) = &shape.kind {
+            let link = Arc::new(ptnet::Link::new(*ptnet, &mut next)?);
+            let queue = |dir, i| ptnet::Queue::new(link.clone(), dir, i);
+            let [tx, rx] = ptnet.rings;
+            frames.extend((0..rx).map(|i| Frames::Ptnet(queue(Direction::Rx, i))));
+            senders.extend((0..tx).map(|i| Transmitter::Ptnet(queue(Direction::Tx, i))));
         }
         let host = match &shape.host {
             Some(f) => Some((

@@ -22,7 +22,7 @@ use uvale_system::sys::OwnFd;
 
 use crate::Batch;
 pub use device::{MOST_QUEUES, empty, is_device_of, set_carrier};
-pub use make::{Asked, Made, add_address, make, remove};
+pub use make::{Asked, Made, add_address, check_name, make, remove};
 
 /// Bytes of the longest packet that the host can send: its largest MTU, an Ethernet header and a VLAN tag.
 pub const LONGEST: u32 = device::MTU + 18;

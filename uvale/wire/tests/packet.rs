@@ -70,7 +70,7 @@ fn take(frames: &Frames, at: &mut u32, mut seen: impl FnMut(Packet<'_>)) {
 /// Takes in packets until `is_enough`, or nothing comes any more.
 fn take_until(frames: &Frames, at: &mut u32, mut is_enough: impl FnMut(Packet<'_>) -> bool) {
     let mut enough = false;
-    while !enough && readable(frames.fd()) {
+    while !enough && readable(frames.fd().expect("a socket")) {
         take(frames, at, |p| enough |= is_enough(p));
     }
 }
@@ -136,7 +136,7 @@ fn packets_arrive_in_order_while_the_frames_wrap() {
                 }
             };
             send(sender, 0..rounds, len, &mut check_all);
-            while expected.get() < rounds && readable(frames.fd()) {
+            while expected.get() < rounds && readable(frames.fd().expect("a socket")) {
                 check_all();
             }
             assert_eq!(expected.get(), rounds);
@@ -159,7 +159,7 @@ fn packets_that_find_no_frame_are_counted() {
             send(sender, count..count + 100, |_| 60, || {});
             let mut seen = numbers(frames, &mut at);
             send(sender, count + 100..count + 101, |_| 60, || {});
-            while seen.last() != Some(&(count + 100)) && readable(frames.fd()) {
+            while seen.last() != Some(&(count + 100)) && readable(frames.fd().expect("a socket")) {
                 seen.extend(numbers(frames, &mut at));
             }
             assert!(seen.is_sorted());
@@ -180,8 +180,13 @@ fn the_vlan_tag_that_the_kernel_took_out_comes_back() {
         let (frames, sender) = (ends(&b).0, ends(&a).1);
         let (memory, mut space, mut at) = (memory(1), Space::default(), 0);
         // What is left to do with a packet is sent along, and counts from its start: a checksum.
-        uvale_system::sys::set_option(sender.fd(), SOL_PACKET, PACKET_VNET_HDR, &[1, 0, 0, 0])
-            .expect("nothing was sent yet");
+        uvale_system::sys::set_option(
+            sender.fd().expect("a socket"),
+            SOL_PACKET,
+            PACKET_VNET_HDR,
+            &[1, 0, 0, 0],
+        )
+        .expect("nothing was sent yet");
         for tag in [[0x81, 0, 0x20, 5], [0x88, 0xa8, 0, 7]] {
             let plain = numbered(7, 100);
             let packet = [&plain[..12], &tag, &plain[12..]].concat();
@@ -336,7 +341,7 @@ fn a_packet_longer_than_its_frame_arrives_whole() {
 
 fn readable_now(frames: &Frames) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut fds = [PollFd::new(frames.fd(), PollFlags::IN)];
+    let mut fds = [PollFd::new(frames.fd().expect("a socket"), PollFlags::IN)];
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -388,7 +393,7 @@ fn who_takes_over_from_the_dead_finds_the_next_frame() {
             }
         };
         send(sender, 10..lap, |_| 60, &mut take_all);
-        while next.get() < lap && readable(frames.fd()) {
+        while next.get() < lap && readable(frames.fd().expect("a socket")) {
             take_all();
         }
         assert_eq!(next.get(), lap);
@@ -429,7 +434,14 @@ impl Scribbler {
         // SAFETY: a new mapping where nothing is.
         let base = unsafe {
             let nowhere = core::ptr::null_mut();
-            mmap(nowhere, len, access, MapFlags::SHARED, frames.fd(), 0)
+            mmap(
+                nowhere,
+                len,
+                access,
+                MapFlags::SHARED,
+                frames.fd().expect("a socket"),
+                0,
+            )
         };
         let base = base.expect("it can be mapped more than once").cast();
         Self { base, len }

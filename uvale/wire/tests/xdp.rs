@@ -81,7 +81,7 @@ fn all_go_through(sender: &Transmitter, frames: &Frames, numbers: Range<u32>) {
     while expected < numbers.end {
         sent += load.send(sender, sent..numbers.end);
         assert!(
-            frames.is_ready(0) || readable(frames.fd()),
+            frames.is_ready(0) || readable(frames.fd().expect("a socket")),
             "{expected} is missing"
         );
         for number in take(frames) {
@@ -344,7 +344,7 @@ fn all_go_through_behind(sender: &Transmitter, frames: &Frames, numbers: Range<u
     while expected < numbers.end {
         sent += load.send(sender, sent..numbers.end);
         assert!(
-            frames.is_ready(0) || readable(frames.fd()),
+            frames.is_ready(0) || readable(frames.fd().expect("a socket")),
             "{expected} is missing"
         );
         for number in take(frames).into_iter().filter(|n| *n >= numbers.start) {

@@ -45,7 +45,19 @@ fn key(interface: &Interface) -> Key {
 impl super::Nics {
     /// Is there an interface that goes with this process?
     pub fn has_made(&self) -> bool {
-        !self.taps.all.is_empty()
+        !self.taps.all.is_empty() || !self.ptnets.is_empty()
+    }
+
+    /// The interface that a request is about: what its process has found out, or a device that is kept here.
+    pub fn interface_of(
+        &self,
+        header: &nm_abi::nmreq_header,
+        found: Option<Interface>,
+    ) -> Option<Interface> {
+        match found {
+            Some(interface) => Some(self.as_made(interface)),
+            None => self.ptnets.interface(header),
+        }
     }
 
     /// The interfaces that uvale has made, as if nobody used them.
@@ -205,15 +217,7 @@ impl Daemon {
         let fds: Result<Vec<Fd>, Errno> = tap.fds.iter().map(copy).collect();
         let nic = Nic {
             generation: info.generation,
-            shape: Shape {
-                kind: Kind::Tap(tap.fds.len() as u16),
-                frames: Vec::new(),
-                senders: 0,
-                host: None,
-                is_stolen: false,
-                plan: None,
-                lacks: Vec::new(),
-            },
+            shape: Shape::of(Kind::Tap(tap.fds.len() as u16)),
             fds: fds?,
             kept: Kept::Descriptors { _fds: Vec::new() },
             watch: None,

@@ -97,6 +97,7 @@ fn wire_name(nic: &NicDetails, wire: Option<Kind>) -> &'static str {
         (Some(_), _) => "joined",
         (None, Some(Kind::Packet)) => "packet",
         (None, Some(Kind::Tap(_))) => "tap",
+        (None, Some(Kind::Ptnet(_))) => "ptnet",
         (None, Some(Kind::Xdp(xdp))) => match xdp.mode {
             Mode::ZeroCopy => "xdp-zerocopy",
             Mode::Native => "xdp-native",

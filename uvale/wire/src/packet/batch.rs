@@ -4,7 +4,7 @@ use core::sync::atomic::AtomicU32;
 
 use rustix::fd::AsRawFd;
 use rustix::io::Errno;
-use uvale_shared::shm::{Mapping, copy_exact};
+use uvale_shared::shm::{Mapping, copy_exact, copy_out_to};
 use uvale_system::raw::{call, check};
 use uvale_system::sys::OwnFd;
 
@@ -119,6 +119,17 @@ impl Batch<'_> {
         true
     }
 
+    /// The pieces of packet `at`, each a byte of the memory and a length; `None` if it does not exist.
+    #[inline]
+    fn pieces(&self, at: usize) -> Option<impl Iterator<Item = (usize, usize)>> {
+        let header = &self.space.messages.get(at)?.header;
+        let start = self.memory.range(0, 0)?.expose_provenance();
+        let first = self.space.pieces.as_ptr().expose_provenance();
+        let first = (header.pieces - first) / size_of::<Piece>();
+        let pieces = self.space.pieces.get(first..)?.get(..header.count)?;
+        Some(pieces.iter().map(move |p| (p.base - start, p.len)))
+    }
+
     /// Copies packet `at` to byte `to` of `memory`. Its length; `None` if it has more than `room` bytes, or does not
     /// exist.
     #[inline]
@@ -129,21 +140,33 @@ impl Batch<'_> {
         to: usize,
         room: usize,
     ) -> Option<usize> {
-        let header = &self.space.messages.get(at)?.header;
-        let start = self.memory.range(0, 0)?.expose_provenance();
-        let first = self.space.pieces.as_ptr().expose_provenance();
-        let first = (header.pieces - first) / size_of::<Piece>();
         let mut len = 0;
-        for piece in self.space.pieces.get(first..)?.get(..header.count)? {
-            if piece.len > room - len {
+        for (ofs, piece) in self.pieces(at)? {
+            if piece > room - len {
                 return None;
             }
-            if !copy_exact(self.memory, piece.base - start, memory, to + len, piece.len) {
+            if !copy_exact(self.memory, ofs, memory, to + len, piece) {
                 return None;
             }
-            len += piece.len;
+            len += piece;
         }
         Some(len)
+    }
+
+    /// Copies packet `at` in place of what `packet` holds; false if it does not exist.
+    pub(crate) fn copy_out(&self, at: usize, packet: &mut Vec<u8>) -> bool {
+        packet.clear();
+        let Some(pieces) = self.pieces(at) else {
+            return false;
+        };
+        for (ofs, len) in pieces {
+            let from = packet.len();
+            packet.resize(from + len, 0);
+            if !copy_out_to(self.memory, ofs, &mut packet[from..]) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Writes packet `at` to a TAP device, in one call. `ENODATA` if it does not exist.

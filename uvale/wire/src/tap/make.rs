@@ -50,7 +50,7 @@ pub struct Made {
 /// Makes an interface. Its host finds it without a cable ([`set_carrier`]).
 pub fn make(asked: &Asked<'_>) -> Result<Made, Refusal> {
     let name = asked.name;
-    check(asked).map_err(|why| Refusal::new(Errno::INVAL, format!("{name:?} {why}")))?;
+    check(asked).map_err(|why| Refusal::new(Errno::INVAL, why))?;
     if look_up(name.as_bytes()).is_some() {
         return Err(exists(name));
     }
@@ -89,34 +89,43 @@ fn netlink() -> Result<Socket, Refusal> {
     Socket::open(Subject::Route).map_err(|e| Refusal::new(e, format!("netlink: {e}")))
 }
 
-/// What is wrong with it, as the end of a sentence.
-fn check(asked: &Asked<'_>) -> Result<(), String> {
-    let name = asked.name.as_bytes();
+/// Can an interface that programs open be called so? If not, a sentence.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let bytes = name.as_bytes();
     let is_plain = |c: &u8| c.is_ascii_graphic() && !SEPARATORS.contains(c);
-    if name.is_empty() || matches!(name, b"." | b"..") || !name.iter().all(is_plain) {
+    if name.is_empty() || matches!(name, "." | "..") || !bytes.iter().all(is_plain) {
         let all = String::from_utf8_lossy(SEPARATORS);
         return Err(format!(
-            "is no name for an interface of netmap's: letters and digits are, {all} and blanks are not"
+            "{name:?} is no name for an interface of netmap's: letters and digits are, {all} and blanks are not"
         ));
     }
     if name.len() >= IFNAMSIZ {
         return Err(format!(
-            "is too long: an interface's name has {} characters at most",
+            "{name:?} is too long: an interface's name has {} characters at most",
             IFNAMSIZ - 1
         ));
     }
-    if name.starts_with(b"vale") {
-        return Err("would be taken for a port of a VALE switch: choose another name".into());
+    if name.starts_with("vale") {
+        return Err(format!(
+            "{name:?} would be taken for a port of a VALE switch: choose another name"
+        ));
     }
+    Ok(())
+}
+
+/// What is wrong with it, as a sentence.
+fn check(asked: &Asked<'_>) -> Result<(), String> {
+    let name = asked.name;
+    check_name(name)?;
     if !(1..=MOST_QUEUES).contains(&asked.queues) {
         return Err(format!(
-            "cannot have {} queues: 1 to {MOST_QUEUES}",
+            "{name} cannot have {} queues: 1 to {MOST_QUEUES}",
             asked.queues
         ));
     }
     match asked.mtu {
         Some(mtu) if !(68..=device::MTU).contains(&mtu) => Err(format!(
-            "cannot have an MTU of {mtu}: 68 to {}",
+            "{name} cannot have an MTU of {mtu}: 68 to {}",
             device::MTU
         )),
         _ => Ok(()),

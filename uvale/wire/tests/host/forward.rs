@@ -29,7 +29,7 @@ impl Forwarder {
             Wire::new(opened.shape.clone(), std::mem::take(&mut opened.fds)).expect("a wire");
         if let Some(host) = wire.host_sender() {
             set_option(
-                host.fd(),
+                host.fd().expect("a socket"),
                 libc::SOL_PACKET,
                 PACKET_VNET_HDR,
                 &1u32.to_ne_bytes(),
@@ -88,7 +88,9 @@ impl Forwarder {
         assert!(batch.push(0, bytes.len(), false));
         loop {
             match to.send(&batch, 0) {
-                Err(Errno::AGAIN | Errno::NOBUFS) => wait(&[to.fd()], PollFlags::OUT),
+                Err(Errno::AGAIN | Errno::NOBUFS) => {
+                    wait(&[to.fd().expect("a socket")], PollFlags::OUT)
+                }
                 done => return done.map(drop),
             }
         }

@@ -2,14 +2,29 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicU32, fence};
-use std::time::{Duration, Instant};
 
 use nm_abi::csb_words::{APPL_NEED_KICK, CUR, HEAD, HWCUR, HWTAIL, KERN_NEED_KICK, SYNC_FLAGS};
 use rustix::io::Errno;
-use uvale_shared::shm::{RegionMap, RingView, Slots};
+use uvale_shared::shm::{Mapping, RegionMap, RingView, Slots};
 
 /// Words of an entry of the CSB.
 pub use nm_abi::csb_words::ENTRY as CSB_WORDS;
+
+/// Bytes of a page of the CSB.
+pub const PAGE: usize = 4096;
+/// Pages of the CSB: what the guest writes, what the host writes.
+pub const PAGES: usize = 2;
+/// Rings that a page of the CSB has room for.
+pub const MOST_RINGS: u32 = (PAGE / (CSB_WORDS * 4)) as u32;
+
+/// Wakes the host's loop for one ring.
+pub trait Kick {
+    /// Does it.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn kick(&self) -> Result<(), Errno>;
+}
 
 /// The entries of a ring in the CSB.
 #[derive(Clone, Copy)]
@@ -20,8 +35,23 @@ pub struct Csb<'a> {
     pub to_guest: &'a [AtomicU32; CSB_WORDS],
 }
 
-impl Csb<'_> {
-    /// As it is to be before the host's loop starts: the host is to be kicked. The guest is not, see [`Naps`].
+impl<'a> Csb<'a> {
+    /// The entries of ring `ring`, rx rings being behind tx rings, in the two pages of a CSB; `None` if they have no
+    /// room for it.
+    #[must_use]
+    pub fn of(pages: &'a Mapping, ring: u32) -> Option<Self> {
+        if ring >= MOST_RINGS {
+            return None;
+        }
+        let entry = |page: usize| pages.at(page * PAGE + ring as usize * CSB_WORDS * 4);
+        Some(Self {
+            to_host: entry(0)?,
+            to_guest: entry(1)?,
+        })
+    }
+
+    /// As it is to be before the host's loop starts: the host is to be kicked. The guest is not: nobody here could
+    /// take an interrupt.
     pub fn reset(&self) {
         for word in self.to_host.iter().chain(self.to_guest) {
             word.store(0, Relaxed);
@@ -35,7 +65,7 @@ pub struct Ring<'a> {
     region: &'a RegionMap,
     view: RingView<'a>,
     csb: Csb<'a>,
-    kick: Box<dyn Fn() -> Result<(), Errno> + 'a>,
+    kick: &'a dyn Kick,
     head: u32,
     hwcur: u32,
     tail: u32,
@@ -54,7 +84,7 @@ impl<'a> Ring<'a> {
         region: &'a RegionMap,
         view: RingView<'a>,
         csb: Csb<'a>,
-        kick: Box<dyn Fn() -> Result<(), Errno> + 'a>,
+        kick: &'a dyn Kick,
     ) -> Told<Self> {
         let mut ring = Self {
             region,
@@ -123,7 +153,8 @@ impl<'a> Ring<'a> {
         let host_sleeps = self.csb.to_guest[KERN_NEED_KICK].load(Relaxed) != 0;
         if host_sleeps && (!self.is_done() || self.space() == 0) {
             to_host[SYNC_FLAGS].store(0, Relaxed);
-            (self.kick)().map_err(|e| format!("the host cannot be kicked: {e}"))?;
+            let kicked = self.kick.kick();
+            kicked.map_err(|e| format!("the host cannot be kicked: {e}"))?;
             self.kicks += 1;
         }
         Ok(())
@@ -151,55 +182,5 @@ impl<'a> Ring<'a> {
                 self.view.num_slots()
             )),
         }
-    }
-}
-
-/// Waiting without interrupts: naps that get longer.
-pub struct Naps {
-    since: Instant,
-    taken: u32,
-}
-
-/// Looks that cost no nap, but the processor is left to others between them.
-const EAGER: u32 = 32;
-const SHORTEST: Duration = Duration::from_micros(20);
-const LONGEST: Duration = Duration::from_millis(1);
-
-impl Default for Naps {
-    fn default() -> Self {
-        Self {
-            since: Instant::now(),
-            taken: 0,
-        }
-    }
-}
-
-impl Naps {
-    /// Takes the next one.
-    pub fn take(&mut self) {
-        let naps = self.taken.saturating_sub(EAGER);
-        if self.taken < EAGER {
-            std::thread::yield_now();
-        } else {
-            std::thread::sleep(LONGEST.min(SHORTEST * (1 << naps.min(8))));
-        }
-        self.taken = self.taken.saturating_add(1);
-    }
-
-    /// Was the last one a sleep?
-    #[must_use]
-    pub fn has_slept(&self) -> bool {
-        self.taken > EAGER
-    }
-
-    /// Something has happened.
-    pub fn end(&mut self) {
-        *self = Self::default();
-    }
-
-    /// For how long nothing has happened.
-    #[must_use]
-    pub fn lasts(&self) -> Duration {
-        self.since.elapsed()
     }
 }
