@@ -3,18 +3,21 @@
 
 use compat_tests::guest::archive::Archive;
 use compat_tests::guest::kit::Kit;
-use compat_tests::guest::{Guest, Plan, dynamic};
+use compat_tests::guest::{Guest, Job, Plan, dynamic};
 use compat_tests::place::Place;
 use compat_tests::programs::program;
 use compat_tests::target::binaries;
+use compat_tests::wait::wait_for;
+use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip};
 
 use crate::ptnet_guests::{devices, end, serve};
 
 /// Packets that go each way, unless a command says otherwise.
 const PACKETS: u32 = 100_000;
-/// A program of the guest that receives until it is told to end.
+/// A program of the guest that receives until it is told to end, and what its command line is when it has read it.
 const RECEIVER: &str = "traffic rx ptnet0 how=poll";
+const RECEIVES: &str = "traffic rx ptnet0";
 /// Waits until the host has been told to stop.
 const UNTIL_STOPPED: &str = "until ! ls /run | grep -q ptnet-csb; do usleep 1000; done";
 /// A user without rights, in the guest.
@@ -42,26 +45,34 @@ struct Ends {
 }
 
 impl Ends {
-    /// Packets from the guest to the host.
-    fn out(&mut self, run: &str, options: &str) {
+    /// Packets from the guest's port to the host.
+    fn out(&mut self, run: &str, port: &str, options: &str) {
         let host = self.host(&format!("rx p}}1 gapless=1 {options}"));
-        let sent = self.guest.run(&format!("{run} tx ptnet0 {options}"));
+        host.wait_text("ready");
+        let sent = self.guest.run(&format!("{run} tx {port} {options}"));
         let got = host.wait_success();
-        both_say("lost=0", [&sent, &got]);
+        nothing_lost([&sent, &got]);
     }
 
-    /// Packets from the host to the guest.
-    fn back(&mut self, run: &str, options: &str) {
-        let job = self
-            .guest
-            .begin(&format!("{run} rx ptnet0 gapless=1 {options}"));
+    /// Packets from the host to the guest's port.
+    fn back(&mut self, run: &str, port: &str, options: &str) {
+        let job = self.begin(&format!("{run} rx {port} gapless=1 {options}"));
         let sent = self.host(&format!("tx p}}1 {options}")).wait_success();
         let (status, got) = self.guest.finish(job);
         assert_eq!(status, 0, "{got}");
-        both_say("lost=0", [&sent, &got]);
+        nothing_lost([&sent, &got]);
     }
 
-    fn host(&self, args: &str) -> compat_tests::world::Program {
+    /// A program of the guest that has its port.
+    fn begin(&mut self, command: &str) -> Job {
+        let job = self.guest.begin(&format!("exec {command}"));
+        wait_for("a program in the guest", || {
+            self.guest.said_by(&job).contains("ready pid=")
+        });
+        job
+    }
+
+    fn host(&self, args: &str) -> Program {
         let traffic = program("robust/traffic").expect("compiled before");
         let args: Vec<_> = args.split(' ').collect();
         self.place.spawn(&traffic, &args)
@@ -69,8 +80,7 @@ impl Ends {
 
     /// A program of the guest that receives, and what happens to it in the middle: it says that the device is gone.
     fn gone_by(&mut self, what: &str) {
-        let job = self.guest.begin(&format!("exec uvale run -- {RECEIVER}"));
-        self.guest.run("uvale wait ptnet0");
+        let job = self.begin(&format!("uvale run -- {RECEIVER}"));
         self.guest.run(what);
         let (status, said) = self.guest.finish(job);
         assert_eq!(status, 3, "{what}: {said}");
@@ -81,15 +91,15 @@ impl Ends {
 /// A command for each process of the guest whose command line has `words`, its number being `$pid`.
 fn each(words: &str, command: &str) -> String {
     format!(
-        "for pid in $(cd /proc && ls -d [0-9]*); do case \"$(tr '\\0' ' ' </proc/$pid/cmdline 2>/dev/null)\" in \
+        "for pid in $(cd /proc && ls -d [0-9]*); do case \"$(cat /proc/$pid/cmdline 2>/dev/null | tr '\\0' ' ')\" in \
          *'{words} '*) {command};; esac; done"
     )
 }
 
-fn both_say(what: &str, said: [&str; 2]) {
+fn nothing_lost(said: [&str; 2]) {
     for said in said {
-        let last = said.lines().last().unwrap_or_default();
-        assert!(last.starts_with("end n=") && last.ends_with(what), "{said}");
+        let end = said.lines().find(|line| line.starts_with("end n="));
+        assert!(end.is_some_and(|end| end.ends_with(" lost=0")), "{said}");
     }
 }
 
@@ -111,15 +121,21 @@ fn programs_of_a_guest_open_its_device() {
 
     refusals(&mut ends.guest);
     ends.guest.run("uvale nic add ptnet0 --ptnet 0");
-    ends.out("uvale run -- traffic", &format!("n={PACKETS} how=poll"));
-    ends.back("uvale run -- traffic", &format!("n={PACKETS} how=poll"));
-    for how in ["select", "epoll", "et", "sync"] {
-        ends.out("uvale run -- traffic", &format!("n=3000 how={how}"));
-        ends.back("uvale run -- traffic", &format!("n=3000 how={how}"));
-    }
+    let run = "uvale run -- traffic";
+    let all = format!("n={PACKETS} how=poll");
+    ends.out(run, "ptnet0", &all);
+    ends.back(run, "ptnet0", &all);
+    ends.out(run, "ptnet0", "n=3000 how=et");
+    ends.back(run, "ptnet0", "n=3000 how=et");
+    ends.back(run, "ptnet0", "n=3000 how=select");
     // packets of several slots
-    ends.out("uvale run -- traffic", "n=2000 how=poll frags=3 len=5000");
-    ends.back("uvale run -- traffic", "n=2000 how=poll frags=3 len=5000");
+    ends.out(run, "ptnet0", "n=2000 how=epoll frags=3 len=5000");
+    ends.back(run, "ptnet0", "n=2000 how=epoll frags=3 len=5000");
+    // It is a leg of a switch, too.
+    ends.guest.run("uvale ctl -a vale0:ptnet0");
+    ends.out(run, "vale0:x", "n=200 how=poll");
+    ends.back(run, "vale0:x", "n=200 how=poll");
+    ends.guest.run("uvale ctl -d vale0:ptnet0");
 
     lives(&mut ends);
     another_user(&mut ends);
@@ -167,12 +183,12 @@ fn lives(ends: &mut Ends) {
     ends.guest.run(UNTIL_STOPPED);
 
     ends.guest.run("uvale nic add ptnet0 --ptnet 0");
-    ends.back("uvale run -- traffic", "n=3000 how=poll");
+    ends.back("uvale run -- traffic", "ptnet0", "n=3000 how=poll");
     ends.gone_by(&each("uvale ptnet-driver", "kill -KILL $pid"));
     assert_eq!(ends.guest.run("ls /run | grep -c ptnet-csb"), "1\n");
 
     ends.guest.run("uvale nic add ptnet0 --ptnet 0");
-    ends.out("uvale run -- traffic", "n=3000 how=poll");
+    ends.out("uvale run -- traffic", "ptnet0", "n=3000 how=poll");
     ends.guest.run("uvale stop");
     ends.guest.run(UNTIL_STOPPED);
 }
@@ -187,25 +203,30 @@ fn another_user(ends: &mut Ends) {
     ends.guest.run(&format!(
         "{user} --inh-caps {rights} --ambient-caps {rights} uvale nic add ptnet0 --ptnet 0"
     ));
-    ends.out(&format!("{user} uvale run -- traffic"), "n=20000 how=poll");
-    ends.back(&format!("{user} uvale run -- traffic"), "n=20000 how=poll");
+    ends.out(
+        &format!("env {user} uvale run -- traffic"),
+        "ptnet0",
+        "n=20000 how=poll",
+    );
+    ends.back(
+        &format!("env {user} uvale run -- traffic"),
+        "ptnet0",
+        "n=20000 how=poll",
+    );
 
-    let job = ends
-        .guest
-        .begin(&format!("{user} uvale run -- traffic rx ptnet0 how=poll"));
-    ends.guest.run(&format!("{user} uvale wait ptnet0"));
+    let job = ends.begin(&format!("env {user} uvale run -- {RECEIVER}"));
     let said = ends.guest.run(&format!("{user} uvale ports"));
     assert!(said.contains("over a ptnet device"), "{said}");
-    let shown = ends.guest.run(&each(RECEIVER, "cat /proc/$pid/maps"));
+    let shown = ends.guest.run(&each(RECEIVES, "cat /proc/$pid/maps"));
     assert!(shown.contains("/resource1"), "{shown}");
     assert!(!shown.contains("/resource0"), "{shown}");
-    for process in [RECEIVER, "uvale daemon"] {
+    for process in [RECEIVES, "uvale daemon"] {
         let rights = ends
             .guest
             .run(&each(process, "grep CapEff /proc/$pid/status"));
         assert_eq!(rights, "CapEff:\t0000000000000000\n", "{process}");
     }
-    ends.guest.run(&each(RECEIVER, "kill -TERM $pid"));
+    ends.guest.run(&each(RECEIVES, "kill -TERM $pid"));
     ends.guest.finish(job);
     ends.guest.run(&format!("{user} uvale stop"));
     ends.guest.run(UNTIL_STOPPED);

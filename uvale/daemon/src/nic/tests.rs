@@ -1,6 +1,7 @@
 //! Wires as hostile clients give them.
 
 use nm_abi::{NETMAP_REQ_REGISTER, NETMAP_REQ_VALE_ATTACH, nmreq_vale_attach};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, netlink};
 use uvale_link::proto::{Call, Facts};
@@ -240,6 +241,56 @@ fn nothing_but_a_tap_device_is_kept() {
         }
     }
     let (reply, _) = place.call_with(&session, &Call::DropTap { netns: 1, index: 2 }, &[]);
+    let Reply::Refused(refusal) = reply else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(refusal.errno, Errno::NXIO);
+}
+
+/// The same of a ptnet device: its memory is in sysfs, its CSB a file in memory, and eventfds ask for kicks.
+#[test]
+fn nothing_but_a_ptnet_device_is_kept() {
+    let mut place = Place::new();
+    let (device, _) = nic(&mut place);
+    let (session, _) = place.attach();
+    let event = || Fd::from(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+    let memory = || {
+        let memfd = uvale_shared::shm::Memfd::create("csb", 8192).unwrap();
+        copy(&memfd.parts()[0])
+    };
+    let socket = || uvale_link::channel::pair().unwrap().0;
+    let shape = |rings| uvale_wire::ptnet::Shape {
+        mac: [2; 6],
+        rings,
+        slots: [8; 2],
+        memory: 1,
+        bar: 4096,
+        buffers: 0,
+        buffer_size: 64,
+        buffer_count: 8,
+        nifp: 0,
+    };
+    for (rings, fds) in [
+        ([1, 1], vec![]),
+        ([1, 1], vec![socket()]),
+        // the memory is none of a device's
+        ([1, 1], vec![memory(), memory(), event(), event(), socket()]),
+        ([1, 1], vec![event(), memory(), event(), event(), socket()]),
+        ([0, 0], vec![memory(), memory(), socket()]),
+        ([u16::MAX; 2], vec![memory(), memory(), socket()]),
+    ] {
+        for peer in [&session, &device] {
+            let call = Call::KeepPtnet {
+                name: "ptnet0".into(),
+                shape: shape(rings),
+            };
+            let copies: Vec<Fd> = fds.iter().map(copy).collect();
+            let (reply, _) = place.call_with(peer, &call, &copies);
+            assert!(matches!(reply, Reply::Refused(_)), "{rings:?}: {reply:?}");
+            assert!(!place.daemon.nics.has_made());
+        }
+    }
+    let (reply, _) = place.call_with(&session, &Call::DropPtnet("ptnet0".into()), &[]);
     let Reply::Refused(refusal) = reply else {
         panic!("{reply:?}");
     };
