@@ -1,5 +1,5 @@
-//! `uvale ptnet-driver`: drives a ptnet device of this guest for the programs of a world. `uvale nic add --ptnet` starts
-//! it, and it ends with the daemon or by `uvale nic del`.
+//! `uvale ptnet-driver`: drives a ptnet device of this guest for the programs of a world. `uvale nic add --ptnet`
+//! starts it, and it ends with the daemon or by `uvale nic del`.
 //!
 //! It alone has the device's registers, and the pages of the CSB in its hands: it tells the host where they are, asks
 //! it to begin and to end, and passes on the kicks that programs ask for. It is never in the way of a packet.
