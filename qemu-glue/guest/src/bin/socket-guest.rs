@@ -16,7 +16,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use uvale_ptnet_guest::numbered::{BROADCAST, Checker, Stream};
-use uvale_ptnet_guest::ring::Naps;
+use uvale_ptnet_guest::naps::Naps;
 
 /// Packets of one call.
 const TOGETHER: usize = 64;
