@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use uvale_wire::ptnet::ring::Ring;
+
 use crate::moves::{End, Limits};
 use crate::numbered::Stream;
-use crate::ring::Ring;
 
 /// What kicks have cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use nix::sys::socket::{
     recvmmsg, sendmmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use uvale_ptnet_guest::numbered::{BROADCAST, Checker, Stream};
 use uvale_ptnet_guest::naps::Naps;
+use uvale_ptnet_guest::numbered::{BROADCAST, Checker, Stream};
 
 /// Packets of one call.
 const TOGETHER: usize = 64;
