@@ -101,7 +101,7 @@ impl Forwarder {
         let frames = [self.wire.frames(0), self.wire.host_frames()].map(|f| f.expect("a ring"));
         let [out, up] = [self.wire.sender(0), self.wire.host_sender()].map(|s| s.expect("a ring"));
         while !stop.load(Ordering::Relaxed) {
-            wait(&frames.map(Frames::fd), PollFlags::IN);
+            wait(&frames.map(|f| f.fd().expect("a socket")), PollFlags::IN);
             take(frames[0], &self.next[0], |packet| {
                 let header = packet.header.unwrap_or([0; VNET]);
                 // What the host does not take is lost.
