@@ -43,8 +43,9 @@ fn pair(text: &str) -> Result<Pair, String> {
 
 /// The longest sleep: a sender does not say that it has left something in a ring.
 const NOW_AND_THEN: Duration = Duration::from_millis(50);
-/// The same while there is something that nothing else tells of.
+/// The same while there is something that nothing else tells of: each that finds nothing is twice as long.
 const SOON: Duration = Duration::from_millis(1);
+const LATER: Duration = Duration::from_millis(16);
 /// Looks between two looks at the daemon, while there is something each time.
 const TURNS: u64 = 64;
 /// Looks in a row that find nothing before a polling thread lets another one of its processor go first.
@@ -109,17 +110,23 @@ impl Args {
 
 /// Looks whenever something arrives, until the daemon is gone.
 fn sleep_and_look(session: &Session, mut brought: Brought) {
+    let mut soon = SOON;
     for turn in 1u64.. {
         let is_idle = !brought.turn(session);
         if (is_idle || turn.is_multiple_of(TURNS)) && !session.is_alive() {
             return;
         }
         if !is_idle {
+            soon = SOON;
             continue;
         }
-        let time = match brought.is_restless(session) {
-            true => SOON,
-            false => NOW_AND_THEN,
+        let time = if brought.is_restless(session) {
+            let time = soon;
+            soon = LATER.min(soon * 2);
+            time
+        } else {
+            soon = SOON;
+            NOW_AND_THEN
         };
         if !wait(session, &brought.readable(session), time) {
             // Nothing has arrived: a socket has an error, which would not let anybody sleep.

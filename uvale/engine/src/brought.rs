@@ -50,26 +50,34 @@ impl Brought {
     /// Takes in and sends on what there is. True if that was something.
     pub fn turn(&mut self, host: &dyn Host) -> bool {
         let mut moved = false;
-        for index in &self.arriving {
-            let Some(kring) = host.ctl().kring(*index) else {
+        for i in 0..self.arriving.len() {
+            let index = self.arriving[i];
+            let Some(kring) = host.ctl().kring(index) else {
                 continue;
             };
-            if let Some((rx, _guard)) = Synced::enter_other(host, &self.region, *index, false) {
+            if let Some((rx, _guard)) = Synced::enter_other(host, &self.region, index, false) {
                 nic::take_in(host, &rx);
             }
-            if is_waiting(kring) {
-                // Whoever holds a lock that this takes may be stopped: that is no reason to try again at once.
-                let before = kring.hwcur.load(Relaxed);
-                bwrap::forward(host, *index, &self.region, &mut self.onward);
-                moved |= kring.hwcur.load(Relaxed) != before;
-            }
+            moved |= self.send_on(host, index, kring);
         }
-        for index in &self.leaving {
-            if host.ctl().kring(*index).is_some_and(is_waiting) {
-                bwrap::forward(host, *index, &self.region, &mut self.onward);
+        for i in 0..self.leaving.len() {
+            let index = self.leaving[i];
+            if let Some(kring) = host.ctl().kring(index) {
+                moved |= self.send_on(host, index, kring);
             }
         }
         moved
+    }
+
+    /// Sends on what waits in a ring. True if something has left it.
+    fn send_on(&mut self, host: &dyn Host, index: u32, kring: &Kring) -> bool {
+        if !is_waiting(kring) {
+            return false;
+        }
+        // Whoever holds a lock that this takes may be stopped: that is no reason to try again at once.
+        let before = kring.hwcur.load(Relaxed);
+        bwrap::forward(host, index, &self.region, &mut self.onward);
+        kring.hwcur.load(Relaxed) != before
     }
 
     /// The descriptors that become readable when something arrives.
