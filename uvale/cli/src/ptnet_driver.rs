@@ -17,6 +17,7 @@ use uvale_link::{channel, start};
 use uvale_ptnet_guest::signals::Ending;
 use uvale_ptnet_guest::{Device, Wanted};
 use uvale_system::sys::Fd;
+use uvale_wire::ptnet::kicks;
 
 /// What it says on its standard output when the device is there.
 const READY: &str = "ready";
@@ -142,16 +143,18 @@ impl Driven {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(format!("poll: {errno}")),
             }
-            let (ends, kicks) = fds.split_at(2);
+            let (ends, asked) = fds.split_at(2);
             if ends.iter().any(|end| !end.revents().is_empty()) {
                 return Ok(());
             }
-            for (ring, fd) in kicks.iter().enumerate() {
-                let mut count = [0; 8];
-                if !fd.revents().is_empty() && rustix::io::read(fd, &mut count).is_ok() {
-                    let kicked = self.device.kick(ring);
-                    kicked.map_err(|e| format!("the host cannot be kicked: {e}"))?;
+            for (ring, fd) in asked.iter().enumerate() {
+                if fd.revents().is_empty() {
+                    continue;
                 }
+                // Who asks may take it back: one kick too many does no harm.
+                let taken = kicks::take(&self.kicks[ring]);
+                let kicked = taken.and_then(|_| self.device.kick(ring));
+                kicked.map_err(|e| format!("the host cannot be kicked: {e}"))?;
             }
         }
     }

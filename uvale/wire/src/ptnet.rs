@@ -4,15 +4,19 @@
 //! |---|---|
 //! | `ptnet/ring.rs` | netmap's protocol over the CSB: sync, kicks |
 //! | `ptnet/queue.rs` | rings of the device as a wire |
+//! | `ptnet/kicks.rs` | the eventfds by which kicks are asked for |
 //!
 //! A process that has the rights drives the device (`uvale nic add --ptnet`): it tells the host where the CSB is, and
 //! its registers are its own, as whoever has them has the host write to any place in the guest's memory. What everybody
 //! else gets is the region, the CSB, and for each ring an eventfd by which that process is asked for a kick.
 
+pub mod kicks;
 mod queue;
 pub mod ring;
 #[cfg(test)]
 mod tests;
+
+use std::path::Path;
 
 use nm_abi::{AbiBytes, netmap_if};
 use serde::{Deserialize, Serialize};
@@ -89,17 +93,25 @@ impl Shape {
         };
         fds.len() == self.descriptors()
             && is_on(memory, &[SYSFS])
+            && is_bar(memory)
             && has(memory, self.bar)
             && is_on(csb, &[TMPFS, RAMFS])
             && has(csb, (PAGES * PAGE) as u64)
-            && kicks.iter().all(is_eventfd)
+            && kicks.iter().all(kicks::is_one)
     }
 }
 
-/// The kernel's own words about it are read, and only an eventfd has these.
-fn is_eventfd(fd: &Fd) -> bool {
-    let said = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.raw()));
-    said.is_ok_and(|said| said.lines().any(|line| line.starts_with("eventfd-count:")))
+/// The files of BARs are `resource0`, `resource1_wc` and so on. Of others in sysfs the length says nothing.
+fn is_bar(fd: &Fd) -> bool {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", fd.raw()));
+    path.is_ok_and(|path| is_bar_at(&path))
+}
+
+fn is_bar_at(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let number = name.and_then(|name| name.strip_prefix("resource"));
+    let number = number.map(|rest| rest.strip_suffix("_wc").unwrap_or(rest));
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Where in a region the rings of a port are, by direction, and its `netmap_if`. Host rings, which are behind those of

@@ -40,6 +40,24 @@ impl Slots<'_> {
         self.ring.distance(self.at, self.tail)
     }
 
+    /// Would [`Slots::take`] take something? A packet of which only the first fragments are there is none yet, unless
+    /// it is longer than the ring.
+    pub fn has_packet(&self) -> bool {
+        let mut at = self.at;
+        while at != self.tail {
+            if self.ring.slots()[at as usize].load().flags & NS_MOREFRAG == 0 {
+                return true;
+            }
+            at = self.ring.next(at);
+        }
+        self.is_full()
+    }
+
+    /// Are they all that the other side ever shows?
+    fn is_full(&self) -> bool {
+        self.left() + 1 >= self.ring.num_slots()
+    }
+
     /// Bytes that a slot has room for.
     pub fn room(&self) -> usize {
         // The length of a slot has 16 bits.
@@ -70,7 +88,7 @@ impl Slots<'_> {
                 return Some(slot.flags);
             }
         }
-        if self.left() + 1 >= self.ring.num_slots() {
+        if self.is_full() {
             // A packet that is longer than the ring never ends: it is lost.
             self.at = self.tail;
         }

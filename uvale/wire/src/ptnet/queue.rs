@@ -11,7 +11,7 @@ use uvale_shared::shm::{BufferPool, Mapping, RegionMap, RingView};
 use uvale_system::sys::{Fd, OwnFd};
 
 use super::ring::{Csb, Kick, PAGE, PAGES, Ring};
-use super::{Direction, Shape, places};
+use super::{Direction, Shape, kicks, places};
 use crate::packet::{Batch, Packet};
 
 /// A device, as a process has it.
@@ -30,11 +30,7 @@ struct ByEvent(OwnFd);
 
 impl Kick for ByEvent {
     fn kick(&self) -> Result<(), Errno> {
-        match rustix::io::write(&self.0, &1u64.to_ne_bytes()) {
-            // It is full: there will be a kick.
-            Ok(_) | Err(Errno::AGAIN) => Ok(()),
-            Err(errno) => Err(errno),
-        }
+        kicks::ask(&self.0)
     }
 }
 
@@ -112,9 +108,9 @@ impl Queue {
         self.link.shape.slots[self.direction as usize] - 1
     }
 
-    /// Has a packet arrived?
+    /// Has a packet arrived, all its fragments?
     pub(crate) fn is_ready(&self) -> bool {
-        self.ring().is_ok_and(|ring| ring.space() > 0)
+        self.ring().is_ok_and(|ring| ring.slots().has_packet())
     }
 
     /// As [`Frames::take_in`](crate::Frames::take_in) has it.

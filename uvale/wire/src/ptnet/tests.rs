@@ -229,6 +229,48 @@ fn what_has_arrived_is_taken_and_given_back() {
 }
 
 #[test]
+fn a_packet_is_there_when_its_last_fragment_is() {
+    let device = Device::new();
+    let slots = |range: core::ops::Range<u32>, flags| {
+        for i in range {
+            device.view(1).slots()[i as usize].store_len_flags(1, flags);
+        }
+    };
+    slots(0..SLOTS, nm_abi::NS_MOREFRAG);
+    device.says(1, HWTAIL, 2);
+    assert!(!device.frames().is_ready(0));
+    assert_eq!(device.take(9), []);
+    slots(2..3, 0);
+    device.says(1, HWTAIL, 3);
+    assert!(device.frames().is_ready(0));
+    assert_eq!(device.take(9).len(), 1);
+    assert!(!device.frames().is_ready(0));
+    // What is longer than the ring is lost, so that there is room again.
+    slots(2..3, nm_abi::NS_MOREFRAG);
+    device.says(1, HWTAIL, 2);
+    assert!(device.frames().is_ready(0));
+    assert_eq!(device.take(9), []);
+    assert_eq!(device.head(1), 2);
+}
+
+#[test]
+fn memory_is_a_file_of_a_bar() {
+    let dir = Path::new("/sys/devices/pci0000:00/0000:00:03.0");
+    for (name, is_bar) in [
+        ("resource1", true),
+        ("resource10_wc", true),
+        ("resource", false),
+        ("resource_wc", false),
+        ("resource1_wc_wc", false),
+        ("resource1 (deleted)", false),
+        ("resource1x", false),
+        ("irq", false),
+    ] {
+        assert_eq!(is_bar_at(&dir.join(name)), is_bar, "{name}");
+    }
+}
+
+#[test]
 fn a_host_that_writes_nonsense_has_no_port() {
     let device = Device::new();
     let (memory, mut space) = (memory(), Space::default());
