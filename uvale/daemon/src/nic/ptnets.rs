@@ -13,14 +13,17 @@ use uvale_system::refusal::Refusal;
 use uvale_system::sys::Fd;
 use uvale_wire::{Kind, Shape, ptnet, tap};
 
-use super::super::Daemon;
 use super::super::log::{Level, log};
+use super::super::{Daemon, descriptors};
 use super::{Kept, Nic, PTNET_NEWS};
 
 /// In place of a network namespace's cookie, which counts up from 1: that of devices which are in none.
 const NOWHERE: u64 = u64::MAX;
 /// Bytes of the packets that the host's port is good for without anybody having asked for more.
 const MTU: u32 = 1500;
+
+/// Devices that are kept at most: each has descriptors here for as long as whoever drives it wants.
+const MOST: usize = 64;
 
 struct Ptnet {
     name: String,
@@ -40,6 +43,15 @@ pub(super) struct Ptnets {
 impl Ptnets {
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    fn check_room(&self) -> Result<(), Refusal> {
+        if self.all.len() < MOST {
+            return Ok(());
+        }
+        let why =
+            format!("there are {MOST} ptnet devices in this world: `uvale nic del` removes one");
+        Err(Refusal::new(Errno::NOSPC, why))
     }
 
     fn named(&self, name: &[u8]) -> Option<(u32, &Ptnet)> {
@@ -85,6 +97,11 @@ impl Daemon {
         let is_socket = socket_domain(&driver) == Ok(rustix::net::AddressFamily::UNIX);
         if !shape.is_plausible() || !shape.fits(&fds) || !is_socket {
             return Err(wrong());
+        }
+        self.nics.ptnets.check_room()?;
+        let highest = fds.iter().chain([&driver]).max_by_key(|fd| fd.raw());
+        if let Some(why) = highest.and_then(descriptors::lacking) {
+            return Err(Refusal::new(Errno::MFILE, why));
         }
         if self.nics.ptnets.named(name.as_bytes()).is_some() {
             let why = format!("{name} is there already: `uvale nic del {name}` removes it");
@@ -175,5 +192,41 @@ impl Daemon {
         self.nics.by_port.insert(port, nic);
         self.nics.look_again();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_most_of_devices() {
+        let mut ptnets = Ptnets::default();
+        let shape = ptnet::Shape {
+            mac: [2; 6],
+            rings: [1, 1],
+            slots: [8; 2],
+            memory: 1,
+            bar: 4096,
+            buffers: 0,
+            buffer_size: 64,
+            buffer_count: 8,
+            nifp: 0,
+        };
+        for id in 0..MOST as u32 {
+            assert!(ptnets.check_room().is_ok());
+            let (driver, _) = uvale_link::channel::pair().expect("sockets");
+            let ptnet = Ptnet {
+                name: format!("ptnet{id}"),
+                shape,
+                fds: Vec::new(),
+                driver,
+            };
+            ptnets.all.insert(id, ptnet);
+        }
+        let refusal = ptnets.check_room().expect_err("it is one too many");
+        assert_eq!(refusal.errno, Errno::NOSPC);
+        ptnets.all.remove(&3);
+        assert!(ptnets.check_room().is_ok());
     }
 }

@@ -253,10 +253,16 @@ fn nothing_but_a_ptnet_device_is_kept() {
     let mut place = Place::new();
     let (device, _) = nic(&mut place);
     let (session, _) = place.attach();
-    let event = || Fd::from(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    let event = || Fd::from(eventfd(0, flags).unwrap());
     let memory = || {
         let memfd = uvale_shared::shm::Memfd::create("csb", 8192).unwrap();
         copy(&memfd.parts()[0])
+    };
+    let sysfs = || {
+        let file = std::fs::File::open("/sys/kernel/profiling");
+        let file = file.or_else(|_| std::fs::File::open("/sys/class/net/lo/mtu"));
+        Fd::from(std::os::fd::OwnedFd::from(file.unwrap()))
     };
     let socket = || uvale_link::channel::pair().unwrap().0;
     let shape = |rings| uvale_wire::ptnet::Shape {
@@ -276,6 +282,8 @@ fn nothing_but_a_ptnet_device_is_kept() {
         // the memory is none of a device's
         ([1, 1], vec![memory(), memory(), event(), event(), socket()]),
         ([1, 1], vec![event(), memory(), event(), event(), socket()]),
+        // nor is what has a page of text to say of it
+        ([1, 1], vec![sysfs(), memory(), event(), event(), socket()]),
         ([0, 0], vec![memory(), memory(), socket()]),
         ([u16::MAX; 2], vec![memory(), memory(), socket()]),
     ] {
