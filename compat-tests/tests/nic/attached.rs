@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use compat_tests::place::Place;
 use compat_tests::programs::{assert_goes_on, end, kill, kills, moved, program};
-use compat_tests::wait::{deadline, until};
+use compat_tests::wait::{deadline, until, wait_for};
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, target};
 use rustix::process::{Pid, Signal, kill_process};
@@ -242,6 +242,40 @@ fn a_killed_daemon() {
     stage.assert_pinged(0, ADDRESSES[1]);
     stage.places[0].start_daemon(&[]);
     stage.assert_over();
+}
+
+/// The interface is moved to a third namespace while it is on the switch: the host there has all of it, although the
+/// port is there until it is detached.
+#[test]
+fn a_moved_interface() {
+    let stage = or_skip!("a moved interface", Stage::new());
+    stage.ctl(&["-a", "vale0:veth0"]);
+    let shown = || stage.places[0].port(VETH).expect("it is there").nic;
+    wait_for("its wire", || {
+        shown().is_some_and(|nic| nic.stolen || !nic.why.is_empty())
+    });
+    let mut third = stage.ground.command(0);
+    third.args([
+        "unshare",
+        "--net",
+        "sh",
+        "-c",
+        "echo ready; exec sleep infinity",
+    ]);
+    let third = Program::start("third", third);
+    third.wait_line("ready", |l| l == "ready");
+    let (pid, address) = (third.pid().as_raw_nonzero(), ADDRESSES[0]);
+    let move_it = format!(
+        "ip link set {VETH} netns {pid} && nsenter --target {pid} --net sh -c \
+         'ip address add {address}/30 dev {VETH} && ip link set {VETH} up'"
+    );
+    stage.ground.shell(0, &move_it).assert_code(0);
+    stage.assert_pinged(1, address);
+    assert!(shown().is_some_and(|nic| nic.gone && !nic.stolen));
+    assert_eq!(stage.ctl(&[]).lines().count(), 1, "it is on the switch");
+    stage.ctl(&["-d", "vale0:veth0"]);
+    stage.places[0].assert_left_clean();
+    kill(third);
 }
 
 /// The interface is deleted while it is on the switch: it stays listed, and can be detached.

@@ -384,8 +384,15 @@ impl Daemon {
         let Kept::Control(control) = &nic.kept else {
             return;
         };
+        if info.is_gone {
+            // Another namespace may have it now, whose host knows nothing of this port.
+            if core::mem::take(&mut nic.shape.is_stolen) {
+                control.release();
+            }
+            return;
+        }
         let steals = info.uses_nic;
-        if nic.shape.is_stolen == steals || info.is_gone || nic.control_failed {
+        if nic.shape.is_stolen == steals || nic.control_failed {
             return;
         }
         match control.set(steals, steals) {

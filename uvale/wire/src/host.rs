@@ -100,6 +100,15 @@ impl Control {
             .map_err(|why| Refusal::new(why.errno, why.what))
     }
 
+    /// The interface has gone, perhaps into another namespace. A program on tcx goes with it, and from now on lets the
+    /// host there have everything; rules stay behind, where nothing arrives any more.
+    pub fn release(&self) {
+        if let Some(classifier) = &self.classifier {
+            // With an interface that is deleted its program is gone, too.
+            let _ = classifier.set(false);
+        }
+    }
+
     fn change(&self, steal: bool, divert: bool) -> Result<(), Why> {
         let Some(classifier) = &self.classifier else {
             return self.replace_rules(steal, divert);
