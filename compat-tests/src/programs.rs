@@ -41,6 +41,18 @@ pub fn moved(program: &Program) -> u64 {
     last.and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
+/// How often the main thread of a process has gone to sleep.
+///
+/// # Panics
+/// If there is no such process.
+pub fn sleeps(pid: impl std::fmt::Display) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let mut lines = status.lines();
+    let sleeps = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    let sleeps = sleeps.and_then(|n| n.trim().parse().ok());
+    sleeps.unwrap_or_else(|| panic!("no such line: {status}"))
+}
+
 /// Waits until a `traffic` program has moved packets after this call.
 ///
 /// # Panics

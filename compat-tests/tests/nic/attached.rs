@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use compat_tests::place::Place;
-use compat_tests::programs::{assert_goes_on, end, kill, kills, moved, program};
+use compat_tests::programs::{assert_goes_on, end, kill, kills, moved, program, sleeps};
 use compat_tests::wait::{deadline, until, wait_for};
 use compat_tests::world::Program;
 use compat_tests::{Skip, or_skip, target};
@@ -113,6 +113,24 @@ fn hosts_talk_through_the_switch() {
     assert_goes_on(&mut near, "beside the host");
     end(out);
     end(near);
+    stage.ctl(&["-d", "vale0:veth0"]);
+    stage.assert_over();
+}
+
+/// Without `-h` nobody takes what the host sends: the runner sleeps all the same.
+#[test]
+fn what_the_host_sends_keeps_no_runner_awake() {
+    let stage = or_skip!("a runner that sleeps", Stage::new());
+    stage.ctl(&["-a", "vale0:veth0"]);
+    let runner = until(deadline(), || stage.runner()).expect("a runner");
+    let runner = runner.as_raw_nonzero();
+    let mut ask = stage.ground.command(0);
+    ask.arg(&stage.ping).args([ADDRESSES[1], "3", "send"]);
+    Program::start("ask", ask).wait_success();
+    for _ in 0..3 {
+        let before = sleeps(runner);
+        wait_for("the runner to sleep", || sleeps(runner) >= before + 5);
+    }
     stage.ctl(&["-d", "vale0:veth0"]);
     stage.assert_over();
 }

@@ -6,6 +6,7 @@ mod hostile;
 use compat_tests::namespaces::{Ground, VETH};
 use compat_tests::or_skip;
 use compat_tests::place::Place;
+use compat_tests::programs::sleeps;
 use compat_tests::target::binaries;
 use compat_tests::wait::wait_for;
 use nm_abi::virt::*;
@@ -411,15 +412,6 @@ fn whose_port_it_is() {
     wait_for("its end", || {
         guest_of().is_some_and(|guest| guest.pid.is_none())
     });
-}
-
-/// How often the main thread of a process has gone to sleep.
-fn sleeps(pid: impl std::fmt::Display) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let mut lines = status.lines();
-    let sleeps = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    let sleeps = sleeps.and_then(|n| n.trim().parse().ok());
-    sleeps.unwrap_or_else(|| panic!("no such line: {status}"))
 }
 
 #[test]

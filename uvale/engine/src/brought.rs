@@ -9,7 +9,7 @@ use super::bwrap::{self, Onward, is_waiting};
 use super::sleep::RX;
 use super::synced::Synced;
 use super::{Host, RegionMap, nic};
-use uvale_shared::ctl::{Kring, MAX_KRINGS};
+use uvale_shared::ctl::{Kring, MAX_KRINGS, RING_ON};
 
 /// Some rx rings of a NIC on a switch, and the rings through which the switch sends, in the hands of one thread.
 pub struct Brought {
@@ -82,21 +82,23 @@ impl Brought {
 
     /// The descriptors that become readable when something arrives.
     pub fn readable(&self, host: &dyn Host) -> Vec<i32> {
-        let krings = self.arriving.iter().filter_map(|i| host.ctl().kring(*i));
+        let krings = self.in_service(host);
         krings.filter_map(|k| nic::readable(host, k)).collect()
+    }
+
+    /// The rings that are to be looked at. What arrives for another one, the host's without `-h`, nobody takes: its
+    /// descriptor would stay readable.
+    fn in_service<'a>(&'a self, host: &'a dyn Host) -> impl Iterator<Item = &'a Kring> {
+        let krings = self.arriving.iter().filter_map(|i| host.ctl().kring(*i));
+        krings.filter(|k| k.mode.load(Relaxed) == RING_ON)
     }
 
     /// Has it to be looked at soon, whatever happens?
     pub fn is_restless(&self, host: &dyn Host) -> bool {
-        let krings = |of: &[u32]| {
-            of.iter()
-                .filter_map(|i| host.ctl().kring(*i))
-                .collect::<Vec<&Kring>>()
-        };
-        krings(&self.arriving)
-            .iter()
+        let mut leaving = self.leaving.iter().filter_map(|i| host.ctl().kring(*i));
+        self.in_service(host)
             .any(|k| nic::is_restless(host, k, false))
-            || krings(&self.leaving).iter().any(|k| is_waiting(k))
+            || leaving.any(is_waiting)
     }
 }
 
