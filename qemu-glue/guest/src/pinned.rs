@@ -4,6 +4,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::path::{Path, PathBuf};
 
+use landlock::{AccessFs, Ruleset, RulesetAttr};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -20,10 +21,12 @@ const FRAME: u64 = (1 << 55) - 1;
 /// Pages that the kernel neither writes to swap nor moves, as long as this lives: they are registered with an io_uring
 /// that does nothing else, which takes hold of them as of the target of a DMA. A page that is only locked may move.
 ///
-/// They are a file in memory that has a name. So if this process is killed they are nobody else's: the host, which was
-/// not told, writes to them until the device is taken again.
+/// They are a file in memory that has a name. So if this process is killed they are not freed, while the host, which was
+/// not told, writes to them until the device is taken again. But nothing pins them then: where memory is compacted, or
+/// `/run` swapped, the kernel may move the file to other pages and give these to somebody else.
 pub struct Pinned {
     path: PathBuf,
+    /// cannot be truncated
     file: OwnedFd,
     map: Mapping,
     addresses: Vec<u64>,
@@ -61,7 +64,7 @@ impl Pinned {
         let addresses = addresses(&map, pages)?;
         Ok(Self {
             path: path.to_owned(),
-            file,
+            file: open_uncut(path).map_err(no_memory)?,
             map,
             addresses,
             _ring: ring,
@@ -79,7 +82,8 @@ impl Pinned {
         &self.map
     }
 
-    /// Their file.
+    /// Their file, for programs to map. Where the kernel has Landlock (6.2) nobody can truncate it by this descriptor,
+    /// which would end everybody else that has mapped it.
     #[must_use]
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -90,6 +94,21 @@ impl Pinned {
     pub fn address(&self, page: usize) -> u64 {
         self.addresses[page]
     }
+}
+
+/// Opens a file so that nobody can truncate it by the descriptor, whoever has it: a right to do that is the descriptor's
+/// from when it is opened. The thread that has none ends with this.
+fn open_uncut(path: &Path) -> Result<OwnedFd, Errno> {
+    let open = || {
+        // Best effort: a kernel without it restricts nothing.
+        let restricted = Ruleset::default()
+            .handle_access(AccessFs::Truncate)
+            .and_then(|ruleset| ruleset.create()?.restrict_self());
+        restricted.map_err(|_| Errno::PERM)?;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rustix::fs::open(path, flags, Mode::empty())
+    };
+    std::thread::scope(|scope| scope.spawn(open).join().unwrap_or(Err(Errno::AGAIN)))
 }
 
 fn hold(map: &Mapping) -> Result<OwnedFd, Errno> {
@@ -136,4 +155,34 @@ fn addresses(map: &Mapping, pages: usize) -> Result<Vec<u64>, String> {
         addresses.push((entry & FRAME) * PAGE as u64);
     }
     Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use rustix::fs::ftruncate;
+
+    use super::*;
+
+    #[test]
+    fn what_programs_get_is_mapped_and_not_truncated() {
+        let path = std::env::temp_dir().join(format!("uncut-{}", std::process::id()));
+        std::fs::write(&path, [0; PAGE]).expect("a file");
+        let file = open_uncut(&path);
+        let own = File::options()
+            .write(true)
+            .open(&path)
+            .expect("it is there");
+        std::fs::remove_file(&path).expect("it is there");
+        let file = file.expect("opened");
+        Mapping::of_device(&file, PAGE).expect("mapped");
+        let cut = ftruncate(&file, 0);
+        // This thread is as free as before.
+        ftruncate(&own, PAGE as u64).expect("truncated");
+        match cut {
+            Ok(()) => println!("skipped: this kernel has no Landlock, or one before 6.2"),
+            Err(errno) => assert_eq!(errno, Errno::ACCESS),
+        }
+    }
 }
