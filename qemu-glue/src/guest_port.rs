@@ -29,17 +29,23 @@ impl PortArgs {
     /// Opens it; `register` may change what REGISTER asks for.
     pub fn open(&self, register: &dyn Fn(&mut Register)) -> Result<Port, String> {
         self.end_with.map_or(Ok(()), end_with_parent)?;
-        self.with(&self.port, register, Port::open)
+        let port = self.with(&self.port, register, Port::open);
+        port.map_err(|refusal| format!("{}: {refusal}", self.port))
     }
 
     /// The same of another port of the same world.
-    pub fn open_other(&self, name: &str, register: &dyn Fn(&mut Register)) -> Result<Port, String> {
+    pub fn open_other(
+        &self,
+        name: &str,
+        register: &dyn Fn(&mut Register),
+    ) -> Result<Port, Refusal> {
         self.with(name, register, Port::open)
     }
 
     /// What it is, without opening it.
     pub fn info(&self) -> Result<Info, String> {
-        self.with(&self.port, &|_| {}, Port::info)
+        let info = self.with(&self.port, &|_| {}, Port::info);
+        info.map_err(|refusal| format!("{}: {refusal}", self.port))
     }
 
     fn with<T>(
@@ -47,7 +53,7 @@ impl PortArgs {
         name: &str,
         register: &dyn Fn(&mut Register),
         what: fn(&Wanted<'_>) -> Result<T, Refusal>,
-    ) -> Result<T, String> {
+    ) -> Result<T, Refusal> {
         let dir = self.runtime_dir();
         let wanted = Wanted {
             dir: &dir,
@@ -55,7 +61,7 @@ impl PortArgs {
             register,
             say: &|lack| line(format_args!("uvale vm: {lack}")),
         };
-        what(&wanted).map_err(|refusal| format!("{name}: {refusal}"))
+        what(&wanted)
     }
 
     fn runtime_dir(&self) -> PathBuf {

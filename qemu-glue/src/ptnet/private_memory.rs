@@ -4,14 +4,19 @@
 //! being with a pipe, sized for the pipe's rings; it stays while somebody uses it.
 
 use nm_abi::{NR_EXCLUSIVE, nmreq_port_info_get};
+use rustix::io::Errno;
 use uvale_link::proto::Report;
 use uvale_link::report;
 use uvale_port::{Info, Port};
+use uvale_system::refusal::Refusal;
+use uvale_system::sys::random;
 
 use crate::guest_port::PortArgs;
 
 /// The memory that NICs, and whoever asks for it by its number, have in common.
 pub const GLOBAL: u16 = 1;
+/// Names that are tried.
+const TRIES: u32 = 8;
 
 /// Holds a memory until a port is in it.
 pub struct PrivateMemory(Port);
@@ -34,13 +39,14 @@ impl PrivateMemory {
     }
 
     fn sized_for(args: &PortArgs, nic: &nmreq_port_info_get) -> Result<Self, String> {
-        let name = format!("netmap:vm{}{{0", std::process::id());
-        let pipe = args.open_other(&name, &|register| {
-            register.nr_flags |= NR_EXCLUSIVE;
-            (register.nr_tx_rings, register.nr_rx_rings) = (nic.nr_tx_rings, nic.nr_rx_rings);
-            (register.nr_tx_slots, register.nr_rx_slots) = (nic.nr_tx_slots, nic.nr_rx_slots);
-        })?;
-        Ok(Self(pipe))
+        let open = |name: &str| {
+            args.open_other(name, &|register| {
+                register.nr_flags |= NR_EXCLUSIVE;
+                (register.nr_tx_rings, register.nr_rx_rings) = (nic.nr_tx_rings, nic.nr_rx_rings);
+                (register.nr_tx_slots, register.nr_rx_slots) = (nic.nr_tx_slots, nic.nr_rx_slots);
+            })
+        };
+        open_unused(open).map(Self)
     }
 
     /// Its nr_mem_id.
@@ -51,6 +57,20 @@ impl PrivateMemory {
     /// From now on whoever is in it keeps it.
     pub fn release(self) {
         self.0.close();
+    }
+}
+
+/// Opens a pipe of a name that nobody uses. A process's number would not do: in containers many have the same one.
+fn open_unused<T>(mut open: impl FnMut(&str) -> Result<T, Refusal>) -> Result<T, String> {
+    let mut tries = 1..=TRIES;
+    loop {
+        // As long as an interface's name may be, with the pipe's end.
+        let name = format!("netmap:vm{:010x}{{0", random() >> 24);
+        match open(&name) {
+            Ok(port) => return Ok(port),
+            Err(refusal) if refusal.errno == Errno::BUSY && tries.next() != Some(TRIES) => {}
+            Err(refusal) => return Err(format!("{name}: {refusal}")),
+        }
     }
 }
 
@@ -97,4 +117,45 @@ fn is_in_use(name: &str, port: &report::Port) -> String {
         who.join(", "),
         port.name
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn processes_of_the_same_number_get_a_name_each() {
+        let mut used = BTreeSet::new();
+        for _ in 0..100 {
+            open_unused(|name| {
+                assert!(name.len() <= "netmap:".len() + 15, "{name}");
+                assert!(used.insert(name.to_owned()), "{name}");
+                Ok(())
+            })
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_name_in_use_is_followed_by_another_one_and_not_for_ever() {
+        let mut tried = BTreeSet::new();
+        let found = open_unused(|name| {
+            tried.insert(name.to_owned());
+            match tried.len() {
+                1..3 => Err(Refusal::new(Errno::BUSY, "in use")),
+                n => Ok(n),
+            }
+        });
+        assert_eq!(found, Ok(3));
+        for (errno, wanted) in [(Errno::BUSY, TRIES), (Errno::NOMEM, 1)] {
+            let mut tries = 0;
+            let said = open_unused::<()>(|_| {
+                tries += 1;
+                Err(Refusal::new(errno, "the reason"))
+            });
+            assert!(said.unwrap_err().contains("the reason"));
+            assert_eq!(tries, wanted);
+        }
+    }
 }
