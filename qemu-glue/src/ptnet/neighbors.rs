@@ -1,6 +1,7 @@
 //! Who else is in the memory of a guest's port: the guest sees that, too, and can write it.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use uvale_link::proto::Report;
 use uvale_link::report;
@@ -9,6 +10,8 @@ use uvale_port::Port;
 /// Names in a sentence, and names that are remembered as said.
 const MOST_SHOWN: usize = 4;
 const MOST_SAID: usize = 64;
+/// Time between two questions, whoever has come.
+const ASK_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a port is not shown to a guest: others are in its memory.
 pub fn check(port: &Port, option: &str) -> Result<(), String> {
@@ -26,22 +29,22 @@ pub fn check(port: &Port, option: &str) -> Result<(), String> {
 /// Who has joined since the guest has its port.
 #[derive(Default)]
 pub struct Neighbors {
-    /// arrivals in any memory, as counted before the daemon was asked last
-    asked_at: Option<u64>,
+    /// when the daemon was asked last, and the arrivals in any memory, as counted before
+    asked: Option<(Instant, u64)>,
     said: BTreeSet<String>,
 }
 
 impl Neighbors {
-    /// Looks: a sentence about those who are there for the first time. The daemon is asked only when somebody has come
-    /// into a memory.
+    /// Looks: a sentence about those who are there for the first time. The daemon is asked when somebody has come into a
+    /// memory, and now and then: the count of those who come is where each client can write it.
     pub fn look(&mut self, port: &Port) -> Option<String> {
         let arrivals = port.session().shared_ctl().arrivals();
-        if self.asked_at == Some(arrivals) {
+        if !self.has_to_ask(arrivals) {
             return None;
         }
         // Without a daemon the end is near anyway.
         let mut new = others(port).ok()?;
-        self.asked_at = Some(arrivals);
+        self.asked = Some((Instant::now(), arrivals));
         new.retain(|name| self.said.len() < MOST_SAID && self.said.insert(name.clone()));
         (!new.is_empty()).then(|| {
             format!(
@@ -51,6 +54,13 @@ impl Neighbors {
                 remedy(port.name())
             )
         })
+    }
+}
+
+impl Neighbors {
+    fn has_to_ask(&self, arrivals: u64) -> bool {
+        let is_known = |(at, n): (Instant, u64)| n == arrivals && at.elapsed() < ASK_EVERY;
+        !self.asked.is_some_and(is_known)
     }
 }
 
@@ -153,6 +163,18 @@ mod tests {
         };
         assert_eq!(strangers(&[attached], "x{1", 2), ["x"]);
         assert_eq!(strangers(&all, "x", 2).len(), 6);
+    }
+
+    #[test]
+    fn the_daemon_is_asked_after_arrivals_and_now_and_then() {
+        let asked = |ago| Neighbors {
+            asked: Some((Instant::now() - ago, 5)),
+            ..Neighbors::default()
+        };
+        assert!(Neighbors::default().has_to_ask(0));
+        assert!(!asked(Duration::ZERO).has_to_ask(5));
+        assert!(asked(Duration::ZERO).has_to_ask(6));
+        assert!(asked(ASK_EVERY).has_to_ask(5));
     }
 
     #[test]
