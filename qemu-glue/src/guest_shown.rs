@@ -27,14 +27,18 @@ impl GuestShown {
         }
     }
 
-    /// Tells the daemon of `port` who is there now, if it does not know.
+    /// Tells the daemon of `port` who is there now, if it does not know. If it cannot be told now, the next call does.
     pub fn tell(&mut self, port: &Port, pid: Option<i32>) {
         if self.is_told && self.guest.pid == pid {
             return;
         }
         self.guest.pid = pid;
-        self.is_told = true;
-        port.session().show_guest(self.guest.clone());
+        self.is_told = port.session().show_guest(self.guest.clone());
+    }
+
+    /// Does the daemon know?
+    pub fn is_told(&self) -> bool {
+        self.is_told
     }
 
     /// Another daemon knows nothing.

@@ -267,11 +267,11 @@ impl Session {
         }
     }
 
-    /// Has reports show what guest this process serves. Never waits: of a daemon that does not listen now, reports do
-    /// not show it.
-    pub fn show_guest(&self, guest: Guest) {
+    /// Has reports show what guest this process serves. Never waits: false if the daemon does not listen now, and
+    /// so does not know.
+    pub fn show_guest(&self, guest: Guest) -> bool {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let _ = send(self.connection.as_fd(), &Call::Guest(guest), &[], flags);
+        send(self.connection.as_fd(), &Call::Guest(guest), &[], flags).is_ok()
     }
 
     /// Waits until the daemon has cleaned up after the descriptor of `client`, which was closed before, for
