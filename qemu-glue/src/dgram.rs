@@ -48,7 +48,7 @@ pub struct Args {
 
 /// Frames that are moved in one direction before the other is looked at.
 const TURN: usize = 256;
-/// Sleep while a datagram socket, or the wire of an interface, has no room: nothing says when it has again.
+/// Sleep while a datagram socket has no room: nothing says when it has again.
 const SOON: Duration = Duration::from_millis(1);
 /// Time between two tries to let somebody in who cannot be.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -229,9 +229,6 @@ impl Guest {
             false if self.link.is_deaf() => longest = Some(AGAIN),
             false => others.push((self.link.as_fd(), PollFlags::IN)),
             true => events |= uvale_port::POLLOUT,
-        }
-        if self.port.has_unsent() {
-            longest = Some(longest.map_or(SOON, |time| time.min(SOON)));
         }
         self.port.wait(events, &others, longest, &|| false)
     }

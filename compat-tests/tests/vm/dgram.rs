@@ -4,8 +4,11 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
+use compat_tests::namespaces::{Ground, VETH};
+use compat_tests::or_skip;
 use compat_tests::place::Place;
-use compat_tests::wait::deadline;
+use compat_tests::target::binaries;
+use compat_tests::wait::{deadline, wait_for};
 use compat_tests::world::Program;
 use rustix::process::Signal;
 
@@ -226,4 +229,109 @@ fn a_frame_that_no_ring_has_room_for_is_lost_and_holds_nothing_up() {
     receive(&b, 2, 60);
     let said = end(a_vm);
     assert!(said.contains("2 from it, 1 lost"), "{said}");
+}
+
+/// How often that process has been taken off a processor, by itself or by others.
+fn switches(vm: &Program) -> u64 {
+    let path = format!("/proc/{}/status", vm.pid().as_raw_pid());
+    let status = std::fs::read_to_string(path).expect("it runs");
+    let counts = status.lines().filter_map(|line| {
+        let (name, count) = line.split_once(':')?;
+        name.ends_with("ctxt_switches").then(|| count.trim())
+    });
+    counts.map(|n| n.parse::<u64>().expect("a number")).sum()
+}
+
+/// The letter of its state: `R` if it runs, or would.
+fn state(vm: &Program) -> char {
+    let path = format!("/proc/{}/stat", vm.pid().as_raw_pid());
+    let stat = std::fs::read_to_string(path).expect("it runs");
+    let (_, rest) = stat.rsplit_once(") ").expect("its name");
+    rest.chars().next().expect("a state")
+}
+
+/// Looks at it a hundred times in a second and more: it sleeps, and is seldom awake.
+fn assert_sleeps(vm: &Program, when: &str) {
+    let before = switches(vm);
+    let is_awake = |_: &u32| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        state(vm) == 'R'
+    };
+    let awake = (0..100).filter(is_awake).count();
+    let switches = switches(vm) - before;
+    assert!(
+        awake < 50 && switches < 200,
+        "{when}: awake {awake} times of 100, {switches} switches"
+    );
+}
+
+#[test]
+fn an_interface_that_goes_down_keeps_nobody_awake_and_comes_up_again() {
+    let place = Place::new();
+    let ground = or_skip!("a NIC of a guest", Ground::new());
+    let (uvale, path) = (&binaries().uvale, place.file("g"));
+    let port = format!("netmap:{VETH}");
+    let args = ["vm", "dgram", "--port", &port, "--socket", text(&path)];
+    let vm = ground.spawn(0, &place, uvale, &["LD_PRELOAD="], &args);
+    vm.wait_text("-netdev");
+    let guest = UnixDatagram::bind(place.file("g.qemu")).expect("bind");
+    guest.set_read_timeout(Some(deadline())).expect("timeout");
+    guest.connect(&path).expect("connect");
+    guest.send(&frame(0, 60)).expect("send");
+    let far = ["gen", "-i", VETH];
+    let from_far = || {
+        let args = [
+            &far[..],
+            &["-f", "tx", "-n", "20", "-S", "02:00:00:00:00:66"],
+        ]
+        .concat();
+        ground.spawn(1, &place, uvale, &[], &args).wait_success();
+        let mut buffer = [0; 2000];
+        for _ in 0..20 {
+            while guest.recv(&mut buffer).expect("it arrives") < 14
+                || buffer[6..12] != [2, 0, 0, 0, 0, 0x66]
+            {}
+        }
+    };
+    from_far();
+    assert_sleeps(&vm, "up");
+    let set = |how: &str| {
+        let command = format!("ip link set {VETH} {how}");
+        ground.shell(0, &command).assert_code(0);
+    };
+    set("down");
+    assert_sleeps(&vm, "down");
+    // More than the ring takes.
+    guest.set_nonblocking(true).expect("a socket");
+    let mut sent = 0;
+    while sent < 3000 && guest.send(&frame(sent, 60)).is_ok() {
+        sent += 1;
+    }
+    guest.set_nonblocking(false).expect("a socket");
+    // The naps get longer.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_sleeps(&vm, "down, with something to send");
+    set("up");
+    let has_carrier = || {
+        let said = ground.shell(0, &format!("ip -o link show {VETH}"));
+        said.out.contains("LOWER_UP")
+    };
+    wait_for("the carrier", has_carrier);
+    from_far();
+    let receiver = ground.spawn(
+        1,
+        &place,
+        uvale,
+        &[],
+        &[&far[..], &["-f", "rx", "-n", "20"]].concat(),
+    );
+    let mut receiver = receiver;
+    wait_for("packets at the other end", || {
+        let _ = guest.send(&frame(7, 60));
+        receiver.has_ended()
+    });
+    receiver.wait_success();
+    assert_sleeps(&vm, "up again");
+    end(vm);
+    place.assert_left_clean();
 }

@@ -381,6 +381,11 @@ fn a_guest_and_a_network_interface() {
     for _ in 0..50 {
         assert_eq!(guest.receive(0)[6..12], [2, 0, 0, 0, 0, 0x66]);
     }
+    // While nothing moves it sleeps: nothing waits for room where there is some.
+    let before = hostile::sleeps(&vm);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let after = hostile::sleeps(&vm);
+    assert!(after - before < 50, "{} sleeps in a second", after - before);
     assert!(!vm.said().contains("in the same memory"), "{}", vm.said());
     vm.signal(Signal::TERM);
     ended(vm);

@@ -44,7 +44,7 @@ const RX_SLOTS: u32 = 4096;
 const TURNS: u32 = 16;
 /// The same for a look at the daemon.
 const MANY_TURNS: u32 = 1024;
-/// The longest sleep while a ring has nobody that kicks, or the wire of an interface no room.
+/// The longest sleep while a ring has nobody that kicks.
 const SOON: Duration = Duration::from_millis(1);
 /// Time between two tries to connect, to let somebody in, or to open the port again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -317,10 +317,6 @@ impl<'a> Server<'a> {
             true => POLLIN | POLLOUT,
             false => POLLIN,
         };
-        let longest = match port.has_unsent() {
-            true => Some(longest.map_or(SOON, |time| time.min(SOON))),
-            false => longest,
-        };
         let others = [(rustix::fd::AsFd::as_fd(&self.events), PollFlags::IN)];
         let woken = port.wait(events, &others, longest, &|| false);
         self.look(Duration::ZERO);
@@ -349,6 +345,9 @@ impl<'a> Server<'a> {
     fn check_port(&mut self) {
         if self.port.as_ref().is_some_and(|port| !port.is_alive()) {
             self.lost();
+        }
+        if !self.shown.is_told() {
+            self.show_guest();
         }
     }
 

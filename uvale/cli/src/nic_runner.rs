@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use uvale_engine::{Brought, Host};
 use uvale_link::session::Session;
+use uvale_system::sockets::take_errors;
 use uvale_system::sys::{Fd, borrow};
 
 /// Two numbers with a comma between them.
@@ -147,15 +148,7 @@ fn wait(session: &Session, sources: &[i32], time: Duration) -> bool {
         tv_nsec: time.as_nanos() as _,
     };
     let _ = poll(&mut fds, Some(&time));
-    let bad = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-    let mut is_good = true;
-    for fd in &fds[1..] {
-        if fd.revents().intersects(bad) {
-            let _ = rustix::net::sockopt::socket_error(fd);
-            is_good = false;
-        }
-    }
-    is_good
+    !take_errors(&fds[1..])
 }
 
 /// Looks all the time, on processor `cpu`.

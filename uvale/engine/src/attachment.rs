@@ -262,6 +262,12 @@ impl Attachment {
         }
     }
 
+    /// Has the last sync left something in a ring of an interface, for which its wire had no room? Another one has to
+    /// send it.
+    pub fn has_unsent(&self, host: &dyn Host) -> bool {
+        self.binding.is_nic && self.krings(host, TX).any(nic::has_unsent)
+    }
+
     /// Does a sleep for `events` have to be short, because nothing ends it when it should?
     pub fn is_restless(&self, host: &dyn Host, events: Events) -> bool {
         self.binding.is_nic

@@ -133,8 +133,14 @@ pub fn is_restless(host: &dyn Host, k: &Kring, is_tx: bool) -> bool {
     match peer.and_then(|i| host.ctl().kring(i)) {
         Some(rx) if is_tx => rx.joining.load(Relaxed) != 0,
         Some(_) => k.joining.load(Relaxed) != 0,
-        None => is_tx || is_silent(host, k),
+        None if is_tx => has_unsent(k),
+        None => is_silent(host, k),
     }
+}
+
+/// Has the last sync of tx ring `k` left something, for want of room on the wire or at the other end?
+pub fn has_unsent(k: &Kring) -> bool {
+    k.rhead.load(Relaxed) != k.hwcur.load(Relaxed)
 }
 
 /// Is rx ring `k` one of a wire of which no descriptor becomes readable?

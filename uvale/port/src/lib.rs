@@ -36,6 +36,7 @@ pub struct Port {
     session: Arc<Session>,
     attachment: Attachment,
     registered: Register,
+    stuck: sleep::Stuck,
     /// of a NIC: kept as long as the port is open
     _wire: Option<Arc<Wire>>,
 }
@@ -106,20 +107,6 @@ impl Port {
     /// NIOCTXSYNC.
     pub fn txsync(&self) {
         self.attachment.txsync(&*self.session);
-    }
-
-    /// Is something left in the rings of an interface, for which its wire had no room? Another NIOCTXSYNC has to send
-    /// it; POLLOUT is about the ring, and tells nothing of the wire.
-    pub fn has_unsent(&self) -> bool {
-        use core::sync::atomic::Ordering::Relaxed;
-        let binding = self.attachment.binding();
-        let is_behind = |ring| {
-            let (view, kring) = (self.ring(TX, ring), self.kring(TX, ring));
-            view.zip(kring).is_some_and(|(view, kring)| {
-                view.header().head.load(Relaxed) != kring.hwcur.load(Relaxed)
-            })
-        };
-        binding.is_nic && binding.rings(TX).any(is_behind)
     }
 
     /// NIOCRXSYNC.

@@ -139,6 +139,7 @@ impl Port {
             session,
             attachment,
             registered,
+            stuck: Default::default(),
             _wire: wire,
         })
     }

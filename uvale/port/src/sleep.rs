@@ -1,11 +1,13 @@
 //! Sleeping until a port has something to do.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::BorrowedFd;
 use rustix::net::RecvFlags;
 use uvale_engine::Events;
+use uvale_system::sockets::take_errors;
 use uvale_system::sys::borrow;
 
 use super::Port;
@@ -17,6 +19,8 @@ pub const POLLOUT: Events = PollFlags::OUT.bits() as Events;
 
 /// The longest sleep while nothing tells of what the port waits for: room on a wire, a peer that is about to join.
 const SOON: Duration = Duration::from_millis(1);
+/// The same after nothing has moved for as long: a link may be down for days.
+const AT_LAST: Duration = Duration::from_millis(100);
 /// The same for a description that has no bit in the rings' masks, and cannot be woken.
 const NOW_AND_THEN: Duration = Duration::from_millis(10);
 
@@ -27,6 +31,23 @@ pub enum Woken {
     Perhaps,
     /// the daemon is gone, and with it the port
     Lost,
+}
+
+/// Since when packets of a port find no room on its wire, and what had moved by then.
+#[derive(Default)]
+pub struct Stuck(Mutex<Option<(u64, Instant)>>);
+
+impl Stuck {
+    /// How long to sleep before the next try: about as long as nothing has moved. `edges` changes with everything that
+    /// does; none if the port is not stuck.
+    fn nap(&self, edges: Option<u64>) -> Option<Duration> {
+        let mut stuck = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *stuck = edges.map(|edges| match *stuck {
+            Some((before, since)) if before == edges => (edges, since),
+            _ => (edges, Instant::now()),
+        });
+        stuck.map(|(_, since)| since.elapsed().clamp(SOON, AT_LAST))
+    }
 }
 
 /// Which rings count: their direction ([`uvale_engine::RX`], [`uvale_engine::TX`]), and their place among the port's.
@@ -84,28 +105,40 @@ impl Port {
         longest: Option<Duration>,
         ready: &dyn Fn() -> bool,
     ) -> Woken {
-        let told = self.announce(events);
+        // Who cannot send hears of room at the other end of a joined pair, whatever it waits for.
+        let is_stuck = self.attachment.has_unsent(&*self.session);
+        let heard = if is_stuck { events | POLLOUT } else { events };
+        let told = self.announce(heard);
         let woken = if self.glance_at(events, counts) || ready() {
             Woken::Perhaps
         } else {
-            let nap = self.nap(events, told, longest);
+            let nap = self.nap(events, told, is_stuck, longest);
             self.sleep(events, counts, others, nap)
         };
-        self.withdraw(events);
+        self.withdraw(heard);
         woken
     }
 
-    fn nap(&self, events: Events, told: bool, longest: Option<Duration>) -> Option<Duration> {
-        let restless = self.attachment.is_restless(&*self.session, events);
-        let own = match (told, restless) {
-            (_, true) => Some(SOON),
-            (false, _) => Some(NOW_AND_THEN),
-            (true, false) => None,
-        };
-        match (own, longest) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+    fn nap(
+        &self,
+        events: Events,
+        told: bool,
+        is_stuck: bool,
+        longest: Option<Duration>,
+    ) -> Option<Duration> {
+        let edges = is_stuck.then(|| self.attachment.edges(&*self.session));
+        let stuck = self.stuck.nap(edges);
+        // Of what is to be sent `stuck` knows more.
+        let is_restless = self
+            .attachment
+            .is_restless(&*self.session, events & !POLLOUT);
+        let naps = [
+            is_restless.then_some(SOON),
+            (!told).then_some(NOW_AND_THEN),
+            stuck,
+            longest,
+        ];
+        naps.into_iter().flatten().min()
     }
 
     fn sleep(
@@ -120,17 +153,42 @@ impl Port {
             .readable_at(&*self.session, events, counts, |fd| wires.push(fd));
         let daemon = PollFd::new(self.session.connection(), PollFlags::empty());
         let mut fds = vec![daemon, PollFd::new(&self.device, PollFlags::IN)];
+        let others_from = fds.len() + wires.len();
         let wires = wires.iter().map(|fd| (borrow(fd), PollFlags::IN));
         let all = wires.chain(others.iter().copied());
         fds.extend(all.map(|(fd, wanted)| PollFd::from_borrowed_fd(fd, wanted)));
-        let longest = longest.map(|time| Timespec {
+        let time = longest.map(|time| Timespec {
             tv_sec: time.as_secs() as _,
             tv_nsec: time.subsec_nanos().into(),
         });
-        let _ = poll(&mut fds, longest.as_ref());
+        let _ = poll(&mut fds, time.as_ref());
+        let (own, others) = fds.split_at(others_from);
+        let is_woken = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        if take_errors(&own[2..]) && !own[..2].iter().chain(others).any(is_woken) {
+            std::thread::sleep(longest.map_or(SOON, |time| time.min(SOON)));
+        }
         match fds[0].revents().is_empty() {
             true => Woken::Perhaps,
             false => Woken::Lost,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_stuck_naps_for_longer_until_something_moves() {
+        let stuck = Stuck::default();
+        assert_eq!(stuck.nap(None), None);
+        assert!(stuck.nap(Some(1)) < Some(AT_LAST));
+        std::thread::sleep(AT_LAST);
+        assert_eq!(stuck.nap(Some(1)), Some(AT_LAST));
+        *stuck.0.lock().unwrap() = Some((1, Instant::now() - AT_LAST));
+        assert_eq!(stuck.nap(Some(2)), Some(SOON));
+        *stuck.0.lock().unwrap() = Some((2, Instant::now() - AT_LAST));
+        assert_eq!(stuck.nap(None), None);
+        assert_eq!(stuck.nap(Some(2)), Some(SOON));
     }
 }

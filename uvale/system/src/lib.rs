@@ -10,6 +10,7 @@ pub mod peer;
 #[allow(unsafe_code)]
 pub mod raw;
 pub mod refusal;
+pub mod sockets;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod who;

@@ -147,7 +147,7 @@ fn a_hostile_guest_harms_nobody_else() {
 }
 
 /// How often the sync loop of that process has gone to sleep. A thread has its name soon after it was made.
-fn sleeps(vm: &Program) -> u64 {
+pub(super) fn sleeps(vm: &Program) -> u64 {
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
     let find = || {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", vm.pid().as_raw_pid()));
