@@ -53,6 +53,8 @@ pub struct Plan {
     tap: Option<u32>,
     /// there is a classifier: was it stealing when the wire was opened?
     classifier: Option<bool>,
+    /// rules steal: alone, or what somebody's program of tcx lets pass before the classifier sees it
+    has_rules: bool,
 }
 
 /// Switches what the host of a wire sees and what becomes of its packets. Whoever does this needs CAP_NET_ADMIN in
@@ -92,9 +94,13 @@ impl Control {
     }
 
     /// From now on: with `steal` the host does not see what arrives; with `divert` what it sends comes to the port,
-    /// and is lost if nobody takes it from there. Both change at once, or nothing does. What the port sends to the
-    /// host arrives there in any case, if there is a TAP; without one nothing is diverted. The interface's address is
-    /// looked up for this: when it has changed, this is to be called again.
+    /// and is lost if nobody takes it from there. What the port sends to the host arrives there in any case, if
+    /// there is a TAP; without one nothing is diverted. The interface's address is looked up for this: when it has
+    /// changed, this is to be called again.
+    ///
+    /// The rules change all at once. A program on tcx changes before them, and back if they are refused. In between
+    /// the two differ, and what arrives is dropped by one of them: the host loses for a moment what it is about to
+    /// lose, or gets a moment later what it is to get.
     pub fn set(&self, steal: bool, divert: bool) -> Result<(), Refusal> {
         self.change(steal, divert)
             .map_err(|why| Refusal::new(why.errno, why.what))
@@ -118,10 +124,9 @@ impl Control {
             other => Why::new(other, format!("a program of tcx: {other}")),
         };
         let was_dropping = classifier.set(steal).map_err(refused)?;
-        if self.plan.tap.is_none() {
+        if !self.plan.has_rules {
             return Ok(());
         }
-        // The rules drop, too, what somebody's program of tcx lets pass before ours sees it.
         self.replace_rules(steal, divert).inspect_err(|_| {
             let _ = classifier.set(was_dropping);
         })
@@ -198,15 +203,23 @@ fn begin(wanted: &Wanted<'_>) -> Result<Control, Why> {
         mark,
         tap: None,
         classifier: classifier.is_some().then_some(wanted.steal),
+        has_rules: true,
     };
-    let control = Control {
+    let mut control = Control {
         plan,
         links,
         table,
         classifier,
         _held: Vec::new(),
     };
-    control.change(wanted.steal, false)?;
+    if let Err(why) = control.change(wanted.steal, false) {
+        if control.classifier.is_none() {
+            return Err(why);
+        }
+        // A classifier steals without rules, too, unless somebody's program comes before it.
+        control.plan.has_rules = false;
+        control.change(wanted.steal, false)?;
+    }
     Ok(control)
 }
 
@@ -218,9 +231,11 @@ fn connect(wanted: &Wanted<'_>, control: &mut Control, opened: &mut Opened) -> R
     let Tap { fd, index: tap } = tap::open(&control.links, &link, mark)?;
     let sockets = sockets(tap, wanted.interface.mtu, mark, opened)
         .map_err(|e| Why::new(e, format!("packet sockets: {e}")))?;
+    let before = control.plan;
     control.plan.tap = Some(tap);
+    control.plan.has_rules = true;
     if let Err(why) = control.change(wanted.steal, wanted.steal) {
-        control.plan.tap = None;
+        control.plan = before;
         return Err(why);
     }
     control._held.push(fd);
