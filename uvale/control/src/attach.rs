@@ -53,6 +53,9 @@ impl World {
 
     /// Who makes a request about a NIC on a switch has to stand in its network namespace, as with an interface: another
     /// namespace may have one of the same name. Nobody stands in the namespace of one that is gone.
+    ///
+    /// This guards against mistakes and is no right: which namespace that is the process says itself, and one that
+    /// says none (0) may do it. Whoever may use the world can do this to every interface on its switches.
     pub(super) fn refuse_foreign(&self, bwrap: AdapterId) -> Result<()> {
         let Some(id) = self.attached_nic_of(bwrap) else {
             return Ok(());

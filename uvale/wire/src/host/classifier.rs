@@ -4,6 +4,9 @@
 //! It is for interfaces that nobody else has bound a program or a filter to. Filters of a qdisc (clsact, ingress) come
 //! behind all of tcx, and would not see any more what they ever saw; a program of tcx may end the row before ours.
 //! Where there are such, [`super::rules`] alone steals, which is behind all of them.
+//!
+//! A link goes with its interface into another network namespace, and drops what arrives there: [`Classifier::set`]
+//! ends that from anywhere.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,8 +1,8 @@
 //! nftables: what a port keeps from the host's stack, and what it takes from it.
 //!
-//! All rules of a port are one table, which the kernel removes when its netlink socket is closed. Its chains are the
-//! first that sees what arrives at the interface, after packet sockets, and the last that sees what leaves by it,
-//! those of packet sockets too. Two marks tell packets apart: the port's own are those that it sends, to the host or
+//! All rules of a port are one table, which the kernel removes when its netlink socket is closed. Of nftables' chains
+//! its are the first that sees what arrives at the interface, behind packet sockets, tcx and a qdisc's filters, and the
+//! last that sees what leaves by it, before tcx and a qdisc, what packet sockets send too. Two marks tell packets apart: the port's own are those that it sends, to the host or
 //! by the interface; the host's are those that the host sends.
 
 use crate::netlink::Message;
