@@ -1,9 +1,9 @@
 //! `compat-tests bench-vm`: what a port costs a guest, compared with other ways in the same guests and minutes.
 //!
-//! - [`ground`]: a namespace, the guests and what serves them
-//! - [`cases`]: what is measured: one window of each
-//! - [`netmap`]: netmap's own driver
-//! - [`figures`]: windows, medians, tables
+//! - `ground`: a namespace, the guests and what serves them
+//! - `cases`: what is measured: one window of each
+//! - `netmap`: netmap's own driver
+//! - `figures`: windows, medians, tables
 //!
 //! Nothing here decides whether uvale works: a slow machine prints other numbers.
 

@@ -18,8 +18,8 @@ use uvale_tools::output;
 use crate::guest_port::{PortArgs, absolute};
 use crate::guest_shown::GuestShown;
 use crate::qemu_options::{dgram, lines, stream};
-use crate::signals::Signals;
 use link::{Link, Sent};
+use uvale_tools::signals::Signals;
 
 /// Shown under --help.
 pub const EXAMPLE: &str = "\

@@ -10,7 +10,6 @@
 //! | `socket_place.rs` | where a socket is: a stale one is replaced, one in use refused, ours removed in the end |
 //! | `qemu_options.rs` | the options that QEMU gets for what is served here |
 //! | `address.rs` | MAC addresses that ports always have |
-//! | `signals.rs` | signals that end a process, as a descriptor |
 //! | `machine.rs`, `machine/` | `uvale vm run`: all of a guest: these processes, and QEMU with its options |
 //! | `dgram.rs`, `dgram/` | `uvale vm dgram`: frames over a socket: QEMU's `-netdev dgram` and `stream`, passt |
 //! | `vhost.rs`, `vhost/` | `uvale vm vhost`: a virtio-net device over vhost-user |
@@ -32,7 +31,6 @@ mod machine;
 mod pci;
 mod ptnet;
 mod sigbus;
-mod signals;
 mod socket_place;
 mod vfio;
 mod vhost;

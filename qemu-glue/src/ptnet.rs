@@ -51,7 +51,6 @@ use crate::guest_port::{PortArgs, absolute};
 use crate::guest_shown::GuestShown;
 use crate::pci::Bar;
 use crate::qemu_options::vfio_user;
-use crate::signals::Signals;
 use crate::socket_place::SocketPlace;
 use crate::vfio::{Clients, Device, Layout, serve};
 use clients::Connected;
@@ -61,6 +60,7 @@ use neighbors::Neighbors;
 use network_device::{NetworkDevice, Parts};
 use opened::Opened;
 use sync_loop::Loops;
+use uvale_tools::signals::Signals;
 
 /// Shown under --help.
 pub const EXAMPLE: &str = "\

@@ -49,8 +49,8 @@ use uvale_tools::output;
 use crate::event_fd;
 use crate::guest_port::{PortArgs, absolute};
 use crate::qemu_options::vhost_user;
-use crate::signals::Signals;
 use serve::Server;
+use uvale_tools::signals::Signals;
 
 /// Shown under --help.
 pub const EXAMPLE: &str = concat!(

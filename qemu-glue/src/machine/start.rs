@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use uvale_tools::output::plain;
 
 use super::network::Network;
-use crate::signals::Signals;
+use uvale_tools::signals::Signals;
 
 /// A process that is not ready, or has not ended, in this time will not.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -192,7 +192,7 @@ impl Become {
     /// Becomes the program, which gets SIGTERM when the parent ends.
     pub fn run(&self) -> Result<ExitCode, String> {
         crate::guest_port::end_with_parent(self.parent)?;
-        crate::signals::let_through();
+        uvale_tools::signals::let_through();
         let mut command = Command::new(&self.words[0]);
         let e = command.args(&self.words[1..]).exec();
         Err(format!("cannot run {}: {}", self.words[0], plain(&e)))

@@ -24,12 +24,12 @@ use super::transmit::{Shape, Stop, Tally, discard, transmit};
 use super::voice::Voice;
 use crate::guest_shown::{GuestShown, peer};
 use crate::sigbus;
-use crate::signals::Signals;
 use nm_abi::request::{NETMAP_REQ_PORT_HDR_SET, nmreq_port_hdr};
 use nm_abi::{AbiBytes, NM_BDG_NAME, NR_ACCEPT_VNET_HDR, NR_EXCLUSIVE};
 use rustix::event::{PollFlags, epoll};
 use rustix::fd::OwnedFd;
 use uvale_port::{POLLIN, POLLOUT, Port, RX, TX, Woken};
+use uvale_tools::signals::Signals;
 
 /// What an event of the epoll set is about; smaller numbers are rings that were kicked.
 const SIGNALS: u64 = u64::MAX;

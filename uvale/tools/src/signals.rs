@@ -16,7 +16,7 @@ impl Signals {
     /// A sentence.
     pub fn take() -> Result<Self, String> {
         let set: SigSet = ALL.into_iter().filter(|s| !is_ignored(*s)).collect();
-        let fail = |e: nix::Error| format!("signals cannot be waited for: {e}");
+        let fail = |e: nix::Error| format!("cannot wait for signals: {e}");
         set.thread_block().map_err(fail)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         SignalFd::with_flags(&set, flags).map(Self).map_err(fail)
@@ -26,6 +26,11 @@ impl Signals {
     pub fn has_come(&self) -> bool {
         matches!(self.0.read_signal(), Ok(Some(_)))
     }
+}
+
+/// Before this process becomes a program that expects them: whoever started it has taken them.
+pub fn let_through() {
+    let _ = ALL.into_iter().collect::<SigSet>().thread_unblock();
 }
 
 /// From now on a file that reaches the limit of `ulimit -f` is an error of the write, and no SIGXFSZ.
