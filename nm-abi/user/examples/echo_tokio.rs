@@ -22,7 +22,7 @@ async fn main() -> Result<(), nm_user::Error> {
                 {
                     std::mem::swap(to, from);
                 }
-                tx.forward(packet).expect("there is room");
+                packet.forward_to(&mut tx).expect("there is room");
             }
         }
         if is_full {

@@ -72,7 +72,7 @@ impl fmt::Display for Error {
             }
             Self::Device(why) if why.kind() == io::ErrorKind::NotFound => write!(
                 out,
-                "there is no {NETMAP_DEVICE_NAME}: load netmap's kernel module, or start this program with \"uvale run\""
+                "there is no {NETMAP_DEVICE_NAME}: load netmap's module, or start this program with \"uvale run\""
             ),
             Self::Device(why) => write!(out, "{NETMAP_DEVICE_NAME}: {why}"),
             Self::Refused { name, why } => {

@@ -93,6 +93,24 @@ pub struct Ring {
     offset_mask: u64,
 }
 
+/// Where a packet lies in a ring.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// its first slot
+    pub at: u32,
+    /// slots
+    pub slots: u32,
+    /// the slot behind it
+    pub next: u32,
+}
+
+impl Place {
+    /// Its slots in that ring.
+    pub fn slots(self, ring: &Ring) -> impl Iterator<Item = u32> + Clone {
+        std::iter::successors(Some(self.at), |i| Some(ring.next(*i))).take(self.slots as usize)
+    }
+}
+
 /// `netmap_if` at `ofs`: the offsets of `count` rings from the `first` one on, 0 for those that were not asked for.
 pub fn ring_offsets(
     memory: &Memory,

@@ -119,6 +119,16 @@ impl Open {
     }
 }
 
+impl Port {
+    /// Opens the port of that name, with nothing special: see [`Open::open`].
+    ///
+    /// # Errors
+    /// Those of [`Open::open`].
+    pub fn open(name: impl AsRef<str>) -> Result<Self, Error> {
+        Open::new().open(name)
+    }
+}
+
 fn refused(name: &str, why: std::io::Error) -> Error {
     Error::Refused {
         name: name.to_owned(),

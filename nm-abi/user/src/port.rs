@@ -10,10 +10,8 @@ use nm_abi::{NIOCRXSYNC, NIOCTXSYNC};
 use crate::device;
 use crate::error::Error;
 use crate::memory::{Memory, Ring};
-use crate::open::Open;
 use crate::rx::Rx;
 use crate::tx::Tx;
-use crate::wait::{Interest, Watch};
 
 /// The rings of a direction.
 pub(crate) type Side = Vec<Ring>;
@@ -28,14 +26,6 @@ pub struct Port {
 }
 
 impl Port {
-    /// Opens the port of that name, with nothing special: see [`Open::open`].
-    ///
-    /// # Errors
-    /// Those of [`Open::open`].
-    pub fn open(name: impl AsRef<str>) -> Result<Self, Error> {
-        Open::new().open(name)
-    }
-
     pub(crate) fn new(name: String, device: File, memory: Arc<Memory>, tx: Side, rx: Side) -> Self {
         Self {
             name,
@@ -118,11 +108,6 @@ impl Port {
             name: self.name.clone(),
             why,
         })
-    }
-
-    /// For [`wait`](crate::wait).
-    pub fn watch(&mut self, interest: Interest) -> Watch<'_> {
-        Watch::new(self, interest)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rings with packets that have arrived.
 
-use crate::memory::Ring;
-use crate::tx::Tx;
+use crate::memory::{Place, Ring};
+use crate::tx::{NotSent, Tx};
 
 /// An rx ring between two exchanges: packets that have arrived. Those that were taken are given back with the next
 /// exchange; the others stay.
@@ -9,24 +9,6 @@ pub struct Rx<'p> {
     ring: &'p Ring,
     head: u32,
     tail: u32,
-}
-
-/// Where a packet lies in a ring.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
-    /// its first slot
-    pub at: u32,
-    /// slots
-    pub slots: u32,
-    /// the slot behind it
-    pub next: u32,
-}
-
-impl Place {
-    /// Its slots in that ring.
-    pub fn slots(self, ring: &Ring) -> impl Iterator<Item = u32> + Clone {
-        std::iter::successors(Some(self.at), |i| Some(ring.next(*i))).take(self.slots as usize)
-    }
 }
 
 impl<'p> Rx<'p> {
@@ -53,7 +35,7 @@ impl<'p> Rx<'p> {
     }
 
     /// The next packet, which is not taken before it is said what becomes of it: [`Received::take`],
-    /// [`Tx::forward`].
+    /// [`Received::forward_to`].
     pub fn next_packet(&mut self) -> Option<Received<'_>> {
         let place = self.place()?;
         Some(Received {
@@ -66,14 +48,14 @@ impl<'p> Rx<'p> {
     }
 
     /// Moves as many packets as there is room for, without copying them if the ports share their memory. A packet that
-    /// `to` can never take ([`NotSent::TooLong`](crate::NotSent::TooLong)) is dropped. Gives how many were moved.
+    /// `to` can never take ([`NotSent::TooLong`]) is dropped. Gives how many were moved.
     pub fn forward_to(&mut self, to: &mut Tx<'_>) -> usize {
         let mut moved = 0;
         while let Some(place) = self.place() {
             match to.put(self.ring, place) {
                 Ok(()) => moved += 1,
-                Err(crate::NotSent::Full) => break,
-                Err(crate::NotSent::TooLong) => {}
+                Err(NotSent::Full) => break,
+                Err(NotSent::TooLong) => {}
             }
             self.head = place.next;
         }
@@ -187,9 +169,15 @@ impl<'r> Received<'r> {
         *self.head = self.packet.place.next;
     }
 
-    /// Where it lies.
-    pub(crate) fn source(&self) -> (&'r Ring, Place) {
-        (self.packet.ring, self.packet.place)
+    /// Sends it on, without copying it if the two ports share their memory. Then it is taken.
+    ///
+    /// # Errors
+    /// [`NotSent`]; then it stays where it is.
+    pub fn forward_to(self, to: &mut Tx<'_>) -> Result<(), NotSent> {
+        to.put(self.packet.ring, self.packet.place)?;
+        to.publish();
+        self.take();
+        Ok(())
     }
 }
 

@@ -4,8 +4,7 @@ use std::fmt;
 
 use nm_abi::{NS_MOREFRAG, netmap_slot};
 
-use crate::memory::Ring;
-use crate::rx::{Place, Received};
+use crate::memory::{Place, Ring};
 
 /// A tx ring between two exchanges: what is put into it is sent with the next one.
 pub struct Tx<'p> {
@@ -72,19 +71,6 @@ impl<'p> Tx<'p> {
             slot: self.ring.slot(self.head),
             head: &mut self.head,
         })
-    }
-
-    /// Sends a packet that has arrived on this or another port, without copying it if the two share their memory.
-    /// Then it is taken from the ring it was received on.
-    ///
-    /// # Errors
-    /// [`NotSent`]; then it stays where it is.
-    pub fn forward(&mut self, packet: Received<'_>) -> Result<(), NotSent> {
-        let (from, place) = packet.source();
-        self.put(from, place)?;
-        self.publish();
-        packet.take();
-        Ok(())
     }
 
     /// Puts the packet there into this ring: by exchanging buffers, or by copying. Nothing is published.

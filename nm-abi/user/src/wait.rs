@@ -37,15 +37,18 @@ pub struct Watch<'p> {
     found: i16,
 }
 
-impl<'p> Watch<'p> {
-    pub(crate) fn new(port: &'p mut Port, interest: Interest) -> Self {
-        Self {
-            port,
+impl Port {
+    /// For [`wait`].
+    pub fn watch(&mut self, interest: Interest) -> Watch<'_> {
+        Watch {
+            port: self,
             interest,
             found: 0,
         }
     }
+}
 
+impl Watch<'_> {
     /// Have packets arrived?
     #[must_use]
     pub fn has_packets(&self) -> bool {

@@ -127,7 +127,7 @@ fn forwards([far, near, out, end]: [&mut Port; 4], by_hand: bool) {
         if by_hand {
             while let Some(mut packet) = rx.next_packet() {
                 packet.bytes_mut()[5] = 0xfe;
-                tx.forward(packet).expect("room");
+                packet.forward_to(&mut tx).expect("room");
                 moved += 1;
             }
         } else {
