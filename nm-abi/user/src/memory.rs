@@ -290,7 +290,8 @@ impl Ring {
 
     /// The packet of a slot that is the program's.
     ///
-    /// The caller borrows the ring for as long, and lends each buffer once: see "What is trusted" for what others may do.
+    /// The caller borrows the ring for as long, and lends each buffer once. What others may do: see "What is
+    /// trusted".
     #[inline]
     pub fn bytes(&self, slot: netmap_slot) -> &[u8] {
         let (from, len) = self.payload(slot, slot.len.into());

@@ -52,8 +52,8 @@ struct Add {
     /// Queues, each of them a ring of a program that opens it
     #[arg(long, value_name = "N", default_value_t = 1)]
     queues: u16,
-    /// In a guest: not an interface, but the guest's ptnet device N (PCI 1b36:000d, from 0), which programs then open as
-    /// netmap:NAME without a kernel module
+    /// In a guest: not an interface, but the guest's ptnet device N (PCI 1b36:000d, from 0), which programs then open
+    /// as netmap:NAME without a kernel module
     #[arg(long, value_name = "N", conflicts_with_all = ["address", "mac", "mtu", "queues"])]
     ptnet: Option<usize>,
     /// Runtime directory of the world [default: $UVALE_DIR, $XDG_RUNTIME_DIR/uvale, /run/uvale or /tmp/uvale-UID]

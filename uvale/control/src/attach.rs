@@ -70,8 +70,8 @@ impl World {
         Err(Refusal::new(
             Errno::PERM,
             format!(
-                "{label}: this is {interface} of another network namespace, which `uvale ports` names; do this in there \
-                 (nsenter --net, docker exec)"
+                "{label}: this is {interface} of another network namespace, which `uvale ports` names; do this in \
+                 there (nsenter --net, docker exec)"
             ),
         ))
     }
