@@ -114,12 +114,26 @@ fn a_slow_wire_loses_nothing() {
 }
 
 #[test]
+fn it_ends_after_as_many_packets_as_it_is_told() {
+    let world = World::new();
+    let link = link(&world, &["netmap:p{1", "netmap:q{1", "-n", "10", "--json"]);
+    let receiver = ready(&world, &["-i", "netmap:q}1", "-f", "rx", "-n", "10"]);
+    world
+        .generator(&["-i", "netmap:p}1", "-f", "tx", "-n", "500", "--linger", "1"])
+        .wait();
+    receiver.wait_success();
+    assert_numbers(&link.wait_success(), &[("sent", 10.0)]);
+}
+
+#[test]
 fn mistakes_are_said() {
     let world = World::new();
     for (args, status, said) in [
         (&["vale0:x"][..], 2, "<B>"),
         (&["vale0:x", "vale1:y", "--loss", "200"], 2, "percentage"),
         (&["vale0:x", "vale1:y", "--delay", "20"], 2, "with a unit"),
+        (&["vale0:x", "vale1:y/R"], 1, "rings of both directions"),
+        (&["vale0:x", "vale0:x"], 1, "has it already"),
         (&["vale0:x", "nothing"], 1, "must start with"),
         (&["vale0:x", "netmap:nosuchif"], 1, "no such interface"),
     ] {

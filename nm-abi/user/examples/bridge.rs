@@ -26,8 +26,11 @@ fn main() -> Result<(), Error> {
 /// Sends what fits. True if packets are left that wait for room.
 fn carry(from: &mut Port, to: &mut Port) -> Result<bool, Error> {
     let mut is_left = false;
-    for (mut rx, mut tx) in from.rx_rings().zip(to.tx_rings()) {
-        rx.forward_to(&mut tx);
+    let outs = to.tx_rings().len().max(1);
+    for (i, mut rx) in from.rx_rings().enumerate() {
+        if let Some(mut tx) = to.tx(i % outs) {
+            rx.forward_to(&mut tx);
+        }
         is_left |= !rx.is_empty();
     }
     to.sync_tx()?;

@@ -10,11 +10,11 @@ async fn main() -> Result<(), nm_user::Error> {
     let mut port = AsyncPort::new(Port::open(name)?)?;
     loop {
         let (tx, rx) = port.received().await?.rings();
-        let mut is_full = false;
+        let mut needed = 0;
         for (mut tx, mut rx) in tx.zip(rx) {
             while let Some(mut packet) = rx.next_packet() {
                 if tx.room() < packet.slots() {
-                    is_full = true;
+                    needed = packet.slots();
                     break;
                 }
                 if let Some((to, rest)) = packet.bytes_mut().split_first_chunk_mut::<6>()
@@ -25,8 +25,8 @@ async fn main() -> Result<(), nm_user::Error> {
                 packet.forward_to(&mut tx).expect("there is room");
             }
         }
-        if is_full {
-            port.room().await?;
+        if needed > 0 {
+            port.room(needed).await?;
         } else {
             port.port().sync_tx()?;
         }

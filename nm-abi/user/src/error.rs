@@ -54,7 +54,8 @@ pub enum Error {
         /// why
         why: io::Error,
     },
-    /// The port has gone while it was open: its interface was deleted, or netmap has ended.
+    /// The port has gone while it was open: its interface was deleted, or netmap has ended. Or netmap found nonsense in
+    /// a ring, and has reset it.
     Gone {
         /// its name
         name: String,

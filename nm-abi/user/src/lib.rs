@@ -11,33 +11,20 @@
 //!
 //! A bridge, which moves packets between two ports without copying them if they share their memory:
 //!
-//! ```no_run
-//! use nm_user::{Interest, Open, Port, wait};
-//!
-//! fn main() -> Result<(), nm_user::Error> {
-//!     let mut a = Port::open("vale0:x")?;
-//!     let mut b = Open::new().memory_of(&a).open("vale1:y")?;
-//!     loop {
-//!         wait(&mut [a.watch(Interest::RX), b.watch(Interest::RX)], None)?;
-//!         carry(&mut a, &mut b)?;
-//!         carry(&mut b, &mut a)?;
-//!     }
-//! }
-//!
-//! fn carry(from: &mut Port, to: &mut Port) -> Result<(), nm_user::Error> {
-//!     from.rx_rings().zip(to.tx_rings()).for_each(|(mut rx, mut tx)| {
-//!         rx.forward_to(&mut tx);
-//!     });
-//!     to.sync_tx()
-//! }
-//! ```
+#![doc = "```no_run"]
+#![doc = include_str!("../examples/bridge.rs")]
+#![doc = "```"]
 //!
 //! # What is trusted
 //!
 //! Indices and offsets that netmap writes into the shared memory are checked before they are used: none of them leads
 //! outside of the mapping. Packets are shown where they lie, as `&[u8]` and `&mut [u8]`. By netmap's protocol they are
 //! this program's until the next exchange; a process that has mapped the same memory and breaks the protocol can
-//! change them all the same. A program whose peers may do that looks at copies ([`Packet::copy_to`]).
+//! change them all the same, and that while Rust holds them for unchanging, which makes no promise of what the program
+//! then does. A program whose peers may do that looks at copies ([`Packet::copy_to`]), or has its port on a switch, where
+//! it has a memory of its own.
+//!
+//! A process has a ring once: opening it again is [`Error::Layout`].
 #![deny(unsafe_code)]
 
 mod device;

@@ -2,13 +2,14 @@
 //! read once, and checked.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nm_abi::{
     AbiBytes, NS_BUF_CHANGED, NS_MOREFRAG, netmap_if, netmap_ring, netmap_slot, ring_next,
@@ -80,6 +81,8 @@ impl Drop for Memory {
 
 /// A ring. Its size does not change as long as the port is open, and was checked when it was found.
 pub struct Ring {
+    #[expect(dead_code, reason = "it is dropped with the ring")]
+    claim: Claim,
     memory: Arc<Memory>,
     /// of the `netmap_ring` in the memory
     ofs: usize,
@@ -91,6 +94,28 @@ pub struct Ring {
     buffer_count: usize,
     /// the bits of a slot's `ptr` that say where in its buffer a packet begins
     offset_mask: u64,
+}
+
+/// The rings that this process has, each by the number of its memory and its place there. Nobody has one twice: its
+/// slots, and the buffers that they name, are lent as this process's alone.
+static CLAIMED: Mutex<BTreeSet<(u16, usize)>> = Mutex::new(BTreeSet::new());
+
+/// A ring that this process has.
+struct Claim(u16, usize);
+
+impl Claim {
+    /// None if it is claimed already.
+    fn new(memory: u16, ofs: usize) -> Option<Self> {
+        let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.insert((memory, ofs)).then(|| Self(memory, ofs))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.remove(&(self.0, self.1));
+    }
 }
 
 /// Where a packet lies in a ring.
@@ -141,10 +166,12 @@ impl Ring {
         let mask = memory.word::<AtomicU64>(ofs + offset_of!(netmap_ring, offset_mask))?;
         let buffers = ofs.checked_add_signed(isize::try_from(distance.load(Relaxed)).ok()?)?;
         let end = ofs.checked_add(netmap_ring::bytes_for(num_slots))?;
-        if num_slots < 2 || end > memory.len || !ofs.is_multiple_of(8) || buf_size == 0 {
+        let is_inside = num_slots >= 2 && end <= buffers && buffers <= memory.len;
+        if !is_inside || !ofs.is_multiple_of(8) || buf_size == 0 {
             return None;
         }
         Some(Self {
+            claim: Claim::new(memory.id, ofs)?,
             ofs,
             num_slots,
             buf_size,
@@ -155,10 +182,10 @@ impl Ring {
         })
     }
 
-    /// May the two exchange buffers?
+    /// May the two exchange buffers? Where packets begin at offsets of their own they are copied.
     #[inline]
-    pub fn shares_memory_with(&self, other: &Ring) -> bool {
-        self.memory.id == other.memory.id
+    pub fn exchanges_with(&self, other: &Ring) -> bool {
+        self.memory.id == other.memory.id && self.offset_mask | other.offset_mask == 0
     }
 
     pub fn num_slots(&self) -> u32 {
@@ -181,23 +208,18 @@ impl Ring {
         ring_space(from, to, self.num_slots)
     }
 
-    /// What is the program's: slots from the first up to the second. None if netmap has written nonsense.
+    /// What is the program's: slots from the first up to the second. None if somebody has written nonsense.
     #[inline]
-    pub fn own(&self) -> (u32, u32) {
+    pub fn own(&self) -> Option<(u32, u32)> {
         let [head, tail] = [offset_of!(netmap_ring, head), offset_of!(netmap_ring, tail)]
             .map(|field| self.field(field).load(Relaxed));
-        if head < self.num_slots && tail < self.num_slots {
-            (head, tail)
-        } else {
-            (0, 0)
-        }
+        (head < self.num_slots && tail < self.num_slots).then_some((head, tail))
     }
 
-    /// Gives the slots before `head` to netmap, with the next exchange.
+    /// Gives the slots before `head` to netmap with the next exchange, and waits for what comes behind `cur`.
     #[inline]
-    pub fn publish(&self, head: u32) {
-        self.field(offset_of!(netmap_ring, cur))
-            .store(head, Relaxed);
+    pub fn publish(&self, head: u32, cur: u32) {
+        self.field(offset_of!(netmap_ring, cur)).store(cur, Relaxed);
         self.field(offset_of!(netmap_ring, head))
             .store(head, Relaxed);
     }
@@ -264,7 +286,8 @@ impl Ring {
     /// Bytes that a packet in that slot may have.
     #[inline]
     pub fn room(&self, slot: netmap_slot) -> usize {
-        self.buf_size.saturating_sub(self.start(slot))
+        let most = self.buf_size.min(u16::MAX.into());
+        most.saturating_sub(self.start(slot))
     }
 
     /// Where in its buffer the packet of a slot begins.
@@ -359,14 +382,18 @@ pub mod tests {
             file.write_all_at(slot.as_bytes(), at as u64)
                 .expect("memory");
         }
-        let memory = Arc::new(Memory::map(file.as_fd(), len, 7).expect("a mapping"));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let id = NUMBER.fetch_add(1, Relaxed) as u16;
+        let memory = Arc::new(Memory::map(file.as_fd(), len, id).expect("a mapping"));
         (Ring::new(&memory, 128).expect("a ring"), file)
     }
 
     #[test]
     fn a_ring_that_leaves_its_memory_is_none() {
         let (ring, file) = ring(8, 0);
-        let memory = &ring.memory;
+        let memory = &ring.memory.clone();
+        assert!(Ring::new(memory, 128).is_none(), "it is claimed");
+        drop(ring);
         assert!(Ring::new(memory, 128).is_some());
         assert!(Ring::new(memory, usize::MAX - 7).is_none());
         assert!(Ring::new(memory, 132).is_none());
@@ -411,10 +438,8 @@ pub mod tests {
         assert_eq!(ring.bytes(slot(9, 60, 0)).len(), 0);
         assert_eq!(ring.bytes(slot(u32::MAX, 60, 0)).len(), 0);
         assert_eq!(ring.bytes(slot(3, u16::MAX, 0)).len(), 256);
-        let ring = Ring {
-            offset_mask: u64::MAX,
-            ..ring
-        };
+        let mut ring = ring;
+        ring.offset_mask = u64::MAX;
         assert_eq!(ring.bytes(slot(3, 256, 200)).len(), 56);
         assert_eq!(ring.bytes(slot(3, 256, u64::MAX)).len(), 0);
         assert_eq!(ring.room(slot(3, 0, u64::MAX)), 0);

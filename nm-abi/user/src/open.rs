@@ -170,7 +170,8 @@ fn build(text: &str, device: File, answer: &nmreq_register) -> Result<Port, Erro
     let sides = usize::try_from(answer.nr_offset)
         .ok()
         .and_then(|ofs| find(&memory, ofs));
-    let [tx, rx] = sides.ok_or_else(|| layout("a ring lies outside of it"))?;
+    let [tx, rx] =
+        sides.ok_or_else(|| layout("a ring lies outside of it, or this process has it already"))?;
     if tx.is_empty() && rx.is_empty() {
         return Err(layout("there is no ring in it"));
     }

@@ -13,7 +13,7 @@ pub struct Rx<'p> {
 
 impl<'p> Rx<'p> {
     pub(crate) fn new(ring: &'p mut Ring) -> Self {
-        let (head, tail) = ring.own();
+        let (head, tail) = ring.own().unwrap_or_default();
         Self { ring, head, tail }
     }
 
@@ -23,10 +23,10 @@ impl<'p> Rx<'p> {
         self.ring.distance(self.head, self.tail)
     }
 
-    /// Has nothing arrived that was not taken?
+    /// Has no packet arrived that was not taken? (Part of one may have.)
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.head == self.tail
+        self.place().is_none()
     }
 
     /// Takes packets, one after the other.
@@ -60,7 +60,6 @@ impl<'p> Rx<'p> {
             self.head = place.next;
         }
         to.publish();
-        self.ring.publish(self.head);
         moved
     }
 
@@ -90,6 +89,18 @@ impl<'p> Rx<'p> {
     }
 }
 
+/// When nothing that the ring has lent is used any more. What begins a packet that is not there whole stays, and nobody
+/// is woken before more of it has come.
+impl Drop for Rx<'_> {
+    fn drop(&mut self) {
+        if self.ring.own().is_some() {
+            let is_part = self.is_empty();
+            self.ring
+                .publish(self.head, if is_part { self.tail } else { self.head });
+        }
+    }
+}
+
 /// Iterator over the packets of a ring: each counts as taken once it was given.
 pub struct Packets<'r, 'p> {
     rx: &'r mut Rx<'p>,
@@ -101,7 +112,6 @@ impl<'r> Iterator for Packets<'r, '_> {
     fn next(&mut self) -> Option<Packet<'r>> {
         let place = self.rx.place()?;
         self.rx.head = place.next;
-        self.rx.ring.publish(place.next);
         let ring: &Ring = self.rx.ring;
         Some(Packet { ring, place })
     }
@@ -165,8 +175,12 @@ pub struct Received<'r> {
 impl<'r> Received<'r> {
     /// It is done with, and its slots go back with the next exchange.
     pub fn take(self) {
-        self.ring.publish(self.place.next);
         *self.head = self.packet.place.next;
+    }
+
+    /// What its first slot holds, to be changed.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.packet.bytes_mut()
     }
 
     /// Sends it on, without copying it if the two ports share their memory. Then it is taken.
@@ -186,11 +200,5 @@ impl<'r> std::ops::Deref for Received<'r> {
 
     fn deref(&self) -> &Packet<'r> {
         &self.packet
-    }
-}
-
-impl<'r> std::ops::DerefMut for Received<'r> {
-    fn deref_mut(&mut self) -> &mut Packet<'r> {
-        &mut self.packet
     }
 }

@@ -1,6 +1,8 @@
 //! Ports in Tokio.
 #![allow(unsafe_code)]
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -24,7 +26,9 @@ use crate::port::Port;
 /// ```
 #[derive(Debug)]
 pub struct AsyncPort {
-    port: AsyncFd<Port>,
+    /// a duplicate of the port's descriptor, which is lent to nobody
+    ready: AsyncFd<OwnedFd>,
+    port: Port,
 }
 
 impl AsyncPort {
@@ -34,15 +38,16 @@ impl AsyncPort {
     /// [`Error::Wait`] if the runtime cannot wait for it.
     pub fn new(port: Port) -> Result<Self, Error> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        // SAFETY: a port answers with the same descriptor, and has it open, as long as it lives.
-        let port = unsafe { AsyncFd::register_with_interest(port, interest) };
-        let port = port.map_err(|e| Error::Wait(e.into()))?;
-        Ok(Self { port })
+        let own = port.as_fd().try_clone_to_owned().map_err(Error::Wait)?;
+        // SAFETY: it stays the same descriptor, and open, until the `AsyncFd` is dropped: nobody else gets it.
+        let ready = unsafe { AsyncFd::register_with_interest(own, interest) };
+        let ready = ready.map_err(|e| Error::Wait(e.into()))?;
+        Ok(Self { ready, port })
     }
 
     /// The port, for whoever need not wait.
     pub fn port(&mut self) -> &mut Port {
-        self.port.get_mut()
+        &mut self.port
     }
 
     /// Gives received slots back, and waits until packets have arrived. Can be cancelled without losing any.
@@ -51,32 +56,31 @@ impl AsyncPort {
     /// [`Error::Sync`] and [`Error::Wait`].
     pub async fn received(&mut self) -> Result<&mut Port, Error> {
         loop {
-            let port = self.port.get_mut();
-            port.sync_rx()?;
-            if port.rx_rings().any(|rx| !rx.is_empty()) {
-                break;
+            self.port.sync_rx()?;
+            if self.port.rx_rings().any(|rx| !rx.is_empty()) {
+                return Ok(&mut self.port);
             }
-            let mut ready = self.port.readable_mut().await.map_err(Error::Wait)?;
+            let mut ready = self.ready.readable_mut().await.map_err(Error::Wait)?;
             ready.clear_ready();
         }
-        Ok(self.port.get_mut())
     }
 
-    /// Sends what is in the tx rings, and waits until there is room in one of them. Can be cancelled without losing
-    /// packets.
+    /// Sends what is in the tx rings, and waits until one of them has `slots` free ones, or all that it can have. Can be
+    /// cancelled without losing packets.
     ///
     /// # Errors
     /// [`Error::Sync`] and [`Error::Wait`].
-    pub async fn room(&mut self) -> Result<&mut Port, Error> {
+    pub async fn room(&mut self, slots: u32) -> Result<&mut Port, Error> {
         loop {
-            let port = self.port.get_mut();
-            port.sync_tx()?;
-            if port.tx_rings().any(|tx| tx.room() > 0) {
-                break;
+            self.port.sync_tx()?;
+            let mut rings = self.port.tx_rings();
+            if rings.any(|tx| tx.room() >= slots.clamp(1, tx.slots())) {
+                drop(rings);
+                return Ok(&mut self.port);
             }
-            let mut ready = self.port.writable_mut().await.map_err(Error::Wait)?;
+            drop(rings);
+            let mut ready = self.ready.writable_mut().await.map_err(Error::Wait)?;
             ready.clear_ready();
         }
-        Ok(self.port.get_mut())
     }
 }

@@ -35,7 +35,7 @@ impl std::error::Error for NotSent {}
 
 impl<'p> Tx<'p> {
     pub(crate) fn new(ring: &'p mut Ring) -> Self {
-        let (head, tail) = ring.own();
+        let (head, tail) = ring.own().unwrap_or_default();
         Self { ring, head, tail }
     }
 
@@ -43,6 +43,12 @@ impl<'p> Tx<'p> {
     #[must_use]
     pub fn room(&self) -> u32 {
         self.ring.distance(self.head, self.tail)
+    }
+
+    /// Slots that may be free at once.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.ring.num_slots() - 1
     }
 
     /// Bytes of a buffer: a longer packet takes several slots.
@@ -56,7 +62,7 @@ impl<'p> Tx<'p> {
     /// # Errors
     /// [`NotSent`]; then nothing of it was put into the ring.
     pub fn send(&mut self, packet: &[u8]) -> Result<(), NotSent> {
-        self.copy(std::iter::once(packet))?;
+        self.copy(&[packet])?;
         self.publish();
         Ok(())
     }
@@ -76,9 +82,13 @@ impl<'p> Tx<'p> {
     /// Puts the packet there into this ring: by exchanging buffers, or by copying. Nothing is published.
     #[inline]
     pub(crate) fn put(&mut self, from: &Ring, place: Place) -> Result<(), NotSent> {
-        if !from.shares_memory_with(self.ring) {
-            let slots = place.slots(from);
-            return self.copy(slots.map(|i| from.bytes(from.slot(i))));
+        if !from.exchanges_with(self.ring) {
+            let mut pieces = place.slots(from).map(|i| from.bytes(from.slot(i)));
+            // Each slot is read once.
+            return match (place.slots, pieces.next()) {
+                (1, Some(piece)) => self.copy(&[piece]),
+                (_, first) => self.copy(&first.into_iter().chain(pieces).collect::<Vec<_>>()),
+            };
         }
         if place.slots > self.room() {
             return Err(match place.slots < self.ring.num_slots() {
@@ -95,13 +105,10 @@ impl<'p> Tx<'p> {
     }
 
     /// Copies a packet that lies in several pieces.
-    fn copy<'a>(
-        &mut self,
-        mut pieces: impl Iterator<Item = &'a [u8]> + Clone,
-    ) -> Result<(), NotSent> {
-        let len: usize = pieces.clone().map(<[u8]>::len).sum();
+    fn copy(&mut self, pieces: &[&[u8]]) -> Result<(), NotSent> {
+        let len = pieces.iter().map(|piece| piece.len()).sum();
         let places = self.places(len)?;
-        let (mut left, mut piece) = (len, &[][..]);
+        let (mut left, mut piece, mut pieces) = (len, &[][..], pieces.iter());
         for n in 0..places {
             let slot = self.ring.slot(self.head);
             let part = left.min(self.ring.room(slot));
@@ -120,8 +127,7 @@ impl<'p> Tx<'p> {
         let (mut at, mut room, mut n) = (self.head, 0, 0);
         while room < len || n == 0 {
             if at == self.tail {
-                let all = (self.ring.num_slots() as usize - 1) * self.ring.buf_size();
-                return Err(match len <= all {
+                return Err(match n + 1 < self.ring.num_slots() && len <= self.most() {
                     true => NotSent::Full,
                     false => NotSent::TooLong,
                 });
@@ -133,13 +139,20 @@ impl<'p> Tx<'p> {
         Ok(n)
     }
 
+    /// Bytes of all slots, if packets begin where their buffers do.
+    fn most(&self) -> usize {
+        (self.ring.num_slots() as usize - 1) * self.ring.buf_size()
+    }
+
     pub(crate) fn publish(&self) {
-        self.ring.publish(self.head);
+        if self.ring.own().is_some() {
+            self.ring.publish(self.head, self.head);
+        }
     }
 }
 
 /// Fills `to` with what is left of `piece`, and with the pieces behind it.
-fn fill<'a>(mut to: &mut [u8], piece: &mut &'a [u8], pieces: &mut impl Iterator<Item = &'a [u8]>) {
+fn fill<'a>(mut to: &mut [u8], piece: &mut &'a [u8], pieces: &mut std::slice::Iter<'_, &'a [u8]>) {
     while !to.is_empty() {
         if piece.is_empty() {
             match pieces.next() {
@@ -173,6 +186,6 @@ impl TxSlot<'_> {
         let at = *self.head;
         self.ring.set_slot(at, self.slot.buf_idx, len as u16, 0);
         *self.head = self.ring.next(at);
-        self.ring.publish(*self.head);
+        self.ring.publish(*self.head, *self.head);
     }
 }

@@ -101,6 +101,7 @@ fn a_ring_takes_what_fits_and_says_so() {
     }
     rx.next_packet().expect("a packet").take();
     assert_eq!(rx.slots(), room - 1);
+    drop(rx);
     b.sync_rx().expect("sync");
     let numbers = arrived(&mut b)
         .packets()
@@ -189,6 +190,17 @@ fn rings_and_slots_are_as_asked_for() {
 }
 
 #[test]
+fn a_process_has_a_ring_once() {
+    let [port] = open!(Port::open(name("once")));
+    assert!(matches!(
+        Port::open(name("once")),
+        Err(Error::Layout { .. })
+    ));
+    drop(port);
+    let [_port] = open!(Port::open(name("once")));
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     let [_port] = open!(Port::open(name("a")));
     for (name, why) in [
@@ -225,7 +237,7 @@ async fn tokio_waits_for_packets_and_room() {
     let sender = async {
         let mut next = 0;
         while next < ALL {
-            let mut tx = a.room().await.expect("room").tx(0).expect("a ring");
+            let mut tx = a.room(1).await.expect("room").tx(0).expect("a ring");
             while next < ALL && tx.send(&packet(next, 60)).is_ok() {
                 next += 1;
             }

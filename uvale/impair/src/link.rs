@@ -13,25 +13,37 @@ use crate::way::{Outcome, Tally, Way};
 /// The longest sleep: after it is seen whether a signal has come.
 const LONGEST: Duration = Duration::from_millis(250);
 
-/// Packets of one way that were looked at before the other one is.
+/// The longest sleep while the other end has room, but not enough: POLLOUT tells nothing then.
+const SOON: Duration = Duration::from_millis(1);
+
+/// A port, and what comes there.
 struct End {
     port: Port,
     /// what came here, on its way to the other end
     way: Way,
     /// the other end has no room for it
     is_full: bool,
+    /// it has some, but not enough
+    is_short: bool,
 }
 
 pub fn run(args: &Args) -> Result<(), String> {
     let signals = Signals::take()?;
     let seed = args.seed.unwrap_or_else(some_seed);
     let open = |a: &Port| Open::new().memory_of(a).open(&args.b);
-    let a = Port::open(&args.a).map_err(sentence)?;
-    let b = open(&a).map_err(sentence)?;
+    let mut a = Port::open(&args.a).map_err(sentence)?;
+    let mut b = open(&a).map_err(sentence)?;
+    for port in [&mut a, &mut b] {
+        if port.tx_rings().len() == 0 || port.rx_rings().len() == 0 {
+            let name = port.name();
+            return Err(format!("{name}: a link needs rings of both directions"));
+        }
+    }
     let end = |port, number: usize| End {
         port,
         way: Way::new(args.impairment(number), seed, number as u64),
         is_full: false,
+        is_short: false,
     };
     let mut ends = [end(a, 0), end(b, 1)];
     output::line(format_args!(
@@ -55,6 +67,7 @@ fn some_seed() -> u64 {
 
 /// Until somebody asks for the end, or `count` packets have left.
 fn serve(ends: &mut [End; 2], count: u64, signals: &Signals) -> Result<(), Error> {
+    let mut sent = 0u64;
     while !signals.has_come() {
         sleep(ends)?;
         let now = Instant::now();
@@ -65,17 +78,27 @@ fn serve(ends: &mut [End; 2], count: u64, signals: &Signals) -> Result<(), Error
                     from.way.accept(now, packet.fragments());
                 }
             }
-            let mut rings = to.port.tx_rings();
-            let Some(mut tx) = rings.next() else { continue };
-            from.is_full = from.way.release(now, |bytes| match tx.send(bytes) {
-                Ok(()) => Outcome::Sent,
-                Err(NotSent::Full) => Outcome::Full,
-                Err(NotSent::TooLong) => Outcome::TooLong,
+            let mut left = count.saturating_sub(sent);
+            let Some(mut tx) = to.port.tx(0) else {
+                continue;
+            };
+            from.is_full = from.way.release(now, |bytes| {
+                if count > 0 && left == 0 {
+                    return Outcome::Full;
+                }
+                match tx.send(bytes) {
+                    Ok(()) => {
+                        left = left.saturating_sub(1);
+                        sent += 1;
+                        Outcome::Sent
+                    }
+                    Err(NotSent::Full) => Outcome::Full,
+                    Err(NotSent::TooLong) => Outcome::TooLong,
+                }
             });
-            drop(rings);
+            from.is_short = from.is_full && tx.room() > 0;
             to.port.sync_tx()?;
         }
-        let sent: u64 = ends.iter().map(|end| end.way.tally.sent).sum();
         if count > 0 && sent >= count {
             return Ok(());
         }
@@ -97,7 +120,9 @@ fn sleep(ends: &mut [End; 2]) -> Result<(), Error> {
     let due = |end: &End| end.way.next().filter(|_| !end.is_full);
     let next = [due(a), due(b)].into_iter().flatten().min();
     let time = next.map_or(LONGEST, |next| next.saturating_duration_since(now));
-    let room = |other: &End| match other.is_full {
+    let short = a.is_short || b.is_short;
+    let time = if short { time.min(SOON) } else { time };
+    let room = |other: &End| match other.is_full && !other.is_short {
         true => Interest::RX | Interest::TX,
         false => Interest::RX,
     };

@@ -55,6 +55,9 @@ pub struct Tally {
 /// How long a packet that is to leave behind the next one waits for it.
 const NO_NEXT: Duration = Duration::from_millis(100);
 
+/// Buffers that are kept for the next packets.
+const SPARE: usize = 1024;
+
 /// A packet that has come.
 struct Waiting {
     leaves: Instant,
@@ -68,6 +71,8 @@ pub struct Way {
     queue: VecDeque<Waiting>,
     /// waits for the next one, and leaves behind it
     held: Option<Waiting>,
+    /// the last packet was such a one
+    was_held: bool,
     /// when the wire is free again
     free: Option<Instant>,
     /// when the last packet leaves
@@ -88,6 +93,7 @@ impl Way {
             chance,
             queue: VecDeque::new(),
             held: None,
+            was_held: false,
             free: None,
             last: None,
             spare: Vec::new(),
@@ -133,7 +139,9 @@ impl Way {
         let packet = Waiting { leaves, bytes };
         let copy = is_twice.then(|| self.copy_of(&packet));
         self.tally.duplicated += u64::from(is_twice);
-        if is_late && self.held.is_none() {
+        // By chance alone, not by whether the one before still waits: that depends on time.
+        self.was_held = is_late && !self.was_held;
+        if self.was_held {
             self.tally.reordered += 1;
             self.queue.extend(copy);
             self.held = Some(packet);
@@ -198,7 +206,9 @@ impl Way {
                 }
             }
             packet.bytes.clear();
-            self.spare.push(packet.bytes);
+            if self.spare.len() < SPARE {
+                self.spare.push(packet.bytes);
+            }
         }
         false
     }
@@ -327,7 +337,7 @@ mod tests {
 
         /// The same seed makes the same packets leave in the same order, at whatever times they come.
         #[test]
-        fn a_seed_says_it_all(seed: u64, gaps in prop::collection::vec(0u64..100_000, 300)) {
+        fn a_seed_says_it_all(seed: u64, gaps in prop::collection::vec(0u64..200_000, 300)) {
             let times: Vec<u64> = gaps.iter().scan(0, |sum, gap| { *sum += gap; Some(*sum) }).collect();
             let when = |i: u32| Duration::from_micros(times[i as usize]);
             let jittery = Impairment { jitter: Duration::from_millis(5), ..bad() };
