@@ -9,8 +9,8 @@ use compat_tests::{Skip, or_skip};
 
 /// Calls on netmap descriptors in each section of `quiet`.
 const CALLS: u64 = 100_000;
-/// A look whether the daemon is still there is allowed once in so many calls of one descriptor.
-const LOOK_EVERY: u64 = 65_536;
+/// Descriptors of a section; each may look once a second whether the daemon is still there.
+const DESCRIPTORS: u64 = 2;
 
 fn strace() -> Result<(), Skip> {
     let found = Command::new("strace").arg("-V").output();
@@ -26,25 +26,47 @@ fn strace() -> Result<(), Skip> {
     }
 }
 
-/// The names of the system calls in each section of a trace.
-fn sections(trace: &str) -> BTreeMap<String, Vec<String>> {
+/// A section of a trace.
+struct Section {
+    begun: f64,
+    seconds: f64,
+    /// the names of its system calls
+    calls: Vec<String>,
+}
+
+impl Section {
+    /// Looks at the daemon that are allowed: in each second that it touches.
+    fn looks(&self) -> u64 {
+        DESCRIPTORS * (self.seconds as u64 + 2)
+    }
+}
+
+fn sections(trace: &str) -> BTreeMap<String, Section> {
     let mut all = BTreeMap::new();
-    let mut current: Option<(String, Vec<String>)> = None;
+    let mut current: Option<(String, Section)> = None;
     for line in trace.lines() {
-        // "PID name(arguments) = result"
-        let call = line
-            .split_once(' ')
-            .map_or("", |(_, call)| call.trim_start());
+        // "PID SECONDS name(arguments) = result"
+        let (_, rest) = line.split_once(' ').unwrap_or_default();
+        let (time, call) = rest.trim_start().split_once(' ').unwrap_or_default();
+        let time: f64 = time.parse().expect("strace -ttt");
         let name = call.split('(').next().unwrap_or("");
         if let Some(what) = call.strip_prefix("write(1, \"begin ") {
             let what = what.split('\\').next().unwrap_or("").to_owned();
-            current = Some((what, Vec::new()));
+            let section = Section {
+                begun: time,
+                seconds: 0.0,
+                calls: Vec::new(),
+            };
+            current = Some((what, section));
         } else if call.starts_with("write(1, \"end ") {
-            all.extend(current.take());
-        } else if let Some((_, calls)) = &mut current {
+            all.extend(current.take().map(|(what, section)| {
+                let seconds = time - section.begun;
+                (what, Section { seconds, ..section })
+            }));
+        } else if let Some((_, section)) = &mut current {
             // signals and ends of threads are no calls
             if !name.is_empty() && !name.starts_with(['-', '+']) {
-                calls.push(name.to_owned());
+                section.calls.push(name.to_owned());
             }
         }
     }
@@ -63,7 +85,7 @@ fn syncs_and_polls_that_find_something_make_none() {
     let preload = compat_tests::target::binaries().shim.display().to_string();
     command
         .env_remove("LD_PRELOAD")
-        .args(["-f", "-E", &format!("LD_PRELOAD={preload}"), "-o"])
+        .args(["-f", "-ttt", "-E", &format!("LD_PRELOAD={preload}"), "-o"])
         .arg(&trace)
         .arg(&quiet)
         .arg(CALLS.to_string());
@@ -85,27 +107,24 @@ fn syncs_and_polls_that_find_something_make_none() {
         sections.keys().map(String::as_str).collect::<Vec<_>>(),
         expected
     );
-    for (what, calls) in &sections {
-        // two descriptors, and one look of each may be due at the beginning
-        let allowed = 2 * (CALLS / LOOK_EVERY + 1);
+    for (what, section) in &sections {
         fact(&format!(
-            "{what}: {} system calls in {CALLS} rounds, {allowed} are allowed {calls:?}",
-            calls.len()
+            "{what}: {} system calls in {CALLS} rounds and {:.1} s, {} are allowed {:?}",
+            section.calls.len(),
+            section.seconds,
+            section.looks(),
+            section.calls
         ));
     }
-    for (what, calls) in &sections {
-        let looks = calls
-            .iter()
-            .filter(|c| ["poll", "ppoll"].contains(&c.as_str()));
+    let is_look = |call: &&String| ["poll", "ppoll"].contains(&call.as_str());
+    for (what, section) in &sections {
+        let looks = section.calls.iter().filter(is_look);
         assert!(
-            looks.count() as u64 <= 2 * (CALLS / LOOK_EVERY + 1),
+            looks.count() as u64 <= section.looks(),
             "{what}: too many looks at the daemon"
         );
-        let others: Vec<_> = calls
-            .iter()
-            .filter(|c| !["poll", "ppoll"].contains(&c.as_str()))
-            .take(20)
-            .collect();
+        let others = section.calls.iter().filter(|call| !is_look(call));
+        let others: Vec<_> = others.take(20).collect();
         assert!(others.is_empty(), "{what}: {others:?}");
     }
 }
