@@ -238,6 +238,7 @@ fn ask(socket: &Path, name: &str) -> Result<Opened, Refusal> {
         rings: [1, 1],
         host: true,
         steal: true,
+        programs: true,
         carrier: Carrier::Packet,
     };
     nic_helper::ask(socket, &wanted)
@@ -260,6 +261,7 @@ fn open(namespace: &Namespace, name: &str) -> Opened {
             rings: [1, 1],
             host: false,
             steal: false,
+            programs: true,
             carrier: Carrier::Packet,
         });
         opened.expect("root may")

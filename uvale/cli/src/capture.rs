@@ -279,7 +279,7 @@ fn finish(mut taps: Taps, sink: &mut Sink, wanted: &Wanted, signals: &Signals, e
 /// Says what came of it.
 fn verdict(end: End, sink: &Sink, wanted: &Wanted) -> ExitCode {
     let (captured, missed) = (sink.captured(), sink.missed());
-    let unwritten = captured - sink.output().packets();
+    let unwritten = captured.saturating_sub(sink.output().packets());
     let names = wanted.ports.join(" ");
     let why = match &end {
         End::Counted => None,

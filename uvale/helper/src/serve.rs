@@ -89,6 +89,7 @@ fn open(
         rings: question.rings,
         host: true,
         steal: true,
+        programs: caller.uid == 0,
         carrier: question.carrier,
     };
     // Linux lets a packet socket go to any interface of its namespace, those too that appear later. Where a caller may

@@ -66,6 +66,7 @@ impl Opener<'_> {
             rings,
             host: true,
             steal,
+            programs: true,
             carrier: carrier(),
         };
         let mut opened = with_help(uvale_wire::open(&wanted)?, &wanted);

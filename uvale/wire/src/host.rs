@@ -196,7 +196,8 @@ fn begin(wanted: &Wanted<'_>) -> Result<Control, Why> {
     let mark = random() as u32 & !1 | 2;
     // Without the rights or the kernel for it, rules of nftables do the same, for more time by packet.
     let has_filters = !filters(&links, index).is_empty();
-    let classifier = (!has_filters).then(|| Classifier::attach(index, mark).ok());
+    let classifier =
+        (wanted.programs && !has_filters).then(|| Classifier::attach(index, mark).ok());
     let classifier = classifier.flatten();
     let plan = Plan {
         index,

@@ -152,6 +152,8 @@ pub struct Wanted<'a> {
     pub host: bool,
     /// the host is not to see what arrives
     pub steal: bool,
+    /// it may steal by a program on tcx, descriptors of which go to whoever uses the wire
+    pub programs: bool,
     /// what is to carry its packets
     pub carrier: Carrier,
 }

@@ -307,6 +307,7 @@ fn a_shape_knows_its_descriptors() {
             rings: [1, 1],
             host: false,
             steal: false,
+            programs: true,
             carrier: uvale_wire::Carrier::Packet,
         })
         .expect("a wire");

@@ -93,6 +93,7 @@ impl Socket {
             rings: [1, 1],
             host: false,
             steal: false,
+            programs: true,
             carrier: Carrier::Xdp,
         };
         let opened = uvale_wire::open(&wanted).map_err(|e| e.to_string())?;

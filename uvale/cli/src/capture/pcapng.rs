@@ -106,7 +106,7 @@ impl Record for PcapNg {
 
     fn end(&mut self, at: u32, totals: &Totals, to: &mut Vec<u8>) {
         let mut options = vec![
-            InterfaceStatisticsOption::IsbIfRecv(totals.captured + totals.missed),
+            InterfaceStatisticsOption::IsbIfRecv(totals.captured.saturating_add(totals.missed)),
             InterfaceStatisticsOption::IsbIfDrop(totals.missed),
         ];
         if let Some(dropped) = &totals.dropped {

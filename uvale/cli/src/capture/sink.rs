@@ -47,7 +47,7 @@ impl Sink {
     /// A port that is not captured any more.
     pub fn end(&mut self, tap: &Tap) {
         let totals = tap.totals();
-        self.missed += totals.missed;
+        self.missed = self.missed.saturating_add(totals.missed);
         self.form.end(tap.interface(), &totals, &mut self.record);
         self.output.add(&mut self.record, false);
     }

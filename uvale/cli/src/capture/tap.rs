@@ -207,7 +207,7 @@ impl Tap {
         }
         let drops = between(&self.drops[2], &self.drops[1]);
         Unsaid {
-            missed: self.missed - self.told,
+            missed: self.missed.saturating_sub(self.told),
             drops: drops.map(|drops| format!("dropped at this port before it: {drops}")),
         }
     }
@@ -225,8 +225,13 @@ impl Tap {
 
     /// Packets that found no place in the rings.
     fn count_missed(&self) -> u64 {
-        let lost = |k: &Kring| k.produced.full.load(Relaxed) + k.stuck.load(Relaxed);
-        self.krings().map(lost).sum()
+        let lost = |k: &Kring| {
+            k.produced
+                .full
+                .load(Relaxed)
+                .saturating_add(k.stuck.load(Relaxed))
+        };
+        self.krings().map(lost).fold(0, u64::saturating_add)
     }
 
     /// What the monitored port has dropped since it was opened.

@@ -160,6 +160,7 @@ pub fn open_by(name: &str, rings: [u32; 2], carrier: Carrier) -> Opened {
         rings,
         host: false,
         steal: false,
+        programs: true,
         carrier,
     };
     uvale_wire::open(&wanted).expect("packet sockets never fail but with a reason")

@@ -86,6 +86,7 @@ impl Ground {
                 rings: [1, 1],
                 host,
                 steal,
+                programs: true,
                 carrier,
             };
             uvale_wire::open(&wanted).expect("a wire")

@@ -293,6 +293,7 @@ fn an_opener() {
         rings: [1, 1],
         host: true,
         steal: true,
+        programs: true,
         carrier: Carrier::Packet,
     };
     let opened = uvale_wire::open(&wanted).expect("a wire");
