@@ -20,9 +20,9 @@
 //! Indices and offsets that netmap writes into the shared memory are checked before they are used: none of them leads
 //! outside of the mapping. Packets are shown where they lie, as `&[u8]` and `&mut [u8]`. By netmap's protocol they are
 //! this program's until the next exchange; a process that has mapped the same memory and breaks the protocol can
-//! change them all the same, and that while Rust holds them for unchanging, which makes no promise of what the program
-//! then does. A program whose peers may do that looks at copies ([`Packet::copy_to`]), or has its port on a switch, where
-//! it has a memory of its own.
+//! change them all the same. Rust takes them for unchanging, and makes no promise of what the program then does. A
+//! program whose peers may do that looks at copies ([`Packet::copy_to`]), or has its port on a switch, where it has a
+//! memory of its own.
 //!
 //! A process has a ring once: opening it again is [`Error::Layout`].
 #![deny(unsafe_code)]

@@ -65,8 +65,8 @@ impl AsyncPort {
         }
     }
 
-    /// Sends what is in the tx rings, and waits until one of them has `slots` free ones, or all that it can have. Can be
-    /// cancelled without losing packets.
+    /// Sends what is in the tx rings, and waits until one of them has `slots` free ones, or all that it can have. Can
+    /// be cancelled without losing packets.
     ///
     /// # Errors
     /// [`Error::Sync`] and [`Error::Wait`].

@@ -21,9 +21,9 @@ const FRAME: u64 = (1 << 55) - 1;
 /// Pages that the kernel neither writes to swap nor moves, as long as this lives: they are registered with an io_uring
 /// that does nothing else, which takes hold of them as of the target of a DMA. A page that is only locked may move.
 ///
-/// They are a file in memory that has a name. So if this process is killed they are not freed, while the host, which was
-/// not told, writes to them until the device is taken again. But nothing pins them then: where memory is compacted, or
-/// `/run` swapped, the kernel may move the file to other pages and give these to somebody else.
+/// They are a file in memory that has a name. So if this process is killed they are not freed, while the host, which
+/// was not told, writes to them until the device is taken again. But nothing pins them then: where memory is
+/// compacted, or `/run` swapped, the kernel may move the file to other pages and give these to somebody else.
 pub struct Pinned {
     path: PathBuf,
     /// cannot be truncated
@@ -96,8 +96,8 @@ impl Pinned {
     }
 }
 
-/// Opens a file so that nobody can truncate it by the descriptor, whoever has it: a right to do that is the descriptor's
-/// from when it is opened. The thread that has none ends with this.
+/// Opens a file so that nobody can truncate it by the descriptor, whoever has it: a right to do that is the
+/// descriptor's from when it is opened. The thread that has none ends with this.
 fn open_uncut(path: &Path) -> Result<OwnedFd, Errno> {
     let open = || {
         // Best effort: a kernel without it restricts nothing.

@@ -35,8 +35,8 @@ pub struct Neighbors {
 }
 
 impl Neighbors {
-    /// Looks: a sentence about those who are there for the first time. The daemon is asked when somebody has come into a
-    /// memory, and now and then: the count of those who come is where each client can write it.
+    /// Looks: a sentence about those who are there for the first time. The daemon is asked when somebody has come into
+    /// a memory, and now and then: the count of those who come is where each client can write it.
     pub fn look(&mut self, port: &Port) -> Option<String> {
         let arrivals = port.session().shared_ctl().arrivals();
         if !self.has_to_ask(arrivals) {

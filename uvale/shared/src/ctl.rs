@@ -61,8 +61,8 @@ pub struct Header {
     pub magic: AtomicU64,
     /// random number of this world: tells a restarted daemon from the one before
     pub world: AtomicU64,
-    /// counts the descriptors that were bound and the ports that came on a switch: when it has changed somebody new may be
-    /// in a memory. Nobody may rely on the contrary, since each client can write it.
+    /// counts the descriptors that were bound and the ports that came on a switch: when it has changed somebody new may
+    /// be in a memory. Nobody may rely on the contrary, since each client can write it.
     pub arrivals: AtomicU64,
     /// module parameters
     pub tuning: Tuning,
