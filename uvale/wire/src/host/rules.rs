@@ -3,7 +3,8 @@
 //! All rules of a port are one table, which the kernel removes when its netlink socket is closed. Of nftables' chains
 //! its are the first that sees what arrives at the interface, behind packet sockets, tcx and a qdisc's filters, and the
 //! last that sees what leaves by it, before tcx and a qdisc, what packet sockets send too. Two marks tell packets
-//! apart: the port's own are those that it sends, to the host or by the interface; the host's are those that the host sends.
+//! apart: the port's own are those that it sends, to the host or by the interface; the host's are those that the host
+//! sends.
 
 use crate::netlink::Message;
 
