@@ -78,17 +78,15 @@ fn serve(ends: &mut [End; 2], count: u64, signals: &Signals) -> Result<(), Error
                     from.way.accept(now, packet.fragments());
                 }
             }
-            let mut left = count.saturating_sub(sent);
             let Some(mut tx) = to.port.tx(0) else {
                 continue;
             };
             from.is_full = from.way.release(now, |bytes| {
-                if count > 0 && left == 0 {
+                if count > 0 && sent >= count {
                     return Outcome::Full;
                 }
                 match tx.send(bytes) {
                     Ok(()) => {
-                        left = left.saturating_sub(1);
                         sent += 1;
                         Outcome::Sent
                     }
