@@ -1,0 +1,8 @@
+//! `uvale test`: network functions under test, declared in a file.
+//!
+//! | file | what |
+//! |---|---|
+//! | `plan.rs` | one run of a case: what its process is given, and what it answers |
+#![forbid(unsafe_code)]
+
+pub mod plan;
