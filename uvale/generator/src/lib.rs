@@ -16,6 +16,7 @@
 //! | `tx`, `replay`, `rx`, `pingpong` | the functions, each one loop |
 //! | `tally` | what a thread counts, and how it publishes that |
 //! | `sequence`, `latency`, `pacer`, `stats`, `dump` | arithmetic and output of the functions |
+//! | `made` | packets that options make, and those of captures, without a port |
 //! | `files`, `verdict` | what is wrong with a file; what is missing at the end, exit statuses |
 //!
 //! Each thread owns one endpoint and publishes its counts; the main thread prints them.
@@ -30,6 +31,7 @@ mod dump;
 mod endpoint;
 mod files;
 mod latency;
+mod made;
 #[allow(unsafe_code)]
 mod memory;
 mod pacer;
@@ -64,6 +66,7 @@ pub use args::Args;
 use args::Function;
 use config::Config;
 use endpoint::{Budget, Device, Endpoint, TICK, Worker, monotonic};
+pub use made::{captured_packets, packets};
 use pacer::share;
 use stats::{Outcome, Progress, Summary};
 use tally::{Counters, Tally};

@@ -37,6 +37,15 @@ struct Variation {
 impl Stream {
     /// The stream that the options ask for. `thread` makes random streams of threads differ.
     pub fn new(config: &Config, header: usize, thread: usize) -> Result<Stream, String> {
+        Stream::with(config, header, Random::new(thread as u64))
+    }
+
+    /// The same packets each time: without a header, and with chance that is the seed's.
+    pub fn seeded(config: &Config, seed: u64) -> Result<Stream, String> {
+        Stream::with(config, 0, Random::seeded(seed))
+    }
+
+    fn with(config: &Config, header: usize, random: Random) -> Result<Stream, String> {
         if let Some(path) = &config.packet_file {
             return Ok(Stream::fixed(&first_packet(path)?, header));
         }
@@ -54,7 +63,7 @@ impl Stream {
             config: config.packet,
             numbered,
             index: 0,
-            random: Random::new(thread as u64),
+            random,
         };
         variation.apply();
         stream.variation = Some(variation);
@@ -192,6 +201,14 @@ impl Random {
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_u64(thread);
         Random(hasher.finish() | 1)
+    }
+
+    /// The same stream for the same seed. Seeds that are near each other begin far apart (splitmix64's last step).
+    fn seeded(seed: u64) -> Random {
+        let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Random((z ^ (z >> 31)) | 1)
     }
 
     fn next(&mut self) -> u64 {
