@@ -5,4 +5,6 @@
 //! | `plan.rs` | one run of a case: what its process is given, and what it answers |
 #![forbid(unsafe_code)]
 
+// what is said nowhere else is said by the names
+#[allow(missing_docs)]
 pub mod plan;
