@@ -15,6 +15,7 @@ mod way;
 
 use std::process::ExitCode;
 
+use clap::FromArgMatches;
 use values::{Both, parse_count, parse_duration, parse_probability, parse_rate};
 pub use way::{Impairment, Outcome, Tally, Way};
 
@@ -70,6 +71,12 @@ pub struct Args {
 }
 
 impl Args {
+    /// Both ways, the one from A first, with the chances of `seed` if the options name none.
+    fn ways(&self, seed: u64) -> [Way; 2] {
+        let seed = self.seed.unwrap_or(seed);
+        [0, 1].map(|way| Way::new(self.impairment(way), seed, way as u64))
+    }
+
     /// What the way does that number `way` has.
     fn impairment(&self, way: usize) -> Impairment {
         Impairment {
@@ -85,7 +92,68 @@ impl Args {
     }
 }
 
+/// Options that are not of the wire.
+const OTHERS: [&str; 2] = ["json", "count"];
+
+/// The two ways of a wire that another program makes, which has the options by their names: `("loss", "10%")`. The
+/// first one is from that program. `seed` is used if none is named.
+///
+/// # Errors
+/// A sentence on the first option that is wrong.
+pub fn ways<'a>(
+    options: impl IntoIterator<Item = (&'a str, &'a str)>,
+    seed: u64,
+) -> Result<[Way; 2], String> {
+    let command = <Args as clap::Args>::augment_args(clap::Command::new("link"))
+        .no_binary_name(true)
+        .disable_help_flag(true);
+    let mut words = vec!["a".to_owned(), "b".to_owned()];
+    for (name, value) in options {
+        let known =
+            |arg: &clap::Arg| arg.get_long().filter(|long| !OTHERS.contains(long)) == Some(name);
+        if !command.get_arguments().any(known) {
+            let names = command.get_arguments().filter_map(clap::Arg::get_long);
+            let hint = uvale_tools::nearest::hint(name, names.filter(|n| !OTHERS.contains(n)));
+            return Err(format!("a link has no option {name:?}{hint}"));
+        }
+        words.push(format!("--{name}={value}"));
+    }
+    let matches = command.try_get_matches_from(words);
+    let args = matches.and_then(|matches| Args::from_arg_matches(&matches));
+    let args = args.map_err(|e| {
+        let text = e.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        first.trim_start_matches("error: ").to_owned()
+    })?;
+    Ok(args.ways(seed))
+}
+
 /// Runs the command, in a process that finds `/dev/netmap`.
 pub fn run(args: &Args) -> Result<ExitCode, String> {
     link::run(args).map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_by_name() {
+        let [to, from] = ways([("loss", "100%,0%"), ("delay", "1ms")], 1).unwrap();
+        assert!(to.takes_time() && from.takes_time());
+        let [mut to, _] = ways([("loss", "100%"), ("seed", "7")], 1).unwrap();
+        assert!(!to.takes_time());
+        to.accept(std::time::Instant::now(), [&[0; 60][..]].into_iter());
+        assert_eq!((to.tally.lost, to.waiting()), (1, 0));
+        for (name, value, part) in [
+            ("los", "1%", "\"los\"; did you mean loss?"),
+            ("json", "", "no option"),
+            ("loss", "200%", "percentage"),
+            ("delay", "5", "unit"),
+            ("seed", "x", "seed"),
+        ] {
+            let why = ways([(name, value)], 1).err().unwrap();
+            assert!(why.contains(part) && !why.contains('\n'), "{name}: {why}");
+        }
+    }
 }

@@ -39,13 +39,14 @@ pub fn run(args: &Args) -> Result<(), String> {
             return Err(format!("{name}: a link needs rings of both directions"));
         }
     }
-    let end = |port, number: usize| End {
+    let end = |port, way: Way| End {
         port,
-        way: Way::new(args.impairment(number), seed, number as u64),
+        way,
         is_full: false,
         is_short: false,
     };
-    let mut ends = [end(a, 0), end(b, 1)];
+    let [to_b, to_a] = args.ways(seed);
+    let mut ends = [end(a, to_b), end(b, to_a)];
     output::line(format_args!(
         "uvale link: {} and {} are joined, seed {seed}",
         args.a, args.b

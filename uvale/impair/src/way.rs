@@ -181,6 +181,22 @@ impl Way {
         leaves
     }
 
+    /// Does a packet leave later than it comes, even if there is room?
+    pub fn takes_time(&self) -> bool {
+        let Impairment {
+            delay,
+            jitter,
+            rate,
+            ..
+        } = self.impairment;
+        !delay.is_zero() || !jitter.is_zero() || rate != 0
+    }
+
+    /// Packets that wait at most.
+    pub fn limit(&self) -> usize {
+        self.impairment.limit
+    }
+
     /// How many packets wait.
     pub fn waiting(&self) -> usize {
         self.queue.len() + usize::from(self.held.is_some())
