@@ -50,16 +50,17 @@ impl<'p> Rx<'p> {
     /// Moves as many packets as there is room for, without copying them if the ports share their memory. A packet that
     /// `to` can never take ([`NotSent::TooLong`]) is dropped. Gives how many were moved.
     pub fn forward_to(&mut self, to: &mut Tx<'_>) -> usize {
-        let mut moved = 0;
+        let (mut moved, mut put) = (0, Ok(()));
         while let Some(place) = self.place() {
-            match to.put(self.ring, place) {
+            put = to.put(self.ring, place);
+            match put {
                 Ok(()) => moved += 1,
                 Err(NotSent::Full) => break,
                 Err(NotSent::TooLong) => {}
             }
             self.head = place.next;
         }
-        to.publish();
+        to.publish_after(put);
         moved
     }
 
@@ -188,10 +189,12 @@ impl<'r> Received<'r> {
     /// # Errors
     /// [`NotSent`]; then it stays where it is.
     pub fn forward_to(self, to: &mut Tx<'_>) -> Result<(), NotSent> {
-        to.put(self.packet.ring, self.packet.place)?;
-        to.publish();
-        self.take();
-        Ok(())
+        let put = to.put(self.packet.ring, self.packet.place);
+        to.publish_after(put);
+        if put.is_ok() {
+            self.take();
+        }
+        put
     }
 }
 

@@ -45,6 +45,17 @@ impl<'p> Tx<'p> {
         self.ring.distance(self.head, self.tail)
     }
 
+    /// Are that many slots free? If not, waiting for room ([`Interest::TX`](crate::Interest::TX)) lasts until there are
+    /// more of them than now.
+    #[must_use]
+    pub fn has_room(&mut self, slots: u32) -> bool {
+        let has_room = self.room() >= slots;
+        if !has_room {
+            self.publish_full();
+        }
+        has_room
+    }
+
     /// Slots that may be free at once.
     #[must_use]
     pub fn slots(&self) -> u32 {
@@ -62,9 +73,9 @@ impl<'p> Tx<'p> {
     /// # Errors
     /// [`NotSent`]; then nothing of it was put into the ring.
     pub fn send(&mut self, packet: &[u8]) -> Result<(), NotSent> {
-        self.copy(&[packet])?;
-        self.publish();
-        Ok(())
+        let sent = self.copy(&[packet]);
+        self.publish_after(sent);
+        sent
     }
 
     /// A slot to write a packet of up to [`TxSlot::buffer`] bytes into; none if the ring is full.
@@ -147,6 +158,21 @@ impl<'p> Tx<'p> {
     pub(crate) fn publish(&self) {
         if self.ring.own().is_some() {
             self.ring.publish(self.head, self.head);
+        }
+    }
+
+    /// The free slots do not suffice: nobody is woken before there are more.
+    fn publish_full(&self) {
+        if self.ring.own().is_some() {
+            self.ring.publish(self.head, self.tail);
+        }
+    }
+
+    /// After a packet was put into the ring, or was not.
+    pub(crate) fn publish_after(&self, put: Result<(), NotSent>) {
+        match put {
+            Err(NotSent::Full) => self.publish_full(),
+            _ => self.publish(),
         }
     }
 }

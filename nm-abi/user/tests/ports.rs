@@ -114,6 +114,30 @@ fn a_ring_takes_what_fits_and_says_so() {
     assert!(a.tx(0).expect("a ring").room() > 0);
 }
 
+#[test]
+fn who_needs_more_slots_than_are_free_sleeps_until_there_are_more() {
+    let [mut a, mut b] = open!(Port::open(pipe('{', "n")), Port::open(pipe('}', "n")));
+    let (mut tx, one) = (a.tx(0).expect("a ring"), packet(0, 60));
+    let long = packet(0, 3 * tx.buffer_size());
+    while tx.room() > 2 {
+        tx.send(&one).expect("room");
+    }
+    let short = Some(Duration::from_millis(1));
+    let room = |a: &mut Port, time| wait(&mut [a.watch(Interest::TX)], time).expect("it waits");
+    assert_eq!(room(&mut a, short), 1, "two slots are room");
+    let mut tx = a.tx(0).expect("a ring");
+    assert!(tx.has_room(2) && !tx.has_room(3));
+    assert_eq!(room(&mut a, short), 0);
+    assert_eq!(a.tx(0).expect("a ring").send(&long), Err(NotSent::Full));
+    assert_eq!(room(&mut a, short), 0);
+    arrived(&mut b).next_packet().expect("a packet").take();
+    b.sync_rx().expect("sync");
+    assert_eq!(room(&mut a, LONG), 1);
+    let mut tx = a.tx(0).expect("a ring");
+    assert!(tx.has_room(3));
+    tx.send(&long).expect("room");
+}
+
 /// `far` sends to `near`, which forwards to `out`, which `end` receives.
 fn forwards([far, near, out, end]: [&mut Port; 4], by_hand: bool) {
     let sent: Vec<_> = (0..30).map(|i| packet(i, 60 + 300 * i as usize)).collect();

@@ -1,0 +1,111 @@
+//! A limit for each source between two ports:  limiter INSIDE OUTSIDE RATE BURST
+//!
+//! uvale run -- limiter vale0:limit vale1:limit 1000 100
+//!
+//! Each IP address that sends from inside has a bucket with BURST tokens, which gets RATE new ones a second, fractions
+//! included. A packet costs one; without one it is dropped. What comes from outside passes, and so does what is not IP.
+
+mod shared {
+    pub mod between;
+    pub mod ending;
+    pub mod table;
+}
+
+use std::error::Error;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use etherparse::{LaxNetSlice, LaxSlicedPacket};
+use shared::between::{Counts, Function, Verdict};
+use shared::table::Table;
+use shared::{between, ending};
+
+/// Packets of more sources than this are dropped, so that nobody can fill our memory with made-up addresses.
+const MOST_SOURCES: usize = 65_536;
+
+fn main() -> ExitCode {
+    ending::end("limiter", run())
+}
+
+fn run() -> Result<Counts, Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [inside, outside, rate, burst] = &args[..] else {
+        return Err("usage: limiter INSIDE OUTSIDE RATE BURST".into());
+    };
+    let (rate, burst) = (rate.parse::<u32>()?, burst.parse::<u32>()?);
+    between::run(&mut Limiter::new(rate, burst), inside, outside)
+}
+
+struct Bucket {
+    tokens: f64,
+    filled: Instant,
+}
+
+struct Limiter {
+    /// tokens a second
+    rate: f64,
+    burst: f64,
+    sources: Table<IpAddr, Bucket>,
+}
+
+impl Limiter {
+    fn new(rate: u32, burst: u32) -> Self {
+        // A bucket that nobody has used until it is full again says no more than a new one, and can be forgotten.
+        let idle = Duration::try_from_secs_f64(f64::from(burst) / f64::from(rate))
+            .unwrap_or(Duration::MAX);
+        Self {
+            rate: rate.into(),
+            burst: burst.into(),
+            sources: Table::new(idle, MOST_SOURCES),
+        }
+    }
+
+    fn takes_token(&mut self, source: IpAddr, now: Instant) -> bool {
+        let bucket = match self.sources.get(&source, now) {
+            Some(bucket) => bucket,
+            None => {
+                let full = Bucket {
+                    tokens: self.burst,
+                    filled: now,
+                };
+                let Some(bucket) = self.sources.insert(source, full, now) else {
+                    return false;
+                };
+                bucket
+            }
+        };
+        let new = now.duration_since(bucket.filled).as_secs_f64() * self.rate;
+        bucket.tokens = self.burst.min(bucket.tokens + new);
+        bucket.filled = now;
+        let has_one = bucket.tokens >= 1.0;
+        if has_one {
+            bucket.tokens -= 1.0;
+        }
+        has_one
+    }
+}
+
+impl Function for Limiter {
+    fn forth(&mut self, head: &mut [u8], now: Instant) -> Verdict {
+        let packet = LaxSlicedPacket::from_ethernet(head).ok();
+        let source = match packet.as_ref().and_then(|packet| packet.net.as_ref()) {
+            Some(LaxNetSlice::Ipv4(ip)) => ip.header().source_addr().into(),
+            Some(LaxNetSlice::Ipv6(ip)) => ip.header().source_addr().into(),
+            _ => return Verdict::Pass,
+        };
+        if self.takes_token(source, now) {
+            Verdict::Pass
+        } else {
+            Verdict::Drop
+        }
+    }
+
+    fn back(&mut self, _: &mut [u8], _: Instant) -> Verdict {
+        Verdict::Pass
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/limiter.rs"]
+mod tests;
