@@ -15,6 +15,7 @@
 //! | `nic_runner.rs` | what the daemon starts for each NIC on a switch |
 //! | `ptnet_driver.rs` | drives a ptnet device of a guest, for `uvale nic add --ptnet` |
 //! | `param.rs` | `uvale ctl param` |
+//! | `test_run.rs` | what `uvale test` starts for each run |
 //! | `table.rs` | tables, and numbers with units |
 //!
 //! `uvale gen`, `uvale link`, `uvale bench` and `uvale vm` are crates of their own.
@@ -42,6 +43,7 @@ pub mod show_stop;
 pub mod spawn;
 pub mod stats;
 pub mod table;
+pub mod test_run;
 pub mod wait;
 mod worlds;
 
@@ -133,6 +135,9 @@ enum Command {
     /// Drive a ptnet device of this guest (started by `uvale nic add --ptnet`)
     #[command(hide = true)]
     PtnetDriver(ptnet_driver::Args),
+    /// Carry out one run of a case (started by `uvale test`)
+    #[command(hide = true)]
+    TestRun(test_run::Args),
     /// Give a port to a virtual machine
     #[command(subcommand)]
     Vm(qemu_glue::Args),
@@ -172,6 +177,7 @@ fn main() -> ExitCode {
             run::under_shim().and_then(|()| uvale_impair::run(&args))
         }
         Command::PtnetDriver(args) => ptnet_driver::run(&args),
+        Command::TestRun(args) => test_run::run(&args),
         Command::Vm(args) => qemu_glue::run(args),
         Command::Bench(args) => Ok(uvale_bench::run(args)),
     };

@@ -1,7 +1,7 @@
 //! `uvale run`: a program that finds /dev/netmap.
 
 mod preload;
-mod private;
+pub mod private;
 mod reach;
 
 use std::ffi::{OsStr, OsString};
@@ -9,7 +9,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use preload::Shim;
+pub use preload::{PRELOAD, Shim};
+pub use reach::obstacle;
 
 /// Options of `uvale run`.
 #[derive(clap::Args)]
@@ -94,7 +95,7 @@ pub fn under_shim() -> Result<(), String> {
         return Ok(());
     }
     let is_found = std::fs::metadata("/dev/netmap").is_ok();
-    let may_be_shims = is_found && std::env::var_os(preload::PRELOAD).is_some();
+    let may_be_shims = is_found && std::env::var_os(PRELOAD).is_some();
     if is_found && !may_be_shims {
         return Ok(());
     }

@@ -21,7 +21,7 @@ pub fn run(mut command: Command, max_switches: Option<u32>) -> Result<ExitCode, 
         .env(uvale_link::environment::ENV_DIR, &world.dir)
         .env(uvale_link::environment::ENV_AUTOSTART, "0");
     // If this process is killed outright, the world ends; the program should not outlive it.
-    die_with_parent(&mut command);
+    die_with_parent(&mut command, Signal::SIGTERM);
     supervise(command, inherited, |pid| world.ended(pid))
 }
 
@@ -143,7 +143,7 @@ impl World {
         }
         // A ^C at the terminal is for the program; the daemon exits after the program.
         command.process_group(0);
-        die_with_parent(&mut command);
+        die_with_parent(&mut command, Signal::SIGTERM);
         let daemon = spawn::start(command, Log::open(&world.dir)?)
             .map_err(|not| format!("the private daemon did not start: {}", not.why))?;
         world.daemon = Some(Pid::from_raw(daemon.id() as i32));
@@ -208,13 +208,14 @@ fn restore(command: &mut Command, mask: SigSet, of_child: SigHandler) {
     }
 }
 
-/// If this process is killed outright, the child goes too.
+/// If this process is killed outright, the child goes too. It begins with no signal blocked that ends a command.
 #[allow(unsafe_code)]
-fn die_with_parent(command: &mut Command) {
-    // SAFETY: prctl is async-signal-safe.
+pub fn die_with_parent(command: &mut Command, signal: Signal) {
+    // SAFETY: prctl and sigprocmask are async-signal-safe.
     unsafe {
-        command.pre_exec(|| {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(std::io::Error::from)
+        command.pre_exec(move || {
+            uvale_tools::signals::let_through();
+            nix::sys::prctl::set_pdeathsig(signal).map_err(std::io::Error::from)
         });
     }
 }

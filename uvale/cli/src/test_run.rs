@@ -1,0 +1,117 @@
+//! `uvale test-run`: one run of a case, which `uvale test` starts.
+//!
+//! The first process makes the world and the private network, and starts this program again, in them and under the
+//! shim. Whichever of the two is killed, the other one ends what was started.
+
+use std::io::{Read, Write};
+use std::process::{Command, ExitCode};
+
+use nix::sys::signal::Signal;
+use rustix::fs::MemfdFlags;
+use uvale_test::plan::{Kind, Outcome, Run, Target, Verdict};
+use uvale_test::run::{adopt, end_all, enter, without_run};
+use uvale_tools::output;
+
+use super::run::{PRELOAD, Shim, obstacle, private};
+
+/// Options of `uvale test-run`. The run is read from standard input, as JSON, and its outcome is written to standard
+/// output.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The world and the network are made
+    #[arg(long)]
+    inside: bool,
+}
+
+/// Switches that a world has room for beside those of the ports.
+const MORE_SWITCHES: usize = 8;
+/// What the shim has to say: why a request is refused.
+const VERBOSE: &str = "NMSHIM_VERBOSE";
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, String> {
+    let mut text = Vec::new();
+    let read = std::io::stdin().lock().read_to_end(&mut text);
+    read.map_err(|e| format!("cannot read the run: {e}"))?;
+    let run: Run =
+        serde_json::from_slice(&text).map_err(|e| format!("the run cannot be decoded: {e}"))?;
+    if args.inside {
+        return answer(&inside(&run));
+    }
+    // Whoever has started this process wants its outcome, or nobody does.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(|e| e.to_string())?;
+    let verdict = match outside(&run, &text) {
+        Ok(code) if code == ExitCode::SUCCESS => return Ok(code),
+        Ok(_) => Verdict::Error(
+            "the process that carries out the run has ended without an outcome".to_owned(),
+        ),
+        Err(verdict) => verdict,
+    };
+    answer(&without_run(verdict))
+}
+
+fn answer(outcome: &Outcome) -> Result<ExitCode, String> {
+    let text = serde_json::to_string(outcome).map_err(|e| e.to_string())?;
+    output::write(&format!("{text}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the network and the world, and runs this program again in them.
+fn outside(run: &Run, text: &[u8]) -> Result<ExitCode, Verdict> {
+    adopt().map_err(Verdict::Error)?;
+    enter(run)?;
+    let code = started(run, text).map_err(Verdict::Error);
+    // What the second process has left, if it was killed.
+    end_all();
+    code
+}
+
+fn started(run: &Run, text: &[u8]) -> Result<ExitCode, String> {
+    let exe = uvale_system::sys::this_program().map_err(|e| e.to_string())?;
+    let mut command = Command::new(exe);
+    command.args(["test-run", "--inside"]).stdin(again(text)?);
+    if matches!(run.target, Target::Kernel) {
+        return private::run_as_process_one(command);
+    }
+    Shim::find()?.enter(&mut command);
+    if std::env::var_os(VERBOSE).is_none() {
+        command.env(VERBOSE, "1");
+    }
+    let switches = run
+        .ports
+        .iter()
+        .filter(|port| matches!(port.kind, Kind::Switch { .. }));
+    let switches = switches.count() + MORE_SWITCHES;
+    private::run(command, u32::try_from(switches).ok())
+}
+
+/// The text, to be read once more.
+fn again(text: &[u8]) -> Result<std::fs::File, String> {
+    let cannot = |e: std::io::Error| format!("cannot pass the run on: {e}");
+    let memfd =
+        rustix::fs::memfd_create("run", MemfdFlags::CLOEXEC).map_err(|e| cannot(e.into()))?;
+    let mut file = std::fs::File::from(memfd);
+    file.write_all(text).map_err(cannot)?;
+    std::io::Seek::rewind(&mut file).map_err(cannot)?;
+    Ok(file)
+}
+
+/// The run itself.
+fn inside(run: &Run) -> Outcome {
+    let shim = match run.target {
+        Target::Kernel => None,
+        Target::Uvale | Target::Nic(_) => match Shim::find() {
+            Ok(shim) => Some(shim),
+            Err(why) => return without_run(Verdict::Error(why)),
+        },
+    };
+    let prepare = |command: &mut Command| {
+        private::die_with_parent(command, Signal::SIGKILL);
+        let found = obstacle(command.get_program(), shim.as_ref()?.machine)?;
+        if found.is_fatal {
+            command.env_remove(PRELOAD);
+        }
+        Some(found.why)
+    };
+    uvale_test::run::run(run, &prepare)
+}

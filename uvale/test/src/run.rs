@@ -1,0 +1,258 @@
+//! `uvale test-run`: one run of a case, in processes of its own.
+//!
+//! The first process ([`enter`], [`adopt`]) makes the private network and the world, and outlives the second, which is
+//! under the shim and has the steps in its hands ([`run`]). Whichever of the two is killed, the other one ends what
+//! the run has started.
+//!
+//! | file | what |
+//! |---|---|
+//! | `names.rs` | what ports are called |
+//! | `network.rs` | namespaces, and veth pairs between them |
+//! | `world.rs` | what the daemon says of ports |
+//! | `programs.rs`, `children.rs` | the programs, and whatever else was started |
+//! | `tester.rs` | the tester's ends of ports, behind bad wires |
+//! | `matching.rs` | frames that have come, against those that are expected |
+//! | `running.rs`, `steps.rs` | a run while it runs, and its steps |
+//! | `record.rs` | captures, and the digest |
+//! | `fill.rs`, `why.rs` | `${NAME}` in texts; why a run ends |
+
+mod children;
+mod fill;
+mod matching;
+mod names;
+mod network;
+mod programs;
+mod record;
+mod running;
+mod steps;
+mod tester;
+mod why;
+mod world;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Instant;
+
+use uvale_tools::signals::Signals;
+
+use crate::plan::{Kind, Outcome, Port, Program as Planned, Run, Target, Verdict};
+pub use children::{adopt, end_all};
+use names::Names;
+pub use network::enter;
+use network::{Network, Place};
+pub use programs::Prepare;
+use programs::{Program, stop};
+use running::Running;
+use tester::{End, Tester};
+use why::{Done, error, failed};
+use world::World;
+
+/// An outcome without a run.
+#[must_use]
+pub fn without_run(result: Verdict) -> Outcome {
+    Outcome {
+        result,
+        took: std::time::Duration::ZERO,
+        digest: String::new(),
+    }
+}
+
+/// Carries out a run, in a process that finds `/dev/netmap`, in the run's own world and network. What it starts
+/// has ended afterwards.
+pub fn run(run: &Run, prepare: &Prepare<'_>) -> Outcome {
+    let begun = Instant::now();
+    let mut digest = String::new();
+    let mut run = run.clone();
+    // Programs run elsewhere.
+    run.keep = std::path::absolute(&run.keep).unwrap_or(run.keep);
+    let result = match carry_out(&run, prepare, &mut digest) {
+        Ok(()) => Verdict::Passed,
+        Err(verdict) => verdict,
+    };
+    end_all();
+    Outcome {
+        result,
+        took: begun.elapsed(),
+        digest,
+    }
+}
+
+fn carry_out(run: &Run, prepare: &Prepare<'_>, digest: &mut String) -> Done {
+    let mut running = begin(run, prepare)?;
+    let outcome = steps(&mut running).and_then(|()| last_words(&mut running));
+    *digest = record::digest(&running.tester, &run.ignore);
+    let stopped = stop(&mut running.programs, run.timeout);
+    let outcome = outcome.and(stopped);
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(verdict) => {
+            let saved = record::captures(&running.tester, &run.keep);
+            saved.unwrap_or_else(|why| uvale_tools::output::line(format_args!("uvale: {why}")));
+            Err(verdict)
+        }
+    }
+}
+
+/// The network, the tester's ends of ports, and the daemon to ask.
+fn begin<'r>(run: &'r Run, prepare: &'r Prepare<'r>) -> Done<Running<'r>> {
+    let signals = Signals::take().map_err(error)?;
+    adopt().map_err(error)?;
+    let cannot =
+        |what: &std::path::Path, e: std::io::Error| error(format!("{}: {e}", what.display()));
+    std::fs::create_dir_all(&run.keep).map_err(|e| cannot(&run.keep, e))?;
+    std::env::set_current_dir(&run.dir).map_err(|e| cannot(&run.dir, e))?;
+    let names = Names::new(run)?;
+    let network = Network::new(run, &names)?;
+    let mut tester = Tester::default();
+    for port in &run.ports {
+        tester.ends.extend(open(run, port, &names, &network)?);
+    }
+    network.set_up(run, &names)?;
+    let world = match run.target {
+        Target::Kernel => None,
+        Target::Uvale | Target::Nic(_) => Some(World::attach(&names, network.home())?),
+    };
+    Ok(Running {
+        run,
+        names,
+        network,
+        tester,
+        programs: Vec::new(),
+        world,
+        learnt: BTreeMap::new(),
+        prepare,
+        signals,
+        line: None,
+        asked: Instant::now(),
+        opened: Vec::new(),
+        away: BTreeMap::new(),
+    })
+}
+
+/// Opens the tester's end of a port, if it has one.
+fn open(run: &Run, port: &Port, names: &Names, network: &Network) -> Done<Option<End>> {
+    let Some(opened) = &names.get(&port.name)?.tester else {
+        return Ok(None);
+    };
+    let options = port.link.as_ref().map(|options| {
+        let options = options
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        uvale_impair::ways(options, run.seed)
+    });
+    let of_port = |why: &dyn std::fmt::Display| error(format!("port {}: {why}", port.name));
+    let ways = options.transpose().map_err(|why| of_port(&why))?;
+    let is_pipe = matches!(port.kind, Kind::Pipe);
+    let is_nic = names.get(&port.name)?.interface.is_some();
+    let sizes = [port.rings.map(u32::from), port.slots];
+    let place = if is_nic { Place::Tester } else { Place::Home };
+    let end = network.inside(place, || {
+        End::open(&port.name, opened, sizes, !is_nic, ways, !is_pipe)
+    })?;
+    end.map(Some)
+        .map_err(|e| of_port(&format!("the tester cannot open its end: {e}")))
+}
+
+/// Programs, until their ports are open; then the steps.
+fn steps(running: &mut Running<'_>) -> Done {
+    for planned in &running.run.programs {
+        let program = start(running, planned)?;
+        running.programs.push(program);
+    }
+    wait_for_ports(running)?;
+    for step in &running.run.steps {
+        steps::carry_out(running, step)?;
+    }
+    Ok(())
+}
+
+fn start(running: &Running<'_>, planned: &Planned) -> Done<Program> {
+    let words = running.words(&planned.run)?;
+    let [program, args @ ..] = &words[..] else {
+        return Err(error(format!(
+            "program {} has nothing to run",
+            planned.name
+        )));
+    };
+    let mut command = Command::new(program);
+    command.args(args);
+    for (name, value) in &planned.env {
+        command.env(name, running.names.fill(value).map_err(error)?);
+    }
+    let Running {
+        run,
+        network,
+        prepare,
+        programs,
+        ..
+    } = running;
+    // Several programs may have one name.
+    let same = programs
+        .iter()
+        .filter(|other| other.name == planned.name)
+        .count();
+    let name = match same {
+        0 => planned.name.clone(),
+        n => format!("{}-{}", planned.name, n + 1),
+    };
+    network.inside(Place::of(planned.namespace.as_ref()), || {
+        Program::start(&name, command, planned.status, &run.keep, *prepare)
+    })?
+}
+
+/// Waits until each program has opened the ports that it opens.
+fn wait_for_ports(running: &mut Running<'_>) -> Done {
+    let end = Instant::now() + running.run.timeout;
+    let mut pause = running::PAUSE;
+    loop {
+        let late = running.late()?;
+        let Some((program, port)) = late else {
+            return Ok(());
+        };
+        if Instant::now() >= end {
+            let name = running.names.get(&port)?.program.clone();
+            let list = running.ports_for_people()?;
+            let planned = running.run.programs.iter().position(|p| p.name == program);
+            let said = planned.map_or(String::new(), |i| running.programs[i].said());
+            return Err(failed(
+                None,
+                format!(
+                    "program {program} has not opened port {port} ({name}) within {:?}; {list}{said}",
+                    running.run.timeout
+                ),
+            ));
+        }
+        running.turn(pause)?;
+        pause = (pause * 3 / 2).min(running::LONGEST);
+    }
+}
+
+/// After the last step nothing more comes, and programs that must end do.
+fn last_words(running: &mut Running<'_>) -> Done {
+    running.line = None;
+    let ends = running.tester.ends.iter().map(|end| &end.name);
+    let ports: Vec<String> = ends
+        .filter(|port| !running.run.ignore.contains(port))
+        .cloned()
+        .collect();
+    let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+    steps::nothing(running, &ports)?;
+    let done = running.until(|running| {
+        let late = running.programs.iter_mut().any(Program::is_to_end);
+        Ok((!late).then_some(()))
+    })?;
+    if done.is_none() {
+        let late = running
+            .programs
+            .iter_mut()
+            .find_map(|p| p.is_to_end().then_some(p));
+        let why = late.map_or(String::new(), |program| {
+            format!("program {} has not ended{}", program.name, program.said())
+        });
+        return Err(failed(
+            None,
+            format!("after {:?} {why}", running.run.timeout),
+        ));
+    }
+    Ok(())
+}

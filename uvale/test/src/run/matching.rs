@@ -1,0 +1,306 @@
+//! Frames that have come, against those that are expected.
+
+use std::collections::BTreeMap;
+
+use uvale_frame::{Expected, summary};
+
+use super::tester::Frame;
+use super::why::counted;
+
+/// Frames that a failure names.
+const NAMED: usize = 5;
+/// Frames that a failure compares with what was expected.
+const COMPARED: usize = 100;
+
+/// A frame that is expected.
+pub struct Wanted {
+    expected: Expected,
+    /// the frame, or the one it is made from by `change`
+    from: Vec<u8>,
+    change: String,
+}
+
+impl Wanted {
+    /// Exactly this one.
+    pub fn exactly(frame: Vec<u8>) -> Self {
+        Self {
+            expected: Expected::exactly(frame.clone()),
+            from: frame,
+            change: String::new(),
+        }
+    }
+
+    /// That frame, changed: `change` says how, for people.
+    pub fn changed(expected: Expected, from: Vec<u8>, change: String) -> Self {
+        Self {
+            expected,
+            from,
+            change,
+        }
+    }
+
+    fn summary(&self) -> String {
+        match self.change.is_empty() {
+            true => summary(&self.from),
+            false => format!("{}, with {}", summary(&self.from), self.change),
+        }
+    }
+}
+
+/// Frames that are looked for. In order means: in the order of each rx ring; there is none between rings.
+pub struct Search {
+    wanted: Vec<Option<Wanted>>,
+    is_ordered: bool,
+    /// of those in order, the next one
+    next: usize,
+    /// of each ring, behind the last frame that was found in it
+    behind: BTreeMap<usize, usize>,
+    /// frames before this one need not be looked at again
+    looked: usize,
+    found: usize,
+}
+
+impl Search {
+    /// Looks for nothing yet.
+    pub fn new(is_ordered: bool) -> Self {
+        Self {
+            wanted: Vec::new(),
+            is_ordered,
+            next: 0,
+            behind: BTreeMap::new(),
+            looked: 0,
+            found: 0,
+        }
+    }
+
+    /// Looks for this one, too.
+    pub fn add(&mut self, wanted: Wanted) {
+        self.wanted.push(Some(wanted));
+        if !self.is_ordered {
+            self.looked = 0;
+        }
+    }
+
+    /// How many are looked for, those included that were found.
+    pub fn len(&self) -> usize {
+        self.wanted.len()
+    }
+
+    /// How many have not been found.
+    pub fn left(&self) -> usize {
+        self.wanted.len() - self.found
+    }
+
+    /// Have all been found?
+    pub fn is_done(&self) -> bool {
+        self.found == self.wanted.len()
+    }
+
+    /// Takes those of `came` that are looked for, for the step of `line`.
+    pub fn look(&mut self, came: &mut [Frame], line: usize) {
+        match self.is_ordered {
+            true => self.in_order(came, line),
+            false => self.in_any_order(came, line),
+        }
+    }
+
+    fn in_order(&mut self, came: &mut [Frame], line: usize) {
+        while let Some(Some(wanted)) = self.wanted.get(self.next) {
+            let behind =
+                |i: usize, frame: &Frame| self.behind.get(&frame.ring).is_none_or(|n| i >= *n);
+            let mut new = came.iter().enumerate().skip(self.looked);
+            let found = new.find(|(i, frame)| {
+                frame.taken.is_none() && behind(*i, frame) && wanted.expected.matches(&frame.bytes)
+            });
+            let Some((i, frame)) = found.map(|(i, frame)| (i, frame.ring)) else {
+                self.looked = came.len();
+                return;
+            };
+            came[i].taken = Some(line);
+            self.behind.insert(frame, i + 1);
+            self.wanted[self.next] = None;
+            self.next += 1;
+            self.found += 1;
+            // Frames of other rings may lie before.
+            let one_ring = self.behind.len() == 1 && came[..i].iter().all(|f| f.ring == frame);
+            self.looked = if one_ring { i + 1 } else { 0 };
+        }
+    }
+
+    fn in_any_order(&mut self, came: &mut [Frame], line: usize) {
+        for frame in came
+            .iter_mut()
+            .skip(self.looked)
+            .filter(|frame| frame.taken.is_none())
+        {
+            let is_it = |wanted: &Option<Wanted>| {
+                wanted
+                    .as_ref()
+                    .is_some_and(|w| w.expected.matches(&frame.bytes))
+            };
+            if let Some(i) = self.wanted.iter().position(is_it) {
+                self.wanted.swap_remove(i);
+                self.wanted.push(None);
+                frame.taken = Some(line);
+                self.found += 1;
+            }
+        }
+        self.looked = came.len();
+    }
+
+    /// What was not found, and what came in its place.
+    pub fn complaint(&self, came: &[Frame]) -> String {
+        let missing: Vec<&Wanted> = self.wanted.iter().flatten().collect();
+        let Some(first) = missing.first() else {
+            return String::new();
+        };
+        let mut text = format!("\nexpected: {}", first.summary());
+        if missing.len() > 1 {
+            text += &format!("\n  and {} after it", counted(missing.len() - 1, "frame"));
+        }
+        text + &nearest(&first.expected, came) + &left_over(came)
+    }
+}
+
+/// How the frame that comes nearest differs from the expected one.
+fn nearest(expected: &Expected, came: &[Frame]) -> String {
+    let free = came
+        .iter()
+        .filter(|frame| frame.taken.is_none())
+        .take(COMPARED);
+    let differences = free.map(|frame| (expected.difference(&frame.bytes), frame));
+    let Some((difference, frame)) = differences.min_by_key(|(lines, _)| lines.lines().count())
+    else {
+        let taken = came
+            .iter()
+            .rev()
+            .find(|frame| expected.matches(&frame.bytes));
+        return taken
+            .and_then(|frame| frame.taken)
+            .map_or(String::new(), |line| {
+                format!("\none like it came, which the step of line {line} has taken")
+            });
+    };
+    if difference.trim().is_empty() {
+        return "\none like it came before a frame that is expected before it: the order is another".to_owned();
+    }
+    let lines: String = difference
+        .lines()
+        .map(|line| format!("\n  {line}"))
+        .collect();
+    format!("\nnearest:  {}{lines}", summary(&frame.bytes))
+}
+
+/// Frames that no step has taken.
+pub fn left_over(came: &[Frame]) -> String {
+    let free: Vec<&Frame> = came.iter().filter(|frame| frame.taken.is_none()).collect();
+    if free.is_empty() {
+        return match came.len() {
+            0 => "\nnothing came".to_owned(),
+            n => format!(
+                "\n{} came there, all of which steps have taken",
+                counted(n, "frame")
+            ),
+        };
+    }
+    let mut text = format!(
+        "\n{} came there that no step has taken:",
+        counted(free.len(), "frame")
+    );
+    for frame in free.iter().take(NAMED) {
+        text += &format!("\n  {}", summary(&frame.bytes));
+    }
+    if free.len() > NAMED {
+        text += &format!("\n  and {} more", free.len() - NAMED);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn came(frames: &[(usize, u8)]) -> Vec<Frame> {
+        let frame = |(ring, n): &(usize, u8)| Frame {
+            at: std::time::SystemTime::UNIX_EPOCH,
+            ring: *ring,
+            bytes: vec![*n; 60],
+            taken: None,
+        };
+        frames.iter().map(frame).collect()
+    }
+
+    /// Which of `came` are taken when `wanted` is looked for, one after the other and all at once.
+    fn taken(wanted: &[u8], is_ordered: bool, frames: &[(usize, u8)]) -> (bool, Vec<bool>) {
+        let mut results = Vec::new();
+        for step in [1, frames.len().max(1)] {
+            let mut search = Search::new(is_ordered);
+            for n in wanted {
+                search.add(Wanted::exactly(vec![*n; 60]));
+            }
+            let mut all = came(frames);
+            for end in (step..=frames.len()).step_by(step) {
+                search.look(&mut all[..end], 3);
+            }
+            let taken = all.iter().map(|frame| frame.taken == Some(3)).collect();
+            results.push((search.is_done(), taken));
+        }
+        assert_eq!(results[0], results[1]);
+        results.remove(0)
+    }
+
+    #[test]
+    fn order_is_that_of_a_ring() {
+        let all = |n| (true, vec![true; n]);
+        assert_eq!(taken(&[1, 2, 3], true, &[(0, 1), (0, 2), (0, 3)]), all(3));
+        assert_eq!(taken(&[1, 2], true, &[(1, 2), (0, 1)]), all(2));
+        assert_eq!(taken(&[1, 1], true, &[(0, 1), (0, 1)]), all(2));
+        let between = [(0, 9), (0, 1), (0, 9), (0, 2)];
+        assert_eq!(
+            taken(&[1, 2], true, &between),
+            (true, vec![false, true, false, true])
+        );
+        assert_eq!(
+            taken(&[1, 2], true, &[(0, 2), (0, 1)]),
+            (false, vec![false, true])
+        );
+        assert_eq!(taken(&[1, 2], false, &[(0, 2), (0, 1)]), all(2));
+        assert_eq!(
+            taken(&[1, 1], false, &[(0, 1), (0, 2)]),
+            (false, vec![true, false])
+        );
+        assert_eq!(taken(&[], true, &[(0, 2)]), (true, vec![false]));
+    }
+
+    #[test]
+    fn complaints_say_what_came() {
+        let mut search = Search::new(true);
+        search.add(Wanted::exactly(vec![1; 60]));
+        let mut frames = came(&[(0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (0, 7)]);
+        search.look(&mut frames, 1);
+        let said = search.complaint(&frames);
+        assert!(
+            said.contains("expected: ") && said.contains("nearest: "),
+            "{said}"
+        );
+        assert!(
+            said.contains("6 frames came there that no step has taken"),
+            "{said}"
+        );
+        assert!(said.ends_with("and 1 more"), "{said}");
+        assert!(search.complaint(&[]).ends_with("nothing came"));
+        frames.iter_mut().for_each(|frame| frame.taken = Some(1));
+        assert!(
+            search
+                .complaint(&frames)
+                .contains("all of which steps have taken")
+        );
+        let mut other = came(&[(0, 1)]);
+        other[0].taken = Some(9);
+        assert!(
+            search
+                .complaint(&other)
+                .contains("which the step of line 9 has taken")
+        );
+    }
+}

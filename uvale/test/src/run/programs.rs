@@ -1,0 +1,304 @@
+//! The programs of a run.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::why::{Done, error, failed};
+
+/// Makes a command ready: the shim in it if it reaches that program, its end with this process. Gives why the shim does
+/// not reach it.
+pub type Prepare<'a> = dyn Fn(&mut Command) -> Option<String> + 'a;
+
+/// What is shown of what a program said last.
+const LINES: usize = 12;
+const BYTES: i64 = 4096;
+
+/// The pause between two looks at a program that is to end.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A program that was started.
+pub struct Program {
+    /// its name in the case
+    pub name: String,
+    /// how it must end by itself; none: it has to run until it is stopped
+    status: Option<i32>,
+    child: Child,
+    ended: Option<ExitStatus>,
+    files: [PathBuf; 2],
+    /// why the shim does not reach it
+    obstacle: Option<String>,
+}
+
+impl Program {
+    /// Starts it in a process group of its own, with its output in `NAME.stdout` and `NAME.stderr` of `keep`.
+    pub fn start(
+        name: &str,
+        mut command: Command,
+        status: Option<i32>,
+        keep: &Path,
+        prepare: &Prepare<'_>,
+    ) -> Done<Self> {
+        let files = ["stdout", "stderr"].map(|kind| keep.join(format!("{}.{kind}", plain(name))));
+        let open = |path: &Path| {
+            File::create(path).map_err(|e| error(format!("cannot write {}: {e}", path.display())))
+        };
+        command
+            .stdin(Stdio::null())
+            .stdout(open(&files[0])?)
+            .stderr(open(&files[1])?)
+            .process_group(0);
+        let obstacle = prepare(&mut command);
+        let child = command.spawn().map_err(|e| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            error(format!("cannot run {program}: {e}"))
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            status,
+            child,
+            ended: None,
+            files,
+            obstacle,
+        })
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().ok().flatten();
+        }
+        self.ended
+    }
+
+    /// How many descriptors of `/dev/netmap` it has, and those have that it has started: each is a port, once it is bound.
+    /// That is all that a kernel shows.
+    pub fn devices(&self) -> usize {
+        let group = Pid::from_child(&self.child);
+        let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = pids.filter_map(|entry| {
+            entry
+                .file_name()
+                .to_str()?
+                .parse()
+                .ok()
+                .and_then(Pid::from_raw)
+        });
+        let own = pids.filter(|pid| rustix::process::getpgid(Some(*pid)) == Ok(group));
+        let count = |pid: Pid| {
+            let fds = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()));
+            let fds = fds.into_iter().flatten().flatten();
+            let is_device = |path: &Path| path == Path::new(nm_abi::NETMAP_DEVICE_NAME);
+            fds.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| is_device(&to)))
+                .count()
+        };
+        own.map(count).sum()
+    }
+
+    /// Has it ended as it must?
+    pub fn is_done(&mut self) -> bool {
+        let status = self.status;
+        self.ended()
+            .is_some_and(|ended| status.is_some() && ended.code() == status)
+    }
+
+    /// Must it end by itself, and has not?
+    pub fn is_to_end(&mut self) -> bool {
+        self.status.is_some() && self.ended().is_none()
+    }
+
+    /// Complains if it has ended in another way than it must.
+    pub fn check(&mut self, line: Option<usize>) -> Done {
+        let Some(ended) = self.ended() else {
+            return Ok(());
+        };
+        let expected = match self.status {
+            Some(status) if ended.code() == Some(status) => return Ok(()),
+            Some(status) => format!(", not with exit status {status}"),
+            None => " before the case did".to_owned(),
+        };
+        let name = &self.name;
+        let said = self.said();
+        Err(failed(
+            line,
+            format!("program {name} ended with {}{expected}{said}", how(ended)),
+        ))
+    }
+
+    /// What it said last, for the end of a failure's message.
+    pub fn said(&self) -> String {
+        let obstacle = self.obstacle.as_ref();
+        let mut text = obstacle.map_or(String::new(), |why| format!("\n{why}"));
+        let [out, err] = &self.files;
+        for (path, kind) in [(err, "stderr"), (out, "stdout")] {
+            if let Some(lines) = tail(path) {
+                text += &format!("\nthe end of its {kind}:\n{lines}");
+                break;
+            }
+        }
+        text
+    }
+
+    fn signal(&self, signal: Signal) {
+        // While it is not waited for, its number is its own.
+        if self.ended.is_none() {
+            let _ = kill_process_group(Pid::from_child(&self.child), signal);
+        }
+    }
+}
+
+/// Ends those that run: SIGTERM, and SIGKILL for those that have not ended after `patience`. One that a signal of
+/// another kind has ended has crashed.
+pub fn stop(programs: &mut [Program], patience: Duration) -> Done {
+    let running = |programs: &mut [Program]| programs.iter_mut().any(|p| p.ended().is_none());
+    let stopped: Vec<bool> = programs.iter_mut().map(|p| p.ended().is_none()).collect();
+    programs.iter().for_each(|p| p.signal(Signal::TERM));
+    let end = Instant::now() + patience;
+    while running(programs) && Instant::now() < end {
+        std::thread::sleep(PAUSE);
+    }
+    let asked = [Signal::TERM, Signal::KILL].map(Signal::as_raw);
+    programs.iter().for_each(|p| p.signal(Signal::KILL));
+    for (program, was_stopped) in programs.iter_mut().zip(stopped) {
+        if program.ended.is_none() {
+            program.ended = program.child.wait().ok();
+        }
+        let signal = program.ended.and_then(|ended| ended.signal());
+        if let Some(ended) = program.ended
+            && was_stopped
+            && signal.is_some_and(|signal| !asked.contains(&signal))
+        {
+            let (name, said) = (&program.name, program.said());
+            let why = format!(
+                "program {name}, told to end by SIGTERM, ended with {}{said}",
+                how(ended)
+            );
+            return Err(failed(None, why));
+        }
+    }
+    Ok(())
+}
+
+/// How a program ended, in words.
+fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => {
+            let name = nix::sys::signal::Signal::try_from(signal);
+            name.map_or(format!("signal {signal}"), |name| name.to_string())
+        }
+        (None, None) => status.to_string(),
+    }
+}
+
+/// A name that a file can have.
+pub fn plain(name: &str) -> String {
+    let good = |c: char| c.is_alphanumeric() || "._-+".contains(c);
+    let name: String = name
+        .chars()
+        .map(|c| if good(c) { c } else { '_' })
+        .collect();
+    match name.starts_with('.') {
+        true => format!("_{name}"),
+        false => name,
+    }
+}
+
+/// The last lines of a file; none if it is empty.
+fn tail(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    let is_cut = file.seek(SeekFrom::End(-BYTES)).is_ok();
+    let mut bytes = Vec::new();
+    file.take(BYTES as u64).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().skip(usize::from(is_cut)).collect();
+    let last = &lines[lines.len().saturating_sub(LINES)..];
+    // What a terminal would obey is not for terminals.
+    let clean = |line: &&str| line.replace(|c: char| c.is_control() && c != '\t', "?");
+    let shown: Vec<String> = last.iter().map(clean).collect();
+    (!shown.is_empty()).then(|| format!("  {}", shown.join("\n  ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Verdict;
+
+    /// A folder that is gone afterwards.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let name = format!("uvale-programs-{}-{name}", std::process::id());
+            let dir = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&dir).unwrap();
+            Self(dir)
+        }
+
+        fn start(&self, script: &str, status: Option<i32>) -> Program {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            Program::start(script, command, status, &self.0, &|_| None).unwrap()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn end(program: &mut Program) -> Done {
+        program.ended = program.child.wait().ok();
+        program.check(Some(7))
+    }
+
+    #[test]
+    fn how_programs_must_end() {
+        let scratch = Scratch::new("end");
+        let start = |script, status| scratch.start(script, status);
+        assert!(end(&mut start("exit 3", Some(3))).is_ok());
+        let why = |end: Done| match end {
+            Err(Verdict::Failed { why, .. }) => why,
+            other => panic!("{other:?}"),
+        };
+        let said = why(end(&mut start("echo a >&2; echo b >&2; exit 3", None)));
+        assert!(said.contains("exit status 3 before the case did"), "{said}");
+        assert!(said.ends_with("stderr:\n  a\n  b"), "{said}");
+        let said = why(end(&mut start("kill -9 $$", Some(0))));
+        assert!(said.contains("SIGKILL, not with exit status 0"), "{said}");
+    }
+
+    #[test]
+    fn what_runs_is_stopped() {
+        let scratch = Scratch::new("stop");
+        let start = |script, status| scratch.start(script, status);
+        let deaf = "trap '' TERM; while :; do sleep 60; done";
+        let mut all = [start("exec sleep 60", None), start(deaf, None)];
+        let pids = all.each_ref().map(|p| Pid::from_child(&p.child));
+        stop(&mut all, Duration::from_millis(200)).unwrap();
+        for pid in pids {
+            assert!(rustix::process::test_kill_process_group(pid).is_err());
+        }
+        let mut crash = [start(
+            "trap 'kill -SEGV $$' TERM; echo x; sleep 60 & wait",
+            None,
+        )];
+        while tail(&crash[0].files[0]).is_none() {
+            std::thread::sleep(PAUSE);
+        }
+        assert!(stop(&mut crash, Duration::from_secs(60)).is_err());
+    }
+
+    #[test]
+    fn names_of_files() {
+        for (name, expected) in [("a-b.c", "a-b.c"), ("../x y", "_.._x_y"), ("", "")] {
+            assert_eq!(plain(name), expected);
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The steps of a case.
+
+use std::process::Command;
+
+use uvale_frame::{Expected, Fields, Filter, change, from_hex, has, summary};
+
+use super::fill::{fields, fill, learnt};
+use super::matching::{Search, Wanted, left_over};
+use super::network::Place;
+use super::programs::Program;
+use super::running::Running;
+use super::why::{Done, counted, failed};
+use crate::plan::{Action, Count, Frame, Step, Verdict};
+
+/// Carries out a step.
+pub fn carry_out(running: &mut Running<'_>, step: &Step) -> Done {
+    running.line = Some(step.line);
+    match &step.action {
+        Action::Send { on, frames } => send(running, on, frames),
+        Action::Expect {
+            on,
+            frames,
+            is_ordered,
+        } => expect(running, on, frames, *is_ordered),
+        Action::ExpectSame {
+            on,
+            port,
+            change,
+            is_ordered,
+        } => expect_same(running, on, [port, &shown(change)], change, *is_ordered),
+        Action::ExpectMatching {
+            on,
+            filter,
+            count,
+            fields,
+            learn,
+        } => {
+            let found = expect_matching(running, on, filter.as_deref(), *count, fields)?;
+            for (name, field) in learn {
+                let last = found.last();
+                let value = last.and_then(|frame| uvale_frame::get(frame, field));
+                let value = value.ok_or_else(|| {
+                    let why = match last {
+                        None => format!("{name}: no frame came to learn {field} of"),
+                        Some(frame) => {
+                            format!("{name}: this frame has no {field}: {}", summary(frame))
+                        }
+                    };
+                    failed(step.line, why)
+                })?;
+                running.learnt.insert(name.clone(), value);
+            }
+            Ok(())
+        }
+        Action::Nothing { on } => nothing(running, &[on]),
+        Action::Run {
+            run,
+            namespace,
+            status,
+        } => command(running, run, Place::of(namespace.as_ref()), *status),
+    }
+}
+
+/// What is wrong with a step.
+fn wrong(running: &Running<'_>, why: impl std::fmt::Display) -> Verdict {
+    failed(running.line, why.to_string())
+}
+
+/// A frame with what was learnt.
+fn built(running: &Running<'_>, frame: &Frame) -> Done<Vec<u8>> {
+    let bytes = match frame {
+        Frame::Bytes(hex) => from_hex(hex),
+        Frame::Fields(given) => {
+            let filled = fields(given, &running.learnt).map_err(|why| wrong(running, why))?;
+            uvale_frame::build(&filled)
+        }
+    };
+    bytes.map_err(|why| wrong(running, why))
+}
+
+fn send(running: &mut Running<'_>, on: &str, frames: &[Frame]) -> Done {
+    let frames = frames.iter().map(|frame| built(running, frame));
+    let frames = frames.collect::<Done<Vec<_>>>()?;
+    let all = frames.len();
+    running.end(on)?.send(frames);
+    let sent = running.until(|running| Ok(running.end(on)?.has_sent().then_some(())))?;
+    if sent.is_some() {
+        return Ok(());
+    }
+    let left = running.end(on)?.waiting();
+    let name = running.names.get(on)?.program.clone();
+    let ports = running.ports_for_people()?;
+    Err(wrong(
+        running,
+        format!(
+            "{left} of {} could not be sent to port {on} ({name}) within {:?}: nobody reads there; {ports}{}",
+            counted(all, "frame"),
+            running.run.timeout,
+            said(running, on),
+        ),
+    ))
+}
+
+/// What the program of a port said last.
+fn said(running: &Running<'_>, port: &str) -> String {
+    let programs = running.run.programs.iter().zip(&running.programs);
+    let of_port: Vec<&Program> = programs
+        .filter(|(planned, _)| planned.opens.iter().any(|opened| opened == port))
+        .map(|(_, program)| program)
+        .collect();
+    let one = |program: &Program| match program.said() {
+        said if said.is_empty() => String::new(),
+        said => format!("\nprogram {}:{said}", program.name),
+    };
+    of_port.into_iter().map(one).collect()
+}
+
+/// What of a search has not come.
+fn missing(running: &mut Running<'_>, on: &str, search: &Search) -> Verdict {
+    let said = said(running, on);
+    let timeout = running.run.timeout;
+    let came = match running.end(on) {
+        Ok(end) => &end.came,
+        Err(verdict) => return verdict,
+    };
+    let why = format!(
+        "port {on}: {} of {} did not come within {timeout:?}{}{said}",
+        search.left(),
+        counted(search.len(), "expected frame"),
+        search.complaint(came)
+    );
+    wrong(running, why)
+}
+
+fn expect(running: &mut Running<'_>, on: &str, frames: &[Frame], is_ordered: bool) -> Done {
+    let mut search = Search::new(is_ordered);
+    for frame in frames {
+        search.add(Wanted::exactly(built(running, frame)?));
+    }
+    let line = running.line.unwrap_or_default();
+    let found = running.until(|running| {
+        search.look(&mut running.end(on)?.came, line);
+        Ok(search.is_done().then_some(()))
+    })?;
+    match found {
+        Some(()) => Ok(()),
+        None => Err(missing(running, on, &search)),
+    }
+}
+
+/// Fields for people.
+fn shown(fields: &Fields) -> String {
+    let one = |(name, value): (&String, &serde_json::Value)| match value {
+        serde_json::Value::String(text) => format!("{name} = {text}"),
+        other => format!("{name} = {other}"),
+    };
+    fields.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// What has left for `port`, behind its bad wire if it has one, comes on `on`.
+fn expect_same(
+    running: &mut Running<'_>,
+    on: &str,
+    [port, shown]: [&str; 2],
+    changed: &Fields,
+    is_ordered: bool,
+) -> Done {
+    let changed = fields(changed, &running.learnt).map_err(|why| wrong(running, why))?;
+    let line = running.line.unwrap_or_default();
+    let mut search = Search::new(is_ordered);
+    let found = running.until(|running| {
+        // A slow wire lets frames go while others come already.
+        let from = running.end(port)?;
+        let is_all = from.is_idle();
+        let mut why = None;
+        for frame in from.sent.iter_mut().filter(|frame| frame.taken.is_none()) {
+            frame.taken = Some(line);
+            let bytes = &frame.bytes;
+            let wanted = match changed.is_empty() {
+                true => Ok(Expected::exactly(bytes.clone())),
+                false => change(bytes, &changed),
+            };
+            match wanted {
+                Ok(wanted) => search.add(Wanted::changed(wanted, bytes.clone(), shown.to_owned())),
+                Err(wrong) => why = Some(format!("{wrong}, in what was sent: {}", summary(bytes))),
+            }
+        }
+        if let Some(why) = why {
+            return Err(wrong(running, why));
+        }
+        search.look(&mut running.end(on)?.came, line);
+        Ok((is_all && search.is_done()).then_some(()))
+    })?;
+    if found.is_none() {
+        return Err(missing(running, on, &search));
+    }
+    if search.len() == 0 && running.end(port)?.sent.is_empty() {
+        let why = format!("nothing has been sent on port {port}, so nothing can be the same");
+        return Err(wrong(running, why));
+    }
+    Ok(())
+}
+
+/// Takes frames that match, and gives them.
+fn expect_matching(
+    running: &mut Running<'_>,
+    on: &str,
+    filter: Option<&str>,
+    count: Count,
+    wanted: &Fields,
+) -> Done<Vec<Vec<u8>>> {
+    let filter = filter.map(|text| fill(text, &|name| learnt(&running.learnt, name)));
+    let filter = filter.transpose().map_err(|why| wrong(running, why))?;
+    let parsed = filter.as_deref().map(str::parse::<Filter>);
+    let parsed = parsed.transpose().map_err(|why| wrong(running, why))?;
+    let wanted = fields(wanted, &running.learnt).map_err(|why| wrong(running, why))?;
+    let line = running.line.unwrap_or_default();
+    let mut found = Vec::new();
+    let mut looked = 0;
+    let mut look = |running: &mut Running<'_>, most: u64| -> Done<u64> {
+        let end = running.end(on)?;
+        let mut misfit = None;
+        for frame in end.came.iter_mut().skip(looked) {
+            if found.len() as u64 >= most {
+                break;
+            }
+            looked += 1;
+            let is_it = parsed
+                .as_ref()
+                .is_none_or(|filter| filter.matches(&frame.bytes));
+            if frame.taken.is_some() || !is_it {
+                continue;
+            }
+            if !has(&frame.bytes, &wanted) {
+                misfit = Some(frame.bytes.clone());
+                break;
+            }
+            frame.taken = Some(line);
+            found.push(frame.bytes.clone());
+        }
+        match misfit {
+            None => Ok(found.len() as u64),
+            Some(frame) => Err(wrong(
+                running,
+                misfits(on, filter.as_deref(), &wanted, &frame),
+            )),
+        }
+    };
+    // Of an exact number no more are taken; else all that come are counted.
+    let is_exact = count.min == count.max && count.min > 0;
+    let most = if is_exact { count.max } else { u64::MAX };
+    let enough = running.until(|running| Ok((look(running, most)? >= count.min).then_some(())))?;
+    if enough.is_some() && !is_exact {
+        running.settle()?;
+        look(running, most)?;
+    }
+    let n = found.len() as u64;
+    if enough.is_some() && n <= count.max {
+        return Ok(found);
+    }
+    let what = filter.map_or(String::new(), |filter| format!(" that match `{filter}`"));
+    let range = match (count.min, count.max) {
+        (min, max) if min == max => min.to_string(),
+        (min, u64::MAX) => format!("{min} or more"),
+        (min, max) => format!("{min} to {max}"),
+    };
+    let within = match n > count.max {
+        true => String::new(),
+        false => format!(" within {:?}", running.run.timeout),
+    };
+    let said = said(running, on);
+    let left = left_over(&running.end(on)?.came);
+    Err(wrong(
+        running,
+        format!(
+            "port {on}: {} came{within}{what}, expected {range}{left}{said}",
+            counted(found.len(), "frame")
+        ),
+    ))
+}
+
+/// A frame matches the filter and has other fields than it must.
+fn misfits(on: &str, filter: Option<&str>, wanted: &Fields, frame: &[u8]) -> String {
+    let which = filter.map_or("a frame".to_owned(), |f| {
+        format!("a frame that matches `{f}`")
+    });
+    let mut text = format!(
+        "port {on}: {which} has other fields than expected: {}",
+        summary(frame)
+    );
+    let difference = change(frame, wanted).map(|expected| expected.difference(frame));
+    for line in difference.unwrap_or_default().lines() {
+        text += &format!("\n  {line}");
+    }
+    text
+}
+
+/// Nothing comes at these ports that no step has taken.
+pub fn nothing(running: &mut Running<'_>, ports: &[&str]) -> Done {
+    running.settle()?;
+    for port in ports {
+        let end = running.end(port)?;
+        if end.came.iter().any(|frame| frame.taken.is_none()) {
+            let why = format!("port {port}: nothing was to come{}", left_over(&end.came));
+            return Err(wrong(running, why));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a command to its end, while frames go their ways.
+fn command(running: &mut Running<'_>, words: &[String], place: Place<'_>, status: i32) -> Done {
+    let words = running.words(words)?;
+    let Some((program, args)) = words.split_first() else {
+        return Ok(());
+    };
+    let mut command = Command::new(program);
+    command.args(args);
+    let name = format!("line-{}", running.line.unwrap_or_default());
+    let keep = &running.run.keep;
+    let started = running.network.inside(place, || {
+        Program::start(&name, command, Some(status), keep, running.prepare)
+    })??;
+    // While it is among the programs, it is ended with them.
+    running.programs.push(started);
+    let ended = running.until(|running| {
+        let program = running.programs.last_mut();
+        Ok(program
+            .is_none_or(|program| program.ended().is_some())
+            .then_some(()))
+    });
+    let shown = words.join(" ");
+    match ended {
+        Ok(Some(())) => {
+            running.programs.pop();
+            Ok(())
+        }
+        Ok(None) => {
+            let said = running.programs.last().map_or(String::new(), Program::said);
+            let timeout = running.run.timeout;
+            Err(wrong(
+                running,
+                format!("`{shown}` has not ended within {timeout:?}{said}"),
+            ))
+        }
+        Err(verdict) => Err(verdict),
+    }
+}

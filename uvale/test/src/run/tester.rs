@@ -1,0 +1,353 @@
+//! The tester's ends of ports: what is sent, what comes, and the bad wires between.
+//!
+//! One loop serves all of them. It never waits for one port to take a packet while others have packets to be read.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use nm_user::{Error, Interest, NotSent, Open, Port, Watch, wait};
+use uvale_impair::{Outcome, Way};
+
+/// Slots of the tester's rx rings, unless the case says how many: more than a program's own rings can hold back.
+const RX_SLOTS: u32 = 4096;
+
+/// The sleep while a ring has room, but not enough, or packets wait for room in a program's ring.
+const SOON: Duration = Duration::from_millis(1);
+
+/// A frame that has left for the program, or come from it.
+pub struct Frame {
+    /// when
+    pub at: SystemTime,
+    /// its ring
+    pub ring: usize,
+    pub bytes: Vec<u8>,
+    /// the line of the step that it belongs to; none: no step has taken it
+    pub taken: Option<usize>,
+}
+
+/// The tester's end of a port.
+pub struct End {
+    /// the port's name in the case
+    pub name: String,
+    port: Port,
+    /// the bad wire: to the program, and from it
+    ways: Option<[Way; 2]>,
+    /// on their way into the wire or the tx rings
+    queue: VecDeque<Vec<u8>>,
+    /// slots that may be sent before it is seen how many the program has read; none: the port itself keeps packets
+    /// back
+    pub credit: Option<u32>,
+    /// slots sent
+    pub slots_sent: u64,
+    /// what is in the tx rings has not been sent yet
+    is_dirty: bool,
+    is_full: bool,
+    /// what has left, in this order
+    pub sent: Vec<Frame>,
+    /// what has come, in this order
+    pub came: Vec<Frame>,
+}
+
+impl End {
+    /// Opens the port. `credit` begins at 0 if it is wanted at all.
+    pub fn open(
+        name: &str,
+        opened: &str,
+        [rings, slots]: [Option<u32>; 2],
+        may_size: bool,
+        ways: Option<[Way; 2]>,
+        has_credit: bool,
+    ) -> Result<Self, Error> {
+        let mut open = Open::new();
+        let mut opened = opened.to_owned();
+        if may_size {
+            if let Some(rings) = rings.and_then(|n| u16::try_from(n).ok()) {
+                open = open.rings(rings);
+            }
+            match slots {
+                Some(slots) => open = open.slots(slots),
+                None => opened += &format!("@conf:rx-slots={RX_SLOTS}"),
+            }
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            port: open.open(opened)?,
+            ways,
+            queue: VecDeque::new(),
+            credit: has_credit.then_some(0),
+            slots_sent: 0,
+            is_dirty: false,
+            is_full: false,
+            sent: Vec::new(),
+            came: Vec::new(),
+        })
+    }
+
+    /// Sends them, as soon as there is room.
+    pub fn send(&mut self, frames: impl IntoIterator<Item = Vec<u8>>) {
+        self.queue.extend(frames);
+    }
+
+    /// Have all frames left, but for those that the wire keeps for a time?
+    pub fn has_sent(&self) -> bool {
+        let keeps = |way: &Way| way.takes_time() || way.waiting() <= 1;
+        let wire = self.ways.as_ref().is_none_or(|[to, _]| keeps(to));
+        self.queue.is_empty() && wire && !self.is_dirty
+    }
+
+    /// Is nothing on the wire, or on the way into it?
+    pub fn is_idle(&self) -> bool {
+        let waiting = self.ways.iter().flatten().any(|way| way.waiting() > 0);
+        self.queue.is_empty() && !waiting && !self.is_dirty
+    }
+
+    /// Frames that have not left.
+    pub fn waiting(&self) -> usize {
+        self.queue.len() + self.ways.as_ref().map_or(0, |[to, _]| to.waiting())
+    }
+
+    /// Does it wait to see that the program has read?
+    pub fn wants_credit(&self) -> bool {
+        self.credit == Some(0) && self.waiting() > 0
+    }
+
+    /// Puts what there is room for into the tx rings.
+    fn push(&mut self, now: Instant) -> Result<(), String> {
+        self.is_full = false;
+        let mut too_long = None;
+        let Self {
+            port,
+            ways,
+            queue,
+            credit,
+            sent,
+            ..
+        } = self;
+        let mut out = Out {
+            port,
+            credit,
+            sent,
+            slots: 0,
+        };
+        match ways {
+            None => {
+                while let Some(frame) = queue.front() {
+                    match out.put(frame) {
+                        Outcome::Full => {
+                            self.is_full = true;
+                            break;
+                        }
+                        Outcome::TooLong => too_long = Some(frame.len()),
+                        Outcome::Sent => {}
+                    }
+                    queue.pop_front();
+                }
+            }
+            Some([to, _]) => loop {
+                // What waits at a wire without delay is not on it; else a step's frames come to it at once.
+                while to.takes_time() || to.waiting() < to.limit() {
+                    let Some(frame) = queue.pop_front() else {
+                        break;
+                    };
+                    to.accept(now, std::iter::once(&frame[..]));
+                }
+                self.is_full = to.release(now, |bytes| {
+                    let outcome = out.put(bytes);
+                    if outcome == Outcome::TooLong {
+                        too_long = Some(bytes.len());
+                    }
+                    outcome
+                });
+                if self.is_full || queue.is_empty() {
+                    break;
+                }
+            },
+        }
+        self.is_dirty |= out.slots > 0;
+        self.slots_sent += u64::from(out.slots);
+        match too_long {
+            None => Ok(()),
+            Some(len) => Err(format!(
+                "a frame of {len} bytes is longer than the rings of port {}",
+                self.name
+            )),
+        }
+    }
+
+    /// Takes what has come.
+    fn pull(&mut self, now: Instant) {
+        let Self {
+            port, ways, came, ..
+        } = self;
+        let at = SystemTime::now();
+        let keep = |came: &mut Vec<Frame>, ring, bytes| {
+            came.push(Frame {
+                at,
+                ring,
+                bytes,
+                taken: None,
+            });
+        };
+        for (ring, mut rx) in port.rx_rings().enumerate() {
+            for packet in rx.packets() {
+                match ways {
+                    None => {
+                        let mut bytes = Vec::new();
+                        packet.copy_to(&mut bytes);
+                        keep(came, ring, bytes);
+                    }
+                    Some([_, from]) => from.accept(now, packet.fragments()),
+                }
+            }
+        }
+        if let Some([_, from]) = ways {
+            from.release(now, |bytes| {
+                keep(came, 0, bytes.to_vec());
+                Outcome::Sent
+            });
+        }
+    }
+
+    /// For what comes, and for room if frames wait for it.
+    fn watch(&mut self) -> Watch<'_> {
+        self.port
+            .watch(match self.is_full && self.credit != Some(0) {
+                true => Interest::RX | Interest::TX,
+                false => Interest::RX,
+            })
+    }
+
+    /// When there is something to do here though nothing comes.
+    fn due(&mut self, now: Instant) -> Option<Instant> {
+        let room = self.port.tx_rings().any(|tx| tx.room() > 0);
+        if self.is_full && (room || self.credit == Some(0)) {
+            return Some(now + SOON);
+        }
+        let [to, from] = self.ways.as_ref()?;
+        let to = to.next().filter(|_| !self.is_full);
+        to.into_iter().chain(from.next()).min()
+    }
+}
+
+/// Where frames leave.
+struct Out<'e> {
+    port: &'e mut Port,
+    credit: &'e mut Option<u32>,
+    sent: &'e mut Vec<Frame>,
+    slots: u32,
+}
+
+impl Out<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Outcome {
+        let ring = flow(bytes) as usize % self.port.tx_rings().len().max(1);
+        let Some(mut tx) = self.port.tx(ring) else {
+            return Outcome::TooLong;
+        };
+        let before = tx.room();
+        let slots =
+            u32::try_from(bytes.len().div_ceil(tx.buffer_size().max(1))).unwrap_or(u32::MAX);
+        if self.credit.is_some_and(|credit| slots > credit) {
+            // Of a program's ring with fewer slots than this frame there is never enough.
+            *self.credit = Some(0);
+            return Outcome::Full;
+        }
+        match tx.send(bytes) {
+            Err(NotSent::Full) => return Outcome::Full,
+            Err(NotSent::TooLong) => return Outcome::TooLong,
+            Ok(()) => {}
+        }
+        let slots = before - tx.room();
+        self.slots += slots;
+        if let Some(credit) = self.credit {
+            *credit = credit.saturating_sub(slots);
+        }
+        self.sent.push(Frame {
+            at: SystemTime::now(),
+            ring,
+            bytes: bytes.to_vec(),
+            taken: None,
+        });
+        Outcome::Sent
+    }
+}
+
+/// A number that the frames of a flow share, as NICs make one to choose a ring: of addresses and ports.
+fn flow(frame: &[u8]) -> u32 {
+    let ip = match frame.get(12..14) {
+        Some([0x08, 0x00]) => 26..38,
+        Some([0x86, 0xdd]) => 22..58,
+        _ => 0..0,
+    };
+    let end = frame.len();
+    let parts = [0..12.min(end), ip.start.min(end)..ip.end.min(end)];
+    let bytes = parts.into_iter().flat_map(|part| &frame[part]);
+    bytes.fold(0x811c_9dc5, |sum: u32, byte| {
+        (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+/// The tester's ends.
+#[derive(Default)]
+pub struct Tester {
+    /// one for each port that it has a hand in
+    pub ends: Vec<End>,
+}
+
+impl Tester {
+    /// The end of that port.
+    pub fn end(&mut self, port: &str) -> Option<&mut End> {
+        self.ends.iter_mut().find(|end| end.name == port)
+    }
+
+    /// Sends and takes what it can, and sleeps for no longer than `longest` before it takes.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn turn(&mut self, longest: Duration) -> Result<(), String> {
+        let now = Instant::now();
+        for end in &mut self.ends {
+            end.push(now)?;
+        }
+        let due = self.ends.iter_mut().filter_map(|end| end.due(now)).min();
+        let time = due.map_or(longest, |due| {
+            due.saturating_duration_since(now).min(longest)
+        });
+        let mut watches: Vec<Watch<'_>> = self.ends.iter_mut().map(End::watch).collect();
+        wait(&mut watches, Some(time)).map_err(|e| e.to_string())?;
+        let now = Instant::now();
+        for end in &mut self.ends {
+            end.is_dirty = false;
+            end.pull(now);
+        }
+        Ok(())
+    }
+
+    /// Frames that have left and come, in all.
+    pub fn moved(&self) -> usize {
+        self.ends
+            .iter()
+            .map(|end| end.sent.len() + end.came.len())
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_has_one_ring() {
+        let mut frame = vec![0u8; 60];
+        frame[12..14].copy_from_slice(&[8, 0]);
+        let one = flow(&frame);
+        // the number of the packet, its time to live, its checksum, what it carries
+        for at in [18, 22, 24, 45] {
+            frame[at] = 1;
+        }
+        assert_eq!(flow(&frame), one);
+        frame[37] = 1;
+        assert_ne!(flow(&frame), one);
+        assert_eq!(flow(&frame[..0]), flow(&[]));
+        assert!((0..38).all(|len| flow(&frame[..len]) != flow(&frame)));
+    }
+}

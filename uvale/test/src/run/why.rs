@@ -1,0 +1,32 @@
+//! Why a run ends before its last step.
+
+use crate::plan::Verdict;
+
+/// What there is, or the end of the run.
+pub type Done<T = ()> = Result<T, Verdict>;
+
+/// The function does not do what its case says.
+pub fn failed(line: impl Into<Option<usize>>, why: impl Into<String>) -> Verdict {
+    Verdict::Failed {
+        line: line.into(),
+        why: why.into(),
+    }
+}
+
+/// It could not be tried.
+pub fn error(why: impl Into<String>) -> Verdict {
+    Verdict::Error(why.into())
+}
+
+/// This machine cannot.
+pub fn skipped(why: impl Into<String>) -> Verdict {
+    Verdict::Skipped(why.into())
+}
+
+/// `1 frame`, `2 frames`.
+pub fn counted(n: usize, what: &str) -> String {
+    match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
