@@ -239,12 +239,9 @@ fn defaults(draft: &mut Draft, stack: &[Proto], given: &[Given]) -> Result<(), W
         }
     }
     if stack.contains(&Proto::Dns) {
-        let answers = ["dns.a", "dns.aaaa"]
-            .iter()
-            .any(|name| !values(given, name).is_empty());
         let is_response = match values(given, "dns.flags.response") {
             [Value::Bits(n)] => *n == 1,
-            _ => answers,
+            _ => ANSWERS.iter().any(|name| !values(given, name).is_empty()),
         };
         if is_response {
             set("udp.srcport", Value::Bits(DNS_PORT.into()))?;
@@ -263,6 +260,16 @@ fn defaults(draft: &mut Draft, stack: &[Proto], given: &[Given]) -> Result<(), W
     }
     Ok(())
 }
+
+/// Fields that only an answer of DNS has.
+const ANSWERS: [&str; 6] = [
+    "dns.a",
+    "dns.aaaa",
+    "dns.resp.ttl",
+    "dns.flags.authoritative",
+    "dns.flags.recavail",
+    "dns.flags.rcode",
+];
 
 fn ether_type(next: Proto) -> u128 {
     match next {

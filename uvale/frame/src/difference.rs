@@ -1,7 +1,5 @@
 //! How two frames differ, layer by layer.
 
-use std::ops::Range;
-
 use crate::kind::{Kind, Value};
 use crate::shape::{self, Part, Shape};
 use crate::sums::{self, SUMS, Sum};
@@ -60,86 +58,55 @@ impl Side<'_> {
         place::values_in(field, self.frame, &self.shape, part)
     }
 
-    fn bytes(&self, at: Range<usize>) -> &[u8] {
-        self.frame.get(at).unwrap_or_default()
+    fn bytes(&self, part: &Part) -> &[u8] {
+        self.frame.get(part.at.clone()).unwrap_or_default()
     }
 }
 
 /// Differences of one header, or of the data.
-fn layer([expected, got]: &[Side<'_>; 2], one: &Part, two: &Part, lines: &mut Vec<String>) {
-    let [old, new] = [expected.bytes(one.at.clone()), got.bytes(two.at.clone())];
-    if one.proto == Proto::Data {
-        if old != new {
-            lines.extend(bytes("data", old, new));
-        }
-        return;
-    }
-    let mut sum = None;
+fn layer(sides: &[Side<'_>; 2], one: &Part, two: &Part, lines: &mut Vec<String>) {
+    let [expected, got] = sides;
+    let sum = SUMS.iter().find(|(proto, _)| *proto == one.proto);
+    let sums = sum.map(|(proto, name)| sides.each_ref().map(|side| look(side, *proto, name)));
+    // a checksum that is that of its contents is no news: they differ, and are said
+    let is_news = sums != Some([Some(Sum::Right); 2]);
+    let is_sum = |field: &Field| sum.is_some_and(|(_, name)| *name == field.name);
     let before = lines.len();
-    for field in fields_of(one.proto).filter(|field| field.is_shown) {
+    let shown = fields_of(one.proto).filter(|field| field.is_shown && field.proto != Proto::Data);
+    for field in shown.filter(|field| is_news || !is_sum(field)) {
         let [wanted, found] = [expected.values(field, one), got.values(field, two)];
         if wanted == found {
             continue;
         }
-        let line = match field.kind {
-            Kind::Bytes => bytes(field.name, raw(&wanted), raw(&found)).unwrap_or_default(),
-            _ => {
-                let [wanted, found] = [wanted, found].map(|values| text(field, &values));
-                format!("{}: expected {wanted}, got {found}", field.name)
-            }
-        };
-        match SUMS.iter().any(|(_, name)| *name == field.name) {
-            true => sum = Some((field.name, line)),
-            false => lines.push(line),
+        if field.kind == Kind::Bytes {
+            lines.extend(bytes(field.name, raw(&wanted), raw(&found)));
+            continue;
         }
-    }
-    if let Some((name, line)) = sum {
-        lines.extend(checksum(expected, got, one.proto, name, line));
-    }
-    if lines.len() == before && old != new {
-        // bits that no field of ours has
-        let explained = sums_explain(expected, got, one, two);
-        if !explained {
-            lines.extend(bytes(one.proto.name(), old, new));
+        let [wanted, found] = [wanted, found].map(|values| text(field, &values));
+        let mut line = format!("{}: expected {wanted}, got {found}", field.name);
+        if let (true, Some([_, Some(Sum::Wrong(right))])) = (is_sum(field), sums) {
+            line += &format!(", which is wrong: its contents make 0x{right:04x}");
         }
+        lines.push(line);
     }
+    if lines.len() > before {
+        return;
+    }
+    // bits that no field of ours has
+    let mut both = [(expected, one), (got, two)].map(|(side, part)| side.bytes(part).to_vec());
+    if let (false, Some(Place::Bits { at, len })) = (
+        is_news,
+        fields_of(one.proto).find(|f| is_sum(f)).map(|f| f.place),
+    ) {
+        both.iter_mut()
+            .for_each(|header| place::write(header, at, len, 0));
+    }
+    let [old, new] = &both;
+    lines.extend(bytes(one.proto.name(), old, new));
 }
 
-/// A checksum that is that of its contents is no news: its contents differ, and they are said.
-fn checksum(
-    expected: &Side<'_>,
-    got: &Side<'_>,
-    proto: Proto,
-    name: &str,
-    line: String,
-) -> Option<String> {
-    let look = |side: &Side<'_>| sums::look(side.frame, &side.shape, proto, name);
-    match (look(expected), look(got)) {
-        (Some(Sum::Right), Some(Sum::Right)) => None,
-        (_, Some(Sum::Wrong(right))) => Some(format!(
-            "{line}, which is wrong: its contents make 0x{right:04x}"
-        )),
-        _ => Some(line),
-    }
-}
-
-/// Is the checksum all that differs between these headers, and right in both?
-fn sums_explain(expected: &Side<'_>, got: &Side<'_>, one: &Part, two: &Part) -> bool {
-    let Some((_, name)) = SUMS.iter().find(|(proto, _)| *proto == one.proto) else {
-        return false;
-    };
-    let place = fields_of(one.proto).find(|field| field.name == *name);
-    let Some(Place::Bits { at, len }) = place.map(|field| field.place) else {
-        return false;
-    };
-    let is_right =
-        |side: &Side<'_>| sums::look(side.frame, &side.shape, one.proto, name) == Some(Sum::Right);
-    let without = |side: &Side<'_>, part: &Part| {
-        let mut header = side.bytes(part.at.clone()).to_vec();
-        place::write(&mut header, at, len, 0);
-        header
-    };
-    is_right(expected) && is_right(got) && without(expected, one) == without(got, two)
+fn look(side: &Side<'_>, proto: Proto, name: &str) -> Option<Sum> {
+    sums::look(side.frame, &side.shape, proto, name)
 }
 
 fn raw(values: &[Value]) -> &[u8] {

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use simple_dns::rdata::{A, AAAA, RData};
+use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, QTYPE, Question, ResourceRecord, TYPE};
 
 use crate::kind::Value;
@@ -79,18 +79,23 @@ pub fn with(message: &[u8], record: Record, values: &[Value]) -> Result<Vec<u8>,
                 .and_then(|n| QTYPE::try_from(n).ok());
             question(&mut packet).qtype = kind.ok_or("is no type of DNS")?;
         }
-        Record::A => answers(
-            &mut packet,
-            values
+        Record::A => {
+            let made = values
                 .iter()
-                .map(|value| RData::A(A::from(Ipv4Addr::from_bits(number(value) as u32)))),
-        ),
-        Record::Aaaa => answers(
-            &mut packet,
-            values
+                .map(|value| Ipv4Addr::from_bits(number(value) as u32));
+            answers(&mut packet, TYPE::A, made.map(|ip| RData::A(ip.into())));
+        }
+        Record::Aaaa => {
+            let made = values
                 .iter()
-                .map(|value| RData::AAAA(AAAA::from(Ipv6Addr::from_bits(number(value))))),
-        ),
+                .map(|value| Ipv6Addr::from_bits(number(value)));
+            answers(
+                &mut packet,
+                TYPE::AAAA,
+                made.map(|ip| RData::AAAA(ip.into())),
+            );
+        }
+        Record::Ttl if packet.answers.is_empty() => return Err("there are no answers".to_owned()),
         Record::Ttl => {
             for (index, answer) in packet.answers.iter_mut().enumerate() {
                 answer.ttl = values.get(index).map_or(first, number) as u32;
@@ -117,20 +122,21 @@ fn question<'a, 'b>(packet: &'b mut Packet<'a>) -> &'b mut Question<'a> {
     &mut packet.questions[0]
 }
 
-/// Replaces the answers of this kind.
-fn answers<'a>(packet: &mut Packet<'a>, made: impl Iterator<Item = RData<'a>>) {
-    let name = packet
-        .questions
-        .first()
-        .map_or(Name::new_unchecked(""), |q| q.qname.clone());
+/// Gives the answers of this kind these values, one each. Those that are there keep their places.
+fn answers<'a>(packet: &mut Packet<'a>, kind: TYPE, made: impl Iterator<Item = RData<'a>>) {
+    let asked = packet.questions.first().map(|asked| asked.qname.clone());
+    let name = asked.unwrap_or(Name::new_unchecked(""));
     let ttl = packet.answers.first().map_or(TTL, |answer| answer.ttl);
-    let made: Vec<_> = made
-        .map(|data| ResourceRecord::new(name.clone(), CLASS::IN, ttl, data))
-        .collect();
-    if let Some(kind) = made.first().map(|record| record.rdata.type_code()) {
-        packet
-            .answers
-            .retain(|answer| answer.rdata.type_code() != kind);
-    }
-    packet.answers.extend(made);
+    let mut made = made.fuse();
+    packet.answers.retain_mut(|answer| {
+        if answer.rdata.type_code() != kind {
+            return true;
+        }
+        let next = made.next();
+        let is_kept = next.is_some();
+        next.into_iter().for_each(|data| answer.rdata = data);
+        is_kept
+    });
+    let more = made.map(|data| ResourceRecord::new(name.clone(), CLASS::IN, ttl, data));
+    packet.answers.extend(more);
 }

@@ -97,7 +97,6 @@ fn values(field: &'static Field, json: &Json) -> Result<Option<Vec<Value>>, Wron
         value.map_err(|why| Wrong::new(field.name, why))
     };
     match json {
-        Json::String(text) if text == ANY && field.kind != Kind::Text => Ok(None),
         Json::String(text) if text == ANY => Ok(None),
         Json::Array(list) => list.iter().map(one).collect::<Result<_, _>>().map(Some),
         json => one(json).map(|value| Some(vec![value])),
@@ -106,18 +105,17 @@ fn values(field: &'static Field, json: &Json) -> Result<Option<Vec<Value>>, Wron
 
 /// A value, if the field has room for it.
 pub fn fits(field: &Field, value: Value) -> Result<Value, String> {
-    if let (Value::Bits(n), Place::Bits { len, .. }) = (&value, field.place)
-        && len < 128
-        && n >> len != 0
-    {
-        let unit = match field.kind {
-            Kind::Units(unit) => unit,
-            _ => 1,
-        };
-        let most = ((1u128 << len) - 1) * unit;
-        return Err(format!("takes 0 to {most}, not {}", n.saturating_mul(unit)));
+    let Value::Bits(n) = value else {
+        return Ok(value);
+    };
+    let n = match field.kind {
+        Kind::Units(unit) => n.saturating_mul(unit),
+        _ => n,
+    };
+    match field.most() {
+        Some(most) if n > most => Err(format!("takes 0 to {most}, not {n}")),
+        _ => Ok(value),
     }
-    Ok(value)
 }
 
 /// Checks names and values without a frame.

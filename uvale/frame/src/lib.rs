@@ -22,7 +22,7 @@ mod dns;
 mod expected;
 mod fields;
 mod filter;
-mod kind;
+pub mod kind;
 mod place;
 mod shape;
 mod summary;

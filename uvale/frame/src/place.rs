@@ -15,10 +15,6 @@ pub const SHORTEST: usize = 60;
 pub fn values(field: &'static Field, frame: &[u8], shape: &Shape) -> Vec<Value> {
     match field.place {
         Place::FrameLen => vec![Value::Bits(frame.len() as u128)],
-        Place::Payload if shape.payload.is_empty() => Vec::new(),
-        Place::Payload => vec![Value::Bytes(frame[shape.payload.clone()].to_vec())],
-        Place::PayloadLen if shape.payload.is_empty() => Vec::new(),
-        Place::PayloadLen => vec![Value::Bits(shape.payload.len() as u128)],
         Place::Either(names) => {
             let fields = names.iter().filter_map(|name| table::find(name));
             fields
@@ -46,8 +42,10 @@ pub fn values_in(field: &'static Field, frame: &[u8], shape: &Shape, part: &Part
             Some(rest) if !rest.is_empty() => vec![Value::Bytes(rest.to_vec())],
             _ => Vec::new(),
         },
+        Place::Payload => vec![Value::Bytes(header.to_vec())],
+        Place::PayloadLen => vec![Value::Bits(header.len() as u128)],
         Place::Dns(record) => dns::values(header, record),
-        _ => values(field, frame, shape),
+        Place::FrameLen | Place::Either(_) => values(field, frame, shape),
     }
 }
 
@@ -90,18 +88,20 @@ impl Draft {
     }
 
     /// Gives a field its values: one for all headers of its protocol, or one for each.
-    pub fn set(&mut self, field: &Field, values: &[Value]) -> Result<(), Wrong> {
+    pub fn set(&mut self, field: &'static Field, values: &[Value]) -> Result<(), Wrong> {
         let Some(first) = values.first() else {
             return Err(Wrong::new(field.name, "takes at least one value"));
         };
+        // nothing is written anew that is so already: a message of DNS can be written in several ways
+        if self::values(field, &self.frame, &self.shape) == values {
+            return Ok(());
+        }
         match (field.place, first) {
             (Place::Bits { at, len }, _) => self.set_bits(field, at, len, values),
             (Place::FrameLen, Value::Bits(len)) => self.set_len(field, *len),
             (Place::Payload, Value::Bytes(data)) => self.set_payload(field, data),
             (Place::PayloadLen, Value::Bits(len)) => {
-                let len = usize::try_from(*len).ok().filter(|len| *len <= MOST);
-                let len =
-                    len.ok_or_else(|| Wrong::new(field.name, format!("is {MOST} at most")))?;
+                let len = usize::try_from(*len).unwrap_or(MOST);
                 let mut data = self.frame[self.shape.payload.clone()].to_vec();
                 data.resize(len, 0);
                 self.set_payload(field, &data)

@@ -84,11 +84,11 @@ impl Test {
         if let (Kind::Ipv4 | Kind::Ipv6, Some((address, bits))) = (field.kind, text.split_once('/'))
         {
             let width: u32 = if field.kind == Kind::Ipv4 { 32 } else { 128 };
-            let bits = bits.parse().ok().filter(|bits| *bits <= width);
-            let bits: u32 =
-                bits.ok_or_else(|| format!("expected /0 to /{width}, not '/{}'", shortened(text)))?;
+            let length: Option<u32> = bits.parse().ok().filter(|length| *length <= width);
+            let length = length
+                .ok_or_else(|| format!("expected /0 to /{width}, not '/{}'", shortened(bits)))?;
             let value = field.kind.parse(address).map_err(|_| wrong())?;
-            let mask = match width - bits {
+            let mask = match width - length {
                 128 => 0,
                 free => u128::MAX << free,
             };
