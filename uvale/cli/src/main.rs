@@ -18,7 +18,7 @@
 //! | `test_run.rs` | what `uvale test` starts for each run |
 //! | `table.rs` | tables, and numbers with units |
 //!
-//! `uvale gen`, `uvale link`, `uvale bench` and `uvale vm` are crates of their own.
+//! `uvale gen`, `uvale link`, `uvale test`, `uvale bench` and `uvale vm` are crates of their own.
 #![deny(unsafe_code)]
 
 pub mod capture;
@@ -144,6 +144,9 @@ enum Command {
     /// Join two ports by a wire that delays, loses, doubles, reorders or corrupts packets
     #[command(after_help = uvale_impair::EXAMPLE)]
     Link(uvale_impair::Args),
+    /// Test network functions: cases in files say what is sent and what is to come
+    #[command(after_help = uvale_test::command::EXAMPLE)]
+    Test(uvale_test::command::Args),
     /// Measure throughput and wake-ups, compared with two bare processes
     #[command(after_help = "Example: uvale bench --json")]
     Bench(uvale_bench::Args),
@@ -179,6 +182,7 @@ fn main() -> ExitCode {
         Command::PtnetDriver(args) => ptnet_driver::run(&args),
         Command::TestRun(args) => test_run::run(&args),
         Command::Vm(args) => qemu_glue::run(args),
+        Command::Test(args) => uvale_test::command::run(&args),
         Command::Bench(args) => Ok(uvale_bench::run(args)),
     };
     outcome.unwrap_or_else(|why| {

@@ -25,6 +25,7 @@ use uvale_link::proto::Report;
 use uvale_link::report;
 use uvale_link::session::Session;
 use uvale_tools::nearest::{hint, label};
+use uvale_tools::pattern;
 
 use super::show::{Place, fetch};
 use super::table::{print, printable};
@@ -142,34 +143,7 @@ fn names(name: &str, port: &report::Port) -> bool {
     [Some(&port.name), port.switch.as_ref()]
         .into_iter()
         .flatten()
-        .any(|of| *of == label || matches(name.as_bytes(), of.as_bytes()))
-}
-
-/// Does `text` match the pattern, in which * is any text and ? any byte?
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    // the last * and what it has taken so far
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(b) if *b == b'?' || *b == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    (p, t) = (at + 1, taken + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|b| *b == b'*')
+        .any(|of| *of == label || pattern::matches(name, of))
 }
 
 /// All ports as they are now.

@@ -1,10 +1,11 @@
-//! What the commands share: words on a terminal, names that are nearly right, what a program's file says of how it is
-//! started, MAC addresses, signals that end a command.
+//! What the commands share: words on a terminal, names that are nearly right, patterns for names, what a program's file
+//! says of how it is started, MAC addresses, signals that end a command.
 #![forbid(unsafe_code)]
 
 pub mod elf;
 pub mod mac;
 pub mod nearest;
 pub mod output;
+pub mod pattern;
 pub mod rate;
 pub mod signals;

@@ -43,7 +43,8 @@ pub fn let_long_files_be_errors() -> Result<(), String> {
         .map_err(|e| format!("SIGXFSZ cannot be blocked: {e}"))
 }
 
-fn is_ignored(signal: Signal) -> bool {
+/// Was it ignored when this process began, or is it now? `nohup` means it.
+pub fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -1,0 +1,184 @@
+//! Where a run's captures and logs are: in a temporary folder while it runs, and if it fails in a folder that stays.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use uvale_tools::output::plain;
+
+/// The file of a kept folder that says what was run. Only folders that have it are replaced.
+const RUN: &str = "run.json";
+
+/// A temporary folder for all runs, gone at the end.
+pub struct Temporary(PathBuf);
+
+impl Temporary {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn new() -> Result<Self, String> {
+        let base = std::env::temp_dir();
+        match nix::unistd::mkdtemp(&base.join("uvale-test-XXXXXX")) {
+            Ok(folder) => Ok(Temporary(folder)),
+            Err(error) => {
+                let error = plain(&io::Error::from(error));
+                Err(format!(
+                    "cannot make a folder in {}: {error}; TMPDIR names another place",
+                    base.display()
+                ))
+            }
+        }
+    }
+
+    /// The folder of a run.
+    pub fn of(&self, number: usize) -> PathBuf {
+        self.0.join(number.to_string())
+    }
+}
+
+/// Makes the folder of a run, with what is run in it.
+///
+/// # Errors
+/// The system's.
+pub fn begin(folder: &Path, run: &[u8]) -> io::Result<()> {
+    fs::create_dir(folder)?;
+    fs::write(folder.join(RUN), run)
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // one that something is left in, because it could not be moved, stays
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// A run that passed leaves nothing.
+pub fn forget(folder: &Path) {
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// Moves what a failed run has left to `keep`, in the place of what an earlier run of this name has left there. Where
+/// it is then; if it could not be moved, that is told in a sentence, too.
+pub fn keep(folder: &Path, keep: &Path, id: &str) -> (PathBuf, Option<String>) {
+    let target = keep.join(name(id));
+    match moved(folder, &target) {
+        Ok(()) => (target, None),
+        Err(error) => {
+            let why = format!("cannot keep it in {}: {}", target.display(), plain(&error));
+            (folder.to_owned(), Some(why))
+        }
+    }
+}
+
+fn moved(folder: &Path, target: &Path) -> io::Result<()> {
+    fs::create_dir_all(target.parent().unwrap_or(Path::new(".")))?;
+    if target.join(RUN).is_file() {
+        fs::remove_dir_all(target)?;
+    }
+    match fs::rename(folder, target) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            let copied = copy(folder, target);
+            // what is there only in part is there not at all
+            let rest = if copied.is_ok() { folder } else { target };
+            let _ = fs::remove_dir_all(rest);
+            copied
+        }
+        other => other,
+    }
+}
+
+fn copy(folder: &Path, target: &Path) -> io::Result<()> {
+    fs::create_dir(target)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let to = target.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), &to)?;
+        }
+    }
+    Ok(())
+}
+
+/// A file's name that tells a person which run it is: letters, digits, and a number that makes it this run's alone.
+fn name(id: &str) -> String {
+    let mut name = String::new();
+    for c in id.chars() {
+        match c {
+            c if c.is_ascii_alphanumeric() || matches!(c, '_' | '=' | '.') => name.push(c),
+            '/' => name.push('.'),
+            _ if name.is_empty() || name.ends_with(['-', '.']) => {}
+            _ => name.push('-'),
+        }
+    }
+    let mut name: String = name.trim_matches(['-', '.']).chars().take(100).collect();
+    if name != id || name.is_empty() {
+        // FNV-1a: ids that differ only in what a name cannot have
+        let hash = id.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        let dash = if name.is_empty() { "" } else { "-" };
+        let _ = write!(name, "{dash}{hash:08x}");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_files() {
+        let first = name("firewall/answers are let in [mode=swap] #2");
+        assert!(
+            first.starts_with("firewall.answers-are-let-in-mode=swap-2-"),
+            "{first}"
+        );
+        assert_ne!(first, name("firewall/answers are let in [mode=swap] 2"));
+        for id in ["../../etc", "..", "/", "", "\u{e4}\n", &"x".repeat(500)] {
+            let name = name(id);
+            assert!(
+                !name.contains('/') && !name.starts_with('.') && name.len() < 120,
+                "{name}"
+            );
+            assert!(!name.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_failed_run_takes_the_place_of_its_earlier_one_and_of_nothing_else() {
+        let temporary = Temporary::new().unwrap();
+        let base = temporary.0.join("kept");
+        let run = |number, text: &str| {
+            let folder = temporary.of(number);
+            begin(&folder, text.as_bytes()).unwrap();
+            fs::create_dir(folder.join("logs")).unwrap();
+            fs::write(folder.join("logs/a"), text).unwrap();
+            folder
+        };
+        let (kept, why) = keep(&run(1, "first"), &base, "a/b");
+        assert_eq!(
+            (&why, fs::read_to_string(kept.join("logs/a")).unwrap()),
+            (&None, "first".into())
+        );
+        let (again, _) = keep(&run(2, "second"), &base, "a/b");
+        assert_eq!(
+            (again == kept, fs::read_to_string(kept.join(RUN)).unwrap()),
+            (true, "second".into())
+        );
+        // somebody else's folder of that name
+        fs::remove_file(kept.join(RUN)).unwrap();
+        let third = run(3, "third");
+        let (where_it_is, why) = keep(&third, &base, "a/b");
+        assert!(where_it_is == third && why.unwrap().contains("cannot keep it in"));
+        forget(&third);
+        fs::remove_dir_all(&base).unwrap();
+        let folder = temporary.0.clone();
+        drop(temporary);
+        assert!(!folder.exists());
+    }
+}
