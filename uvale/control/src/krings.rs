@@ -131,6 +131,7 @@ fn configure(
     k.wire.store(0, Relaxed);
     k.joined.store(0, Relaxed);
     k.joining.store(0, Relaxed);
+    k.trace.store(0, Relaxed);
     k.frame.store(0, Relaxed);
     k.frame_user.store(0, Relaxed);
     k.swap.with.store(0, Relaxed);
@@ -306,6 +307,7 @@ impl World {
         };
         let by_dir = DIRS.map(make);
         let port = self.port(na.port);
+        port.set_name(&na.name);
         port.region.store(region, Relaxed);
         port.num_tx_rings.store(na.rings[TX], Relaxed);
         port.num_rx_rings.store(na.rings[RX], Relaxed);

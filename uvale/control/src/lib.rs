@@ -23,6 +23,7 @@
 //! | `caller.rs` | what a request comes with besides its bytes |
 //! | `info.rs` | requests that change nothing |
 //! | `parameters.rs` | module parameters |
+//! | `trace.rs` | which rings are traced |
 //! | `held.rs` | who has a port open, for refusals |
 //! | `inspect.rs` | what `uvale ports` and the like show |
 //! | `local.rs`, `fuzzing.rs` | a world inside one process; requests made of any bytes |
@@ -75,6 +76,7 @@ mod repair;
 mod rings;
 mod sizing;
 mod switch;
+mod trace;
 mod vale;
 
 #[cfg(test)]
@@ -215,6 +217,8 @@ pub struct World {
     processors: Vec<u32>,
     /// counts what may have changed a port
     changes: u64,
+    /// what is traced
+    traces: Vec<trace::Trace>,
 }
 
 impl World {
@@ -242,6 +246,7 @@ impl World {
             netns: 0,
             processors: Vec::new(),
             changes: 0,
+            traces: Vec::new(),
         };
         world.apply_parameters();
         world
@@ -328,6 +333,19 @@ impl World {
             return Err(Refusal::new(Errno::BADF, "no such descriptor"));
         }
         self.changes += 1;
+        let served = self.serve(client, caller, request);
+        if !self.traces.is_empty() {
+            self.retrace();
+        }
+        served
+    }
+
+    fn serve(
+        &mut self,
+        client: ClientId,
+        caller: &mut Caller,
+        request: &mut Request,
+    ) -> Result<()> {
         let name = name_of(&mut request.header);
         let interface = caller.interface.take();
         self.netns = interface.as_ref().map_or(caller.netns, |i| i.netns);

@@ -41,10 +41,13 @@ use nm_abi::{
 use rustix::io::Errno;
 
 use crate::{ClientId, Config, Refusal, World};
+use uvale_engine::trace::Tracing;
 use uvale_engine::{Attachment, Host, RegionMap};
 use uvale_request::{OptionCopy, Request};
 use uvale_shared::ctl::{CTL_LEN, Ctl};
 use uvale_shared::shm::{Memfd, RingView};
+use uvale_shared::trace::Trace;
+use uvale_system::who::Who;
 
 /// The session that a local world's threads take locks for.
 const SESSION: u32 = 2;
@@ -55,6 +58,8 @@ pub struct LocalWorld {
     /// control plane
     pub world: Mutex<World>,
     woken: Mutex<Vec<u32>>,
+    /// those that are on
+    traces: Mutex<Vec<Arc<Tracing>>>,
 }
 
 /// An open, registered port.
@@ -75,6 +80,7 @@ impl LocalWorld {
             ctl,
             world,
             woken: Mutex::default(),
+            traces: Mutex::default(),
         })
     }
 
@@ -140,6 +146,23 @@ impl LocalWorld {
         std::mem::take(&mut self.woken.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Begins a trace of a port or a switch, with a memory of `cells` cells, a power of two.
+    pub fn trace(&self, name: &str, cells: usize) -> Result<Arc<Tracing>, Refusal> {
+        let memfd = Memfd::create("uvale-trace", Trace::bytes(cells))?;
+        let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = traces.iter().map(|t| t.number).max().unwrap_or(0) + 1;
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.begin_trace(number, name.as_bytes())?;
+        let tracing = Arc::new(Tracing {
+            number,
+            memory: Trace::open(&memfd).ok_or(Errno::NOMEM)?,
+            snaplen: u16::MAX.into(),
+            who: Who::own(),
+        });
+        traces.push(tracing.clone());
+        Ok(tracing)
+    }
+
     /// Ring `ring` of direction `dir` (`engine::RX`, `engine::TX`) of a port, as the program has
     /// it in its memory.
     pub fn ring<'a>(&self, port: &'a LocalPort, dir: usize, ring: u32) -> Option<RingView<'a>> {
@@ -172,6 +195,11 @@ impl Host for LocalWorld {
     fn region(&self, number: u32) -> Option<Arc<RegionMap>> {
         let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         Some(world.region(number)?.shared.clone())
+    }
+
+    fn trace(&self, number: u32) -> Option<Arc<Tracing>> {
+        let traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        traces.iter().find(|t| t.number == number).cloned()
     }
 
     fn wake(&self, client: u32) {

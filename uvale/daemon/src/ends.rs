@@ -129,6 +129,7 @@ impl Daemon {
             }
             Role::Session(session) => {
                 self.sessions.remove(&session);
+                self.drop_traces(session);
                 self.ends.dead.push((session, connection.who));
             }
         }

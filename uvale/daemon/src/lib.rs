@@ -20,6 +20,7 @@ mod runners;
 mod serve;
 mod successor;
 pub mod surroundings;
+mod traces;
 
 pub use listen::ALREADY_SERVED;
 pub use log::FILE as LOG_FILE;
@@ -298,6 +299,7 @@ struct Daemon {
     /// of NICs on switches
     runners: runners::Runners,
     interfaces: interfaces::Interfaces,
+    traces: traces::Traces,
     /// the report being sent
     last_report: Option<uvale_system::sys::Fd>,
     started: Instant,
@@ -335,6 +337,7 @@ impl Daemon {
             nics: nic::Nics::default(),
             runners: runners::Runners::default(),
             interfaces: interfaces::Interfaces::default(),
+            traces: traces::Traces::default(),
             last_report: None,
             started: Instant::now(),
             collected: Instant::now(),

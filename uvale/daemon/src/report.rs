@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::Daemon;
 use super::connection::{Connection, Role};
-use uvale_control::{PortInfo, PortKind, World};
+use uvale_control::{ClientId, PortInfo, PortKind, World};
 use uvale_engine::{RX, TX};
 use uvale_link::proto::Report;
 use uvale_link::report as shape;
@@ -47,6 +47,7 @@ impl Daemon {
             Report::Daemon => serde_json::to_vec(&self.itself(id)),
             Report::Parameters => serde_json::to_vec(&self.parameters()),
             Report::Interfaces => serde_json::to_vec(&self.listed_interfaces()),
+            Report::Descriptions => serde_json::to_vec(&self.descriptions()),
         };
         text.map_err(|e| Refusal::new(Errno::IO, e.to_string()))
     }
@@ -58,6 +59,17 @@ impl Daemon {
                 nic: self.nic(&info),
                 holders: info.holders.iter().map(|who| self.holder(who)).collect(),
                 ..port(&self.world, &self.ctl, &info)
+            })
+            .collect()
+    }
+
+    fn descriptions(&self) -> Vec<shape::Description> {
+        let clients = self.devices.keys().map(|client| ClientId(*client));
+        clients
+            .map(|client| shape::Description {
+                client: client.0,
+                who: self.world.holder(client).map(|who| self.holder(who)),
+                port: self.world.binding(client).map(|b| b.name.clone()),
             })
             .collect()
     }

@@ -103,7 +103,7 @@ impl Daemon {
             Call::FindMemory(_) | Call::Interfaces { .. } | Call::ChangeInterface { .. } => {
                 self.finish_all();
             }
-            Call::Report(_) => {
+            Call::Report(_) | Call::BeginTrace { .. } => {
                 self.take_written();
                 self.finish_all();
             }
@@ -190,6 +190,14 @@ impl Daemon {
                 self.keep_ptnet(name, shape, fds)?
             }
             (Role::Session(_), Call::DropPtnet(name)) => self.drop_ptnet(&name)?,
+            (Role::Session(session), Call::BeginTrace { name, snaplen }) => {
+                return self.begin_trace(id, session, name, snaplen);
+            }
+            (Role::Session(session), Call::EndTrace) => {
+                self.end_traces(session);
+                Reply::Ok
+            }
+            (Role::Session(_), Call::Trace(number)) => return self.trace(number),
             // The descriptor was settled before this was handled.
             (Role::Session(_), Call::Settle(_)) => Reply::Ok,
             (Role::Session(_), Call::Report(what)) => {

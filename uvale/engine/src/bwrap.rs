@@ -37,7 +37,7 @@ use core::sync::atomic::fence;
 
 use super::synced::Synced;
 use super::vale::{self, Scratch};
-use super::{Host, RegionMap, monitor, nic};
+use super::{Host, RegionMap, monitor, nic, trace};
 use uvale_shared::ctl::{Kring, RING_ON};
 use uvale_shared::lock::DAEMON_SESSION;
 use uvale_shared::lock::LockGuard;
@@ -189,7 +189,9 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
         true => nic::txsync(host, &tx, to, area),
         false => vale::txsync(host, &tx, to, area),
     };
-    if tx.kring.is_monitored() {
+    if let Some(tracing) = trace::of(host, tx.kring) {
+        trace::send(host, &tx, to, area, &tracing);
+    } else if tx.kring.is_monitored() {
         let freed = monitor::sending(host, &tx, to, &mut area.monitors);
         let hwtail = pass_on(area);
         monitor::sent(host, &tx, freed, hwtail);

@@ -138,7 +138,7 @@ impl Attachment {
         let mut wanted = csb.read(i);
         loop {
             let Ok(head) = sync.ring.tx_take((wanted.head, wanted.cur)) else {
-                sync.ring.reinit();
+                sync.refuse();
                 want_kick_again(csb, i, manner);
                 break;
             };

@@ -17,6 +17,7 @@
 //! | `vnet.rs` | packets between ports whose virtio-net headers differ |
 //! | `offsets.rs` | packets that begin inside their buffers |
 //! | `csb.rs` | a descriptor in CSB mode: one pass of a sync loop over a ring |
+//! | `trace.rs` | what happens to packets, for `uvale trace` |
 //! | `sleep.rs` | who sleeps on a ring and how it is woken |
 //!
 //! It runs in the process that calls, in the shim; all it knows about that process is [`Host`].
@@ -35,13 +36,14 @@ mod pipe;
 mod sleep;
 mod sync;
 mod synced;
+pub mod trace;
 mod vale;
 
 pub mod vnet;
 
 use std::sync::Arc;
 
-use uvale_shared::ctl::Ctl;
+use uvale_shared::ctl::{Ctl, Kring};
 use uvale_shared::lock::Owner;
 pub use uvale_shared::shm::RegionMap;
 
@@ -71,4 +73,43 @@ pub trait Host: Send + Sync {
         let _ = port;
         None
     }
+    /// Where records of trace `number` go; `None`: it is over. May ask the daemon.
+    fn trace(&self, number: u32) -> Option<Arc<trace::Tracing>> {
+        let _ = number;
+        None
+    }
+    /// Something has happened that a trace tells. It is to return soon.
+    fn noted(&self, what: Note<'_>) {
+        let _ = what;
+    }
+}
+
+/// What the engine says beside what it does, where it is not at its fastest anyway.
+#[derive(Clone, Copy)]
+pub enum Note<'a> {
+    /// a sleeper of a ring was woken
+    Woke {
+        /// the ring
+        kring: &'a Kring,
+        /// the description that slept
+        client: u32,
+    },
+    /// slots are shown to a monitor
+    Shown {
+        /// its ring
+        kring: &'a Kring,
+        /// the first slot there
+        slot: u32,
+        /// how many
+        slots: u32,
+        /// packets before them for which there was no room
+        missed: u64,
+    },
+    /// a monitor misses packets, for the lock of its ring is not released
+    Stuck {
+        /// its ring
+        kring: &'a Kring,
+        /// how many
+        missed: u64,
+    },
 }

@@ -31,7 +31,7 @@ use super::lease::{Lease, Refused, Tally};
 use super::offsets::{Offsets, is_plain};
 use super::sleep::{RX, TX};
 use super::synced::Synced;
-use super::{Host, RegionMap};
+use super::{Host, Note, RegionMap};
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON};
 use uvale_shared::ctl::Kring;
 use uvale_shared::lock::Guarded;
@@ -111,11 +111,23 @@ fn lease<'a>(
             Some((lease, span))
         }
         Err(Refused::Stuck) => {
-            kring.stuck.fetch_add(packets(&of.ring, span), Relaxed);
+            let missed = packets(&of.ring, span);
+            kring.stuck.fetch_add(missed, Relaxed);
+            host.noted(Note::Stuck { kring, missed });
             None
         }
         Err(Refused::Gone) => None,
     }
+}
+
+/// Says what the monitor is about to see.
+fn note(host: &dyn Host, lease: &Lease<'_>, slots: u32) {
+    host.noted(Note::Shown {
+        kring: lease.kring,
+        slot: lease.slots.at,
+        slots,
+        missed: lease.tally.full,
+    });
 }
 
 /// Counts a slot that was filled.
@@ -283,6 +295,7 @@ fn copy_to(host: &dyn Host, kring: &Kring, region: &RegionMap, of: &Synced<'_>, 
     let Some((mut lease, span)) = lease(host, kring, region, of, span) else {
         return;
     };
+    note(host, &lease, span.len);
     let (mut to, mut tally) = (lease.slots, lease.tally);
     let (pool, map, offsets) = (&of.region.pool, &of.region.map, Offsets::of(of.kring));
     let plain = is_plain(of.kring, of.region) && to.is_plain();
@@ -321,6 +334,7 @@ fn exchange(host: &dyn Host, ring: &Synced<'_>, from: u32, to: u32) {
     let Some((mut lease, span)) = lease(host, kring, ring.region, ring, span) else {
         return;
     };
+    note(host, &lease, span.len);
     let (mut to, mut tally) = (lease.slots, lease.tally);
     let pool = &ring.region.pool;
     for (at, view) in span.slots(&ring.ring) {

@@ -23,11 +23,12 @@ use std::sync::Arc;
 use super::Host;
 use super::sleep::{to_wake, wake};
 use super::synced::Synced;
+use super::trace;
 use super::vale::Scratch;
 use uvale_shared::ctl::{Kring, PORT_DOWN, WIRE_HOST, count};
 use uvale_wire::{Frames, Space, Transmitter, Wire};
 
-pub use arrive::take_in;
+pub use arrive::take_in as take_in_untraced;
 pub use forward::forward;
 
 /// Sleeps of 20 ms to wait for a sender that holds the ring: the sync comes again.
@@ -35,12 +36,18 @@ const PATIENCE: u32 = 0;
 
 /// Sends `hwcur..head`. What finds no room stays, and with it the slots behind. Returns hwtail.
 pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, work: &mut Scratch) -> u32 {
+    send(host, tx, head, work).0
+}
+
+/// The same; with hwtail comes the ring of the other end, if it has taken the slots.
+pub fn send(host: &dyn Host, tx: &Synced<'_>, head: u32, work: &mut Scratch) -> (u32, Option<u32>) {
     let k = tx.kring;
-    let mut at = k.hwcur.load(Relaxed);
+    let (mut at, mut by) = (k.hwcur.load(Relaxed), None);
     if head != at && at < tx.n && head < tx.n {
         // SYNC POINT: Acquire pairs with the Release of the daemon's store: the peer's ring is ready.
         let joined = k.joined.load(Acquire).checked_sub(1);
         let taken = joined.and_then(|rx| join::send(host, tx, head, rx, work));
+        by = joined.filter(|_| taken.is_some());
         let next = taken.unwrap_or_else(|| onto_the_wire(host, tx, head, &mut work.outgoing));
         if next != at {
             count(&k.produced.progress, 1);
@@ -53,7 +60,7 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, work: &mut Scratch) -
     }
     let hwtail = tx.ring.prev(at);
     k.hwtail.store(hwtail, Relaxed);
-    hwtail
+    (hwtail, by)
 }
 
 /// Returns the slot to send next.
@@ -70,6 +77,15 @@ fn onto_the_wire(host: &dyn Host, tx: &Synced<'_>, head: u32, space: &mut Space)
         None if k.wire.load(Relaxed) & WIRE_HOST != 0 => transmit::lose(tx, head),
         // As on netmap's veth: it waits for the other end.
         None => k.hwcur.load(Relaxed),
+    }
+}
+
+/// Takes in what is on the wire, as far as there is room.
+#[inline]
+pub fn take_in(host: &dyn Host, rx: &Synced<'_>) {
+    match trace::of(host, rx.kring) {
+        None => take_in_untraced(host, rx),
+        Some(tracing) => trace::arriving(host, rx, &tracing),
     }
 }
 

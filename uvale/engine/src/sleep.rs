@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::Host;
+use super::{Host, Note};
 use uvale_shared::ctl::{Kring, count};
 use uvale_shared::sleepers;
 
@@ -37,6 +37,7 @@ fn wake_each(host: &dyn Host, kring: &Kring, mut mask: u64) {
         mask &= mask - 1;
         if let Some(client) = port.sleepers[bit].load(Ordering::Relaxed).checked_sub(1) {
             host.wake(client);
+            host.noted(Note::Woke { kring, client });
         }
     }
 }

@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::attachment::Attachment;
 use super::synced::Synced;
 use super::vale::{self, Scratch};
-use super::{Host, monitor, nic, pipe};
+use super::{Host, monitor, nic, pipe, trace};
 use uvale_shared::binding::Binding;
 use uvale_shared::lock::{Guarded, LockGuard};
 
@@ -82,7 +82,7 @@ impl Sync<'_, Scratch> {
     #[inline(always)]
     pub(super) fn tx(&mut self) -> bool {
         let Ok(head) = self.ring.tx_prologue() else {
-            self.ring.reinit();
+            self.refuse();
             return false;
         };
         match self.send(head) {
@@ -98,15 +98,33 @@ impl Sync<'_, Scratch> {
     /// Sends what lies before `head`, and shows it to the ring's monitors. Returns hwtail.
     #[inline(always)]
     pub(super) fn send(&mut self, head: u32) -> Result<u32, Unsent> {
-        if self.ring.kring.is_monitored() {
-            return self.send_monitored(head);
+        if self.ring.kring.is_monitored() || self.ring.kring.is_traced() {
+            return self.send_watched(head);
         }
         self.pass_on(head)
     }
 
+    /// head or cur make no sense.
     #[cold]
     #[inline(never)]
-    fn send_monitored(&mut self, head: u32) -> Result<u32, Unsent> {
+    pub(super) fn refuse(&self) {
+        self.ring.reinit();
+        if let Some(tracing) = trace::of(self.host, self.ring.kring) {
+            trace::refused(self.host, &self.ring, &tracing);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_watched(&mut self, head: u32) -> Result<u32, Unsent> {
+        let is_sender = !self.binding.is_null && !self.binding.is_monitor;
+        if let Some(tracing) = trace::of(self.host, self.ring.kring).filter(|_| is_sender) {
+            let work = self.work.get(&mut self.guard).ok_or(Unsent::Busy)?;
+            return Ok(trace::send(self.host, &self.ring, head, work, &tracing));
+        }
+        if !self.ring.kring.is_monitored() {
+            return self.pass_on(head);
+        }
         let Some(work) = self.work.get(&mut self.guard) else {
             return Err(Unsent::Busy);
         };

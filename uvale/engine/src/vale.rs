@@ -10,10 +10,12 @@ mod classify;
 mod deliver;
 mod lookup;
 mod scratch;
+mod traced;
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 pub use scratch::Scratch;
+pub use traced::txsync as txsync_traced;
 
 use super::bwrap::{self, Onward};
 use super::lease::{Lease, Refused};
@@ -22,7 +24,7 @@ use super::offsets;
 use super::synced::Synced;
 use super::{Host, RegionMap, monitor};
 use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
-use uvale_shared::ctl::{Ctl, Kring, MAX_RINGS, Port, Switch, count};
+use uvale_shared::ctl::{Ctl, Kring, MAX_RINGS, Port, Switch, SyncCounters, count};
 use uvale_shared::shm::{SlotView, copy_packet, prefetch_to_write, rfrags};
 
 /// Most slots per batch (what bridge_batch starts with); the last packet may exceed it.
@@ -47,6 +49,20 @@ struct Tally {
     short: u64,
     no_dest: u64,
     no_receiver: u64,
+    /// source addresses learnt, for a trace
+    learnt: u64,
+}
+
+impl Tally {
+    #[inline(always)]
+    fn count(&self, c: &SyncCounters) {
+        count(&c.packets, self.packets);
+        count(&c.bytes, self.bytes);
+        count(&c.bad_slot, self.bad_slot);
+        count(&c.short, self.short);
+        count(&c.no_dest, self.no_dest);
+        count(&c.no_receiver, self.no_receiver);
+    }
 }
 
 /// The sending port during one sync.
@@ -122,13 +138,7 @@ impl<'a> Sender<'a> {
                 at = self.batch(tx, at, head, scratch, &mut tally);
             }
         }
-        let c = &tx.kring.sync;
-        count(&c.packets, tally.packets);
-        count(&c.bytes, tally.bytes);
-        count(&c.bad_slot, tally.bad_slot);
-        count(&c.short, tally.short);
-        count(&c.no_dest, tally.no_dest);
-        count(&c.no_receiver, tally.no_receiver);
+        tally.count(&tx.kring.sync);
     }
 
     /// Sends the run that begins at `from`, if there is one. Returns the slot after it.

@@ -22,7 +22,7 @@ use uvale_system::who::Who;
 use uvale_wire::Shape;
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 14;
+pub const PROTOCOL: u32 = 15;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -125,6 +125,19 @@ pub enum Call {
     },
     /// On a session: the device of that name is to go. Answer: [`Reply::Ok`]; `ENXIO` if there is none such here.
     DropPtnet(String),
+    /// On a session: trace the packets of a port, or of all ports of a switch, until the session ends or says
+    /// [`Call::EndTrace`]. Answer: [`Reply::Trace`] and the memory of the trace.
+    BeginTrace {
+        /// name of the port or the switch
+        name: String,
+        /// bytes of each packet to record
+        snaplen: u32,
+    },
+    /// On a session: its traces are over. Answer: [`Reply::Ok`].
+    EndTrace,
+    /// On a session: where the records of trace `0` go. Answer: [`Reply::Trace`] and the memory of the trace; `ENXIO`
+    /// if it is over.
+    Trace(u32),
     /// On a session: a descriptor to wake client `0` with. Answer: [`Reply::Waker`] and the descriptor.
     Waker(u32),
     /// On a session: wake client `0`, without an answer. For callers that have no descriptor left.
@@ -276,6 +289,8 @@ pub enum Report {
     Parameters,
     /// interfaces that uvale has made, and others that are open or on a switch
     Interfaces,
+    /// open descriptions, by the numbers that they are woken by
+    Descriptions,
 }
 
 /// Answers.
@@ -330,6 +345,13 @@ pub enum Reply {
     },
     /// a wire, with its descriptors
     Wire(Shape),
+    /// a trace, with its memory
+    Trace {
+        /// its number
+        number: u32,
+        /// bytes of each packet to record
+        snaplen: u32,
+    },
     /// with the descriptor
     Waker,
     /// with a memfd

@@ -159,6 +159,17 @@ pub struct Process {
     pub asks: bool,
 }
 
+/// An open description of the device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// the number that it is woken by, which no other one gets
+    pub client: u32,
+    /// who has opened it, if that is known
+    pub who: Option<Holder>,
+    /// name of the port that it is bound to
+    pub port: Option<String>,
+}
+
 /// A module parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameter {

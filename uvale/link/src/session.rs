@@ -1,7 +1,9 @@
 //! A process's side of a world: its session with the daemon, control memory, and caches of the
-//! regions it has mapped and of the descriptors it wakes others with; `session/wires.rs` has the wires of NIC ports.
+//! regions it has mapped and of the descriptors it wakes others with; `session/wires.rs` has the wires of NIC ports, `session/traces.rs` the
+//! traces.
 //! This is the [`Host`] of the engine in a trusted process.
 
+mod traces;
 mod wires;
 
 use std::collections::HashMap;
@@ -17,6 +19,8 @@ use crate::channel::{call, call_with, call_with_all, call_within, pair, send};
 use crate::difference;
 use crate::proto::{Call, PROTOCOL, Reply, Report, TOKEN, refused};
 use crate::report::{Guest, Parameter};
+use traces::Traces;
+use uvale_engine::trace::Tracing;
 use uvale_engine::{Host, RegionMap};
 use uvale_shared::ctl::Ctl;
 use uvale_shared::shm::{BufferPool, Mapping, Memfd};
@@ -49,6 +53,7 @@ pub struct Session {
     regions: Mutex<HashMap<u32, Weak<RegionMap>>>,
     wakers: RwLock<HashMap<u32, OwnFd>>,
     wires: RwLock<Wires>,
+    traces: RwLock<Traces>,
 }
 
 impl Session {
@@ -109,6 +114,7 @@ impl Session {
             regions: Mutex::default(),
             wakers: RwLock::default(),
             wires: RwLock::default(),
+            traces: RwLock::default(),
         })
     }
 
@@ -417,6 +423,10 @@ impl Host for Session {
 
     fn wire(&self, port: u32) -> Option<Arc<Wire>> {
         self.known_wire(port)
+    }
+
+    fn trace(&self, number: u32) -> Option<Arc<Tracing>> {
+        self.known_trace(number)
     }
 
     fn wake(&self, client: u32) {

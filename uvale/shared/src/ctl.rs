@@ -34,7 +34,7 @@ use crate::lock::LockWord;
 use crate::shm::{Indices, Memfd, Shared, Sparse};
 
 /// Written at offset 0; changes with every change of the layout below.
-pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0008;
+pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0009;
 /// Entries of a switch's forwarding table (netmap's NM_BDG_HASH).
 pub const FDB_SIZE: usize = 1024;
 /// Port numbers of a switch (netmap's NM_BDG_MAXPORTS); two of them stay unused, as in netmap.
@@ -150,8 +150,30 @@ pub struct Port {
     pub last_smac: AtomicU64,
     /// by sleeper bit: the client's number plus one (see `engine::Host::wake`), 0 for none
     pub sleepers: [AtomicU32; PORT_SLEEPERS],
+    /// its name, first byte lowest, zeroes behind it: for people who trace
+    name: [AtomicU64; 8],
     /// pad to 512 bytes
-    pad1: [AtomicU64; 25],
+    pad1: [AtomicU64; 17],
+}
+
+impl Port {
+    /// Its name; of a port that has just gone, perhaps that of another one.
+    pub fn name(&self) -> String {
+        let words = self.name.iter().map(|w| w.load(Ordering::Relaxed));
+        let bytes = words.flat_map(u64::to_le_bytes).take_while(|b| *b != 0);
+        String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
+    }
+
+    /// Names it (daemon only). What is longer than 64 bytes is cut off.
+    pub fn set_name(&self, name: &[u8]) {
+        for (i, word) in self.name.iter().enumerate() {
+            let mut eight = [0; 8];
+            let part = name.get(i * 8..).unwrap_or_default();
+            let n = part.len().min(8);
+            eight[..n].copy_from_slice(&part[..n]);
+            word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+        }
+    }
 }
 
 /// nr_mode: ring not in use by the program.
@@ -218,7 +240,9 @@ pub struct Kring {
     /// rx of a joined NIC port: from this time on (monotonic, nanoseconds) its own process may take what its peer
     /// sends, when what was on the wire before is taken in; 0: it does
     pub joining: AtomicU64,
-    pad0: [AtomicU64; 2],
+    /// number of the trace of its packets, 0 for none (see `engine::trace`); the daemon writes it at any time
+    pub trace: AtomicU32,
+    pad0: [AtomicU32; 3],
 
     // -- the syncing side's own --
     /// held during a sync of this ring (netmap's nr_busy)
@@ -331,6 +355,12 @@ impl Kring {
     #[inline(always)]
     pub fn has_bwrap(&self) -> bool {
         self.bwrap.load(Ordering::Relaxed) != 0
+    }
+
+    /// Does anybody trace its packets?
+    #[inline(always)]
+    pub fn is_traced(&self) -> bool {
+        self.trace.load(Ordering::Relaxed) != 0
     }
 
     /// Does anybody monitor this ring?

@@ -12,4 +12,5 @@ pub mod extra;
 pub mod lock;
 pub mod shm;
 pub mod sleepers;
+pub mod trace;
 pub mod watch;

@@ -1,4 +1,5 @@
-//! The protocols of shared memory under loom: the lock, sleeping and waking, the list of a ring's monitors. Those of
+//! The protocols of shared memory under loom: the lock, sleeping and waking, the list of a ring's monitors, the cells
+//! of a trace. Those of
 //! the rings are the engine's (`uvale/control/tests/loom`).
 //!
 //! ```text
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use uvale_shared::atomics::model::{check, thread};
 use uvale_shared::atomics::{AtomicU32, AtomicU64, Ordering};
 use uvale_shared::lock::{Guarded, LockWord, Owner};
+use uvale_shared::shm::Memfd;
+use uvale_shared::trace::{PATIENCE, Reader, Trace};
 use uvale_shared::{sleepers, watch};
 
 /// What a check uses stays where it is.
@@ -172,5 +175,70 @@ fn a_sync_finds_a_whole_list_of_monitors() {
         assert!(LISTS.contains(&seen.as_slice()), "{seen:?}");
         daemon.join().unwrap();
         assert_eq!(watched.seen().unwrap(), LISTS[3]);
+    });
+}
+
+/// A memory for a trace, of so many cells.
+fn trace(cells: usize) -> &'static Trace {
+    let memfd = Memfd::create("test-trace", Trace::bytes(cells)).unwrap();
+    stays(Trace::open(&memfd).unwrap())
+}
+
+/// A writer comes round while the reader copies: what is read is what one of them wrote, and what is not read was
+/// missed.
+#[test]
+fn a_record_of_a_trace_is_whole_or_missed() {
+    let trace = trace(1);
+    check(move || {
+        assert!(trace.put(&[1]));
+        let writer = thread::spawn(move || assert!(trace.put(&[2])));
+        let (mut reader, mut record) = (Reader::default(), Vec::new());
+        let mut seen = Vec::new();
+        if reader.take(trace, 0, &mut record) {
+            seen.push(record.clone());
+        }
+        writer.join().unwrap();
+        if reader.take(trace, 0, &mut record) {
+            seen.push(record.clone());
+        }
+        assert!(
+            [&[vec![1], vec![2]][..], &[vec![2]]].contains(&seen.as_slice()),
+            "{seen:?}"
+        );
+        let missed = reader.missed_in_the_end(trace);
+        assert_eq!(seen.len() as u64 + missed, 2, "{seen:?}");
+    });
+}
+
+/// Two writers in the same cell, the first of which may be the last to fill it: no mixture is read.
+#[test]
+fn writers_of_a_trace_do_not_mix() {
+    let trace = trace(1);
+    check(move || {
+        let writer = thread::spawn(move || assert!(trace.put(&[1])));
+        assert!(trace.put(&[2]));
+        writer.join().unwrap();
+        let (mut reader, mut record) = (Reader::default(), Vec::new());
+        let is_read = reader.take(trace, 0, &mut record);
+        assert!(
+            !is_read || [vec![1], vec![2]].contains(&record),
+            "{record:?}"
+        );
+        assert_eq!(u64::from(is_read) + reader.missed_in_the_end(trace), 2);
+    });
+}
+
+/// With room for all nothing is missed, and a record of two cells is in one piece.
+#[test]
+fn records_of_a_trace_have_all_their_cells() {
+    let trace = trace(64);
+    check(move || {
+        let long = thread::spawn(move || assert!(trace.put(&[7; 10])));
+        let (mut reader, mut record) = (Reader::default(), Vec::new());
+        let mut seen = reader.take(trace, 0, &mut record);
+        long.join().unwrap();
+        seen |= reader.take(trace, 0, &mut record);
+        assert!(seen && record == [7; 10], "{record:?}");
+        assert_eq!(reader.missed_in_the_end(trace), 0);
     });
 }

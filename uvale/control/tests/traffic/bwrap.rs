@@ -21,7 +21,7 @@ const A: [u8; 6] = [2, 0, 0, 0, 0, 0xa];
 const B: [u8; 6] = [2, 0, 0, 0, 0, 0xb];
 const SLOTS: u32 = 16;
 
-fn command<T: AbiBytes>(w: &LocalWorld, reqtype: u16, name: &str, body: &T) {
+pub fn command<T: AbiBytes>(w: &LocalWorld, reqtype: u16, name: &str, body: &T) {
     let mut header = nmreq_header {
         nr_version: NETMAP_API,
         nr_reqtype: reqtype,
@@ -55,7 +55,7 @@ fn part(w: &LocalWorld, name: &str) {
 }
 
 /// A persistent port that joins two switches.
-fn join(w: &LocalWorld, name: &str, first: &str, second: &str) {
+pub fn join(w: &LocalWorld, name: &str, first: &str, second: &str) {
     let body = nmreq_vale_newif {
         nr_tx_slots: SLOTS,
         nr_rx_slots: SLOTS,

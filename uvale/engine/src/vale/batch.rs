@@ -30,7 +30,7 @@ impl<'a> Sender<'a> {
     /// Collect: copies slots out of the ring until a batch is full or `head` is reached, and finds
     /// the ends of packets. Returns the slot to go on from.
     #[inline]
-    fn collect(
+    pub(super) fn collect(
         &self,
         tx: &Synced<'a>,
         from: u32,
@@ -110,7 +110,7 @@ impl<'a> Sender<'a> {
         let mut dests = core::mem::take(&mut scratch.dests);
         for dest in &dests {
             let queue = dest.queue as usize;
-            if !self.deliver(*dest, scratch) {
+            if self.deliver(*dest, scratch).is_err() {
                 tally.no_receiver += scratch.packets_for(queue);
             }
             scratch.queues[queue] = EMPTY;

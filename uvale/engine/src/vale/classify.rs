@@ -35,6 +35,7 @@ impl Sender<'_> {
                 smac = source;
                 self.port.last_smac.store(source, Relaxed);
                 fdb::learn(&self.switch.fdb, source, self.me);
+                tally.learnt += 1;
                 last.0 = u64::MAX;
             }
             if last.0 != dmac {
@@ -77,7 +78,7 @@ impl Sender<'_> {
     /// Destination and source address of the packet that starts at `first`; `None` if it has no
     /// complete Ethernet header where the virtio-net header says that it should be.
     #[inline]
-    fn header(&self, frags: &[Frag], first: usize) -> Option<(u64, u64)> {
+    pub(super) fn header(&self, frags: &[Frag], first: usize) -> Option<(u64, u64)> {
         let frag = &frags[first];
         let (frag, skip) = if self.virt_hdr_len < frag.len {
             (frag, self.virt_hdr_len)

@@ -214,6 +214,7 @@ mod tests {
             ctl,
             regions: Mutex::default(),
             wakers: RwLock::default(),
+            traces: RwLock::default(),
             wires: RwLock::default(),
         };
         (session, asked)
