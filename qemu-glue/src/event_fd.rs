@@ -13,15 +13,34 @@
 
 use std::sync::OnceLock;
 
-use libc::{SYS_io_getevents, SYS_io_setup, SYS_io_submit, c_long, iocb, syscall};
+use libc::{SYS_io_getevents, SYS_io_setup, SYS_io_submit, c_long, syscall};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-/// Of linux/aio_abi.h, which libc has not.
+/// Of linux/aio_abi.h.
 const IOCB_CMD_PREAD: u16 = 0;
 const IOCB_CMD_PWRITE: u16 = 1;
 const IOCB_FLAG_RESFD: u32 = 1;
+/// `struct iocb` of a little-endian machine.
+#[repr(C)]
+#[derive(Default)]
+struct Iocb {
+    data: u64,
+    key: u32,
+    rw_flags: i32,
+    opcode: u16,
+    priority: i16,
+    descriptor: u32,
+    buffer: u64,
+    bytes: u64,
+    offset: i64,
+    reserved: u64,
+    flags: u32,
+    event: u32,
+}
+const _: () = assert!(size_of::<Iocb>() == 64);
+
 /// Words of `struct io_event`.
 const EVENT_WORDS: usize = 4;
 
@@ -108,12 +127,13 @@ impl Reads {
 
     /// Reads or writes no bytes, and has the kernel signal `event` when that is done.
     fn submit(&self, what: u16, event: &OwnedFd) -> Result<(), Errno> {
-        // SAFETY: integers, which may be zero.
-        let mut request: iocb = unsafe { core::mem::zeroed() };
-        request.aio_lio_opcode = what;
-        request.aio_fildes = self.nothing.as_raw_fd() as u32;
-        request.aio_flags = IOCB_FLAG_RESFD;
-        request.aio_resfd = event.as_raw_fd() as u32;
+        let mut request = Iocb {
+            opcode: what,
+            descriptor: self.nothing.as_raw_fd() as u32,
+            flags: IOCB_FLAG_RESFD,
+            event: event.as_raw_fd() as u32,
+            ..Iocb::default()
+        };
         let mut outcome = Err(Errno::AGAIN);
         for _ in 0..TRIES {
             let mut requests = [&raw mut request];

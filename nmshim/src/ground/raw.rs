@@ -5,8 +5,8 @@ use libc::{c_int, c_void, pollfd, timespec};
 use std::os::fd::RawFd;
 pub use uvale_system::raw::{call, thread_pointer};
 
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_env = "gnu")))]
-compile_error!("nmshim serves 64-bit glibc programs on Linux");
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("nmshim serves 64-bit programs on Linux");
 
 /// Size in bytes of the kernel's signal set (glibc's `sigset_t` is larger).
 pub const SIGSET_BYTES: usize = 8;
@@ -24,7 +24,7 @@ pub fn check(r: isize) -> Result<isize> {
 /// The calling thread's errno.
 #[inline]
 pub fn errno() -> i32 {
-    // SAFETY: glibc gives a valid pointer to the calling thread's own errno.
+    // SAFETY: libc gives a valid pointer to the calling thread's own errno.
     unsafe { *libc::__errno_location() }
 }
 

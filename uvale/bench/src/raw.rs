@@ -12,6 +12,7 @@ use std::process::Command;
 use nm_abi::{AbiBytes, nmreq_header};
 
 use uvale_shared::shm::Shared;
+use uvale_system::sys::schedule;
 
 /// `struct netmap_slot` as a program writes it: `len` and `flags` by stores of their own.
 #[repr(C)]
@@ -212,14 +213,14 @@ pub fn request<T: AbiBytes>(
     header.nr_options = 0;
     // SAFETY: header and body are borrowed exclusively during the call; every bit pattern is a
     // valid `T` (`AbiBytes`). The callers pair request types with bodies.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), nm_abi::NIOCCTRL.into(), &raw mut *header) })
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), nm_abi::NIOCCTRL as _, &raw mut *header) })
 }
 
 /// `NIOCTXSYNC` or `NIOCRXSYNC`.
 #[inline(always)]
 pub fn sync(fd: &impl AsRawFd, which: u32) -> io::Result<()> {
     // SAFETY: the requests take no argument.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), which.into(), 0) })
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), which as _, 0) })
 }
 
 /// `poll` on one descriptor; 0 after the timeout or a signal.
@@ -329,29 +330,15 @@ pub const PERFORMER: i32 = 20;
 
 /// Puts this process before all ordinary ones on its processor; what it starts is ordinary again.
 pub fn go_real_time(priority: i32) -> io::Result<()> {
-    let parameter = libc::sched_param {
-        sched_priority: priority,
-    };
     let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
-    // SAFETY: `parameter` lives during the call; 0 means the calling thread.
-    check(unsafe { libc::sched_setscheduler(0, policy, &raw const parameter) })
+    Ok(schedule(policy, priority)?)
 }
 
 /// Puts what `command` starts, all its threads, before all ordinary processes.
 pub fn start_real_time(command: &mut Command) {
-    let parameter = libc::sched_param {
-        sched_priority: PERFORMER,
-    };
-    // SAFETY: sched_setscheduler is a plain system call, so async-signal-safe; `parameter` is the
-    // closure's own.
+    // SAFETY: the closure makes one system call, which is async-signal-safe.
     unsafe {
-        command.pre_exec(move || {
-            check(libc::sched_setscheduler(
-                0,
-                libc::SCHED_RR,
-                &raw const parameter,
-            ))
-        });
+        command.pre_exec(|| Ok(schedule(libc::SCHED_RR, PERFORMER)?));
     }
 }
 

@@ -2,7 +2,6 @@
 //! in and which reach the kernel where it has netmap.
 #![allow(unsafe_code)]
 
-use std::ffi::c_ulong;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -47,7 +46,7 @@ impl Device {
 
     fn control(&self, header: &mut Header) -> Result<(), Errno> {
         header.nr_version = NETMAP_API;
-        let number = c_ulong::from(NIOCCTRL);
+        let number = NIOCCTRL as _;
         // SAFETY: the header is exclusively borrowed, has no options, and names either no body or
         // one that the caller borrows exclusively and whose type goes with `nr_reqtype`. What
         // netmap writes are integers (promise of `AbiBytes`). Nobody else knows the addresses.

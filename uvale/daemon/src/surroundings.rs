@@ -92,10 +92,9 @@ pub fn findings(may_move: bool) -> Vec<String> {
 mod kernel {
     /// No real-time or idle class, the default priority of I/O, memory from any node.
     pub fn default_schedule() {
-        // SAFETY: of numbers alone, but for a sched_param that is ours and a null that means 'no mask'.
+        let _ = uvale_system::sys::schedule(libc::SCHED_OTHER, 0);
+        // SAFETY: of numbers alone, but for a null that means 'no mask'.
         unsafe {
-            let none = libc::sched_param { sched_priority: 0 };
-            libc::sched_setscheduler(0, libc::SCHED_OTHER, &none);
             const IOPRIO_WHO_PROCESS: libc::c_int = 1;
             libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, 0);
             libc::syscall(

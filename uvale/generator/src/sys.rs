@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::raw::{c_int, c_ulong, c_void};
+use std::os::raw::{c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,8 +37,7 @@ impl Descriptor {
         // SAFETY: the header is exclusively borrowed and names a body that is so too; the body has
         // the type that belongs to `nr_reqtype` (callers in `port`), there are no options, and any
         // bytes netmap writes are a valid `T` (promise of `AbiBytes`).
-        let result =
-            unsafe { libc::ioctl(self.0, c_ulong::from(nm_abi::NIOCCTRL), &raw mut *header) };
+        let result = unsafe { libc::ioctl(self.0, nm_abi::NIOCCTRL as _, &raw mut *header) };
         header.nr_body = 0;
         check(result)
     }
@@ -47,14 +46,14 @@ impl Descriptor {
     #[inline]
     pub fn sync_tx(&self) -> io::Result<()> {
         // SAFETY: the request takes no argument.
-        check(unsafe { libc::ioctl(self.0, c_ulong::from(nm_abi::NIOCTXSYNC), 0) })
+        check(unsafe { libc::ioctl(self.0, nm_abi::NIOCTXSYNC as _, 0) })
     }
 
     /// `NIOCRXSYNC`: releases read slots of the rx rings, fetches new packets.
     #[inline]
     pub fn sync_rx(&self) -> io::Result<()> {
         // SAFETY: the request takes no argument.
-        check(unsafe { libc::ioctl(self.0, c_ulong::from(nm_abi::NIOCRXSYNC), 0) })
+        check(unsafe { libc::ioctl(self.0, nm_abi::NIOCRXSYNC as _, 0) })
     }
 
     /// `poll` for `events`; the returned events are 0 after a timeout or a signal.

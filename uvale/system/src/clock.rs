@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 fn local(time: SystemTime) -> libc::tm {
     let seconds = time
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs() as libc::time_t);
+        .map_or(0, |d| d.as_secs() as _);
     // SAFETY: all integers and a pointer: zero is valid for each.
     let mut tm: libc::tm = unsafe { core::mem::zeroed() };
     // SAFETY: reads `seconds` and writes `tm`, which are ours. The zone's tables are libc's, behind

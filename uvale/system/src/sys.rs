@@ -6,6 +6,7 @@ mod memory;
 mod namespace;
 mod option;
 mod program;
+mod schedule;
 mod spawn;
 
 pub use fd::{
@@ -15,6 +16,7 @@ pub use memory::{read_bytes, read_own_memory, write_bytes};
 pub use namespace::{leave_network, network_of};
 pub use option::{Instruction, attach_filter, option, set_option, set_program};
 pub use program::{own_object, this_program};
+pub use schedule::schedule;
 pub use spawn::{Ended, run_quietly};
 
 use crate::raw::thread_pointer;
