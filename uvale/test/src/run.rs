@@ -41,7 +41,7 @@ use names::Names;
 pub use network::enter;
 use network::{Network, Place};
 pub use programs::Prepare;
-use programs::{Program, stop};
+use programs::{Launch, Program, stop};
 use running::Running;
 use tester::{End, Tester};
 use why::{Done, error, failed};
@@ -187,16 +187,21 @@ fn start(running: &Running<'_>, planned: &Planned) -> Done<Program> {
         ..
     } = running;
     // Several programs may have one name.
-    let same = programs
-        .iter()
-        .filter(|other| other.name == planned.name)
-        .count();
-    let name = match same {
+    let shown = format!("program {}", planned.name);
+    let same = programs.iter().filter(|other| other.shown == shown).count();
+    let file = match same {
         0 => planned.name.clone(),
         n => format!("{}-{}", planned.name, n + 1),
     };
+    let launch = Launch {
+        shown,
+        file: &file,
+        command,
+        status: planned.status,
+        opens_ports: !planned.opens.is_empty(),
+    };
     network.inside(Place::of(planned.namespace.as_ref()), || {
-        Program::start(&name, command, planned.status, &run.keep, *prepare)
+        Program::start(launch, &run.keep, *prepare)
     })?
 }
 
@@ -212,12 +217,12 @@ fn wait_for_ports(running: &mut Running<'_>) -> Done {
         if Instant::now() >= end {
             let name = running.names.get(&port)?.program.clone();
             let list = running.ports_for_people()?;
-            let planned = running.run.programs.iter().position(|p| p.name == program);
-            let said = planned.map_or(String::new(), |i| running.programs[i].said());
+            let Program { shown, .. } = &running.programs[program];
+            let said = running.programs[program].said();
             return Err(failed(
                 None,
                 format!(
-                    "program {program} has not opened port {port} ({name}) within {:?}; {list}{said}",
+                    "{shown} has not opened port {port} ({name}) within {:?}; {list}{said}",
                     running.run.timeout
                 ),
             ));
@@ -247,7 +252,7 @@ fn last_words(running: &mut Running<'_>) -> Done {
             .iter_mut()
             .find_map(|p| p.is_to_end().then_some(p));
         let why = late.map_or(String::new(), |program| {
-            format!("program {} has not ended{}", program.name, program.said())
+            format!("{} has not ended{}", program.shown, program.said())
         });
         return Err(failed(
             None,

@@ -158,7 +158,12 @@ impl Search {
         if missing.len() > 1 {
             text += &format!("\n  and {} after it", counted(missing.len() - 1, "frame"));
         }
-        text + &nearest(&first.expected, came) + &left_over(came)
+        text += &nearest(&first.expected, came);
+        match came.iter().filter(|frame| frame.taken.is_none()).count() {
+            // it was compared
+            1 => text,
+            _ => text + &left_over(came),
+        }
     }
 }
 

@@ -21,13 +21,36 @@ pub struct Name {
     pub tester: Option<String>,
     /// of a NIC: the interface, at both ends if they are in different namespaces
     pub interface: Option<String>,
+    /// of a monitor: netmap's letters for which side, and whether it copies
+    letters: Option<String>,
 }
 
 impl Name {
-    /// The program's port in reports.
-    pub fn label(&self) -> String {
-        label(&self.program)
+    /// Is it this port of the daemon's reports? A monitor is there as `vale0:a/rt#0`.
+    pub fn is(&self, reported: &str) -> bool {
+        let label = label(&self.program);
+        match &self.letters {
+            None => label == reported,
+            Some(letters) => {
+                let rest = reported.strip_prefix(&label);
+                let rest = rest.and_then(|rest| rest.strip_prefix('/')?.strip_prefix(letters));
+                rest.is_some_and(|rest| rest.starts_with('#'))
+            }
+        }
     }
+}
+
+/// The letters of a monitor's suffix as the daemon reports them.
+fn letters(suffix: &str) -> String {
+    let has = |letter| suffix.contains(letter);
+    let is_both = has('r') == has('t');
+    let letter = |letter, is_there: bool| if is_there { letter } else { "" };
+    [
+        letter("z", has('z')),
+        letter("r", has('r') || is_both),
+        letter("t", has('t') || is_both),
+    ]
+    .concat()
 }
 
 /// The ports of a run.
@@ -52,6 +75,7 @@ impl Names {
                     program: format!("{}{suffix}", watched.program),
                     tester: None,
                     interface: None,
+                    letters: Some(letters(suffix)),
                 };
                 names.insert(port.name.clone(), monitor);
             }
@@ -118,6 +142,7 @@ fn name(run: &Run, port: &Port, i: usize) -> Done<Name> {
                 program: format!("{switch}:{name}"),
                 tester: Some(format!("{switch}:{name}_tester")),
                 interface: None,
+                letters: None,
             }
         }
         Kind::Pipe => {
@@ -131,6 +156,7 @@ fn name(run: &Run, port: &Port, i: usize) -> Done<Name> {
                 program: format!("netmap:{base}{{1"),
                 tester: Some(format!("netmap:{base}}}1")),
                 interface: None,
+                letters: None,
             }
         }
         Kind::Nic { .. } if matches!(run.target, Target::Nic(_)) => {
@@ -146,6 +172,7 @@ fn name(run: &Run, port: &Port, i: usize) -> Done<Name> {
                 program: name.clone(),
                 tester: peer.is_none().then_some(name),
                 interface: Some(interface),
+                letters: None,
             }
         }
         Kind::Monitor { .. } => return Err(error("a monitor is named by what it monitors")),
@@ -171,6 +198,7 @@ fn of_machine(port: &Port, ends: &str) -> Done<Name> {
         program: format!("netmap:{interface}"),
         tester: Some(format!("netmap:{other}")),
         interface: Some(interface.to_owned()),
+        letters: None,
     })
 }
 
@@ -309,7 +337,14 @@ mod tests {
         for text in ["${port.x}", "${interface.x}", "${interface.lan}"] {
             assert!(names.fill(text).is_err(), "{text}");
         }
-        assert_eq!(names.get("lan").unwrap().label(), "vale3:lan");
+        let is = |port, reported| names.get(port).unwrap().is(reported);
+        assert!(is("lan", "vale3:lan") && !is("lan", "vale3:lan/rt#0"));
+        assert!(is("watch", "vale3:lan/rt#0") && !is("watch", "vale3:lan"));
+        assert!(!is("watch", "vale3:lan/t#1") && !is("watch", "vale3:lan/zrt#1"));
+        assert!(is("up", "pipe_up{1") && !is("up", "pipe_up}1"));
+        for (suffix, expected) in [("/z", "zrt"), ("/t", "t"), ("/zr", "zr"), ("/x", "rt")] {
+            assert_eq!(letters(suffix), expected);
+        }
     }
 
     #[test]
@@ -333,6 +368,7 @@ mod tests {
             program: "netmap:eth1".into(),
             tester: Some("netmap:eth2".into()),
             interface: Some("eth1".into()),
+            letters: None,
         };
         assert_eq!(names.get("a").unwrap(), &expected);
         let why = |run: Run| match Names::new(&run) {

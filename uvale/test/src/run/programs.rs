@@ -22,10 +22,23 @@ const BYTES: i64 = 4096;
 /// The pause between two looks at a program that is to end.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// A program to be started.
+pub struct Launch<'l> {
+    /// what people call it: `program bridge`
+    pub shown: String,
+    /// what its files are called
+    pub file: &'l str,
+    pub command: Command,
+    /// how it must end by itself; none: it has to run until it is stopped
+    pub status: Option<i32>,
+    /// it opens ports, so people want to know if the shim does not reach it
+    pub opens_ports: bool,
+}
+
 /// A program that was started.
 pub struct Program {
-    /// its name in the case
-    pub name: String,
+    /// what people call it
+    pub shown: String,
     /// how it must end by itself; none: it has to run until it is stopped
     status: Option<i32>,
     child: Child,
@@ -36,15 +49,16 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it in a process group of its own, with its output in `NAME.stdout` and `NAME.stderr` of `keep`.
-    pub fn start(
-        name: &str,
-        mut command: Command,
-        status: Option<i32>,
-        keep: &Path,
-        prepare: &Prepare<'_>,
-    ) -> Done<Self> {
-        let files = ["stdout", "stderr"].map(|kind| keep.join(format!("{}.{kind}", plain(name))));
+    /// Starts it in a process group of its own, with its output in `FILE.stdout` and `FILE.stderr` of `keep`.
+    pub fn start(launch: Launch<'_>, keep: &Path, prepare: &Prepare<'_>) -> Done<Self> {
+        let Launch {
+            shown,
+            file,
+            mut command,
+            status,
+            opens_ports,
+        } = launch;
+        let files = ["stdout", "stderr"].map(|kind| keep.join(format!("{}.{kind}", plain(file))));
         let open = |path: &Path| {
             File::create(path).map_err(|e| error(format!("cannot write {}: {e}", path.display())))
         };
@@ -53,13 +67,14 @@ impl Program {
             .stdout(open(&files[0])?)
             .stderr(open(&files[1])?)
             .process_group(0);
-        let obstacle = prepare(&mut command);
+        let obstacle = prepare(&mut command).filter(|_| opens_ports);
         let child = command.spawn().map_err(|e| {
             let program = command.get_program().to_string_lossy().into_owned();
-            error(format!("cannot run {program}: {e}"))
+            let why = uvale_tools::output::plain(&e);
+            error(format!("cannot run {program}: {why}"))
         })?;
         Ok(Self {
-            name: name.to_owned(),
+            shown,
             status,
             child,
             ended: None,
@@ -122,11 +137,11 @@ impl Program {
             Some(status) => format!(", not with exit status {status}"),
             None => " before the case did".to_owned(),
         };
-        let name = &self.name;
+        let shown = &self.shown;
         let said = self.said();
         Err(failed(
             line,
-            format!("program {name} ended with {}{expected}{said}", how(ended)),
+            format!("{shown} ended with {}{expected}{said}", how(ended)),
         ))
     }
 
@@ -173,9 +188,9 @@ pub fn stop(programs: &mut [Program], patience: Duration) -> Done {
             && was_stopped
             && signal.is_some_and(|signal| !asked.contains(&signal))
         {
-            let (name, said) = (&program.name, program.said());
+            let (shown, said) = (&program.shown, program.said());
             let why = format!(
-                "program {name}, told to end by SIGTERM, ended with {}{said}",
+                "{shown}, told to end by SIGTERM, ended with {}{said}",
                 how(ended)
             );
             return Err(failed(None, why));
@@ -243,7 +258,14 @@ mod tests {
         fn start(&self, script: &str, status: Option<i32>) -> Program {
             let mut command = Command::new("sh");
             command.args(["-c", script]);
-            Program::start(script, command, status, &self.0, &|_| None).unwrap()
+            let launch = Launch {
+                shown: script.into(),
+                file: script,
+                command,
+                status,
+                opens_ports: false,
+            };
+            Program::start(launch, &self.0, &|_| None).unwrap()
         }
     }
 
@@ -283,7 +305,10 @@ mod tests {
         let pids = all.each_ref().map(|p| Pid::from_child(&p.child));
         stop(&mut all, Duration::from_millis(200)).unwrap();
         for pid in pids {
-            assert!(rustix::process::test_kill_process_group(pid).is_err());
+            // Those that were killed wait for their new parent.
+            while rustix::process::test_kill_process_group(pid).is_ok() {
+                std::thread::sleep(PAUSE);
+            }
         }
         let mut crash = [start(
             "trap 'kill -SEGV $$' TERM; echo x; sleep 60 & wait",

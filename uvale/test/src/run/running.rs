@@ -227,14 +227,15 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// A program that has not opened a port that it opens.
-    pub fn late(&mut self) -> Done<Option<(String, String)>> {
+    /// Number of a program that has not opened a port that it opens, and the port.
+    pub fn late(&mut self) -> Done<Option<(usize, String)>> {
         let ports = match &self.world {
             None => None,
             Some(world) => Some(world.look()?),
         };
         let mut opened = Vec::new();
-        for (planned, program) in self.run.programs.iter().zip(&mut self.programs) {
+        let programs = self.run.programs.iter().zip(&mut self.programs);
+        for (i, (planned, program)) in programs.enumerate() {
             // One that has done all that it does may have closed its ports.
             if program.is_done() {
                 continue;
@@ -245,7 +246,7 @@ impl Running<'_> {
             };
             for port in &planned.opens {
                 if is_late(&port)? {
-                    return Ok(Some((planned.name.clone(), port.clone())));
+                    return Ok(Some((i, port.clone())));
                 }
                 opened.push(port.clone());
             }
@@ -286,8 +287,8 @@ impl Running<'_> {
             return Err(failed(
                 self.line,
                 format!(
-                    "program {} has closed port {port} ({}){said}",
-                    program.name, name.program
+                    "{} has closed port {port} ({}){said}",
+                    program.shown, name.program
                 ),
             ));
         }

@@ -7,7 +7,7 @@ use uvale_frame::{Expected, Fields, Filter, change, from_hex, has, summary};
 use super::fill::{fields, fill, learnt};
 use super::matching::{Search, Wanted, left_over};
 use super::network::Place;
-use super::programs::Program;
+use super::programs::{Launch, Program};
 use super::running::Running;
 use super::why::{Done, counted, failed};
 use crate::plan::{Action, Count, Frame, Step, Verdict};
@@ -110,7 +110,7 @@ fn said(running: &Running<'_>, port: &str) -> String {
         .collect();
     let one = |program: &Program| match program.said() {
         said if said.is_empty() => String::new(),
-        said => format!("\nprogram {}:{said}", program.name),
+        said => format!("\n{}:{said}", program.shown),
     };
     of_port.into_iter().map(one).collect()
 }
@@ -316,11 +316,21 @@ fn command(running: &mut Running<'_>, words: &[String], place: Place<'_>, status
     };
     let mut command = Command::new(program);
     command.args(args);
-    let name = format!("line-{}", running.line.unwrap_or_default());
-    let keep = &running.run.keep;
-    let started = running.network.inside(place, || {
-        Program::start(&name, command, Some(status), keep, running.prepare)
-    })??;
+    let shown = format!("`{}`", words.join(" "));
+    let launch = Launch {
+        shown: shown.clone(),
+        file: &format!("line-{}", running.line.unwrap_or_default()),
+        command,
+        status: Some(status),
+        opens_ports: false,
+    };
+    let Running {
+        network,
+        run,
+        prepare,
+        ..
+    } = running;
+    let started = network.inside(place, || Program::start(launch, &run.keep, *prepare))??;
     // While it is among the programs, it is ended with them.
     running.programs.push(started);
     let ended = running.until(|running| {
@@ -329,7 +339,6 @@ fn command(running: &mut Running<'_>, words: &[String], place: Place<'_>, status
             .is_none_or(|program| program.ended().is_some())
             .then_some(()))
     });
-    let shown = words.join(" ");
     match ended {
         Ok(Some(())) => {
             running.programs.pop();
@@ -340,7 +349,7 @@ fn command(running: &mut Running<'_>, words: &[String], place: Place<'_>, status
             let timeout = running.run.timeout;
             Err(wrong(
                 running,
-                format!("`{shown}` has not ended within {timeout:?}{said}"),
+                format!("{shown} has not ended within {timeout:?}{said}"),
             ))
         }
         Err(verdict) => Err(verdict),

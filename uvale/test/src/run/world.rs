@@ -26,7 +26,7 @@ impl World {
         let session = Session::attach(&uvale_link::place::runtime_dir()).map_err(gone)?;
         let own = |(_, name): (&str, &Name)| Some(label(name.tester.as_deref()?));
         // At the ends of a veth pair ports have the same name, in different namespaces.
-        let is_program = |label: &String| names.all().any(|(_, name)| name.label() == *label);
+        let is_program = |label: &String| names.all().any(|(_, name)| name.is(label));
         let testers = names
             .all()
             .filter_map(own)
@@ -62,11 +62,10 @@ pub struct Ports(Vec<Port>);
 impl Ports {
     /// The program's end of a port, if it is open.
     pub fn of(&self, name: &Name) -> Option<&Port> {
-        let label = name.label();
-        self.0.iter().find(|port| port.name == label)
+        self.0.iter().find(|port| name.is(&port.name))
     }
 
-    /// Is this one open, or a monitor by this name?
+    /// Is it?
     pub fn has(&self, name: &Name) -> bool {
         self.of(name).is_some()
     }
@@ -102,7 +101,7 @@ impl Ports {
         for port in &self.0 {
             let pending = port.rx.iter().map(|ring| ring.pending).sum::<u32>();
             let delivered = port.rx.iter().map(|ring| ring.packets).sum::<u64>();
-            let known = names.all().find(|(_, name)| name.label() == port.name);
+            let known = names.all().find(|(_, name)| name.is(&port.name));
             let counts = match known {
                 Some((name, _)) => !ignore.iter().any(|ignored| ignored == name),
                 None => delivered > pending.into(),
