@@ -80,7 +80,7 @@ pub fn run(run: &Run, prepare: &Prepare<'_>) -> Outcome {
 fn carry_out(run: &Run, prepare: &Prepare<'_>, digest: &mut String) -> Done {
     let mut running = begin(run, prepare)?;
     let outcome = steps(&mut running).and_then(|()| last_words(&mut running));
-    *digest = record::digest(&running.tester, &run.ignore);
+    *digest = record::digest(&mut running.tester, &run.ignore);
     let stopped = stop(&mut running.programs, run.timeout);
     let outcome = outcome.and(stopped);
     match outcome {

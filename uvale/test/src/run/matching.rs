@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use uvale_frame::{Expected, summary};
 
-use super::tester::Frame;
+use super::tester::{Frame, flow};
 use super::why::counted;
 
 /// Frames that a failure names.
@@ -47,14 +47,25 @@ impl Wanted {
     }
 }
 
-/// Frames that are looked for. In order means: in the order of each rx ring; there is none between rings.
+/// The order in which frames have to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// any
+    None,
+    /// within a flow: between rings there is no order
+    OfFlows,
+    /// that of the case
+    Whole,
+}
+
+/// Frames that are looked for.
 pub struct Search {
     wanted: Vec<Option<Wanted>>,
-    is_ordered: bool,
+    order: Order,
     /// of those in order, the next one
     next: usize,
-    /// of each ring, behind the last frame that was found in it
-    behind: BTreeMap<usize, usize>,
+    /// of each flow, behind the last frame of it that was found
+    behind: BTreeMap<u32, usize>,
     /// frames before this one need not be looked at again
     looked: usize,
     found: usize,
@@ -62,10 +73,10 @@ pub struct Search {
 
 impl Search {
     /// Looks for nothing yet.
-    pub fn new(is_ordered: bool) -> Self {
+    pub fn new(order: Order) -> Self {
         Self {
             wanted: Vec::new(),
-            is_ordered,
+            order,
             next: 0,
             behind: BTreeMap::new(),
             looked: 0,
@@ -76,7 +87,7 @@ impl Search {
     /// Looks for this one, too.
     pub fn add(&mut self, wanted: Wanted) {
         self.wanted.push(Some(wanted));
-        if !self.is_ordered {
+        if self.order == Order::None {
             self.looked = 0;
         }
     }
@@ -98,32 +109,39 @@ impl Search {
 
     /// Takes those of `came` that are looked for, for the step of `line`.
     pub fn look(&mut self, came: &mut [Frame], line: usize) {
-        match self.is_ordered {
-            true => self.in_order(came, line),
-            false => self.in_any_order(came, line),
+        match self.order {
+            Order::None => self.in_any_order(came, line),
+            Order::OfFlows => self.in_order(came, line, flow),
+            Order::Whole => self.in_order(came, line, |_| 0),
         }
     }
 
-    fn in_order(&mut self, came: &mut [Frame], line: usize) {
+    fn in_order(&mut self, came: &mut [Frame], line: usize, flow: impl Fn(&[u8]) -> u32) {
         while let Some(Some(wanted)) = self.wanted.get(self.next) {
-            let behind =
-                |i: usize, frame: &Frame| self.behind.get(&frame.ring).is_none_or(|n| i >= *n);
+            let in_order = |i: usize, bytes: &[u8]| {
+                let behind = self.behind.get(&flow(bytes));
+                behind.is_none_or(|behind| i >= *behind)
+            };
             let mut new = came.iter().enumerate().skip(self.looked);
             let found = new.find(|(i, frame)| {
-                frame.taken.is_none() && behind(*i, frame) && wanted.expected.matches(&frame.bytes)
+                frame.taken.is_none()
+                    && wanted.expected.matches(&frame.bytes)
+                    && in_order(*i, &frame.bytes)
             });
-            let Some((i, frame)) = found.map(|(i, frame)| (i, frame.ring)) else {
+            let Some((i, frame)) = found else {
                 self.looked = came.len();
                 return;
             };
+            self.behind.insert(flow(&frame.bytes), i + 1);
             came[i].taken = Some(line);
-            self.behind.insert(frame, i + 1);
             self.wanted[self.next] = None;
             self.next += 1;
             self.found += 1;
-            // Frames of other rings may lie before.
-            let one_ring = self.behind.len() == 1 && came[..i].iter().all(|f| f.ring == frame);
-            self.looked = if one_ring { i + 1 } else { 0 };
+            self.looked = match self.order {
+                Order::Whole => i + 1,
+                // The next one may be of another flow.
+                _ => 0,
+            };
         }
     }
 
@@ -225,23 +243,27 @@ pub fn left_over(came: &[Frame]) -> String {
 mod tests {
     use super::*;
 
-    fn came(frames: &[(usize, u8)]) -> Vec<Frame> {
-        let frame = |(ring, n): &(usize, u8)| Frame {
+    /// Frames of flows, with numbers.
+    fn bytes((flow, n): (u8, u8)) -> Vec<u8> {
+        [&[flow; 12][..], &[n; 48]].concat()
+    }
+
+    fn came(frames: &[(u8, u8)]) -> Vec<Frame> {
+        let frame = |frame: &(u8, u8)| Frame {
             at: std::time::SystemTime::UNIX_EPOCH,
-            ring: *ring,
-            bytes: vec![*n; 60],
+            bytes: bytes(*frame),
             taken: None,
         };
         frames.iter().map(frame).collect()
     }
 
-    /// Which of `came` are taken when `wanted` is looked for, one after the other and all at once.
-    fn taken(wanted: &[u8], is_ordered: bool, frames: &[(usize, u8)]) -> (bool, Vec<bool>) {
+    /// Which of `frames` are taken when `wanted` are looked for, one after the other and all at once.
+    fn taken(wanted: &[(u8, u8)], order: Order, frames: &[(u8, u8)]) -> (bool, Vec<bool>) {
         let mut results = Vec::new();
         for step in [1, frames.len().max(1)] {
-            let mut search = Search::new(is_ordered);
-            for n in wanted {
-                search.add(Wanted::exactly(vec![*n; 60]));
+            let mut search = Search::new(order);
+            for frame in wanted {
+                search.add(Wanted::exactly(bytes(*frame)));
             }
             let mut all = came(frames);
             for end in (step..=frames.len()).step_by(step) {
@@ -255,32 +277,39 @@ mod tests {
     }
 
     #[test]
-    fn order_is_that_of_a_ring() {
+    fn orders() {
         let all = |n| (true, vec![true; n]);
-        assert_eq!(taken(&[1, 2, 3], true, &[(0, 1), (0, 2), (0, 3)]), all(3));
-        assert_eq!(taken(&[1, 2], true, &[(1, 2), (0, 1)]), all(2));
-        assert_eq!(taken(&[1, 1], true, &[(0, 1), (0, 1)]), all(2));
-        let between = [(0, 9), (0, 1), (0, 9), (0, 2)];
+        let [a1, a2, a3, a9, b1, b2] = [(1, 1), (1, 2), (1, 3), (1, 9), (2, 1), (2, 2)];
+        for order in [Order::None, Order::OfFlows, Order::Whole] {
+            assert_eq!(taken(&[a1, a2, a3], order, &[a1, a2, a3]), all(3));
+            assert_eq!(taken(&[a1, a1], order, &[a1, a1]), all(2));
+            assert_eq!(
+                taken(&[a1, a1], order, &[a1, a2]),
+                (false, vec![true, false])
+            );
+            let between = (true, vec![false, true, false, true]);
+            assert_eq!(taken(&[a1, a2], order, &[a9, a1, a9, a2]), between);
+            assert_eq!(taken(&[], order, &[a2]), (true, vec![false]));
+        }
+        for order in [Order::OfFlows, Order::Whole] {
+            assert_eq!(
+                taken(&[a1, a2], order, &[a2, a1]),
+                (false, vec![false, true])
+            );
+        }
+        let mixed = [b1, b2, a1, a2];
+        assert_eq!(taken(&[a1, b1, a2, b2], Order::OfFlows, &mixed), all(4));
         assert_eq!(
-            taken(&[1, 2], true, &between),
-            (true, vec![false, true, false, true])
+            taken(&[a1, b1, a2, b2], Order::Whole, &mixed).1[..2],
+            [false, false]
         );
-        assert_eq!(
-            taken(&[1, 2], true, &[(0, 2), (0, 1)]),
-            (false, vec![false, true])
-        );
-        assert_eq!(taken(&[1, 2], false, &[(0, 2), (0, 1)]), all(2));
-        assert_eq!(
-            taken(&[1, 1], false, &[(0, 1), (0, 2)]),
-            (false, vec![true, false])
-        );
-        assert_eq!(taken(&[], true, &[(0, 2)]), (true, vec![false]));
+        assert_eq!(taken(&[a1, a2], Order::None, &[a2, a1]), all(2));
     }
 
     #[test]
     fn complaints_say_what_came() {
-        let mut search = Search::new(true);
-        search.add(Wanted::exactly(vec![1; 60]));
+        let mut search = Search::new(Order::Whole);
+        search.add(Wanted::exactly(bytes((0, 1))));
         let mut frames = came(&[(0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (0, 7)]);
         search.look(&mut frames, 1);
         let said = search.complaint(&frames);

@@ -15,7 +15,7 @@ use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeade
 use pcap_file::{DataLink, Endianness, PcapError};
 
 use super::programs::plain;
-use super::tester::{Frame, Tester};
+use super::tester::{Frame, Tester, flow};
 
 /// Writes `PORT.sent.pcapng` and `PORT.received.pcapng` of each port into `dir`. What has come says by a comment which
 /// step has taken it.
@@ -73,18 +73,19 @@ fn capture(path: &Path, name: &str, frames: &[Frame], is_received: bool) -> Resu
     writer.into_inner().flush().map_err(PcapError::IoError)
 }
 
-/// A number for what was sent and came at each port, in the order of each ring. Ports whose frames do not matter do not
-/// count.
-pub fn digest(tester: &Tester, ignore: &[String]) -> String {
+/// A number for what was sent and came at each port, in order; where order is only within flows, flow by flow. Ports
+/// whose frames do not matter do not count.
+pub fn digest(tester: &mut Tester, ignore: &[String]) -> String {
+    let is_ordered = tester.keeps_order();
     let mut sum = Sum(0xcbf2_9ce4_8422_2325);
     for end in tester.ends.iter().filter(|end| !ignore.contains(&end.name)) {
         sum.add(end.name.as_bytes());
         for frames in [&end.sent, &end.came] {
-            let rings = frames.iter().map(|frame| frame.ring + 1).max().unwrap_or(0);
-            for ring in 0..rings {
-                let of_ring = frames.iter().filter(|frame| frame.ring == ring);
-                of_ring.for_each(|frame| sum.add(&frame.bytes));
+            let mut all: Vec<&[u8]> = frames.iter().map(|frame| &frame.bytes[..]).collect();
+            if !is_ordered {
+                all.sort_by_cached_key(|bytes| flow(bytes));
             }
+            all.into_iter().for_each(|bytes| sum.add(bytes));
             sum.add(&[]);
         }
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 use uvale_frame::{Expected, Fields, Filter, change, from_hex, has, summary};
 
 use super::fill::{fields, fill, learnt};
-use super::matching::{Search, Wanted, left_over};
+use super::matching::{Order, Search, Wanted, left_over};
 use super::network::Place;
 use super::programs::{Launch, Program};
 use super::running::Running;
@@ -132,8 +132,17 @@ fn missing(running: &mut Running<'_>, on: &str, search: &Search) -> Verdict {
     wrong(running, why)
 }
 
+/// The order that a step means.
+fn order(running: &mut Running<'_>, is_ordered: bool) -> Order {
+    match (is_ordered, running.tester.keeps_order()) {
+        (false, _) => Order::None,
+        (true, false) => Order::OfFlows,
+        (true, true) => Order::Whole,
+    }
+}
+
 fn expect(running: &mut Running<'_>, on: &str, frames: &[Frame], is_ordered: bool) -> Done {
-    let mut search = Search::new(is_ordered);
+    let mut search = Search::new(order(running, is_ordered));
     for frame in frames {
         search.add(Wanted::exactly(built(running, frame)?));
     }
@@ -167,7 +176,7 @@ fn expect_same(
 ) -> Done {
     let changed = fields(changed, &running.learnt).map_err(|why| wrong(running, why))?;
     let line = running.line.unwrap_or_default();
-    let mut search = Search::new(is_ordered);
+    let mut search = Search::new(order(running, is_ordered));
     let found = running.until(|running| {
         // A slow wire lets frames go while others come already.
         let from = running.end(port)?;

@@ -18,8 +18,6 @@ const SOON: Duration = Duration::from_millis(1);
 pub struct Frame {
     /// when
     pub at: SystemTime,
-    /// its ring
-    pub ring: usize,
     pub bytes: Vec<u8>,
     /// the line of the step that it belongs to; none: no step has taken it
     pub taken: Option<usize>,
@@ -180,21 +178,20 @@ impl End {
             port, ways, came, ..
         } = self;
         let at = SystemTime::now();
-        let keep = |came: &mut Vec<Frame>, ring, bytes| {
+        let keep = |came: &mut Vec<Frame>, bytes| {
             came.push(Frame {
                 at,
-                ring,
                 bytes,
                 taken: None,
             });
         };
-        for (ring, mut rx) in port.rx_rings().enumerate() {
+        for mut rx in port.rx_rings() {
             for packet in rx.packets() {
                 match ways {
                     None => {
                         let mut bytes = Vec::new();
                         packet.copy_to(&mut bytes);
-                        keep(came, ring, bytes);
+                        keep(came, bytes);
                     }
                     Some([_, from]) => from.accept(now, packet.fragments()),
                 }
@@ -202,7 +199,7 @@ impl End {
         }
         if let Some([_, from]) = ways {
             from.release(now, |bytes| {
-                keep(came, 0, bytes.to_vec());
+                keep(came, bytes.to_vec());
                 Outcome::Sent
             });
         }
@@ -263,7 +260,6 @@ impl Out<'_> {
         }
         self.sent.push(Frame {
             at: SystemTime::now(),
-            ring,
             bytes: bytes.to_vec(),
             taken: None,
         });
@@ -272,7 +268,7 @@ impl Out<'_> {
 }
 
 /// A number that the frames of a flow share, as NICs make one to choose a ring: of addresses and ports.
-fn flow(frame: &[u8]) -> u32 {
+pub fn flow(frame: &[u8]) -> u32 {
     let ip = match frame.get(12..14) {
         Some([0x08, 0x00]) => 26..38,
         Some([0x86, 0xdd]) => 22..58,
@@ -320,6 +316,15 @@ impl Tester {
             end.pull(now);
         }
         Ok(())
+    }
+
+    /// Does the order of frames say anything but within flows?
+    pub fn keeps_order(&mut self) -> bool {
+        let has_one = |end: &mut End| {
+            let (tx, rx) = end.port.rings();
+            tx.len() <= 1 && rx.len() <= 1
+        };
+        self.ends.iter_mut().all(has_one)
     }
 
     /// Frames that have left and come, in all.

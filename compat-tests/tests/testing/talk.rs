@@ -1,0 +1,217 @@
+//! What passes, and what a failure says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use compat_tests::or_skip;
+use serde_json::json;
+use uvale_test::plan::{Action, Count, Frame, Kind, Verdict};
+
+use crate::ground::{Case, numbered, switch, table, udp};
+
+/// For what has to fail by waiting.
+const SHORT: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_bridge_carries_both_ways() {
+    let mut case = or_skip!("bridge", Case::of_bridge());
+    case.tells_its_world();
+    case.send("lan", numbered(10)).same("wan", "lan", json!({}));
+    case.send("wan", vec![udp("back")])
+        .same("lan", "wan", json!({}));
+    let digest = case.passes();
+    case.assert_nothing_left();
+    assert_eq!(digest, case.passes());
+    assert!(!case.run.keep.join("lan.sent.pcapng").exists());
+}
+
+#[test]
+fn more_than_rings_hold_and_none_is_lost() {
+    for kinds in [[switch("vale0"), switch("vale1")], [Kind::Pipe, Kind::Pipe]] {
+        let mut case = Case::new();
+        let [lan, wan] = kinds;
+        case.port("lan", lan);
+        case.port("wan", wan);
+        or_skip!("bridge", case.bridge("lan", "wan"));
+        case.send("lan", numbered(5000))
+            .same("wan", "lan", json!({}));
+        case.send("wan", numbered(2500))
+            .same("lan", "wan", json!({}));
+        case.passes();
+    }
+}
+
+/// Ports on one switch without a program between them: a frame for everybody comes at each.
+#[test]
+fn a_switch_needs_no_program() {
+    let mut case = Case::new();
+    for port in ["a", "b", "c"] {
+        case.port(port, switch("vale7")).rings = Some(4);
+    }
+    let frames: Vec<Frame> = (0..64u8)
+        .map(|n| {
+            Frame::Fields(table(json!({
+                "eth": { "src": "02:00:00:00:00:01", "dst": "ff:ff:ff:ff:ff:ff" },
+                "ip": { "src": format!("10.0.0.{n}"), "dst": "10.0.1.1" },
+                "udp": { "srcport": 1, "dstport": 2 },
+            })))
+        })
+        .collect();
+    case.send("a", frames.clone()).same("b", "a", json!({}));
+    case.step(Action::Expect {
+        on: "c".into(),
+        frames,
+        is_ordered: true,
+    });
+    case.passes();
+}
+
+#[test]
+fn what_differs_is_shown() {
+    let mut case = or_skip!("bridge", Case::of_bridge());
+    case.run.timeout = SHORT;
+    case.send("lan", vec![udp("a")])
+        .same("wan", "lan", json!({ "ip.ttl": 63 }));
+    let (line, why) = case.fails();
+    assert_eq!(line, Some(2));
+    for part in [
+        "1 of 1 expected frame did not come",
+        "ip.ttl: expected 63, got 64",
+    ] {
+        assert!(why.contains(part), "no {part:?} in: {why}");
+    }
+    for (file, part) in [
+        ("lan.sent.pcapng", b"\x0a\x0d\x0d\x0a".as_slice()),
+        ("wan.received.pcapng", b"expected by no step"),
+        ("bridge.stderr", b""),
+    ] {
+        let bytes =
+            std::fs::read(case.run.keep.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+        assert!(
+            part.is_empty() || bytes.windows(part.len()).any(|w| w == part),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn what_no_step_expects_fails_the_case() {
+    let mut case = or_skip!("bridge", Case::of_bridge());
+    case.send("lan", numbered(7));
+    let (line, why) = case.fails();
+    assert_eq!(line, None);
+    assert!(
+        why.contains("port wan: nothing was to come\n7 frames came there"),
+        "{why}"
+    );
+    case.step(Action::Nothing { on: "wan".into() });
+    assert_eq!(case.fails().0, Some(2));
+    case.run.steps.pop();
+    case.run.ignore.push("wan".into());
+    case.passes();
+}
+
+#[test]
+fn counts_and_fields() {
+    let mut case = or_skip!("bridge", Case::of_bridge());
+    case.send("lan", numbered(7))
+        .matching("wan", "udp", 5, u64::MAX);
+    case.passes();
+    case.run.steps.pop();
+    case.matching("wan", "udp.dstport == 53", 1, 5);
+    let (line, why) = case.fails();
+    assert_eq!(line, Some(2));
+    assert!(
+        why.contains("7 frames came that match `udp.dstport == 53`, expected 1 to 5"),
+        "{why}"
+    );
+    case.run.steps.pop();
+    case.step(Action::ExpectMatching {
+        on: "wan".into(),
+        filter: Some("ip".into()),
+        count: Count { min: 7, max: 7 },
+        fields: table(json!({ "ip.src": "10.0.0.9" })),
+        learn: BTreeMap::new(),
+    });
+    let (_, why) = case.fails();
+    assert!(
+        why.contains("ip.src: expected 10.0.0.9, got 10.0.0.1"),
+        "{why}"
+    );
+    case.run.steps.pop();
+    case.run.timeout = SHORT;
+    case.matching("wan", "arp", 1, 1);
+    let (_, why) = case.fails();
+    assert!(
+        why.contains("0 frames came within 300ms that match `arp`, expected 1"),
+        "{why}"
+    );
+}
+
+#[test]
+fn what_one_step_learns_another_one_uses() {
+    let mut case = or_skip!("bridge", Case::of_bridge());
+    case.send("lan", vec![udp("first")]);
+    case.step(Action::ExpectMatching {
+        on: "wan".into(),
+        filter: None,
+        count: Count { min: 1, max: 1 },
+        fields: table(json!({})),
+        learn: [("port".to_owned(), "udp.srcport".to_owned())].into(),
+    });
+    let frame = json!({
+        "eth": { "src": "02:00:00:00:00:02", "dst": "02:00:00:00:00:01" },
+        "ip": { "src": "10.0.0.2", "dst": "10.0.0.1" },
+        "udp": { "srcport": 53, "dstport": "${port+1}" },
+    });
+    case.send("wan", vec![Frame::Fields(table(frame))]);
+    case.matching(
+        "lan",
+        "udp.dstport == ${port+1} && udp.dstport == 1001",
+        1,
+        1,
+    );
+    case.command(&["test", "${port}", "=", "1000"], None);
+    case.passes();
+    case.matching("lan", "udp.dstport == ${prt}", 1, 1);
+    let (line, why) = case.fails();
+    assert_eq!(line, Some(6));
+    assert!(why.contains("did you mean port?"), "{why}");
+}
+
+#[test]
+fn a_monitor_sees_what_the_program_sends_and_gets() {
+    let mut case = or_skip!("bridge", Case::of_bridge());
+    let (of, suffix) = ("lan".into(), "/rt".into());
+    case.port("tap", Kind::Monitor { of, suffix });
+    let uvale = compat_tests::target::binaries().uvale.to_string_lossy();
+    let counts = [&uvale, "gen", "-i", "${port.tap}", "-f", "rx", "-n", "9"];
+    case.program("monitor", &counts, &["tap"]).status = Some(0);
+    case.send("lan", numbered(7)).same("wan", "lan", json!({}));
+    case.send("wan", numbered(2)).same("lan", "wan", json!({}));
+    case.passes();
+}
+
+#[test]
+fn mistakes_in_a_run_are_sentences() {
+    let error = |case: &Case| match case.outcome().result {
+        Verdict::Error(why) => why,
+        Verdict::Failed { why, .. } => why,
+        other => panic!("{other:?}"),
+    };
+    let mut case = Case::new();
+    case.port("lan", switch("vale0")).link = Some([("los".into(), "1%".into())].into());
+    assert!(error(&case).contains("did you mean loss?"));
+    case.run.ports[0].link = None;
+    case.send("lam", vec![udp("a")]);
+    assert!(error(&case).contains("there is no port lam; did you mean lan?"));
+    case.run.steps.clear();
+    case.send("lan", vec![Frame::Bytes("0g".into())]);
+    assert!(error(&case).contains("'g' is no hexadecimal digit"));
+    case.run.steps.clear();
+    case.program("nobody", &["no-such-program"], &[]);
+    assert!(error(&case).contains("cannot run no-such-program: No such file"));
+    case.run.programs.clear();
+    case.run.dir = "/no/such/folder".into();
+    assert!(error(&case).contains("/no/such/folder"));
+}
