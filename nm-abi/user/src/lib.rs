@@ -15,6 +15,34 @@
 #![doc = include_str!("../examples/bridge.rs")]
 #![doc = "```"]
 //!
+//! # What a ring lends
+//!
+//! What is lent is given back before the next exchange, which the compiler sees to. This is fine:
+//!
+//! ```no_run
+//! # fn example(port: &mut nm_user::Port) -> Result<(), nm_user::Error> {
+//! let mut rx = port.rx(0).expect("a ring");
+//! let packet = rx.next_packet().expect("a packet");
+//! println!("{} bytes", packet.len());
+//! drop(rx);
+//! port.sync_rx()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! And this is not ("cannot borrow `*port` as mutable more than once at a time"):
+//!
+//! ```compile_fail,E0499
+//! # fn example(port: &mut nm_user::Port) -> Result<(), nm_user::Error> {
+//! let mut rx = port.rx(0).expect("a ring");
+//! let packet = rx.next_packet().expect("a packet");
+//! port.sync_rx()?;
+//! println!("{} bytes", packet.len());
+//! drop(rx);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What is trusted
 //!
 //! Indices and offsets that netmap writes into the shared memory are checked before they are used: none of them leads

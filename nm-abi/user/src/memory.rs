@@ -202,6 +202,13 @@ impl Ring {
         ring_next(i, self.num_slots)
     }
 
+    /// The slot `n` slots behind `i`; `n` is less than all.
+    #[inline]
+    pub fn after(&self, i: u32, n: u32) -> u32 {
+        let left = self.num_slots - i;
+        if n < left { i + n } else { n - left }
+    }
+
     /// Slots from `from` up to `to`.
     #[inline]
     pub fn distance(&self, from: u32, to: u32) -> u32 {
@@ -232,15 +239,21 @@ impl Ring {
         unsafe { self.memory.base.add(self.ofs + field).cast().as_ref() }
     }
 
+    /// The two halves of each slot.
+    #[inline]
+    fn slots(&self) -> &[[AtomicU64; 2]] {
+        // SAFETY: all slots lie in the memory, behind the header and aligned to 8 bytes (`new`). Any bits are integers,
+        // and whoever writes them meanwhile does so to atomics.
+        unsafe {
+            let first = self.memory.base.add(self.ofs + netmap_ring::bytes_for(0));
+            std::slice::from_raw_parts(first.cast().as_ptr(), self.num_slots as usize)
+        }
+    }
+
     /// The two halves of slot `i`.
     #[inline]
     fn words(&self, i: u32) -> &[AtomicU64; 2] {
-        assert!(i < self.num_slots);
-        // SAFETY: `i` is a slot, and all slots lie in the memory, aligned to 8 bytes (`new`).
-        unsafe {
-            let at = self.ofs + netmap_ring::bytes_for(i);
-            self.memory.base.add(at).cast().as_ref()
-        }
+        &self.slots()[i as usize]
     }
 
     /// Slot `i`, as it is now.
@@ -271,10 +284,34 @@ impl Ring {
     #[inline]
     pub fn exchange(&self, at: u32, from: &Ring, i: u32) {
         let (theirs, ours) = (&from.words(i)[0], &self.words(at)[0]);
-        let (full, free) = (theirs.load(Relaxed), ours.load(Relaxed));
-        let kept = (full & !FLAGS) | (full & MORE) | CHANGED;
-        ours.store(kept, Relaxed);
-        theirs.store((free & INDEX) | CHANGED, Relaxed);
+        exchange(theirs.load(Relaxed), theirs, ours);
+    }
+
+    /// The same for up to `most` packets of one slot each, from slot `i` on into slots from `at` on. Gives how many: up
+    /// to a packet of several slots.
+    #[inline]
+    pub fn exchange_run(&self, at: u32, from: &Ring, i: u32, most: u32) -> u32 {
+        let (theirs, ours) = (from.slots(), self.slots());
+        let (mut i, mut at) = (i as usize, at as usize);
+        for n in 0..most {
+            let (theirs, ours) = (&theirs[i][0], &ours[at][0]);
+            let full = theirs.load(Relaxed);
+            if full & MORE != 0 {
+                return n;
+            }
+            exchange(full, theirs, ours);
+            i = if i + 1 == from.num_slots as usize {
+                0
+            } else {
+                i + 1
+            };
+            at = if at + 1 == self.num_slots as usize {
+                0
+            } else {
+                at + 1
+            };
+        }
+        most
     }
 
     /// Does the packet go on in the slot behind this one?
@@ -334,6 +371,14 @@ impl Ring {
         // SAFETY: as `bytes`; callers hold the slot mutably, and slots name different buffers.
         unsafe { std::slice::from_raw_parts_mut(from, len) }
     }
+}
+
+/// Moves a packet between slots, of which `theirs` has been read.
+#[inline]
+fn exchange(full: u64, theirs: &AtomicU64, ours: &AtomicU64) {
+    let free = ours.load(Relaxed);
+    ours.store((full & !FLAGS) | (full & MORE) | CHANGED, Relaxed);
+    theirs.store((free & INDEX) | CHANGED, Relaxed);
 }
 
 #[cfg(test)]
@@ -422,6 +467,25 @@ pub mod tests {
         assert_eq!((from.buf_idx, from.flags), (5, NS_BUF_CHANGED));
         assert_eq!((to.buf_idx, to.len), (1, 60));
         assert_eq!(to.flags, NS_BUF_CHANGED | NS_MOREFRAG);
+    }
+
+    #[test]
+    fn a_run_goes_round_both_rings_and_ends_at_a_packet_of_several_slots() {
+        let ((from, _), (to, _)) = (ring(8, 0), ring(4, 0));
+        for i in 0..8 {
+            let more = if i == 2 { NS_MOREFRAG } else { 0 };
+            from.set_slot(i, i, 60 + i as u16, more);
+        }
+        assert_eq!(to.exchange_run(3, &from, 6, 3), 3);
+        assert_eq!(
+            to.exchange_run(to.after(3, 3), &from, from.after(6, 3), 3),
+            1
+        );
+        let moved = [3, 0, 1, 2].map(|i| (to.slot(i).buf_idx, to.slot(i).len));
+        assert_eq!(moved, [(6, 66), (7, 67), (0, 60), (1, 61)]);
+        let left = [6, 7, 0, 1].map(|i| from.slot(i).buf_idx);
+        assert_eq!(left, [3, 0, 1, 2]);
+        assert_eq!((from.slot(2).buf_idx, from.slot(2).len), (2, 62));
     }
 
     #[test]

@@ -115,6 +115,19 @@ impl<'p> Tx<'p> {
         Ok(())
     }
 
+    /// Puts packets of one slot each into this ring, if buffers can be exchanged, as long as there is room: up to `most`
+    /// from slot `at` on. Gives how many. Nothing is published.
+    #[inline]
+    pub(crate) fn put_run(&mut self, from: &Ring, at: u32, most: u32) -> u32 {
+        if !from.exchanges_with(self.ring) {
+            return 0;
+        }
+        let most = most.min(self.room());
+        let moved = self.ring.exchange_run(self.head, from, at, most);
+        self.head = self.ring.after(self.head, moved);
+        moved
+    }
+
     /// Copies a packet that lies in several pieces.
     fn copy(&mut self, pieces: &[&[u8]]) -> Result<(), NotSent> {
         let len = pieces.iter().map(|piece| piece.len()).sum();
