@@ -136,10 +136,10 @@ impl Network {
             let queues = format!("numtxqueues {rings} numrxqueues {rings}");
             let (pid, fd) = (std::process::id(), self.file(place)?.as_raw_fd());
             lines += &format!(
-                "link add {interface} {queues} type veth peer name {interface} {queues} netns /proc/{pid}/fd/{fd}\n\
-                 link set {interface} up\n"
+                "link add name {interface} {queues} type veth peer name {interface} {queues} netns /proc/{pid}/fd/{fd}\n\
+                 link set dev {interface} up\n"
             );
-            others.push((place, format!("link set {interface} up\n")));
+            others.push((place, format!("link set dev {interface} up\n")));
         }
         ip(&lines)?;
         for (place, lines) in others {
