@@ -17,6 +17,8 @@ mod ports;
 mod programs;
 mod section;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -112,6 +114,9 @@ fn whole(path: &Path, file: &Section<'_>, settings: &Settings) -> Option<File> {
         .to_string_lossy()
         .into_owned();
     let name = file.get("name").map_or(Some(stem), At::name)?;
+    if let (Some(at), true) = (file.get("name"), name.contains('/')) {
+        at.wrong("has a /, which comes between the names of file and case");
+    }
     let matrix = file.get("matrix").map_or(Vec::new(), matrix::variables);
     let prepare = prepare(file, &dir).unwrap_or_default();
     let common = Common {
