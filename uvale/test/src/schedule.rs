@@ -9,7 +9,6 @@ mod child;
 mod stop;
 
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -30,36 +29,36 @@ pub fn all(
     done: &mut dyn FnMut(usize, Ended) -> bool,
 ) -> Result<(), String> {
     let fail = |e: std::io::Error| format!("cannot start a thread for a case: {e}");
-    let next = AtomicUsize::new(0);
-    let is_enough = AtomicBool::new(false);
     let (tells, hears) = channel();
     let (mut wakes, woken) = std::io::pipe().map_err(fail)?;
     let outcome = std::thread::scope(|scope| {
-        for _ in 0..width.min(count) {
-            let (tells, next, is_enough) = (tells.clone(), &next, &is_enough);
+        let mut workers = Vec::new();
+        for worker in 0..width.min(count) {
+            let (gives, takes) = channel::<usize>();
+            let tells = tells.clone();
             let mut woken = woken.try_clone().map_err(fail)?;
+            // until nothing more is given to it
             let work = move || {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count || is_enough.load(Ordering::Relaxed) || stop.has_come() {
-                        return;
-                    }
+                for index in takes {
                     let ended = match job(index) {
                         Ok(job) => child::run(job, stop),
                         Err(why) => Ended::not_started(why),
                     };
                     // the receiver lives until all of these have ended
-                    let _ = tells.send((index, ended));
+                    let _ = tells.send((worker, index, ended));
                     let _ = woken.write_all(&[0]);
                 }
             };
-            if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, work) {
-                is_enough.store(true, Ordering::Relaxed);
-                return Err(fail(error));
-            }
+            std::thread::Builder::new()
+                .spawn_scoped(scope, work)
+                .map_err(fail)?;
+            let _ = gives.send(worker);
+            workers.push(Some(gives));
         }
         // the pipe ends with the last worker
         drop((tells, woken));
+        let mut next = workers.len();
+        let mut is_enough = false;
         loop {
             let interrupts = stop.interrupts();
             let mut fds = [
@@ -72,12 +71,17 @@ pub fn all(
                 stop.note();
             }
             let is_last = has_ended && matches!(wakes.read(&mut [0; 64]), Ok(0));
-            while let Ok((index, ended)) = hears.try_recv() {
+            while let Ok((worker, index, ended)) = hears.try_recv() {
                 if !matches!(ended.how, How::Exited(status) if status.code().is_some()) {
                     stop.children.sweep();
                 }
-                if !done(index, ended) {
-                    is_enough.store(true, Ordering::Relaxed);
+                is_enough |= !done(index, ended) || stop.has_come();
+                match &workers[worker] {
+                    Some(gives) if !is_enough && next < count => {
+                        let _ = gives.send(next);
+                        next += 1;
+                    }
+                    _ => workers[worker] = None,
                 }
             }
             if is_last {

@@ -66,13 +66,16 @@ fn filled(at: &At<'_>, text: &str, scope: &Scope<'_>) -> Node {
             is_filled: true,
         };
     }
-    let text = replace(text, scope).unwrap_or_else(|why| {
-        at.wrong(why);
-        String::new()
-    });
+    let value = match replace(text, scope) {
+        Ok(text) => Value::Text(text),
+        Err(why) => {
+            at.wrong(why);
+            Value::Broken
+        }
+    };
     Node {
         line: at.node.line,
-        value: Value::Text(text),
+        value,
         is_filled: true,
     }
 }
@@ -133,7 +136,7 @@ fn look_up(name: &str, scope: &Scope<'_>) -> Result<String, String> {
     let known = known
         .chain(scope.learnt.iter().map(String::as_str))
         .chain(["dir"]);
-    let hint = hint(name, known);
+    let hint = hint(learnt_name(name), known);
     let hint = match hint.is_empty() {
         true => "; values are of [matrix], ${env.NAME}, ${dir}, ${port.NAME} or learnt by a step before; \
                  write $${ for ${ itself"

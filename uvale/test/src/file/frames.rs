@@ -165,13 +165,10 @@ fn json(at: &At<'_>) -> Option<Json> {
         }
         Value::Integer(n) => Number::from_i128(*n),
         Value::Float(n) => Number::from_f64(*n),
-        Value::Time => None,
+        Value::Time | Value::Broken => None,
     };
     if number.is_none() {
-        at.wrong(format!(
-            "wants the value of a field, not {}",
-            at.node.value.shown()
-        ));
+        return at.wants("the value of a field");
     }
     number.map(Json::Number)
 }

@@ -46,7 +46,11 @@ impl<'a> At<'a> {
         self.errors.note(self.line, &self.key, why);
     }
 
-    fn wants<T>(&self, what: &str) -> Option<T> {
+    /// Says what is wanted in its place, unless something was said already.
+    pub fn wants<T>(&self, what: &str) -> Option<T> {
+        if self.node.value == Value::Broken {
+            return None;
+        }
         self.wrong(format!("wants {what}, not {}", self.node.value.shown()));
         None
     }

@@ -192,13 +192,7 @@ fn count(at: &At<'_>) -> Option<Count> {
             None
         }
         Some(count) if count.min <= count.max => Some(count),
-        _ => {
-            let shown = at.node.value.shown();
-            at.wrong(format!(
-                "wants a number of frames: 3, \"1..5\", \">=3\" or \"<=3\", not {shown}"
-            ));
-            None
-        }
+        _ => at.wants("a number of frames: 3, \"1..5\", \">=3\" or \"<=3\""),
     }
 }
 

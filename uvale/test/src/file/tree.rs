@@ -36,6 +36,8 @@ pub enum Value {
     Flag(bool),
     /// a time of day or a date, which nothing here is
     Time,
+    /// what is wrong with it has been said
+    Broken,
     List(Vec<Node>),
     /// in the order of the file
     Table(Vec<Entry>),
@@ -152,6 +154,7 @@ impl Value {
             Value::Float(_) => "a float",
             Value::Flag(_) => "a boolean",
             Value::Time => "a date or time",
+            Value::Broken => "nothing",
             Value::List(_) => "an array",
             Value::Table(_) => "a table",
         }
@@ -173,7 +176,7 @@ impl Value {
             Value::Integer(n) => n.to_string(),
             Value::Float(n) => n.to_string(),
             Value::Flag(flag) => flag.to_string(),
-            Value::Time | Value::List(_) | Value::Table(_) => String::new(),
+            Value::Time | Value::Broken | Value::List(_) | Value::Table(_) => String::new(),
         }
     }
 }

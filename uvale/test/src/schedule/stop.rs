@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
@@ -143,26 +143,35 @@ impl Children {
         locked(&self.0).remove(&(id as i32));
     }
 
-    /// Kills all that children have left behind, and waits for them. Their own children become ours then, so it is
-    /// done until there are none.
+    /// Ends all that children have left behind, and waits for them. Their own children become ours then, so it is done
+    /// until there are none. Who has not ended when it was asked to for a while is killed.
     pub fn sweep(&self) {
         let known = locked(&self.0);
+        let end = Instant::now() + GRACE;
+        let mut asked = HashSet::new();
         loop {
-            let orphans: Vec<i32> = children()
-                .into_iter()
-                .filter(|id| !known.contains(id))
-                .collect();
-            if orphans.is_empty() {
-                return;
-            }
+            let orphans = children().into_iter().filter(|id| !known.contains(id));
+            let mut is_left = false;
             for id in orphans {
                 let pid = Pid::from_raw(id);
-                let _ = kill(pid, Signal::SIGKILL);
-                while waitpid(pid, None::<WaitPidFlag>) == Err(Errno::EINTR) {}
+                is_left = true;
+                if Instant::now() >= end {
+                    let _ = kill(pid, Signal::SIGKILL);
+                } else if asked.insert(id) {
+                    let _ = kill(pid, Signal::SIGTERM);
+                }
+                let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
             }
+            if !is_left {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
+
+/// How long orphans have to clean up, as the daemon of a world does, which removes its folder.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// All children of this process.
 fn children() -> Vec<i32> {
