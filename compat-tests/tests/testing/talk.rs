@@ -180,6 +180,37 @@ fn what_one_step_learns_another_one_uses() {
 }
 
 #[test]
+fn what_a_program_prints_is_looked_for() {
+    let mut case = Case::new();
+    let script =
+        "for i in 1 2 3; do echo said $i; done; echo err said 4 >&2; printf said; exec sleep 1000";
+    case.program("talker", &["sh", "-c", script], &[]);
+    let prints = |text: &str, min, max| Action::Prints {
+        program: "talker".into(),
+        text: text.into(),
+        count: Count { min, max },
+    };
+    case.step(prints("said", 4, 4))
+        .step(prints("said 2", 1, u64::MAX));
+    case.passes();
+    case.step(prints("said", 1, 3));
+    let (line, why) = case.fails();
+    assert_eq!(line, Some(3));
+    assert!(
+        why.contains("program talker: 4 lines with \"said\", expected 1 to 3"),
+        "{why}"
+    );
+    case.run.steps.pop();
+    case.run.timeout = SHORT;
+    case.step(prints("said 5", 1, u64::MAX));
+    let (_, why) = case.fails();
+    assert!(
+        why.contains("0 lines with \"said 5\" within 300ms, expected 1 or more"),
+        "{why}"
+    );
+}
+
+#[test]
 fn a_monitor_sees_what_the_program_sends_and_gets() {
     let mut case = or_skip!("bridge", Case::of_bridge());
     let (of, suffix) = ("lan".into(), "/rt".into());

@@ -125,6 +125,12 @@ pub enum Action {
     Nothing {
         on: String,
     },
+    /// `count` lines of a program's output, stdout or stderr, have this text
+    Prints {
+        program: String,
+        text: String,
+        count: Count,
+    },
     Run {
         run: Vec<String>,
         namespace: Option<String>,

@@ -135,6 +135,7 @@ impl<'a> Common<'a, '_> {
             },
             ports: &parts.ports,
             namespaces: &parts.namespaces,
+            programs: &parts.programs,
             place: Place {
                 folder: self.folder,
                 seed: self.settings.seed,

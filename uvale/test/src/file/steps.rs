@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use uvale_frame::{Fields, Filter};
+use uvale_tools::nearest::hint;
 
 use super::fill::{Scope, fill, is_variable};
 use super::frames::{self, Place};
@@ -10,7 +11,7 @@ use super::ports::namespace;
 use super::programs::port_of_tester;
 use super::section::{At, Section};
 use super::tree::{Node, Value};
-use crate::plan::{Action, Count, Namespace, Port, Step};
+use crate::plan::{Action, Count, Namespace, Port, Program, Step};
 
 /// What a step does is said by one of these keys; the others that it may have.
 const SEND: [&str; 7] = ["send", "frame", "frames", "hex", "gen", "capture", "count"];
@@ -19,10 +20,11 @@ const EXPECT: [&str; 13] = [
     "filter", "fields", "learn",
 ];
 const NOTHING: [&str; 1] = ["nothing"];
+const PRINTS: [&str; 3] = ["prints", "text", "count"];
 const RUN: [&str; 3] = ["run", "namespace", "status"];
-const ANY: [&str; 16] = [
-    "send", "expect", "nothing", "run", "frame", "frames", "hex", "gen", "capture", "count",
-    "order", "same_as", "change", "filter", "fields", "learn",
+const ANY: [&str; 18] = [
+    "send", "expect", "nothing", "prints", "run", "text", "frame", "frames", "hex", "gen",
+    "capture", "count", "order", "same_as", "change", "filter", "fields", "learn",
 ];
 
 /// What steps refer to.
@@ -30,6 +32,7 @@ pub struct World<'a> {
     pub scope: Scope<'a>,
     pub ports: &'a [Port],
     pub namespaces: &'a [Namespace],
+    pub programs: &'a [Program],
     pub place: Place<'a>,
 }
 
@@ -66,7 +69,7 @@ fn is_run(node: &Node) -> bool {
 
 fn step(at: &At<'_>, world: &World<'_>) -> Option<Action> {
     let names: Vec<&str> = at.entries()?.iter().map(|(name, _)| *name).collect();
-    let kinds: [&[&str]; 4] = [&SEND, &EXPECT, &NOTHING, &RUN];
+    let kinds: [&[&str]; 5] = [&SEND, &EXPECT, &NOTHING, &PRINTS, &RUN];
     let given: Vec<_> = kinds
         .into_iter()
         .filter(|keys| names.contains(&keys[0]))
@@ -80,12 +83,13 @@ fn step(at: &At<'_>, world: &World<'_>) -> Option<Action> {
                 "nothing" => Some(Action::Nothing {
                     on: port_of_tester(step.get("nothing")?, world.ports)?,
                 }),
+                "prints" => prints(&step, world),
                 _ => run(&step, world),
             }
         }
         [] => {
             at.section(&ANY);
-            at.wrong("does nothing: a step has one of send, expect, nothing, run");
+            at.wrong("does nothing: a step has one of send, expect, nothing, prints, run");
             None
         }
         [first, second, ..] => {
@@ -176,6 +180,29 @@ fn filter(at: &At<'_>) -> Option<String> {
         at.wrong(wrong.to_string());
     }
     Some(text)
+}
+
+fn prints(step: &Section<'_>, world: &World<'_>) -> Option<Action> {
+    let at = step.get("prints")?;
+    let program = at.name()?;
+    let mut programs = world.programs.iter().map(|program| program.name.as_str());
+    if !programs.clone().any(|name| name == program) {
+        let hint = hint(&program, &mut programs);
+        at.wrong(format!("there is no program {program:?}{hint}"));
+    }
+    let text = step
+        .need("text", "what a line has that is printed")?
+        .text()?;
+    let at_least_one = Count {
+        min: 1,
+        max: u64::MAX,
+    };
+    let count = step.get("count").map_or(Some(at_least_one), count)?;
+    Some(Action::Prints {
+        program,
+        text,
+        count,
+    })
 }
 
 /// `3`, `"1..5"`, `">=3"`, `"<=3"`.

@@ -159,6 +159,18 @@ impl Program {
         text
     }
 
+    /// How many lines of its outputs have this text.
+    pub fn lines_with(&self, text: &str) -> u64 {
+        let lines = |path: &PathBuf| {
+            let output = std::fs::read(path).unwrap_or_default();
+            let output = String::from_utf8_lossy(&output);
+            // one that is not complete is not printed yet
+            let (complete, _) = output.rsplit_once('\n').unwrap_or_default();
+            complete.lines().filter(|line| line.contains(text)).count() as u64
+        };
+        self.files.iter().map(lines).sum()
+    }
+
     fn signal(&self, signal: Signal) {
         // While it is not waited for, its number is its own.
         if self.ended.is_none() {

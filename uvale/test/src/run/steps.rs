@@ -53,6 +53,11 @@ pub fn carry_out(running: &mut Running<'_>, step: &Step) -> Done {
             Ok(())
         }
         Action::Nothing { on } => nothing(running, &[on]),
+        Action::Prints {
+            program,
+            text,
+            count,
+        } => prints(running, program, text, *count),
         Action::Run {
             run,
             namespace,
@@ -97,6 +102,41 @@ fn send(running: &mut Running<'_>, on: &str, frames: &[Frame]) -> Done {
             counted(all, "frame"),
             running.run.timeout,
             said(running, on),
+        ),
+    ))
+}
+
+/// A program prints so many lines with a text. That it prints no more is seen once it has read all that it was sent.
+fn prints(running: &mut Running<'_>, program: &str, text: &str, count: Count) -> Done {
+    let planned = &running.run.programs;
+    let Some(at) = planned.iter().position(|planned| planned.name == program) else {
+        return Err(wrong(running, format!("there is no program {program}")));
+    };
+    let text = fill(text, &|name: &str| learnt(&running.learnt, name));
+    let text = text.map_err(|why| wrong(running, why))?;
+    let lines = |running: &Running<'_>| running.programs[at].lines_with(&text);
+    let enough = running.until(|running| {
+        let found = lines(running);
+        Ok((found >= count.min).then_some(()))
+    })?;
+    if enough.is_some() && count.max < u64::MAX {
+        running.settle()?;
+    }
+    let found = lines(running);
+    if (count.min..=count.max).contains(&found) {
+        return Ok(());
+    }
+    let within = match enough {
+        Some(_) => String::new(),
+        None => format!(" within {:?}", running.run.timeout),
+    };
+    let said = running.programs[at].said();
+    Err(wrong(
+        running,
+        format!(
+            "program {program}: {} with {text:?}{within}, expected {}{said}",
+            counted(found as usize, "line"),
+            range(count),
         ),
     ))
 }
@@ -268,11 +308,7 @@ fn expect_matching(
         return Ok(found);
     }
     let what = filter.map_or(String::new(), |filter| format!(" that match `{filter}`"));
-    let range = match (count.min, count.max) {
-        (min, max) if min == max => min.to_string(),
-        (min, u64::MAX) => format!("{min} or more"),
-        (min, max) => format!("{min} to {max}"),
-    };
+    let range = range(count);
     let within = match n > count.max {
         true => String::new(),
         false => format!(" within {:?}", running.run.timeout),
@@ -286,6 +322,15 @@ fn expect_matching(
             counted(found.len(), "frame")
         ),
     ))
+}
+
+/// A count for people.
+fn range(count: Count) -> String {
+    match (count.min, count.max) {
+        (min, max) if min == max => min.to_string(),
+        (min, u64::MAX) => format!("{min} or more"),
+        (min, max) => format!("{min} to {max}"),
+    }
 }
 
 /// A frame matches the filter and has other fields than it must.
