@@ -5,6 +5,7 @@ mod ctl;
 mod daemon;
 mod param;
 mod stats;
+mod top;
 mod wait;
 
 use std::process::Command;

@@ -8,6 +8,7 @@
 //! | `show.rs`, `nics.rs`, `guests.rs`, `worlds.rs` | `ports`, `switches`, `fdb`, `status`; where else daemons answer |
 //! | `show_stop.rs`, `wait.rs` | `uvale stop`; `uvale wait` |
 //! | `stats.rs` | `uvale stats` |
+//! | `top.rs` | `uvale top` |
 //! | `capture.rs`, `extcap.rs` | `uvale capture`; the same for Wireshark |
 //! | `ctl.rs`, `ctl_parse.rs`, `ctl_device.rs` | `uvale ctl`, over `/dev/netmap` |
 //! | `nic.rs`, `nic_list.rs` | `uvale nic`: interfaces of ours |
@@ -44,6 +45,7 @@ pub mod spawn;
 pub mod stats;
 pub mod table;
 pub mod test_run;
+pub mod top;
 pub mod wait;
 mod worlds;
 
@@ -97,6 +99,9 @@ enum Command {
         after_help = "Example: uvale stats --save before; ./test.sh; uvale stats --since before 'vale0:*'"
     )]
     Stats(stats::Args),
+    /// Show ports on the terminal, with rates, drops and who has them open, again and again
+    #[command(after_help = top::HELP)]
+    Top(top::Args),
     /// Capture what ports send and receive, for tcpdump, tshark and Wireshark
     #[command(after_help = capture::HELP)]
     Capture(capture::Args),
@@ -163,6 +168,7 @@ fn main() -> ExitCode {
             run::under_shim().map(|()| uvale_generator::run(args, &show::port_hint))
         }
         Command::Stats(args) => stats::run(args),
+        Command::Top(args) => top::run(args),
         Command::Capture(args) => capture::run(args),
         Command::Extcap(args) => extcap::run(&args),
         Command::Ports(args) => show::ports(args),

@@ -244,7 +244,7 @@ fn ports_text(ports: &[report::Port]) -> String {
 }
 
 /// Program, process, user and since when.
-fn holder(holder: &report::Holder) -> [String; 4] {
+pub fn holder(holder: &report::Holder) -> [String; 4] {
     let program = match holder.program.as_str() {
         "" => "?",
         program => program,

@@ -10,10 +10,10 @@
 //! | `table.rs`, `watch.rs` | text; again and again |
 
 mod baseline;
-mod change;
+pub mod change;
 pub mod counters;
 mod round;
-mod sample;
+pub mod sample;
 mod table;
 mod watch;
 
@@ -63,7 +63,8 @@ pub struct Args {
     since: Option<PathBuf>,
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+/// An interval in seconds.
+pub fn interval(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|s| (0.1..=86400.0).contains(s));
     seconds
         .map(Duration::from_secs_f64)
@@ -73,7 +74,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode, String> {
     let session = args.place.attach()?;
-    let chosen = Chosen([args.names, args.ports].concat());
+    let chosen = Chosen::new([args.names, args.ports].concat());
     if let Some(interval) = args.watch {
         return watch::run(&session, &chosen, interval, args.rings, args.json);
     }
@@ -115,13 +116,18 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
 pub struct Chosen(Vec<String>);
 
 impl Chosen {
+    /// Ports, switches and patterns.
+    pub fn new(names: Vec<String>) -> Self {
+        Self(names)
+    }
+
     /// Is this port shown?
     pub fn has(&self, port: &report::Port) -> bool {
         self.0.is_empty() || self.0.iter().any(|name| names(name, port))
     }
 
     /// An error if a name matches no port and no switch.
-    fn check(&self, ports: &[report::Port]) -> Result<(), String> {
+    pub fn check(&self, ports: &[report::Port]) -> Result<(), String> {
         match self
             .0
             .iter()

@@ -156,7 +156,7 @@ pub fn directions(port: &report::Port) -> [Direction<Line>; 2] {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use uvale_link::report::{RxDrops, TxDrops};
 
     use super::*;

@@ -174,8 +174,8 @@ table! {
         "icmpv6.echo.identifier" HEX4, bits(32, 16), when(is_echo6) => "whose, in echo messages";
         "icmpv6.echo.sequence_number" NUMBER, bits(48, 16), when(is_echo6) => "which, in echo messages";
         "icmpv6.mtu" NUMBER, bits(32, 32), when(|icmp| kind_is(icmp, &[2])) => "in \"packet too big\"";
-        "icmpv6.nd.ns.target_address" Kind::Ipv6, bits(64, 128), when(is_solicitation) => "in neighbour solicitations";
-        "icmpv6.nd.na.target_address" Kind::Ipv6, bits(64, 128), when(is_advertisement) => "in neighbour advertisements";
+        "icmpv6.nd.ns.target_address" Kind::Ipv6, bits(64, 128), when(is_solicitation) => "in solicitations";
+        "icmpv6.nd.na.target_address" Kind::Ipv6, bits(64, 128), when(is_advertisement) => "in advertisements";
     }
     Udp {
         "udp.srcport" NUMBER, bits(0, 16) => "source";
@@ -228,7 +228,7 @@ table! {
         "dns.resp.ttl" NUMBER, Place::Dns(Record::Ttl) => "for how many seconds answers hold";
     }
     Data {
-        "data" Kind::Text, Place::Payload => "what follows the last header, as text (in filters: the protocol, its bytes)";
+        "data" Kind::Text, Place::Payload => "what follows the last header, as text; in filters: its bytes";
         "data.hex" Kind::Bytes, Place::Payload, hidden => "the same in hex (a name of ours)";
         "data.data" Kind::Bytes, Place::Payload, hidden => "the same, by Wireshark's name";
         "data.len" NUMBER, Place::PayloadLen => "its length; when a frame is made, zeroes fill it up";

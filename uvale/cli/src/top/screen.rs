@@ -1,0 +1,87 @@
+//! The terminal: taken, given back whatever happens, its keys.
+
+use std::io::stdin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use uvale_tools::signals::Signals;
+
+use super::super::show::Place;
+use super::feed::Feed;
+use super::state::{Ask, State};
+use super::view;
+
+/// How long a resize may go unnoticed that comes between two looks.
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000_000,
+};
+
+/// The terminal, given back when this is dropped; a panic gives it back before it says why.
+struct Taken(DefaultTerminal);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        // who has hung up gets nothing back
+        let _ = ratatui::try_restore();
+    }
+}
+
+/// Shows the screen until a key or a signal ends it.
+pub fn run(place: Place, interval: Duration, mut state: State) -> Result<ExitCode, String> {
+    // before there are threads, so that they leave signals alone, too
+    let signals = Signals::take()?;
+    let feed = Feed::begin(place, interval)?;
+    let fail = |e: std::io::Error| format!("the terminal: {}", uvale_tools::output::plain(&e));
+    let terminal = ratatui::try_init().map_err(|e| {
+        let _ = ratatui::try_restore();
+        fail(e)
+    })?;
+    let mut taken = Taken(terminal);
+    loop {
+        taken
+            .0
+            .draw(|frame| view::draw(frame, &state))
+            .map_err(fail)?;
+        wait(&signals, &feed)?;
+        if signals.has_come() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        while let Some(news) = feed.next() {
+            state.hear(news);
+        }
+        while event::poll(Duration::ZERO).map_err(fail)? {
+            let ask = match event::read().map_err(fail)? {
+                Event::Key(key) => state.press(key),
+                // drawing notices the new size
+                _ => Ask::Nothing,
+            };
+            match ask {
+                Ask::Nothing => {}
+                Ask::Redraw => taken.0.clear().map_err(fail)?,
+                Ask::Quit => return Ok(ExitCode::SUCCESS),
+            }
+        }
+    }
+}
+
+/// Until there is a key, a signal or news.
+fn wait(signals: &Signals, feed: &Feed) -> Result<(), String> {
+    let stdin = stdin();
+    let mut of = [
+        PollFd::new(&stdin, PollFlags::IN),
+        PollFd::new(signals, PollFlags::IN),
+        PollFd::new(feed, PollFlags::IN),
+    ];
+    match poll(&mut of, Some(&LOOK)) {
+        Ok(_) if of[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => {
+            Err("the terminal is gone".to_owned())
+        }
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(e) => Err(format!("cannot wait for keys: {e}")),
+    }
+}
