@@ -5,7 +5,7 @@ use compat_tests::{Skip, or_skip};
 use serde_json::json;
 use std::process::Command;
 use std::time::Duration;
-use uvale_test::plan::{Kind, Namespace, Verdict};
+use uvale_test::plan::{Kind, Namespace, Target, Verdict};
 
 use crate::ground::{Case, numbered, switch};
 
@@ -168,4 +168,44 @@ fn a_killed_run_leaves_no_interface() {
     child.wait().expect("it ends");
     // A namespace lives as long as a process is in it.
     case.assert_nothing_left();
+}
+
+/// Interfaces of the machine in the place of ports: here of a machine made of a namespace, in which two pairs are.
+#[test]
+fn interfaces_of_the_machine() {
+    let pairs = "ip link set lo up && for pair in 'in1 in2' 'out1 out2'; do set -- $pair \"$@\"; \
+                 ip link add $1 type veth peer name $2; for end in $1 $2; do \
+                 echo 1 > /proc/sys/net/ipv6/conf/$end/disable_ipv6; ip link set $end up; done; shift 2; done; \
+                 exec \"$@\"";
+    let user = or_skip!("namespaces", users()).remove(0);
+    let unshare = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--net",
+        "sh",
+        "-c",
+        pairs,
+        "sh",
+    ];
+    let by = [&user[..], &unshare].concat();
+    if !works(&[&by[..], &["true"]].concat()) {
+        let skip = Skip::optional("no veth pairs for us");
+        return compat_tests::report_skip("interfaces", &skip);
+    }
+    let mut case = or_skip!("bridge", Case::of_bridge());
+    let nics = [("lan", "in1+in2"), ("wan", "out1")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    case.run.target = Target::Nic(nics.into());
+    case.send("lan", numbered(1000))
+        .same("wan", "lan", json!({}));
+    case.send("wan", numbered(1000))
+        .same("lan", "wan", json!({}));
+    case.passes_by(&by);
+    let nics = [("lan", "nothere+in2")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    case.run.target = Target::Nic(nics.into());
+    let why = match case.outcome_by(&by).result {
+        Verdict::Failed { why, .. } | Verdict::Error(why) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(why.contains("nothere"), "{why}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use compat_tests::or_skip;
 use serde_json::json;
-use uvale_test::plan::{Action, Count, Frame, Kind, Verdict};
+use uvale_test::plan::{Action, Count, Frame, Kind, Target, Verdict};
 
 use crate::ground::{Case, numbered, switch, table, udp};
 
@@ -245,4 +245,44 @@ fn mistakes_in_a_run_are_sentences() {
     case.run.programs.clear();
     case.run.dir = "/no/such/folder".into();
     assert!(error(&case).contains("/no/such/folder"));
+}
+
+/// On a kernel programs are not waited for as in a world, and switches have names of their own. Its `/dev/netmap` is
+/// another world's here, for which the kernel shows no descriptors: the programs of this case open no port that is
+/// waited for.
+#[test]
+fn on_another_netmap_there_is_no_world() {
+    let uvale = compat_tests::target::binaries().uvale.to_string_lossy();
+    let by = [&uvale, "run", "--private", "--"];
+    let mut case = or_skip!("bridge", Case::of_bridge());
+    case.run.target = Target::Kernel;
+    case.run.programs[0].opens.clear();
+    let named = "echo ${port.lan}; uvale=$0; until \"$uvale\" ports | grep -q ${port.wan}; do sleep 0.01; done";
+    case.program("named", &["sh", "-c", named, &uvale], &[])
+        .status = Some(0);
+    case.command(
+        &[
+            "sh",
+            "-c",
+            "until test -s keep/named.stdout; do sleep 0.01; done",
+        ],
+        None,
+    );
+    case.command(
+        &[
+            "sh",
+            "-c",
+            "until \"$0\" ports | grep -q ${port.wan}; do sleep 0.01; done",
+            &uvale,
+        ],
+        None,
+    );
+    case.send("lan", numbered(500))
+        .same("wan", "lan", json!({}));
+    case.passes_by(&by);
+    let name = case.left("named.stdout");
+    assert!(
+        name.starts_with("vale") && !name.starts_with("vale0:"),
+        "{name}"
+    );
 }

@@ -31,7 +31,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uvale_tools::signals::Signals;
 
@@ -47,12 +47,15 @@ use tester::{End, Tester};
 use why::{Done, error, failed};
 use world::World;
 
+/// How long programs may take to end once this process was told to: whoever did so may kill it before long.
+const IN_A_HURRY: Duration = Duration::from_millis(500);
+
 /// An outcome without a run.
 #[must_use]
 pub fn without_run(result: Verdict) -> Outcome {
     Outcome {
         result,
-        took: std::time::Duration::ZERO,
+        took: Duration::ZERO,
         digest: String::new(),
     }
 }
@@ -81,7 +84,11 @@ fn carry_out(run: &Run, prepare: &Prepare<'_>, digest: &mut String) -> Done {
     let mut running = begin(run, prepare)?;
     let outcome = steps(&mut running).and_then(|()| last_words(&mut running));
     *digest = record::digest(&mut running.tester, &run.ignore);
-    let stopped = stop(&mut running.programs, run.timeout);
+    let patience = match running.was_stopped {
+        true => IN_A_HURRY.min(run.timeout),
+        false => run.timeout,
+    };
+    let stopped = stop(&mut running.programs, patience);
     let outcome = outcome.and(stopped);
     match outcome {
         Ok(()) => Ok(()),
@@ -122,6 +129,7 @@ fn begin<'r>(run: &'r Run, prepare: &'r Prepare<'r>) -> Done<Running<'r>> {
         learnt: BTreeMap::new(),
         prepare,
         signals,
+        was_stopped: false,
         line: None,
         asked: Instant::now(),
         opened: Vec::new(),
@@ -212,7 +220,11 @@ fn wait_for_ports(running: &mut Running<'_>) -> Done {
     loop {
         let late = running.late()?;
         let Some((program, port)) = late else {
-            return Ok(());
+            return match running.world {
+                Some(_) => Ok(()),
+                // A kernel shows descriptors, which are there before they are ports.
+                None => running.settle(),
+            };
         };
         if Instant::now() >= end {
             let name = running.names.get(&port)?.program.clone();

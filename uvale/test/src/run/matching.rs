@@ -7,7 +7,7 @@ use uvale_frame::{Expected, summary};
 use super::tester::{Frame, flow};
 use super::why::counted;
 
-/// Frames that a failure names.
+/// Frames that a failure names; as many as one likes that look the same, one behind the other.
 const NAMED: usize = 5;
 /// Frames that a failure compares with what was expected.
 const COMPARED: usize = 100;
@@ -230,11 +230,32 @@ pub fn left_over(came: &[Frame]) -> String {
         "\n{} came there that no step has taken:",
         counted(free.len(), "frame")
     );
-    for frame in free.iter().take(NAMED) {
-        text += &format!("\n  {}", summary(&frame.bytes));
+    let mut named = 0;
+    // lines, and how often each of them comes in a row
+    let mut kinds: Vec<(String, usize)> = Vec::new();
+    for frame in &free {
+        let line = summary(&frame.bytes);
+        if kinds.last().is_none_or(|(last, _)| *last != line) {
+            if kinds.len() == NAMED {
+                break;
+            }
+            kinds.push((line, 0));
+        }
+        if let Some((_, n)) = kinds.last_mut() {
+            *n += 1;
+        }
+        named += 1;
     }
-    if free.len() > NAMED {
-        text += &format!("\n  and {} more", free.len() - NAMED);
+    for (line, n) in kinds {
+        let times = if n > 1 {
+            format!("{n} times ")
+        } else {
+            String::new()
+        };
+        text += &format!("\n  {times}{line}");
+    }
+    if free.len() > named {
+        text += &format!("\n  and {} more", free.len() - named);
     }
     text
 }

@@ -1,7 +1,7 @@
 //! What ports are called: by programs, by the tester, and in the daemon's reports.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::process::Command;
 
 use uvale_tools::nearest::label;
 
@@ -162,7 +162,8 @@ fn name(run: &Run, port: &Port, i: usize) -> Done<Name> {
         Kind::Nic { .. } if matches!(run.target, Target::Nic(_)) => {
             let port = &port.name;
             return Err(error(format!(
-                "port {port} is an interface: name one of this machine for it, too: --target nic:{port}=IFACE,..."
+                "port {port} is an interface: name one of this machine for it, too: \
+                 --target nic:{port}=IFACE,..."
             )));
         }
         Kind::Nic { peer } => {
@@ -205,38 +206,32 @@ fn of_machine(port: &Port, ends: &str) -> Done<Name> {
 fn no_other_end(port: &Port, interface: &str) -> crate::plan::Verdict {
     let port = &port.name;
     error(format!(
-        "which interface is at the other end of {interface}, for the tester? Name it: --target nic:{port}={interface}+OTHER"
+        "which interface is at the other end of {interface}, for the tester? Name it: \
+         --target nic:{port}={interface}+OTHER"
     ))
 }
 
 /// The other end of a veth pair, if both are here.
 fn other_end(interface: &str) -> Option<String> {
-    let net = Path::new("/sys/class/net");
-    let number = |name: &Path, file| -> Option<u32> {
-        let text = std::fs::read_to_string(net.join(name).join(file)).ok()?;
-        text.trim().parse().ok()
-    };
-    let own = Path::new(interface);
-    let [index, other] = ["ifindex", "iflink"].map(|file| number(own, file));
-    let (index, other) = (index?, other?);
-    let mut names = std::fs::read_dir(net).ok()?.flatten();
-    let found = names.find(|entry| {
-        let name = entry.file_name();
-        let name = Path::new(&name);
-        number(name, "ifindex") == Some(other) && number(name, "iflink") == Some(index)
-    })?;
-    found
-        .file_name()
-        .into_string()
-        .ok()
-        .filter(|name| name != interface)
+    // `ip` prints a list, of one element here.
+    let args = ["-details", "-json", "link", "show", "dev", interface];
+    let output = Command::new("ip")
+        .args(args)
+        .env_remove("LD_PRELOAD")
+        .output()
+        .ok()?;
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    let one = list.get(0)?;
+    let is_veth = one["linkinfo"]["info_kind"] == "veth";
+    let is_here = is_veth && one.get("link_netnsid").is_none();
+    one["link"].as_str().filter(|_| is_here).map(str::to_owned)
 }
 
 /// The name, if it can be part of a port's name and is no interface's: on a switch, and before a pipe's number, that
 /// would mean the interface.
 fn usable(name: &str) -> Option<String> {
     let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let is_interface = || Path::new("/sys/class/net").join(name).exists();
+    let is_interface = || nix::net::if_::if_nametoindex(name).is_ok();
     (is_plain && !name.is_empty() && name.len() <= LONGEST && !is_interface())
         .then(|| name.to_owned())
 }

@@ -43,8 +43,8 @@ pub fn enter(run: &Run) -> Done {
 
 fn not_allowed(why: &str) -> crate::plan::Verdict {
     skipped(format!(
-        "this user may not have a network namespace of its own, which interfaces and namespaces of a test need ({why}): \
-         allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, \
+        "this user may not have a network namespace of its own, which interfaces and namespaces of a test need \
+         ({why}): allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, \
          kernel.apparmor_restrict_unprivileged_userns), or run it as root"
     ))
 }

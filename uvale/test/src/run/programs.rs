@@ -91,25 +91,26 @@ impl Program {
         self.ended
     }
 
-    /// How many descriptors of `/dev/netmap` it has, and those have that it has started: each is a port, once it is bound.
-    /// That is all that a kernel shows.
-    pub fn devices(&self) -> usize {
-        let group = Pid::from_child(&self.child);
-        let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = pids.filter_map(|entry| {
-            entry
-                .file_name()
-                .to_str()?
-                .parse()
-                .ok()
-                .and_then(Pid::from_raw)
+    /// How many descriptors it and the processes of its group have of `device`. Each one of `/dev/netmap` is a port,
+    /// once it is bound; that is all that a kernel shows.
+    pub fn devices(&self, device: &str) -> usize {
+        let group = self.child.id() as i32;
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        // rustix panics at the group of kernel threads, which is 0.
+        let own = pids.filter(|pid| {
+            let of = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(*pid)));
+            of.is_ok_and(|of| of.as_raw() == group)
         });
-        let own = pids.filter(|pid| rustix::process::getpgid(Some(*pid)) == Ok(group));
-        let count = |pid: Pid| {
-            let fds = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()));
-            let fds = fds.into_iter().flatten().flatten();
-            let is_device = |path: &Path| path == Path::new(nm_abi::NETMAP_DEVICE_NAME);
-            fds.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| is_device(&to)))
+        let count = |pid: i32| {
+            let fds = std::fs::read_dir(format!("/proc/{pid}/fd"));
+            let links = fds
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|fd| std::fs::read_link(fd.path()));
+            links
+                .filter(|to| to.as_ref().is_ok_and(|to| to == Path::new(device)))
                 .count()
         };
         own.map(count).sum()
@@ -330,6 +331,16 @@ mod tests {
             std::thread::sleep(PAUSE);
         }
         assert!(stop(&mut crash, Duration::from_secs(60)).is_err());
+    }
+
+    #[test]
+    fn descriptors_of_a_device() {
+        let scratch = Scratch::new("devices");
+        let mut program = [scratch.start("exec sleep 60 </dev/full 5</dev/full 6</dev/zero", None)];
+        while program[0].devices("/dev/full") != 2 {
+            std::thread::sleep(PAUSE);
+        }
+        stop(&mut program, Duration::from_secs(60)).unwrap();
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Running<'r> {
     pub learnt: Values,
     pub prepare: &'r Prepare<'r>,
     pub signals: Signals,
+    /// a signal has come
+    pub was_stopped: bool,
     /// line of the step, once steps are carried out
     pub line: Option<usize>,
     /// when the daemon was asked last
@@ -89,6 +91,7 @@ impl Running<'_> {
             .turn(longest.min(LONGEST))
             .map_err(|why| failed(self.line, why))?;
         if self.signals.has_come() {
+            self.was_stopped = true;
             return Err(error("it was stopped by a signal"));
         }
         for program in &mut self.programs {
@@ -242,7 +245,7 @@ impl Running<'_> {
             }
             let is_late = |port: &&String| match &ports {
                 Some(ports) => Ok(!ports.has(self.names.get(port)?)),
-                None => Ok(program.devices() < planned.opens.len()),
+                None => Ok(program.devices(nm_abi::NETMAP_DEVICE_NAME) < planned.opens.len()),
             };
             for port in &planned.opens {
                 if is_late(&port)? {

@@ -199,11 +199,21 @@ fn expect(running: &mut Running<'_>, on: &str, frames: &[Frame], is_ordered: boo
 
 /// Fields for people.
 fn shown(fields: &Fields) -> String {
-    let one = |(name, value): (&String, &serde_json::Value)| match value {
-        serde_json::Value::String(text) => format!("{name} = {text}"),
-        other => format!("{name} = {other}"),
-    };
-    fields.iter().map(one).collect::<Vec<_>>().join(", ")
+    let mut all = Vec::new();
+    list("", fields, &mut all);
+    all.join(", ")
+}
+
+/// `ip.ttl = 63` of each, whether it is given with dots or in tables.
+fn list(before: &str, fields: &Fields, all: &mut Vec<String>) {
+    for (name, value) in fields {
+        let name = format!("{before}{name}");
+        match value {
+            serde_json::Value::Object(table) => list(&format!("{name}."), table, all),
+            serde_json::Value::String(text) => all.push(format!("{name} = {text}")),
+            other => all.push(format!("{name} = {other}")),
+        }
+    }
 }
 
 /// What has left for `port`, behind its bad wire if it has one, comes on `on`.
