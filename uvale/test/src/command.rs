@@ -43,7 +43,7 @@ pub struct Args {
     /// Where captures and logs of failed cases are kept
     #[arg(long, value_name = "DIR", default_value = "uvale-test.failed")]
     keep: PathBuf,
-    /// Where ports come from: uvale (a world for each case), kernel, nic:PORT=INTERFACE,...
+    /// Where ports come from: uvale (a world for each case), kernel, nic:PORT=INTERFACE+OTHER_END,...
     #[arg(long, value_name = "TARGET", default_value = "uvale", value_parser = target)]
     target: Target,
     /// One value for a variable of the matrix
@@ -74,7 +74,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 fn target(text: &str) -> Result<Target, String> {
-    let bad = || "there are uvale, kernel and nic:PORT=INTERFACE,...".to_owned();
+    let bad = || "there are uvale, kernel and nic:PORT=INTERFACE+OTHER_END,...".to_owned();
     match text.split_once(':') {
         None if text == "uvale" => Ok(Target::Uvale),
         None if text == "kernel" => Ok(Target::Kernel),
@@ -83,7 +83,9 @@ fn target(text: &str) -> Result<Target, String> {
                 Some((port, name)) if !port.is_empty() && !name.is_empty() => {
                     Ok((port.to_owned(), name.to_owned()))
                 }
-                _ => Err(format!("{pair:?} is not PORT=INTERFACE")),
+                _ => Err(format!(
+                    "{pair:?} is not PORT=INTERFACE or PORT=INTERFACE+OTHER_END"
+                )),
             });
             Ok(Target::Nic(pairs.collect::<Result<BTreeMap<_, _>, _>>()?))
         }
@@ -294,7 +296,7 @@ mod tests {
 
     #[test]
     fn targets_are_written_as_they_are_read() {
-        for text in ["kernel", "nic:lan=eth1,wan=eth2"] {
+        for text in ["kernel", "nic:lan=eth1+eth2,wan=eth3"] {
             assert_eq!(written(&target(text).unwrap()).as_deref(), Some(text));
         }
         assert_eq!(written(&target("uvale").unwrap()), None);
