@@ -143,7 +143,11 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         output::write(&chosen.list(args.json))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let jobs = args.jobs.map_or_else(processors, usize::from);
+    let jobs = match args.target {
+        // the interfaces are there once
+        Target::Nic(_) => 1,
+        Target::Uvale | Target::Kernel => args.jobs.map_or_else(processors, usize::from),
+    };
     All {
         files: &files,
         runs: &chosen,

@@ -28,6 +28,9 @@ pub fn all(
     job: &(dyn Fn(usize) -> Result<Job, String> + Sync),
     done: &mut dyn FnMut(usize, Ended) -> bool,
 ) -> Result<(), String> {
+    if stop.has_come() {
+        return Ok(());
+    }
     let fail = |e: std::io::Error| format!("cannot start a thread for a case: {e}");
     let (tells, hears) = channel();
     let (mut wakes, woken) = std::io::pipe().map_err(fail)?;

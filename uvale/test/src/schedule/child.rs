@@ -270,3 +270,69 @@ impl Heard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(script: &str, input: &[u8], limit: Option<Duration>) -> Ended {
+        let stop = Stop::new().expect("signals can be noted");
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let input = input.to_vec();
+        run(
+            Job {
+                command,
+                input,
+                limit,
+            },
+            &stop,
+        )
+    }
+
+    #[test]
+    fn a_child_is_fed_and_heard() {
+        let long = vec![b'x'; 1 << 20];
+        let fed = ended("tee /dev/stderr; exit 3", &long, None);
+        assert!(matches!(fed.how, How::Exited(status) if status.code() == Some(3)));
+        assert!(fed.out == long && fed.err.len() == MOST_ERR);
+        // one that does not want its input
+        let deaf = ended("exec <&-; echo deaf", &long, None);
+        assert_eq!(
+            (String::from_utf8_lossy(&deaf.out), deaf.err.as_str()),
+            ("deaf\n".into(), "")
+        );
+        let mute = Job {
+            command: Command::new("/nosuch/program"),
+            input: Vec::new(),
+            limit: None,
+        };
+        let ended = run(mute, &Stop::new().expect("signals can be noted"));
+        assert!(
+            matches!(ended.how, How::NotStarted(why) if why.starts_with("cannot run /nosuch/program: No such"))
+        );
+    }
+
+    #[test]
+    fn a_child_that_takes_too_long_is_ended_with_its_group() {
+        let limit = Duration::from_millis(200);
+        let script = "sleep 1000 & echo $!; trap 'echo asked; exit' TERM; while :; do wait; done";
+        let hung = ended(script, b"", Some(limit));
+        assert!(matches!(hung.how, How::TooLong(after) if after == limit));
+        let said = String::from_utf8_lossy(&hung.out).into_owned();
+        let mut lines = said.lines();
+        let sleep = lines.next().expect("a number").to_owned();
+        // a machine that is slow lets it not come to its trap
+        assert!(matches!(lines.next(), None | Some("asked")), "{said}");
+        // killed, it has no more than its end before it
+        let end = Instant::now() + Duration::from_secs(60);
+        let is_there = || {
+            let stat = std::fs::read_to_string(format!("/proc/{sleep}/stat")).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        while is_there() {
+            assert!(Instant::now() < end, "{sleep} goes on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
