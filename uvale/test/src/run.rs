@@ -12,11 +12,13 @@
 //! | `programs.rs`, `children.rs` | the programs, and whatever else was started |
 //! | `tester.rs` | the tester's ends of ports, behind bad wires |
 //! | `matching.rs` | frames that have come, against those that are expected |
-//! | `running.rs`, `steps.rs` | a run while it runs, and its steps |
+//! | `running.rs` | a run while it runs |
+//! | `steps.rs`, `commands.rs` | its steps: with frames; with programs |
 //! | `record.rs` | captures, and the digest |
 //! | `fill.rs`, `why.rs` | `${NAME}` in texts; why a run ends |
 
 mod children;
+mod commands;
 mod fill;
 mod matching;
 mod names;

@@ -12,7 +12,7 @@ use super::programs::{Prepare, Program};
 use super::tester::{End, Tester};
 use super::why::{Done, counted, error, failed};
 use super::world::World;
-use crate::plan::Run;
+use crate::plan::{Run, Verdict};
 
 /// The longest sleep: after it is seen whether a program has ended, or a signal has come.
 pub const LONGEST: Duration = Duration::from_millis(20);
@@ -296,6 +296,11 @@ impl Running<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// What is wrong with the step.
+    pub fn wrong(&self, why: impl std::fmt::Display) -> Verdict {
+        failed(self.line, why.to_string())
     }
 
     /// The end of a port.

@@ -1,15 +1,14 @@
 //! The steps of a case.
 
-use std::process::Command;
-
 use uvale_frame::{Expected, Fields, Filter, change, from_hex, has, summary};
 
+use super::commands::{command, prints};
 use super::fill::{fields, fill, learnt};
 use super::matching::{Order, Search, Wanted, left_over};
 use super::network::Place;
-use super::programs::{Launch, Program};
+use super::programs::Program;
 use super::running::Running;
-use super::why::{Done, counted, failed};
+use super::why::{Done, counted, failed, range};
 use crate::plan::{Action, Count, Frame, Step, Verdict};
 
 /// Carries out a step.
@@ -66,21 +65,16 @@ pub fn carry_out(running: &mut Running<'_>, step: &Step) -> Done {
     }
 }
 
-/// What is wrong with a step.
-fn wrong(running: &Running<'_>, why: impl std::fmt::Display) -> Verdict {
-    failed(running.line, why.to_string())
-}
-
 /// A frame with what was learnt.
 fn built(running: &Running<'_>, frame: &Frame) -> Done<Vec<u8>> {
     let bytes = match frame {
         Frame::Bytes(hex) => from_hex(hex),
         Frame::Fields(given) => {
-            let filled = fields(given, &running.learnt).map_err(|why| wrong(running, why))?;
+            let filled = fields(given, &running.learnt).map_err(|why| running.wrong(why))?;
             uvale_frame::build(&filled)
         }
     };
-    bytes.map_err(|why| wrong(running, why))
+    bytes.map_err(|why| running.wrong(why))
 }
 
 fn send(running: &mut Running<'_>, on: &str, frames: &[Frame]) -> Done {
@@ -95,48 +89,12 @@ fn send(running: &mut Running<'_>, on: &str, frames: &[Frame]) -> Done {
     let left = running.end(on)?.waiting();
     let name = running.names.get(on)?.program.clone();
     let ports = running.ports_for_people()?;
-    Err(wrong(
-        running,
+    Err(running.wrong(
         format!(
             "{left} of {} could not be sent to port {on} ({name}) within {:?}: nobody reads there; {ports}{}",
             counted(all, "frame"),
             running.run.timeout,
             said(running, on),
-        ),
-    ))
-}
-
-/// A program prints so many lines with a text. That it prints no more is seen once it has read all that it was sent.
-fn prints(running: &mut Running<'_>, program: &str, text: &str, count: Count) -> Done {
-    let planned = &running.run.programs;
-    let Some(at) = planned.iter().position(|planned| planned.name == program) else {
-        return Err(wrong(running, format!("there is no program {program}")));
-    };
-    let text = fill(text, &|name: &str| learnt(&running.learnt, name));
-    let text = text.map_err(|why| wrong(running, why))?;
-    let lines = |running: &Running<'_>| running.programs[at].lines_with(&text);
-    let enough = running.until(|running| {
-        let found = lines(running);
-        Ok((found >= count.min).then_some(()))
-    })?;
-    if enough.is_some() && count.max < u64::MAX {
-        running.settle()?;
-    }
-    let found = lines(running);
-    if (count.min..=count.max).contains(&found) {
-        return Ok(());
-    }
-    let within = match enough {
-        Some(_) => String::new(),
-        None => format!(" within {:?}", running.run.timeout),
-    };
-    let said = running.programs[at].said();
-    Err(wrong(
-        running,
-        format!(
-            "program {program}: {} with {text:?}{within}, expected {}{said}",
-            counted(found as usize, "line"),
-            range(count),
         ),
     ))
 }
@@ -169,7 +127,7 @@ fn missing(running: &mut Running<'_>, on: &str, search: &Search) -> Verdict {
         counted(search.len(), "expected frame"),
         search.complaint(came)
     );
-    wrong(running, why)
+    running.wrong(why)
 }
 
 /// The order that a step means.
@@ -224,7 +182,7 @@ fn expect_same(
     changed: &Fields,
     is_ordered: bool,
 ) -> Done {
-    let changed = fields(changed, &running.learnt).map_err(|why| wrong(running, why))?;
+    let changed = fields(changed, &running.learnt).map_err(|why| running.wrong(why))?;
     let line = running.line.unwrap_or_default();
     let mut search = Search::new(order(running, is_ordered));
     let found = running.until(|running| {
@@ -245,7 +203,7 @@ fn expect_same(
             }
         }
         if let Some(why) = why {
-            return Err(wrong(running, why));
+            return Err(running.wrong(why));
         }
         search.look(&mut running.end(on)?.came, line);
         Ok((is_all && search.is_done()).then_some(()))
@@ -255,7 +213,7 @@ fn expect_same(
     }
     if search.len() == 0 && running.end(port)?.sent.is_empty() {
         let why = format!("nothing has been sent on port {port}, so nothing can be the same");
-        return Err(wrong(running, why));
+        return Err(running.wrong(why));
     }
     Ok(())
 }
@@ -269,10 +227,10 @@ fn expect_matching(
     wanted: &Fields,
 ) -> Done<Vec<Vec<u8>>> {
     let filter = filter.map(|text| fill(text, &|name| learnt(&running.learnt, name)));
-    let filter = filter.transpose().map_err(|why| wrong(running, why))?;
+    let filter = filter.transpose().map_err(|why| running.wrong(why))?;
     let parsed = filter.as_deref().map(str::parse::<Filter>);
-    let parsed = parsed.transpose().map_err(|why| wrong(running, why))?;
-    let wanted = fields(wanted, &running.learnt).map_err(|why| wrong(running, why))?;
+    let parsed = parsed.transpose().map_err(|why| running.wrong(why))?;
+    let wanted = fields(wanted, &running.learnt).map_err(|why| running.wrong(why))?;
     let line = running.line.unwrap_or_default();
     let mut found = Vec::new();
     let mut looked = 0;
@@ -299,10 +257,7 @@ fn expect_matching(
         }
         match misfit {
             None => Ok(found.len() as u64),
-            Some(frame) => Err(wrong(
-                running,
-                misfits(on, filter.as_deref(), &wanted, &frame),
-            )),
+            Some(frame) => Err(running.wrong(misfits(on, filter.as_deref(), &wanted, &frame))),
         }
     };
     // Of an exact number no more are taken; else all that come are counted.
@@ -325,22 +280,10 @@ fn expect_matching(
     };
     let said = said(running, on);
     let left = left_over(&running.end(on)?.came);
-    Err(wrong(
-        running,
-        format!(
-            "port {on}: {} came{within}{what}, expected {range}{left}{said}",
-            counted(found.len(), "frame")
-        ),
-    ))
-}
-
-/// A count for people.
-fn range(count: Count) -> String {
-    match (count.min, count.max) {
-        (min, max) if min == max => min.to_string(),
-        (min, u64::MAX) => format!("{min} or more"),
-        (min, max) => format!("{min} to {max}"),
-    }
+    Err(running.wrong(format!(
+        "port {on}: {} came{within}{what}, expected {range}{left}{said}",
+        counted(found.len(), "frame")
+    )))
 }
 
 /// A frame matches the filter and has other fields than it must.
@@ -366,56 +309,8 @@ pub fn nothing(running: &mut Running<'_>, ports: &[&str]) -> Done {
         let end = running.end(port)?;
         if end.came.iter().any(|frame| frame.taken.is_none()) {
             let why = format!("port {port}: nothing was to come{}", left_over(&end.came));
-            return Err(wrong(running, why));
+            return Err(running.wrong(why));
         }
     }
     Ok(())
-}
-
-/// Runs a command to its end, while frames go their ways.
-fn command(running: &mut Running<'_>, words: &[String], place: Place<'_>, status: i32) -> Done {
-    let words = running.words(words)?;
-    let Some((program, args)) = words.split_first() else {
-        return Ok(());
-    };
-    let mut command = Command::new(program);
-    command.args(args);
-    let shown = format!("`{}`", words.join(" "));
-    let launch = Launch {
-        shown: shown.clone(),
-        file: &format!("line-{}", running.line.unwrap_or_default()),
-        command,
-        status: Some(status),
-        opens_ports: false,
-    };
-    let Running {
-        network,
-        run,
-        prepare,
-        ..
-    } = running;
-    let started = network.inside(place, || Program::start(launch, &run.keep, *prepare))??;
-    // While it is among the programs, it is ended with them.
-    running.programs.push(started);
-    let ended = running.until(|running| {
-        let program = running.programs.last_mut();
-        Ok(program
-            .is_none_or(|program| program.ended().is_some())
-            .then_some(()))
-    });
-    match ended {
-        Ok(Some(())) => {
-            running.programs.pop();
-            Ok(())
-        }
-        Ok(None) => {
-            let said = running.programs.last().map_or(String::new(), Program::said);
-            let timeout = running.run.timeout;
-            Err(wrong(
-                running,
-                format!("{shown} has not ended within {timeout:?}{said}"),
-            ))
-        }
-        Err(verdict) => Err(verdict),
-    }
 }

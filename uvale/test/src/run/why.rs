@@ -1,6 +1,6 @@
 //! Why a run ends before its last step.
 
-use crate::plan::Verdict;
+use crate::plan::{Count, Verdict};
 
 /// What there is, or the end of the run.
 pub type Done<T = ()> = Result<T, Verdict>;
@@ -28,5 +28,14 @@ pub fn counted(n: usize, what: &str) -> String {
     match n {
         1 => format!("1 {what}"),
         n => format!("{n} {what}s"),
+    }
+}
+
+/// A count for people.
+pub fn range(count: Count) -> String {
+    match (count.min, count.max) {
+        (min, max) if min == max => min.to_string(),
+        (min, u64::MAX) => format!("{min} or more"),
+        (min, max) => format!("{min} to {max}"),
     }
 }

@@ -1,0 +1,87 @@
+//! Steps that look at programs, and run commands.
+
+use std::process::Command;
+
+use super::fill::{fill, learnt};
+use super::network::Place;
+use super::programs::{Launch, Program};
+use super::running::Running;
+use super::why::{Done, counted, range};
+use crate::plan::Count;
+
+/// A program prints so many lines with a text. That it prints no more is seen once it has read all that it was sent.
+pub fn prints(running: &mut Running<'_>, program: &str, text: &str, count: Count) -> Done {
+    let planned = &running.run.programs;
+    let Some(at) = planned.iter().position(|planned| planned.name == program) else {
+        return Err(running.wrong(format!("there is no program {program}")));
+    };
+    let text = fill(text, &|name: &str| learnt(&running.learnt, name));
+    let text = text.map_err(|why| running.wrong(why))?;
+    let lines = |running: &Running<'_>| running.programs[at].lines_with(&text);
+    let enough = running.until(|running| {
+        let found = lines(running);
+        Ok((found >= count.min).then_some(()))
+    })?;
+    if enough.is_some() && count.max < u64::MAX {
+        running.settle()?;
+    }
+    let found = lines(running);
+    if (count.min..=count.max).contains(&found) {
+        return Ok(());
+    }
+    let within = match enough {
+        Some(_) => String::new(),
+        None => format!(" within {:?}", running.run.timeout),
+    };
+    let said = running.programs[at].said();
+    Err(running.wrong(format!(
+        "program {program}: {} with {text:?}{within}, expected {}{said}",
+        counted(found as usize, "line"),
+        range(count),
+    )))
+}
+
+/// Runs a command to its end, while frames go their ways.
+pub fn command(running: &mut Running<'_>, words: &[String], place: Place<'_>, status: i32) -> Done {
+    let words = running.words(words)?;
+    let Some((program, args)) = words.split_first() else {
+        return Ok(());
+    };
+    let mut command = Command::new(program);
+    command.args(args);
+    let shown = format!("`{}`", words.join(" "));
+    let launch = Launch {
+        shown: shown.clone(),
+        file: &format!("line-{}", running.line.unwrap_or_default()),
+        command,
+        status: Some(status),
+        opens_ports: false,
+    };
+    let Running {
+        network,
+        run,
+        prepare,
+        ..
+    } = running;
+    let started = network.inside(place, || Program::start(launch, &run.keep, *prepare))??;
+    // While it is among the programs, it is ended with them.
+    running.programs.push(started);
+    let ended = running.until(|running| {
+        let program = running.programs.last_mut();
+        Ok(program
+            .is_none_or(|program| program.ended().is_some())
+            .then_some(()))
+    });
+    match ended {
+        Ok(Some(())) => {
+            running.programs.pop();
+            Ok(())
+        }
+        Ok(None) => {
+            let said = running.programs.last().map_or(String::new(), Program::said);
+            let timeout = running.run.timeout;
+            Err(running.wrong(format!("{shown} has not ended within {timeout:?}{said}")))
+        }
+        Err(verdict) => Err(verdict),
+    }
+}
