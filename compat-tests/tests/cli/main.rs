@@ -3,6 +3,7 @@
 
 mod ctl;
 mod daemon;
+mod metrics;
 mod param;
 mod stats;
 mod top;

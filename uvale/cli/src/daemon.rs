@@ -9,6 +9,7 @@ use uvale_daemon::ALREADY_SERVED;
 use uvale_link::start::IDLE_SECONDS;
 
 use super::log::Log;
+use super::metrics;
 use super::settings;
 use super::spawn::{self, NotStarted};
 
@@ -36,6 +37,9 @@ pub struct Args {
     /// Most VALE switches that may exist at a time
     #[arg(long, value_name = "N")]
     max_switches: Option<u32>,
+    /// Serve OpenMetrics over HTTP there: unix:PATH, or ADDRESS:PORT of loopback, or PORT
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<String>,
     /// Remove the runtime directory at the end
     #[arg(long, hide = true)]
     remove_dir: bool,
@@ -71,7 +75,10 @@ fn serve(dir: &Path, args: &Args) -> Result<(), String> {
     // Started by a program for itself and later ones, or for one program alone.
     let is_started_by_program = args.idle_default || args.remove_dir;
     uvale_daemon::surroundings::raise_limits(is_started_by_program);
-    let mut config = settings::load(args.config.as_deref())?;
+    let settings::Settings {
+        mut config,
+        metrics: address,
+    } = settings::load(args.config.as_deref())?;
     if let Some(n) = args.max_switches {
         config.max_switches = n;
     }
@@ -81,6 +88,18 @@ fn serve(dir: &Path, args: &Args) -> Result<(), String> {
         .or(args.idle_default.then_some(IDLE_SECONDS))
         .map(Duration::from_secs);
     let group = args.group.as_deref().map(group_number).transpose()?;
+    // the file's address is for the one daemon that somebody started, not for those that programs start for themselves
+    let address = address.filter(|_| !is_started_by_program);
+    let address = args
+        .metrics
+        .clone()
+        .or(address)
+        .map(|address| metrics::absolute(&address));
+    let _name = match address {
+        // another daemon's address is not the point if this one cannot be at all
+        Some(address) if !answers(dir) => serve_metrics(&address, group, dir)?,
+        _ => None,
+    };
     let outcome = uvale_daemon::run(uvale_daemon::Options {
         dir: dir.to_owned(),
         group,
@@ -94,6 +113,19 @@ fn serve(dir: &Path, args: &Args) -> Result<(), String> {
         let _ = std::fs::remove_dir_all(dir);
     }
     outcome
+}
+
+/// Listens for those that ask for metrics, and says where. The name of a Unix socket lives as long as what is returned.
+fn serve_metrics(
+    address: &str,
+    group: Option<u32>,
+    dir: &Path,
+) -> Result<Option<metrics::Name>, String> {
+    let (listener, name) = metrics::Listener::new(address, group)?;
+    let at = listener.said(address);
+    metrics::serve(listener, dir)?;
+    uvale_tools::output::line(format_args!("uvale: metrics at {at}"));
+    Ok(name)
 }
 
 /// Exit status of a daemon that found another one in its directory.
@@ -157,6 +189,9 @@ fn start(dir: &Path, args: &Args) -> Result<(), NotStarted> {
     }
     if let Some(n) = args.max_switches {
         command.args(["--max-switches", &n.to_string()]);
+    }
+    if let Some(address) = &args.metrics {
+        command.args(["--metrics", &metrics::absolute(address)]);
     }
     command.current_dir("/");
     of_its_own_session(&mut command);

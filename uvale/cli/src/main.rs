@@ -5,6 +5,7 @@
 //! | `run.rs` | `uvale run`: the shim's environment, programs that it does not reach, private worlds |
 //! | `daemon.rs`, `spawn.rs`, `log.rs` | `uvale daemon`; one in the background, and where its log goes |
 //! | `settings.rs` | the configuration file |
+//! | `metrics.rs` | `uvale daemon --metrics` |
 //! | `show.rs`, `nics.rs`, `guests.rs`, `worlds.rs` | `ports`, `switches`, `fdb`, `status`; where else daemons answer |
 //! | `show_stop.rs`, `wait.rs` | `uvale stop`; `uvale wait` |
 //! | `stats.rs` | `uvale stats` |
@@ -30,6 +31,7 @@ pub mod daemon;
 pub mod extcap;
 mod guests;
 pub mod log;
+mod metrics;
 pub mod nic;
 pub mod nic_helper;
 mod nic_list;
@@ -89,7 +91,9 @@ enum Command {
     #[command(after_help = "Example: uvale run --private -- ./test.sh")]
     Run(run::Args),
     /// Serve a world in the foreground (normally started by itself when first needed)
-    #[command(after_help = "Example: uvale daemon --dir /run/lab --max-switches 64")]
+    #[command(
+        after_help = "Example: uvale daemon --dir /run/lab --max-switches 64 --metrics 127.0.0.1:9464"
+    )]
     Daemon(daemon::Args),
     /// Generate, receive, replay and record packets (pkt-gen's options)
     #[command(after_help = GEN)]

@@ -9,22 +9,41 @@ use uvale_link::environment;
 /// netmap calls it `max_bridges`.
 const MAX_SWITCHES: &str = "max_switches";
 
+/// Where `--metrics` listens.
+const METRICS: &str = "metrics";
+
+/// What the file says.
+#[derive(Debug, Default, PartialEq)]
+pub struct Settings {
+    /// what the world is like
+    pub config: Config,
+    /// where metrics are served
+    pub metrics: Option<String>,
+}
+
 /// Reads the configuration; netmap's own values if there is no file.
-pub fn load(named: Option<&Path>) -> Result<Config, String> {
-    let mut config = Config::default();
+pub fn load(named: Option<&Path>) -> Result<Settings, String> {
+    let mut settings = Settings::default();
     let Some(path) = named.map(Path::to_owned).or_else(found) else {
-        return Ok(config);
+        return Ok(settings);
     };
     let text = std::fs::read_to_string(&path)
         .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    apply(&mut config, &text).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(config)
+    apply(&mut settings, &text).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(settings)
 }
 
-/// Each key of the file is a module parameter of netmap, or `max_switches`.
-fn apply(config: &mut Config, text: &str) -> Result<(), String> {
+/// Each key of the file is a module parameter of netmap, `max_switches` or `metrics`.
+fn apply(settings: &mut Settings, text: &str) -> Result<(), String> {
+    let Settings { config, metrics } = settings;
     let file: Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
     for (key, value) in &file {
+        if key == METRICS {
+            let address = value.as_str();
+            let address = address.ok_or("metrics takes an address, such as \"127.0.0.1:9464\"")?;
+            *metrics = Some(address.to_owned());
+            continue;
+        }
         let name = if key == MAX_SWITCHES {
             "max_bridges"
         } else {
@@ -66,8 +85,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Config, String> {
-        let mut config = Config::default();
-        apply(&mut config, text).map(|()| config)
+        let mut settings = Settings::default();
+        apply(&mut settings, text).map(|()| settings.config)
     }
 
     #[test]
@@ -97,6 +116,7 @@ mod tests {
             ("buf_curr_size = 1", "buf_curr_size cannot be written"),
             ("[memory]\nbuf_size = 1", "memory takes a number"),
             ("buf_size", "key"),
+            ("metrics = 9464", "metrics takes an address"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");

@@ -159,7 +159,7 @@ fn ports(session: &Session) -> Result<Vec<report::Port>, String> {
 }
 
 /// A port, and behind it the host rings of a NIC that have been used, as a port of their own: `eth0^`.
-fn with_host_rings(mut port: report::Port) -> impl Iterator<Item = report::Port> {
+pub fn with_host_rings(mut port: report::Port) -> impl Iterator<Item = report::Port> {
     let used = |nic: &mut report::Nic| {
         let (tx, rx) = (&mut nic.host_tx, &mut nic.host_rx);
         let is_used = tx.iter().any(|r| *r != Default::default())

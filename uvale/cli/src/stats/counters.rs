@@ -85,6 +85,16 @@ impl Line {
         self.drops.iter().map(|(_, n)| n).sum()
     }
 
+    /// Drops by their key in the JSON.
+    pub fn drops(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.drops.into_iter()
+    }
+
+    /// Faults by their key in the JSON.
+    pub fn faults(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.faults.into_iter().filter(|(key, _)| !key.is_empty())
+    }
+
     /// Drops and faults by their key in the JSON.
     pub fn reasons(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.drops.into_iter().chain(self.faults)
