@@ -17,14 +17,15 @@ fn main() -> Result<(), Error> {
             a.watch(interest(a_waits, b_waits)),
             b.watch(interest(b_waits, a_waits)),
         ];
+        // This also sends what the last round has put into tx rings.
         wait(&mut { watched }, None)?;
-        a_waits = carry(&mut a, &mut b)?;
-        b_waits = carry(&mut b, &mut a)?;
+        a_waits = carry(&mut a, &mut b);
+        b_waits = carry(&mut b, &mut a);
     }
 }
 
-/// Sends what fits. True if packets are left that wait for room.
-fn carry(from: &mut Port, to: &mut Port) -> Result<bool, Error> {
+/// Moves what fits. True if packets are left that wait for room.
+fn carry(from: &mut Port, to: &mut Port) -> bool {
     let mut is_left = false;
     let outs = to.tx_rings().len().max(1);
     for (i, mut rx) in from.rx_rings().enumerate() {
@@ -33,8 +34,7 @@ fn carry(from: &mut Port, to: &mut Port) -> Result<bool, Error> {
         }
         is_left |= !rx.is_empty();
     }
-    to.sync_tx()?;
-    Ok(is_left)
+    is_left
 }
 
 /// New packets, unless those that are here wait for room; and room that the other's packets wait for.

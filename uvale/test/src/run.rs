@@ -165,7 +165,16 @@ fn open(run: &Run, port: &Port, names: &Names, network: &Network) -> Done<Option
 
 /// Programs, until their ports are open; then the steps.
 fn steps(running: &mut Running<'_>) -> Done {
-    for planned in &running.run.programs {
+    let run = running.run;
+    let is_monitor = |name: &String| {
+        let mut ports = run.ports.iter();
+        ports.any(|port| port.name == *name && matches!(port.kind, Kind::Monitor { .. }))
+    };
+    for planned in &run.programs {
+        // A port has to be open before its monitors are.
+        if planned.opens.iter().any(is_monitor) {
+            wait_for_ports(running)?;
+        }
         let program = start(running, planned)?;
         running.programs.push(program);
     }
