@@ -180,7 +180,8 @@ fn a_full_disk_costs_no_result() {
     };
     or_skip!("a full disk", may_mount);
     let folder = Folder::new();
-    let text = "timeout = \"50ms\"\n[ports.lan]\n[[cases]]\nname = \"a\"\nsteps = [{ send = \"lan\", gen = \"-l 1500 -n 200\" }, { expect = \"lan\" }]\n\
+    let text = "timeout = \"50ms\"\n[ports.lan]\n[[cases]]\nname = \"a\"\n\
+                steps = [{ send = \"lan\", gen = \"-l 1500 -n 200\" }, { expect = \"lan\" }]\n\
                 [[cases]]\nname = \"b\"\nsteps = []\n";
     folder.write("f.toml", text);
     std::fs::create_dir(folder.path("disk")).expect("a folder");

@@ -132,7 +132,11 @@ fn none_is_forgotten() {
 #[test]
 fn all_that_is_wrong_is_said_at_once() {
     let folder = Folder::new();
-    folder.write("a.toml", "timeout = 1\n[ports.lan]\nkin = 2\n[[cases]]\nname = \"x\"\nsteps = [{ nothing = \"wan\" }]\n");
+    folder.write(
+        "a.toml",
+        "timeout = 1\n[ports.lan]\nkin = 2\n[[cases]]\nname = \"x\"\n\
+         steps = [{ nothing = \"wan\" }]\n",
+    );
     folder.write("b.toml", "");
     let said = folder
         .test(&["a.toml", "b.toml", "nosuch.toml"])

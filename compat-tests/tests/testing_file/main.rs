@@ -1,5 +1,5 @@
-//! `uvale test` as a whole: what it says of files and options that are wrong, what it reports, how it ends. The function
-//! under test is `uvale link`, which joins two ports.
+//! `uvale test` as a whole: what it says of files and options that are wrong, what it reports, how it ends. The
+//! function under test is `uvale link`, which joins two ports.
 
 mod ending;
 mod fields;

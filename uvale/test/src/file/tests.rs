@@ -82,7 +82,7 @@ fn every_field_comes_to_its_place() {
     });
     let counts: Vec<usize> = counts.collect();
     assert_eq!(counts, [3, 2, 1, 10, 1, 0, 0, 1, 0, 0, 0]);
-    assert_eq!(run.steps[6].line, 61);
+    assert_eq!(run.steps[6].line, 63);
     let Action::ExpectMatching { count, learn, .. } = &run.steps[6].action else {
         panic!();
     };

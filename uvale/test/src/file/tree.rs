@@ -194,7 +194,8 @@ mod tests {
 
     #[test]
     fn everything_knows_its_line_and_order() {
-        let text = "z = 1\n\n[ports.lan]\nkind = \"nic\"\n[[cases]]\nsteps = [\n  { send = \"lan\",\n    b = 0x10 },\n]\na.b = 2\n";
+        let text = "z = 1\n\n[ports.lan]\nkind = \"nic\"\n[[cases]]\n\
+                    steps = [\n  { send = \"lan\",\n    b = 0x10 },\n]\na.b = 2\n";
         let root = parse(text).unwrap();
         let top: Vec<_> = entries(&root)
             .iter()
