@@ -11,13 +11,13 @@
 //! in its memory, then in the rings, and what finds no room there is counted by who sends it.
 
 mod drops;
-mod output;
-mod pcapng;
-mod record;
+pub mod output;
+pub mod pcapng;
+pub mod record;
 mod sink;
 mod tap;
 mod taps;
-mod text;
+pub mod text;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,11 @@ pub struct Args {
     seconds: Option<Duration>,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// So much time, from an option.
+///
+/// # Errors
+/// A sentence.
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|s| (0.0..=1e9).contains(s));
     seconds
         .map(Duration::from_secs_f64)
@@ -144,7 +148,7 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
 }
 
 /// Why a capture is over.
-enum End {
+pub enum End {
     /// all packets that were asked for are there
     Counted,
     /// a signal, or the time

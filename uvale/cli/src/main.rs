@@ -11,6 +11,7 @@
 //! | `stats.rs` | `uvale stats` |
 //! | `top.rs` | `uvale top` |
 //! | `capture.rs`, `extcap.rs` | `uvale capture`; the same for Wireshark |
+//! | `trace.rs` | `uvale trace` |
 //! | `ctl.rs`, `ctl_parse.rs`, `ctl_device.rs` | `uvale ctl`, over `/dev/netmap` |
 //! | `nic.rs`, `nic_list.rs` | `uvale nic`: interfaces of ours |
 //! | `nic_helper.rs` | `uvale nic-helper` |
@@ -48,6 +49,7 @@ pub mod stats;
 pub mod table;
 pub mod test_run;
 pub mod top;
+pub mod trace;
 pub mod wait;
 mod worlds;
 
@@ -109,6 +111,9 @@ enum Command {
     /// Capture what ports send and receive, for tcpdump, tshark and Wireshark
     #[command(after_help = capture::HELP)]
     Capture(capture::Args),
+    /// Show what happens to each packet, and why
+    #[command(after_help = trace::HELP)]
+    Trace(trace::Args),
     /// List ports in Wireshark
     #[command(after_help = extcap::HELP)]
     Extcap(extcap::Args),
@@ -174,6 +179,7 @@ fn main() -> ExitCode {
         Command::Stats(args) => stats::run(args),
         Command::Top(args) => top::run(args),
         Command::Capture(args) => capture::run(args),
+        Command::Trace(args) => trace::run(args),
         Command::Extcap(args) => extcap::run(&args),
         Command::Ports(args) => show::ports(args),
         Command::Switches(args) => show::switches(args),

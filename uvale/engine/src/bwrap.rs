@@ -190,7 +190,18 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
         false => vale::txsync(host, &tx, to, area),
     };
     if let Some(tracing) = trace::of(host, tx.kring) {
-        trace::send(host, &tx, to, area, &tracing);
+        let work = (&mut *area, Scratch::monitors as fn(&mut Scratch) -> &mut _);
+        trace::send(
+            host,
+            &tx,
+            to,
+            &tracing,
+            work,
+            |watching, end, data, work, events| match is_nic {
+                true => nic::txsync_traced(watching, &tx, end, work, events),
+                false => vale::txsync_traced(watching, &tx, end, data, work, events),
+            },
+        );
     } else if tx.kring.is_monitored() {
         let freed = monitor::sending(host, &tx, to, &mut area.monitors);
         let hwtail = pass_on(area);

@@ -111,6 +111,12 @@ impl<'a> Lease<'a> {
         self.slots.at != self.begin
     }
 
+    /// The first slot that has been filled, and how many have.
+    pub fn filled(&self) -> (u32, u32) {
+        let slots = self.slots.ring.distance(self.begin, self.slots.at);
+        (self.begin, slots)
+    }
+
     /// Counts, shows the receiver what has been filled, and releases the ring. Waking is left to the
     /// caller, who may have to serve the ring's monitors first.
     #[inline(always)]

@@ -49,6 +49,7 @@ pub use uvale_shared::shm::RegionMap;
 
 pub use attachment::{Attachment, Events};
 pub use brought::Brought;
+pub use lease::{Refused, Tally};
 pub use sleep::RX;
 pub use sleep::TX;
 pub use vale::BATCH;
@@ -93,6 +94,37 @@ pub enum Note<'a> {
         kring: &'a Kring,
         /// the description that slept
         client: u32,
+    },
+    /// a switch has looked a packet's destination up
+    Classified {
+        /// it goes to all other ports
+        is_flooded: bool,
+        /// how many receivers there are
+        receivers: usize,
+        /// number of the first one on the switch
+        first: Option<u32>,
+    },
+    /// a switch is about to show a receiver what it has put into its ring, or has dropped for it
+    Delivered {
+        /// its kring
+        rx: u32,
+        /// the first slot that was filled, and how many
+        slots: (u32, u32),
+        /// for the ring's counters
+        tally: Tally,
+        /// slots that arrive empty
+        bad_copy: u64,
+        /// with another virtio-net header
+        converted: bool,
+    },
+    /// a receiver cannot be given its packets
+    Refused {
+        /// record of its port
+        port: u32,
+        /// number of the ring
+        ring: u32,
+        /// why
+        why: Refused,
     },
     /// slots are shown to a monitor
     Shown {

@@ -8,6 +8,7 @@
 //! | `nic/tap.rs` | the same from the descriptor of a TAP device |
 //! | `nic/offload.rs` | packets that the kernel has left unfinished: checksums, segments |
 //! | `nic/join.rs` | into the ring of the other end, by exchanging buffers |
+//! | `nic/traced.rs` | a packet, and what has happened to it |
 //! | `nic/forward.rs` | NS_FORWARD: between the interface and the host, on the way back from the program |
 
 mod arrive;
@@ -15,6 +16,7 @@ mod forward;
 mod join;
 mod offload;
 mod tap;
+mod traced;
 mod transmit;
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -28,8 +30,8 @@ use super::vale::Scratch;
 use uvale_shared::ctl::{Kring, PORT_DOWN, WIRE_HOST, count};
 use uvale_wire::{Frames, Space, Transmitter, Wire};
 
-pub use arrive::take_in as take_in_untraced;
 pub use forward::forward;
+pub use traced::txsync as txsync_traced;
 
 /// Sleeps of 20 ms to wait for a sender that holds the ring: the sync comes again.
 const PATIENCE: u32 = 0;
@@ -40,7 +42,7 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, work: &mut Scratch) -
 }
 
 /// The same; with hwtail comes the ring of the other end, if it has taken the slots.
-pub fn send(host: &dyn Host, tx: &Synced<'_>, head: u32, work: &mut Scratch) -> (u32, Option<u32>) {
+fn send(host: &dyn Host, tx: &Synced<'_>, head: u32, work: &mut Scratch) -> (u32, Option<u32>) {
     let k = tx.kring;
     let (mut at, mut by) = (k.hwcur.load(Relaxed), None);
     if head != at && at < tx.n && head < tx.n {
@@ -84,8 +86,8 @@ fn onto_the_wire(host: &dyn Host, tx: &Synced<'_>, head: u32, space: &mut Space)
 #[inline]
 pub fn take_in(host: &dyn Host, rx: &Synced<'_>) {
     match trace::of(host, rx.kring) {
-        None => take_in_untraced(host, rx),
-        Some(tracing) => trace::arriving(host, rx, &tracing),
+        None => arrive::take_in(host, rx),
+        Some(tracing) => trace::arriving(host, rx, &tracing, |host| arrive::take_in(host, rx)),
     }
 }
 

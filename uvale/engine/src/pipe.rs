@@ -5,7 +5,11 @@
 //! side in `hwcur..=tx.pipe_tail` of the tx ring, to the rx side in the rest. Ownership passes
 //! with one store, so a process that dies in the middle has passed nothing.
 
+mod traced;
+
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+pub use traced::txsync_traced;
 
 use super::Host;
 use super::monitor::{self, Regions};

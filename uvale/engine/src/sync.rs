@@ -11,8 +11,9 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::attachment::Attachment;
 use super::synced::Synced;
+use super::trace::{self, Tracing};
 use super::vale::{self, Scratch};
-use super::{Host, monitor, nic, pipe, trace};
+use super::{Host, monitor, nic, pipe};
 use uvale_shared::binding::Binding;
 use uvale_shared::lock::{Guarded, LockGuard};
 
@@ -120,7 +121,7 @@ impl Sync<'_, Scratch> {
         let is_sender = !self.binding.is_null && !self.binding.is_monitor;
         if let Some(tracing) = trace::of(self.host, self.ring.kring).filter(|_| is_sender) {
             let work = self.work.get(&mut self.guard).ok_or(Unsent::Busy)?;
-            return Ok(trace::send(self.host, &self.ring, head, work, &tracing));
+            return Ok(traced(self.host, &self.ring, head, work, &tracing));
         }
         if !self.ring.kring.is_monitored() {
             return self.pass_on(head);
@@ -155,4 +156,35 @@ impl Sync<'_, Scratch> {
             None => Err(Unsent::Busy),
         }
     }
+}
+
+/// Sends what lies before `head`, packet by packet, and says what has happened to each. Returns hwtail.
+fn traced(
+    host: &dyn Host,
+    tx: &Synced<'_>,
+    head: u32,
+    work: &mut Scratch,
+    tracing: &Tracing,
+) -> u32 {
+    let (is_pipe, is_nic) = (
+        tx.kring.pipe.load(Relaxed) != 0,
+        tx.kring.wire.load(Relaxed) != 0,
+    );
+    let area = (work, Scratch::monitors as fn(&mut Scratch) -> &mut _);
+    trace::send(
+        host,
+        tx,
+        head,
+        tracing,
+        area,
+        |watching, end, data, work, events| {
+            if is_pipe {
+                pipe::txsync_traced(watching, tx, end, work.monitors(), events)
+            } else if is_nic {
+                nic::txsync_traced(watching, tx, end, work, events)
+            } else {
+                vale::txsync_traced(watching, tx, end, data, work, events)
+            }
+        },
+    )
 }

@@ -2,15 +2,15 @@
 //!
 //! Each ring whose packets are traced has the trace's number in its kring, where a sync looks once. A traced sync sends
 //! its packets one by one, by the general way where there is one, so that each fact is a packet's own. Afterwards it
-//! leaves a record in the memory of the trace ([`uvale_shared::trace`]): the packet's bytes, and what has happened to it,
-//! in order.
+//! leaves a record in the memory of the trace ([`uvale_shared::trace`]): the packet's bytes, and what has happened to
+//! it, in order.
 //!
 //! | file | what |
 //! |---|---|
 //! | `record.rs` | the records |
 //! | `packet.rs` | a packet, copied out of its ring before it is sent |
 //! | `watching.rs` | a host that hears who is woken, and what monitors are shown |
-//! | `vale/traced.rs` | the facts of a switch |
+//! | `vale/traced.rs`, `pipe/traced.rs`, `nic/traced.rs` | the facts of a switch, a pipe, a wire |
 
 mod packet;
 mod record;
@@ -20,14 +20,11 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 use super::Host;
-use super::monitor;
-use super::nic;
-use super::pipe;
+use super::monitor::{self, Regions};
 use super::synced::Synced;
-use super::vale::{self, Scratch};
 use packet::Packet;
 pub use record::{Event, Reason, Record, Ring, Way};
-use uvale_shared::ctl::{Kring, PORT_DOWN, WIRE_HOST};
+use uvale_shared::ctl::{Kring, WIRE_HOST};
 use uvale_shared::trace::Trace;
 use uvale_system::who::Who;
 pub(super) use watching::Watching;
@@ -88,25 +85,38 @@ fn get(host: &dyn Host, number: u32) -> Option<Arc<Tracing>> {
     host.trace(number)
 }
 
-/// Sends what lies before `head`, and shows it to the ring's monitors. Returns hwtail.
-#[cold]
+/// Sends what lies before `head`, and shows it to the ring's monitors, whose memory is the part `monitors` of the work
+/// area `work`. `act` sends one packet, which ends before a slot and begins with some bytes: it returns hwtail, and
+/// adds what has happened. Returns hwtail.
 #[inline(never)]
-pub(super) fn send(
+pub(super) fn send<W>(
     host: &dyn Host,
     tx: &Synced<'_>,
     head: u32,
-    work: &mut Scratch,
     tracing: &Tracing,
+    (work, monitors): (&mut W, fn(&mut W) -> &mut Regions),
+    mut act: impl FnMut(&Watching<'_>, u32, &[u8], &mut W, &mut Vec<Event>) -> u32,
 ) -> u32 {
     let k = tx.kring;
     let watching = Watching::new(host);
+    let mut step = |end: u32, data: &[u8]| {
+        let is_monitored = k.is_monitored();
+        let freed = is_monitored.then(|| monitor::sending(&watching, tx, end, monitors(work)));
+        let mut events = watching.take();
+        let hwtail = act(&watching, end, data, work, &mut events);
+        if let Some(freed) = freed {
+            monitor::sent(&watching, tx, freed, hwtail);
+        }
+        events.extend(watching.take());
+        (hwtail, events)
+    };
     loop {
         let at = k.hwcur.load(Relaxed);
         if at == head || at >= tx.n || head >= tx.n {
-            return step(&watching, tx, head, work).0;
+            return step(head, &[]).0;
         }
         let packet = Packet::of(host, tx, at, head, tracing.snaplen);
-        let (hwtail, events) = step(&watching, tx, packet.end, work);
+        let (hwtail, events) = step(packet.end, &packet.data);
         tracing.put(host, k, packet, events);
         if k.hwcur.load(Relaxed) == at {
             // It stays in the ring, and those behind it.
@@ -115,120 +125,21 @@ pub(super) fn send(
     }
 }
 
-/// Sends one packet, which ends before `end`. Returns hwtail and what has happened.
-fn step(
-    watching: &Watching<'_>,
-    tx: &Synced<'_>,
-    end: u32,
-    work: &mut Scratch,
-) -> (u32, Vec<Event>) {
-    let is_monitored = tx.kring.is_monitored();
-    let freed = is_monitored.then(|| monitor::sending(watching, tx, end, &mut work.monitors));
-    let mut events = watching.take();
-    let hwtail = if tx.kring.pipe.load(Relaxed) != 0 {
-        through_pipe(watching, tx, end, work, &mut events)
-    } else if tx.kring.wire.load(Relaxed) != 0 {
-        onto_wire(watching, tx, end, work, &mut events)
-    } else {
-        vale::txsync_traced(watching, tx, end, work, &mut events)
-    };
-    if let Some(freed) = freed {
-        monitor::sent(watching, tx, freed, hwtail);
-    }
-    events.extend(watching.take());
-    (hwtail, events)
-}
-
-fn through_pipe(
-    watching: &Watching<'_>,
-    tx: &Synced<'_>,
-    end: u32,
-    work: &mut Scratch,
-    events: &mut Vec<Event>,
-) -> u32 {
-    let (k, from) = (tx.kring, tx.kring.hwcur.load(Relaxed));
-    let before = k.sync.packets.load(Relaxed);
-    let hwtail = pipe::txsync(watching, tx, end, || Some(&mut work.monitors));
-    let slots = tx.ring.distance(from, k.hwcur.load(Relaxed));
-    let peer = k.pipe.load(Relaxed).checked_sub(1);
-    events.push(match peer.and_then(|i| watching.ctl().kring(i)) {
-        Some(rx) if k.sync.packets.load(Relaxed) != before => Event::Passed {
-            to: ring(watching, rx),
-            slot: from,
-            slots,
-        },
-        _ => Event::Kept(Reason::Incomplete),
-    });
-    hwtail
-}
-
-fn onto_wire(
-    watching: &Watching<'_>,
-    tx: &Synced<'_>,
-    end: u32,
-    work: &mut Scratch,
-    events: &mut Vec<Event>,
-) -> u32 {
-    let (k, from) = (tx.kring, tx.kring.hwcur.load(Relaxed));
-    let counts = || {
-        let c = &k.sync;
-        [&c.packets, &c.short, &c.bad_slot, &c.no_receiver].map(|c| c.load(Relaxed))
-    };
-    let before = counts();
-    let (hwtail, by) = nic::send(watching, tx, end, work);
-    let [sent, short, bad_slot, no_receiver] =
-        core::array::from_fn(|i| counts()[i].wrapping_sub(before[i]));
-    let slots = tx.ring.distance(from, k.hwcur.load(Relaxed));
-    let peer = by.and_then(|i| watching.ctl().kring(i));
-    let is_host = k.wire.load(Relaxed) & WIRE_HOST != 0;
-    let port = watching.ctl().port(k.port.load(Relaxed));
-    let is_down = port.is_some_and(|p| p.flags.load(Relaxed) & PORT_DOWN != 0);
-    let dropped = |why| Event::Dropped {
-        at: None,
-        why,
-        packets: 1,
-    };
-    events.push(match peer {
-        Some(rx) if sent > 0 => Event::Passed {
-            to: ring(watching, rx),
-            slot: first_swapped(k, rx, slots),
-            slots,
-        },
-        Some(rx) if slots == 0 => Event::Kept(Reason::FullAt(ring(watching, rx))),
-        Some(rx) => Event::Dropped {
-            at: Some(ring(watching, rx)),
-            why: Reason::Full,
-            packets: 1,
-        },
-        None if slots == 0 && sent == 0 => Event::Kept(Reason::WireFull),
-        None if short > 0 => dropped(Reason::Short),
-        None if bad_slot > 0 => dropped(Reason::Refused),
-        None if no_receiver > 0 && is_down => dropped(Reason::LinkDown),
-        None if no_receiver > 0 => dropped(Reason::NoReceiver),
-        None if is_host => Event::Sent(Way::Host),
-        None => Event::Sent(Way::Wire),
-    });
-    hwtail
-}
-
-/// The first of the last `slots` slots of ring `rx` that exchanged buffers with ring `k`, which the caller holds.
-fn first_swapped(k: &Kring, rx: &Kring, slots: u32) -> u32 {
-    let n = u64::from(rx.num_slots.load(Relaxed).max(1));
-    let end = (k.swap.slots.load(Relaxed) >> 32) + k.swap.count.load(Relaxed);
-    ((end % n + n - u64::from(slots) % n) % n) as u32
-}
-
-/// Takes in what is on the wire of rx ring `rx`.
-#[cold]
+/// Takes in what is on the wire of rx ring `rx`, as `take_in` does.
 #[inline(never)]
-pub(super) fn arriving(host: &dyn Host, rx: &Synced<'_>, tracing: &Tracing) {
+pub(super) fn arriving(
+    host: &dyn Host,
+    rx: &Synced<'_>,
+    tracing: &Tracing,
+    take_in: impl FnOnce(&dyn Host),
+) {
     let (k, watching) = (rx.kring, Watching::new(host));
     let counts = || {
         let c = &k.produced;
         [&c.full, &c.unconvertible].map(|c| c.load(Relaxed))
     };
     let (mut at, before) = (k.hwtail.load(Relaxed), counts());
-    nic::take_in_untraced(&watching, rx);
+    take_in(&watching);
     let (end, after) = (k.hwtail.load(Relaxed), counts());
     let way = match k.wire.load(Relaxed) & WIRE_HOST {
         0 => Way::Wire,
@@ -265,7 +176,7 @@ pub(super) fn refused(host: &dyn Host, tx: &Synced<'_>, tracing: &Tracing) {
 }
 
 /// A ring by name.
-fn ring(host: &dyn Host, k: &Kring) -> Ring {
+pub(super) fn ring(host: &dyn Host, k: &Kring) -> Ring {
     let port = host.ctl().port(k.port.load(Relaxed));
     let wire = k.wire.load(Relaxed);
     let (is_host, id) = (wire & WIRE_HOST != 0, k.ring_id.load(Relaxed));
@@ -280,17 +191,12 @@ fn ring(host: &dyn Host, k: &Kring) -> Ring {
 }
 
 /// Ring `ring` of the port in record `port`.
-pub(super) fn ring_of(host: &dyn Host, port: u32, ring: u32) -> Ring {
+fn ring_of(host: &dyn Host, port: u32, ring: u32) -> Ring {
     Ring {
         port: host.ctl().port(port).map_or(String::new(), |p| p.name()),
         ring,
         is_host: false,
     }
-}
-
-pub(super) fn ring_at(host: &dyn Host, index: u32) -> Ring {
-    let kring = host.ctl().kring(index);
-    kring.map_or_else(Ring::default, |k| ring(host, k))
 }
 
 /// Nanoseconds since 1970.

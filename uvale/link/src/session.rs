@@ -1,6 +1,6 @@
 //! A process's side of a world: its session with the daemon, control memory, and caches of the
-//! regions it has mapped and of the descriptors it wakes others with; `session/wires.rs` has the wires of NIC ports, `session/traces.rs` the
-//! traces.
+//! regions it has mapped and of the descriptors it wakes others with;
+//! `session/wires.rs` has the wires of NIC ports, `session/traces.rs` the traces.
 //! This is the [`Host`] of the engine in a trusted process.
 
 mod traces;

@@ -1,8 +1,8 @@
 //! A trace: records that processes leave for one reader, in a memfd of their own.
 //!
 //! The memory is a circle of cells. A writer reserves as many consecutive ones as its record needs, fills them, and
-//! publishes each with one store of its tag, which is the cell's number in all plus one. Nobody waits: writers overwrite
-//! what the reader has not read, and it notices, because the tag that it expects is not there, or what it has
+//! publishes each with one store of its tag, which is the cell's number in all plus one. Nobody waits: writers
+//! overwrite what the reader has not read, and it notices, because the tag that it expects is not there, or what it has
 //! copied does not have the sum that the cell says. A writer that dies in the middle has spoiled the cells that it had
 //! reserved; the reader passes them over after [`PATIENCE`].
 //!

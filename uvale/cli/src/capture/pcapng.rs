@@ -97,7 +97,7 @@ impl Record for PcapNg {
         let block = EnhancedPacketBlock {
             interface_id: at,
             timestamp: Duration::from_nanos(seen.nanos),
-            original_len: u32::try_from(seen.data.len()).unwrap_or(u32::MAX),
+            original_len: u32::try_from(seen.len).unwrap_or(u32::MAX),
             data: Cow::Borrowed(&seen.data[..kept]),
             options,
         };
@@ -165,6 +165,7 @@ mod tests {
             nanos: 1_700_000_000_123_456_789,
             is_sent: true,
             data: &data,
+            len: 100,
             missed: 7,
             notes: &["one".to_owned(), "two".to_owned()],
         };
@@ -236,6 +237,7 @@ mod tests {
                 nanos: 0,
                 is_sent,
                 data: &data,
+                len: 14,
                 missed: 0,
                 notes: &[],
             };

@@ -8,8 +8,10 @@ pub struct Seen<'a> {
     pub nanos: u64,
     /// the port's program has sent it; otherwise it has arrived for it
     pub is_sent: bool,
-    /// its bytes, from the destination address on
+    /// its bytes, from the destination address on, as far as they are known
     pub data: &'a [u8],
+    /// how many it has
+    pub len: usize,
     /// packets of this port that the capture missed before it
     pub missed: u64,
     /// what else is known about it, or has happened before it: a line each

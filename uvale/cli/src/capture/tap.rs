@@ -182,6 +182,7 @@ impl Tap {
                     nanos: now(),
                     is_sent,
                     data,
+                    len: data.len(),
                     missed: first.missed,
                     notes: &notes,
                 };

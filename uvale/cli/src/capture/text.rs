@@ -42,7 +42,7 @@ impl Record for Text {
 }
 
 /// The time of day, to the nanosecond.
-fn time(nanos: u64) -> String {
+pub fn time(nanos: u64) -> String {
     let local = uvale_system::clock::rfc3339(UNIX_EPOCH + Duration::from_nanos(nanos));
     let seconds = local.get(11..19).unwrap_or("?");
     format!("{seconds}.{:09}", nanos % 1_000_000_000)

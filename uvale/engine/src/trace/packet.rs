@@ -18,7 +18,7 @@ pub(super) struct Packet {
     pub slot: u32,
     pub end: u32,
     pub slots: u32,
-    /// bytes, with a virtio-net header
+    /// bytes, without a virtio-net header
     pub len: u32,
     /// the first of them, without it
     pub data: Vec<u8>,
@@ -29,7 +29,8 @@ impl Packet {
     pub fn of(host: &dyn Host, ring: &Synced<'_>, at: u32, head: u32, snaplen: u32) -> Self {
         let k = ring.kring;
         let port = host.ctl().port(k.port.load(Relaxed));
-        let mut skip = port.map_or(0, |p| p.virt_hdr_len.load(Relaxed)) as usize;
+        let header = port.map_or(0, |p| p.virt_hdr_len.load(Relaxed));
+        let mut skip = header as usize;
         let most = match k.wire.load(Relaxed) {
             0 => ring.n,
             _ => MOST_FRAGMENTS,
@@ -63,6 +64,7 @@ impl Packet {
                 break;
             }
         }
+        packet.len = packet.len.saturating_sub(header);
         packet
     }
 

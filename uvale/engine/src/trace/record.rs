@@ -21,7 +21,7 @@ pub struct Record {
     pub slot: u32,
     /// how many slots it has
     pub slots: u32,
-    /// bytes that those say it has, with a virtio-net header
+    /// bytes that those say it has, without a virtio-net header
     pub len: u32,
     /// the first of its bytes, from the destination address on
     pub data: Vec<u8>,

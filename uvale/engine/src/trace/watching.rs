@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Event, Tracing, ring};
-use crate::{Host, Note, RegionMap};
+use super::{Event, Reason, Ring, Tracing, ring, ring_of};
+use crate::{Host, Note, Refused, RegionMap};
 use uvale_shared::ctl::Ctl;
 use uvale_wire::Wire;
 
@@ -53,32 +53,79 @@ impl Host for Watching<'_> {
     }
 
     fn noted(&self, what: Note<'_>) {
-        let event = match what {
-            Note::Woke { kring, client } => Event::Woke {
+        let events = &mut *self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = |kring, slot, slots, missed| Event::Shown {
+            to: ring(self.host, kring),
+            slot,
+            slots,
+            missed,
+        };
+        match what {
+            Note::Woke { kring, client } => events.push(Event::Woke {
                 ring: ring(self.host, kring),
                 client,
-            },
+            }),
             Note::Shown {
                 kring,
                 slot,
                 slots,
                 missed,
-            } => Event::Shown {
-                to: ring(self.host, kring),
-                slot,
+            } => events.push(shown(kring, slot, slots, missed)),
+            Note::Stuck { kring, missed } => events.push(shown(kring, 0, 0, missed)),
+            Note::Classified {
+                is_flooded,
+                receivers,
+                first,
+            } => match (is_flooded, receivers) {
+                (true, 0) => events.push(Event::Dropped {
+                    at: None,
+                    why: Reason::Alone,
+                    packets: 1,
+                }),
+                (true, n) => events.push(Event::Flooded { ports: n as u32 }),
+                (false, _) => events.extend(first.map(Event::Found)),
+            },
+            Note::Delivered {
+                rx,
                 slots,
-                missed,
-            },
-            Note::Stuck { kring, missed } => Event::Shown {
-                to: ring(self.host, kring),
-                slot: 0,
-                slots: 0,
-                missed,
-            },
-        };
-        self.noted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(event);
+                tally,
+                bad_copy,
+                converted,
+            } => {
+                let kring = self.host.ctl().kring(rx);
+                let to = kring.map_or_else(Ring::default, |k| ring(self.host, k));
+                if slots.1 > 0 {
+                    events.push(Event::Copied {
+                        to: to.clone(),
+                        slot: slots.0,
+                        slots: slots.1,
+                        empty: bad_copy,
+                        converted,
+                    });
+                }
+                let reasons = [
+                    (tally.full, Reason::Full),
+                    (tally.unconvertible, Reason::Unconvertible),
+                ];
+                let drops = reasons.into_iter().filter(|(packets, _)| *packets > 0);
+                events.extend(drops.map(|(packets, why)| Event::Dropped {
+                    at: Some(to.clone()),
+                    why,
+                    packets,
+                }));
+            }
+            Note::Refused {
+                port,
+                ring: number,
+                why,
+            } => events.push(Event::Dropped {
+                at: Some(ring_of(self.host, port, number)),
+                why: match why {
+                    Refused::Stuck => Reason::Stuck,
+                    Refused::Gone => Reason::NoReceiver,
+                },
+                packets: 1,
+            }),
+        }
     }
 }

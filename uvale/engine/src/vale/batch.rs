@@ -30,7 +30,7 @@ impl<'a> Sender<'a> {
     /// Collect: copies slots out of the ring until a batch is full or `head` is reached, and finds
     /// the ends of packets. Returns the slot to go on from.
     #[inline]
-    pub(super) fn collect(
+    fn collect(
         &self,
         tx: &Synced<'a>,
         from: u32,
@@ -108,9 +108,12 @@ impl<'a> Sender<'a> {
     #[inline]
     fn deliver_all(&self, scratch: &mut Scratch, tally: &mut Tally) {
         let mut dests = core::mem::take(&mut scratch.dests);
+        if scratch.is_traced {
+            self.note_classified(scratch, &dests);
+        }
         for dest in &dests {
             let queue = dest.queue as usize;
-            if self.deliver(*dest, scratch).is_err() {
+            if !self.deliver(*dest, scratch) {
                 tally.no_receiver += scratch.packets_for(queue);
             }
             scratch.queues[queue] = EMPTY;

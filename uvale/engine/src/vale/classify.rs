@@ -78,7 +78,7 @@ impl Sender<'_> {
     /// Destination and source address of the packet that starts at `first`; `None` if it has no
     /// complete Ethernet header where the virtio-net header says that it should be.
     #[inline]
-    pub(super) fn header(&self, frags: &[Frag], first: usize) -> Option<(u64, u64)> {
+    fn header(&self, frags: &[Frag], first: usize) -> Option<(u64, u64)> {
         let frag = &frags[first];
         let (frag, skip) = if self.virt_hdr_len < frag.len {
             (frag, self.virt_hdr_len)

@@ -2,7 +2,7 @@
 
 use super::scratch::{BROADCAST_QUEUE, Dest, Frag, Scratch};
 use super::{PATIENCE, Sender, hand_over};
-use crate::lease::{Lease, Refused, Slots, Tally};
+use crate::lease::{Lease, Refused, Slots};
 use crate::vnet;
 use core::sync::atomic::Ordering::Relaxed;
 use nm_abi::NS_MOREFRAG;
@@ -18,29 +18,19 @@ struct Format {
     mfs: u32,
 }
 
-/// What became of a receiver's packets.
-pub(super) struct Delivered {
-    /// its kring
-    pub(super) rx: u32,
-    /// the first slot that was filled, and how many
-    pub(super) slot: u32,
-    pub(super) slots: u32,
-    pub(super) tally: Tally,
-    /// slots that arrive empty
-    pub(super) bad_copy: u64,
-}
-
 impl Sender<'_> {
-    /// Gives one receiver its packets, if there is somebody to receive them.
+    /// Gives one receiver its packets. False if there is nobody to receive.
     #[inline]
-    pub(super) fn deliver(&self, dest: Dest, scratch: &mut Scratch) -> Result<Delivered, Refused> {
+    pub(super) fn deliver(&self, dest: Dest, scratch: &mut Scratch) -> bool {
         let queue = dest.queue as usize;
         // Another port may have come in place of the one that the packets are for.
         let member = self.member_ring(queue);
-        let member = member.filter(|member| member.index == dest.port);
-        let member = member.ok_or(Refused::Gone)?;
-        let region = member.map(self.host, &mut scratch.regions);
-        let region = region.ok_or(Refused::Gone)?;
+        let Some(member) = member.filter(|member| member.index == dest.port) else {
+            return self.not_delivered(dest, Refused::Gone, scratch.is_traced);
+        };
+        let Some(region) = member.map(self.host, &mut scratch.regions) else {
+            return self.not_delivered(dest, Refused::Gone, scratch.is_traced);
+        };
         let format = Format {
             virt_hdr_len: member.port.virt_hdr_len.load(Relaxed),
             mfs: member.port.mfs.load(Relaxed),
@@ -56,8 +46,10 @@ impl Sender<'_> {
                 && self.is_member(member.number, member.index, member.port, kring)
         };
         let lease = Lease::take(member.kring, region, self.owner, PATIENCE, wanted, is_still);
-        let mut lease = lease?;
-        let (slot, free) = (lease.slots.at, lease.slots.free);
+        let mut lease = match lease {
+            Ok(lease) => lease,
+            Err(refused) => return self.not_delivered(dest, refused, scratch.is_traced),
+        };
         let (own, flood) = (&scratch.queues[queue], &scratch.queues[BROADCAST_QUEUE]);
         let packets = Packets {
             frags: &scratch.frags,
@@ -69,18 +61,16 @@ impl Sender<'_> {
         } else {
             self.convert(packets, &format, &mut lease);
         }
-        let delivered = Delivered {
-            rx: member.rx,
-            slot,
-            slots: free - lease.slots.free,
-            tally: lease.tally,
-            bad_copy: lease.slots.bad_copy,
-        };
+        if scratch.is_traced {
+            let converted = format.virt_hdr_len != self.virt_hdr_len;
+            let (slots, bad_copy) = (lease.filled(), lease.slots.bad_copy);
+            self.note_delivered(member.rx, slots, lease.tally, bad_copy, converted);
+        }
         let Scratch {
             monitors, onward, ..
         } = scratch;
         hand_over(self.host, lease, member.rx, monitors, onward);
-        Ok(delivered)
+        true
     }
 
     /// Copies packets, `needed` slots in all, until one does not fit.

@@ -103,6 +103,8 @@ pub struct Scratch {
     pub(super) session: u32,
     /// in use: if found so on entry, what is here was left in the middle
     pub(super) in_use: bool,
+    /// what becomes of packets is to be noted (see `trace`)
+    pub(super) is_traced: bool,
     /// syncs that will not look for a run
     pub(super) detour: u32,
     /// the last run
@@ -137,12 +139,18 @@ impl Scratch {
             swept: 0,
             session: 0,
             in_use: false,
+            is_traced: false,
             detour: 0,
             plan: Plan::default(),
             monitors: Regions::default(),
             onward: Onward::default(),
             outgoing: Space::default(),
         })
+    }
+
+    /// The memory of monitors.
+    pub(crate) fn monitors(&mut self) -> &mut Regions {
+        &mut self.monitors
     }
 
     /// Packets strung together for `queue`, and the broadcasts.
