@@ -2,13 +2,16 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use uvale_tools::output::plain;
 
 /// The file of a kept folder that says what was run. Only folders that have it are replaced.
 const RUN: &str = "run.json";
+
+/// Bytes of a program's output that are shown.
+const PRINTED: u64 = 16 * 1024;
 
 /// A temporary folder for all runs, gone at the end.
 pub struct Temporary(PathBuf);
@@ -52,6 +55,40 @@ impl Drop for Temporary {
         // one that something is left in, because it could not be moved, stays
         let _ = fs::remove_dir(&self.0);
     }
+}
+
+/// What the programs of a run have printed, each line behind `PROGRAM.stdout: ` or `PROGRAM.stderr: `. Of much the end.
+pub fn printed(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.retain(|path| {
+        let ending = path.extension().unwrap_or_default();
+        ending == "stdout" || ending == "stderr"
+    });
+    files.sort();
+    let mut text = String::new();
+    for path in files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        for line in end_of(&path).unwrap_or_default().lines() {
+            let _ = writeln!(text, "{name}: {line}");
+        }
+    }
+    text
+}
+
+/// The last lines of a file.
+fn end_of(path: &Path) -> io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let from = file.metadata()?.len().saturating_sub(PRINTED);
+    file.seek(io::SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(PRINTED).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let whole = match from {
+        0 => &text[..],
+        _ => text.split_once('\n').map_or("", |(_, lines)| lines),
+    };
+    Ok(whole.to_owned())
 }
 
 /// A run that passed leaves nothing.
@@ -147,6 +184,26 @@ mod tests {
             );
             assert!(!name.is_empty());
         }
+    }
+
+    #[test]
+    fn what_programs_printed_is_told_by_its_end() {
+        let temporary = Temporary::new().unwrap();
+        let folder = temporary.of(1);
+        begin(&folder, b"{}").unwrap();
+        fs::write(folder.join("b.stdout"), "one\ntwo").unwrap();
+        fs::write(folder.join("a.stderr"), b"\xff\n").unwrap();
+        fs::write(folder.join("lan.sent.pcapng"), "no words").unwrap();
+        assert_eq!(
+            printed(&folder),
+            "a.stderr: \u{fffd}\nb.stdout: one\nb.stdout: two\n"
+        );
+        fs::write(folder.join("b.stdout"), "0123456\n".repeat(1_000_000)).unwrap();
+        let text = printed(&folder);
+        let lines = text.lines().filter(|line| *line == "b.stdout: 0123456");
+        assert_eq!(lines.count() as u64, PRINTED / 8 - 1);
+        forget(&folder);
+        assert_eq!(printed(&folder), "");
     }
 
     #[test]

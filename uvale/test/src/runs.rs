@@ -256,6 +256,7 @@ impl All<'_> {
                 None => {}
             }
         }
+        let said = format!("{}{}", ended.err, keep::printed(&folder));
         let is_good = matches!(verdict, Verdict::Passed | Verdict::Skipped(_));
         let mut kept = None;
         if is_good {
@@ -271,7 +272,7 @@ impl All<'_> {
             verdict,
             took: ended.took,
             digest,
-            said: ended.err,
+            said,
             kept,
             notes,
             again: one.again.clone(),
