@@ -94,6 +94,25 @@ fn a_signal_ends_everything_and_what_is_done_is_reported() {
 }
 
 #[test]
+fn a_signal_ends_what_prepares() {
+    let folder = Folder::new();
+    let text = "prepare = [[\"sh\", \"-c\", \"touch begun; sleep 1000 & wait\"], [\"touch\", \"never\"]]\n\
+                [[cases]]\nname = \"x\"\nsteps = []\n";
+    folder.write("f.toml", text);
+    let mut test = Program::start("uvale test", folder.command(&["f.toml"]));
+    wait_for("what prepares", || folder.path("begun").exists());
+    test.signal(Signal::INT);
+    assert_eq!(test.wait().code(), Some(130), "{}", test.said());
+    assert_nobody_is_left(&folder);
+    let said = test.said();
+    assert!(
+        said.contains("0 passed in") && said.contains("interrupted, 1 were to run"),
+        "{said}"
+    );
+    assert!(!folder.path("never").exists());
+}
+
+#[test]
 fn a_killed_command_leaves_nobody() {
     let folder = Folder::new();
     folder.write("f.toml", waiting());
