@@ -191,6 +191,36 @@ fn a_daemon_that_leaves_is_waited_for() {
 }
 
 #[test]
+fn a_daemon_that_does_not_answer_holds_nobody_up() {
+    let world = World::new();
+    let mut screen = Screen::new(world.uvale(&["top", "--interval", "0.1"]));
+    screen.wait_text("No port is open.");
+    let pid = json(&world, &["status"])["pid"].as_i64().expect("a number");
+    let daemon = Pid::from_raw(pid as i32).expect("a process");
+    // first that nothing comes is said, then why
+    let is_silent = |drawn: &vt100::Screen| {
+        let text = drawn.contents();
+        text.contains("no answer for") || text.contains("Waiting for it to return.")
+    };
+    for last in [false, true] {
+        kill_process(daemon, Signal::STOP).unwrap();
+        screen.wait("silence is said", is_silent);
+        if last {
+            break;
+        }
+        screen.press("/x");
+        screen.wait_text("filter: x_");
+        screen.press("\r");
+        kill_process(daemon, Signal::CONT).unwrap();
+        screen.wait_text("No port is open.");
+        screen.wait("it answers again", |drawn| !is_silent(drawn));
+    }
+    screen.press("q");
+    screen.ends();
+    kill_process(daemon, Signal::CONT).unwrap();
+}
+
+#[test]
 fn once_is_a_table_and_json_an_object() {
     let world = World::new();
     let none = ["top", "--once", "--interval", "0.1"];

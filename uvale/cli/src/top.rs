@@ -63,6 +63,6 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     if args.once || args.json || !is_terminal {
         return plain::run(&args.place, &chosen, args.interval, args.sort, args.json);
     }
-    let state = state::State::new(chosen, args.sort, args.place.dir());
+    let state = state::State::new(chosen, args.sort, args.place.dir(), args.interval);
     screen::run(args.place, args.interval, state)
 }

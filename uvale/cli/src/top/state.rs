@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use uvale_link::report;
@@ -14,6 +14,9 @@ use super::rows::{Column, Row, sort};
 
 /// Intervals that spark lines go back.
 const PAST: usize = 300;
+
+/// What a daemon may take to answer without a word about it.
+const SLACK: Duration = Duration::from_secs(2);
 
 /// Packets sent, packets received and drops a second, the newest last.
 pub type Past = [VecDeque<u64>; 3];
@@ -36,7 +39,9 @@ pub struct State {
     /// why there is none
     pub absent: Option<String>,
     /// when it told last
-    pub told: Option<Instant>,
+    told: Instant,
+    /// how long it may take until it tells again
+    patience: Duration,
     /// column that lines are sorted by
     pub by: Column,
     /// the other way round
@@ -63,8 +68,8 @@ pub enum Ask {
 }
 
 impl State {
-    /// Nothing is known yet.
-    pub fn new(chosen: Chosen, by: Column, dir: PathBuf) -> Self {
+    /// Nothing is known yet. The daemon of `dir` is asked every `interval`.
+    pub fn new(chosen: Chosen, by: Column, dir: PathBuf, interval: Duration) -> Self {
         Self {
             chosen,
             dir,
@@ -74,7 +79,8 @@ impl State {
             going_round: Vec::new(),
             daemon: None,
             absent: None,
-            told: None,
+            told: Instant::now(),
+            patience: interval + SLACK,
             by,
             reversed: false,
             filter: String::new(),
@@ -86,6 +92,7 @@ impl State {
 
     /// Takes in what the daemon told.
     pub fn hear(&mut self, news: News) {
+        self.told = Instant::now();
         if self.is_held {
             return;
         }
@@ -102,7 +109,6 @@ impl State {
                 self.take(&changes);
                 self.daemon = Some(daemon);
                 self.absent = None;
-                self.told = Some(Instant::now());
             }
             Err(why) => {
                 self.absent = Some(why);
@@ -134,6 +140,11 @@ impl State {
         self.past = past;
         let all = self.past_of_all.iter_mut().zip(sums);
         all.for_each(|(line, value)| push(line, value));
+    }
+
+    /// For how long the daemon has told nothing, if that is longer than it should be.
+    pub fn silence(&self) -> Option<Duration> {
+        Some(self.told.elapsed()).filter(|silent| *silent > self.patience)
     }
 
     /// The lines that are shown, in their order.

@@ -1,5 +1,7 @@
 //! The screen, drawn into memory.
 
+use std::time::Duration;
+
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -42,7 +44,12 @@ fn changes(ports: &[(&str, u64, u64)]) -> Changes {
 }
 
 fn state(ports: &[(&str, u64, u64)]) -> State {
-    let mut state = State::new(Chosen::new(Vec::new()), Column::Name, "/run/uvale".into());
+    let mut state = State::new(
+        Chosen::new(Vec::new()),
+        Column::Name,
+        "/run/uvale".into(),
+        Duration::from_secs(1),
+    );
     state.hear(Ok((changes(ports), daemon(1))));
     state
 }

@@ -76,7 +76,11 @@ fn head(frame: &mut Frame<'_>, state: &State, area: Rect) {
             size(memory)
         );
     }
-    let held = if state.is_held { "  HELD" } else { "" };
+    let held = match state.silence() {
+        Some(silent) => format!("  no answer for {}", duration(silent.as_secs())),
+        None if state.is_held => "  HELD".to_owned(),
+        None => String::new(),
+    };
     let sum = state.past_of_all[1].back().copied().unwrap_or(0);
     let right = format!("{held}  rx {}/s ", rate(sum as f64));
     let line = Line::from(vec![Span::from(text).bold(), Span::from(right)]);
