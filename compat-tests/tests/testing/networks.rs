@@ -82,6 +82,9 @@ fn programs_of_the_kernel_in_namespaces() {
                 commands: vec![command.split(' ').map(str::to_owned).collect()],
             });
         }
+        // What stays in the background is not waited for, and ends with the run.
+        let stays = ["sh", "-c", "sleep 1000 &"].map(str::to_owned);
+        case.run.namespaces[0].commands.push(stays.into());
         or_skip!("bridge", case.bridge("to_inside", "to_outside"));
         case.command(&["busybox", "ping", "-c", "2", "10.0.0.2"], Some("inside"));
         case.passes_by(&user);

@@ -286,3 +286,58 @@ fn on_another_netmap_there_is_no_world() {
         "{name}"
     );
 }
+
+#[test]
+fn a_command_has_to_end_as_it_is_said() {
+    let mut case = Case::new();
+    case.port("lan", switch("vale0"));
+    case.command(&["sh", "-c", "echo why >&2; exit 4"], None);
+    for _ in 0..5 {
+        let (line, why) = case.fails();
+        assert_eq!(line, Some(1));
+        assert!(
+            why.contains("exit 4` ended with exit status 4, not with exit status 0"),
+            "{why}"
+        );
+        assert!(why.ends_with("  why"), "{why}");
+    }
+    case.command(&["true"], None);
+    if let Action::Run { status, .. } = &mut case.run.steps[0].action {
+        *status = 4;
+    }
+    case.passes();
+    case.run.timeout = SHORT;
+    case.command(&["sleep", "1000"], None);
+    assert!(
+        case.fails()
+            .1
+            .contains("`sleep 1000` has not ended within 300ms")
+    );
+}
+
+/// Packets of several slots.
+#[test]
+fn frames_longer_than_a_buffer() {
+    let long = |n: usize| {
+        Frame::Bytes("020000000001020000000002".to_owned() + "0800" + &"5a".repeat(n - 14))
+    };
+    for kinds in [[switch("vale0"), switch("vale1")], [Kind::Pipe, Kind::Pipe]] {
+        let mut case = Case::new();
+        let [lan, wan] = kinds;
+        case.port("lan", lan);
+        case.port("wan", wan);
+        or_skip!("bridge", case.bridge("lan", "wan"));
+        let frames = (0..600).map(|i| long(1500 + 9 * i)).collect();
+        case.send("lan", frames).same("wan", "lan", json!({}));
+        case.passes();
+        case.run.steps.clear();
+        case.run.ports[0].slots = Some(16);
+        case.send("lan", vec![long(60_000)]);
+        let (line, why) = case.fails();
+        assert_eq!(line, Some(1));
+        assert!(
+            why.contains("a frame of 60000 bytes is longer than the rings"),
+            "{why}"
+        );
+    }
+}

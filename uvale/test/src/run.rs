@@ -116,7 +116,6 @@ fn begin<'r>(run: &'r Run, prepare: &'r Prepare<'r>) -> Done<Running<'r>> {
     for port in &run.ports {
         tester.ends.extend(open(run, port, &names, &network)?);
     }
-    network.set_up(run, &names)?;
     let world = match run.target {
         Target::Kernel => None,
         Target::Uvale | Target::Nic(_) => Some(World::attach(&names, network.home())?),
@@ -163,8 +162,9 @@ fn open(run: &Run, port: &Port, names: &Names, network: &Network) -> Done<Option
         .map_err(|e| of_port(&format!("the tester cannot open its end: {e}")))
 }
 
-/// Programs, until their ports are open; then the steps.
+/// Commands of namespaces; programs, until their ports are open; then the steps.
 fn steps(running: &mut Running<'_>) -> Done {
+    commands::set_up(running)?;
     let run = running.run;
     let is_monitor = |name: &String| {
         let mut ports = run.ports.iter();
@@ -269,6 +269,9 @@ fn last_words(running: &mut Running<'_>) -> Done {
         let late = running.programs.iter_mut().any(Program::is_to_end);
         Ok((!late).then_some(()))
     })?;
+    for program in &mut running.programs {
+        program.check(None)?;
+    }
     if done.is_none() {
         let late = running
             .programs

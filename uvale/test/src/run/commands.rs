@@ -6,8 +6,8 @@ use super::fill::{fill, learnt};
 use super::network::Place;
 use super::programs::{Launch, Program};
 use super::running::Running;
-use super::why::{Done, counted, range};
-use crate::plan::Count;
+use super::why::{Done, counted, error, range};
+use crate::plan::{Count, Verdict};
 
 /// A program prints so many lines with a text. That it prints no more is seen once it has read all that it was sent.
 pub fn prints(running: &mut Running<'_>, program: &str, text: &str, count: Count) -> Done {
@@ -41,8 +41,39 @@ pub fn prints(running: &mut Running<'_>, program: &str, text: &str, count: Count
     )))
 }
 
-/// Runs a command to its end, while frames go their ways.
+/// Runs the command of a step to its end, while frames go their ways.
 pub fn command(running: &mut Running<'_>, words: &[String], place: Place<'_>, status: i32) -> Done {
+    let file = format!("line-{}", running.line.unwrap_or_default());
+    to_its_end(running, words, place, status, &file)
+}
+
+/// Runs the commands of the namespaces.
+pub fn set_up(running: &mut Running<'_>) -> Done {
+    for namespace in &running.run.namespaces {
+        let name = &namespace.name;
+        for (i, words) in namespace.commands.iter().enumerate() {
+            let file = format!("{name}-{}", i + 1);
+            let done = to_its_end(running, words, Place::Named(name), 0, &file);
+            // The function is not tried yet.
+            done.map_err(|verdict| match verdict {
+                Verdict::Failed { why, .. } | Verdict::Error(why) => {
+                    error(format!("namespace {name}: {why}"))
+                }
+                other => other,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Its output is in `FILE.stdout` and `FILE.stderr`.
+fn to_its_end(
+    running: &mut Running<'_>,
+    words: &[String],
+    place: Place<'_>,
+    status: i32,
+    file: &str,
+) -> Done {
     let words = running.words(words)?;
     let Some((program, args)) = words.split_first() else {
         return Ok(());
@@ -52,7 +83,7 @@ pub fn command(running: &mut Running<'_>, words: &[String], place: Place<'_>, st
     let shown = format!("`{}`", words.join(" "));
     let launch = Launch {
         shown: shown.clone(),
-        file: &format!("line-{}", running.line.unwrap_or_default()),
+        file,
         command,
         status: Some(status),
         opens_ports: false,
@@ -68,20 +99,21 @@ pub fn command(running: &mut Running<'_>, words: &[String], place: Place<'_>, st
     running.programs.push(started);
     let ended = running.until(|running| {
         let program = running.programs.last_mut();
-        Ok(program
-            .is_none_or(|program| program.ended().is_some())
-            .then_some(()))
-    });
+        let ended = program.is_none_or(|program| program.ended().is_some());
+        Ok(ended.then_some(()))
+    })?;
+    if let Some(program) = running.programs.last_mut() {
+        program.check(running.line)?;
+    }
     match ended {
-        Ok(Some(())) => {
+        Some(()) => {
             running.programs.pop();
             Ok(())
         }
-        Ok(None) => {
+        None => {
             let said = running.programs.last().map_or(String::new(), Program::said);
             let timeout = running.run.timeout;
             Err(running.wrong(format!("{shown} has not ended within {timeout:?}{said}")))
         }
-        Err(verdict) => Err(verdict),
     }
 }

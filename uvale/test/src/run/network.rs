@@ -148,20 +148,6 @@ impl Network {
         Ok(())
     }
 
-    /// Runs the commands of the run's namespaces.
-    pub fn set_up(&self, run: &Run, names: &Names) -> Done {
-        for namespace in &run.namespaces {
-            for words in &namespace.commands {
-                let words = words.iter().map(|word| names.fill(word));
-                let words = words.collect::<Result<Vec<_>, _>>().map_err(error)?;
-                self.inside(Place::Named(&namespace.name), || {
-                    command(&namespace.name, &words)
-                })??;
-            }
-        }
-        Ok(())
-    }
-
     /// Does it in that namespace. The process has one thread, and what it starts meanwhile is there.
     pub fn inside<T>(&self, place: Place<'_>, what: impl FnOnce() -> T) -> Done<T> {
         if matches!(place, Place::Home) {
@@ -216,14 +202,19 @@ fn set(setting: &str) {
 /// Does what the lines say: those of `ip -batch`.
 fn ip(lines: &str) -> Done {
     let mut command = Command::new("ip");
-    command.args(["-batch", "-"]).stdin(Stdio::piped());
+    // No shim in it: it opens no ports.
+    command.args(["-batch", "-"]).env_remove("LD_PRELOAD");
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let no_ip = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => {
             skipped("interfaces and namespaces of a test need the program ip: install iproute2")
         }
         _ => error(format!("cannot run ip: {e}")),
     };
-    let mut child = quiet(&mut command).spawn().map_err(no_ip)?;
+    let mut child = command.spawn().map_err(no_ip)?;
     if let Some(mut input) = child.stdin.take() {
         // If it has ended, its status says why.
         let _ = input.write_all(lines.as_bytes());
@@ -235,33 +226,4 @@ fn ip(lines: &str) -> Done {
         false if said.contains("not permitted") => Err(not_allowed(said.trim())),
         false => Err(error(format!("ip: {}", said.trim()))),
     }
-}
-
-/// No shim in it: it opens no ports.
-fn quiet(command: &mut Command) -> &mut Command {
-    command
-        .env_remove("LD_PRELOAD")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-}
-
-fn command(namespace: &str, words: &[String]) -> Done {
-    let shown = words.join(" ");
-    let Some((program, args)) = words.split_first() else {
-        return Ok(());
-    };
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null());
-    let output = quiet(&mut command)
-        .output()
-        .map_err(|e| error(format!("namespace {namespace}: cannot run {program}: {e}")))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(error(format!(
-        "namespace {namespace}: `{shown}` ended with {}: {}",
-        output.status,
-        said.trim()
-    )))
 }
