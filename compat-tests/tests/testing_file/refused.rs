@@ -76,10 +76,16 @@ fn files_that_are_none() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path("folder.toml")).expect("a folder");
     folder.write("latin.toml", b"name = \"\xe4\"");
+    folder.write("deep.toml", format!("a = {}", "[".repeat(100_000)));
     folder.write("binary.toml", b"\x00\x01\x02");
     for (name, why) in [
         ("nosuch.toml", "nosuch.toml: No such file or directory"),
         ("folder.toml", "folder.toml: Is a directory"),
+        ("/dev/zero", "/dev/zero: it has more than 16 MiB"),
+        (
+            "deep.toml",
+            "deep.toml:1: this is no TOML: cannot recurse further",
+        ),
         ("latin.toml", "latin.toml: it is no UTF-8"),
         ("binary.toml", "binary.toml:1: this is no TOML"),
     ] {

@@ -22,6 +22,7 @@ mod tests;
 mod tree;
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use uvale_tools::output::plain;
@@ -65,12 +66,23 @@ const KEYS: [&str; 12] = [
     "cases",
 ];
 
+/// Bytes of a file, at most.
+const LONGEST: u64 = 16 << 20;
+
 /// Reads a file.
 ///
 /// # Errors
 /// All that is wrong with it, by line. A file that cannot be read is wrong in line 0.
 pub fn read(path: &Path, settings: &Settings) -> Result<File, Vec<Wrong>> {
-    let text = std::fs::read(path).map_err(|error| unreadable(&plain(&error)))?;
+    let mut text = Vec::new();
+    let read =
+        std::fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text));
+    read.map_err(|error| unreadable(&plain(&error)))?;
+    if text.len() as u64 > LONGEST {
+        return Err(unreadable(
+            "it has more than 16 MiB: frames can be in captures",
+        ));
+    }
     let text = String::from_utf8(text).map_err(|_| unreadable("it is no UTF-8, so no TOML"))?;
     parse(path, &text, settings)
 }

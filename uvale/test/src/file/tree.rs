@@ -79,6 +79,9 @@ pub fn parse(text: &str) -> Result<Node, Vec<Wrong>> {
         value: table(root.get_ref(), &lines, &mut wrong),
         is_filled: false,
     };
+    // brackets that are not closed are said for each of them
+    wrong.sort();
+    wrong.dedup();
     match wrong.is_empty() {
         true => Ok(node),
         false => Err(wrong),
