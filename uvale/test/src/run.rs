@@ -49,6 +49,8 @@ use tester::{End, Tester};
 use why::{Done, error, failed};
 use world::World;
 
+/// The longest time that anything is waited for: ten days, so that sums of times are times.
+const LONGEST: Duration = Duration::from_secs(864_000);
 /// How long programs may take to end once this process was told to: whoever did so may kill it before long.
 const IN_A_HURRY: Duration = Duration::from_millis(500);
 
@@ -70,6 +72,8 @@ pub fn run(run: &Run, prepare: &Prepare<'_>) -> Outcome {
     let mut run = run.clone();
     // Programs run elsewhere.
     run.keep = std::path::absolute(&run.keep).unwrap_or(run.keep);
+    run.timeout = run.timeout.min(LONGEST);
+    run.quiet = run.quiet.min(LONGEST);
     let result = match carry_out(&run, prepare, &mut digest) {
         Ok(()) => Verdict::Passed,
         Err(verdict) => verdict,

@@ -87,9 +87,7 @@ impl Running<'_> {
     /// Sends and takes frames for a moment, and complains about what has ended.
     pub fn turn(&mut self, longest: Duration) -> Done {
         let before = self.tester.moved();
-        self.tester
-            .turn(longest.min(LONGEST))
-            .map_err(|why| failed(self.line, why))?;
+        self.tester.turn(self.line, longest.min(LONGEST))?;
         if self.signals.has_come() {
             self.was_stopped = true;
             return Err(error("it was stopped by a signal"));

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use nm_user::{Error, Interest, NotSent, Open, Port, Watch, wait};
 use uvale_impair::{Outcome, Way};
 
+use super::why::{Done, error, failed};
+
 /// Slots of the tester's rx rings, unless the case says how many: more than a program's own rings can hold back.
 const RX_SLOTS: u32 = 4096;
 
@@ -21,6 +23,25 @@ pub struct Frame {
     pub bytes: Vec<u8>,
     /// the line of the step that it belongs to; none: no step has taken it
     pub taken: Option<usize>,
+}
+
+impl Frame {
+    /// Now.
+    fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            at: SystemTime::now(),
+            bytes,
+            taken: None,
+        }
+    }
+}
+
+/// Frames leave a wire from the program.
+fn release(from: &mut Way, now: Instant, came: &mut Vec<Frame>) {
+    from.release(now, |bytes| {
+        came.push(Frame::new(bytes.to_vec()));
+        Outcome::Sent
+    });
 }
 
 /// The tester's end of a port.
@@ -106,7 +127,7 @@ impl End {
 
     /// Does it wait to see that the program has read?
     pub fn wants_credit(&self) -> bool {
-        self.credit == Some(0) && self.waiting() > 0
+        self.credit == Some(0) && self.is_full
     }
 
     /// Puts what there is room for into the tx rings.
@@ -143,6 +164,7 @@ impl End {
             }
             Some([to, _]) => loop {
                 // What waits at a wire without delay is not on it; else a step's frames come to it at once.
+                let before = queue.len();
                 while to.takes_time() || to.waiting() < to.limit() {
                     let Some(frame) = queue.pop_front() else {
                         break;
@@ -156,7 +178,7 @@ impl End {
                     }
                     outcome
                 });
-                if self.is_full || queue.is_empty() {
+                if self.is_full || queue.is_empty() || queue.len() == before {
                     break;
                 }
             },
@@ -177,31 +199,26 @@ impl End {
         let Self {
             port, ways, came, ..
         } = self;
-        let at = SystemTime::now();
-        let keep = |came: &mut Vec<Frame>, bytes| {
-            came.push(Frame {
-                at,
-                bytes,
-                taken: None,
-            });
-        };
         for mut rx in port.rx_rings() {
             for packet in rx.packets() {
                 match ways {
                     None => {
                         let mut bytes = Vec::new();
                         packet.copy_to(&mut bytes);
-                        keep(came, bytes);
+                        came.push(Frame::new(bytes));
                     }
-                    Some([_, from]) => from.accept(now, packet.fragments()),
+                    Some([_, from]) => {
+                        from.accept(now, packet.fragments());
+                        // Else a burst would be too much for a wire on which nothing waits.
+                        if !from.takes_time() {
+                            release(from, now, came);
+                        }
+                    }
                 }
             }
         }
         if let Some([_, from]) = ways {
-            from.release(now, |bytes| {
-                keep(came, bytes.to_vec());
-                Outcome::Sent
-            });
+            release(from, now, came);
         }
     }
 
@@ -258,11 +275,7 @@ impl Out<'_> {
         if let Some(credit) = self.credit {
             *credit = credit.saturating_sub(slots);
         }
-        self.sent.push(Frame {
-            at: SystemTime::now(),
-            bytes: bytes.to_vec(),
-            taken: None,
-        });
+        self.sent.push(Frame::new(bytes.to_vec()));
         Outcome::Sent
     }
 }
@@ -295,21 +308,18 @@ impl Tester {
         self.ends.iter_mut().find(|end| end.name == port)
     }
 
-    /// Sends and takes what it can, and sleeps for no longer than `longest` before it takes.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn turn(&mut self, longest: Duration) -> Result<(), String> {
+    /// Sends and takes what it can, for the step of `line`, and sleeps for no longer than `longest` before it takes.
+    pub fn turn(&mut self, line: Option<usize>, longest: Duration) -> Done {
         let now = Instant::now();
         for end in &mut self.ends {
-            end.push(now)?;
+            end.push(now).map_err(|why| failed(line, why))?;
         }
         let due = self.ends.iter_mut().filter_map(|end| end.due(now)).min();
         let time = due.map_or(longest, |due| {
             due.saturating_duration_since(now).min(longest)
         });
         let mut watches: Vec<Watch<'_>> = self.ends.iter_mut().map(End::watch).collect();
-        wait(&mut watches, Some(time)).map_err(|e| e.to_string())?;
+        wait(&mut watches, Some(time)).map_err(|e| error(format!("the tester: {e}")))?;
         let now = Instant::now();
         for end in &mut self.ends {
             end.is_dirty = false;
