@@ -115,8 +115,8 @@ impl<'p> Tx<'p> {
         Ok(())
     }
 
-    /// Puts packets of one slot each into this ring, if buffers can be exchanged, as long as there is room: up to `most`
-    /// from slot `at` on. Gives how many. Nothing is published.
+    /// Puts packets of one slot each into this ring, if buffers can be exchanged, as long as there is room: up to
+    /// `most` from slot `at` on. Gives how many. Nothing is published.
     #[inline]
     pub(crate) fn put_run(&mut self, from: &Ring, at: u32, most: u32) -> u32 {
         if !from.exchanges_with(self.ring) {

@@ -136,7 +136,8 @@ impl Network {
             let queues = format!("numtxqueues {rings} numrxqueues {rings}");
             let (pid, fd) = (std::process::id(), self.file(place)?.as_raw_fd());
             lines += &format!(
-                "link add name {interface} {queues} type veth peer name {interface} {queues} netns /proc/{pid}/fd/{fd}\n\
+                "link add name {interface} {queues} type veth \
+                 peer name {interface} {queues} netns /proc/{pid}/fd/{fd}\n\
                  link set dev {interface} up\n"
             );
             others.push((place, format!("link set dev {interface} up\n")));
