@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/../uvale/fuzz"
 seconds=${1:-30}
 [ $# -gt 0 ] && shift
-targets=${*:-messages ptnet requests rings vhost}
+targets=${*:-messages ptnet requests rings trace vhost}
 host=$(rustc -vV | sed -n 's/^host: //p')
 dir=${CARGO_TARGET_DIR:-$PWD/../../target}/fuzz
 # The flags of cargo-fuzz; the stable compiler takes them with RUSTC_BOOTSTRAP.

@@ -119,8 +119,10 @@ impl Sync<'_, Scratch> {
     #[inline(never)]
     fn send_watched(&mut self, head: u32) -> Result<u32, Unsent> {
         let is_sender = !self.binding.is_null && !self.binding.is_monitor;
-        if let Some(tracing) = trace::of(self.host, self.ring.kring).filter(|_| is_sender) {
-            let work = self.work.get(&mut self.guard).ok_or(Unsent::Busy)?;
+        let tracing = trace::of(self.host, self.ring.kring).filter(|_| is_sender);
+        if let Some(tracing) = tracing
+            && let Some(work) = self.work.get(&mut self.guard)
+        {
             return Ok(traced(self.host, &self.ring, head, work, &tracing));
         }
         if !self.ring.kring.is_monitored() {

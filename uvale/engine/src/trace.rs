@@ -134,6 +134,10 @@ pub(super) fn arriving(
     take_in: impl FnOnce(&dyn Host),
 ) {
     let (k, watching) = (rx.kring, Watching::new(host));
+    if k.joined.load(Relaxed) != 0 && k.joining.load(Relaxed) == 0 {
+        // What comes now is put there by the other end, whose records tell of it.
+        return take_in(host);
+    }
     let counts = || {
         let c = &k.produced;
         [&c.full, &c.unconvertible].map(|c| c.load(Relaxed))
