@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::address::Stream;
 
-/// How long a request and its answer may take together.
-const TIME: Duration = Duration::from_secs(5);
 /// Longest head of a request, in bytes.
 const HEAD: usize = 8 << 10;
 /// Most lines of a head.
@@ -19,9 +17,9 @@ const REST: usize = 64 << 10;
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const WORDS: &str = "text/plain; charset=utf-8";
 
-/// Reads a request and answers it. `text` makes the metrics.
-pub fn answer(stream: &Stream, text: &dyn Fn() -> Result<Arc<str>, String>) {
-    let until = Instant::now() + TIME;
+/// Reads a request and answers it, in `time`. `text` makes the metrics.
+pub fn answer(stream: &Stream, time: Duration, text: &dyn Fn() -> Result<Arc<str>, String>) {
+    let until = Instant::now() + time;
     let Some(request) = read(stream, until) else {
         return stream.end();
     };
