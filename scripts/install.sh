@@ -23,6 +23,7 @@ put() { # MODE FOLDER FILE...
 }
 put 755 bin "$built/uvale"
 put 644 lib "$built/libnmshim.so" "$built/libnetmap.so" "$built/libnetmap.a"
+if [ -e "$built/libnmshim-musl.so" ]; then put 644 lib "$built/libnmshim-musl.so"; fi
 put 644 include include/libnetmap.h
 put 644 include/net include/net/*.h
 install -d "$root/lib/pkgconfig"

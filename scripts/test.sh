@@ -72,6 +72,7 @@ check "format" format
 check "clippy" lint
 check "documentation" docs
 check "programs" cargo build --workspace --quiet
+check "musl" scripts/musl.sh
 check "demonstration" demonstration
 check "tests" cargo test --workspace --no-fail-fast
 check "loom" loom

@@ -9,8 +9,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-pub use preload::{PRELOAD, Shim};
-pub use reach::obstacle;
+pub use preload::{PRELOAD, Shim, leave};
+pub use reach::reach;
 
 /// Options of `uvale run`.
 #[derive(clap::Args)]
@@ -40,13 +40,13 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, String> {
     let mut command = Command::new(&args.program[0]);
     command.args(&args.program[1..]);
-    let shim = Shim::find()?;
-    let obstacle = reach::obstacle(&args.program[0], shim.machine);
+    let (shim, obstacle) = reach(&args.program[0], Shim::find()?);
     if let Some(obstacle) = obstacle.as_ref().filter(|_| !args.quiet) {
         eprintln!("uvale: {}", obstacle.why);
     }
-    if !obstacle.is_some_and(|o| o.is_fatal) {
-        shim.enter(&mut command);
+    match obstacle.is_some_and(|o| o.is_fatal) {
+        true => preload::leave(&mut command),
+        false => shim.enter(&mut command),
     }
     if let Some(level) = args.verbose {
         command.env("NMSHIM_VERBOSE", level.to_string());

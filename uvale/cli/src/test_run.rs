@@ -12,7 +12,7 @@ use uvale_test::plan::{Kind, Outcome, Run, Target, Verdict};
 use uvale_test::run::{adopt, end_all, enter, without_run};
 use uvale_tools::output;
 
-use super::run::{PRELOAD, Shim, obstacle, private};
+use super::run::{Shim, leave, private, reach};
 
 /// Options of `uvale test-run`. The run is read from standard input, as JSON, and its outcome is written to standard
 /// output.
@@ -107,11 +107,12 @@ fn inside(run: &Run) -> Outcome {
     };
     let prepare = |command: &mut Command| {
         private::die_with_parent(command, Signal::SIGKILL);
-        let found = obstacle(command.get_program(), shim.as_ref()?.machine)?;
-        if found.is_fatal {
-            command.env_remove(PRELOAD);
+        let (shim, found) = reach(command.get_program(), shim.clone()?);
+        match &found {
+            Some(found) if found.is_fatal => leave(command),
+            _ => shim.enter(command),
         }
-        Some(found.why)
+        found.map(|found| found.why)
     };
     uvale_test::run::run(run, &prepare)
 }

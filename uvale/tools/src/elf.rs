@@ -19,6 +19,36 @@ pub struct Machine {
     pub number: u16,
 }
 
+/// A C library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Libc {
+    /// the GNU C library
+    Glibc,
+    /// musl, of Alpine and others
+    Musl,
+    /// bionic, uClibc
+    Other,
+}
+
+impl Libc {
+    /// Whose loader this is; loaders that are not known are glibc's under another name.
+    #[must_use]
+    pub fn of_loader(path: &str) -> Self {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let begins = |with: &str| name.starts_with(with);
+        if begins("ld-musl-") {
+            Self::Musl
+        } else if ["ld-uClibc", "ld64-uClibc", "linker"]
+            .into_iter()
+            .any(begins)
+        {
+            Self::Other
+        } else {
+            Self::Glibc
+        }
+    }
+}
+
 /// An ELF file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Elf {
@@ -50,6 +80,18 @@ impl Elf {
     /// A program that no loader is asked to load, and that is not the loader itself.
     pub fn is_static(&self) -> bool {
         self.interpreter.is_none() && self.soname.is_none()
+    }
+
+    /// The C library that it is built for, as its loader or the libraries that it asks for tell.
+    pub fn libc(&self) -> Option<Libc> {
+        if let Some(loader) = &self.interpreter {
+            return Some(Libc::of_loader(loader));
+        }
+        self.needed.iter().find_map(|name| match name.as_str() {
+            "libc.so.6" => Some(Libc::Glibc),
+            "libc.so" => Some(Libc::Musl),
+            _ => name.starts_with("libc.musl-").then_some(Libc::Musl),
+        })
     }
 }
 
@@ -146,7 +188,31 @@ mod tests {
         assert_eq!(elf.machine.is_64, cfg!(target_pointer_width = "64"));
         assert_eq!(elf.machine.is_little_endian, cfg!(target_endian = "little"));
         assert!(!elf.is_static() && !elf.is_go, "{elf:?}");
-        assert!(elf.needed.iter().any(|n| n == "libc.so.6"), "{elf:?}");
+        let libc = if cfg!(target_env = "musl") {
+            Libc::Musl
+        } else {
+            Libc::Glibc
+        };
+        assert_eq!(elf.libc(), Some(libc), "{elf:?}");
+        let library = Elf {
+            interpreter: None,
+            ..elf
+        };
+        assert_eq!(library.libc(), Some(libc), "{library:?}");
+    }
+
+    #[test]
+    fn loaders() {
+        for (loader, libc) in [
+            ("/lib64/ld-linux-x86-64.so.2", Libc::Glibc),
+            ("/nix/store/x/ld-linux-aarch64.so.1", Libc::Glibc),
+            ("/lib/ld.so.1", Libc::Glibc),
+            ("/lib/ld-musl-x86_64.so.1", Libc::Musl),
+            ("/system/bin/linker64", Libc::Other),
+            ("/lib/ld-uClibc.so.0", Libc::Other),
+        ] {
+            assert_eq!(Libc::of_loader(loader), libc, "{loader}");
+        }
     }
 
     #[test]

@@ -5,14 +5,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use uvale_tools::elf::{Elf, Machine};
+use uvale_tools::elf::{Elf, Libc, Machine};
 
 /// The shim, looked at.
+#[derive(Clone)]
 pub struct Shim {
     path: PathBuf,
     /// the machine it is for
     pub machine: Machine,
+    /// the C library it is for
+    pub libc: Libc,
 }
+
+/// How the names of all shims begin: `libnmshim.so`, and beside it those for another C library than `uvale`'s own.
+const STEM: &[u8] = b"libnmshim";
 
 /// Libraries that the loader loads into every program.
 pub const PRELOAD: &str = "LD_PRELOAD";
@@ -40,21 +46,48 @@ impl Shim {
         }
         let file = std::fs::File::open(&path)
             .map_err(|e| format!("cannot preload {shown}, which NMSHIM names: {e}"))?;
-        match Elf::read(file) {
-            Some(elf) if elf.is_movable && elf.interpreter.is_none() => Ok(Self {
-                machine: elf.machine,
-                path,
-            }),
-            _ => Err(format!(
+        match Self::read(&path, file) {
+            Some(shim) => Ok(shim),
+            None => Err(format!(
                 "cannot preload {shown}: it is not a shared library"
             )),
         }
     }
 
+    fn read(path: &Path, file: std::fs::File) -> Option<Self> {
+        let elf = Elf::read(file)?;
+        (elf.is_movable && elf.interpreter.is_none()).then(|| Self {
+            machine: elf.machine,
+            libc: elf.libc().unwrap_or(Libc::Glibc),
+            path: path.to_owned(),
+        })
+    }
+
+    /// The shim for programs of that C library, if there is one beside this one; else this one.
+    pub fn for_libc(self, libc: Libc) -> Self {
+        let name = match libc {
+            _ if libc == self.libc => return self,
+            Libc::Glibc => "libnmshim-glibc.so",
+            Libc::Musl => "libnmshim-musl.so",
+            Libc::Other => return self,
+        };
+        let path = self.path.with_file_name(name);
+        let other = std::fs::File::open(&path)
+            .ok()
+            .and_then(|file| Self::read(&path, file));
+        other.filter(|other| other.libc == libc).unwrap_or(self)
+    }
+
+    /// Its name, for people.
+    pub fn file_name(&self) -> std::borrow::Cow<'_, str> {
+        self.path.file_name().unwrap_or_default().to_string_lossy()
+    }
+
     /// Puts the shim into the program's environment.
     pub fn enter(&self, command: &mut Command) {
-        let others = std::env::var_os(PRELOAD).unwrap_or_default();
-        command.env(PRELOAD, list(&others, &self.path));
+        let mut all = without_shims(&std::env::var_os(PRELOAD).unwrap_or_default());
+        all.push(&self.path);
+        command.env(PRELOAD, all);
         let options = std::env::var_os(ASAN_OPTIONS).unwrap_or_default();
         command.env(ASAN_OPTIONS, unordered(options));
         command.envs(uvale_link::environment::paths());
@@ -64,21 +97,29 @@ impl Shim {
     }
 }
 
-/// The user's own entries come first, unchanged; a shim among them, of this or another build, is not loaded twice.
-fn list(others: &OsStr, shim: &Path) -> OsString {
-    let mut list = OsString::new();
-    for entry in others.as_bytes().split(|b| b" :".contains(b)) {
+/// Takes the shim out of the program's environment, if an `uvale run` around this one has put it there: one for
+/// another C library keeps a program from starting.
+pub fn leave(command: &mut Command) {
+    if let Some(others) = std::env::var_os(PRELOAD) {
+        command.env(PRELOAD, without_shims(&others));
+    }
+}
+
+/// The user's own entries, unchanged, each with a separator behind it; a shim, of whichever build, is not among them,
+/// nor loaded twice.
+fn without_shims(list: &OsStr) -> OsString {
+    let mut others = OsString::new();
+    for entry in list.as_bytes().split(|b| b" :".contains(b)) {
         let entry = Path::new(OsStr::from_bytes(entry));
         if entry
             .file_name()
-            .is_some_and(|name| Some(name) != shim.file_name())
+            .is_some_and(|name| !name.as_bytes().starts_with(STEM))
         {
-            list.push(entry);
-            list.push(":");
+            others.push(entry);
+            others.push(":");
         }
     }
-    list.push(shim);
-    list
+    others
 }
 
 /// The runtime of gcc's AddressSanitizer refuses to start where a preloaded library comes before it. After the shim
@@ -103,17 +144,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_of_the_user_come_first() {
-        let shim = Path::new("/lib/libnmshim.so");
-        for (others, expected) in [
-            ("", "/lib/libnmshim.so"),
-            ("libasan.so.8", "libasan.so.8:/lib/libnmshim.so"),
-            ("/a/x.so:y.so", "/a/x.so:y.so:/lib/libnmshim.so"),
-            ("/a/x.so  y.so:", "/a/x.so:y.so:/lib/libnmshim.so"),
-            ("/old/libnmshim.so:y.so", "y.so:/lib/libnmshim.so"),
-            ("/lib/libnmshim.so", "/lib/libnmshim.so"),
+    fn entries_of_the_user_stay() {
+        for (list, expected) in [
+            ("", ""),
+            ("libasan.so.8", "libasan.so.8:"),
+            ("/a/x.so:y.so", "/a/x.so:y.so:"),
+            ("/a/x.so  y.so:", "/a/x.so:y.so:"),
+            ("/old/libnmshim.so:y.so", "y.so:"),
+            ("/lib/libnmshim-musl.so", ""),
         ] {
-            assert_eq!(list(OsStr::new(others), shim), expected, "{others}");
+            assert_eq!(without_shims(OsStr::new(list)), expected, "{list}");
         }
     }
 

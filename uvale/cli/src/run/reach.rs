@@ -8,7 +8,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use uvale_tools::elf::{Elf, Machine};
+use uvale_tools::elf::{Elf, Libc};
+
+use super::preload::Shim;
 
 /// Scripts whose interpreter is a script are followed so far, as the kernel does.
 const MAX_SCRIPTS: usize = 5;
@@ -23,13 +25,28 @@ pub struct Obstacle {
     pub is_fatal: bool,
 }
 
-/// Does something keep a shim for `machine` from the program that the command `name` starts?
-pub fn obstacle(name: &OsStr, machine: Machine) -> Option<Obstacle> {
-    let path = program_file(found(name)?)?;
-    let elf = Elf::read(File::open(&path).ok()?)?;
+/// What the shim can do for the program that the command `name` starts: the shim for the program's C library, where it
+/// is installed beside `shim`, and what keeps it from the program.
+pub fn reach(name: &OsStr, shim: Shim) -> (Shim, Option<Obstacle>) {
+    let program = found(name).and_then(program_file);
+    let elf = program
+        .as_ref()
+        .and_then(|path| Elf::read(File::open(path).ok()?));
+    let (Some(path), Some(elf)) = (program, elf) else {
+        return (shim, None);
+    };
+    let shim = match elf.interpreter.is_some().then(|| elf.libc()).flatten() {
+        Some(libc) => shim.for_libc(libc),
+        None => shim,
+    };
+    let obstacle = obstacle(&path, &elf, &shim);
+    (shim, obstacle)
+}
+
+fn obstacle(path: &Path, elf: &Elf, shim: &Shim) -> Option<Obstacle> {
     let loader = elf.interpreter.as_deref().unwrap_or_default();
-    let is_fatal = is_foreign(loader);
-    let why = if elf.machine != machine {
+    let is_fatal = !loader.is_empty() && elf.libc() != Some(shim.libc);
+    let why = if elf.machine != shim.machine {
         "is built for another kind of processor or word size than libnmshim.so, which is not loaded \
          into it: it finds no /dev/netmap; build it for this machine, or uvale for that"
             .to_owned()
@@ -42,11 +59,21 @@ pub fn obstacle(name: &OsStr, machine: Machine) -> Option<Obstacle> {
          link it dynamically"
             .to_owned()
     } else if is_fatal {
+        let remedy = match (elf.libc(), shim.libc) {
+            (Some(Libc::Musl), _) => {
+                "put libnmshim-musl.so beside it, or build the program with glibc"
+            }
+            (Some(Libc::Glibc), _) => {
+                "put libnmshim-glibc.so beside it, or build the program with musl"
+            }
+            (_, _) => "build it with glibc",
+        };
         format!(
-            "is built for another C library ({loader}) than libnmshim.so: it runs without, and finds \
-             no /dev/netmap; build it with glibc"
+            "is built for another C library ({loader}) than {}: it runs without, and finds \
+             no /dev/netmap; {remedy}",
+            shim.file_name()
         )
-    } else if let Some(why) = gains_privileges(&path) {
+    } else if let Some(why) = gains_privileges(path) {
         format!(
             "{why}: the loader preloads nothing into it and it finds no /dev/netmap; start a copy \
              without that, as the user that it becomes"
@@ -103,13 +130,6 @@ fn interpreter(line: &[u8]) -> Option<PathBuf> {
     words.find(is_program).and_then(|word| found(&word))
 }
 
-fn is_foreign(loader: &str) -> bool {
-    let name = loader.rsplit('/').next().unwrap_or(loader);
-    ["ld-musl-", "ld-uClibc", "ld64-uClibc", "linker"]
-        .iter()
-        .any(|foreign| name.starts_with(foreign))
-}
-
 /// Why the loader ignores preloads: the file gives its process another user, group or capabilities.
 fn gains_privileges(path: &Path) -> Option<&'static str> {
     let meta = std::fs::metadata(path).ok()?;
@@ -151,23 +171,5 @@ mod tests {
         assert_eq!(interpreter(b" /bin/x -y\nz"), Some("/bin/x".into()));
         assert_eq!(interpreter(b"\n"), None);
         assert_eq!(interpreter(b"/usr/bin/env -S"), None);
-    }
-
-    #[test]
-    fn loaders() {
-        for glibc in [
-            "/lib64/ld-linux-x86-64.so.2",
-            "/nix/store/x/ld-linux-aarch64.so.1",
-            "/lib/ld.so.1",
-        ] {
-            assert!(!is_foreign(glibc), "{glibc}");
-        }
-        for foreign in [
-            "/lib/ld-musl-x86_64.so.1",
-            "/system/bin/linker64",
-            "/lib/ld-uClibc.so.0",
-        ] {
-            assert!(is_foreign(foreign), "{foreign}");
-        }
     }
 }

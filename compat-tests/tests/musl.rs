@@ -1,0 +1,72 @@
+//! Programs on musl, as those of Alpine, beside programs on glibc: `uvale run` chooses the shim by the program's loader.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use compat_tests::world::{Program, World};
+use compat_tests::{Skip, apps, or_skip, target};
+
+/// Packets of an exchange.
+const PACKETS: u32 = 1_000_000;
+
+/// The program of `programs/robust` that sends and checks numbered packets, compiled by `compiler`.
+fn traffic(compiler: &str) -> Result<PathBuf, Skip> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/robust/traffic.c");
+    let made = apps::cache_dir().join(format!("traffic-{compiler}-{}", std::process::id()));
+    let output = Command::new(compiler)
+        .args(["-O1", "-pthread", "-I"])
+        .arg(target::include_dir())
+        .arg("-o")
+        .args([&made, &source])
+        .output()
+        .map_err(|e| Skip::optional(format!("no compiler {compiler}: {e}")))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{compiler}: {said}");
+    Ok(made)
+}
+
+/// `uvale run` with a shim for glibc, and one for musl beside it.
+fn run(world: &World, program: &Path, args: &[&str]) -> Program {
+    let mut command = world.uvale(&["run", "--"]);
+    command.env_remove("LD_PRELOAD").arg(program).args(args);
+    Program::start(&program.to_string_lossy(), command)
+}
+
+#[test]
+fn programs_on_musl_and_on_glibc_exchange_packets() {
+    let shim = target::binaries().shim.with_file_name("libnmshim-musl.so");
+    if !shim.is_file() {
+        println!("skipped: no {}: scripts/musl.sh builds it", shim.display());
+        return;
+    }
+    let musl = or_skip!("musl", traffic("musl-gcc"));
+    let glibc = or_skip!("C compiler", traffic("cc"));
+    let count = format!("n={PACKETS}");
+    for (receiver, sender, how) in [
+        (&musl, &glibc, "how=sync"),
+        (&glibc, &musl, "how=poll"),
+        (&musl, &musl, "how=epoll"),
+        (&musl, &glibc, "how=et"),
+        (&glibc, &musl, "how=select"),
+    ] {
+        let world = World::new();
+        let rx = run(
+            &world,
+            receiver,
+            &["rx", "vale0:p}1", "gapless=1", &count, how],
+        );
+        rx.wait_line("ready", |line| line.starts_with("ready"));
+        let mut tx = run(&world, sender, &["tx", "vale0:p{1", how]);
+        let said = rx.wait_success();
+        assert!(
+            said.contains(&format!("end n={PACKETS} lost=0")),
+            "{how}: {said}"
+        );
+        tx.signal(Signal::TERM);
+        tx.wait();
+    }
+    let _ = std::fs::remove_file(musl);
+    let _ = std::fs::remove_file(glibc);
+}
