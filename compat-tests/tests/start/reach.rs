@@ -68,12 +68,12 @@ fn another_machine() {
 /// Its loader would end at the shim, which needs glibc: it is started without.
 #[test]
 fn another_c_library() {
-    let linker = "-Wl,--dynamic-linker=/nonexistent/ld-musl-any.so.1";
-    let program = or_skip!("C compiler", idle("musl", &[linker]));
+    let linker = "-Wl,--dynamic-linker=/nonexistent/ld-uClibc.so.0";
+    let program = or_skip!("C compiler", idle("uclibc", &[linker]));
     is_told(
         &program,
         127,
-        "built for another C library (/nonexistent/ld-musl-any.so.1)",
+        "built for another C library (/nonexistent/ld-uClibc.so.0)",
     );
     let env = Said::of(&mut uvale(["run", "--", "sh", "-c", "echo $LD_PRELOAD"]));
     assert!(env.out.contains("libnmshim.so"), "{}", env.out);
