@@ -52,5 +52,14 @@ fn what_is_lost_does_not_come() {
     case.run.steps.clear();
     case.send("lan", numbered(3000))
         .matching("wan", "eth", 3000, 3000);
+    case.send("wan", numbered(3000))
+        .same("lan", "wan", json!({}));
+    case.passes();
+    // One that is to leave behind the next one is on the wire, too: with no room for another it leaves as it is.
+    let limit = [("limit", "1"), ("reorder", "100%,0%")];
+    let limit = limit.map(|(a, b)| (a.to_owned(), b.to_owned()));
+    case.run.ports[0].link = Some(limit.into());
+    case.run.steps.clear();
+    case.send("lan", numbered(3)).same("wan", "lan", json!({}));
     case.passes();
 }
