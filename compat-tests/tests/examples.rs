@@ -134,6 +134,25 @@ fn they_fail_if_the_function_is_broken() {
     }
 }
 
+/// The README breaks a rule of the firewall with `sed`.
+#[test]
+fn the_readme_breaks_what_is_there() {
+    let readme = std::fs::read_to_string(target::workspace().join("README.md")).expect("a README");
+    let line = readme
+        .lines()
+        .find_map(|line| line.strip_prefix("$ sed -i "));
+    let (script, file) = line.and_then(|line| line.rsplit_once(' ')).expect("sed");
+    let mut command = Command::new("sed");
+    command.args([script.trim_matches('\''), file]);
+    let output = command.current_dir(target::workspace()).output();
+    let changed = output.expect("sed starts").stdout;
+    let changed = String::from_utf8(changed).expect("text");
+    let source = std::fs::read_to_string(target::workspace().join(file)).expect("a source");
+    let pairs = source.lines().zip(changed.lines());
+    let different = pairs.filter(|(old, new)| old != new).count();
+    assert_eq!(different, 1, "{script} {file}");
+}
+
 /// Every example has its cases, and every file of cases is here.
 #[test]
 fn none_is_forgotten() {

@@ -3,8 +3,11 @@
 //! uvale run -- firewall vale0:fw vale1:fw udp/53 tcp/443@192.0.2.0/24 icmp
 //!
 //! A rule is PROTOCOL[/PORT][@NETWORK]: what programs inside may open outside. Answers are let in as long as their
-//! connection is in use, and so are ICMP errors about it; nothing else comes in. Addresses are found out freely (ARP,
-//! neighbor discovery). IP fragments are refused: only the first of them has ports.
+//! connection is in use, and in its VLAN, and so are ICMP errors about it; nothing else comes in: no SYN, and no
+//! question of a ping. A RST ends a connection, whatever its sequence number. Addresses are found out freely (ARP;
+//! neighbor solicitations and advertisements, with hop limit 255). Routes are not: router solicitations and
+//! advertisements, and redirects, are refused both ways. So are IP fragments: only the first has ports. Checksums are
+//! left to the receiver.
 
 mod shared {
     pub mod between;
@@ -141,7 +144,8 @@ impl Firewall {
     }
 
     fn may_open(&self, flow: &Flow, packet: &LaxSlicedPacket<'_>) -> bool {
-        begins(packet) && self.rules.iter().any(|rule| rule.allows(flow))
+        (is_question(packet) || matches!(packet.transport, Some(TransportSlice::Udp(_))))
+            && self.rules.iter().any(|rule| rule.allows(flow))
     }
 
     fn forget_if_reset(&mut self, flow: &Flow, packet: &LaxSlicedPacket<'_>) {
@@ -160,13 +164,15 @@ impl Function for Firewall {
         if is_neighbor_discovery(&packet) {
             return Verdict::Pass;
         }
-        let Some(flow) = Flow::of(&packet) else {
-            return pass_if(quoted(&packet).is_some_and(|flow| self.is_open(&reversed(flow), now)));
+        let Some(flow) = flow_of(&packet) else {
+            return Verdict::pass_if(
+                quoted(&packet).is_some_and(|flow| self.is_open(&reversed(flow), now)),
+            );
         };
-        let may_pass = self.is_open(&flow, now)
+        let may_pass = self.is_open(&flow, now) && !is_pong(&packet)
             || self.may_open(&flow, &packet) && self.connections.insert(flow, (), now).is_some();
         self.forget_if_reset(&flow, &packet);
-        pass_if(may_pass)
+        Verdict::pass_if(may_pass)
     }
 
     /// From outside: answers.
@@ -177,20 +183,12 @@ impl Function for Firewall {
         if is_neighbor_discovery(&packet) {
             return Verdict::Pass;
         }
-        let Some(flow) = Flow::of(&packet).map(reversed).or_else(|| quoted(&packet)) else {
+        let Some(flow) = flow_of(&packet).map(reversed).or_else(|| quoted(&packet)) else {
             return Verdict::Drop;
         };
-        let may_pass = self.is_open(&flow, now);
+        let may_pass = !is_question(&packet) && self.is_open(&flow, now);
         self.forget_if_reset(&flow, &packet);
-        pass_if(may_pass)
-    }
-}
-
-fn pass_if(may_pass: bool) -> Verdict {
-    if may_pass {
-        Verdict::Pass
-    } else {
-        Verdict::Drop
+        Verdict::pass_if(may_pass)
     }
 }
 
@@ -199,13 +197,27 @@ fn reversed(mut flow: Flow) -> Flow {
     flow
 }
 
-/// May a connection begin with it? A TCP connection begins with a SYN; a ping with the question.
-fn begins(packet: &LaxSlicedPacket<'_>) -> bool {
+/// The flow of a packet whose transport header is whole, so that its flags are known.
+fn flow_of(packet: &LaxSlicedPacket<'_>) -> Option<Flow> {
+    packet.transport.as_ref()?;
+    Flow::of(packet)
+}
+
+/// Does it ask for a connection? It is TCP's SYN, or the question of a ping.
+fn is_question(packet: &LaxSlicedPacket<'_>) -> bool {
     match &packet.transport {
         Some(TransportSlice::Tcp(tcp)) => tcp.syn() && !tcp.ack() && !tcp.rst(),
         Some(TransportSlice::Icmpv4(icmp)) => icmp.type_u8() == 8,
         Some(TransportSlice::Icmpv6(icmp)) => icmp.type_u8() == 128,
-        Some(TransportSlice::Udp(_)) => true,
+        _ => false,
+    }
+}
+
+/// Is it the answer to a ping?
+fn is_pong(packet: &LaxSlicedPacket<'_>) -> bool {
+    match &packet.transport {
+        Some(TransportSlice::Icmpv4(icmp)) => icmp.type_u8() == 0,
+        Some(TransportSlice::Icmpv6(icmp)) => icmp.type_u8() == 129,
         _ => false,
     }
 }
@@ -217,12 +229,20 @@ fn quoted(packet: &LaxSlicedPacket<'_>) -> Option<Flow> {
         TransportSlice::Icmpv6(icmp) if matches!(icmp.type_u8(), 1..=4) => icmp.payload(),
         _ => return None,
     };
-    Flow::of(&LaxSlicedPacket::from_ip(quote).ok()?)
+    let vlans = Flow::vlans(packet)?;
+    let flow = Flow::of(&LaxSlicedPacket::from_ip(quote).ok()?)?;
+    Some(Flow { vlans, ..flow })
 }
 
+/// ARP, and its successor in IPv6. A hop limit of 255 says that no router has passed it on.
 fn is_neighbor_discovery(packet: &LaxSlicedPacket<'_>) -> bool {
-    matches!(packet.net, Some(LaxNetSlice::Arp(_)))
-        || matches!(&packet.transport, Some(TransportSlice::Icmpv6(icmp)) if matches!(icmp.type_u8(), 133..=137))
+    match (&packet.net, &packet.transport) {
+        (Some(LaxNetSlice::Arp(_)), _) => true,
+        (Some(LaxNetSlice::Ipv6(ip)), Some(TransportSlice::Icmpv6(icmp))) => {
+            matches!(icmp.type_u8(), 135 | 136) && ip.header().hop_limit() == 255
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //!
 //! The port is usually a monitor of another one (netmap's suffixes /r, /t and /rt), which sees its packets and holds up
 //! nobody: what it is too slow for it misses. An alert is a line on stdout; `--alerts=N` ends the program after N of
-//! them. Packets are looked at one by one: what is cut in two by TCP is not found.
+//! them. Whole frames are looked at, one by one: what is in their padding is found, and what is cut in two by TCP
+//! is not.
 
 mod shared {
     pub mod ending;
@@ -137,6 +138,7 @@ impl fmt::Display for Summary<'_> {
             protocol,
             source,
             destination,
+            ..
         }) = flow
         {
             let protocol = protocol.keyword_str().unwrap_or("?");

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use etherparse::{LaxNetSlice, LaxSlicedPacket};
+use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket};
 use shared::between::{Counts, Function, Verdict};
 use shared::table::Table;
 use shared::{between, ending};
@@ -92,18 +92,28 @@ impl Function for Limiter {
         let source = match packet.as_ref().and_then(|packet| packet.net.as_ref()) {
             Some(LaxNetSlice::Ipv4(ip)) => ip.header().source_addr().into(),
             Some(LaxNetSlice::Ipv6(ip)) => ip.header().source_addr().into(),
-            _ => return Verdict::Pass,
+            // IP whose header cannot be read, and frames with so many tags that none is looked for, are dropped.
+            _ => return Verdict::pass_if(!packet.as_ref().is_some_and(may_be_ip)),
         };
-        if self.takes_token(source, now) {
-            Verdict::Pass
-        } else {
-            Verdict::Drop
-        }
+        Verdict::pass_if(self.takes_token(source, now))
     }
 
     fn back(&mut self, _: &mut [u8], _: Instant) -> Verdict {
         Verdict::Pass
     }
+}
+
+fn may_be_ip(packet: &LaxSlicedPacket<'_>) -> bool {
+    let payload = packet.ether_payload();
+    payload.is_some_and(|payload| {
+        matches!(
+            payload.ether_type,
+            EtherType::IPV4
+                | EtherType::IPV6
+                | EtherType::VLAN_TAGGED_FRAME
+                | EtherType::PROVIDER_BRIDGING
+        )
+    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,13 @@ pub enum Verdict {
     Drop,
 }
 
+impl Verdict {
+    #[allow(dead_code, reason = "not every function refuses")]
+    pub fn pass_if(may_pass: bool) -> Self {
+        if may_pass { Self::Pass } else { Self::Drop }
+    }
+}
+
 /// A function under way. `head` is what the first buffer of a packet holds: all of it, or at least its headers. A
 /// function may change it where it lies. `now` is when the packet was taken out of its ring.
 pub trait Function {

@@ -81,6 +81,82 @@ fn a_reset_ends_a_connection() {
     }
 }
 
+/// The frame with a VLAN tag.
+fn tagged(frame: &[u8], vlan: u8) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0, 0, vlan], &frame[12..]].concat()
+}
+
+#[test]
+fn who_was_asked_asks_nothing() {
+    let (mut firewall, now) = (firewall(&["tcp", "icmp"]), Instant::now());
+    assert_eq!(firewall.forth(&mut ping(out(), 7), now), Pass);
+    assert_eq!(firewall.back(&mut ping(back(INSIDE), 7), now), Drop);
+    assert_eq!(firewall.forth(&mut pong(out(), 7), now), Drop);
+    assert_eq!(firewall.back(&mut pong(back(INSIDE), 7), now), Pass);
+    assert_eq!(firewall.forth(&mut tcp(out(), 1000, 80, "S"), now), Pass);
+    let mut answer = |flags| firewall.back(&mut tcp(back(INSIDE), 80, 1000, flags), now);
+    assert_eq!(["S", "SA", "A"].map(&mut answer), [Drop, Pass, Pass]);
+    // A TCP header of less than 20 bytes is none, whatever its flags are.
+    let mut short = tcp(back(INSIDE), 80, 1000, "S");
+    short[14 + 20 + 12] = 0x40;
+    assert_eq!(firewall.back(&mut short, now), Drop);
+}
+
+#[test]
+fn an_answer_comes_in_its_vlan() {
+    let (mut firewall, now) = (firewall(&["udp"]), Instant::now());
+    let (question, answer) = (udp(out(), 1000, 53), udp(back(INSIDE), 53, 1000));
+    let error = unreachable(back(INSIDE), &question);
+    assert_eq!(firewall.forth(&mut tagged(&question, 1), now), Pass);
+    for frame in [answer, error] {
+        let doubly = tagged(&tagged(&frame, 1), 2);
+        for mut wrong in [frame.clone(), tagged(&frame, 2), doubly] {
+            assert_eq!(firewall.back(&mut wrong, now), Drop);
+        }
+        assert_eq!(firewall.back(&mut tagged(&frame, 1), now), Pass);
+    }
+    // A tag with VLAN 0 has a priority only.
+    assert_eq!(firewall.forth(&mut question.clone(), now), Pass);
+    let mut answer = tagged(&udp(back(INSIDE), 53, 1000), 0);
+    assert_eq!(firewall.back(&mut answer, now), Pass);
+}
+
+#[test]
+fn neighbors_are_found_and_routes_are_not() {
+    let (mut firewall, now) = (firewall(&["icmpv6"]), Instant::now());
+    for (kind, hops, verdict) in [
+        (133, 255, Drop),
+        (134, 255, Drop),
+        (135, 255, Pass),
+        (135, 254, Drop),
+        (136, 255, Pass),
+        (136, 64, Drop),
+        (137, 255, Drop),
+    ] {
+        let mut frame = Vec::new();
+        etherparse::PacketBuilder::ethernet2(OUTSIDE_MAC, INSIDE_MAC)
+            .ipv6([1; 16], [2; 16], hops)
+            .icmpv6_raw(kind, 0, [0; 4])
+            .write(&mut frame, &[0; 16])
+            .expect("a vector");
+        assert_eq!(firewall.back(&mut frame, now), verdict, "{kind} {hops}");
+        assert_eq!(firewall.forth(&mut frame, now), verdict, "{kind} {hops}");
+    }
+}
+
+#[test]
+fn padding_is_no_packet() {
+    let (mut firewall, now) = (firewall(&["udp"]), Instant::now());
+    for len in 0..28 {
+        let mut frame = with_ip_len(&udp(out(), 1000, 53), len);
+        assert_eq!(firewall.forth(&mut frame, now), Drop, "{len}");
+    }
+    assert_eq!(
+        firewall.forth(&mut with_ip_len(&udp(out(), 1000, 53), 28), now),
+        Pass
+    );
+}
+
 #[test]
 fn errors_about_a_connection_come_in() {
     let mut firewall = firewall(&["udp"]);

@@ -74,6 +74,14 @@ pub fn fragment(frame: &[u8]) -> Vec<u8> {
     [&frame[..14], &ip.to_bytes(), &frame[34..]].concat()
 }
 
+/// The same frame with another length in its IP header.
+pub fn with_ip_len(frame: &[u8], len: u16) -> Vec<u8> {
+    let (mut ip, _) = Ipv4Header::from_slice(&frame[14..]).expect("IPv4");
+    ip.total_len = len;
+    ip.header_checksum = ip.calc_header_checksum();
+    [&frame[..14], &ip.to_bytes(), &frame[34..]].concat()
+}
+
 /// Panics if a checksum is wrong.
 pub fn check_sums(frame: &[u8]) {
     let packet = SlicedPacket::from_ethernet(frame).expect("a whole packet");

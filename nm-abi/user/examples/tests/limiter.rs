@@ -45,6 +45,12 @@ fn each_source_has_its_own() {
         0,
         "a rate of 0 is none"
     );
+    let tag = [0x81, 0, 0, 1];
+    let frame = udp(out(), 1000, 53);
+    let many_tags = [&frame[..12], &[tag; 4].concat(), &frame[12..]].concat();
+    for mut unread in [frame[..30].to_vec(), many_tags] {
+        assert_eq!(limiter.forth(&mut unread, now), Drop, "{unread:x?}");
+    }
     for mut nonsense in [vec![0xff; 60], vec![0xff; 3], Vec::new()] {
         assert_eq!(limiter.forth(&mut nonsense, now), Pass, "it is not IP");
     }
