@@ -56,6 +56,8 @@ const SNAPLEN: u32 = 256;
 const LONGEST: u32 = 65_536;
 /// Records that are taken before the output and the signals are looked at.
 const TURN: u32 = 512;
+/// Bytes of them.
+const TURN_BYTES: usize = 1 << 20;
 /// The longest sleep: nobody tells that there is a record.
 const NAP: Duration = Duration::from_millis(5);
 /// How long a reader that takes nothing is given in the end, and a writer that has begun.
@@ -233,14 +235,15 @@ impl Tracer {
 
     /// Takes some records, as long as there is room for what they become. False if there was none.
     fn take(&mut self) -> Result<bool, End> {
-        let (mut bytes, mut taken) = (Vec::new(), false);
+        let (mut bytes, mut taken, mut all) = (Vec::new(), false, 0);
         for _ in 0..TURN {
-            let is_wanted = self.left > 0 && self.output.has_room();
+            let is_wanted = self.left > 0 && self.output.has_room() && all < TURN_BYTES;
             let memory = &self.tracing.memory;
             if !is_wanted || !self.reader.take(memory, monotonic(), &mut bytes) {
                 break;
             }
             taken = true;
+            all += bytes.len();
             self.note_missed();
             match Record::decode(&bytes) {
                 Some(record) => self.show(&record),

@@ -57,9 +57,8 @@ impl Tracing {
             data: packet.data,
             events,
         };
-        let bytes = record.encode();
-        if !self.memory.put(&bytes) {
-            // Only a packet of more slots and receivers than there are can be so long.
+        if !(record.is_possible() && self.memory.put(&record.encode())) {
+            // Only a packet of more receivers, sleepers and monitors than anybody has can be so long.
             let short = Record {
                 data: Vec::new(),
                 events: vec![Event::TooMuch],

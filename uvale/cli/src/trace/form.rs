@@ -124,3 +124,6 @@ fn packet(told: &Told<'_>, pcapng: &mut PcapNg, interface: u32, to: &mut Vec<u8>
     };
     pcapng.packet(interface, &seen, to);
 }
+
+#[cfg(test)]
+mod tests;

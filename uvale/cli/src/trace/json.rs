@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use uvale_engine::trace::{Event, Reason, Ring, Way};
 
 use super::Told;
+use super::names::Known;
 
 /// A line of a trace.
 pub fn record(told: &Told<'_>) -> Value {
@@ -90,7 +91,7 @@ fn event(told: &Told<'_>, event: &Event) -> Value {
         Event::Kept(why) => json!({"event": "kept", "reason": reason(why).0}),
         Event::Woke { ring, client } => {
             let mut woke = at(json!({"event": "woke", "description": client}), ring);
-            if let Some((program, pid)) = told.names.process(*client) {
+            if let Known::Of(program, pid) = told.names.process(*client) {
                 woke["program"] = program.into();
                 woke["pid"] = pid.into();
             }

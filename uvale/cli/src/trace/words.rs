@@ -1,10 +1,16 @@
 //! What has happened to a packet, as sentences.
 
+use std::collections::{HashMap, HashSet};
+
 use uvale_engine::trace::{Event, Reason, Record, Ring, Way};
 use uvale_tools::mac::Mac;
 
 use super::super::table::printable;
 use super::Told;
+use super::names::Known;
+
+/// Sleepers of a ring that are named; of others it is said how many they are.
+const NAMES: usize = 8;
 
 /// A ring, for people.
 pub fn ring(ring: &Ring, is_tx: bool) -> String {
@@ -29,53 +35,83 @@ pub fn head(record: &Record) -> String {
 
 /// What has happened, a sentence each.
 pub fn sentences(told: &Told<'_>) -> Vec<String> {
-    let events = &told.record.events;
+    let mut sleepers = Sleepers::of(told.record);
     let mut all = Vec::new();
-    let mut woken: Vec<&Ring> = Vec::new();
-    for event in events {
-        let mut text = sentence(told, event);
+    for event in &told.record.events {
         // Whom it woke stands beside where it went.
-        if let Some(to) = sleepers_of(told.record, event) {
-            let names = names_of(told, to);
-            text += &match names.is_empty() {
-                true => "; nobody slept there".to_owned(),
-                false => format!("; woke {}", names.join(", ")),
-            };
-            woken.push(to);
-        }
-        match event {
-            Event::Woke { ring, .. } if woken.contains(&ring) => {}
-            _ => all.push(text),
+        match (event, place_of(told.record, event)) {
+            (Event::Woke { ring, .. }, _) if sleepers.are_told(ring) => {}
+            (_, Some(to)) => all.push(sentence(told, event) + &sleepers.tell(told, to)),
+            (_, None) => all.push(sentence(told, event)),
         }
     }
     all
 }
 
 /// The ring whose sleepers may have been woken by that.
-fn sleepers_of<'a>(record: &'a Record, event: &'a Event) -> Option<&'a Ring> {
+fn place_of<'a>(record: &'a Record, event: &'a Event) -> Option<&'a Ring> {
     match event {
         Event::Copied { to, .. } | Event::Passed { to, .. } => Some(to),
         Event::Shown { to, slots, .. } if *slots > 0 => Some(to),
-        Event::Arrived(_) => {
-            let is_woken = |e: &Event| matches!(e, Event::Woke { .. });
-            record.events.iter().any(is_woken).then_some(&record.ring)
-        }
+        Event::Arrived(_) => Some(&record.ring),
         _ => None,
     }
 }
 
-fn names_of(told: &Told<'_>, of: &Ring) -> Vec<String> {
-    let woken = told.record.events.iter().filter_map(|event| match event {
-        Event::Woke { ring, client } if ring == of => Some(*client),
-        _ => None,
-    });
-    woken.map(|client| process(told, client)).collect()
+/// Who was woken, by ring. Each is told once, however often a record names the ring: a record may be anything.
+struct Sleepers<'a> {
+    woken: HashMap<&'a Ring, Vec<u32>>,
+    told: HashSet<&'a Ring>,
+    /// what arrives comes to one ring, whose program mostly has not slept: it is not said each time
+    has_arrived: bool,
+}
+
+impl<'a> Sleepers<'a> {
+    fn of(record: &'a Record) -> Self {
+        let mut woken: HashMap<&Ring, Vec<u32>> = HashMap::new();
+        for event in &record.events {
+            if let Event::Woke { ring, client } = event {
+                woken.entry(ring).or_default().push(*client);
+            }
+        }
+        let arrived = |event: &Event| matches!(event, Event::Arrived(_));
+        Self {
+            has_arrived: record.events.first().is_some_and(arrived),
+            woken,
+            told: HashSet::new(),
+        }
+    }
+
+    fn are_told(&self, ring: &Ring) -> bool {
+        self.told.contains(ring)
+    }
+
+    /// Whom it woke on that ring, behind a sentence.
+    fn tell(&mut self, told: &Told<'_>, to: &'a Ring) -> String {
+        let woken = self.woken.get(to).map_or(&[][..], Vec::as_slice);
+        if woken.is_empty() {
+            return match self.has_arrived {
+                true => String::new(),
+                false => "; nobody slept there".to_owned(),
+            };
+        }
+        if !self.told.insert(to) {
+            return String::new();
+        }
+        let names = woken.iter().take(NAMES).map(|c| process(told, *c));
+        let mut text = format!("; woke {}", names.collect::<Vec<_>>().join(", "));
+        if let more @ 1.. = woken.len().saturating_sub(NAMES) {
+            text += &format!(" and {more} more");
+        }
+        text
+    }
 }
 
 fn process(told: &Told<'_>, client: u32) -> String {
     match told.names.process(client) {
-        Some((program, pid)) => format!("{program} (pid {pid})"),
-        None => format!("description {client}, which is closed"),
+        Known::Of(program, pid) => format!("{program} (pid {pid})"),
+        Known::Closed => format!("description {client}, which is closed"),
+        Known::NotAsked => format!("description {client}"),
     }
 }
 

@@ -161,17 +161,54 @@ pub enum Reason {
     Incomplete,
 }
 
+impl Event {
+    /// The rings that it names.
+    fn rings(&self) -> impl Iterator<Item = &Ring> {
+        let (to, why) = match self {
+            Self::Copied { to, .. } | Self::Passed { to, .. } | Self::Shown { to, .. } => {
+                (Some(to), None)
+            }
+            Self::Dropped { at, why, .. } => (at.as_ref(), Some(why)),
+            Self::Kept(why) => (None, Some(why)),
+            Self::Woke { ring, .. } => (Some(ring), None),
+            _ => (None, None),
+        };
+        let full = why.and_then(|why| match why {
+            Reason::FullAt(ring) => Some(ring),
+            _ => None,
+        });
+        to.into_iter().chain(full)
+    }
+}
+
 impl Record {
+    /// Most events of a packet: a copy for each port of a switch, sleepers, and monitors.
+    pub const EVENTS: usize = 4096;
+    /// Most bytes of a packet.
+    pub const DATA: usize = 1 << 16;
+    /// Longest name of a port or a program, in bytes.
+    pub const NAME: usize = 255;
+
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
         // Writing into a Vec does not fail.
         postcard::to_stdvec(self).unwrap_or_default()
     }
 
-    /// What the bytes say; `None` if they are not exactly one record.
+    /// Can so much happen to a packet?
+    pub(super) fn is_possible(&self) -> bool {
+        let of_events = self.events.iter().flat_map(Event::rings);
+        let mut rings = [&self.ring].into_iter().chain(of_events);
+        self.events.len() <= Self::EVENTS
+            && self.data.len() <= Self::DATA
+            && self.program.len() <= Self::NAME
+            && rings.all(|ring| ring.port.len() <= Self::NAME)
+    }
+
+    /// What the bytes say; `None` if they are not exactly one record, or more than can happen to a packet.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((record, [])) => Some(record),
+        match postcard::take_from_bytes::<Self>(bytes) {
+            Ok((record, [])) => Some(record).filter(Self::is_possible),
             _ => None,
         }
     }
@@ -181,6 +218,39 @@ impl Record {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn no_record_has_more_than_can_happen() {
+        let mut record = Record {
+            data: vec![7; Record::DATA],
+            events: vec![Event::Truncated; Record::EVENTS],
+            ..Record::default()
+        };
+        assert_eq!(Record::decode(&record.encode()), Some(record.clone()));
+        record.events.push(Event::Truncated);
+        assert_eq!(Record::decode(&record.encode()), None);
+        record.events.pop();
+        record.data.push(7);
+        assert_eq!(Record::decode(&record.encode()), None);
+        let ring = Ring {
+            port: "a".repeat(Record::NAME + 1),
+            ..Ring::default()
+        };
+        for event in [
+            Event::Woke {
+                ring: ring.clone(),
+                client: 1,
+            },
+            Event::Kept(Reason::FullAt(ring)),
+        ] {
+            let events = vec![event];
+            let record = Record {
+                events,
+                ..Record::default()
+            };
+            assert_eq!(Record::decode(&record.encode()), None);
+        }
+    }
 
     proptest! {
         #[test]
