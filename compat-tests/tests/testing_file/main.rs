@@ -5,6 +5,7 @@ mod ending;
 mod fields;
 mod refused;
 mod reports;
+mod sums;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

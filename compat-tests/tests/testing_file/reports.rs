@@ -306,3 +306,22 @@ fn repetitions_behind_a_bad_wire_are_the_same() {
     assert_eq!(digests("5"), digests("5"));
     assert_ne!(digests("5"), digests("6"));
 }
+
+/// Like `| head`: who has read enough of the lines has not read all that is to be known.
+#[test]
+fn a_reader_that_goes_costs_no_result() {
+    let folder = Folder::new();
+    folder.write("f.toml", three());
+    for args in [&[][..], &["--json"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command =
+            folder.command(&[&["f.toml", "--jobs", "1", "--junit", "results.xml"], args].concat());
+        Said::of(command.stdout(writer)).assert_code(1);
+        let xml = read(&folder.path("results.xml"));
+        for part in ["tests=\"3\"", "failures=\"1\"", "errors=\"1\""] {
+            assert!(xml.contains(part), "no {part} in: {xml}");
+        }
+        std::fs::remove_file(folder.path("results.xml")).expect("it was there");
+    }
+}

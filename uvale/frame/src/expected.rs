@@ -2,6 +2,7 @@
 
 use crate::fields::{self, Given};
 use crate::place::{self, Draft, SHORTEST};
+use crate::table::Place;
 use crate::{Fields, Wrong, difference, shape, sums};
 
 /// A frame that is expected.
@@ -22,6 +23,10 @@ pub fn change(frame: &[u8], fields: &Fields) -> Result<Expected, Wrong> {
     let named: Vec<_> = given.iter().map(|given| given.field.name).collect();
     let (given, any): (Vec<_>, Vec<_>) = given.into_iter().partition(|g| g.values.is_some());
     for given in &any {
+        if given.field.place == Place::Sum {
+            let why = "follows from the checksum, which is named in its place";
+            return Err(Wrong::new(given.field.name, why));
+        }
         if place::values(given.field, frame, &shape).is_empty() {
             let proto = given.field.proto.name();
             let why = format!("the frame has none in its {proto} header, or no such header");

@@ -5,8 +5,9 @@ use uvale_tools::nearest::hint;
 
 use crate::kind::{Kind, Value};
 use crate::place::{self, Draft};
+use crate::shape::{self, Shape};
 use crate::table::{self, Field, Place, Proto};
-use crate::{Fields, Wrong, shape};
+use crate::{Fields, Wrong};
 
 /// Any value, where frames are compared.
 const ANY: &str = "*";
@@ -28,10 +29,25 @@ impl Given {
             Place::Payload | Place::HeaderFrom(_) => 1,
             Place::PayloadLen => 2,
             Place::Bits { .. } if self.field.is_shown => 3,
-            Place::Bits { .. } | Place::Either(_) => 4,
+            Place::Bits { .. } | Place::Either(_) | Place::Sum => 4,
             Place::FrameLen => 5,
         };
         (turn, self.field.proto)
+    }
+
+    /// Has the frame these values?
+    fn is_in(&self, frame: &[u8], shape: &Shape) -> bool {
+        let found = place::values(self.field, frame, shape);
+        match self.values.as_deref() {
+            None => !found.is_empty(),
+            // nothing there is no text, and no bytes
+            Some([Value::Bytes(none)]) if none.is_empty() && found.is_empty() => true,
+            Some([Value::Bits(0)]) if self.field.place == Place::PayloadLen && found.is_empty() => {
+                true
+            }
+            Some([one]) => found.contains(one),
+            Some(all) => found == all,
+        }
     }
 }
 
@@ -127,22 +143,38 @@ pub fn check(fields: &Fields) -> Result<(), Wrong> {
 /// that there is one. Fields that `check` refuses no frame has.
 pub fn has(frame: &[u8], fields: &Fields) -> bool {
     let shape = shape::of(frame);
-    let is_there = |given: &Given| {
-        let found = place::values(given.field, frame, &shape);
-        match given.values.as_deref() {
-            None => !found.is_empty(),
-            // nothing there is no text, and no bytes
-            Some([Value::Bytes(none)]) if none.is_empty() && found.is_empty() => true,
-            Some([Value::Bits(0)])
-                if given.field.place == Place::PayloadLen && found.is_empty() =>
-            {
-                true
+    read(fields).is_ok_and(|all| all.iter().all(|given| given.is_in(frame, &shape)))
+}
+
+/// The fields that [`has`] misses, a line each.
+pub fn misfits(frame: &[u8], fields: &Fields) -> Result<String, Wrong> {
+    let shape = shape::of(frame);
+    let line = |given: &Given| {
+        let text = |values: &[Value]| {
+            let all: Vec<_> = values
+                .iter()
+                .map(|value| given.field.kind.explained(value))
+                .collect();
+            match all.is_empty() {
+                true => "none".to_owned(),
+                false => all.join(", "),
             }
-            Some([one]) => found.contains(one),
-            Some(all) => found == all,
-        }
+        };
+        let wanted = given.values.as_deref().map_or(ANY.to_owned(), text);
+        let found = text(&place::values(given.field, frame, &shape));
+        format!("{}: expected {wanted}, got {found}", given.field.name)
     };
-    read(fields).is_ok_and(|all| all.iter().all(is_there))
+    let all = read(fields)?;
+    let missed = all.iter().filter(|given| !given.is_in(frame, &shape));
+    Ok(missed.map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// The names of the fields, without those that `check` refuses.
+pub fn names(fields: &Fields) -> Vec<&'static str> {
+    let mut all = Vec::new();
+    let _ = flatten("", fields, &mut all);
+    let known = all.iter().filter_map(|(name, _)| table::find(name));
+    known.map(|field| field.name).collect()
 }
 
 /// Gives the draft the values of all fields.

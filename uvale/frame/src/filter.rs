@@ -33,6 +33,15 @@ impl Filter {
         let is_so = |expr| eval::is_so(expr, frame, &shape::of(frame));
         self.of.as_ref().is_none_or(is_so)
     }
+
+    /// The names of the fields that it asks for.
+    pub fn fields(&self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        if let Some(expr) = &self.of {
+            expr.note_fields(&mut names);
+        }
+        names
+    }
 }
 
 impl FromStr for Filter {
@@ -62,6 +71,27 @@ enum Expr {
     Compare(Operand, Op, Right),
     /// Is it one of these?
     In(Operand, Vec<(Test, Option<Test>)>),
+}
+
+impl Expr {
+    fn note_fields(&self, names: &mut Vec<&'static str>) {
+        let mut note = |operand: &Operand| {
+            if let Target::Field(field) = operand.of {
+                names.push(field.name);
+            }
+        };
+        match self {
+            Expr::Any(all) | Expr::All(all) => all.iter().for_each(|expr| expr.note_fields(names)),
+            Expr::Not(expr) => expr.note_fields(names),
+            Expr::Is(operand) | Expr::In(operand, _) => note(operand),
+            Expr::Compare(left, _, right) => {
+                note(left);
+                if let Right::Operand(right) = right {
+                    note(right);
+                }
+            }
+        }
+    }
 }
 
 /// What is looked at.

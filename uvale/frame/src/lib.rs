@@ -102,3 +102,20 @@ pub fn get(frame: &[u8], name: &str) -> Option<String> {
     let values = place::values(field, frame, &shape::of(frame));
     values.first().map(|value| field.kind.text(value))
 }
+
+/// A checksum of the frame that is wrong, in a sentence. One that the filter or the fields name, it or its status, is
+/// their matter.
+pub fn wrong_checksum(frame: &[u8], filter: Option<&Filter>, fields: &Fields) -> Option<String> {
+    let mut named = filter.map(Filter::fields).unwrap_or_default();
+    named.extend(fields::names(fields));
+    sums::wrong(frame, &|sum| {
+        named
+            .iter()
+            .any(|name| name.strip_suffix(".status").unwrap_or(name) == sum)
+    })
+}
+
+/// How a frame differs from what [`has`] asks, a line for each field.
+pub fn misfits(frame: &[u8], fields: &Fields) -> String {
+    fields::misfits(frame, fields).unwrap_or_else(|wrong| wrong.to_string())
+}

@@ -6,6 +6,7 @@ use crate::Wrong;
 use crate::dns;
 use crate::kind::Value;
 use crate::shape::{Part, Shape};
+use crate::sums;
 use crate::table::{self, Field, Place, Proto};
 
 /// Shortest frame on a wire, without its checksum.
@@ -45,6 +46,10 @@ pub fn values_in(field: &'static Field, frame: &[u8], shape: &Shape, part: &Part
         Place::Payload => vec![Value::Bytes(header.to_vec())],
         Place::PayloadLen => vec![Value::Bits(header.len() as u128)],
         Place::Dns(record) => dns::values(header, record),
+        Place::Sum => sums::status(frame, shape, field.proto)
+            .map(|status| Value::Bits(status as u128))
+            .into_iter()
+            .collect(),
         Place::FrameLen | Place::Either(_) => values(field, frame, shape),
     }
 }
@@ -92,6 +97,10 @@ impl Draft {
         let Some(first) = values.first() else {
             return Err(Wrong::new(field.name, "takes at least one value"));
         };
+        if field.place == Place::Sum {
+            let why = "is asked for only: it follows from the checksum and its contents";
+            return Err(Wrong::new(field.name, why));
+        }
         // nothing is written anew that is so already: a message of DNS can be written in several ways
         if self::values(field, &self.frame, &self.shape) == values {
             return Ok(());

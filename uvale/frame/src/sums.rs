@@ -3,7 +3,7 @@
 use etherparse::checksum::Sum16BitWords;
 
 use crate::place::{Draft, read, write};
-use crate::shape::Shape;
+use crate::shape::{self, Shape};
 use crate::table::{Field, Place, Proto, fields_of};
 
 /// The protocols that have a checksum, with the field that it is in. One that covers another one comes later.
@@ -24,6 +24,61 @@ pub enum Sum {
     Right,
     /// Its contents would have this one.
     Wrong(u16),
+}
+
+/// What Wireshark says of a checksum, with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is not that of its contents.
+    Bad = 0,
+    /// It is.
+    Good = 1,
+    /// Its contents are not all there.
+    Unverified = 2,
+    /// UDP over IPv4 may have none.
+    NotPresent = 3,
+    /// UDP over IPv6 has to have one.
+    Illegal = 4,
+}
+
+/// What the checksum of this protocol is; `None` if the frame has no such header, or the protocol has none.
+pub fn status(frame: &[u8], shape: &Shape, proto: Proto) -> Option<Status> {
+    let (_, name) = SUMS.iter().find(|(summed, _)| *summed == proto)?;
+    let sum = look(frame, shape, proto, name)?;
+    Some(match sum {
+        Sum::None if shape.first(Proto::Ipv6).is_some() => Status::Illegal,
+        Sum::None => Status::NotPresent,
+        _ if proto == Proto::Udp && is_cut(frame, shape) => Status::Unverified,
+        Sum::Right => Status::Good,
+        Sum::Wrong(_) => Status::Bad,
+    })
+}
+
+/// Is a datagram longer, by its own header, than what has come of it?
+fn is_cut(frame: &[u8], shape: &Shape) -> bool {
+    let part = shape.first(Proto::Udp);
+    let end =
+        part.and_then(|part| Some(part.at.start as u128 + read(&frame[part.at.clone()], 32, 16)?));
+    end.is_some_and(|end| end > frame.len() as u128)
+}
+
+/// The first checksum of a frame that is wrong and that `is_named` does not know, in a sentence.
+pub fn wrong(frame: &[u8], is_named: &dyn Fn(&str) -> bool) -> Option<String> {
+    let shape = shape::of(frame);
+    SUMS.iter()
+        .filter(|(_, name)| !is_named(name))
+        .find_map(|(proto, name)| {
+            let status = status(frame, &shape, *proto)?;
+            match (status, look(frame, &shape, *proto, name)?) {
+                (Status::Bad, Sum::Wrong(right)) => {
+                    Some(format!("{name} is wrong: its contents make 0x{right:04x}"))
+                }
+                (Status::Illegal, _) => {
+                    Some(format!("{name} is 0, which is not allowed over IPv6"))
+                }
+                _ => None,
+            }
+        })
 }
 
 fn bits(field: &'static Field) -> (usize, usize) {

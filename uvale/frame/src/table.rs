@@ -85,6 +85,8 @@ pub enum Place {
     FrameLen,
     /// a question or answer of DNS
     Dns(Record),
+    /// what is known of the header's checksum; it is computed, and no frame is made of it
+    Sum,
     /// two fields, either of which may be meant; in filters only
     Either([&'static str; 2]),
 }
@@ -145,6 +147,7 @@ impl Field {
             (Kind::Name | Kind::Text | Kind::Bytes, _) => return None,
             (_, Place::Bits { len, .. }) => len,
             (_, Place::Either([one, _])) => return find(one)?.most(),
+            (_, Place::Sum) => 8,
             (_, Place::Dns(Record::QueryType) | Place::FrameLen | Place::PayloadLen) => 16,
             (Kind::Ipv6, _) => 128,
             _ => 32,

@@ -1,7 +1,10 @@
 //! Frames are made, read, changed and compared.
 
 use serde_json::json;
-use uvale_frame::{Expected, Fields, build, change, check, from_hex, get, has, layers, summary};
+use uvale_frame::{
+    Expected, Fields, Filter, build, change, check, from_hex, get, has, layers, misfits, summary,
+    wrong_checksum,
+};
 
 fn fields(json: serde_json::Value) -> Fields {
     json.as_object().unwrap().clone()
@@ -189,4 +192,93 @@ fn only_padding_to_the_shortest_frame_is_allowed() {
         expected.difference(&dirty),
         "frame.len: expected 42, got 60"
     );
+}
+
+#[test]
+fn wrong_checksums_are_found_unless_they_are_named() {
+    let named = |text: &str| text.parse::<Filter>().unwrap();
+    let none = fields(json!({}));
+    for (made, status, said) in [
+        (json!({"udp.dstport": 7, "data": "x"}), ["udp", "1"], None),
+        (
+            json!({"udp.checksum": 5}),
+            ["udp", "0"],
+            Some("udp.checksum is wrong: its contents make 0x"),
+        ),
+        (json!({"udp.checksum": 0}), ["udp", "3"], None),
+        (
+            json!({"udp.checksum": 0, "ipv6.hlim": 3}),
+            ["udp", "4"],
+            Some("udp.checksum is 0"),
+        ),
+        (
+            json!({"tcp.checksum": 5}),
+            ["tcp", "0"],
+            Some("tcp.checksum is wrong"),
+        ),
+        (
+            json!({"icmp.checksum": 5}),
+            ["icmp", "0"],
+            Some("icmp.checksum is wrong"),
+        ),
+        (
+            json!({"icmpv6.checksum": 5}),
+            ["icmpv6", "0"],
+            Some("icmpv6.checksum is wrong"),
+        ),
+        (
+            json!({"ip.checksum": 5}),
+            ["ip", "0"],
+            Some("ip.checksum is wrong"),
+        ),
+        (
+            json!({"udp.length": 500, "udp.checksum": 5}),
+            ["udp", "2"],
+            None,
+        ),
+    ] {
+        let [proto, status] = status;
+        let frame = build(&fields(made.clone())).unwrap();
+        let name = format!("{proto}.checksum.status");
+        assert_eq!(get(&frame, &name).as_deref(), Some(status), "{made}");
+        let wrong = wrong_checksum(&frame, Some(&named("eth")), &none);
+        assert_eq!(wrong.is_some(), said.is_some(), "{made}: {wrong:?}");
+        assert!(
+            wrong.is_none_or(|wrong| wrong.contains(said.unwrap_or_default())),
+            "{made}"
+        );
+        // who names it, or asks for its state, knows it
+        for text in [
+            format!("!({proto}.checksum == 0x9999)"),
+            format!("{name} == {status}"),
+        ] {
+            assert_eq!(
+                wrong_checksum(&frame, Some(&named(&text)), &none),
+                None,
+                "{made}: {text}"
+            );
+        }
+        let asked = fields(json!({proto: {"checksum.status": status}}));
+        assert!(
+            has(&frame, &asked) && wrong_checksum(&frame, None, &asked).is_none(),
+            "{made}"
+        );
+    }
+    // the one that is named excuses no other one
+    let both = build(&fields(json!({"ip.checksum": 5, "udp.checksum": 5}))).unwrap();
+    let wrong = wrong_checksum(&both, Some(&named("ip.checksum == 5")), &none);
+    assert!(wrong.unwrap().starts_with("udp.checksum is wrong"));
+    let asked = fields(json!({"udp.checksum.status": "Good", "ip.ttl": 64, "tcp.seq": 1}));
+    assert_eq!(
+        misfits(&both, &asked),
+        "tcp.seq: expected 1, got none\nudp.checksum.status: expected 1 (Good), got 0 (Bad)"
+    );
+    // no frame is made of it
+    for wrong in [
+        build(&asked).map(drop),
+        change(&both, &fields(json!({"udp.checksum.status": "Bad"}))).map(drop),
+        change(&both, &fields(json!({"udp.checksum.status": "*"}))).map(drop),
+    ] {
+        assert!(wrong.is_err());
+    }
 }

@@ -41,6 +41,20 @@ fn frames() -> Vec<Vec<u8>> {
     .iter()
     .map(|fields| build(fields.as_object().unwrap()).unwrap())
     .collect();
+    // checksums of every kind: wrong ones, none, of packets that are cut short
+    for fields in [
+        json!({"udp": {"checksum": 0x1234}, "ip.checksum": 0x4321, "data": "wrong"}),
+        json!({"udp.checksum": 0, "data": "none"}),
+        json!({"udp.checksum": 0, "ipv6.src": "fd00::7", "data": "illegal"}),
+        json!({"udp.dstport": 3003, "ip.len": 200, "data": "cut"}),
+        json!({"udp.length": 200, "data": "cut"}),
+        json!({"tcp.checksum": 1}),
+        json!({"tcp.checksum": 1, "ipv6.src": "fd00::7"}),
+        json!({"icmp.checksum": 1}),
+        json!({"icmpv6.checksum": 1}),
+    ] {
+        frames.push(build(fields.as_object().unwrap()).unwrap());
+    }
     // 802.3: a length in place of the type
     let mut old = vec![0x02; 14];
     old[12..].copy_from_slice(&[0, 3]);
@@ -71,7 +85,11 @@ fn capture(name: &str) -> PathBuf {
 fn tshark(file: &PathBuf, arguments: &[&str]) -> Option<Output> {
     let mut command = Command::new("tshark");
     // as it is sent, not from the first one seen
-    command.args(["-o", "tcp.relative_sequence_numbers:FALSE", "-n", "-r"]);
+    command.args(["-o", "tcp.relative_sequence_numbers:FALSE"]);
+    for proto in ["ip", "udp", "tcp"] {
+        command.args(["-o".to_owned(), format!("{proto}.check_checksum:TRUE")]);
+    }
+    command.args(["-n", "-r"]);
     command.arg(file).args(arguments);
     match command.output() {
         Ok(output) => Some(output),
@@ -137,7 +155,7 @@ fn fields_are_wiresharks() {
 
 #[test]
 fn filters_are_wiresharks() {
-    const FILTERS: [&str; 33] = [
+    const FILTERS: [&str; 36] = [
         "data && !eth.len",
         "ip.ttl != 64",
         "!(ip.ttl == 64)",
@@ -170,6 +188,9 @@ fn filters_are_wiresharks() {
         "ipv6.addr == fd00::7",
         "icmp.type == 8 || icmpv6.type in {135 .. 136}",
         "ip.flags.df",
+        "ip.checksum.status == \"Bad\"",
+        "udp.checksum.status != \"Good\"",
+        "tcp.checksum.status == 0 || icmp.checksum.status == \"Bad\" || icmpv6.checksum.status == 0",
         "not ip and not ipv6 and not (arp or frame.len lt 20)",
     ];
     let file = capture("filters");

@@ -134,8 +134,7 @@ impl All<'_> {
                 unwritten.get_or_insert(why);
             }
             report.add(finished);
-            let is_enough = self.is_fail_fast && !report.counts.are_good();
-            !is_enough && !output::reader_has_gone()
+            !self.is_fail_fast || report.counts.are_good()
         };
         schedule::all(self.runs.0.len(), self.jobs, &stop, &job, &mut done)?;
         // a file that could be written in the end was not written in vain before

@@ -66,6 +66,18 @@ const ETHER: Kind = Kind::Named(
 );
 const IP_PROTO: Kind = Kind::Named(0, &[("icmp", 1), ("tcp", 6), ("udp", 17), ("icmpv6", 58)]);
 
+/// Wireshark's numbers and names for what is known of a checksum.
+const STATUS: Kind = Kind::Named(
+    0,
+    &[
+        ("Bad", 0),
+        ("Good", 1),
+        ("Unverified", 2),
+        ("Not present", 3),
+        ("Illegal", 4),
+    ],
+);
+
 const OPCODE: Kind = Kind::Named(0, &[("request", 1), ("reply", 2)]);
 
 const RECORDS: Kind = Kind::Named(
@@ -142,6 +154,7 @@ table! {
         "ip.ttl" NUMBER, bits(64, 8) => "time to live";
         "ip.proto" IP_PROTO, bits(72, 8) => "protocol";
         "ip.checksum" HEX4, bits(80, 16) => "of the header";
+        "ip.checksum.status" STATUS, Place::Sum, hidden => "is it right";
         "ip.src" Kind::Ipv4, bits(96, 32) => "source";
         "ip.dst" Kind::Ipv4, bits(128, 32) => "destination";
         "ip.options" Kind::Bytes, Place::HeaderFrom(20) => "options (a name of ours)";
@@ -162,6 +175,7 @@ table! {
         "icmp.type" NUMBER, bits(0, 8) => "type";
         "icmp.code" NUMBER, bits(8, 8) => "code";
         "icmp.checksum" HEX4, bits(16, 16) => "of the message";
+        "icmp.checksum.status" STATUS, Place::Sum, hidden => "is it right";
         "icmp.ident" NUMBER, bits(32, 16), when(has_ident) => "whose, in echo messages";
         "icmp.seq" NUMBER, bits(48, 16), when(has_ident) => "which, in echo messages";
         "icmp.mtu" NUMBER, bits(48, 16), when(|icmp| icmp.starts_with(&[3, 4])) => "in \"fragmentation needed\"";
@@ -171,6 +185,7 @@ table! {
         "icmpv6.type" NUMBER, bits(0, 8) => "type";
         "icmpv6.code" NUMBER, bits(8, 8) => "code";
         "icmpv6.checksum" HEX4, bits(16, 16) => "of the message";
+        "icmpv6.checksum.status" STATUS, Place::Sum, hidden => "is it right";
         "icmpv6.echo.identifier" HEX4, bits(32, 16), when(is_echo6) => "whose, in echo messages";
         "icmpv6.echo.sequence_number" NUMBER, bits(48, 16), when(is_echo6) => "which, in echo messages";
         "icmpv6.mtu" NUMBER, bits(32, 32), when(|icmp| kind_is(icmp, &[2])) => "in \"packet too big\"";
@@ -182,6 +197,7 @@ table! {
         "udp.dstport" NUMBER, bits(16, 16) => "destination";
         "udp.length" NUMBER, bits(32, 16) => "length from the header on";
         "udp.checksum" HEX4, bits(48, 16) => "0 if there is none";
+        "udp.checksum.status" STATUS, Place::Sum, hidden => "is it right";
         "udp.port" NUMBER, Place::Either(["udp.srcport", "udp.dstport"]), hidden => "either port";
     }
     Tcp {
@@ -204,6 +220,7 @@ table! {
         "tcp.window_size" NUMBER, bits(112, 16) => "window, as it is sent";
         "tcp.window_size_value" NUMBER, bits(112, 16), hidden => "the same as tcp.window_size";
         "tcp.checksum" HEX4, bits(128, 16) => "of the segment";
+        "tcp.checksum.status" STATUS, Place::Sum, hidden => "is it right";
         "tcp.options" Kind::Bytes, Place::HeaderFrom(20) => "options";
         "tcp.port" NUMBER, Place::Either(["tcp.srcport", "tcp.dstport"]), hidden => "either port";
     }

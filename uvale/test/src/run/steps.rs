@@ -1,6 +1,6 @@
 //! The steps of a case.
 
-use uvale_frame::{Expected, Fields, Filter, change, from_hex, has, summary};
+use uvale_frame::{Expected, Fields, Filter, change, from_hex, has, summary, wrong_checksum};
 
 use super::commands::{command, prints};
 use super::fill::{fields, fill, learnt};
@@ -249,7 +249,14 @@ fn expect_matching(
                 continue;
             }
             if !has(&frame.bytes, &wanted) {
-                misfit = Some(frame.bytes.clone());
+                let why = uvale_frame::misfits(&frame.bytes, &wanted);
+                misfit = Some((frame.bytes.clone(), why));
+                break;
+            }
+            let is_asked = parsed.is_some() || !wanted.is_empty();
+            let wrong = is_asked.then(|| wrong_checksum(&frame.bytes, parsed.as_ref(), &wanted));
+            if let Some(why) = wrong.flatten() {
+                misfit = Some((frame.bytes.clone(), why));
                 break;
             }
             frame.taken = Some(line);
@@ -257,7 +264,7 @@ fn expect_matching(
         }
         match misfit {
             None => Ok(found.len() as u64),
-            Some(frame) => Err(running.wrong(misfits(on, filter.as_deref(), &wanted, &frame))),
+            Some((frame, why)) => Err(running.wrong(misfits(on, filter.as_deref(), &why, &frame))),
         }
     };
     // Of an exact number no more are taken; else all that come are counted.
@@ -286,17 +293,13 @@ fn expect_matching(
     )))
 }
 
-/// A frame matches the filter and has other fields than it must.
-fn misfits(on: &str, filter: Option<&str>, wanted: &Fields, frame: &[u8]) -> String {
+/// A frame matches the filter and is not as it must be: why, a line for each reason.
+fn misfits(on: &str, filter: Option<&str>, why: &str, frame: &[u8]) -> String {
     let which = filter.map_or("a frame".to_owned(), |f| {
         format!("a frame that matches `{f}`")
     });
-    let mut text = format!(
-        "port {on}: {which} has other fields than expected: {}",
-        summary(frame)
-    );
-    let difference = change(frame, wanted).map(|expected| expected.difference(frame));
-    for line in difference.unwrap_or_default().lines() {
+    let mut text = format!("port {on}: {which} is not as expected: {}", summary(frame));
+    for line in why.lines() {
         text += &format!("\n  {line}");
     }
     text
