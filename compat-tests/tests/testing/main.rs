@@ -4,5 +4,6 @@
 mod ends;
 mod ground;
 mod networks;
+mod strict;
 mod talk;
 mod wires;

@@ -139,6 +139,7 @@ fn begin<'r>(run: &'r Run, prepare: &'r Prepare<'r>) -> Done<Running<'r>> {
         asked: Instant::now(),
         opened: Vec::new(),
         away: BTreeMap::new(),
+        same: BTreeMap::new(),
     })
 }
 
@@ -156,11 +157,20 @@ fn open(run: &Run, port: &Port, names: &Names, network: &Network) -> Done<Option
     let of_port = |why: &dyn std::fmt::Display| error(format!("port {}: {why}", port.name));
     let ways = options.transpose().map_err(|why| of_port(&why))?;
     let is_pipe = matches!(port.kind, Kind::Pipe);
-    let is_nic = names.get(&port.name)?.interface.is_some();
+    let name = names.get(&port.name)?;
+    let is_nic = name.interface.is_some();
     let sizes = [port.rings.map(u32::from), port.slots];
     let place = if is_nic { Place::Tester } else { Place::Home };
     let end = network.inside(place, || {
-        End::open(&port.name, opened, sizes, !is_nic, ways, !is_pipe)
+        End::open(
+            &port.name,
+            name.switch(),
+            opened,
+            sizes,
+            !is_nic,
+            ways,
+            !is_pipe,
+        )
     })?;
     end.map(Some)
         .map_err(|e| of_port(&format!("the tester cannot open its end: {e}")))

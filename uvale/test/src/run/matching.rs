@@ -58,27 +58,55 @@ pub enum Order {
     Whole,
 }
 
+/// How far the steps of a port that look at the order have come among its frames.
+#[derive(Clone, Debug, Default)]
+pub struct Passed {
+    /// behind the last frame whose step was in the order of the case
+    whole: usize,
+    /// of each flow, behind the last frame of it
+    flows: BTreeMap<u32, usize>,
+}
+
+impl Passed {
+    /// Where a frame has to be at least.
+    fn behind(&self, order: Order, frame: &[u8]) -> usize {
+        let of_flow = self.flows.get(&flow(frame)).copied().unwrap_or(0);
+        match order {
+            Order::None => 0,
+            Order::OfFlows => of_flow,
+            Order::Whole => of_flow.max(self.whole),
+        }
+    }
+
+    /// Frame number `i` has been found.
+    fn pass(&mut self, order: Order, frame: &[u8], i: usize) {
+        self.flows.insert(flow(frame), i + 1);
+        if order == Order::Whole {
+            self.whole = i + 1;
+        }
+    }
+}
+
 /// Frames that are looked for.
 pub struct Search {
     wanted: Vec<Option<Wanted>>,
     order: Order,
     /// of those in order, the next one
     next: usize,
-    /// of each flow, behind the last frame of it that was found
-    behind: BTreeMap<u32, usize>,
+    passed: Passed,
     /// frames before this one need not be looked at again
     looked: usize,
     found: usize,
 }
 
 impl Search {
-    /// Looks for nothing yet.
-    pub fn new(order: Order) -> Self {
+    /// Looks for nothing yet. Steps before it have come so far.
+    pub fn new(order: Order, passed: Passed) -> Self {
         Self {
             wanted: Vec::new(),
             order,
             next: 0,
-            behind: BTreeMap::new(),
+            passed,
             looked: 0,
             found: 0,
         }
@@ -107,32 +135,32 @@ impl Search {
         self.found == self.wanted.len()
     }
 
+    /// How far steps have come with it.
+    pub fn into_passed(self) -> Passed {
+        self.passed
+    }
+
     /// Takes those of `came` that are looked for, for the step of `line`.
     pub fn look(&mut self, came: &mut [Frame], line: usize) {
         match self.order {
             Order::None => self.in_any_order(came, line),
-            Order::OfFlows => self.in_order(came, line, flow),
-            Order::Whole => self.in_order(came, line, |_| 0),
+            Order::OfFlows | Order::Whole => self.in_order(came, line),
         }
     }
 
-    fn in_order(&mut self, came: &mut [Frame], line: usize, flow: impl Fn(&[u8]) -> u32) {
+    fn in_order(&mut self, came: &mut [Frame], line: usize) {
         while let Some(Some(wanted)) = self.wanted.get(self.next) {
-            let in_order = |i: usize, bytes: &[u8]| {
-                let behind = self.behind.get(&flow(bytes));
-                behind.is_none_or(|behind| i >= *behind)
-            };
             let mut new = came.iter().enumerate().skip(self.looked);
             let found = new.find(|(i, frame)| {
                 frame.taken.is_none()
                     && wanted.expected.matches(&frame.bytes)
-                    && in_order(*i, &frame.bytes)
+                    && *i >= self.passed.behind(self.order, &frame.bytes)
             });
             let Some((i, frame)) = found else {
                 self.looked = came.len();
                 return;
             };
-            self.behind.insert(flow(&frame.bytes), i + 1);
+            self.passed.pass(self.order, &frame.bytes, i);
             came[i].taken = Some(line);
             self.wanted[self.next] = None;
             self.next += 1;
@@ -176,42 +204,47 @@ impl Search {
         if missing.len() > 1 {
             text += &format!("\n  and {} after it", counted(missing.len() - 1, "frame"));
         }
-        text += &nearest(&first.expected, came);
+        text += &self.nearest(&first.expected, came);
         match came.iter().filter(|frame| frame.taken.is_none()).count() {
             // it was compared
             1 => text,
             _ => text + &left_over(came),
         }
     }
-}
 
-/// How the frame that comes nearest differs from the expected one.
-fn nearest(expected: &Expected, came: &[Frame]) -> String {
-    let free = came
-        .iter()
-        .filter(|frame| frame.taken.is_none())
-        .take(COMPARED);
-    let differences = free.map(|frame| (expected.difference(&frame.bytes), frame));
-    let Some((difference, frame)) = differences.min_by_key(|(lines, _)| lines.lines().count())
-    else {
-        let taken = came
-            .iter()
-            .rev()
-            .find(|frame| expected.matches(&frame.bytes));
-        return taken
-            .and_then(|frame| frame.taken)
-            .map_or(String::new(), |line| {
-                format!("\none like it came, which the step of line {line} has taken")
-            });
-    };
-    if difference.trim().is_empty() {
-        return "\none like it came before a frame that is expected before it: the order is another".to_owned();
+    /// How the frame that comes nearest differs from the expected one.
+    fn nearest(&self, expected: &Expected, came: &[Frame]) -> String {
+        let free = came.iter().enumerate();
+        let free = free.filter(|(_, frame)| frame.taken.is_none());
+        let differences = free
+            .take(COMPARED)
+            .map(|(i, frame)| (expected.difference(&frame.bytes), i));
+        let Some((difference, i)) = differences.min_by_key(|(lines, _)| lines.lines().count())
+        else {
+            let mut newest = came.iter().rev();
+            let taken = newest.find(|frame| expected.matches(&frame.bytes));
+            return taken
+                .and_then(|frame| frame.taken)
+                .map_or(String::new(), |line| {
+                    format!("\none like it came, which the step of line {line} has taken")
+                });
+        };
+        let bytes = &came[i].bytes;
+        if difference.trim().is_empty() {
+            let last = self.passed.behind(self.order, bytes).checked_sub(1);
+            let Some((last, line)) = last.and_then(|last| Some((&came[last], came[last].taken?)))
+            else {
+                return String::new();
+            };
+            return format!(
+                "\nit came before another one, which line {line} expects before it: {}",
+                summary(&last.bytes)
+            );
+        }
+        let lines = difference.lines().map(|line| format!("\n  {line}"));
+        let lines: String = lines.collect();
+        format!("\nnearest:  {}{lines}", summary(bytes))
     }
-    let lines: String = difference
-        .lines()
-        .map(|line| format!("\n  {line}"))
-        .collect();
-    format!("\nnearest:  {}{lines}", summary(&frame.bytes))
 }
 
 /// Frames that no step has taken.
@@ -282,7 +315,7 @@ mod tests {
     fn taken(wanted: &[(u8, u8)], order: Order, frames: &[(u8, u8)]) -> (bool, Vec<bool>) {
         let mut results = Vec::new();
         for step in [1, frames.len().max(1)] {
-            let mut search = Search::new(order);
+            let mut search = Search::new(order, Passed::default());
             for frame in wanted {
                 search.add(Wanted::exactly(bytes(*frame)));
             }
@@ -329,7 +362,7 @@ mod tests {
 
     #[test]
     fn complaints_say_what_came() {
-        let mut search = Search::new(Order::Whole);
+        let mut search = Search::new(Order::Whole, Passed::default());
         search.add(Wanted::exactly(bytes((0, 1))));
         let mut frames = came(&[(0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (0, 7)]);
         search.look(&mut frames, 1);

@@ -26,6 +26,12 @@ pub struct Name {
 }
 
 impl Name {
+    /// The switch that it is on, if it is on one.
+    pub fn switch(&self) -> Option<&str> {
+        let (switch, _) = self.program.split_once(':')?;
+        (switch != "netmap").then_some(switch)
+    }
+
     /// Is it this port of the daemon's reports? A monitor is there as `vale0:a/rt#0`.
     pub fn is(&self, reported: &str) -> bool {
         let label = label(&self.program);
@@ -138,9 +144,13 @@ fn name(run: &Run, port: &Port, i: usize) -> Done<Name> {
                 None => switch.clone(),
             };
             let name = usable(&port.name).unwrap_or_else(|| format!("port{i}"));
+            let mut tester = format!("{name}_tester");
+            while run.ports.iter().any(|other| other.name == tester) {
+                tester.push('_');
+            }
             Name {
                 program: format!("{switch}:{name}"),
-                tester: Some(format!("{switch}:{name}_tester")),
+                tester: Some(format!("{switch}:{tester}")),
                 interface: None,
                 letters: None,
             }
@@ -313,6 +323,8 @@ mod tests {
             port("wan-2", Kind::Pipe),
             port("up", Kind::Pipe),
             port("nic", Kind::Nic { peer: None }),
+            port("a_tester", switch("vale3")),
+            port("a", switch("vale3")),
         ];
         let names = Names::new(&run(Target::Uvale, ports)).unwrap();
         let both = |port| {
@@ -321,6 +333,7 @@ mod tests {
         };
         assert_eq!(both("lan"), ("vale3:lan", Some("vale3:lan_tester")));
         assert_eq!(both("lo"), ("vale3:port2", Some("vale3:port2_tester")));
+        assert_eq!(both("a"), ("vale3:a", Some("vale3:a_tester_")));
         assert_eq!(both("up"), ("netmap:pipe_up{1", Some("netmap:pipe_up}1")));
         assert_eq!(both("wan-2"), ("netmap:pipe3{1", Some("netmap:pipe3}1")));
         assert_eq!(both("watch"), ("vale3:lan/rt", None));

@@ -12,7 +12,7 @@ use super::programs::{Prepare, Program};
 use super::tester::{End, Tester};
 use super::why::{Done, counted, error, failed};
 use super::world::World;
-use crate::plan::{Run, Verdict};
+use crate::plan::{Action, Run, Target, Verdict};
 
 /// The longest sleep: after it is seen whether a program has ended, or a signal has come.
 pub const LONGEST: Duration = Duration::from_millis(20);
@@ -34,6 +34,17 @@ pub struct Away {
     since: Instant,
     /// slots that have left and are taken for lost
     lost: u64,
+}
+
+/// How far the steps of two ports have come that want what was sent at one of them at the other.
+#[derive(Clone, Copy, Default)]
+pub struct Same {
+    /// frames that had left the wire
+    pub sent: usize,
+    /// frames that had been given to it
+    pub given: usize,
+    /// of the last such step; 0: there was none
+    pub line: usize,
 }
 
 /// What its steps have in their hands.
@@ -58,6 +69,8 @@ pub struct Running<'r> {
     pub opened: Vec<String>,
     /// what is on the way to interfaces, by port
     pub away: BTreeMap<String, Away>,
+    /// by ports: sent on, received on
+    pub same: BTreeMap<(String, String), Same>,
 }
 
 impl Away {
@@ -213,9 +226,9 @@ impl Running<'_> {
                 end.credit = Some(UNSEEN);
                 continue;
             };
-            end.credit = Some(match name.program.split_once(':') {
-                Some((switch, _)) if switch != "netmap" => ports.room_on(switch).unwrap_or(UNSEEN),
-                _ => {
+            end.credit = Some(match name.switch() {
+                Some(switch) => ports.room_on(switch).unwrap_or(UNSEEN),
+                None => {
                     let delivered = ports.delivered(name).unwrap_or(end.slots_sent);
                     let away = self
                         .away
@@ -254,6 +267,56 @@ impl Running<'_> {
         }
         self.opened = opened;
         Ok(None)
+    }
+
+    /// Waits until somebody is there to read what is sent on a port, as far as that can be known.
+    pub fn wait_for_reader(&mut self, on: &str) -> Done {
+        self.end(on)?;
+        let name = self.names.get(on)?.clone();
+        let is_of_machine = matches!(self.run.target, Target::Nic(_)) && name.interface.is_some();
+        if is_of_machine || self.kernel_reads(on) {
+            return Ok(());
+        }
+        let is_there = self.until(|running| {
+            let Some(world) = &running.world else {
+                return Ok(Some(()));
+            };
+            let ports = world.look()?;
+            let is_there = match name.switch() {
+                Some(switch) => ports.room_on(switch).is_some(),
+                None => ports.has(&name),
+            };
+            Ok(is_there.then_some(()))
+        })?;
+        if is_there.is_some() {
+            return Ok(());
+        }
+        let hint = match &name.interface {
+            Some(_) => format!("; what the kernel reads is named ${{interface.{on}}} in the case"),
+            None => String::new(),
+        };
+        Err(self.wrong(format!(
+            "what is sent on port {on} ({}) reaches nobody: within {:?} no program has opened it; {}{hint}",
+            name.program,
+            self.run.timeout,
+            self.ports_for_people()?,
+        )))
+    }
+
+    /// Does the case name the port as an interface, so that programs of the kernel may read there?
+    fn kernel_reads(&self, port: &str) -> bool {
+        let named = format!("${{interface.{port}}}");
+        let programs = self.run.programs.iter();
+        let mut texts = programs.flat_map(|program| program.run.iter().chain(program.env.values()));
+        let spaces = self.run.namespaces.iter();
+        let mut commands = spaces.flat_map(|space| space.commands.iter().flatten());
+        let steps = self.run.steps.iter();
+        let mut runs = steps.flat_map(|step| match &step.action {
+            Action::Run { run, .. } => run.iter(),
+            _ => [].iter(),
+        });
+        let is_it = |text: &String| text.contains(&named);
+        texts.any(is_it) || commands.any(is_it) || runs.any(is_it)
     }
 
     /// The ports that programs have open, in words.

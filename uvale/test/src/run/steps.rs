@@ -7,7 +7,7 @@ use super::fill::{fields, fill, learnt};
 use super::matching::{Order, Search, Wanted, left_over};
 use super::network::Place;
 use super::programs::Program;
-use super::running::Running;
+use super::running::{Running, Same};
 use super::why::{Done, counted, failed, range};
 use crate::plan::{Action, Count, Frame, Step, Verdict};
 
@@ -81,6 +81,7 @@ fn send(running: &mut Running<'_>, on: &str, frames: &[Frame]) -> Done {
     let frames = frames.iter().map(|frame| built(running, frame));
     let frames = frames.collect::<Done<Vec<_>>>()?;
     let all = frames.len();
+    running.wait_for_reader(on)?;
     running.end(on)?.send(frames);
     let sent = running.until(|running| Ok(running.end(on)?.has_sent().then_some(())))?;
     if sent.is_some() {
@@ -113,34 +114,60 @@ fn said(running: &Running<'_>, port: &str) -> String {
     of_port.into_iter().map(one).collect()
 }
 
+/// Of frames that came to the tester from itself.
+fn own(heard: usize) -> String {
+    match heard {
+        0 => String::new(),
+        n => format!(
+            "\nbesides, {} came that the tester itself sent on this switch, which counts for no answer",
+            counted(n, "frame")
+        ),
+    }
+}
+
 /// What of a search has not come.
 fn missing(running: &mut Running<'_>, on: &str, search: &Search) -> Verdict {
     let said = said(running, on);
     let timeout = running.run.timeout;
-    let came = match running.end(on) {
-        Ok(end) => &end.came,
+    let end = match running.end(on) {
+        Ok(end) => end,
         Err(verdict) => return verdict,
     };
     let why = format!(
-        "port {on}: {} of {} did not come within {timeout:?}{}{said}",
+        "port {on}: {} of {} did not come within {timeout:?}{}{}{said}",
         search.left(),
         counted(search.len(), "expected frame"),
-        search.complaint(came)
+        search.complaint(&end.came),
+        own(end.heard),
     );
     running.wrong(why)
 }
 
-/// The order that a step means.
-fn order(running: &mut Running<'_>, is_ordered: bool) -> Order {
-    match (is_ordered, running.tester.keeps_order()) {
+/// A search at `on`, in the order that the step means: that of frames from `ports` to there.
+fn search<'p>(
+    running: &mut Running<'_>,
+    on: &str,
+    ports: impl IntoIterator<Item = &'p str>,
+    is_ordered: bool,
+) -> Done<Search> {
+    let mut has_one_ring = running.end(on)?.has_one_ring();
+    for port in ports {
+        has_one_ring &= running.end(port)?.has_one_ring();
+    }
+    let order = match (is_ordered, has_one_ring) {
         (false, _) => Order::None,
         (true, false) => Order::OfFlows,
         (true, true) => Order::Whole,
-    }
+    };
+    Ok(Search::new(order, running.end(on)?.passed.clone()))
 }
 
 fn expect(running: &mut Running<'_>, on: &str, frames: &[Frame], is_ordered: bool) -> Done {
-    let mut search = Search::new(order(running, is_ordered));
+    // They may be answers to whatever was sent.
+    let ends = running.tester.ends.iter();
+    let used = ends.filter(|end| end.given > 0);
+    let ports: Vec<String> = used.map(|end| end.name.clone()).collect();
+    let mut search = search(running, on, ports.iter().map(String::as_str), is_ordered)?;
     for frame in frames {
         search.add(Wanted::exactly(built(running, frame)?));
     }
@@ -149,10 +176,11 @@ fn expect(running: &mut Running<'_>, on: &str, frames: &[Frame], is_ordered: boo
         search.look(&mut running.end(on)?.came, line);
         Ok(search.is_done().then_some(()))
     })?;
-    match found {
-        Some(()) => Ok(()),
-        None => Err(missing(running, on, &search)),
+    if found.is_none() {
+        return Err(missing(running, on, &search));
     }
+    running.end(on)?.passed = search.into_passed();
+    Ok(())
 }
 
 /// Fields for people.
@@ -184,14 +212,28 @@ fn expect_same(
 ) -> Done {
     let changed = fields(changed, &running.learnt).map_err(|why| running.wrong(why))?;
     let line = running.line.unwrap_or_default();
-    let mut search = Search::new(order(running, is_ordered));
+    let pair = (port.to_owned(), on.to_owned());
+    let before = running.same.get(&pair).copied().unwrap_or_default();
+    let given = running.end(port)?.given;
+    if given == before.given {
+        let since = match before.line {
+            0 => String::new(),
+            line => format!(" since the step of line {line}"),
+        };
+        let why = format!(
+            "nothing has been sent on port {port}{since}, so nothing can come on port {on} that is the same"
+        );
+        return Err(running.wrong(why));
+    }
+    let mut sent = before.sent;
+    let mut search = search(running, on, [port], is_ordered)?;
     let found = running.until(|running| {
         // A slow wire lets frames go while others come already.
         let from = running.end(port)?;
         let is_all = from.is_idle();
         let mut why = None;
-        for frame in from.sent.iter_mut().filter(|frame| frame.taken.is_none()) {
-            frame.taken = Some(line);
+        for frame in &from.sent[sent..] {
+            sent += 1;
             let bytes = &frame.bytes;
             let wanted = match changed.is_empty() {
                 true => Ok(Expected::exactly(bytes.clone())),
@@ -211,10 +253,8 @@ fn expect_same(
     if found.is_none() {
         return Err(missing(running, on, &search));
     }
-    if search.len() == 0 && running.end(port)?.sent.is_empty() {
-        let why = format!("nothing has been sent on port {port}, so nothing can be the same");
-        return Err(running.wrong(why));
-    }
+    running.end(on)?.passed = search.into_passed();
+    running.same.insert(pair, Same { sent, given, line });
     Ok(())
 }
 
@@ -286,7 +326,8 @@ fn expect_matching(
         false => format!(" within {:?}", running.run.timeout),
     };
     let said = said(running, on);
-    let left = left_over(&running.end(on)?.came);
+    let end = running.end(on)?;
+    let left = left_over(&end.came) + &own(end.heard);
     Err(running.wrong(format!(
         "port {on}: {} came{within}{what}, expected {range}{left}{said}",
         counted(found.len(), "frame")

@@ -2,12 +2,13 @@
 //!
 //! One loop serves all of them. It never waits for one port to take a packet while others have packets to be read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use nm_user::{Error, Interest, NotSent, Open, Port, Watch, wait};
 use uvale_impair::{Outcome, Way};
 
+use super::matching::Passed;
 use super::why::{Done, error, failed};
 
 /// Slots of the tester's rx rings, unless the case says how many: more than a program's own rings can hold back.
@@ -48,9 +49,13 @@ fn release(from: &mut Way, now: Instant, came: &mut Vec<Frame>) {
 pub struct End {
     /// the port's name in the case
     pub name: String,
+    /// the switch that it is on, if it is on one
+    switch: Option<String>,
     port: Port,
     /// the bad wire: to the program, and from it
     ways: Option<[Way; 2]>,
+    /// frames that steps have given it to send
+    pub given: usize,
     /// on their way into the wire or the tx rings
     queue: VecDeque<Vec<u8>>,
     /// slots that may be sent before it is seen how many the program has read; none: the port itself keeps packets
@@ -65,12 +70,21 @@ pub struct End {
     pub sent: Vec<Frame>,
     /// what has come, in this order
     pub came: Vec<Frame>,
+    /// what other ends have sent on the same switch, which comes here, too, and is nobody's answer: how often
+    echoes: BTreeMap<Vec<u8>, usize>,
+    /// how much of that has come
+    pub heard: usize,
+    /// frames of `sent` that are among the echoes of other ends
+    echoed: usize,
+    /// how far steps have come with it
+    pub passed: Passed,
 }
 
 impl End {
     /// Opens the port. `credit` begins at 0 if it is wanted at all.
     pub fn open(
         name: &str,
+        switch: Option<&str>,
         opened: &str,
         [rings, slots]: [Option<u32>; 2],
         may_size: bool,
@@ -90,8 +104,10 @@ impl End {
         }
         Ok(Self {
             name: name.to_owned(),
+            switch: switch.map(str::to_owned),
             port: open.open(opened)?,
             ways,
+            given: 0,
             queue: VecDeque::new(),
             credit: has_credit.then_some(0),
             slots_sent: 0,
@@ -99,12 +115,18 @@ impl End {
             is_full: false,
             sent: Vec::new(),
             came: Vec::new(),
+            echoes: BTreeMap::new(),
+            heard: 0,
+            echoed: 0,
+            passed: Passed::default(),
         })
     }
 
     /// Sends them, as soon as there is room.
     pub fn send(&mut self, frames: impl IntoIterator<Item = Vec<u8>>) {
+        let before = self.queue.len();
         self.queue.extend(frames);
+        self.given += self.queue.len() - before;
     }
 
     /// Have all frames left, but for those that the wire keeps for a time?
@@ -123,6 +145,12 @@ impl End {
     /// Frames that have not left.
     pub fn waiting(&self) -> usize {
         self.queue.len() + self.ways.as_ref().map_or(0, |[to, _]| to.waiting())
+    }
+
+    /// Does the order of its frames say anything but within flows?
+    pub fn has_one_ring(&mut self) -> bool {
+        let (tx, rx) = self.port.rings();
+        tx.len() <= 1 && rx.len() <= 1
     }
 
     /// Does it wait to see that the program has read?
@@ -196,6 +224,23 @@ impl End {
 
     /// Takes what has come.
     fn pull(&mut self, now: Instant) {
+        let before = self.came.len();
+        self.take(now);
+        if self.echoes.is_empty() {
+            return;
+        }
+        for frame in self.came.split_off(before) {
+            match self.echoes.get_mut(&frame.bytes) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    self.heard += 1;
+                }
+                _ => self.came.push(frame),
+            }
+        }
+    }
+
+    fn take(&mut self, now: Instant) {
         let Self {
             port, ways, came, ..
         } = self;
@@ -314,6 +359,7 @@ impl Tester {
         for end in &mut self.ends {
             end.push(now).map_err(|why| failed(line, why))?;
         }
+        self.echo();
         let due = self.ends.iter_mut().filter_map(|end| end.due(now)).min();
         let time = due.map_or(longest, |due| {
             due.saturating_duration_since(now).min(longest)
@@ -328,13 +374,28 @@ impl Tester {
         Ok(())
     }
 
-    /// Does the order of frames say anything but within flows?
+    /// What has left an end is heard by the others on its switch.
+    fn echo(&mut self) {
+        for i in 0..self.ends.len() {
+            let end = &mut self.ends[i];
+            let from = std::mem::replace(&mut end.echoed, end.sent.len());
+            if end.switch.is_none() || from == end.sent.len() {
+                continue;
+            }
+            let new: Vec<Vec<u8>> = end.sent[from..].iter().map(|f| f.bytes.clone()).collect();
+            let switch = end.switch.clone();
+            let others = self.ends.iter_mut().enumerate();
+            for (_, other) in others.filter(|(j, other)| *j != i && other.switch == switch) {
+                for bytes in &new {
+                    *other.echoes.entry(bytes.clone()).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// Does the order of frames say anything but within flows, at all ports?
     pub fn keeps_order(&mut self) -> bool {
-        let has_one = |end: &mut End| {
-            let (tx, rx) = end.port.rings();
-            tx.len() <= 1 && rx.len() <= 1
-        };
-        self.ends.iter_mut().all(has_one)
+        self.ends.iter_mut().all(End::has_one_ring)
     }
 
     /// Frames that have left and come, in all.
