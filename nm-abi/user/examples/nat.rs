@@ -1,35 +1,39 @@
-//! Source NAT between two ports:  nat [--idle=SECONDS] INSIDE OUTSIDE ADDRESS
+//! Source NAT between two ports:  nat [--idle=SECONDS] [--closed=SECONDS] [--ports=N] INSIDE OUTSIDE ADDRESS
 //!
 //! uvale run -- nat vale0:nat vale1:nat 198.51.100.1
 //!
 //! TCP, UDP and pings from inside leave with ADDRESS and a port of ours; what comes back for that port goes to who has
 //! it, as long as it is in use, whoever sends it (RFC 4787 calls this endpoint-independent; a firewall is another
-//! function). Outside, ADDRESS is found by ARP. It is a wire otherwise: hosts inside use a router that is outside.
-//! Refused: IP fragments, of which only the first has ports; ICMP errors, which quote addresses of the other side.
+//! function). A port is in use until it was silent for the time `idle`, or `closed` after its TCP connection has ended.
+//! Outside, ADDRESS is found by ARP. It is a wire otherwise: hosts inside use a router that is outside.
+//! Refused: flows of a host that has N ports; IP fragments, of which only the first has ports; ICMP errors, which quote
+//! addresses of the other side.
 
 mod shared {
     pub mod arp;
     pub mod between;
-    pub mod checksum;
     pub mod ending;
-    pub mod table;
+    pub mod ports;
 }
 
 use std::error::Error;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use etherparse::{IpNumber, Ipv4HeaderSlice, ether_type};
 use shared::between::{Counts, Function, Verdict};
-use shared::checksum::update;
-use shared::table::Table;
+use shared::ports::{Limits, Owner, Ports, Segment};
 use shared::{arp, between, ending};
 
-/// The ports that are given to flows from inside: IANA's dynamic ones.
-const PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
-/// How long a port may be silent, unless said otherwise.
-const IDLE: Duration = Duration::from_secs(300);
+/// Unless said otherwise.
+const LIMITS: Limits = Limits {
+    idle: Duration::from_secs(300),
+    closed: Duration::from_secs(10),
+    ports: 2_048,
+};
+const USAGE: &str =
+    "usage: nat [--idle=SECONDS] [--closed=SECONDS] [--ports=N] INSIDE OUTSIDE ADDRESS";
 /// Where things are in a frame with an IPv4 packet.
 const ETH_DST: usize = 0;
 const ETH_SRC: usize = 6;
@@ -44,75 +48,33 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<Counts, Box<dyn Error>> {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
-    let mut idle = IDLE;
-    if let Some(seconds) = args.first().and_then(|arg| arg.strip_prefix("--idle=")) {
-        idle = Duration::from_secs(seconds.parse()?);
-        args.remove(0);
+    let (options, args): (Vec<_>, Vec<_>) = std::env::args()
+        .skip(1)
+        .partition(|arg| arg.starts_with("--"));
+    let mut limits = LIMITS;
+    for option in options {
+        match option.split_once('=').ok_or(USAGE)? {
+            ("--idle", seconds) => limits.idle = Duration::from_secs(seconds.parse()?),
+            ("--closed", seconds) => limits.closed = Duration::from_secs(seconds.parse()?),
+            ("--ports", ports) => limits.ports = ports.parse()?,
+            _ => return Err(USAGE.into()),
+        }
     }
     let [inside, outside, address] = &args[..] else {
-        return Err("usage: nat [--idle=SECONDS] INSIDE OUTSIDE ADDRESS".into());
+        return Err(USAGE.into());
     };
-    between::run(&mut Nat::new(address.parse()?, idle), inside, outside)
-}
-
-/// Whose port it is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Owner {
-    protocol: IpNumber,
-    mac: [u8; 6],
-    address: Ipv4Addr,
-    port: u16,
+    between::run(&mut Nat::new(address.parse()?, limits), inside, outside)
 }
 
 struct Nat {
     address: Ipv4Addr,
-    /// the port that each owner was given
-    given: Table<Owner, u16>,
-    /// the same, by port
-    owners: Table<(IpNumber, u16), Owner>,
-    /// where to look for a free port first
-    next: u16,
+    ports: Ports,
 }
 
 impl Nat {
-    fn new(address: Ipv4Addr, idle: Duration) -> Self {
-        let most = 3 * PORTS.len();
-        let (given, owners) = (Table::new(idle, most), Table::new(idle, most));
-        Self {
-            address,
-            given,
-            owners,
-            next: *PORTS.start(),
-        }
-    }
-
-    /// The port of an owner: a new one, if it has none yet. `None` if all are in use.
-    fn port_of(&mut self, owner: Owner, now: Instant) -> Option<u16> {
-        if let Some(&mut port) = self.given.get(&owner, now) {
-            self.owners.get(&(owner.protocol, port), now)?;
-            return Some(port);
-        }
-        for _ in PORTS {
-            let port = self.next;
-            self.next = if port == *PORTS.end() {
-                *PORTS.start()
-            } else {
-                port + 1
-            };
-            let key = (owner.protocol, port);
-            if self.owners.insert(key, owner, now).is_some() {
-                return self.given.insert(owner, port, now).copied();
-            }
-        }
-        None
-    }
-
-    /// Who has that port.
-    fn owner_of(&mut self, protocol: IpNumber, port: u16, now: Instant) -> Option<Owner> {
-        let owner = *self.owners.get(&(protocol, port), now)?;
-        self.given.get(&owner, now)?;
-        Some(owner)
+    fn new(address: Ipv4Addr, limits: Limits) -> Self {
+        let ports = Ports::new(limits);
+        Self { address, ports }
     }
 }
 
@@ -121,22 +83,20 @@ impl Function for Nat {
         if is_arp(frame) {
             return Verdict::Pass;
         }
-        let translated = Ports::of(frame, SOURCE).and_then(|ports| {
-            let (mac, address) = (
-                array(frame, ETH_SRC)?,
-                Ipv4Addr::from(array(frame, IP_SRC)?),
-            );
+        let translated = Packet::of(frame, SOURCE).and_then(|packet| {
             let owner = Owner {
-                protocol: ports.protocol,
-                mac,
-                address,
-                port: ports.own(frame)?,
+                protocol: packet.protocol,
+                mac: array(frame, ETH_SRC)?,
+                address: array(frame, IP_SRC)?.into(),
+                port: word(frame, packet.port_at)?,
             };
-            let port = self.port_of(owner, now)?;
+            let port = self
+                .ports
+                .port_of(owner, packet.segment(frame, IP_DST), now)?;
             frame[ETH_SRC..][..6].copy_from_slice(&arp::mac_of(self.address));
-            ports.rewrite(frame, IP_SRC, self.address, port)
+            packet.rewrite(frame, IP_SRC, self.address, port)
         });
-        translated.map_or(Verdict::Drop, |()| Verdict::Pass)
+        Verdict::pass_if(translated.is_some())
     }
 
     fn back(&mut self, frame: &mut [u8], now: Instant) -> Verdict {
@@ -146,15 +106,18 @@ impl Function for Nat {
         if is_arp(frame) {
             return Verdict::Pass;
         }
-        let translated = Ports::of(frame, DESTINATION).and_then(|ports| {
+        let translated = Packet::of(frame, DESTINATION).and_then(|packet| {
             if array(frame, IP_DST)? != self.address.octets() {
                 return None;
             }
-            let owner = self.owner_of(ports.protocol, ports.own(frame)?, now)?;
+            let key = (packet.protocol, word(frame, packet.port_at)?);
+            let owner = self
+                .ports
+                .owner_of(key, packet.segment(frame, IP_SRC), now)?;
             frame[ETH_DST..][..6].copy_from_slice(&owner.mac);
-            ports.rewrite(frame, IP_DST, owner.address, owner.port)
+            packet.rewrite(frame, IP_DST, owner.address, owner.port)
         });
-        translated.map_or(Verdict::Drop, |()| Verdict::Pass)
+        Verdict::pass_if(translated.is_some())
     }
 }
 
@@ -164,13 +127,14 @@ const SOURCE: (usize, u8) = (0, 8);
 const DESTINATION: (usize, u8) = (2, 0);
 
 /// Where a packet has the port that is translated, and the checksum over it.
-struct Ports {
+struct Packet {
     protocol: IpNumber,
+    transport: usize,
     port_at: usize,
     checksum_at: usize,
 }
 
-impl Ports {
+impl Packet {
     /// `None` if it is no whole TCP, UDP or ping packet over IPv4.
     fn of(frame: &[u8], (port, ping): (usize, u8)) -> Option<Self> {
         if array(frame, ETH_TYPE)? != ether_type::IPV4.0.to_be_bytes() {
@@ -189,16 +153,30 @@ impl Ports {
             _ => return None,
         };
         let (port_at, checksum_at) = (transport + port, transport + checksum);
-        array::<2>(frame, port_at.max(checksum_at))?;
+        // What is behind the end that the IP header says is padding.
+        let end = IP + usize::from(header.total_len());
+        frame
+            .get(..end.min(frame.len()))?
+            .get(checksum_at.max(port_at)..)?
+            .first_chunk::<2>()?;
         Some(Self {
             protocol,
+            transport,
             port_at,
             checksum_at,
         })
     }
 
-    fn own(&self, frame: &[u8]) -> Option<u16> {
-        Some(u16::from_be_bytes(array(frame, self.port_at)?))
+    /// What TCP says, to or from the peer whose address is there.
+    fn segment(&self, frame: &[u8], peer_at: usize) -> Option<Segment> {
+        if self.protocol != IpNumber::TCP {
+            return None;
+        }
+        // Of the two ports at the beginning it is the other one.
+        let port = word(frame, 2 * self.transport + 2 - self.port_at)?;
+        let peer = SocketAddrV4::new(array(frame, peer_at)?.into(), port);
+        let flags = *frame.get(self.transport + 13)?;
+        Some(Segment { peer, flags })
     }
 
     /// Writes address and port, and brings the checksums up to date: of the IP header, and of TCP, UDP or ICMP.
@@ -216,7 +194,7 @@ impl Ports {
         let (new, new_port) = (address.octets(), port.to_be_bytes());
         frame[address_at..][..4].copy_from_slice(&new);
         frame[self.port_at..][..2].copy_from_slice(&new_port);
-        update(frame, IP_CHECKSUM, &old, &new);
+        update(frame, IP_CHECKSUM, &old, &new)?;
         // A UDP checksum of 0 is none at all; one that comes to 0 is written as its other form.
         let is_udp = self.protocol == IpNumber::UDP;
         if is_udp && array(frame, self.checksum_at)? == [0, 0] {
@@ -224,14 +202,33 @@ impl Ports {
         }
         if self.protocol != IpNumber::ICMP {
             // TCP and UDP add up the addresses, too
-            update(frame, self.checksum_at, &old, &new);
+            update(frame, self.checksum_at, &old, &new)?;
         }
-        update(frame, self.checksum_at, &old_port, &new_port);
+        update(frame, self.checksum_at, &old_port, &new_port)?;
         if is_udp && array(frame, self.checksum_at)? == [0, 0] {
             frame[self.checksum_at..][..2].fill(0xff);
         }
         Some(())
     }
+}
+
+/// Brings the checksum at `at` up to date after `old`, an even number of bytes that it covers, became `new` (RFC 1624).
+/// The rest of the packet, which may lie in other buffers, need not be read.
+fn update(frame: &mut [u8], at: usize, old: &[u8], new: &[u8]) -> Option<()> {
+    let words = |bytes: &[u8], flip: u16| -> u32 {
+        let words = bytes.chunks_exact(2).filter_map(|bytes| word(bytes, 0));
+        words.map(|word| u32::from(word ^ flip)).sum()
+    };
+    let mut sum = u32::from(!word(frame, at)?) + words(old, 0xffff) + words(new, 0);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    frame[at..][..2].copy_from_slice(&(!sum as u16).to_be_bytes());
+    Some(())
+}
+
+fn word(frame: &[u8], at: usize) -> Option<u16> {
+    array(frame, at).map(u16::from_be_bytes)
 }
 
 fn array<const N: usize>(frame: &[u8], at: usize) -> Option<[u8; N]> {

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::shared::between::Verdict::{Answer, Drop, Pass};
+use super::shared::ports::PORTS;
 use super::*;
 
 mod frames;
@@ -8,10 +9,16 @@ use frames::*;
 
 const PUBLIC: [u8; 4] = [198, 51, 100, 1];
 const IDLE: Duration = Duration::from_secs(10);
+const CLOSED: Duration = Duration::from_secs(2);
 const FIRST: u16 = *PORTS.start();
 
 fn nat() -> Nat {
-    Nat::new(PUBLIC.into(), IDLE)
+    let limits = Limits {
+        idle: IDLE,
+        closed: CLOSED,
+        ports: 100_000,
+    };
+    Nat::new(PUBLIC.into(), limits)
 }
 
 /// The frame with the MAC addresses that the NAT writes.
@@ -39,16 +46,16 @@ fn both_ways_are_translated() {
         [
             (
                 tcp(out(), 1000, 80, "S"),
-                tcp(public(PUBLIC), FIRST + 1, 80, "S"),
+                tcp(public(PUBLIC), FIRST, 80, "S"),
             ),
             (
-                tcp(back(PUBLIC), 80, FIRST + 1, "SA"),
+                tcp(back(PUBLIC), 80, FIRST, "SA"),
                 tcp(back(INSIDE), 80, 1000, "SA"),
             ),
         ],
         [
-            (ping(out(), 7), ping(public(PUBLIC), FIRST + 2)),
-            (pong(back(PUBLIC), FIRST + 2), pong(back(INSIDE), 7)),
+            (ping(out(), 7), ping(public(PUBLIC), FIRST)),
+            (pong(back(PUBLIC), FIRST), pong(back(INSIDE), 7)),
         ],
     ];
     for [(question, asked), (answer, answered)] in pairs {
@@ -87,7 +94,7 @@ fn a_checksum_of_0_is_not_taken_for_none() {
     let word = u32::from(u16::from_be_bytes(old)) + u32::from(sum);
     let new = (((word & 0xffff) + (word >> 16)) as u16).to_be_bytes();
     frame[42..44].copy_from_slice(&new);
-    update(&mut frame, 40, &old, &new);
+    update(&mut frame, 40, &old, &new).expect("it is there");
     check_sums(&frame);
     assert_eq!(nat.forth(&mut frame, now), Pass);
     assert_eq!(frame[40..42], [0xff, 0xff]);
@@ -135,6 +142,117 @@ fn ports_of_the_silent_are_given_to_others() {
         Some(FIRST + 1),
         "the first is in use still"
     );
+}
+
+/// As many as would have looked at 16384 ports each.
+#[test]
+fn when_all_are_taken_a_flow_is_refused_at_once() {
+    let (mut nat, now) = (nat(), Instant::now());
+    let passes = |from: u16| nat.forth(&mut udp(out(), from, 53), now) == Pass;
+    assert_eq!(
+        (0..=u16::MAX).map(passes).filter(|pass| *pass).count(),
+        PORTS.len()
+    );
+}
+
+#[test]
+fn a_host_has_so_many_ports_and_no_more() {
+    let (mut nat, now) = (nat(), Instant::now());
+    nat.ports = Ports::new(Limits { ports: 2, ..LIMITS });
+    let mut host = |last, from, at| {
+        let ip = etherparse::PacketBuilder::ethernet2(INSIDE_MAC, OUTSIDE_MAC);
+        nat.forth(
+            &mut udp(ip.ipv4([10, 0, 0, last], OUTSIDE, 64), from, 53),
+            at,
+        )
+    };
+    assert_eq!(
+        [1, 2, 3, 1].map(|from| host(1, from, now)),
+        [Pass, Pass, Drop, Pass]
+    );
+    assert_eq!([1, 2, 3].map(|from| host(2, from, now)), [Pass, Pass, Drop]);
+    assert_eq!(host(1, 3, now + LIMITS.idle), Pass, "the others are silent");
+}
+
+fn from_peer(last: u8, to: u16, flags: &str) -> Vec<u8> {
+    let ip = etherparse::PacketBuilder::ethernet2(OUTSIDE_MAC, INSIDE_MAC);
+    tcp(ip.ipv4([192, 0, 2, last], PUBLIC, 64), 80, to, flags)
+}
+
+fn to_peer(last: u8, flags: &str) -> Vec<u8> {
+    let ip = etherparse::PacketBuilder::ethernet2(INSIDE_MAC, OUTSIDE_MAC);
+    tcp(ip.ipv4(INSIDE, [192, 0, 2, last], 64), 1000, 80, flags)
+}
+
+/// Is the port in use after what was sent and `CLOSED`? Segments are "in" or "out", the peer's number, and flags.
+fn lasts(segments: &[(&str, u8, &str)]) -> bool {
+    let (mut nat, now) = (nat(), Instant::now());
+    for (way, last, flags) in segments {
+        let passes = match *way {
+            "out" => nat.forth(&mut to_peer(*last, flags), now),
+            _ => nat.back(&mut from_peer(*last, FIRST, flags), now),
+        };
+        assert_eq!(passes, Pass, "{segments:?}");
+    }
+    nat.back(&mut from_peer(1, FIRST, "A"), now + CLOSED) == Pass
+}
+
+#[test]
+fn a_closed_connection_has_its_port_a_little_longer() {
+    let open = [("out", 1, "S"), ("in", 1, "SA"), ("out", 1, "A")];
+    let after = |more: &[(&'static str, u8, &'static str)]| lasts(&[&open[..], more].concat());
+    assert!(after(&[]));
+    assert!(after(&[("out", 1, "FA")]), "half of it is open");
+    assert!(after(&[("in", 1, "FA")]), "half of it is open");
+    assert!(!after(&[
+        ("out", 1, "FA"),
+        ("in", 1, "FA"),
+        ("out", 1, "A")
+    ]));
+    assert!(!after(&[("in", 1, "R")]));
+    assert!(!after(&[("out", 1, "R")]));
+    assert!(after(&[("in", 2, "R")]), "it is no one's business");
+    assert!(
+        after(&[("out", 2, "S"), ("in", 1, "R")]),
+        "another one has the same port"
+    );
+    assert!(
+        after(&[("in", 1, "R"), ("out", 1, "S")]),
+        "it is open again"
+    );
+    assert!(after(&[("in", 1, "R"), ("out", 2, "S")]), "to another peer");
+    assert!(!after(&[("in", 1, "R"), ("out", 2, "S"), ("in", 2, "R")]));
+}
+
+#[test]
+fn a_closed_connections_port_is_given_again() {
+    let (mut nat, now) = (nat(), Instant::now());
+    nat.ports = Ports::new(Limits {
+        ports: 1,
+        closed: CLOSED,
+        ..LIMITS
+    });
+    for round in 0..10u16 {
+        let (at, port) = (now + CLOSED * round.into(), FIRST + round);
+        let mut open = |from| nat.forth(&mut tcp(out(), from, 80, "S"), at);
+        assert_eq!([open(round), open(100)], [Pass, Drop]);
+        assert_eq!(nat.back(&mut from_peer(1, port, "R"), at), Pass);
+    }
+}
+
+#[test]
+fn padding_is_no_packet() {
+    let (mut nat, now) = (nat(), Instant::now());
+    for (frame, least) in [
+        (udp(out(), 1000, 53), 28),
+        (tcp(out(), 1000, 80, "S"), 38),
+        (ping(out(), 7), 26),
+    ] {
+        for len in 0..least {
+            assert_eq!(nat.forth(&mut with_ip_len(&frame, len), now), Drop, "{len}");
+        }
+        assert_eq!(nat.forth(&mut with_ip_len(&frame, least), now), Pass);
+    }
 }
 
 #[test]
