@@ -140,6 +140,8 @@ impl World {
         }
         let record = self.adapters[id].port;
         let port = self.port(record);
+        // One that nobody has open gets packets, too, and loses them.
+        port.set_name(&self.adapters[id].name);
         port.bdg_port.store(number, Relaxed);
         port.switch.store(switch + 1, Release);
         let shared = self

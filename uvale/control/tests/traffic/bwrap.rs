@@ -56,14 +56,19 @@ fn part(w: &LocalWorld, name: &str) {
 
 /// A persistent port that joins two switches.
 pub fn join(w: &LocalWorld, name: &str, first: &str, second: &str) {
+    persistent(w, name, first);
+    attach(w, &format!("{second}:{name}"));
+}
+
+/// A persistent port on a switch, which nobody has open.
+pub fn persistent(w: &LocalWorld, name: &str, switch: &str) {
     let body = nmreq_vale_newif {
         nr_tx_slots: SLOTS,
         nr_rx_slots: SLOTS,
         ..nmreq_vale_newif::default()
     };
     command(w, NETMAP_REQ_VALE_NEWIF, name, &body);
-    attach(w, &format!("{first}:{name}"));
-    attach(w, &format!("{second}:{name}"));
+    attach(w, &format!("{switch}:{name}"));
 }
 
 fn world() -> LocalWorld {

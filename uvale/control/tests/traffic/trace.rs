@@ -261,6 +261,19 @@ fn every_reason_of_a_switch() {
 }
 
 #[test]
+fn a_port_that_nobody_has_open_is_named() {
+    let w = world();
+    let a = port(&w, "vale0:a");
+    bwrap::persistent(&w, "vi0", "vale0");
+    let mut t = Traced::begin(&w, "vale0");
+    send(&w, &a, &[frame(BROADCAST, A, 1)]);
+    let events = t.events();
+    let last = events.last().expect("it was dropped");
+    let is_named = |port: &str| *last == dropped(Some(port), Reason::NoReceiver);
+    assert!(is_named("vi0") || is_named("vale0:vi0"), "{last:?}");
+}
+
+#[test]
 fn other_headers_are_converted_or_dropped() {
     let w = world();
     let [a, b] = ["a", "b"].map(|p| port(&w, &format!("vale0:{p}")));
