@@ -15,7 +15,7 @@ impl Signals {
     /// # Errors
     /// A sentence.
     pub fn take() -> Result<Self, String> {
-        let set: SigSet = ALL.into_iter().filter(|s| !is_ignored(*s)).collect();
+        let set: SigSet = ALL.into_iter().filter(|s| !is_ignored(*s as i32)).collect();
         let fail = |e: nix::Error| format!("cannot wait for signals: {e}");
         set.thread_block().map_err(fail)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
@@ -43,12 +43,12 @@ pub fn let_long_files_be_errors() -> Result<(), String> {
         .map_err(|e| format!("SIGXFSZ cannot be blocked: {e}"))
 }
 
-/// Was it ignored when this process began, or is it now? `nohup` means it.
-pub fn is_ignored(signal: Signal) -> bool {
+/// Was the signal of that number ignored when this process began, or is it now? `nohup` means it.
+pub fn is_ignored(number: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.unwrap_or(0) >> (signal as u32 - 1) & 1 != 0
+    mask.unwrap_or(0) >> (number - 1) & 1 != 0
 }
 
 impl AsFd for Signals {

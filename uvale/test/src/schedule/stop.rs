@@ -65,7 +65,7 @@ impl Stop {
         interrupts.set_nonblocking(true).map_err(fail)?;
         let number = Arc::new(AtomicUsize::new(0));
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            if !is_ignored(signal) {
+            if !is_ignored(signal as i32) {
                 let number = number.clone();
                 signal_hook::flag::register_usize(signal as i32, number, signal as usize)
                     .map_err(fail)?;
