@@ -4,7 +4,7 @@ use compat_tests::place::Place;
 use compat_tests::said::Said;
 use compat_tests::target;
 use compat_tests::wait::wait_for;
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use super::ground::*;
 use super::{packet, trace};
@@ -141,4 +141,38 @@ fn disks_and_daemons_and_readers_end_it() {
         gone.stdout().lines().filter(|l| l.starts_with('{')).count()
     };
     assert_eq!(records, 1);
+}
+
+/// A sender that has no descriptor left, not even for the trace, sends what is not in it: that is said. Once it has
+/// some it is traced.
+#[test]
+fn senders_that_cannot_get_the_trace_are_counted() {
+    let place = Place::new();
+    let generator = &target::binaries().uvale;
+    let mut sender = place.spawn(
+        generator,
+        &["gen", "-i", "vale0:x", "-f", "tx", "-R", "200"],
+    );
+    let sent = || {
+        let port = place.port("vale0:x");
+        port.map_or(0, |p| p.tx.iter().map(|ring| ring.packets).sum::<u64>())
+    };
+    wait_for("the sender to send", || sent() > 0);
+    let few = Rlimit {
+        current: Some(0),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    let before = prlimit(Some(sender.pid()), Resource::Nofile, few).expect("prlimit");
+    let mut trace = trace(&place, &["vale0", "--json"]);
+    let at = sent();
+    wait_for("it to send more", || sent() > at + 10);
+    assert!(!trace.stdout().contains("vale0:x"), "{}", trace.said());
+    prlimit(Some(sender.pid()), Resource::Nofile, before).expect("prlimit");
+    wait_for("it to be traced", || trace.stdout().contains("vale0:x"));
+    trace.signal(Signal::INT);
+    assert_eq!(trace.wait().code(), Some(3), "{}", trace.said());
+    let said = trace.said();
+    assert!(said.contains(" sent that are not in the trace"), "{said}");
+    sender.signal(Signal::TERM);
+    sender.wait();
 }

@@ -156,6 +156,7 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
         shown: 0,
         missed: 0,
         untold: 0,
+        untraced: 0,
     };
     trace.form.begin(&mut trace.output);
     line(format_args!("uvale trace: tracing {}", printable(&name)));
@@ -205,6 +206,8 @@ struct Tracer {
     /// records missed, and those of which the output does not tell yet
     missed: u64,
     untold: u64,
+    /// packets that have left no record
+    untraced: u64,
 }
 
 impl Tracer {
@@ -305,7 +308,7 @@ impl Tracer {
 
     /// Ends the trace, takes what is still there, and writes everything that somebody takes.
     fn finish(&mut self, end: End, signals: &Signals) -> End {
-        let _ = self.session.end_trace();
+        self.untraced = self.session.end_trace().unwrap_or(0);
         let (began, mut last) = (Instant::now(), Instant::now());
         loop {
             let before = self.output.packets();
@@ -355,6 +358,12 @@ impl Tracer {
         if unwritten > 0 {
             text += &format!(", {unwritten} not written");
         }
+        if self.untraced > 0 {
+            text += &format!(
+                ", {} sent that are not in the trace, by a process that cannot open it (too many open files, or no memory)",
+                self.untraced
+            );
+        }
         if let Some(why) = why {
             text += &format!(": {why}");
         }
@@ -362,7 +371,9 @@ impl Tracer {
         let is_short = args.count.is_some_and(|count| written < count);
         match end {
             End::Lost | End::Failed(_) => ExitCode::FAILURE,
-            _ if self.missed > 0 || unwritten > 0 || is_short => ExitCode::from(3),
+            _ if self.missed > 0 || self.untraced > 0 || unwritten > 0 || is_short => {
+                ExitCode::from(3)
+            }
             _ => ExitCode::SUCCESS,
         }
     }

@@ -184,6 +184,9 @@ impl World {
     /// Frees the rings now, if nobody holds their locks, else later.
     fn bury(&mut self, mut grave: Grave) {
         grave.let_go(&self.ctl);
+        for &(start, n) in &grave.ranges {
+            self.forget_traced(start..start + n);
+        }
         if self.grave_is_quiet(&grave) {
             self.free_grave(&grave);
         } else {

@@ -132,6 +132,7 @@ fn configure(
     k.joined.store(0, Relaxed);
     k.joining.store(0, Relaxed);
     k.trace.store(0, Relaxed);
+    k.untraced.store(0, Relaxed);
     k.frame.store(0, Relaxed);
     k.frame_user.store(0, Relaxed);
     k.swap.with.store(0, Relaxed);

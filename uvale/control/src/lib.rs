@@ -334,9 +334,7 @@ impl World {
         }
         self.changes += 1;
         let served = self.serve(client, caller, request);
-        if !self.traces.is_empty() {
-            self.retrace();
-        }
+        self.rings_have_changed();
         served
     }
 

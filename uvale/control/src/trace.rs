@@ -1,5 +1,8 @@
 //! Which rings are traced: their krings have the number of the trace.
 
+use std::collections::BTreeMap;
+
+use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
@@ -7,6 +10,7 @@ use rustix::io::Errno;
 use super::adapter::{AdapterId, DIRS, Kind, Name};
 use super::{Refusal, Result, World};
 use uvale_engine::TX;
+use uvale_shared::ctl::Kring;
 
 /// A trace that is on.
 #[derive(Debug)]
@@ -14,6 +18,8 @@ pub(super) struct Trace {
     number: u32,
     /// of a port, or a switch
     name: Name,
+    /// packets that have left no record, on rings that are not of it any more
+    untraced: u64,
 }
 
 impl World {
@@ -33,19 +39,28 @@ impl World {
             return Err(Refusal::new(Errno::NOENT, why));
         }
         let name = name.to_vec();
-        self.traces.push(Trace { number, name });
+        self.traces.push(Trace {
+            number,
+            name,
+            untraced: 0,
+        });
         self.retrace();
         Ok(())
     }
 
-    /// That trace is over.
-    pub fn end_trace(&mut self, number: u32) {
-        self.traces.retain(|trace| trace.number != number);
-        self.retrace();
+    /// That trace is over. Returns how many packets have left no record, because a process could not get it.
+    pub fn end_trace(&mut self, number: u32) -> u64 {
+        let Some(at) = self.traces.iter().position(|t| t.number == number) else {
+            return 0;
+        };
+        let trace = self.traces.remove(at);
+        trace.untraced + self.retrace().get(&number).copied().unwrap_or(0)
     }
 
     /// Ports may have come or gone: each ring gets the number that it is to have.
-    pub(super) fn retrace(&self) {
+    /// Returns the packets without a record on rings that are not of their trace any more, by number of the trace.
+    fn retrace(&mut self) -> BTreeMap<u32, u64> {
+        let mut lost = BTreeMap::new();
         for (id, na) in self.adapters.iter() {
             let number = self.trace_of(id).unwrap_or(0);
             for dir in DIRS {
@@ -55,7 +70,32 @@ impl World {
                     false => 0,
                 };
                 let krings = na.krings(dir).iter().map(|k| self.kring(k.index));
-                krings.for_each(|k| k.trace.store(number, Relaxed));
+                for k in krings.filter(|k| k.trace.load(Relaxed) != number) {
+                    let (before, untraced) = untraced(k);
+                    *lost.entry(before).or_default() += untraced;
+                    k.trace.store(number, Relaxed);
+                }
+            }
+        }
+        for trace in &mut self.traces {
+            trace.untraced += lost.remove(&trace.number).unwrap_or(0);
+        }
+        lost
+    }
+
+    /// Ports may have come or gone.
+    pub(super) fn rings_have_changed(&mut self) {
+        if !self.traces.is_empty() {
+            self.retrace();
+        }
+    }
+
+    /// Rings go.
+    pub(super) fn forget_traced(&mut self, krings: Range<u32>) {
+        for index in krings {
+            let (number, packets) = untraced(self.kring(index));
+            if let Some(trace) = self.traces.iter_mut().find(|t| t.number == number) {
+                trace.untraced += packets;
             }
         }
     }
@@ -78,4 +118,10 @@ impl World {
             _ => na.name == name,
         }
     }
+}
+
+/// The trace of a ring, and its packets that have left no record; those are not told again.
+fn untraced(k: &Kring) -> (u32, u64) {
+    let number = k.trace.swap(0, Relaxed);
+    (number, k.untraced.swap(0, Relaxed))
 }

@@ -193,10 +193,7 @@ impl Daemon {
             (Role::Session(session), Call::BeginTrace { name, snaplen }) => {
                 return self.begin_trace(id, session, name, snaplen);
             }
-            (Role::Session(session), Call::EndTrace) => {
-                self.end_traces(session);
-                Reply::Ok
-            }
+            (Role::Session(session), Call::EndTrace) => Reply::Untraced(self.end_traces(session)),
             (Role::Session(_), Call::Trace(number)) => return self.trace(number),
             // The descriptor was settled before this was handled.
             (Role::Session(_), Call::Settle(_)) => Reply::Ok,

@@ -9,13 +9,11 @@ use super::connection::{Answer, Answered};
 use super::log::{Level, log_of};
 use uvale_link::proto::Reply;
 use uvale_shared::shm::Memfd;
-use uvale_shared::trace::Trace;
+use uvale_shared::trace::{MOST, Trace};
 use uvale_system::refusal::Refusal;
 
 /// Cells of a trace's memory: 8 MiB, as far as they are used.
 const CELLS: usize = 1 << 15;
-/// Traces at a time.
-const MOST: usize = 16;
 /// Bytes of a packet that are recorded at most.
 const SNAPLEN: u32 = 1 << 16;
 
@@ -99,10 +97,11 @@ impl Daemon {
         ))
     }
 
-    /// A session has ended what it has begun. It may still read what is there.
-    pub(super) fn end_traces(&mut self, session: u32) {
+    /// A session has ended what it has begun. It may still read what is there. Returns packets that have left no
+    /// record.
+    pub(super) fn end_traces(&mut self, session: u32) -> u64 {
         let of_it = self.traces.running.iter().filter(|t| t.session == session);
-        of_it.for_each(|t| self.world.end_trace(t.number));
+        of_it.map(|t| self.world.end_trace(t.number)).sum()
     }
 
     /// A session has ended, and nobody reads its traces any more.

@@ -189,7 +189,10 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
         true => nic::txsync(host, &tx, to, area),
         false => vale::txsync(host, &tx, to, area),
     };
-    if let Some(tracing) = trace::of(host, tx.kring) {
+    let tracing = trace::of(host, tx.kring);
+    let first = tx.kring.hwcur.load(Relaxed);
+    let is_untraced = tracing.is_none() && tx.kring.is_traced();
+    if let Some(tracing) = tracing {
         let work = (&mut *area, Scratch::monitors as fn(&mut Scratch) -> &mut _);
         trace::send(
             host,
@@ -208,6 +211,9 @@ fn send(host: &dyn Host, rx: &Synced<'_>, onward: &mut Onward) -> Option<()> {
         monitor::sent(host, &tx, freed, hwtail);
     } else {
         pass_on(area);
+    }
+    if is_untraced {
+        trace::unrecorded(&tx, first, tx.kring.hwcur.load(Relaxed));
     }
     // A NIC may have left some.
     let to = tx.kring.hwcur.load(Relaxed);

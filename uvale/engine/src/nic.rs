@@ -86,6 +86,11 @@ fn onto_the_wire(host: &dyn Host, tx: &Synced<'_>, head: u32, space: &mut Space)
 #[inline]
 pub fn take_in(host: &dyn Host, rx: &Synced<'_>) {
     match trace::of(host, rx.kring) {
+        None if trace::is_of_arriving(rx.kring) => {
+            let from = rx.kring.hwtail.load(Relaxed);
+            arrive::take_in(host, rx);
+            trace::unrecorded(rx, from, rx.kring.hwtail.load(Relaxed));
+        }
         None => arrive::take_in(host, rx),
         Some(tracing) => trace::arriving(host, rx, &tracing, |host| arrive::take_in(host, rx)),
     }

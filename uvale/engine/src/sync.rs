@@ -125,6 +125,15 @@ impl Sync<'_, Scratch> {
         {
             return Ok(traced(self.host, &self.ring, head, work, &tracing));
         }
+        let from = self.ring.kring.hwcur.load(Relaxed);
+        let hwtail = self.send_monitored(head)?;
+        if is_sender && self.ring.kring.is_traced() {
+            trace::unrecorded(&self.ring, from, self.ring.kring.hwcur.load(Relaxed));
+        }
+        Ok(hwtail)
+    }
+
+    fn send_monitored(&mut self, head: u32) -> Result<u32, Unsent> {
         if !self.ring.kring.is_monitored() {
             return self.pass_on(head);
         }

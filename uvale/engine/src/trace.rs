@@ -22,6 +22,7 @@ use std::sync::Arc;
 use super::Host;
 use super::monitor::{self, Regions};
 use super::synced::Synced;
+use nm_abi::NS_MOREFRAG;
 use packet::Packet;
 pub use record::{Event, Reason, Record, Ring, Way};
 use uvale_shared::ctl::{Kring, WIRE_HOST};
@@ -84,6 +85,20 @@ fn get(host: &dyn Host, number: u32) -> Option<Arc<Tracing>> {
     host.trace(number)
 }
 
+/// A ring of a trace that this process cannot get: its packets from slot `from` to `to` leave no record, which is
+/// counted.
+#[cold]
+#[inline(never)]
+pub(super) fn unrecorded(ring: &Synced<'_>, from: u32, to: u32) {
+    let (mut at, mut packets) = (from, 0);
+    while at != to && at < ring.n && to < ring.n {
+        let slot = ring.ring.slots()[at as usize].load();
+        at = ring.ring.next(at);
+        packets += u64::from(slot.flags & NS_MOREFRAG == 0 || at == to);
+    }
+    ring.kring.untraced.fetch_add(packets, Relaxed);
+}
+
 /// Sends what lies before `head`, and shows it to the ring's monitors, whose memory is the part `monitors` of the work
 /// area `work`. `act` sends one packet, which ends before a slot and begins with some bytes: it returns hwtail, and
 /// adds what has happened. Returns hwtail.
@@ -124,6 +139,11 @@ pub(super) fn send<W>(
     }
 }
 
+/// Do records tell of what arrives at rx ring `k`? What the other end of a joined port puts there its own records tell.
+pub(super) fn is_of_arriving(k: &Kring) -> bool {
+    k.is_traced() && (k.joined.load(Relaxed) == 0 || k.joining.load(Relaxed) != 0)
+}
+
 /// Takes in what is on the wire of rx ring `rx`, as `take_in` does.
 #[inline(never)]
 pub(super) fn arriving(
@@ -133,8 +153,7 @@ pub(super) fn arriving(
     take_in: impl FnOnce(&dyn Host),
 ) {
     let (k, watching) = (rx.kring, Watching::new(host));
-    if k.joined.load(Relaxed) != 0 && k.joining.load(Relaxed) == 0 {
-        // What comes now is put there by the other end, whose records tell of it.
+    if !is_of_arriving(k) {
         return take_in(host);
     }
     let counts = || {

@@ -22,7 +22,7 @@ use uvale_system::who::Who;
 use uvale_wire::Shape;
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 15;
+pub const PROTOCOL: u32 = 16;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -133,7 +133,7 @@ pub enum Call {
         /// bytes of each packet to record
         snaplen: u32,
     },
-    /// On a session: its traces are over. Answer: [`Reply::Ok`].
+    /// On a session: its traces are over. Answer: [`Reply::Untraced`].
     EndTrace,
     /// On a session: where the records of trace `0` go. Answer: [`Reply::Trace`] and the memory of the trace; `ENXIO`
     /// if it is over.
@@ -352,6 +352,8 @@ pub enum Reply {
         /// bytes of each packet to record
         snaplen: u32,
     },
+    /// packets of a trace that have left no record, because a process could not get its memory
+    Untraced(u64),
     /// with the descriptor
     Waker,
     /// with a memfd

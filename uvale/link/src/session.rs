@@ -167,14 +167,14 @@ impl Session {
         ))
     }
 
-    /// Fetches a region for a program whose descriptor table is full, with the descriptors that
-    /// were kept for this.
-    fn with_spares(&self, number: u32) -> Result<(Memfd, RegionShape), Refusal> {
+    /// Asks the daemon for descriptors, in a program whose descriptor table is full: with those that were kept for
+    /// this.
+    fn with_spares<T>(&self, ask: impl FnOnce() -> T) -> T {
         let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
         spares.clear();
-        let fetched = self.region_memfd(number);
+        let answer = ask();
         *spares = spare_descriptors();
-        fetched
+        answer
     }
 
     /// The region, mapped; an error says why not.
@@ -184,7 +184,9 @@ impl Session {
             return Ok(region);
         }
         let (memfd, shape) = match self.region_memfd(number) {
-            Err(refusal) if refusal.errno == Errno::MFILE => self.with_spares(number)?,
+            Err(refusal) if refusal.errno == Errno::MFILE => {
+                self.with_spares(|| self.region_memfd(number))?
+            }
             other => other?,
         };
         let map = Mapping::new(&memfd)?;

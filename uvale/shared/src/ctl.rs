@@ -242,7 +242,9 @@ pub struct Kring {
     pub joining: AtomicU64,
     /// number of the trace of its packets, 0 for none (see `engine::trace`); the daemon writes it at any time
     pub trace: AtomicU32,
-    pad0: [AtomicU32; 3],
+    pad0: AtomicU32,
+    /// packets of that trace that have left no record, because a process could not get it
+    pub untraced: AtomicU64,
 
     // -- the syncing side's own --
     /// held during a sync of this ring (netmap's nr_busy)

@@ -4,7 +4,7 @@
 //! publishes each with one store of its tag, which is the cell's number in all plus one. Nobody waits: writers
 //! overwrite what the reader has not read, and it notices, because the tag that it expects is not there, or what it has
 //! copied does not have the sum that the cell says. A writer that dies in the middle has spoiled the cells that it had
-//! reserved; the reader passes them over after [`PATIENCE`].
+//! reserved; the reader passes them over after [`PATIENCE`], or when others are far ahead.
 //!
 //! The reader copies a cell once and checks the copy. Whatever writers do, it finds records, or that some were
 //! missed. What is in a record is for others to check.
@@ -22,6 +22,8 @@ pub const WORDS: usize = if cfg!(loom) { 1 } else { 28 };
 pub const DATA: usize = WORDS * 8;
 /// Bytes before the first cell.
 const HEAD: usize = 4096;
+/// Traces of a world at a time.
+pub const MOST: usize = 16;
 /// How long the reader waits for a cell that is reserved, in nanoseconds.
 pub const PATIENCE: u64 = 100_000_000;
 /// Numbers of records may be that much out of order: so many writers reserve at a time.
@@ -170,6 +172,11 @@ impl Trace {
         (self.cells as usize / 8).clamp(1, 4096) * DATA
     }
 
+    /// A cell that is not filled while so many behind it are reserved is not waited for: they would be overwritten.
+    fn far(&self) -> u64 {
+        (self.cells / 4).max(1)
+    }
+
     fn head(&self) -> Option<&Head> {
         self.map.at(0)
     }
@@ -231,7 +238,7 @@ impl Reader {
                     return true;
                 }
                 Some(_) => self.pass(1),
-                None if self.is_late(now) => {
+                None if ahead > trace.far() || self.is_late(now) => {
                     let end = self.at.wrapping_add(ahead);
                     self.pass(1);
                     while self.at != end && !trace.cell(self.at).is_some_and(|c| c.is(self.at)) {

@@ -454,3 +454,24 @@ fn scribblers_hurt_the_trace_alone() {
     }
     let _ = (RX, reader.missed_in_the_end(&tracing.memory));
 }
+
+/// A process that cannot get the trace sends all the same, and that is counted, also of ports that are gone.
+#[test]
+fn what_leaves_no_record_is_counted() {
+    let w = world();
+    let [a, b, c] = ["a", "b", "c"].map(|p| port(&w, &format!("vale0:{p}")));
+    let world = || w.world.lock().unwrap();
+    // Nobody here has a trace of this number.
+    world().begin_trace(9, b"vale0").unwrap();
+    send(&w, &a, &[frame(BROADCAST, A, 1), frame(BROADCAST, A, 2)]);
+    assert!(put(&w, &b, &frame(BROADCAST, B, 3), NS_MOREFRAG));
+    send(&w, &b, &[vec![0; 40]]);
+    assert_eq!(take(&w, &c).len(), 4, "two, and one of two slots");
+    w.close(b);
+    assert_eq!(world().end_trace(9), 3);
+    assert_eq!(world().end_trace(9), 0);
+    let mut t = Traced::begin(&w, "vale0");
+    send(&w, &a, &[frame(BROADCAST, A, 1)]);
+    assert_eq!(t.records().len(), 1);
+    assert_eq!(world().end_trace(1), 0);
+}

@@ -83,6 +83,22 @@ fn the_dead_spoil_their_own_record_alone() {
     }
 }
 
+/// While others go on, nobody waits for a writer that died until those have come round.
+#[test]
+fn the_dead_cost_the_others_nothing_at_any_rate() {
+    let t = trace(64);
+    let mut reader = Reader::default();
+    let head = t.head().unwrap();
+    head.records.fetch_add(1, Ordering::Relaxed);
+    head.next.fetch_add(3, Ordering::Relaxed);
+    let mut read = 0;
+    for i in 0..200u8 {
+        t.put(&[i]);
+        read += all(&mut reader, &t, 1).len();
+    }
+    assert_eq!((read, reader.missed()), (200, 1));
+}
+
 #[test]
 fn a_record_is_what_one_writer_wrote() {
     let t = trace(64);
