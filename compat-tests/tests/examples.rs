@@ -50,7 +50,7 @@ const FILES: [(&str, Changes); 9] = [
     ),
     (
         "nm-abi/user/examples/limiter.toml",
-        &[(r#""0", "10"]"#, r#""0", "11"]"#)],
+        &[("burst = [10]", "burst = [11]")],
     ),
     (
         "nm-abi/user/examples/ids.toml",
@@ -151,6 +151,45 @@ fn the_readme_breaks_what_is_there() {
     let pairs = source.lines().zip(changed.lines());
     let different = pairs.filter(|(old, new)| old != new).count();
     assert_eq!(different, 1, "{script} {file}");
+}
+
+/// The README says what belongs to each example, and that no file is long.
+#[test]
+fn the_readme_says_what_to_copy() {
+    let folder = target::workspace().join("nm-abi/user/examples");
+    let text = |file: &str| {
+        std::fs::read_to_string(folder.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
+    };
+    let readme = text("README.md");
+    let rows = readme.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, example, shared, lines, _] = cells[..] else {
+            return None;
+        };
+        Some((example, shared, lines.parse::<usize>().ok()?))
+    });
+    let mut count = 0;
+    for (example, shared, lines) in rows {
+        let source = text(example);
+        let named = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("    pub mod ")?.strip_suffix(';'));
+        let named: Vec<&str> = named.collect();
+        let of_shared = named
+            .iter()
+            .map(|name| text(&format!("shared/{name}.rs")).lines().count());
+        let own = source.lines().count();
+        assert!(own <= 250, "{example} has {own} lines");
+        let said = match named[..] {
+            [] => "nothing".to_owned(),
+            _ => named.join(", "),
+        };
+        let total = own + of_shared.sum::<usize>();
+        assert_eq!((shared, lines), (&*said, total), "{example}");
+        count += 1;
+    }
+    // The bridge in C is elsewhere; `echo_tokio` has no cases.
+    assert_eq!(count, FILES.len() - 1 + 1);
 }
 
 /// Every example has its cases, and every file of cases is here.

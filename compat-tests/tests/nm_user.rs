@@ -23,7 +23,9 @@ fn built(name: &str) -> App {
     let messages = String::from_utf8(output.stdout).expect("text");
     let found = messages.lines().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let is_it = message["target"]["name"] == name;
+        // Examples may have tests in an executable of the same name.
+        let (target, is_test) = (&message["target"], &message["profile"]["test"]);
+        let is_it = target["name"] == name && (target["kind"][0] == "test") == *is_test;
         let path = message["executable"].as_str().filter(|_| is_it)?;
         Some(App {
             path: path.into(),
@@ -73,6 +75,28 @@ fn its_echo_answers() {
         .generator(&["-i", "vale0:a", "-f", "ping", "-n", "1000"])
         .wait_success();
     end(answering);
+}
+
+#[test]
+fn its_examples_say_their_usage() {
+    let examples = target::workspace().join("nm-abi/user/examples");
+    let files = std::fs::read_dir(examples).expect("a folder");
+    let names = files.filter_map(|file| {
+        let name = file.expect("a file").file_name();
+        Some(name.to_str()?.strip_suffix(".rs")?.to_owned())
+    });
+    let too_many = ["vale0:a", "vale0:b", "x", "y", "z"];
+    for name in names {
+        let example = built(&name);
+        for args in [&[][..], &too_many] {
+            let output = Command::new(&example.path).args(args).output();
+            let output = output.expect("it starts");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{name} {args:?}: {said}");
+            let usage = said.lines().last().unwrap_or_default();
+            assert!(usage.starts_with(&format!("usage: {name} ")), "{said}");
+        }
+    }
 }
 
 fn wait_for_ports(world: &World, ports: &[&str]) {

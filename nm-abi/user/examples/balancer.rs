@@ -34,19 +34,27 @@ const BUCKETS: usize = 65_536;
 type Mac = [u8; 6];
 
 fn main() -> ExitCode {
-    ending::end("balancer", run())
+    ending::run("balancer CLIENTS SERVERS ADDRESS MAC...", parse, run)
 }
 
-fn run() -> Result<Summary, Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let [clients, servers, address, macs @ ..] = &args[..] else {
-        return Err("usage: balancer CLIENTS SERVERS ADDRESS MAC...".into());
+fn parse(args: &[String]) -> Result<(Balancer, String, String), Box<dyn Error>> {
+    let [clients, servers, address, macs @ ..] = args else {
+        return Err(ending::WRONG.into());
     };
+    let address = address
+        .parse()
+        .map_err(|_| format!("{address} is no IPv4 address"))?;
     let macs = macs
         .iter()
         .map(|text| mac(text).ok_or(format!("{text} is no MAC address")));
-    let mut balancer = Balancer::new(address.parse()?, macs.collect::<Result<_, _>>()?);
-    let counts = between::run(&mut balancer, clients, servers)?;
+    let balancer = Balancer::new(address, macs.collect::<Result<_, _>>()?);
+    Ok((balancer, clients.clone(), servers.clone()))
+}
+
+fn run(
+    (mut balancer, clients, servers): (Balancer, String, String),
+) -> Result<Summary, Box<dyn Error>> {
+    let counts = between::run(&mut balancer, &clients, &servers)?;
     Ok(Summary { counts, balancer })
 }
 

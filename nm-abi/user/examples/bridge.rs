@@ -2,12 +2,18 @@
 //!
 //! uvale run -- bridge vale0:x vale1:y
 
+use std::io::{self, Write};
+use std::process::ExitCode;
+
 use nm_user::{Error, Interest, Open, Port, wait};
 
-fn main() -> Result<(), Error> {
-    let args: Vec<String> = std::env::args().collect();
+fn main() -> Result<ExitCode, Error> {
+    let args: Vec<_> = std::env::args_os()
+        .filter_map(|arg| arg.into_string().ok())
+        .collect();
     let [_, a, b] = &args[..] else {
-        panic!("usage: bridge PORT PORT");
+        let _ = writeln!(io::stderr(), "usage: bridge PORT PORT");
+        return Ok(ExitCode::from(2));
     };
     let mut a = Port::open(a)?;
     let mut b = Open::new().memory_of(&a).open(b)?;

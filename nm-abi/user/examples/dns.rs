@@ -4,7 +4,7 @@
 //!
 //! It has the IPv4 address ADDRESS, by which it is found with ARP, and answers on UDP port 53 with authority for these
 //! names: A records in class IN; no data for other types; "no such name" for other names. Names are compared without
-//! regard to case.
+//! regard to case. It is in no VLAN.
 
 mod shared {
     pub mod arp;
@@ -44,20 +44,23 @@ const NAME_ABOVE: [u8; 2] = [0xc0, 12];
 const RECORD: usize = 16;
 
 fn main() -> ExitCode {
-    ending::end("dns", run())
+    ending::run("dns PORT ADDRESS NAME=ADDRESS...", parse, run)
 }
 
-fn run() -> Result<Counts, Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let [port, address, records @ ..] = &args[..] else {
-        return Err("usage: dns PORT ADDRESS NAME=ADDRESS...".into());
+fn parse(args: &[String]) -> Result<(Server, String), Box<dyn Error>> {
+    let [port, address, records @ ..] = args else {
+        return Err(ending::WRONG.into());
     };
-    let server = Server {
-        address: address.parse()?,
-        zone: zone(records)?,
-    };
+    let address = address
+        .parse()
+        .map_err(|_| format!("{address} is no IPv4 address"))?;
+    let zone = zone(records)?;
+    Ok((Server { address, zone }, port.clone()))
+}
+
+fn run((server, port): (Server, String)) -> Result<Counts, Box<dyn Error>> {
     let ended = ending::flag()?;
-    let mut port = Port::open(port)?;
+    let mut port = Port::open(&port)?;
     let mut counts = Counts::default();
     while !ended.load(Relaxed) {
         // This also sends the answers of the last round.
@@ -157,7 +160,8 @@ impl Server {
             return None;
         };
         let ip = ip.header();
-        if ip.destination_addr() != self.address || udp.destination_port() != PORT {
+        let is_ours = ip.destination_addr() == self.address && udp.destination_port() == PORT;
+        if !is_ours || !packet.link_exts.is_empty() {
             return None;
         }
         let message = message(udp.payload(), &self.zone)?;

@@ -2,11 +2,20 @@
 //!
 //! uvale run -- echo_tokio vale0:echo
 
+use std::io::{self, Write};
+use std::process::ExitCode;
+
 use nm_user::{AsyncPort, Port};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), nm_user::Error> {
-    let name = std::env::args().nth(1).expect("usage: echo_tokio PORT");
+async fn main() -> Result<ExitCode, nm_user::Error> {
+    let args: Vec<_> = std::env::args_os()
+        .filter_map(|arg| arg.into_string().ok())
+        .collect();
+    let [_, name] = &args[..] else {
+        let _ = writeln!(io::stderr(), "usage: echo_tokio PORT");
+        return Ok(ExitCode::from(2));
+    };
     let mut port = AsyncPort::new(Port::open(name)?)?;
     loop {
         let (tx, rx) = port.received().await?.rings();

@@ -6,8 +6,7 @@
 //! connection is in use, and in its VLAN, and so are ICMP errors about it; nothing else comes in: no SYN, and no
 //! question of a ping. A RST ends a connection, whatever its sequence number. Addresses are found out freely (ARP;
 //! neighbor solicitations and advertisements, with hop limit 255). Routes are not: router solicitations and
-//! advertisements, and redirects, are refused both ways. So are IP fragments: only the first has ports. Checksums are
-//! left to the receiver.
+//! advertisements, and redirects, are refused. So are IP fragments: only the first has ports. Receivers see to checksums.
 
 mod shared {
     pub mod between;
@@ -23,7 +22,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use etherparse::{IpNumber, LaxNetSlice, LaxSlicedPacket, TransportSlice};
-use shared::between::{Counts, Function, Verdict};
+use shared::between::{Function, Verdict};
 use shared::flow::Flow;
 use shared::table::Table;
 use shared::{between, ending};
@@ -34,26 +33,27 @@ const MOST_CONNECTIONS: usize = 65_536;
 const IDLE: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
-    ending::end("firewall", run())
+    ending::run(
+        "firewall [--idle=SECONDS] INSIDE OUTSIDE [PROTOCOL[/PORT][@NETWORK]]...",
+        parse,
+        |(mut firewall, inside, outside)| between::run(&mut firewall, &inside, &outside),
+    )
 }
 
-fn run() -> Result<Counts, Box<dyn Error>> {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
+fn parse(mut args: &[String]) -> Result<(Firewall, String, String), Box<dyn Error>> {
     let mut idle = IDLE;
     if let Some(seconds) = args.first().and_then(|arg| arg.strip_prefix("--idle=")) {
-        idle = Duration::from_secs(seconds.parse()?);
-        args.remove(0);
+        idle = Duration::from_secs(ending::number(seconds)?);
+        args = &args[1..];
     }
-    let [inside, outside, rules @ ..] = &args[..] else {
-        return Err(
-            "usage: firewall [--idle=SECONDS] INSIDE OUTSIDE [PROTOCOL[/PORT][@NETWORK]]...".into(),
-        );
+    let [inside, outside, rules @ ..] = args else {
+        return Err(ending::WRONG.into());
     };
     let rules = rules
         .iter()
         .map(|rule| rule.parse())
-        .collect::<Result<_, String>>()?;
-    between::run(&mut Firewall::new(rules, idle), inside, outside)
+        .collect::<Result<_, _>>()?;
+    Ok((Firewall::new(rules, idle), inside.clone(), outside.clone()))
 }
 
 /// What programs inside may open.

@@ -25,22 +25,31 @@ use shared::ending;
 use shared::flow::Flow;
 
 fn main() -> ExitCode {
-    ending::end("ids", run())
+    ending::run(
+        "ids [--alerts=N] PORT NAME=SIGNATURE [NAME=SIGNATURE...]",
+        parse,
+        run,
+    )
 }
 
-fn run() -> Result<Counts, Box<dyn Error>> {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
+/// The most alerts, the port, and what to look for.
+type Args = (u64, String, Signatures);
+
+fn parse(mut args: &[String]) -> Result<Args, Box<dyn Error>> {
     let mut most = u64::MAX;
     if let Some(alerts) = args.first().and_then(|arg| arg.strip_prefix("--alerts=")) {
-        most = alerts.parse()?;
-        args.remove(0);
+        most = ending::number(alerts)?;
+        args = &args[1..];
     }
-    let [port, signatures @ ..] = &args[..] else {
-        return Err("usage: ids [--alerts=N] PORT NAME=SIGNATURE [NAME=SIGNATURE...]".into());
+    let [port, signatures @ ..] = args else {
+        return Err(ending::WRONG.into());
     };
-    let signatures = Signatures::new(signatures)?;
+    Ok((most, port.clone(), Signatures::new(signatures)?))
+}
+
+fn run((most, port, signatures): Args) -> Result<Counts, Box<dyn Error>> {
     let ended = ending::flag()?;
-    let mut port = Port::open(port)?;
+    let mut port = Port::open(&port)?;
     let (mut counts, mut found, mut whole) = (Counts::default(), Vec::new(), Vec::new());
     while !ended.load(Relaxed) && counts.alerts < most {
         wait(&mut [port.watch(Interest::RX)], Some(ending::TICK))?;

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket};
-use shared::between::{Counts, Function, Verdict};
+use shared::between::{Function, Verdict};
 use shared::table::Table;
 use shared::{between, ending};
 
@@ -25,16 +25,24 @@ use shared::{between, ending};
 const MOST_SOURCES: usize = 65_536;
 
 fn main() -> ExitCode {
-    ending::end("limiter", run())
+    ending::run(
+        "limiter INSIDE OUTSIDE RATE BURST",
+        parse,
+        |(mut limiter, inside, outside)| between::run(&mut limiter, &inside, &outside),
+    )
 }
 
-fn run() -> Result<Counts, Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let [inside, outside, rate, burst] = &args[..] else {
-        return Err("usage: limiter INSIDE OUTSIDE RATE BURST".into());
+fn parse(args: &[String]) -> Result<(Limiter, String, String), Box<dyn Error>> {
+    let [inside, outside, rate, burst] = args else {
+        return Err(ending::WRONG.into());
     };
-    let (rate, burst) = (rate.parse::<u32>()?, burst.parse::<u32>()?);
-    between::run(&mut Limiter::new(rate, burst), inside, outside)
+    let rate = rate
+        .parse()
+        .ok()
+        .filter(|rate: &f64| rate.is_finite() && *rate >= 0.0);
+    let rate = rate.ok_or("the rate is a number of tokens a second, such as 1000 or 0.1")?;
+    let burst = ending::number(burst)?;
+    Ok((Limiter::new(rate, burst), inside.clone(), outside.clone()))
 }
 
 struct Bucket {
@@ -50,12 +58,11 @@ struct Limiter {
 }
 
 impl Limiter {
-    fn new(rate: u32, burst: u32) -> Self {
+    fn new(rate: f64, burst: u32) -> Self {
         // A bucket that nobody has used until it is full again says no more than a new one, and can be forgotten.
-        let idle = Duration::try_from_secs_f64(f64::from(burst) / f64::from(rate))
-            .unwrap_or(Duration::MAX);
+        let idle = Duration::try_from_secs_f64(f64::from(burst) / rate).unwrap_or(Duration::MAX);
         Self {
-            rate: rate.into(),
+            rate,
             burst: burst.into(),
             sources: Table::new(idle, MOST_SOURCES),
         }

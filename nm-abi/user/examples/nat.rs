@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use etherparse::{IpNumber, Ipv4HeaderSlice, ether_type};
-use shared::between::{Counts, Function, Verdict};
+use shared::between::{Function, Verdict};
 use shared::ports::{Limits, Owner, Ports, Segment};
 use shared::{arp, between, ending};
 
@@ -32,8 +32,7 @@ const LIMITS: Limits = Limits {
     closed: Duration::from_secs(10),
     ports: 2_048,
 };
-const USAGE: &str =
-    "usage: nat [--idle=SECONDS] [--closed=SECONDS] [--ports=N] INSIDE OUTSIDE ADDRESS";
+const USAGE: &str = "nat [--idle=SECONDS] [--closed=SECONDS] [--ports=N] INSIDE OUTSIDE ADDRESS";
 /// Where things are in a frame with an IPv4 packet.
 const ETH_DST: usize = 0;
 const ETH_SRC: usize = 6;
@@ -44,26 +43,29 @@ const IP_SRC: usize = IP + 12;
 const IP_DST: usize = IP + 16;
 
 fn main() -> ExitCode {
-    ending::end("nat", run())
+    ending::run(USAGE, parse, |(mut nat, inside, outside)| {
+        between::run(&mut nat, &inside, &outside)
+    })
 }
 
-fn run() -> Result<Counts, Box<dyn Error>> {
-    let (options, args): (Vec<_>, Vec<_>) = std::env::args()
-        .skip(1)
-        .partition(|arg| arg.starts_with("--"));
+fn parse(args: &[String]) -> Result<(Nat, String, String), Box<dyn Error>> {
     let mut limits = LIMITS;
+    let (options, args): (Vec<_>, Vec<_>) = args.iter().partition(|arg| arg.starts_with("--"));
     for option in options {
-        match option.split_once('=').ok_or(USAGE)? {
-            ("--idle", seconds) => limits.idle = Duration::from_secs(seconds.parse()?),
-            ("--closed", seconds) => limits.closed = Duration::from_secs(seconds.parse()?),
-            ("--ports", ports) => limits.ports = ports.parse()?,
-            _ => return Err(USAGE.into()),
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("--idle", seconds) => limits.idle = Duration::from_secs(ending::number(seconds)?),
+            ("--closed", seconds) => limits.closed = Duration::from_secs(ending::number(seconds)?),
+            ("--ports", ports) => limits.ports = ending::number(ports)?,
+            _ => return Err(format!("{option} is no option").into()),
         }
     }
-    let [inside, outside, address] = &args[..] else {
-        return Err(USAGE.into());
+    let [inside, outside, address] = args[..] else {
+        return Err(ending::WRONG.into());
     };
-    between::run(&mut Nat::new(address.parse()?, limits), inside, outside)
+    let address = address
+        .parse()
+        .map_err(|_| format!("{address} is no IPv4 address"))?;
+    Ok((Nat::new(address, limits), inside.clone(), outside.clone()))
 }
 
 struct Nat {

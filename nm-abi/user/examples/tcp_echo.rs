@@ -30,26 +30,30 @@ const WINDOW: usize = 32 * 1024;
 const FRAME: usize = 1514;
 
 fn main() -> ExitCode {
-    ending::end("tcp_echo", run())
+    ending::run("tcp_echo PORT ADDRESS/BITS [TCP-PORT]", parse, run)
 }
 
-fn run() -> Result<Counts, Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let (port, address, tcp_port) = match &args[..] {
-        [port, address] => (port, address, 7),
-        [port, address, tcp_port] => (port, address, tcp_port.parse()?),
-        _ => return Err("usage: tcp_echo PORT ADDRESS/BITS [TCP-PORT]".into()),
+/// The port, our address there, and the TCP port.
+type Args = (String, Ipv4Cidr, u16);
+
+fn parse(args: &[String]) -> Result<Args, Box<dyn Error>> {
+    let (port, address, tcp_port) = match args {
+        [port, address] => (port, address, "7"),
+        [port, address, tcp_port] => (port, address, tcp_port.as_str()),
+        _ => return Err(ending::WRONG.into()),
     };
-    let address: Ipv4Cidr = address
+    let address = address
         .parse()
         .map_err(|()| format!("{address} is not ADDRESS/BITS"))?;
-    if tcp_port == 0 {
-        return Err("the TCP port is a number from 1 to 65535".into());
-    }
+    let tcp_port = tcp_port.parse().ok().filter(|port| *port != 0);
+    let tcp_port = tcp_port.ok_or("the TCP port is a number from 1 to 65535")?;
+    Ok((port.clone(), address, tcp_port))
+}
 
+fn run((port, address, tcp_port): Args) -> Result<Counts, Box<dyn Error>> {
     let ended = ending::flag()?;
     let mut device = Device {
-        port: Port::open(port)?,
+        port: Port::open(&port)?,
         is_full: false,
     };
     // A MAC address of our own: locally administered, and as unique as the IP address.

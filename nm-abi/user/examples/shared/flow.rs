@@ -17,8 +17,8 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// The flow of an IP packet with ports. An IP fragment has none, as only the first of them says its ports; nor has a
-    /// packet in MACsec.
+    /// The flow of an IP packet with ports. An IP fragment has none, as only the first of them says its ports; nor has
+    /// a packet in MACsec.
     pub fn of(packet: &LaxSlicedPacket<'_>) -> Option<Self> {
         let (source, destination): (IpAddr, IpAddr) = match packet.net.as_ref()? {
             LaxNetSlice::Ipv4(ip) => {

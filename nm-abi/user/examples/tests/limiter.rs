@@ -14,7 +14,7 @@ fn passed(limiter: &mut Limiter, at: Instant) -> usize {
 
 #[test]
 fn a_burst_passes_and_then_what_the_rate_allows() {
-    let mut limiter = Limiter::new(10, 20);
+    let mut limiter = Limiter::new(10.0, 20);
     let begin = Instant::now();
     assert_eq!(passed(&mut limiter, begin), 20);
     assert_eq!(passed(&mut limiter, begin + Duration::from_millis(99)), 0);
@@ -36,7 +36,7 @@ fn a_burst_passes_and_then_what_the_rate_allows() {
 
 #[test]
 fn each_source_has_its_own() {
-    let (mut limiter, now) = (Limiter::new(0, 2), Instant::now());
+    let (mut limiter, now) = (Limiter::new(0.0, 2), Instant::now());
     let other = udp(back(INSIDE), 1000, 53);
     assert_eq!(passed(&mut limiter, now), 2);
     assert_eq!(limiter.forth(&mut other.clone(), now), Pass);
@@ -55,12 +55,12 @@ fn each_source_has_its_own() {
         assert_eq!(limiter.forth(&mut nonsense, now), Pass, "it is not IP");
     }
     assert_eq!(limiter.back(&mut udp(out(), 1000, 53), now), Pass);
-    assert_eq!(passed(&mut Limiter::new(0, 0), now), 0);
+    assert_eq!(passed(&mut Limiter::new(0.0, 0), now), 0);
 }
 
 #[test]
 fn made_up_sources_do_not_fill_the_memory() {
-    let mut limiter = Limiter::new(10, 20);
+    let mut limiter = Limiter::new(10.0, 20);
     limiter.sources = Table::new(Duration::from_secs(2), 1);
     let now = Instant::now();
     assert_eq!(passed(&mut limiter, now), 20);
@@ -73,7 +73,7 @@ fn made_up_sources_do_not_fill_the_memory() {
 
 #[test]
 fn nothing_makes_it_panic() {
-    let (mut limiter, now) = (Limiter::new(1, 1), Instant::now());
+    let (mut limiter, now) = (Limiter::new(1.0, 1), Instant::now());
     for frame in damaged() {
         limiter.forth(&mut frame.clone(), now);
         limiter.back(&mut frame.clone(), now);
