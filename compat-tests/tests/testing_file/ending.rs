@@ -36,17 +36,20 @@ fn assert_nobody_is_left(folder: &Folder) {
     folder.assert_swept();
 }
 
+/// Steps of a case that passes.
+const NO_MORE: &str = "[{ run = ['true'] }]";
+
 /// Two cases that pass, and two that wait for what never comes, with programs that note that they run.
 fn waiting() -> String {
     let case = |name: &str, steps: &str| format!("[[cases]]\nname = \"{name}\"\nsteps = {steps}\n");
     let waits = "[{ run = [\"touch\", \"waits-here\"] }, { expect = \"wan\" }]";
     [
         format!("timeout = \"300s\"\nquiet = \"10ms\"\n{JOINED}"),
-        case("first", "[]"),
-        case("second", "[]"),
+        case("first", NO_MORE),
+        case("second", NO_MORE),
         case("third", &waits.replace("here", "third")),
         case("fourth", &waits.replace("here", "fourth")),
-        case("fifth", "[]"),
+        case("fifth", NO_MORE),
     ]
     .concat()
 }
@@ -97,7 +100,7 @@ fn a_signal_ends_everything_and_what_is_done_is_reported() {
 fn a_signal_ends_what_prepares() {
     let folder = Folder::new();
     let text = "prepare = [[\"sh\", \"-c\", \"touch begun; sleep 1000 & wait\"], [\"touch\", \"never\"]]\n\
-                [[cases]]\nname = \"x\"\nsteps = []\n";
+                [[cases]]\nname = \"x\"\nsteps = [{ run = ['true'] }]\n";
     folder.write("f.toml", text);
     let mut test = Program::start("uvale test", folder.command(&["f.toml"]));
     wait_for("what prepares", || folder.path("begun").exists());
@@ -132,7 +135,7 @@ fn a_child_that_is_killed_costs_its_case_alone() {
         "f.toml",
         waiting().replace(
             "[{ run = [\"touch\", \"waits-fourth\"] }, { expect = \"wan\" }]",
-            "[]",
+            NO_MORE,
         ),
     );
     let mut test = Program::start("uvale test", folder.command(&["f.toml", "--jobs", "1"]));
@@ -158,7 +161,7 @@ fn a_child_that_is_killed_costs_its_case_alone() {
 fn the_first_failure_is_the_last_case_if_that_is_wanted() {
     let folder = Folder::new();
     let text = "timeout = \"50ms\"\n[ports.lan]\n[[cases]]\nname = \"a\"\nsteps = [{ expect = \"lan\" }]\n\
-                [[cases]]\nname = \"b\"\nsteps = []\n";
+                [[cases]]\nname = \"b\"\nsteps = [{ run = ['true'] }]\n";
     folder.write("f.toml", text);
     let said = folder
         .test(&["f.toml", "--jobs", "1", "--fail-fast"])
@@ -175,7 +178,10 @@ fn the_first_failure_is_the_last_case_if_that_is_wanted() {
 #[test]
 fn results_that_cannot_be_written_are_said_and_the_others_are_there() {
     let folder = Folder::new();
-    folder.write("f.toml", "[[cases]]\nname = \"x\"\nsteps = []\n");
+    folder.write(
+        "f.toml",
+        "[[cases]]\nname = \"x\"\nsteps = [{ run = ['true'] }]\n",
+    );
     let full = std::fs::File::options()
         .write(true)
         .open("/dev/full")
@@ -201,7 +207,7 @@ fn a_full_disk_costs_no_result() {
     let folder = Folder::new();
     let text = "timeout = \"50ms\"\n[ports.lan]\n[[cases]]\nname = \"a\"\n\
                 steps = [{ send = \"lan\", gen = \"-l 1500 -n 200\" }, { expect = \"lan\" }]\n\
-                [[cases]]\nname = \"b\"\nsteps = []\n";
+                [[cases]]\nname = \"b\"\nsteps = [{ run = ['true'] }]\n";
     folder.write("f.toml", text);
     std::fs::create_dir(folder.path("disk")).expect("a folder");
     // JUnit and what is kept on a disk with room for the one and not for the other; then for neither

@@ -78,10 +78,11 @@ fn files_that_are_none() {
     folder.write("latin.toml", b"name = \"\xe4\"");
     folder.write("deep.toml", format!("a = {}", "[".repeat(100_000)));
     folder.write("binary.toml", b"\x00\x01\x02");
+    folder.write("long.toml", "#".repeat((16 << 20) + 1));
     for (name, why) in [
         ("nosuch.toml", "nosuch.toml: No such file or directory"),
         ("folder.toml", "folder.toml: Is a directory"),
-        ("/dev/zero", "/dev/zero: it has more than 16 MiB"),
+        ("long.toml", "long.toml: it has more than 16 MiB"),
         (
             "deep.toml",
             "deep.toml:1: this is no TOML: cannot recurse further",
@@ -99,11 +100,11 @@ fn options_that_name_nothing_are_refused() {
     let folder = Folder::new();
     folder.write(
         "a.toml",
-        format!("[matrix]\nmode = [\"swap\"]\n{JOINED}[[cases]]\nname = \"x\"\nsteps = []\n"),
+        format!("[matrix]\nmode = [\"swap\"]\n{JOINED}[[cases]]\nname = \"x\"\nsteps = [{{ run = ['true'] }}]\n"),
     );
     folder.write(
         "b.toml",
-        "name = \"a\"\n[[cases]]\nname = \"x\"\nsteps = []\n",
+        "name = \"a\"\n[[cases]]\nname = \"x\"\nsteps = [{ run = ['true'] }]\n",
     );
     for (args, why) in [
         (
@@ -142,7 +143,7 @@ fn a_place_where_nothing_can_be_written_is_said_before_anything_runs() {
     let folder = Folder::new();
     folder.write(
         "a.toml",
-        "prepare = [[\"touch\", \"prepared\"]]\n[[cases]]\nname = \"x\"\nsteps = []\n",
+        "prepare = [[\"touch\", \"prepared\"]]\n[[cases]]\nname = \"x\"\nsteps = [{ run = ['true'] }]\n",
     );
     for path in ["/dev/full", "/nosuch/results.xml"] {
         let said = folder.test(&["a.toml", "--junit", path]).assert_code(1);
@@ -154,4 +155,32 @@ fn a_place_where_nothing_can_be_written_is_said_before_anything_runs() {
         "cannot make a folder in /nosuch: No such file or directory; TMPDIR names another place",
     );
     assert!(!folder.path("prepared").exists());
+}
+
+/// A pipe that nobody writes to would be waited for, for ever.
+#[test]
+fn files_are_files() {
+    let folder = Folder::new();
+    let made = Command::new("mkfifo").arg(folder.path("pipe")).status();
+    assert!(made.expect("mkfifo starts").success());
+    std::fs::create_dir(folder.path("folder.toml")).expect("a folder");
+    folder.write(
+        "captures.toml",
+        "[ports.lan]\n[[cases]]\nname = \"x\"\nsteps = [{ send = \"lan\", capture = \"pipe\" }]\n",
+    );
+    let no_file = "is no regular file; what comes out of a pipe or a device can be saved in one";
+    for (name, said) in [
+        ("pipe", format!("pipe: {no_file}")),
+        ("/dev/zero", format!("/dev/zero: {no_file}")),
+        ("folder.toml", "folder.toml: Is a directory".to_owned()),
+        (
+            "captures.toml",
+            format!(
+                "captures.toml:4: cases.steps.capture: {}: {no_file}",
+                folder.path("pipe").display()
+            ),
+        ),
+    ] {
+        folder.test(&[name]).assert_code(2).assert_says(&said);
+    }
 }

@@ -29,8 +29,8 @@ fn three() -> String {
 fn ids_are_listed_and_chosen() {
     let folder = Folder::new();
     let text = format!(
-        "repeat = 2\n[matrix]\nmode = [\"swap\", \"copy\"]\n{JOINED}[[cases]]\nname = \"a\"\nsteps = []\n\
-         [[cases]]\nname = \"ab\"\nrepeat = 1\nmatrix.mode = [\"none\"]\nsteps = []\n"
+        "repeat = 2\n[matrix]\nmode = [\"swap\", \"copy\"]\n{JOINED}[[cases]]\nname = \"a\"\nsteps = [{{ run = ['true'] }}]\n\
+         [[cases]]\nname = \"ab\"\nrepeat = 1\nmatrix.mode = [\"none\"]\nsteps = [{{ run = ['true'] }}]\n"
     );
     folder.write("f.toml", text);
     let list = |args: &[&str]| {
@@ -79,6 +79,7 @@ fn everybody_is_told_what_came_of_each_case() {
     ] {
         assert!(said.out.contains(part), "no {part:?} in: {}", said.out);
     }
+    assert!(!said.out.contains("os error"), "{}", said.out);
     assert!(!said.out.contains('\x1b'), "no colours in a pipe");
 
     let xml = read(&folder.path("results.xml"));
@@ -210,7 +211,10 @@ fn colours_are_for_terminals_that_want_them() {
         return;
     }
     let folder = Folder::new();
-    folder.write("f.toml", "[[cases]]\nname = \"x\"\nsteps = []\n");
+    folder.write(
+        "f.toml",
+        "[[cases]]\nname = \"x\"\nsteps = [{ run = ['true'] }]\n",
+    );
     for (variable, value, has_colours) in [
         ("TERM", "xterm", true),
         ("NO_COLOR", "1", false),
@@ -246,11 +250,11 @@ fn what_cannot_be_prepared_is_not_run() {
     folder.write(
         "bad.toml",
         "prepare = [[\"true\"], [\"sh\", \"-c\", \"echo no compiler >&2; exit 3\"], [\"touch\", \"never\"]]\n\
-         [[cases]]\nname = \"x\"\nsteps = []\n",
+         [[cases]]\nname = \"x\"\nsteps = [{ run = ['true'] }]\n",
     );
     folder.write(
         "good.toml",
-        "prepare = [[\"touch\", \"prepared\"]]\n[[cases]]\nname = \"x\"\nsteps = []\n",
+        "prepare = [[\"touch\", \"prepared\"]]\n[[cases]]\nname = \"x\"\nsteps = [{ run = ['true'] }]\n",
     );
     let said = folder.test(&["bad.toml", "good.toml"]).assert_code(1);
     assert!(said.out.contains("1 passed, 1 with errors"), "{}", said.out);
@@ -324,4 +328,51 @@ fn a_reader_that_goes_costs_no_result() {
         }
         std::fs::remove_file(folder.path("results.xml")).expect("it was there");
     }
+}
+
+#[test]
+fn what_this_machine_cannot_run_is_skipped_unless_that_is_an_error() {
+    let folder = Folder::new();
+    let text =
+        "[ports.lan]\nkind = \"nic\"\n[[cases]]\nname = \"x\"\nsteps = [{ nothing = \"lan\" }]\n";
+    folder.write("f.toml", text);
+    // without ip(8) there are no interfaces
+    let test = |args: &[&str]| Said::of(folder.command(args).env("PATH", "/nosuch"));
+    let said = test(&["f.toml"]).assert_code(0);
+    assert!(
+        said.out.contains("skipped  f/x: ") && said.out.contains("0 passed, 1 skipped in "),
+        "{}",
+        said.out
+    );
+    let said = test(&["f.toml", "--no-skip"]).assert_code(1);
+    for part in [
+        "ERROR   f/x  ",
+        "skipped, which --no-skip does not allow: ",
+        "again: uvale test f.toml --only f/x --seed 1 --no-skip",
+        "0 passed, 1 with errors in ",
+    ] {
+        assert!(said.out.contains(part), "no {part:?} in: {}", said.out);
+    }
+}
+
+/// `$${` is `${` for programs and steps, wherever it is filled in.
+#[test]
+fn names_can_be_escaped() {
+    let folder = Folder::new();
+    let script = "test \"$0\" = '$''{port.lan}' && test \"$TEXT\" = '$''{x}' && test -n \"$1\" && echo '$''{said}'";
+    let text = format!(
+        "timeout = \"300s\"\nquiet = \"10ms\"\n[ports.lan]\n[ports.wan]\n[[programs]]\nname = \"joined\"\n\
+         run = [\"sh\", \"-c\", '{}', \"$${{port.nosuch}}\", \"${{port.lan}}\", \"${{port.wan}}\"]\n\
+         [[programs]]\nname = \"escapes\"\nstatus = 0\n\
+         run = [\"sh\", \"-c\", \"\"\"{script}\"\"\", \"$${{port.lan}}\", \"${{port.wan}}\"]\n\
+         opens = []\nenv.TEXT = \"$${{x}}\"\n\
+         [[cases]]\nname = \"x\"\nsteps = [\n\
+         {{ prints = \"escapes\", text = \"$${{said}}\" }},\n\
+         {{ run = [\"sh\", \"-c\", \"\"\"test \"$0\" = '$''{{port.lan}}'\"\"\", \"$${{port.lan}}\"] }},\n\
+         {{ send = \"lan\", frame = {{ udp.dstport = 9, data = \"$${{a}}\" }} }},\n\
+         {{ expect = \"wan\", filter = 'data contains \"$${{a}}\"', fields = {{ data.hex = \"247b617d\" }} }},\n]\n",
+        "exec \"$UVALE\" link \"$1\" \"$2\"",
+    );
+    folder.write("f.toml", text);
+    folder.test(&["f.toml"]).assert_code(0);
 }

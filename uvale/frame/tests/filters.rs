@@ -114,3 +114,37 @@ fn values_may_be_named_where_wireshark_has_numbers() {
         );
     }
 }
+
+/// What docs/frames.md says of headers that are announced and cannot be.
+#[test]
+fn a_header_that_cannot_be_is_data() {
+    let passes = |frame: &[u8], text: &str| text.parse::<Filter>().unwrap().matches(frame);
+    let made = |json: serde_json::Value| build(json.as_object().unwrap()).unwrap();
+    for (frame, is_so) in [
+        (
+            made(json!({"ip.version": 5, "data": "x"})),
+            "eth.type == 0x0800 && data && !ip",
+        ),
+        (
+            made(json!({"ip.hdr_len": 16, "data": "x"})),
+            "eth.type == 0x0800 && data && !ip",
+        ),
+        (
+            made(json!({"tcp.hdr_len": 8})),
+            "ip.proto == 6 && data && !tcp",
+        ),
+        (
+            made(json!({"ip.flags.mf": 1, "ip.proto": "udp", "data": "a fragment"})),
+            "ip.proto == 17 && data && !udp",
+        ),
+        (
+            made(json!({"eth.type": 0x8847, "data": "mpls"})),
+            "data && !ip",
+        ),
+    ] {
+        assert!(passes(&frame, is_so), "{is_so}: {frame:02x?}");
+    }
+    let mut short = made(json!({"udp.dstport": 9, "data": "x"}));
+    short.truncate(14 + 20 + 7);
+    assert!(passes(&short, "ip.proto == 17 && data && !udp"));
+}

@@ -58,6 +58,9 @@ pub struct Args {
     /// Start nothing more after the first that did not pass
     #[arg(long)]
     fail_fast: bool,
+    /// A case that this machine cannot run is an error
+    #[arg(long)]
+    no_skip: bool,
     /// Show what programs said, of all cases
     #[arg(long, short)]
     verbose: bool,
@@ -157,6 +160,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         is_json: args.json,
         is_verbose: args.verbose,
         is_fail_fast: args.fail_fast,
+        may_skip: !args.no_skip,
         seed: args.seed,
         began,
     }
@@ -274,6 +278,9 @@ fn again(args: &Args, path: &Path, id: &str) -> String {
     }
     if let Some(repeat) = args.repeat {
         words.extend(["--repeat".to_owned(), repeat.to_string()]);
+    }
+    if args.no_skip {
+        words.push("--no-skip".to_owned());
     }
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     words.join(" ")

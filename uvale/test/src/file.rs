@@ -23,6 +23,7 @@ mod tree;
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use uvale_tools::output::plain;
@@ -75,8 +76,10 @@ const LONGEST: u64 = 16 << 20;
 /// All that is wrong with it, by line. A file that cannot be read is wrong in line 0.
 pub fn read(path: &Path, settings: &Settings) -> Result<File, Vec<Wrong>> {
     let mut text = Vec::new();
-    let read =
-        std::fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text));
+    let read = regular(path)
+        .map_err(|why| unreadable(&why))?
+        .take(LONGEST + 1)
+        .read_to_end(&mut text);
     read.map_err(|error| unreadable(&plain(&error)))?;
     if text.len() as u64 > LONGEST {
         return Err(unreadable(
@@ -85,6 +88,29 @@ pub fn read(path: &Path, settings: &Settings) -> Result<File, Vec<Wrong>> {
     }
     let text = String::from_utf8(text).map_err(|_| unreadable("it is no UTF-8, so no TOML"))?;
     parse(path, &text, settings)
+}
+
+/// Opens a file whose reader waits for nobody.
+///
+/// # Errors
+/// A sentence: it cannot be opened, or is a pipe, a device or a folder.
+fn regular(path: &Path) -> Result<std::fs::File, String> {
+    // a pipe that nobody writes would hold up even its opening
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let open = std::fs::File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open(path);
+    let file = open.map_err(|error| plain(&error))?;
+    match file.metadata() {
+        Ok(about) if about.is_file() => Ok(file),
+        Ok(about) if about.is_dir() => Err("Is a directory".to_owned()),
+        Ok(_) => Err(
+            "is no regular file; what comes out of a pipe or a device can be saved in one"
+                .to_owned(),
+        ),
+        Err(error) => Err(plain(&error)),
+    }
 }
 
 fn unreadable(why: &str) -> Vec<Wrong> {
@@ -170,6 +196,7 @@ fn directory(file: &Section<'_>, folder: &Path) -> Option<PathBuf> {
         dir: None,
         ports: None,
         learnt: &BTreeSet::new(),
+        is_filled_later: false,
     };
     let node = fill(at, &scope);
     let named = At {
@@ -199,6 +226,7 @@ fn prepare(file: &Section<'_>, dir: &Path) -> Option<Vec<Vec<String>>> {
         dir: Some(dir),
         ports: None,
         learnt: &BTreeSet::new(),
+        is_filled_later: false,
     };
     let node = fill(at, &scope);
     let at = At {

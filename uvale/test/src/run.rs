@@ -110,8 +110,13 @@ fn carry_out(run: &Run, prepare: &Prepare<'_>, digest: &mut String) -> Done {
 fn begin<'r>(run: &'r Run, prepare: &'r Prepare<'r>) -> Done<Running<'r>> {
     let signals = Signals::take().map_err(error)?;
     adopt().map_err(error)?;
-    let cannot =
-        |what: &std::path::Path, e: std::io::Error| error(format!("{}: {e}", what.display()));
+    let cannot = |what: &std::path::Path, e: std::io::Error| {
+        error(format!(
+            "{}: {}",
+            what.display(),
+            uvale_tools::output::plain(&e)
+        ))
+    };
     std::fs::create_dir_all(&run.keep).map_err(|e| cannot(&run.keep, e))?;
     std::env::set_current_dir(&run.dir).map_err(|e| cannot(&run.dir, e))?;
     let names = Names::new(run)?;
@@ -172,8 +177,12 @@ fn open(run: &Run, port: &Port, names: &Names, network: &Network) -> Done<Option
             !is_pipe,
         )
     })?;
-    end.map(Some)
-        .map_err(|e| of_port(&format!("the tester cannot open its end: {e}")))
+    end.map(Some).map_err(|e| {
+        of_port(&format!(
+            "the tester cannot open its end: {}",
+            why::plain(&e)
+        ))
+    })
 }
 
 /// Commands of namespaces; programs, until their ports are open; then the steps.

@@ -95,6 +95,8 @@ pub struct All<'a> {
     pub is_json: bool,
     pub is_verbose: bool,
     pub is_fail_fast: bool,
+    /// May cases be skipped that this machine cannot run?
+    pub may_skip: bool,
     pub seed: u64,
     pub began: Instant,
 }
@@ -109,8 +111,12 @@ impl All<'_> {
     /// A sentence, if they cannot be run at all.
     pub fn run(&self) -> Result<ExitCode, String> {
         let mut junit = self.junit.map(Junit::begin).transpose()?;
-        let program = uvale_system::sys::this_program()
-            .map_err(|e| format!("cannot find out where this program is: {e}"))?;
+        let program = uvale_system::sys::this_program().map_err(|e| {
+            format!(
+                "cannot find out where this program is: {}",
+                output::plain(&e)
+            )
+        })?;
         let stop = Stop::new()?;
         let temporary = Temporary::new()?;
         let mut report = Report::new(self.is_json, self.is_verbose);
@@ -243,6 +249,9 @@ impl All<'_> {
             keep::forget(&folder);
             return None;
         };
+        if let (Verdict::Skipped(why), false) = (&verdict, self.may_skip) {
+            verdict = Verdict::Error(format!("skipped, which --no-skip does not allow: {why}"));
+        }
         let mut notes = Vec::new();
         if let (Some(digest), true) = (&digest, case.repeat > 1) {
             let all = repetitions.entry((one.file, one.case)).or_default();

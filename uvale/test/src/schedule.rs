@@ -31,7 +31,12 @@ pub fn all(
     if stop.has_come() {
         return Ok(());
     }
-    let fail = |e: std::io::Error| format!("cannot start a thread for a case: {e}");
+    let fail = |e: std::io::Error| {
+        format!(
+            "cannot start a thread for a case: {}",
+            uvale_tools::output::plain(&e)
+        )
+    };
     let (tells, hears) = channel();
     let (mut wakes, woken) = std::io::pipe().map_err(fail)?;
     let outcome = std::thread::scope(|scope| {

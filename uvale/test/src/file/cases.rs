@@ -123,6 +123,7 @@ impl<'a> Common<'a, '_> {
             dir: Some(self.dir),
             ports: None,
             learnt: &none,
+            is_filled_later: false,
         };
         let name = case.need("name", "what holds when the case passes")?;
         let name = with(name, &scope, |at| at.name())?;
@@ -131,6 +132,7 @@ impl<'a> Common<'a, '_> {
         let world = World {
             scope: Scope {
                 ports: Some(&kinds),
+                is_filled_later: true,
                 ..scope
             },
             ports: &parts.ports,
@@ -141,10 +143,11 @@ impl<'a> Common<'a, '_> {
                 seed: self.settings.seed,
             },
         };
-        let steps = steps(
-            case.need("steps", "what is sent and what is expected")?,
-            &world,
-        );
+        let given = case.need("steps", "what is sent and what is expected")?;
+        if given.list().is_some_and(|steps| steps.is_empty()) {
+            given.wrong("has no step, so nothing is tested; { nothing = \"PORT\" } is one, too");
+        }
+        let steps = steps(given, &world);
         let ignore = case.get("ignore").and_then(|at| {
             with(at, &scope, |at| {
                 let all = at.list()?;
@@ -212,6 +215,7 @@ impl<'a> Common<'a, '_> {
         let kinds: BTreeMap<String, bool> = kinds(&ports);
         let scope = Scope {
             ports: Some(&kinds),
+            is_filled_later: true,
             ..*scope
         };
         let nodes: Vec<_> = namespaces.iter().map(|(_, at)| fill(at, &scope)).collect();

@@ -20,6 +20,19 @@ pub struct Scope<'a> {
     pub ports: Option<&'a BTreeMap<String, bool>>,
     /// what earlier steps have learnt
     pub learnt: &'a BTreeSet<String>,
+    /// Does who runs the case fill in the rest? Then `$${` is left for it to be made `${`.
+    pub is_filled_later: bool,
+}
+
+/// Is there the name of this port in the text?
+pub fn mentions_port(text: &str, port: &str) -> bool {
+    let without_escapes = text.replace("$${", "");
+    without_escapes.contains(&format!("${{port.{port}}}"))
+}
+
+/// The text as it is meant, where nobody fills it in later.
+pub fn unescaped(text: &str) -> String {
+    text.replace("$${", "${")
 }
 
 /// The value with everything in place.
@@ -88,7 +101,7 @@ fn replace(text: &str, scope: &Scope<'_>) -> Result<String, String> {
         let (before, from) = rest.split_at(at);
         if let Some(before) = before.strip_suffix('$') {
             out.push_str(before);
-            out.push_str("${");
+            out.push_str(if scope.is_filled_later { "$${" } else { "${" });
             rest = &from[2..];
             continue;
         }
@@ -192,6 +205,10 @@ mod tests {
     use super::*;
 
     fn filled(text: &str) -> Result<Node, String> {
+        filled_for(text, false)
+    }
+
+    fn filled_for(text: &str, is_filled_later: bool) -> Result<Node, String> {
         let values = [
             ("mode".to_owned(), Value::Text("swap".into())),
             ("rings".to_owned(), Value::Integer(4)),
@@ -203,6 +220,7 @@ mod tests {
             dir: Some(Path::new("/d")),
             ports: Some(&ports),
             learnt: &learnt,
+            is_filled_later,
         };
         let root = tree::parse(&format!("x = [{{ y = '{text}' }}]")).unwrap();
         let errors = Errors::default();
@@ -253,6 +271,10 @@ mod tests {
             );
         }
         assert_eq!(filled("${rings}").unwrap().value, Value::Integer(4));
+        let left = filled_for("$${port.lan} ${port.lan} ${mode}", true).unwrap();
+        let expected = "$${port.lan} ${port.lan} swap".to_owned();
+        assert_eq!(left.value, Value::Text(expected.clone()));
+        assert!(mentions_port(&expected, "lan") && !mentions_port("$${port.lan}", "lan"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Number, Value as Json};
 use uvale_frame::{Fields, Wrong};
 
+use super::fill::unescaped;
 use super::section::{At, Section};
 use super::tree::Value;
 use crate::plan::Frame;
@@ -40,11 +41,18 @@ pub fn of(step: &Section<'_>, place: &Place<'_>) -> Option<Vec<Frame>> {
             frames?
         }
         Some("hex") => vec![in_hex(at)?],
-        Some("gen") => bytes(at, uvale_generator::packets(&at.text()?, place.seed))?,
-        _ => bytes(
-            at,
-            uvale_generator::captured_packets(&place.folder.join(at.name()?)),
-        )?,
+        Some("gen") => {
+            let options = unescaped(&at.text()?);
+            bytes(at, uvale_generator::packets(&options, place.seed))?
+        }
+        _ => {
+            let path = place.folder.join(unescaped(&at.name()?));
+            let is_file = super::regular(&path).map_err(|why| format!("{}: {why}", path.display()));
+            bytes(
+                at,
+                is_file.and_then(|_| uvale_generator::captured_packets(&path)),
+            )?
+        }
     };
     if frames.is_empty() {
         at.wrong("has no frames");

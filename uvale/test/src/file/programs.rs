@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::fill::mentions_port;
 use super::ports::{namespace, no_port};
 use super::section::{At, Section};
 use crate::plan::{Kind, Namespace, Port, Program};
@@ -49,10 +50,8 @@ fn program(section: &Section<'_>, ports: &[Port], namespaces: &[Namespace]) -> O
         None => ports
             .iter()
             .filter(|port| {
-                let reference = format!("${{port.{}}}", port.name);
-                run.iter()
-                    .chain(env.values())
-                    .any(|text| text.contains(&reference))
+                let mut texts = run.iter().chain(env.values());
+                texts.any(|text| mentions_port(text, &port.name))
             })
             .map(|port| port.name.clone())
             .collect(),

@@ -8,7 +8,8 @@ use uvale_frame::Fields;
 /// Values by name.
 pub type Values = BTreeMap<String, String>;
 
-/// The text with what `value` gives for the names in `${...}`; names that it gives nothing for stay as they are.
+/// The text with what `value` gives for the names in `${...}`; names that it gives nothing for stay as they are. `$${`
+/// becomes `${`.
 ///
 /// # Errors
 /// What `value` says.
@@ -20,6 +21,12 @@ pub fn fill(
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         let (before, from) = rest.split_at(at);
+        if let Some(before) = before.strip_suffix('$') {
+            out += before;
+            out += "${";
+            rest = &from[2..];
+            continue;
+        }
         out.push_str(before);
         let Some(end) = from.find('}') else {
             rest = from;
@@ -108,6 +115,7 @@ mod tests {
             ("x${a}y${a}", Ok("x1y1")),
             ("${b} $a {a} ${", Ok("${b} $a {a} ${")),
             ("${a", Ok("${a")),
+            ("$${a} $$${a}${a}", Ok("${a} $${a}1")),
             ("${bad}", Err("no")),
         ] {
             let filled = fill(text, &known);

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::names::Names;
-use super::why::{Done, error, skipped};
+use super::why::{Done, error, plain, skipped};
 use crate::plan::{Kind, Run, Target};
 
 /// Enters a network namespace of its own, if the run needs one; where that is not allowed, inside of a user namespace,
@@ -36,7 +36,7 @@ pub fn enter(run: &Run) -> Done {
         ("gid_map", format!("0 {group} 1")),
     ] {
         std::fs::write(format!("/proc/self/{file}"), text)
-            .map_err(|e| not_allowed(&format!("{file}: {e}")))?;
+            .map_err(|e| not_allowed(&format!("{file}: {}", plain(&e))))?;
     }
     Ok(())
 }
@@ -187,7 +187,7 @@ impl Network {
 /// The namespace of this thread, to come back to.
 fn current() -> Done<File> {
     let path = "/proc/thread-self/ns/net";
-    File::open(path).map_err(|e| error(format!("cannot open {path}: {e}")))
+    File::open(path).map_err(|e| error(format!("cannot open {path}: {}", plain(&e))))
 }
 
 fn enter_one(namespace: &File) -> Done {
@@ -213,7 +213,7 @@ fn ip(lines: &str) -> Done {
         std::io::ErrorKind::NotFound => {
             skipped("interfaces and namespaces of a test need the program ip: install iproute2")
         }
-        _ => error(format!("cannot run ip: {e}")),
+        _ => error(format!("cannot run ip: {}", plain(&e))),
     };
     let mut child = command.spawn().map_err(no_ip)?;
     if let Some(mut input) = child.stdin.take() {

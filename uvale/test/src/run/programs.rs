@@ -60,7 +60,13 @@ impl Program {
         } = launch;
         let files = ["stdout", "stderr"].map(|kind| keep.join(format!("{}.{kind}", plain(file))));
         let open = |path: &Path| {
-            File::create(path).map_err(|e| error(format!("cannot write {}: {e}", path.display())))
+            File::create(path).map_err(|e| {
+                error(format!(
+                    "cannot write {}: {}",
+                    path.display(),
+                    uvale_tools::output::plain(&e)
+                ))
+            })
         };
         command
             .stdin(Stdio::null())

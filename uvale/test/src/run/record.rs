@@ -27,7 +27,9 @@ pub fn captures(tester: &Tester, dir: &Path) -> Result<(), String> {
         for (frames, kind) in [(&end.sent, "sent"), (&end.came, "received")] {
             let path = dir.join(format!("{}.{kind}.pcapng", plain(&end.name)));
             let written = capture(&path, &end.name, frames, kind == "received");
-            written.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+            written.map_err(|e| {
+                format!("cannot write {}: {}", path.display(), super::why::plain(&e))
+            })?;
         }
     }
     Ok(())

@@ -365,7 +365,8 @@ impl Tester {
             due.saturating_duration_since(now).min(longest)
         });
         let mut watches: Vec<Watch<'_>> = self.ends.iter_mut().map(End::watch).collect();
-        wait(&mut watches, Some(time)).map_err(|e| error(format!("the tester: {e}")))?;
+        wait(&mut watches, Some(time))
+            .map_err(|e| error(format!("the tester: {}", super::why::plain(&e))))?;
         let now = Instant::now();
         for end in &mut self.ends {
             end.is_dirty = false;

@@ -13,6 +13,11 @@ pub fn failed(line: impl Into<Option<usize>>, why: impl Into<String>) -> Verdict
     }
 }
 
+/// An error of the system, however it is wrapped, without its number.
+pub fn plain(error: &dyn std::fmt::Display) -> String {
+    uvale_tools::output::plain(&std::io::Error::other(error.to_string()))
+}
+
 /// It could not be tried.
 pub fn error(why: impl Into<String>) -> Verdict {
     Verdict::Error(why.into())

@@ -60,7 +60,12 @@ impl Stop {
     /// # Errors
     /// A sentence.
     pub fn new() -> Result<Self, String> {
-        let fail = |e: std::io::Error| format!("cannot wait for signals: {e}");
+        let fail = |e: std::io::Error| {
+            format!(
+                "cannot wait for signals: {}",
+                uvale_tools::output::plain(&e)
+            )
+        };
         let (interrupts, writes) = UnixStream::pair().map_err(fail)?;
         interrupts.set_nonblocking(true).map_err(fail)?;
         let number = Arc::new(AtomicUsize::new(0));
