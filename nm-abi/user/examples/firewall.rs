@@ -6,7 +6,7 @@
 //! connection is in use, and in its VLAN, and so are ICMP errors about it; nothing else comes in: no SYN, and no
 //! question of a ping. A RST ends a connection, whatever its sequence number. Addresses are found out freely (ARP;
 //! neighbor solicitations and advertisements, with hop limit 255). Routes are not: router solicitations and
-//! advertisements, and redirects, are refused. So are IP fragments: only the first has ports. Receivers see to checksums.
+//! advertisements, and redirects, are refused. So are IP fragments: only the first has ports. Checksums are not read.
 
 mod shared {
     pub mod between;

@@ -16,7 +16,7 @@ use super::nics::namespace;
 use super::show::Place;
 use super::table::printable;
 
-/// Waits until all PORTs exist; with --gone, until none of them does. Status 0: done;
+/// Waits until all PORTs exist, interfaces with their wires; with --gone, until none of them does. Status 0: done;
 /// 1: not in time, with a sentence that names the others. No daemon is started.
 #[derive(clap::Args)]
 pub struct Args {
@@ -58,7 +58,10 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
             .ports
             .iter()
             .map(String::as_str)
-            .filter(|name| world.has(name) == args.gone)
+            .filter(|name| match args.gone {
+                true => world.has(name),
+                false => !world.has_open(name),
+            })
             .collect();
         if late.is_empty() {
             if !args.gone {
@@ -118,9 +121,20 @@ fn ask(session: &Session) -> Result<Vec<report::Port>, Refusal> {
 impl World {
     /// Does this port exist: open, or persistent? Or does this switch have such a port?
     fn has(&self, name: &str) -> bool {
+        self.named(name).next().is_some()
+    }
+
+    fn named(&self, name: &str) -> impl Iterator<Item = &report::Port> {
         let label = label(name);
-        self.there()
-            .any(|port| port.name == label || port.switch.as_deref() == Some(label.as_str()))
+        self.there().filter(move |port| {
+            port.name == label || port.switch.as_deref() == Some(label.as_str())
+        })
+    }
+
+    /// Is it ready, too? What is sent to an interface before its wire is up goes to the host.
+    fn has_open(&self, name: &str) -> bool {
+        self.named(name)
+            .any(|port| !port.nic.as_ref().is_some_and(report::Nic::is_opening))
     }
 
     /// Says that there are several interfaces of that name, any of which will do.
@@ -182,6 +196,28 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interface_is_open_once_its_wire_is_up() {
+        let with_wire = |wire: &str| {
+            let nic = report::Nic {
+                wire: wire.into(),
+                ..Default::default()
+            };
+            World::Ports(vec![report::Port {
+                name: "eth0".into(),
+                users: 1,
+                nic: Some(nic),
+                ..Default::default()
+            }])
+        };
+        let opening = with_wire("opening");
+        assert!(opening.has("netmap:eth0") && !opening.has_open("netmap:eth0"));
+        for wire in ["packet", "joined", "xdp-native", "nothing"] {
+            let up = with_wire(wire);
+            assert!(up.has("eth0") && up.has_open("netmap:eth0"), "{wire}");
+        }
+    }
 
     #[test]
     fn times_of_nonsense_are_refused() {

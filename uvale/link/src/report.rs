@@ -79,6 +79,14 @@ pub struct Nic {
     pub host_rx: Vec<RxRing>,
 }
 
+impl Nic {
+    /// Its wire is not up yet.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        self.wire == "opening"
+    }
+}
+
 /// Processors that look at the rx rings of a NIC on a switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

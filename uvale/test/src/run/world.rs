@@ -47,7 +47,7 @@ impl World {
             let elsewhere = port.nic.as_ref().and_then(|nic| nic.namespace);
             let is_home = elsewhere.is_none() || self.home.is_none() || elsewhere == self.home;
             // What is sent to an interface before its wire is there goes to the host.
-            let is_ready = port.nic.as_ref().is_none_or(|nic| nic.wire != "opening");
+            let is_ready = !port.nic.as_ref().is_some_and(|nic| nic.is_opening());
             is_home && is_ready && port.users > 0 && !self.testers.contains(&port.name)
         };
         Ok(Ports(all.into_iter().filter(is_program).collect()))
