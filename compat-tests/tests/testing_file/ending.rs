@@ -126,6 +126,15 @@ fn a_killed_command_leaves_nobody() {
     test.signal(Signal::KILL);
     test.wait();
     wait_for("the end of all processes", || processes(&folder).is_empty());
+    // its folder goes with the next command
+    let is_left = || {
+        let entries = std::fs::read_dir(folder.path("tmp")).expect("it is there");
+        let mut names = entries.flatten().map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with("uvale-test-"))
+    };
+    assert!(is_left());
+    folder.test(&["f.toml", "--only", "f/first"]).assert_code(0);
+    assert!(!is_left());
 }
 
 #[test]

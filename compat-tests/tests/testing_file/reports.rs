@@ -274,10 +274,10 @@ fn what_cannot_be_prepared_is_not_run() {
     assert!(!folder.path("prepared").exists());
 }
 
-#[test]
-fn repetitions_behind_a_bad_wire_are_the_same() {
+/// Runs a case behind a bad wire so often with each of two seeds: the same each time, and another with another seed.
+fn repeated(times: u64) {
     let folder = Folder::new();
-    let text = "repeat = 20\nrepeatable = true\n[ports.lan]\n\
+    let text = "repeatable = true\n[ports.lan]\n\
                 link = { loss = \"10%\", duplicate = \"5%\", corrupt = \"5%\", reorder = \"5%\" }\n[ports.wan]\n\
                 [[programs]]\nrun = [\"${env.UVALE}\", \"link\", \"${port.lan}\", \"${port.wan}\"]\n\
                 [[cases]]\nname = \"lossy\"\nsteps = [\n\
@@ -286,7 +286,14 @@ fn repetitions_behind_a_bad_wire_are_the_same() {
     folder.write("f.toml", text);
     let digests = |seed: &str| {
         let said = folder
-            .test(&["f.toml", "--json", "--seed", seed])
+            .test(&[
+                "f.toml",
+                "--json",
+                "--seed",
+                seed,
+                "--repeat",
+                &times.to_string(),
+            ])
             .assert_code(0);
         let summary: Value = serde_json::from_str(&said.out).expect("one JSON object");
         let runs = summary["runs"].as_array().expect("runs").clone();
@@ -296,7 +303,7 @@ fn repetitions_behind_a_bad_wire_are_the_same() {
             .collect();
         assert_eq!(
             (summary["passed"].as_u64(), all.len()),
-            (Some(20), 20),
+            (Some(times), times as usize),
             "{}",
             said.err
         );
@@ -309,6 +316,17 @@ fn repetitions_behind_a_bad_wire_are_the_same() {
     };
     assert_eq!(digests("5"), digests("5"));
     assert_ne!(digests("5"), digests("6"));
+}
+
+#[test]
+fn repetitions_behind_a_bad_wire_are_the_same() {
+    repeated(20);
+}
+
+#[test]
+#[ignore = "takes minutes: the long form of the test above"]
+fn a_thousand_repetitions_behind_a_bad_wire_are_the_same() {
+    repeated(1000);
 }
 
 /// Like `| head`: who has read enough of the lines has not read all that is to be known.

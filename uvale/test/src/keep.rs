@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::fs;
 use std::io::{self, Read, Seek};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use uvale_tools::output::plain;
 
 /// The file of a kept folder that says what was run. Only folders that have it are replaced.
@@ -13,8 +15,18 @@ const RUN: &str = "run.json";
 /// Bytes of a program's output that are shown.
 const PRINTED: u64 = 16 * 1024;
 
-/// A temporary folder for all runs, gone at the end.
-pub struct Temporary(PathBuf);
+/// The file of a temporary folder that is there, and locked, while its command runs.
+const RUNNING: &str = "running";
+
+/// What names of temporary folders begin with.
+const PREFIX: &str = "uvale-test-";
+
+/// A temporary folder for all runs, gone at the end. Those of commands that were killed are removed by the next one.
+pub struct Temporary {
+    folder: PathBuf,
+    /// locked as long as it is open
+    _running: fs::File,
+}
 
 impl Temporary {
     /// Makes it.
@@ -22,22 +34,48 @@ impl Temporary {
     /// # Errors
     /// A sentence.
     pub fn new() -> Result<Self, String> {
-        let base = std::env::temp_dir();
-        match nix::unistd::mkdtemp(&base.join("uvale-test-XXXXXX")) {
-            Ok(folder) => Ok(Temporary(folder)),
-            Err(error) => {
-                let error = plain(&io::Error::from(error));
-                Err(format!(
-                    "cannot make a folder in {}: {error}; TMPDIR names another place",
-                    base.display()
-                ))
+        Self::within(&std::env::temp_dir())
+    }
+
+    fn within(base: &Path) -> Result<Self, String> {
+        sweep(base);
+        // another command may take a folder for one that was left before it is locked
+        let mut made = Ok(None);
+        for _ in 0..100 {
+            made = Self::make(base);
+            match made {
+                Ok(None) => {}
+                Ok(Some(temporary)) => return Ok(temporary),
+                Err(_) => break,
             }
         }
+        let error = made
+            .err()
+            .map_or("it is gone at once".to_owned(), |error| plain(&error));
+        let base = base.display();
+        Err(format!(
+            "cannot make a folder in {base}: {error}; TMPDIR names another place"
+        ))
+    }
+
+    /// A locked folder; `None` if somebody else has removed it meanwhile.
+    fn make(base: &Path) -> io::Result<Option<Self>> {
+        let folder = nix::unistd::mkdtemp(&base.join(format!("{PREFIX}XXXXXX")))?;
+        let running = match fs::File::create_new(folder.join(RUNNING)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        flock(&running, FlockOperation::LockExclusive)?;
+        let is_there = running.metadata()?.nlink() > 0;
+        Ok(is_there.then_some(Temporary {
+            folder,
+            _running: running,
+        }))
     }
 
     /// The folder of a run.
     pub fn of(&self, number: usize) -> PathBuf {
-        self.0.join(number.to_string())
+        self.folder.join(number.to_string())
     }
 }
 
@@ -52,8 +90,29 @@ pub fn begin(folder: &Path, run: &[u8]) -> io::Result<()> {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
+        let _ = fs::remove_file(self.folder.join(RUNNING));
         // one that something is left in, because it could not be moved, stays
-        let _ = fs::remove_dir(&self.0);
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+/// Removes folders of this user whose commands were killed: nobody has the lock that is still there.
+fn sweep(base: &Path) {
+    let user = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && entry
+                .metadata()
+                .is_ok_and(|about| about.is_dir() && about.uid() == user);
+        if !is_ours {
+            continue;
+        }
+        let Ok(running) = fs::File::open(entry.path().join(RUNNING)) else {
+            continue;
+        };
+        if flock(&running, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            forget(&entry.path());
+        }
     }
 }
 
@@ -209,7 +268,7 @@ mod tests {
     #[test]
     fn a_failed_run_takes_the_place_of_its_earlier_one_and_of_nothing_else() {
         let temporary = Temporary::new().unwrap();
-        let base = temporary.0.join("kept");
+        let base = temporary.folder.join("kept");
         let run = |number, text: &str| {
             let folder = temporary.of(number);
             begin(&folder, text.as_bytes()).unwrap();
@@ -234,8 +293,33 @@ mod tests {
         assert!(where_it_is == third && why.unwrap().contains("cannot keep it in"));
         forget(&third);
         fs::remove_dir_all(&base).unwrap();
-        let folder = temporary.0.clone();
+        let folder = temporary.folder.clone();
         drop(temporary);
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn what_killed_commands_left_is_removed_and_nothing_else() {
+        let base = nix::unistd::mkdtemp(&std::env::temp_dir().join("uvale-sweep-XXXXXX")).unwrap();
+        let alive = Temporary::within(&base).unwrap();
+        let left = |name: &str, is_running: bool| {
+            fs::create_dir_all(base.join(name).join("1/logs")).unwrap();
+            if is_running {
+                fs::write(base.join(name).join(RUNNING), "").unwrap();
+            }
+        };
+        left("uvale-test-killed", true);
+        left("uvale-test-kept", false);
+        left("others", true);
+        std::os::unix::fs::symlink(base.join("others"), base.join("uvale-test-link")).unwrap();
+        let second = Temporary::within(&base).unwrap();
+        let is_there = |name: &str| base.join(name).exists();
+        assert!(alive.folder.is_dir() && second.folder.is_dir() && alive.folder != second.folder);
+        assert!(!is_there("uvale-test-killed"));
+        assert!(is_there("uvale-test-kept/1/logs") && is_there("others/1/logs"));
+        let gone = [alive.folder.clone(), second.folder.clone()];
+        drop((alive, second));
+        assert!(gone.iter().all(|folder| !folder.exists()));
+        fs::remove_dir_all(&base).unwrap();
     }
 }
