@@ -58,7 +58,10 @@ impl Served {
 
     /// The text of the metrics.
     fn metrics(&self) -> String {
-        let answer = ask(self.connect(), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let answer = ask(
+            self.connect(),
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        );
         body(&answer).to_owned()
     }
 }

@@ -15,9 +15,9 @@ mod families;
 mod http;
 mod text;
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::SigSet;
@@ -26,8 +26,11 @@ use uvale_link::session::Session;
 use address::Stream;
 pub use address::{Listener, Name, absolute};
 
-/// Most connections at a time. One more ends the oldest: whoever holds connections open keeps nobody out.
+/// Most connections at a time. One more ends the oldest that has not asked, or has its answer: whoever holds
+/// connections open keeps nobody out.
 const MOST: usize = 8;
+/// How long a connection that has not asked is kept, if there are too many.
+const GRACE: Duration = Duration::from_millis(100);
 /// How long a request and its answer may take together.
 const TIME: Duration = Duration::from_secs(5);
 /// How long a text is good enough: however many ask, the daemon is asked so often at most.
@@ -61,38 +64,67 @@ fn thread(name: &str) -> std::thread::Builder {
         .stack_size(STACK)
 }
 
-/// Connections that are open, the oldest first.
-type Open = Mutex<VecDeque<Arc<Stream>>>;
+/// A connection that has a thread.
+struct Peer {
+    stream: Stream,
+    since: Instant,
+    is_answering: AtomicBool,
+}
+
+/// Those that there are, the oldest first.
+#[derive(Default)]
+struct Peers {
+    all: Mutex<Vec<Arc<Peer>>>,
+    one_has_ended: Condvar,
+}
+
+impl Peers {
+    /// Takes in one more as soon as there is room, and makes some.
+    fn add(&self, stream: Stream) -> Arc<Peer> {
+        let mut all = lock(&self.all);
+        while all.len() >= MOST {
+            let idle = all.iter().find(|p| !p.is_answering.load(Relaxed));
+            if let Some(oldest) = idle.filter(|p| p.since.elapsed() >= GRACE) {
+                oldest.stream.end();
+            }
+            // Its thread ends soon.
+            let waited = self.one_has_ended.wait_timeout(all, GRACE / 10);
+            all = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let peer = Arc::new(Peer {
+            stream,
+            since: Instant::now(),
+            is_answering: AtomicBool::new(false),
+        });
+        all.push(peer.clone());
+        peer
+    }
+
+    fn remove(&self, peer: &Arc<Peer>) {
+        lock(&self.all).retain(|other| !Arc::ptr_eq(other, peer));
+        self.one_has_ended.notify_one();
+    }
+}
 
 /// Makes the metrics.
 type Text = dyn Fn() -> Result<Arc<str>, String> + Send + Sync;
 
 /// Accepts connections, each of which has so much time.
 fn accept(listener: &Listener, time: Duration, text: Arc<Text>) {
-    let open: Arc<Open> = Arc::default();
+    let peers: Arc<Peers> = Arc::default();
     loop {
         let Ok(stream) = listener.accept() else {
             std::thread::sleep(PAUSE);
             continue;
         };
-        let stream = Arc::new(stream);
-        {
-            let mut open = lock(&open);
-            open.push_back(stream.clone());
-            if open.len() > MOST
-                && let Some(oldest) = open.pop_front()
-            {
-                oldest.end();
-            }
-        }
-        let (of, text) = (open.clone(), text.clone());
-        let kept = stream.clone();
+        let peer = peers.add(stream);
+        let (of, text, own) = (peers.clone(), text.clone(), peer.clone());
         let answer = move || {
-            http::answer(&kept, time, &*text);
-            lock(&of).retain(|other| !Arc::ptr_eq(other, &kept));
+            http::answer(&own.stream, time, &*text, &own.is_answering);
+            of.remove(&own);
         };
         if thread("metrics-peer").spawn(answer).is_err() {
-            lock(&open).retain(|other| !Arc::ptr_eq(other, &stream));
+            peers.remove(&peer);
         }
     }
 }
@@ -166,6 +198,70 @@ mod tests {
             let error = stream.read(&mut [0]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::WouldBlock);
         }
+    }
+
+    /// Others connect, ask or not, and go or stay, without a pause: whoever asks is answered.
+    #[test]
+    fn churn_keeps_nobody_out() {
+        let address = served(Duration::from_secs(3600));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|s| {
+            for kind in 0..4 {
+                let (address, is_over) = (&address, &is_over);
+                s.spawn(move || {
+                    let mut kept = std::collections::VecDeque::new();
+                    while !is_over.load(Relaxed) {
+                        let Ok(mut stream) = TcpStream::connect(address) else {
+                            continue;
+                        };
+                        if kind % 2 == 0 {
+                            let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n");
+                        }
+                        kept.push_back(stream);
+                        if kept.len() > 4 * (kind / 2) {
+                            kept.pop_front();
+                        }
+                    }
+                });
+            }
+            let ask = || {
+                let mut asks = TcpStream::connect(&address).ok()?;
+                asks.set_read_timeout(Some(PATIENCE)).ok()?;
+                asks.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").ok()?;
+                let mut answer = String::new();
+                asks.read_to_string(&mut answer).ok()?;
+                answer.ends_with("\r\n\r\ntext").then_some(())
+            };
+            let answered = (0..20).filter(|_| ask().is_some()).count();
+            // Before anything may fail: the others have to end.
+            is_over.store(true, Relaxed);
+            assert!(answered > 0, "{answered} of 20 were answered");
+        });
+    }
+
+    /// Connections that were ended are gone before others come.
+    #[test]
+    fn there_are_so_many_at_most() {
+        let peers = Peers::default();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let stream = || Stream::Tcp(TcpStream::connect(at).unwrap());
+        let all: Vec<_> = (0..MOST).map(|_| peers.add(stream())).collect();
+        all[0].is_answering.store(true, Relaxed);
+        std::thread::scope(|s| {
+            let more = s.spawn(|| peers.add(stream()));
+            // The oldest that does not answer is ended, and there is room when its thread says so.
+            let mut end = [0];
+            assert!(matches!(
+                all[1].stream.read_within(PATIENCE, &mut end),
+                Ok(0)
+            ));
+            assert!(!more.is_finished() && lock(&peers.all).len() == MOST);
+            peers.remove(&all[1]);
+            more.join().unwrap();
+        });
+        let now = lock(&peers.all);
+        assert!(now.len() == MOST && Arc::ptr_eq(&now[0], &all[0]));
     }
 
     #[test]

@@ -360,7 +360,7 @@ impl Tracer {
         }
         if self.untraced > 0 {
             text += &format!(
-                ", {} sent that are not in the trace, by a process that cannot open it (too many open files, or no memory)",
+                ", {} sent that are not in the trace, by a process that has no file descriptor or memory for it",
                 self.untraced
             );
         }

@@ -7,6 +7,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use uvale_tools::output::plain;
 
 /// A listening socket.
@@ -110,12 +113,9 @@ fn unix(path: &Path, group: Option<u32>) -> Result<(UnixListener, Name), String>
         Ok(there) if !there.file_type().is_socket() => {
             return Err("this exists and is no socket; remove it or give another path".to_owned());
         }
-        Ok(_) => match UnixStream::connect(path) {
-            // its process was killed
-            Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path).map_err(cannot)?
-            }
-            _ => {
+        Ok(_) => match is_left(path) {
+            true => std::fs::remove_file(path).map_err(cannot)?,
+            false => {
                 return Err(
                     "this exists, and another process may listen there; give another path"
                         .to_owned(),
@@ -124,7 +124,11 @@ fn unix(path: &Path, group: Option<u32>) -> Result<(UnixListener, Name), String>
         },
         Err(_) => {}
     }
-    let listener = UnixListener::bind(path).map_err(cannot)?;
+    // Nobody else may connect at any time. No other thread runs yet that could make files.
+    let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = listener.map_err(cannot)?;
     let inode = inode(path).map_err(cannot)?;
     let path = path.to_owned();
     let name = Name { path, inode };
@@ -135,6 +139,17 @@ fn unix(path: &Path, group: Option<u32>) -> Result<(UnixListener, Name), String>
     std::os::unix::fs::chown(&name.path, None, group).map_err(cannot)?;
     std::fs::set_permissions(&name.path, std::fs::Permissions::from_mode(mode)).map_err(cannot)?;
     Ok((listener, name))
+}
+
+/// Is that the socket of a process that was killed? Does not wait for one that lives.
+fn is_left(path: &Path) -> bool {
+    let connect = || {
+        let address = SocketAddrUnix::new(path)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&socket, &address)
+    };
+    connect() == Err(Errno::CONNREFUSED)
 }
 
 /// A connection.
@@ -221,5 +236,23 @@ mod tests {
                 "{address}"
             );
         }
+    }
+
+    /// A process that accepts nothing, and has no room for another connection, is not waited for; one that is gone
+    /// leaves its socket to us. Nobody but its owner may connect.
+    #[test]
+    fn sockets_that_are_left_and_those_that_are_not() {
+        let name = format!("uvale-metrics-left-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let listener = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let _waits = UnixStream::connect(&path).unwrap();
+        assert!(unix(&path, None).is_err_and(|why| why.contains("another process may listen")));
+        drop(listener);
+        let (_listener, name) = unix(&path, None).unwrap();
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        drop(name);
+        assert!(!path.exists());
     }
 }
