@@ -81,10 +81,17 @@ fn how_programs_have_to_end() {
     case.run.timeout = SHORT;
     let (_, why) = case.fails();
     assert!(why.contains("program once has not ended"), "{why}");
-    // One that does not hear SIGTERM is killed, and one that crashes of it has failed.
+    // One that does not hear SIGTERM has failed, and so has one that crashes of it.
     case.run.programs[0].status = None;
-    case.run.programs[0].run[2] = "trap '' TERM; while :; do sleep 1000; done".into();
-    case.passes();
+    case.run.programs[0].run[2] = "trap '' TERM; echo ready; while :; do sleep 1000; done".into();
+    // The shell has to have its trap by then.
+    case.prints("once", "ready");
+    let (_, why) = case.fails();
+    assert!(
+        why.contains("program once has not ended within 300ms after SIGTERM, and was killed"),
+        "{why}"
+    );
+    case.run.steps.clear();
     case.run.programs[0].run[2] = "trap 'kill -SEGV $$' TERM; sleep 1000 & wait".into();
     case.run.timeout = deadline();
     case.command(&["sleep", "0.3"], None);

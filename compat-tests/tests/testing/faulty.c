@@ -28,7 +28,7 @@ static void put(struct nm_desc *d, const void *frame, unsigned int len)
 
 static void told_to_end(int signal)
 {
-	static const unsigned char frame[60] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 6 };
+	static const unsigned char frame[60] = { 255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 2, 8, 6 };
 
 	(void)signal;
 	if (is("exit-101"))
@@ -76,7 +76,7 @@ static void forward(struct nm_desc *from, struct nm_desc *to)
 int main(int argc, char **argv)
 {
 	struct nm_desc *ports[2];
-	static const unsigned char flood[60] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 6 };
+	static const unsigned char flood[60] = { 255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 2, 8, 6 };
 
 	if (argc != 4)
 		return 2;

@@ -135,6 +135,18 @@ impl Case {
         })
     }
 
+    /// A program prints a text, at least once.
+    pub fn prints(&mut self, program: &str, text: &str) -> &mut Self {
+        self.step(Action::Prints {
+            program: program.into(),
+            text: text.into(),
+            count: Count {
+                min: 1,
+                max: u64::MAX,
+            },
+        })
+    }
+
     /// A file of what it leaves.
     pub fn left(&self, file: &str) -> String {
         let path = self.run.keep.join(file);

@@ -39,8 +39,13 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         return answer(&inside(&run));
     }
     // Whoever has started this process wants its outcome, or nobody does.
+    let parent = nix::unistd::getppid();
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(|e| e.to_string())?;
-    let verdict = match outside(&run, &text) {
+    let done = outside(&run, &text);
+    if nix::unistd::getppid() != parent {
+        uvale_test::abandon(&run.keep);
+    }
+    let verdict = match done {
         Ok(code) if code == ExitCode::SUCCESS => return Ok(code),
         Ok(_) => Verdict::Error(
             "the process that carries out the run has ended without an outcome".to_owned(),

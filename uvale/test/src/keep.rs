@@ -116,6 +116,15 @@ fn sweep(base: &Path) {
     }
 }
 
+/// What a run has left behind whose results nobody waits for any more.
+pub fn abandon(folder: &Path) {
+    if folder.join(RUN).is_file() {
+        forget(folder);
+        // The last one removes the folder of all.
+        let _ = folder.parent().map(fs::remove_dir);
+    }
+}
+
 /// What the programs of a run have printed, each line behind `PROGRAM.stdout: ` or `PROGRAM.stderr: `. Of much the end.
 pub fn printed(folder: &Path) -> String {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

@@ -24,3 +24,5 @@ mod result;
 pub mod run;
 mod runs;
 mod schedule;
+
+pub use keep::abandon;

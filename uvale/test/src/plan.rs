@@ -7,6 +7,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uvale_frame::Fields;
 
+/// Waiting for one thing ends after so many times the `timeout` of its run though frames come and go.
+pub const LONGEST_WAIT: u32 = 10;
+/// Frames that may come at a port beyond those that were sent: more are a flood that no case can want.
+pub const MOST_FRAMES: usize = 1_000_000;
+/// Their bytes.
+pub const MOST_BYTES: usize = 256 << 20;
+/// Bytes that a program may print on stdout, and on stderr.
+pub const MOST_PRINTED: u64 = 64 << 20;
+
 /// What a process runs: one case with one combination of the matrix.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {

@@ -10,6 +10,7 @@
 //! | `network.rs` | namespaces, and veth pairs between them |
 //! | `world.rs` | what the daemon says of ports |
 //! | `programs.rs`, `children.rs` | the programs, and whatever else was started |
+//! | `output.rs` | what programs print |
 //! | `tester.rs` | the tester's ends of ports, behind bad wires |
 //! | `matching.rs` | frames that have come, against those that are expected |
 //! | `running.rs` | a run while it runs |
@@ -23,6 +24,7 @@ mod fill;
 mod matching;
 mod names;
 mod network;
+mod output;
 mod programs;
 mod record;
 mod running;
@@ -96,6 +98,7 @@ fn carry_out(run: &Run, prepare: &Prepare<'_>, digest: &mut String) -> Done {
     };
     let stopped = stop(&mut running.programs, patience);
     let outcome = outcome.and(stopped);
+    let outcome = outcome.and_then(|()| steps::nothing_at_the_end(&mut running));
     match outcome {
         Ok(()) => Ok(()),
         Err(verdict) => {
@@ -143,6 +146,7 @@ fn begin<'r>(run: &'r Run, prepare: &'r Prepare<'r>) -> Done<Running<'r>> {
         line: None,
         asked: Instant::now(),
         opened: Vec::new(),
+        waited: String::new(),
         away: BTreeMap::new(),
         same: BTreeMap::new(),
     })

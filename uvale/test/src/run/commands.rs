@@ -4,6 +4,7 @@ use std::process::Command;
 
 use super::fill::{fill, learnt};
 use super::network::Place;
+use super::output::Lines;
 use super::programs::{Launch, Program};
 use super::running::Running;
 use super::why::{Done, counted, error, range};
@@ -17,21 +18,21 @@ pub fn prints(running: &mut Running<'_>, program: &str, text: &str, count: Count
     };
     let text = fill(text, &|name: &str| learnt(&running.learnt, name));
     let text = text.map_err(|why| running.wrong(why))?;
-    let lines = |running: &Running<'_>| running.programs[at].lines_with(&text);
+    let mut lines = Lines::with(&text);
     let enough = running.until(|running| {
-        let found = lines(running);
+        let found = lines.count(&running.programs[at]);
         Ok((found >= count.min).then_some(()))
     })?;
     if enough.is_some() && count.max < u64::MAX {
         running.settle()?;
     }
-    let found = lines(running);
+    let found = lines.count(&running.programs[at]);
     if (count.min..=count.max).contains(&found) {
         return Ok(());
     }
     let within = match enough {
         Some(_) => String::new(),
-        None => format!(" within {:?}", running.run.timeout),
+        None => format!(" {}", running.waited),
     };
     let said = running.programs[at].said();
     Err(running.wrong(format!(
@@ -112,8 +113,8 @@ fn to_its_end(
         }
         None => {
             let said = running.programs.last().map_or(String::new(), Program::said);
-            let timeout = running.run.timeout;
-            Err(running.wrong(format!("{shown} has not ended within {timeout:?}{said}")))
+            let waited = &running.waited;
+            Err(running.wrong(format!("{shown} has not ended {waited}{said}")))
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The programs of a run.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,15 +8,17 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::output::{self, plain, tail};
 use super::why::{Done, error, failed};
 
 /// Makes a command ready: the shim in it if it reaches that program, its end with this process. Gives why the shim does
 /// not reach it.
 pub type Prepare<'a> = dyn Fn(&mut Command) -> Option<String> + 'a;
 
-/// What is shown of what a program said last.
-const LINES: usize = 12;
-const BYTES: i64 = 4096;
+/// The pause between two looks at how much a program has printed.
+const LOOK: Duration = Duration::from_millis(10);
+/// What a shell says of SIGTERM.
+const OF_SIGTERM: i32 = 128 + Signal::TERM.as_raw();
 
 /// The pause between two looks at a program that is to end.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -43,6 +44,8 @@ pub struct Program {
     status: Option<i32>,
     child: Child,
     ended: Option<ExitStatus>,
+    /// when it was seen how much it has printed
+    seen: Instant,
     files: [PathBuf; 2],
     /// why the shim does not reach it
     obstacle: Option<String>,
@@ -84,6 +87,7 @@ impl Program {
             status,
             child,
             ended: None,
+            seen: Instant::now(),
             files,
             obstacle,
         })
@@ -137,7 +141,13 @@ impl Program {
     /// Complains if it has ended in another way than it must.
     pub fn check(&mut self, line: Option<usize>) -> Done {
         let Some(ended) = self.ended() else {
-            return Ok(());
+            return match self.prints_too_much() {
+                false => Ok(()),
+                true => Err(failed(
+                    line,
+                    format!("{} {}{}", self.shown, output::too_much(), self.said()),
+                )),
+            };
         };
         let expected = match self.status {
             Some(status) if ended.code() == Some(status) => return Ok(()),
@@ -166,16 +176,33 @@ impl Program {
         text
     }
 
-    /// How many lines of its outputs have this text.
-    pub fn lines_with(&self, text: &str) -> u64 {
-        let lines = |path: &PathBuf| {
-            let output = std::fs::read(path).unwrap_or_default();
-            let output = String::from_utf8_lossy(&output);
-            // one that is not complete is not printed yet
-            let (complete, _) = output.rsplit_once('\n').unwrap_or_default();
-            complete.lines().filter(|line| line.contains(text)).count() as u64
-        };
-        self.files.iter().map(lines).sum()
+    /// Where it prints.
+    pub fn files(&self) -> &[PathBuf; 2] {
+        &self.files
+    }
+
+    /// Has it printed more than is kept? That is seen now and then.
+    fn prints_too_much(&mut self) -> bool {
+        if self.seen.elapsed() < LOOK {
+            return false;
+        }
+        self.seen = Instant::now();
+        self.files.iter().any(|path| output::is_too_much(path))
+    }
+
+    /// Has it ended by SIGTERM, as shells say that, or with status 0?
+    fn has_obeyed(&self) -> Done {
+        const TERM: i32 = Signal::TERM.as_raw();
+        match self.ended {
+            Some(ended) if matches!(ended.code(), Some(0 | OF_SIGTERM)) => Ok(()),
+            Some(ended) if ended.signal().is_none_or(|signal| signal != TERM) => {
+                let (shown, said) = (&self.shown, self.said());
+                let how = how(ended);
+                let why = format!("{shown}, told to end by SIGTERM, ended with {how}{said}");
+                Err(failed(None, why))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -186,36 +213,41 @@ impl Program {
     }
 }
 
-/// Ends those that run: SIGTERM, and SIGKILL for those that have not ended after `patience`. One that a signal of
-/// another kind has ended has crashed.
+/// Ends those that run: SIGTERM, and SIGKILL for those that have not ended after `patience`.
+///
+/// # Errors
+/// One has ended before, has to be killed, or ends in another way than by SIGTERM or with status 0.
 pub fn stop(programs: &mut [Program], patience: Duration) -> Done {
-    let running = |programs: &mut [Program]| programs.iter_mut().any(|p| p.ended().is_none());
-    let stopped: Vec<bool> = programs.iter_mut().map(|p| p.ended().is_none()).collect();
+    let had_ended: Vec<bool> = programs.iter_mut().map(|p| p.ended().is_some()).collect();
     programs.iter().for_each(|p| p.signal(Signal::TERM));
     let end = Instant::now() + patience;
-    while running(programs) && Instant::now() < end {
+    let mut wait = true;
+    while wait && programs.iter_mut().any(|p| p.ended().is_none()) {
         std::thread::sleep(PAUSE);
+        wait = Instant::now() < end && !programs.iter_mut().any(Program::prints_too_much);
     }
-    let asked = [Signal::TERM, Signal::KILL].map(Signal::as_raw);
+    let has_ended: Vec<bool> = programs.iter_mut().map(|p| p.ended().is_some()).collect();
     programs.iter().for_each(|p| p.signal(Signal::KILL));
-    for (program, was_stopped) in programs.iter_mut().zip(stopped) {
+    let mut done = Ok(());
+    for (i, program) in programs.iter_mut().enumerate() {
         if program.ended.is_none() {
             program.ended = program.child.wait().ok();
         }
-        let signal = program.ended.and_then(|ended| ended.signal());
-        if let Some(ended) = program.ended
-            && was_stopped
-            && signal.is_some_and(|signal| !asked.contains(&signal))
-        {
-            let (shown, said) = (&program.shown, program.said());
-            let why = format!(
-                "{shown}, told to end by SIGTERM, ended with {}{said}",
-                how(ended)
-            );
-            return Err(failed(None, why));
-        }
+        done = done.and(match (had_ended[i], has_ended[i]) {
+            (true, _) => program.check(None),
+            (false, true) => program.has_obeyed(),
+            (false, false) => Err(failed(
+                None,
+                format!(
+                    "{} has not ended within {patience:?} after SIGTERM, and was killed{}",
+                    program.shown,
+                    program.said()
+                ),
+            )),
+        });
+        program.files.iter().for_each(|path| output::cut(path));
     }
-    Ok(())
+    done
 }
 
 /// How a program ended, in words.
@@ -228,34 +260,6 @@ fn how(status: ExitStatus) -> String {
         }
         (None, None) => status.to_string(),
     }
-}
-
-/// A name that a file can have.
-pub fn plain(name: &str) -> String {
-    let good = |c: char| c.is_alphanumeric() || "._-+".contains(c);
-    let name: String = name
-        .chars()
-        .map(|c| if good(c) { c } else { '_' })
-        .collect();
-    match name.starts_with('.') {
-        true => format!("_{name}"),
-        false => name,
-    }
-}
-
-/// The last lines of a file; none if it is empty.
-fn tail(path: &Path) -> Option<String> {
-    let mut file = File::open(path).ok()?;
-    let is_cut = file.seek(SeekFrom::End(-BYTES)).is_ok();
-    let mut bytes = Vec::new();
-    file.take(BYTES as u64).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().skip(usize::from(is_cut)).collect();
-    let last = &lines[lines.len().saturating_sub(LINES)..];
-    // What a terminal would obey is not for terminals.
-    let clean = |line: &&str| line.replace(|c: char| c.is_control() && c != '\t', "?");
-    let shown: Vec<String> = last.iter().map(clean).collect();
-    (!shown.is_empty()).then(|| format!("  {}", shown.join("\n  ")))
 }
 
 #[cfg(test)]
@@ -319,10 +323,13 @@ mod tests {
     fn what_runs_is_stopped() {
         let scratch = Scratch::new("stop");
         let start = |script, status| scratch.start(script, status);
-        let deaf = "trap '' TERM; while :; do sleep 60; done";
+        let deaf = "trap '' TERM; echo x; while :; do sleep 60; done";
         let mut all = [start("exec sleep 60", None), start(deaf, None)];
         let pids = all.each_ref().map(|p| Pid::from_child(&p.child));
-        stop(&mut all, Duration::from_millis(200)).unwrap();
+        while tail(&all[1].files[0]).is_none() {
+            std::thread::sleep(PAUSE);
+        }
+        assert!(stop(&mut all, Duration::from_millis(200)).is_err());
         for pid in pids {
             // Those that were killed wait for their new parent.
             while rustix::process::test_kill_process_group(pid).is_ok() {
@@ -347,12 +354,5 @@ mod tests {
             std::thread::sleep(PAUSE);
         }
         stop(&mut program, Duration::from_secs(60)).unwrap();
-    }
-
-    #[test]
-    fn names_of_files() {
-        for (name, expected) in [("a-b.c", "a-b.c"), ("../x y", "_.._x_y"), ("", "")] {
-            assert_eq!(plain(name), expected);
-        }
     }
 }

@@ -14,8 +14,11 @@ use pcap_file::pcapng::blocks::interface_description::{
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::{DataLink, Endianness, PcapError};
 
-use super::programs::plain;
+use super::output::plain;
 use super::tester::{Frame, Tester, flow};
+
+/// Frames of a capture: a flood is not kept whole.
+const MOST: usize = 100_000;
 
 /// Writes `PORT.sent.pcapng` and `PORT.received.pcapng` of each port into `dir`. What has come says by a comment which
 /// step has taken it.
@@ -53,7 +56,7 @@ fn capture(path: &Path, name: &str, frames: &[Frame], is_received: bool) -> Resu
             InterfaceDescriptionOption::IfTsResol(9),
         ],
     })?;
-    for frame in frames {
+    for (i, frame) in frames.iter().take(MOST).enumerate() {
         // In and out, as the program sees it.
         let direction = if is_received { 2 } else { 1 };
         let mut options = vec![EnhancedPacketOption::Flags(direction)];
@@ -62,6 +65,10 @@ fn capture(path: &Path, name: &str, frames: &[Frame], is_received: bool) -> Resu
                 Some(line) => format!("expected by line {line}"),
                 None => "expected by no step".to_owned(),
             };
+            options.push(EnhancedPacketOption::Comment(note.into()));
+        }
+        if i + 1 == MOST && frames.len() > MOST {
+            let note = format!("{} more are not kept", frames.len() - MOST);
             options.push(EnhancedPacketOption::Comment(note.into()));
         }
         writer.write_pcapng_block(EnhancedPacketBlock {

@@ -11,15 +11,13 @@ use super::network::Network;
 use super::programs::{Prepare, Program};
 use super::tester::{End, Tester};
 use super::why::{Done, counted, error, failed};
-use super::world::World;
-use crate::plan::{Action, Run, Target, Verdict};
+use super::world::{World, kernel_reads};
+use crate::plan::{LONGEST_WAIT, Run, Target, Verdict};
 
 /// The longest sleep: after it is seen whether a program has ended, or a signal has come.
 pub const LONGEST: Duration = Duration::from_millis(20);
 /// After so much time without a frame it is seen whether the ports are still open.
 const LOOK: Duration = Duration::from_millis(100);
-/// Waiting ends after so many times the case's `timeout` though frames come and go.
-const MOST: u32 = 10;
 /// The shortest pause between two questions to the daemon.
 pub const PAUSE: Duration = Duration::from_millis(2);
 /// Frames that may be on the way to a program by an interface, or on a kernel, where nobody says whether it has read
@@ -67,6 +65,8 @@ pub struct Running<'r> {
     pub asked: Instant,
     /// ports that programs have had open
     pub opened: Vec<String>,
+    /// how long the last thing was waited for that has not come, for people
+    pub waited: String,
     /// what is on the way to interfaces, by port
     pub away: BTreeMap<String, Away>,
     /// by ports: sent on, received on
@@ -125,12 +125,20 @@ impl Running<'_> {
         let mut moved = self.tester.moved();
         let mut end = Instant::now() + self.run.timeout;
         // Where frames come without end, that is no reason to wait without end.
-        let last = Instant::now() + self.run.timeout * MOST;
+        let last = Instant::now() + self.run.timeout * LONGEST_WAIT;
         loop {
             if let Some(found) = look(self)? {
                 return Ok(Some(found));
             }
             if Instant::now() >= end.min(last) {
+                let timeout = self.run.timeout;
+                self.waited = match end < last {
+                    true => format!("within {timeout:?}"),
+                    false => format!(
+                        "within {:?}, in which frames came without end",
+                        timeout * LONGEST_WAIT
+                    ),
+                };
                 return Ok(None);
             }
             self.turn(LONGEST)?;
@@ -146,7 +154,7 @@ impl Running<'_> {
         let mut moved = self.tester.moved();
         let mut quiet = Instant::now();
         let mut end = quiet + self.run.timeout;
-        let last = quiet + self.run.timeout * MOST;
+        let last = quiet + self.run.timeout * LONGEST_WAIT;
         let mut has_read = false;
         loop {
             let now = Instant::now();
@@ -160,7 +168,7 @@ impl Running<'_> {
                     self.line,
                     format!(
                         "frames have come without end for {:?}",
-                        self.run.timeout * MOST
+                        self.run.timeout * LONGEST_WAIT
                     ),
                 ));
             }
@@ -187,7 +195,8 @@ impl Running<'_> {
             }
             if has_read && now.saturating_duration_since(quiet) >= self.run.quiet {
                 if self.unread()?.is_empty() {
-                    return Ok(());
+                    // Whoever has closed its ports reads nothing.
+                    return self.look_at_ports();
                 }
                 has_read = false;
             }
@@ -274,7 +283,7 @@ impl Running<'_> {
         self.end(on)?;
         let name = self.names.get(on)?.clone();
         let is_of_machine = matches!(self.run.target, Target::Nic(_)) && name.interface.is_some();
-        if is_of_machine || self.kernel_reads(on) {
+        if is_of_machine || kernel_reads(self.run, on) {
             return Ok(());
         }
         let is_there = self.until(|running| {
@@ -296,27 +305,11 @@ impl Running<'_> {
             None => String::new(),
         };
         Err(self.wrong(format!(
-            "what is sent on port {on} ({}) reaches nobody: within {:?} no program has opened it; {}{hint}",
+            "what is sent on port {on} ({}) reaches nobody: {} no program has opened it; {}{hint}",
             name.program,
-            self.run.timeout,
+            self.waited,
             self.ports_for_people()?,
         )))
-    }
-
-    /// Does the case name the port as an interface, so that programs of the kernel may read there?
-    fn kernel_reads(&self, port: &str) -> bool {
-        let named = format!("${{interface.{port}}}");
-        let programs = self.run.programs.iter();
-        let mut texts = programs.flat_map(|program| program.run.iter().chain(program.env.values()));
-        let spaces = self.run.namespaces.iter();
-        let mut commands = spaces.flat_map(|space| space.commands.iter().flatten());
-        let steps = self.run.steps.iter();
-        let mut runs = steps.flat_map(|step| match &step.action {
-            Action::Run { run, .. } => run.iter(),
-            _ => [].iter(),
-        });
-        let is_it = |text: &String| text.contains(&named);
-        texts.any(is_it) || commands.any(is_it) || runs.any(is_it)
     }
 
     /// The ports that programs have open, in words.
@@ -342,7 +335,8 @@ impl Running<'_> {
             let mut holders = self.run.programs.iter().zip(&mut self.programs);
             let holder = holders.find(|(planned, _)| planned.opens.contains(port));
             let Some((_, program)) = holder else { continue };
-            if program.is_done() {
+            // One that ends by itself closes its ports before.
+            if program.is_done() || program.is_to_end() {
                 continue;
             }
             // It may be about to end, and why it does says more.

@@ -90,14 +90,12 @@ fn send(running: &mut Running<'_>, on: &str, frames: &[Frame]) -> Done {
     let left = running.end(on)?.waiting();
     let name = running.names.get(on)?.program.clone();
     let ports = running.ports_for_people()?;
-    Err(running.wrong(
-        format!(
-            "{left} of {} could not be sent to port {on} ({name}) within {:?}: nobody reads there; {ports}{}",
-            counted(all, "frame"),
-            running.run.timeout,
-            said(running, on),
-        ),
-    ))
+    Err(running.wrong(format!(
+        "{left} of {} could not be sent to port {on} ({name}) {}: nobody reads there; {ports}{}",
+        counted(all, "frame"),
+        running.waited,
+        said(running, on),
+    )))
 }
 
 /// What the program of a port said last.
@@ -128,13 +126,13 @@ fn own(heard: usize) -> String {
 /// What of a search has not come.
 fn missing(running: &mut Running<'_>, on: &str, search: &Search) -> Verdict {
     let said = said(running, on);
-    let timeout = running.run.timeout;
+    let waited = running.waited.clone();
     let end = match running.end(on) {
         Ok(end) => end,
         Err(verdict) => return verdict,
     };
     let why = format!(
-        "port {on}: {} of {} did not come within {timeout:?}{}{}{said}",
+        "port {on}: {} of {} did not come {waited}{}{}{said}",
         search.left(),
         counted(search.len(), "expected frame"),
         search.complaint(&end.came),
@@ -307,8 +305,10 @@ fn expect_matching(
             Some((frame, why)) => Err(running.wrong(misfits(on, filter.as_deref(), &why, &frame))),
         }
     };
-    // Of an exact number no more are taken; else all that come are counted.
-    let is_exact = count.min == count.max && count.min > 0;
+    // Of an exact number no more are taken: those fail the case at its end, but where it ignores them. Else all that
+    // come are counted.
+    let is_ignored = running.run.ignore.iter().any(|port| port == on);
+    let is_exact = count.min == count.max && count.min > 0 && !is_ignored;
     let most = if is_exact { count.max } else { u64::MAX };
     let enough = running.until(|running| Ok((look(running, most)? >= count.min).then_some(())))?;
     if enough.is_some() && !is_exact {
@@ -323,7 +323,7 @@ fn expect_matching(
     let range = range(count);
     let within = match n > count.max {
         true => String::new(),
-        false => format!(" within {:?}", running.run.timeout),
+        false => format!(" {}", running.waited),
     };
     let said = said(running, on);
     let end = running.end(on)?;
@@ -354,6 +354,25 @@ pub fn nothing(running: &mut Running<'_>, ports: &[&str]) -> Done {
         if end.came.iter().any(|frame| frame.taken.is_none()) {
             let why = format!("port {port}: nothing was to come{}", left_over(&end.came));
             return Err(running.wrong(why));
+        }
+    }
+    Ok(())
+}
+
+/// Programs have been stopped, and have sent nothing meanwhile.
+pub fn nothing_at_the_end(running: &mut Running<'_>) -> Done {
+    running.tester.take_the_rest();
+    let Running { tester, run, .. } = running;
+    for end in tester
+        .ends
+        .iter()
+        .filter(|end| !run.ignore.contains(&end.name))
+    {
+        if end.came.iter().any(|frame| frame.taken.is_none()) {
+            let (port, left) = (&end.name, left_over(&end.came));
+            let why =
+                format!("port {port}: nothing was to come when programs were told to end{left}");
+            return Err(failed(None, why));
         }
     }
     Ok(())

@@ -1,15 +1,16 @@
 //! The tester's ends of ports: what is sent, what comes, and the bad wires between.
-//!
-//! One loop serves all of them. It never waits for one port to take a packet while others have packets to be read.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
-use nm_user::{Error, Interest, NotSent, Open, Port, Watch, wait};
+use nm_user::{Error, Interest, NotSent, Open, Port, Watch};
 use uvale_impair::{Outcome, Way};
 
 use super::matching::Passed;
-use super::why::{Done, error, failed};
+
+mod all;
+
+pub use all::Tester;
 
 /// Slots of the tester's rx rings, unless the case says how many: more than a program's own rings can hold back.
 const RX_SLOTS: u32 = 4096;
@@ -35,6 +36,11 @@ impl Frame {
             taken: None,
         }
     }
+}
+
+/// Bytes of all.
+fn len(frames: &[Frame]) -> usize {
+    frames.iter().map(|frame| frame.bytes.len()).sum()
 }
 
 /// Frames leave a wire from the program.
@@ -76,6 +82,8 @@ pub struct End {
     pub heard: usize,
     /// frames of `sent` that are among the echoes of other ends
     echoed: usize,
+    /// bytes of both
+    bytes: [usize; 2],
     /// how far steps have come with it
     pub passed: Passed,
 }
@@ -118,6 +126,7 @@ impl End {
             echoes: BTreeMap::new(),
             heard: 0,
             echoed: 0,
+            bytes: [0; 2],
             passed: Passed::default(),
         })
     }
@@ -162,6 +171,7 @@ impl End {
     fn push(&mut self, now: Instant) -> Result<(), String> {
         self.is_full = false;
         let mut too_long = None;
+        let before = self.sent.len();
         let Self {
             port,
             ways,
@@ -213,6 +223,7 @@ impl End {
         }
         self.is_dirty |= out.slots > 0;
         self.slots_sent += u64::from(out.slots);
+        self.bytes[0] += len(&self.sent[before..]);
         match too_long {
             None => Ok(()),
             Some(len) => Err(format!(
@@ -226,6 +237,7 @@ impl End {
     fn pull(&mut self, now: Instant) {
         let before = self.came.len();
         self.take(now);
+        self.bytes[1] += len(&self.came[before..]);
         if self.echoes.is_empty() {
             return;
         }
@@ -338,74 +350,6 @@ pub fn flow(frame: &[u8]) -> u32 {
     bytes.fold(0x811c_9dc5, |sum: u32, byte| {
         (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     })
-}
-
-/// The tester's ends.
-#[derive(Default)]
-pub struct Tester {
-    /// one for each port that it has a hand in
-    pub ends: Vec<End>,
-}
-
-impl Tester {
-    /// The end of that port.
-    pub fn end(&mut self, port: &str) -> Option<&mut End> {
-        self.ends.iter_mut().find(|end| end.name == port)
-    }
-
-    /// Sends and takes what it can, for the step of `line`, and sleeps for no longer than `longest` before it takes.
-    pub fn turn(&mut self, line: Option<usize>, longest: Duration) -> Done {
-        let now = Instant::now();
-        for end in &mut self.ends {
-            end.push(now).map_err(|why| failed(line, why))?;
-        }
-        self.echo();
-        let due = self.ends.iter_mut().filter_map(|end| end.due(now)).min();
-        let time = due.map_or(longest, |due| {
-            due.saturating_duration_since(now).min(longest)
-        });
-        let mut watches: Vec<Watch<'_>> = self.ends.iter_mut().map(End::watch).collect();
-        wait(&mut watches, Some(time))
-            .map_err(|e| error(format!("the tester: {}", super::why::plain(&e))))?;
-        let now = Instant::now();
-        for end in &mut self.ends {
-            end.is_dirty = false;
-            end.pull(now);
-        }
-        Ok(())
-    }
-
-    /// What has left an end is heard by the others on its switch.
-    fn echo(&mut self) {
-        for i in 0..self.ends.len() {
-            let end = &mut self.ends[i];
-            let from = std::mem::replace(&mut end.echoed, end.sent.len());
-            if end.switch.is_none() || from == end.sent.len() {
-                continue;
-            }
-            let new: Vec<Vec<u8>> = end.sent[from..].iter().map(|f| f.bytes.clone()).collect();
-            let switch = end.switch.clone();
-            let others = self.ends.iter_mut().enumerate();
-            for (_, other) in others.filter(|(j, other)| *j != i && other.switch == switch) {
-                for bytes in &new {
-                    *other.echoes.entry(bytes.clone()).or_default() += 1;
-                }
-            }
-        }
-    }
-
-    /// Does the order of frames say anything but within flows, at all ports?
-    pub fn keeps_order(&mut self) -> bool {
-        self.ends.iter_mut().all(End::has_one_ring)
-    }
-
-    /// Frames that have left and come, in all.
-    pub fn moved(&self) -> usize {
-        self.ends
-            .iter()
-            .map(|end| end.sent.len() + end.came.len())
-            .sum()
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use uvale_system::refusal::Refusal;
 
 use super::names::{Name, Names};
 use super::why::{Done, error};
+use crate::plan::{Action, Run};
 use uvale_tools::nearest::label;
 
 /// The daemon.
@@ -56,6 +57,21 @@ impl World {
 
 fn gone(refusal: Refusal) -> crate::plan::Verdict {
     error(format!("the daemon of this run does not answer: {refusal}"))
+}
+
+/// Does the case name the port as an interface, so that programs of the kernel may read there?
+pub fn kernel_reads(run: &Run, port: &str) -> bool {
+    let named = format!("${{interface.{port}}}");
+    let is_it = |text: &String| text.contains(&named);
+    let programs = run.programs.iter();
+    let mut texts = programs.flat_map(|program| program.run.iter().chain(program.env.values()));
+    let spaces = run.namespaces.iter();
+    let mut commands = spaces.flat_map(|space| space.commands.iter().flatten());
+    let mut runs = run.steps.iter().flat_map(|step| match &step.action {
+        Action::Run { run, .. } => run.iter(),
+        _ => [].iter(),
+    });
+    texts.any(is_it) || commands.any(is_it) || runs.any(is_it)
 }
 
 /// The ports that programs have open at a moment.
