@@ -27,7 +27,11 @@ impl World {
     pub fn traced(&self, name: &[u8]) -> Option<u32> {
         let is_of = |id: &AdapterId| self.is_named(*id, name);
         let those = self.adapters.iter().map(|(id, _)| id).filter(is_of);
-        those.filter_map(|id| self.trace_of(id)).next()
+        let on = those.filter_map(|id| self.trace_of(id)).next();
+        // A port of a trace may be closed, and come back.
+        let is_same =
+            |t: &&Trace| t.name == name || is_port_of(&t.name, name) || is_port_of(name, &t.name);
+        on.or_else(|| Some(self.traces.iter().find(is_same)?.number))
     }
 
     /// From now on the packets of the port `name`, or of all ports of that switch, are traced as number `number`, those
@@ -118,6 +122,12 @@ impl World {
             _ => na.name == name,
         }
     }
+}
+
+/// Is that the name of a port of that switch?
+fn is_port_of(port: &[u8], switch: &[u8]) -> bool {
+    port.strip_prefix(switch)
+        .is_some_and(|rest| rest.starts_with(b":"))
 }
 
 /// The trace of a ring, and its packets that have left no record; those are not told again.

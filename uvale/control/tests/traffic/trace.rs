@@ -475,3 +475,18 @@ fn what_leaves_no_record_is_counted() {
     assert_eq!(t.records().len(), 1);
     assert_eq!(world().end_trace(1), 0);
 }
+
+/// A port that is closed belongs to its trace still: it may come back.
+#[test]
+fn closed_ports_are_traced_still() {
+    let w = world();
+    let [a, _b] = ["a", "b"].map(|p| port(&w, &format!("vale0:{p}")));
+    let _t = Traced::begin(&w, "vale0:a");
+    w.close(a);
+    let traced = |name: &str| w.world.lock().unwrap().traced(name.as_bytes());
+    assert_eq!(["vale0", "vale0:a"].map(traced), [Some(1); 2]);
+    assert_eq!(
+        ["vale0:b", "vale", "vale0:", "vale1"].map(traced),
+        [None; 4]
+    );
+}
