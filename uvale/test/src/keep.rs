@@ -121,7 +121,12 @@ pub fn abandon(folder: &Path) {
     if folder.join(RUN).is_file() {
         forget(folder);
         // The last one removes the folder of all.
-        let _ = folder.parent().map(fs::remove_dir);
+        let all = folder.parent().unwrap_or(folder);
+        let mut left = fs::read_dir(all).into_iter().flatten().flatten();
+        if left.all(|entry| entry.file_name() == RUNNING) {
+            let _ = fs::remove_file(all.join(RUNNING));
+            let _ = fs::remove_dir(all);
+        }
     }
 }
 
