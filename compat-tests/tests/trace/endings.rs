@@ -37,6 +37,20 @@ fn a_second_one_is_told_who_traces() {
     );
 }
 
+/// It says so, once each time, and goes on when the port is back.
+#[test]
+fn a_port_that_closes_is_waited_for() {
+    let place = Place::new();
+    let _b = End::open(&place, "vale0:b");
+    let a = End::open(&place, "vale0:a");
+    let trace = trace(&place, &["vale0:a", "--json", "-c", "1"]);
+    drop(a);
+    trace.wait_text("vale0:a is closed");
+    let a = End::open(&place, "vale0:a");
+    a.send(&numbers(1, 1));
+    assert_eq!(super::records(trace, 0).len(), 1);
+}
+
 /// A trace that was killed is off: nothing is written any more, and another can begin.
 #[test]
 fn a_trace_that_is_killed_is_off() {

@@ -13,6 +13,7 @@
 mod form;
 mod json;
 mod names;
+mod watch;
 mod words;
 
 use std::io::IsTerminal;
@@ -40,6 +41,7 @@ use super::show::{Place, fetch};
 use super::table::printable;
 use form::Form;
 use names::Names;
+use watch::{Watch, is_there};
 
 /// Of `uvale trace`.
 pub const HELP: &str = "\
@@ -161,7 +163,9 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     trace.form.begin(&mut trace.output);
     line(format_args!("uvale trace: tracing {}", printable(&name)));
     let until = args.seconds.map(|time| Instant::now() + time);
-    let end = trace.until_end(&signals, until).unwrap_or_else(|e| e);
+    let end = trace
+        .until_end(&name, &signals, until)
+        .unwrap_or_else(|e| e);
     let end = trace.finish(end, &signals);
     Ok(trace.verdict(&end, &args, &name))
 }
@@ -179,7 +183,7 @@ fn find(session: &Session, name: &str) -> Result<String, String> {
     let label = label(name);
     let ordinary = || ports.iter().filter(|p| is_ordinary(p));
     let switches = || ports.iter().filter_map(|p| p.switch.as_deref());
-    if ordinary().any(|p| p.name == label) || switches().any(|s| s == label) {
+    if is_there(&ports, &label) {
         return Ok(label);
     }
     let known = ordinary().map(|p| p.name.as_str()).chain(switches());
@@ -211,7 +215,13 @@ struct Tracer {
 }
 
 impl Tracer {
-    fn until_end(&mut self, signals: &Signals, until: Option<Instant>) -> Result<End, End> {
+    fn until_end(
+        &mut self,
+        name: &str,
+        signals: &Signals,
+        until: Option<Instant>,
+    ) -> Result<End, End> {
+        let mut watch = Watch::new();
         loop {
             let taken = self.take()?;
             let is_written = self.output.push()?;
@@ -230,6 +240,7 @@ impl Tracer {
             if taken && is_written {
                 continue;
             }
+            watch.look(&self.session, name);
             if !self.sleep(signals) {
                 return Ok(End::Lost);
             }
