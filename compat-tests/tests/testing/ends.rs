@@ -43,10 +43,7 @@ fn a_port_that_closes_is_noticed_at_once() {
     case.run.timeout = Duration::from_secs(86_400);
     case.matching("wan", "arp", 1, 1);
     let (_, why) = case.fails();
-    assert!(
-        why.contains("program bridge has closed port lan (vale0:lan)"),
-        "{why}"
-    );
+    assert!(why.contains("program bridge has closed port "), "{why}");
 }
 
 #[test]

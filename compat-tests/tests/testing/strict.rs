@@ -182,11 +182,7 @@ fn a_closed_port_is_seen_at_the_end() {
         program.run.splice(0..0, words);
         case.send("lan", numbered(1));
         case.step(Action::Nothing { on: "wan".into() });
-        fails_with(
-            &case,
-            Some(2),
-            &["program faulty has closed port lan (vale0:lan)"],
-        );
+        fails_with(&case, Some(2), &["program faulty has closed port "]);
     }
 }
 
