@@ -10,7 +10,7 @@ use uvale_tools::output;
 use crate::file::{Case, File};
 use crate::junit::Junit;
 use crate::keep::{self, Temporary};
-use crate::plan::{Run, Verdict};
+use crate::plan::{LONGEST_WAIT, Run, Verdict};
 use crate::report::{Report, quoted};
 use crate::result::{Finished, Repetitions, judge, last_lines};
 use crate::schedule::{self, Ended, How, Job, Stop};
@@ -308,13 +308,16 @@ fn not_prepared(line: &str, ended: &Ended) -> Option<String> {
     )
 }
 
-/// When a run is taken for hung: every wait of it has had its time, and the machine is slow.
+/// When a run is taken for hung: every wait of it has had its time, one the time of frames that come without end, and
+/// the machine is slow.
 fn limit(case: &Case) -> Duration {
     let run = &case.run;
     let waits =
         run.steps.len() + 3 * run.programs.len() + run.ports.len() + run.namespaces.len() + 3;
     let waits = u32::try_from(waits).unwrap_or(u32::MAX);
     let each = run.timeout.saturating_add(run.quiet);
+    let without_end = run.timeout.saturating_mul(LONGEST_WAIT);
     each.saturating_mul(waits)
+        .saturating_add(without_end)
         .saturating_add(Duration::from_secs(30))
 }
