@@ -62,6 +62,15 @@ fuzz() {
     if has g++; then scripts/fuzz.sh "${FUZZ_SECONDS:-20}"; else echo "skipped: libFuzzer needs g++"; fi
 }
 
+# Also where they were started in the background, by a shell that has such programs ignore Ctrl-C: some send it.
+tests() {
+    if env --default-signal=INT true 2>/dev/null; then
+        env --default-signal=HUP,INT,QUIT cargo test --workspace --no-fail-fast
+    else
+        cargo test --workspace --no-fail-fast
+    fi
+}
+
 # The README's first command. What it builds from outside, the tests use too.
 demonstration() {
     if has apt-get; then scripts/demo.sh; else echo "skipped: the demonstration needs Debian packages"; fi
@@ -74,7 +83,7 @@ check "documentation" docs
 check "programs" cargo build --workspace --quiet
 check "musl" scripts/musl.sh
 check "demonstration" demonstration
-check "tests" cargo test --workspace --no-fail-fast
+check "tests" tests
 check "loom" loom
 check "address sanitizer" asan
 check "valgrind" memcheck
