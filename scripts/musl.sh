@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the shim for programs on musl, as those of Alpine, and puts it where `uvale run` finds it:  scripts/musl.sh [release]
+# Builds the shim for programs on musl, as those of Alpine:  scripts/musl.sh [release]
+# It is put where `uvale run` finds it,
 # beside libnmshim.so, as libnmshim-musl.so. Needs the compiler's standard library for musl, which rustup installs,
 # and musl-gcc (Debian's musl-tools). Without them it says "skipped: why" and ends with 0.
 set -eu

@@ -1,4 +1,4 @@
-//! Programs on musl, as those of Alpine, beside programs on glibc: `uvale run` chooses the shim by the program's loader.
+//! Programs on musl, as those of Alpine, beside those on glibc: `uvale run` chooses the shim by the loader.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -29,7 +29,8 @@ fn three() -> String {
 fn ids_are_listed_and_chosen() {
     let folder = Folder::new();
     let text = format!(
-        "repeat = 2\n[matrix]\nmode = [\"swap\", \"copy\"]\n{JOINED}[[cases]]\nname = \"a\"\nsteps = [{{ run = ['true'] }}]\n\
+        "repeat = 2\n[matrix]\nmode = [\"swap\", \"copy\"]\n{JOINED}[[cases]]\nname = \"a\"\n\
+         steps = [{{ run = ['true'] }}]\n\
          [[cases]]\nname = \"ab\"\nrepeat = 1\nmatrix.mode = [\"none\"]\nsteps = [{{ run = ['true'] }}]\n"
     );
     folder.write("f.toml", text);

@@ -19,6 +19,7 @@
 mod build;
 mod difference;
 mod dns;
+mod draft;
 mod expected;
 mod fields;
 mod filter;

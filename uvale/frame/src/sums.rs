@@ -2,7 +2,7 @@
 
 use etherparse::checksum::Sum16BitWords;
 
-use crate::place::{Draft, read, write};
+use crate::draft::{Draft, read, write};
 use crate::shape::{self, Shape};
 use crate::table::{Field, Place, Proto, fields_of};
 

@@ -34,7 +34,7 @@ fn fields_are_documented() {
     let row = |field: &Field| {
         let only = match field.place {
             Place::Either(_) => " (in filters only)",
-            Place::Sum => " (in filters and expected fields only)",
+            Place::Sum => " (to be asked only)",
             _ => "",
         };
         format!(

@@ -12,7 +12,7 @@
 //! | `programs.rs`, `children.rs` | the programs, and whatever else was started |
 //! | `output.rs` | what programs print |
 //! | `tester.rs` | the tester's ends of ports, behind bad wires |
-//! | `matching.rs` | frames that have come, against those that are expected |
+//! | `matching.rs`, `order.rs` | frames that have come, against those that are expected |
 //! | `running.rs` | a run while it runs |
 //! | `steps.rs`, `commands.rs` | its steps: with frames; with programs |
 //! | `record.rs` | captures, and the digest |
@@ -24,6 +24,7 @@ mod fill;
 mod matching;
 mod names;
 mod network;
+mod order;
 mod output;
 mod programs;
 mod record;

@@ -100,7 +100,8 @@ fn every_field_comes_to_its_place() {
 
 #[test]
 fn switches_without_a_name_are_different_ones() {
-    let text = "[ports.a]\n[ports.b]\nswitch = \"vale0\"\n[ports.c]\n[[cases]]\nname = \"x\"\nsteps = [{ nothing = 'a' }]\n";
+    let text = "[ports.a]\n[ports.b]\nswitch = \"vale0\"\n[ports.c]\n\
+                [[cases]]\nname = \"x\"\nsteps = [{ nothing = 'a' }]\n";
     let file = parse(Path::new("x.toml"), text, &settings()).unwrap();
     let switches = file.cases[0].run.ports.iter().map(|port| match &port.kind {
         Kind::Switch { switch } => switch.as_str(),

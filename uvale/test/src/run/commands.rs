@@ -20,13 +20,13 @@ pub fn prints(running: &mut Running<'_>, program: &str, text: &str, count: Count
     let text = text.map_err(|why| running.wrong(why))?;
     let mut lines = Lines::with(&text);
     let enough = running.until(|running| {
-        let found = lines.count(&running.programs[at]);
+        let found = lines.count(running.programs[at].files());
         Ok((found >= count.min).then_some(()))
     })?;
     if enough.is_some() && count.max < u64::MAX {
         running.settle()?;
     }
-    let found = lines.count(&running.programs[at]);
+    let found = lines.count(running.programs[at].files());
     if (count.min..=count.max).contains(&found) {
         return Ok(());
     }

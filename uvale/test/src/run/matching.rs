@@ -1,10 +1,9 @@
 //! Frames that have come, against those that are expected.
 
-use std::collections::BTreeMap;
-
 use uvale_frame::{Expected, summary};
 
-use super::tester::{Frame, flow};
+use super::order::{Order, Passed};
+use super::tester::Frame;
 use super::why::counted;
 
 /// Frames that a failure names; as many as one likes that look the same, one behind the other.
@@ -43,46 +42,6 @@ impl Wanted {
         match self.change.is_empty() {
             true => summary(&self.from),
             false => format!("{}, with {}", summary(&self.from), self.change),
-        }
-    }
-}
-
-/// The order in which frames have to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// any
-    None,
-    /// within a flow: between rings there is no order
-    OfFlows,
-    /// that of the case
-    Whole,
-}
-
-/// How far the steps of a port that look at the order have come among its frames.
-#[derive(Clone, Debug, Default)]
-pub struct Passed {
-    /// behind the last frame whose step was in the order of the case
-    whole: usize,
-    /// of each flow, behind the last frame of it
-    flows: BTreeMap<u32, usize>,
-}
-
-impl Passed {
-    /// Where a frame has to be at least.
-    fn behind(&self, order: Order, frame: &[u8]) -> usize {
-        let of_flow = self.flows.get(&flow(frame)).copied().unwrap_or(0);
-        match order {
-            Order::None => 0,
-            Order::OfFlows => of_flow,
-            Order::Whole => of_flow.max(self.whole),
-        }
-    }
-
-    /// Frame number `i` has been found.
-    fn pass(&mut self, order: Order, frame: &[u8], i: usize) {
-        self.flows.insert(flow(frame), i + 1);
-        if order == Order::Whole {
-            self.whole = i + 1;
         }
     }
 }

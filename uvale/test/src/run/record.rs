@@ -14,8 +14,9 @@ use pcap_file::pcapng::blocks::interface_description::{
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::{DataLink, Endianness, PcapError};
 
+use super::order::flow;
 use super::output::plain;
-use super::tester::{Frame, Tester, flow};
+use super::tester::{Frame, Tester};
 
 /// Frames of a capture: a flood is not kept whole.
 const MOST: usize = 100_000;

@@ -4,8 +4,9 @@ use uvale_frame::{Expected, Fields, Filter, change, from_hex, has, summary, wron
 
 use super::commands::{command, prints};
 use super::fill::{fields, fill, learnt};
-use super::matching::{Order, Search, Wanted, left_over};
+use super::matching::{Search, Wanted, left_over};
 use super::network::Place;
+use super::order::Order;
 use super::programs::Program;
 use super::running::{Running, Same};
 use super::why::{Done, counted, failed, range};

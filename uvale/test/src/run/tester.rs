@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use nm_user::{Error, Interest, NotSent, Open, Port, Watch};
 use uvale_impair::{Outcome, Way};
 
-use super::matching::Passed;
+use super::order::{Passed, flow};
 
 mod all;
 
@@ -335,21 +335,6 @@ impl Out<'_> {
         self.sent.push(Frame::new(bytes.to_vec()));
         Outcome::Sent
     }
-}
-
-/// A number that the frames of a flow share, as NICs make one to choose a ring: of addresses and ports.
-pub fn flow(frame: &[u8]) -> u32 {
-    let ip = match frame.get(12..14) {
-        Some([0x08, 0x00]) => 26..38,
-        Some([0x86, 0xdd]) => 22..58,
-        _ => 0..0,
-    };
-    let end = frame.len();
-    let parts = [0..12.min(end), ip.start.min(end)..ip.end.min(end)];
-    let bytes = parts.into_iter().flat_map(|part| &frame[part]);
-    bytes.fold(0x811c_9dc5, |sum: u32, byte| {
-        (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
 }
 
 #[cfg(test)]
