@@ -213,18 +213,27 @@ impl Program {
     }
 }
 
-/// Ends those that run: SIGTERM, and SIGKILL for those that have not ended after `patience`.
+/// Ends those that run, the last one first: SIGTERM, and SIGKILL for those that have not ended after `patience`.
 ///
 /// # Errors
 /// One has ended before, has to be killed, or ends in another way than by SIGTERM or with status 0.
 pub fn stop(programs: &mut [Program], patience: Duration) -> Done {
     let had_ended: Vec<bool> = programs.iter_mut().map(|p| p.ended().is_some()).collect();
-    programs.iter().for_each(|p| p.signal(Signal::TERM));
-    let end = Instant::now() + patience;
-    let mut wait = true;
-    while wait && programs.iter_mut().any(|p| p.ended().is_none()) {
-        std::thread::sleep(PAUSE);
-        wait = Instant::now() < end && !programs.iter_mut().any(Program::prints_too_much);
+    // The ports of a program may be watched by one that was started after it, which is to end before they are gone.
+    let mut last = programs.len();
+    let is_in_time = loop {
+        let Some(next) = last.checked_sub(1) else {
+            break true;
+        };
+        programs[next].signal(Signal::TERM);
+        if !wait_for(&mut programs[next..], patience) {
+            break false;
+        }
+        last = next;
+    };
+    if !is_in_time {
+        programs.iter().for_each(|p| p.signal(Signal::TERM));
+        wait_for(&mut programs[..last - 1], patience);
     }
     let has_ended: Vec<bool> = programs.iter_mut().map(|p| p.ended().is_some()).collect();
     programs.iter().for_each(|p| p.signal(Signal::KILL));
@@ -248,6 +257,18 @@ pub fn stop(programs: &mut [Program], patience: Duration) -> Done {
         program.files.iter().for_each(|path| output::cut(path));
     }
     done
+}
+
+/// Waits until these have ended; false if they have not within `patience`, or print more than they may.
+fn wait_for(programs: &mut [Program], patience: Duration) -> bool {
+    let end = Instant::now() + patience;
+    while programs.iter_mut().any(|p| p.ended().is_none()) {
+        if Instant::now() >= end || programs.iter_mut().any(Program::prints_too_much) {
+            return false;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    true
 }
 
 /// How a program ended, in words.
@@ -344,6 +365,33 @@ mod tests {
             std::thread::sleep(PAUSE);
         }
         assert!(stop(&mut crash, Duration::from_secs(60)).is_err());
+    }
+
+    #[test]
+    fn the_last_to_start_is_the_first_to_be_stopped() {
+        let scratch = Scratch::new("order");
+        let told = scratch.0.join("told");
+        let told = told.display();
+        let first = format!("trap 'touch {told}; exit 0' TERM; echo x; sleep 60 & wait");
+        // What it watches is there until it has ended.
+        let second =
+            format!("trap 'sleep 0.3; test ! -e {told}; exit' TERM; echo x; sleep 60 & wait");
+        let mut both = [("first", first), ("second", second)].map(|(file, script)| {
+            let mut command = Command::new("sh");
+            command.args(["-c", &script]);
+            let launch = Launch {
+                shown: file.into(),
+                file,
+                command,
+                status: None,
+                opens_ports: false,
+            };
+            Program::start(launch, &scratch.0, &|_| None).unwrap()
+        });
+        while both.iter().any(|p| tail(&p.files[0]).is_none()) {
+            std::thread::sleep(PAUSE);
+        }
+        stop(&mut both, Duration::from_secs(60)).unwrap();
     }
 
     #[test]
