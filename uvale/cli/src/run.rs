@@ -12,6 +12,20 @@ use std::process::{Command, ExitCode};
 pub use preload::{PRELOAD, Shim, leave};
 pub use reach::reach;
 
+/// Tells the shim how to reach the program: `trap`, or not set.
+const ENV_REACH: &str = "NMSHIM_REACH";
+
+/// How a program finds the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Reach {
+    /// As its file says: trap for what Go has made and a loader loads, else preload
+    Auto,
+    /// A library that the program's loader loads first
+    Preload,
+    /// As preload, and system calls that pass that library by come back to it
+    Trap,
+}
+
 /// Options of `uvale run`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -30,6 +44,9 @@ pub struct Args {
     /// Say nothing, whatever goes wrong
     #[arg(long, short, conflicts_with = "verbose")]
     quiet: bool,
+    /// How the program finds the device
+    #[arg(long, value_enum, default_value_t = Reach::Auto)]
+    reach: Reach,
     /// Program and its arguments
     #[arg(required = true, trailing_var_arg = true)]
     program: Vec<OsString>,
@@ -41,6 +58,11 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     let mut command = Command::new(&args.program[0]);
     command.args(&args.program[1..]);
     let (shim, obstacle) = reach(&args.program[0], Shim::find()?);
+    match args.reach {
+        Reach::Trap => command.env(ENV_REACH, "trap"),
+        Reach::Auto if reach::is_go_with_loader(&args.program[0]) => command.env(ENV_REACH, "trap"),
+        Reach::Auto | Reach::Preload => command.env_remove(ENV_REACH),
+    };
     if let Some(obstacle) = obstacle.as_ref().filter(|_| !args.quiet) {
         eprintln!("uvale: {}", obstacle.why);
     }

@@ -28,11 +28,7 @@ pub struct Obstacle {
 /// What the shim can do for the program that the command `name` starts: the shim for the program's C library, where it
 /// is installed beside `shim`, and what keeps it from the program.
 pub fn reach(name: &OsStr, shim: Shim) -> (Shim, Option<Obstacle>) {
-    let program = found(name).and_then(program_file);
-    let elf = program
-        .as_ref()
-        .and_then(|path| Elf::read(File::open(path).ok()?));
-    let (Some(path), Some(elf)) = (program, elf) else {
+    let Some((path, elf)) = look_at(name) else {
         return (shim, None);
     };
     let shim = match elf.interpreter.is_some().then(|| elf.libc()).flatten() {
@@ -41,6 +37,18 @@ pub fn reach(name: &OsStr, shim: Shim) -> (Shim, Option<Obstacle>) {
     };
     let obstacle = obstacle(&path, &elf, &shim);
     (shim, obstacle)
+}
+
+/// The file that runs when the command `name` does, if it is ELF.
+fn look_at(name: &OsStr) -> Option<(PathBuf, Elf)> {
+    let path = found(name).and_then(program_file)?;
+    let elf = Elf::read(File::open(&path).ok()?)?;
+    Some((path, elf))
+}
+
+/// Has the Go compiler made it, and does a loader load it?
+pub fn is_go_with_loader(name: &OsStr) -> bool {
+    look_at(name).is_some_and(|(_, elf)| elf.is_go && !elf.is_static())
 }
 
 fn obstacle(path: &Path, elf: &Elf, shim: &Shim) -> Option<Obstacle> {
