@@ -27,8 +27,9 @@ The guest's side, for --socket /tmp/vm1: -device virtio-net-pci,netdev=n0 with
   -netdev dgram,id=n0,local.type=unix,local.path=/tmp/vm1.qemu,remote.type=unix,remote.path=/tmp/vm1
 or, with --stream: -netdev stream,id=n0,server=off,addr.type=unix,addr.path=/tmp/vm1
 
-Example: uvale vm dgram --port vale0:vm1 --socket /tmp/vm1
-         passt --socket /tmp/passt && uvale vm dgram --port vale0:out --connect /tmp/passt";
+Examples:
+  uvale vm dgram --port vale0:vm1 --socket /tmp/vm1
+  passt --socket /tmp/passt && uvale vm dgram --port vale0:out --connect /tmp/passt";
 
 /// Options of `uvale vm dgram`.
 #[derive(clap::Args)]

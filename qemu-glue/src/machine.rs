@@ -27,9 +27,10 @@ pub const EXAMPLE: &str = "\
 Prints the commands for a shell. With --exec it runs them, and ends when QEMU does. Options after --
 are passed to QEMU
 
-Example: uvale vm run --vhost vale0:vm1 disk.qcow2
-         uvale vm run --vhost vale0:vm1 --queues 4 --cpus 4 disk.qcow2
-         uvale vm run --exec --ptnet vale0:vm1 --memory 2G disk.qcow2 -- -nographic";
+Examples:
+  uvale vm run --vhost vale0:vm1 disk.qcow2
+  uvale vm run --vhost vale0:vm1 --queues 4 --cpus 4 disk.qcow2
+  uvale vm run --exec --ptnet vale0:vm1 --memory 2G disk.qcow2 -- -nographic";
 
 /// Options of `uvale vm run`.
 #[derive(clap::Args)]

@@ -69,9 +69,10 @@ later) connects to them. The guest needs netmap's ptnet driver and shared RAM (s
 and write all of the memory that its port is in. A port on a switch has a memory of its own. All pipes
 of a base share one (netmap:x{1, netmap:x{2, netmap:x): give each pair of guests a base of its own
 
-Example: uvale vm ptnet --port vale0:vm1 --socket /tmp/vm1
-         uvale vm ptnet --port netmap:x{1 --socket /tmp/a &
-         uvale vm ptnet --port netmap:x}1 --socket /tmp/b";
+Examples:
+  uvale vm ptnet --port vale0:vm1 --socket /tmp/vm1
+  uvale vm ptnet --port netmap:x{1 --socket /tmp/a &
+  uvale vm ptnet --port netmap:x}1 --socket /tmp/b";
 
 /// Options of `uvale vm ptnet`.
 #[derive(clap::Args)]

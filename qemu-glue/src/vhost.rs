@@ -63,7 +63,8 @@ The guest's side, for --socket /tmp/vm1: QEMU with
   -device virtio-net-pci,netdev=n0 (reconnect=1 before QEMU 9.2)
 or cloud-hypervisor with --memory size=1G,shared=on --net vhost_user=true,socket=/tmp/vm1
 
-Example: uvale vm vhost --port vale0:vm1 --socket /tmp/vm1"
+Examples:
+  uvale vm vhost --port vale0:vm1 --socket /tmp/vm1"
 );
 
 /// Options of `uvale vm vhost`.

@@ -383,7 +383,7 @@ fn every_command_shows_an_example_and_no_long_line() {
     ] {
         let help = uvale(&world, &[command, "--help"]).ok();
         assert!(
-            help.contains(&format!("Example: uvale {command}")),
+            help.contains(&format!("Examples:\n  uvale {command}")),
             "{help}"
         );
         let long = help.lines().find(|line| line.chars().count() > 100);

@@ -42,9 +42,10 @@ pub use taps::{description, is_ordinary};
 pub const HELP: &str = "\
 Exit status: 0 all that was asked for, 1 an error, 2 wrong options, 3 packets missed or fewer than -c
 
-Example: uvale capture vale0:a
-         uvale capture vale0 -w all.pcapng
-         uvale capture vale0:a -w - | tcpdump -n -r - tcp port 80";
+Examples:
+  uvale capture vale0:a
+  uvale capture vale0 -w all.pcapng
+  uvale capture vale0:a -w - | tcpdump -n -r - tcp port 80";
 
 /// The longest packets there are, as tcpdump has it.
 const SNAPLEN: u32 = 262_144;

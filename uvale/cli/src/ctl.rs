@@ -66,13 +66,14 @@ pub struct Args {
     #[arg(long, global = true)]
     dir: Option<std::path::PathBuf>,
     /// Print help
-    #[arg(long, action = clap::ArgAction::Help)]
+    #[arg(long, global = true, action = clap::ArgAction::Help)]
     help: Option<bool>,
 }
 
 #[derive(clap::Subcommand)]
 enum Command {
     /// Show and write module parameters: NAME [VALUE]
+    #[command(after_help = super::help::CTL_PARAM)]
     Param(super::param::Args),
 }
 

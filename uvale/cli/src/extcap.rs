@@ -23,7 +23,8 @@ use interface::Interface;
 pub const HELP: &str = "\
 Without --install it answers Wireshark, which calls it by the link
 
-Example: uvale extcap --install && tshark -D";
+Examples:
+  uvale extcap --install && tshark -D";
 
 /// Lists ports in Wireshark and tshark, and captures for them.
 #[derive(clap::Args)]

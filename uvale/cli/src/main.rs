@@ -19,6 +19,8 @@
 //! | `ptnet_driver.rs` | drives a ptnet device of a guest, for `uvale nic add --ptnet` |
 //! | `param.rs` | `uvale ctl param` |
 //! | `test_run.rs` | what `uvale test` starts for each run |
+//! | `install.rs`, `manual.rs` | `uvale install`; manual pages and completions |
+//! | `help.rs` | what stands below the options in `--help` |
 //! | `table.rs` | tables, and numbers with units |
 //!
 //! `uvale gen`, `uvale link`, `uvale test`, `uvale bench` and `uvale vm` are crates of their own.
@@ -31,7 +33,10 @@ pub mod ctl_parse;
 pub mod daemon;
 pub mod extcap;
 mod guests;
+mod help;
+mod install;
 pub mod log;
+mod manual;
 mod metrics;
 pub mod nic;
 pub mod nic_helper;
@@ -55,55 +60,30 @@ mod worlds;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// netmap's VALE switches and pipes in userspace: programs that open /dev/netmap run unchanged,
 /// with no kernel module
 #[derive(Parser)]
-#[command(version, max_term_width = 100, color = clap::ColorChoice::Never)]
+#[command(version, max_term_width = 100, color = clap::ColorChoice::Never, after_help = help::UVALE)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-/// Of `uvale gen`.
-const GEN: &str = "\
-Exit status: 0 all that was asked for, 1 an error, 2 wrong options, 3 packets missing, lost or twice
-
-Example: uvale gen -i vale0:b -f rx -n 1000 --idle 10 & uvale wait vale0:b
-         uvale gen -i vale0:a -f tx -n 1000";
-
-/// Of `uvale fdb`.
-const FDB: &str = "\
-An address of zeroes behind port 0 is not shown: in netmap's table an empty entry looks the same
-
-Example: uvale fdb vale0";
-
-/// Of `uvale nic-helper`.
-const NIC_HELPER: &str = "\
-A line of the file is `USER INTERFACE` or `@GROUP INTERFACE`, * being any text: alice eth1; @netmap veth*
-An interface after */ is one of another network namespace, in which the caller stands: alice */eth0
-The file has to be root's. It is read for each request. # begins a comment
-
-Example: uvale nic-helper --allow /etc/uvale/nic-helper.allow";
-
 #[derive(Subcommand)]
 enum Command {
     /// Run a program so that it finds /dev/netmap
-    #[command(after_help = "Example: uvale run --private -- ./test.sh")]
+    #[command(after_help = help::RUN)]
     Run(run::Args),
     /// Serve a world in the foreground (normally started by itself when first needed)
-    #[command(
-        after_help = "Example: uvale daemon --dir /run/lab --max-switches 64 --metrics 127.0.0.1:9464"
-    )]
+    #[command(after_help = help::DAEMON)]
     Daemon(daemon::Args),
     /// Generate, receive, replay and record packets (pkt-gen's options)
-    #[command(after_help = GEN)]
+    #[command(after_help = help::GEN)]
     Gen(uvale_generator::Args),
     /// Show counters of ports and rings, with drops by reason
-    #[command(
-        after_help = "Example: uvale stats --save before; ./test.sh; uvale stats --since before 'vale0:*'"
-    )]
+    #[command(after_help = help::STATS)]
     Stats(stats::Args),
     /// Show ports on the terminal, with rates, drops and who has them open, again and again
     #[command(after_help = top::HELP)]
@@ -118,30 +98,31 @@ enum Command {
     #[command(after_help = extcap::HELP)]
     Extcap(extcap::Args),
     /// List ports
-    #[command(after_help = "Example: uvale ports --json")]
+    #[command(after_help = help::PORTS)]
     Ports(show::Args),
     /// List switches with their ports
-    #[command(after_help = "Example: uvale switches")]
+    #[command(after_help = help::SWITCHES)]
     Switches(show::Args),
     /// Show a switch's forwarding table
-    #[command(after_help = FDB)]
+    #[command(after_help = help::FDB)]
     Fdb(show::FdbArgs),
     /// Wait until ports exist
-    #[command(after_help = "Example: uvale wait vale0:dut vale1:dut --timeout 10")]
+    #[command(after_help = help::WAIT)]
     Wait(wait::Args),
     /// Manage switches and persistent ports (vale-ctl's options)
-    #[command(after_help = "Example: uvale ctl -n vi0 -C 1024,1024,2; uvale ctl -a vale0:vi0")]
+    #[command(after_help = help::CTL)]
     Ctl(ctl::Args),
     /// Show the daemon, who uses it, and its memory
-    #[command(after_help = "Example: uvale status")]
+    #[command(after_help = help::STATUS)]
     Status(show::Args),
     /// Ask the daemon to exit
-    #[command(after_help = "Example: uvale stop --dir /run/lab")]
+    #[command(after_help = help::STOP)]
     Stop(show_stop::Args),
     /// Make, list and remove network interfaces between the host and netmap programs or switches
+    #[command(after_help = help::NIC)]
     Nic(nic::Args),
     /// Open network interfaces for users that an administrator allowed (needs privileges)
-    #[command(after_help = NIC_HELPER)]
+    #[command(after_help = help::NIC_HELPER)]
     NicHelper(nic_helper::Args),
     /// Bring in what arrives at a NIC on a switch (started by the daemon)
     #[command(hide = true)]
@@ -153,7 +134,7 @@ enum Command {
     #[command(hide = true)]
     TestRun(test_run::Args),
     /// Give a port to a virtual machine
-    #[command(subcommand)]
+    #[command(subcommand, after_help = help::VM)]
     Vm(qemu_glue::Args),
     /// Join two ports by a wire that delays, loses, doubles, reorders or corrupts packets
     #[command(after_help = uvale_impair::EXAMPLE)]
@@ -161,8 +142,23 @@ enum Command {
     /// Test network functions: cases in files say what is sent and what is to come
     #[command(after_help = uvale_test::command::EXAMPLE)]
     Test(uvale_test::command::Args),
+    /// Install programs, libraries, headers, manual pages and completions; remove them again
+    #[command(after_help = install::HELP)]
+    Install(install::Args),
+    /// Print what makes a shell complete commands, options and values
+    #[command(hide = true, after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of uvale, or write one for each command
+    #[command(hide = true, after_help = help::MAN)]
+    Man {
+        /// The folder to write them to
+        folder: Option<std::path::PathBuf>,
+    },
     /// Measure throughput and wake-ups, compared with two bare processes
-    #[command(after_help = "Example: uvale bench --json")]
+    #[command(after_help = help::BENCH)]
     Bench(uvale_bench::Args),
 }
 
@@ -199,6 +195,9 @@ fn main() -> ExitCode {
         Command::TestRun(args) => test_run::run(&args),
         Command::Vm(args) => qemu_glue::run(args),
         Command::Test(args) => uvale_test::command::run(&args),
+        Command::Install(args) => install::run(args, &Cli::command()),
+        Command::Completions { shell } => manual::completions(&Cli::command(), shell),
+        Command::Man { folder } => manual::write(&Cli::command(), folder.as_deref()),
         Command::Bench(args) => Ok(uvale_bench::run(args)),
     };
     outcome.unwrap_or_else(|why| {

@@ -25,14 +25,14 @@ pub struct Args {
 enum What {
     /// Make an interface: the host has one end of it, and a program that opens netmap:NAME the other
     #[command(
-        after_help = "Example: uvale nic add tap0 --address 10.0.0.1/24; uvale ctl -a vale0:tap0"
+        after_help = "Examples:\n  uvale nic add tap0 --address 10.0.0.1/24\n  uvale ctl -a vale0:tap0"
     )]
     Add(Add),
     /// Remove an interface that `uvale nic add` has made; take it off its switch first, if it is on one
-    #[command(after_help = "Example: uvale nic del tap0")]
+    #[command(after_help = "Examples:\n  uvale nic del tap0")]
     Del(Del),
     /// List the interfaces that uvale has made, and all others that are open or on a switch
-    #[command(after_help = "Example: uvale nic list")]
+    #[command(after_help = "Examples:\n  uvale nic list")]
     List(super::show::Args),
 }
 

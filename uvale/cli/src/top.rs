@@ -53,8 +53,9 @@ pub const HELP: &str = "\
 Keys: q ends, arrows choose a port, s and S sort by the next and the previous column, r turns the order round,
 / filters by a pattern, blank holds the screen
 
-Example: uvale top --sort drops 'vale0:*'
-         uvale top --once --interval 5";
+Examples:
+  uvale top --sort drops 'vale0:*'
+  uvale top --once --interval 5";
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode, String> {

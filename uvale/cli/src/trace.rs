@@ -48,9 +48,10 @@ pub const HELP: &str = "\
 FILTER is a display filter of Wireshark's: protocols, fields, == != < > contains in, && || ! and parentheses
 Exit status: 0 all that was asked for, 1 an error, 2 wrong options, 3 packets missed or fewer than -c
 
-Example: uvale trace vale0:a
-         uvale trace vale0 'udp.dstport == 53' -c 10
-         uvale trace vale0 --dropped -w dropped.pcapng";
+Examples:
+  uvale trace vale0:a
+  uvale trace vale0 'udp.dstport == 53' -c 10
+  uvale trace vale0 --dropped -w dropped.pcapng";
 
 /// Bytes of a packet that are recorded unless -s says something else.
 const SNAPLEN: u32 = 256;

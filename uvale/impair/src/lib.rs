@@ -26,7 +26,8 @@ The same seed makes the same packets lost, doubled, changed and reordered, whate
 
 Exit status: 0 after SIGINT or SIGTERM, 1 an error, 2 wrong options
 
-Example: uvale link vale0:x vale1:y --delay 20ms --loss 1% --seed 7";
+Examples:
+  uvale link vale0:x vale1:y --delay 20ms --loss 1% --seed 7";
 
 /// Options of `uvale link`.
 #[derive(clap::Args)]

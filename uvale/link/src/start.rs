@@ -98,6 +98,7 @@ pub fn program() -> Option<PathBuf> {
                 dir.join("uvale"),
                 dir.join("../uvale"),
                 dir.join("../bin/uvale"),
+                dir.join("../../bin/uvale"),
             ]
         });
     let path = environment::get("PATH").unwrap_or_default();
@@ -120,8 +121,8 @@ pub fn shim() -> Option<PathBuf> {
     let dir = exe.parent()?;
     [
         dir.join(NAME),
-        dir.join("../lib").join(NAME),
         dir.join("../lib/uvale").join(NAME),
+        dir.join("../lib").join(NAME),
         dir.join("deps").join(NAME),
     ]
     .into_iter()

@@ -19,8 +19,9 @@ A pattern is text that an id has, * any text in it; an id itself is only that on
 
 Exit status: 0 all passed or were skipped, 1 some did not, 2 wrong options or a wrong file, 128 + N signal N
 
-Example: uvale test firewall.toml --junit results.xml
-         uvale test firewall.toml --only 'answers*mode=swap' --seed 7 -v";
+Examples:
+  uvale test firewall.toml --junit results.xml
+  uvale test firewall.toml --only 'answers*mode=swap' --seed 7 -v";
 
 /// Options of `uvale test`.
 #[derive(clap::Args)]
