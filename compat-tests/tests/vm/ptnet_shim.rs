@@ -1,6 +1,11 @@
 //! Unchanged netmap programs in a guest without a module: `uvale nic add --ptnet` makes the guest's ptnet device a port
 //! of a world there, which they open through the shim.
 
+mod examples;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use compat_tests::guest::archive::Archive;
 use compat_tests::guest::kit::Kit;
 use compat_tests::guest::{Guest, Job, Plan, dynamic};
@@ -23,8 +28,8 @@ const UNTIL_STOPPED: &str = "until ! ls /run | grep -q ptnet-csb; do usleep 1000
 /// A user without rights, in the guest.
 const USER: &str = "setpriv --reuid 1000 --regid 1000 --clear-groups";
 
-/// What the guest has: the daemon, the shim, a program, and what starts it as another user.
-fn files(place: &Place) -> Result<Archive, Skip> {
+/// What the guest has: the daemon, the shim, a program, what starts it as another user, and `others`.
+fn files(place: &Place, others: &[(&str, &Path)]) -> Result<Archive, Skip> {
     let (binaries, traffic) = (binaries(), program("robust/traffic")?);
     let mut files = Archive::default();
     let all = [
@@ -34,7 +39,19 @@ fn files(place: &Place) -> Result<Archive, Skip> {
         // busybox has one, which changes no user
         ("root/setpriv", "/usr/bin/setpriv".as_ref()),
     ];
-    dynamic::add(&mut files, place.dir(), &all)?;
+    let above = |(name, _): &(&str, &Path)| {
+        let folders = Path::new(*name).ancestors().skip(1);
+        let folders = folders.map(|folder| folder.to_string_lossy().into_owned());
+        folders
+            .filter(|folder| !folder.is_empty())
+            .collect::<Vec<_>>()
+    };
+    // Those that are above others come first.
+    let folders: BTreeSet<_> = others.iter().flat_map(above).collect();
+    for folder in &folders {
+        files.directory(folder);
+    }
+    dynamic::add(&mut files, place.dir(), &[&all, others].concat())?;
     Ok(files)
 }
 
@@ -107,7 +124,7 @@ fn nothing_lost(said: [&str; 2]) {
 fn programs_of_a_guest_open_its_device() {
     let kit = or_skip!("guest", Kit::new(&[]));
     let place = Place::new();
-    let files = or_skip!("guest with uvale", files(&place));
+    let files = or_skip!("guest with uvale", files(&place, &[]));
     let server = serve(&place, "netmap:p{1", "a", &[]);
     let plan = Plan {
         name: "a",
