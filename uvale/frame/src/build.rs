@@ -1,8 +1,9 @@
 //! A frame from fields.
 
+use crate::draft::{Draft, write};
 use crate::fields::{self, Given};
 use crate::kind::{self, Value};
-use crate::place::{Draft, MOST, write};
+use crate::place::MOST;
 use crate::shape::{DNS_PORT, Part, Shape, icmpv6_len};
 use crate::sums;
 use crate::table::{Proto, find};

@@ -4,7 +4,7 @@ use crate::kind::{Kind, Value};
 use crate::shape::{self, Part, Shape};
 use crate::sums::{self, SUMS, Sum};
 use crate::table::{Field, Place, Proto, fields_of};
-use crate::{kind, place};
+use crate::{draft, kind, place};
 
 /// Most bytes of a payload, or characters of a text, that are shown of each.
 const WINDOW: usize = 16;
@@ -99,7 +99,7 @@ fn layer(sides: &[Side<'_>; 2], one: &Part, two: &Part, lines: &mut Vec<String>)
         fields_of(one.proto).find(|f| is_sum(f)).map(|f| f.place),
     ) {
         both.iter_mut()
-            .for_each(|header| place::write(header, at, len, 0));
+            .for_each(|header| draft::write(header, at, len, 0));
     }
     let [old, new] = &both;
     lines.extend(bytes(one.proto.name(), old, new));

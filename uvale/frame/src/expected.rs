@@ -1,7 +1,8 @@
 //! A frame that is expected, and whether another one is it.
 
+use crate::draft::Draft;
 use crate::fields::{self, Given};
-use crate::place::{self, Draft, SHORTEST};
+use crate::place::{self, SHORTEST};
 use crate::table::Place;
 use crate::{Fields, Wrong, difference, shape, sums};
 

@@ -3,8 +3,9 @@
 use serde_json::Value as Json;
 use uvale_tools::nearest::hint;
 
+use crate::draft::Draft;
 use crate::kind::{Kind, Value};
-use crate::place::{self, Draft};
+use crate::place;
 use crate::shape::{self, Shape};
 use crate::table::{self, Field, Place, Proto};
 use crate::{Fields, Wrong};

@@ -2,7 +2,7 @@
 
 use crate::Wrong;
 use crate::dns;
-pub use crate::draft::{Draft, read, write};
+use crate::draft::{Draft, read, write};
 use crate::kind::Value;
 use crate::shape::{Part, Shape};
 use crate::sums;

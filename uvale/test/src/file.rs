@@ -128,12 +128,7 @@ fn unreadable(why: &str) -> Vec<Wrong> {
 pub fn parse(path: &Path, text: &str, settings: &Settings) -> Result<File, Vec<Wrong>> {
     let root = tree::parse(text)?;
     let errors = Errors::default();
-    let at = At {
-        key: String::new(),
-        line: 1,
-        node: &root,
-        errors: &errors,
-    };
+    let at = At::root(&root, &errors);
     let file = at
         .section(&KEYS)
         .and_then(|file| whole(path, &file, settings));

@@ -224,12 +224,7 @@ mod tests {
         };
         let root = tree::parse(&format!("x = [{{ y = '{text}' }}]")).unwrap();
         let errors = Errors::default();
-        let at = At {
-            key: String::new(),
-            line: 1,
-            node: &root,
-            errors: &errors,
-        };
+        let at = At::root(&root, &errors);
         let node = fill(&at, &scope);
         let Value::Table(mut top) = node.value else {
             panic!()

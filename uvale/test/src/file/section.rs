@@ -41,6 +41,16 @@ pub struct At<'a> {
 const LONGEST: Duration = Duration::from_secs(86400);
 
 impl<'a> At<'a> {
+    /// The whole of a file.
+    pub fn root(node: &'a Node, errors: &'a Errors) -> Self {
+        Self {
+            key: String::new(),
+            line: 1,
+            node,
+            errors,
+        }
+    }
+
     /// Notes what is wrong with it.
     pub fn wrong(&self, why: impl Into<String>) {
         self.errors.note(self.line, &self.key, why);
