@@ -24,7 +24,7 @@ esac
 linker=CARGO_TARGET_$(echo "$triple" | tr a-z- A-Z_)_LINKER
 export "$linker=musl-gcc" RUSTFLAGS="-C target-feature=-crt-static -C link-self-contained=no"
 # shellcheck disable=SC2086
-CARGO_TARGET_DIR=$target/musl cargo build --quiet --lib -p nmshim --target "$triple" $how
+CARGO_TARGET_DIR=$target/musl cargo build --quiet --lib -p nmshim -p libnetmap --target "$triple" $how
 mkdir -p "$target/$profile"
 cp "$target/musl/$triple/$profile/libnmshim.so" "$target/$profile/libnmshim-musl.so"
 echo "built $target/$profile/libnmshim-musl.so"

@@ -3,7 +3,7 @@
 # Makes a minimal root of SUITE (bookworm, trixie, ...) with debootstrap, puts a fresh clone of the
 # last commit into it and runs COMMAND there, scripts/demo.sh if none is given, as root, in mount and
 # process namespaces of its own, with this machine's network and, read-only, its Rust toolchain.
-# DEBIAN_MIRROR names the archive; the default is the one that this machine's apt uses.
+# scripts/root.sh makes the root, and says how to name another archive.
 # BUSY=seconds keeps apt's and dpkg's locks taken that long in the root, as an upgrade at boot does.
 #
 # The minimal root stays in debian/ under the target directory and is used again; what a run writes
@@ -25,18 +25,7 @@ base=$(cd "$target/debian" && pwd)/$suite
 run=$base.run
 toolchain=$(rustc --print sysroot)
 
-archive() {
-    sed -nE 's|^URIs: *(https?://[^ ]*/debian/?) *$|\1|p; s|^deb +(\[[^]]*\] +)?(https?://[^ ]*/debian/?) .*|\2|p' \
-        /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1
-}
-
-if [ ! -e "$base/.complete" ]; then
-    mirror=${DEBIAN_MIRROR:-$(archive)}
-    rm -rf "$base"
-    debootstrap --variant=minbase --include=ca-certificates "$suite" "$base" "${mirror:-http://deb.debian.org/debian}"
-    rm -f "$base"/var/cache/apt/archives/*.deb
-    touch "$base/.complete"
-fi
+scripts/root.sh "$suite" >/dev/null
 
 rm -rf "$run"
 mkdir -p "$run/upper" "$run/work" "$run/root"

@@ -49,7 +49,12 @@ pub fn run_quietly(
 
     // SAFETY: a clone without flags is a fork that raises no signal at its end. Until execve the
     // child only makes system calls on memory prepared above.
-    let pid = unsafe { call(libc::SYS_clone, [0; 6]) };
+    let fork = |signal: i32| unsafe { call(libc::SYS_clone, [signal as usize, 0, 0, 0, 0, 0]) };
+    let mut pid = fork(0);
+    // qemu-user knows no fork without the signal: the program that it emulates gets one SIGCHLD
+    if pid == -(libc::EINVAL as isize) {
+        pid = fork(libc::SIGCHLD);
+    }
     if pid == 0 {
         // SAFETY: NUL-terminated strings and NULL-terminated arrays, alive in the child's copy.
         unsafe {

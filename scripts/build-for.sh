@@ -1,0 +1,132 @@
+#!/bin/sh
+# The files of a release for a target:  scripts/build-for.sh TRIPLE|all [release|debug]
+# They are put into release-for/TRIPLE (debug-for/TRIPLE) under the target directory:
+#
+#   uvale                   for musl static: one file for every Linux
+#   libnmshim.so            for programs on glibc, from 2.28 on
+#   libnmshim-musl.so       for programs on musl; not for aarch64
+#   libnetmap.so, .a        on the target's C library
+#   compat-bundle.tar.gz    the scenarios of compat-tests
+#
+# TRIPLE is x86_64-unknown-linux-gnu, aarch64-unknown-linux-gnu or x86_64-unknown-linux-musl. What is missing is
+# installed: cargo-zigbuild and ziglang below the target directory, the compiler's standard library by rustup;
+# COMPAT_NO_INSTALL=1 says what would be. Without them a target is "skipped: why", and the status 3.
+set -u
+cd "$(dirname "$0")/.."
+. scripts/zig.sh
+target=${tools%/tools}
+usage() { echo "usage: scripts/build-for.sh TRIPLE|all [release|debug]" >&2; exit 2; }
+[ $# -ge 1 ] || usage
+profile=${2:-release}
+case $profile in
+release) how="--release" ;;
+debug) how="" ;;
+*) usage ;;
+esac
+case $1 in
+all) triples="x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl" ;;
+x86_64-unknown-linux-gnu | aarch64-unknown-linux-gnu | x86_64-unknown-linux-musl) triples=$1 ;;
+*) usage ;;
+esac
+
+# Each target's compiler flags are its own, and here they are all.
+unset RUSTFLAGS CARGO_BUILD_TARGET CARGO_ENCODED_RUSTFLAGS
+unset LD_LIBRARY_PATH
+export CARGO_TARGET_DIR="$target"
+
+skip() { echo "skipped: $triple: $*"; return 3; }
+
+standard_library() {
+    [ ! -d "$(rustc --print target-libdir --target "$triple")" ] || return 0
+    command -v rustup >/dev/null || { skip "no standard library of the compiler's, and no rustup"; return; }
+    may_install || { skip "needs: rustup target add $triple"; return; }
+    rustup --quiet target add "$triple" >/dev/null 2>&1 || skip "rustup cannot install it"
+}
+
+# put MODE FILE... : into the folder that is being filled.
+put() {
+    mode=$1
+    shift
+    install -m "$mode" "$@" "$new"
+}
+
+# The unwinder of GCC, as in files that are linked by GCC: who cancels a thread unwinds it by the system's, which asks
+# the frames of a library of ours, and they ask the unwinder within; zig's knows nothing of the other's state. GCC's
+# asks for a function of glibc 2.35, which comes along.
+unwinder() {
+    gcc=$(gcc_for "$1")
+    archive=$("$gcc" -print-file-name=libgcc_eh.a 2>/dev/null)
+    [ -e "$archive" ] || { skip "no $gcc, whose unwinder is linked in"; return; }
+    object=$tools/find_object-$1.o
+    zig_cc "${1%%-*}" -O2 -fPIC -Wall -Wextra -Werror -c nm-abi/unwinder/find_object.c -o "$object" &&
+        flags="-C link-arg=$object -C link-arg=$archive"
+}
+
+# on_glibc TRIPLE PACKAGE... : against the oldest glibc that is served.
+on_glibc() {
+    against=$1.$oldest_glibc
+    unwinder "$1" || return
+    shift
+    packages=""
+    for package in "$@"; do packages="$packages -p $package"; done
+    # shellcheck disable=SC2086
+    RUSTFLAGS=$flags cargo zigbuild --quiet $how $packages --target "$against"
+}
+
+for_glibc() {
+    find_zig || return
+    on_glibc "$triple" uvale nmshim libnetmap || return
+    built=$target/$triple/$profile
+    put 755 "$built/uvale" || return
+    put 644 "$built/libnmshim.so" "$built/libnetmap.so" "$built/libnetmap.a" || return
+    [ "$triple" = aarch64-unknown-linux-gnu ] || shim_for_musl
+}
+
+shim_for_musl() {
+    said=$(scripts/musl.sh "$profile") || return
+    echo "$said"
+    case $said in
+    built*) put 644 "$target/$profile/libnmshim-musl.so" ;;
+    *) return 3 ;;
+    esac
+}
+
+for_musl() {
+    find_zig || return
+    shim_for_musl || return
+    on_glibc x86_64-unknown-linux-gnu nmshim || return
+    # shellcheck disable=SC2086
+    cargo build --quiet $how -p uvale --target "$triple" || return
+    put 755 "$target/$triple/$profile/uvale" || return
+    put 644 "$target/x86_64-unknown-linux-gnu/$profile/libnmshim.so" || return
+    put 644 "$target/musl/$triple/$profile/libnetmap.so" "$target/musl/$triple/$profile/libnetmap.a"
+}
+
+# What is not finished is not left under the name of what is.
+build() {
+    place=$target/$profile-for/$triple
+    new=$place.new
+    rm -rf "$new" "$place"
+    mkdir -p "$new"
+    case $triple in
+    *-gnu) for_glibc ;;
+    *) for_musl ;;
+    esac
+    status=$?
+    if [ $status = 0 ]; then
+        mv "$new" "$place"
+        echo "built $place"
+    else
+        rm -rf "$new"
+    fi
+    return $status
+}
+
+result=0
+for triple in $triples; do
+    standard_library && build && continue
+    status=$?
+    # an error counts more than what could not be tried
+    [ $status = 3 ] && [ $result != 1 ] && result=3 || result=1
+done
+exit $result

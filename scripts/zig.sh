@@ -1,0 +1,45 @@
+# What builds for an older glibc. Sourced, not run, in the root of the tree.
+# find_zig puts cargo-zigbuild (from crates.io) and zig (PyPI's ziglang) within reach. Missing ones are installed in
+# tools/ under the target directory; COMPAT_NO_INSTALL=1 prevents that. Gives 3 where one cannot be had, and says why.
+
+oldest_glibc=2.28
+tools=${CARGO_TARGET_DIR:-$PWD/target}/tools
+mkdir -p "$tools"
+tools=$(cd "$tools" && pwd)
+
+may_install() { [ "${COMPAT_NO_INSTALL:-0}" = 0 ]; }
+no_zig() { echo "skipped: $*"; return 3; }
+
+find_zig() {
+    PATH=$PATH:$tools/bin
+    export PATH
+    if ! command -v cargo-zigbuild >/dev/null; then
+        may_install || { no_zig "needs: cargo install cargo-zigbuild"; return; }
+        cargo install --quiet --locked --root "$tools" cargo-zigbuild >&2 ||
+            { no_zig "cargo cannot install cargo-zigbuild"; return; }
+    fi
+    [ -z "${CARGO_ZIGBUILD_ZIG_PATH:-}" ] || return 0
+    ! command -v zig >/dev/null || return 0
+    ! python3 -c 'import ziglang' 2>/dev/null || return 0
+    if [ ! -x "$tools/zig/ziglang/zig" ]; then
+        may_install || { no_zig "needs: pip install ziglang"; return; }
+        python3 -m pip install --quiet --target "$tools/zig" ziglang >&2 ||
+            { no_zig "pip cannot install ziglang"; return; }
+    fi
+    export CARGO_ZIGBUILD_ZIG_PATH="$tools/zig/ziglang/zig"
+}
+
+# zig_cc ARCHITECTURE ARGUMENTS... : a C compiler for that architecture and the oldest glibc.
+zig_cc() {
+    of=$1
+    shift
+    cargo-zigbuild zig cc -- -target "$of-linux-gnu.$oldest_glibc" "$@"
+}
+
+# gcc_for TRIPLE : the name of GCC for it.
+gcc_for() {
+    case $1 in
+    "$(rustc -vV | sed -n 's/^host: //p')") echo gcc ;;
+    *) echo "$1" | sed 's/-unknown//; s/$/-gcc/' ;;
+    esac
+}
