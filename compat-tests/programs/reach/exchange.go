@@ -418,15 +418,17 @@ func (p *port) wait(o *options) {
 
 var stopped atomic.Bool
 
-func (p *port) transmit(o *options) uint64 {
-	var total uint64
-	for !stopped.Load() && (o.n == 0 || total < o.n) {
+// total counts packets, for whoever ends the program.
+var total atomic.Uint64
+
+func (p *port) transmit(o *options) {
+	for !stopped.Load() && (o.n == 0 || total.Load() < o.n) {
 		most := uint64(1 << 62)
 		if o.n != 0 {
-			most = o.n - total
+			most = o.n - total.Load()
 		}
 		sent := p.fill(o, most)
-		total += sent
+		total.Add(sent)
 		if sent != 0 && o.how == "et" {
 			p.sync(true)
 		}
@@ -448,12 +450,12 @@ func (p *port) transmit(o *options) uint64 {
 		}
 		runtime.Gosched()
 	}
-	return total
 }
 
 func (p *port) receive(o *options) {
 	for !stopped.Load() && (o.n == 0 || p.seen.packets < o.n) {
 		got := p.empty(o)
+		total.Store(p.seen.packets)
 		if o.n != 0 && p.seen.packets >= o.n {
 			break
 		}
@@ -513,7 +515,7 @@ func main() {
 		stopped.Store(true)
 		// what blocks in a system call is not told of it
 		time.Sleep(100 * time.Millisecond)
-		fmt.Printf("end n=%d lost=%d\n", p.seen.packets, p.seen.lost)
+		fmt.Printf("end n=%d lost=%d\n", total.Load(), p.seen.lost)
 		os.Exit(0)
 	}()
 	fmt.Printf("ready pid=%d\n", os.Getpid())
@@ -523,17 +525,15 @@ func main() {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	total := uint64(0)
 	if o.tx {
-		total = p.transmit(o)
+		p.transmit(o)
 	} else {
 		p.receive(o)
-		total = p.seen.packets
 	}
 	if stopped.Load() {
 		time.Sleep(time.Hour)
 	}
-	fmt.Printf("end n=%d lost=%d\n", total, p.seen.lost)
+	fmt.Printf("end n=%d lost=%d\n", total.Load(), p.seen.lost)
 	for o.hold {
 		time.Sleep(time.Hour)
 	}

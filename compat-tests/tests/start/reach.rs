@@ -17,6 +17,11 @@ fn idle(name: &str, flags: &[&str]) -> Result<PathBuf, Skip> {
 }
 
 fn run(program: &Path) -> Said {
+    Said::of(uvale(["run", "--private", "--reach=preload", "--"]).arg(program))
+}
+
+/// Whatever way is chosen for it by itself.
+fn run_by_itself(program: &Path) -> Said {
     Said::of(uvale(["run", "--private", "--"]).arg(program))
 }
 
@@ -25,7 +30,7 @@ fn is_told(program: &Path, code: i32, why: &str) {
     run(program)
         .assert_code(code)
         .assert_says(&format!("{name} is {why}"));
-    let mut quiet = uvale(["run", "-q", "--private", "--", &name]);
+    let mut quiet = uvale(["run", "-q", "--private", "--reach=preload", "--", &name]);
     let said = Said::of(&mut quiet).assert_code(code);
     assert!(!said.err.contains(why), "-q is quiet: {}", said.err);
 }
@@ -35,6 +40,7 @@ fn static_programs() {
     for flags in [&["-static"][..], &["-static-pie"]] {
         let program = or_skip!("static program", idle(&flags[0][1..], flags));
         is_told(&program, 3, "statically linked");
+        assert_eq!(run_by_itself(&program).assert_code(3).err, "");
     }
 }
 
@@ -50,6 +56,7 @@ fn go_programs() {
         objcopy.args(["--add-section", section]).arg(&program);
         or_skip!("Go program", super::needs("objcopy", &mut objcopy));
         is_told(&program, 3, why);
+        assert_eq!(run_by_itself(&program).assert_code(3).err, "");
     }
 }
 
@@ -102,7 +109,7 @@ fn nothing_is_said_of_others() {
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&script, mode).expect("a file of ours");
         for program in &programs {
-            let said = run(program);
+            let said = run_by_itself(program);
             assert_eq!(said.err, "", "{} behind {first}", program.display());
         }
         programs.truncate(4);

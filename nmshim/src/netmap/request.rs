@@ -10,12 +10,11 @@ use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use uvale_engine::Host;
-use uvale_link::channel::{call, call_with, send};
-use uvale_link::proto::{AttachedNic, Call, Facts, Memory, Reply, decode, refused};
-use uvale_link::session::whole;
+use uvale_link::channel::{call, send};
+use uvale_link::proto::{AttachedNic, Call, Facts, Memory};
+use uvale_port::request::{self as port, Answer};
 use uvale_request::legacy;
-use uvale_request::{FileRange, Interface};
-use uvale_request::{OwnMemory, Request, name_of};
+use uvale_request::{FileRange, OwnMemory, Request};
 use uvale_shared::binding::Binding;
 use uvale_shared::extra::Extra;
 use uvale_system::refusal::Refusal;
@@ -28,19 +27,6 @@ use super::{extmem, kloop};
 use crate::device;
 
 type Served = Result<(), Failed>;
-
-/// What the daemon has made of a request.
-struct Answer {
-    served: Result<(), Refusal>,
-    /// what the descriptor is bound to since then
-    bound: Option<Box<Binding>>,
-    /// extra buffers to chain
-    extra: Extra,
-    /// entries of a CSB to set up
-    csb_entries: u32,
-    /// a NIC that is on a switch since then
-    attached: Option<AttachedNic>,
-}
 
 /// Attempts to register memory that another process registers at the same time.
 const ATTEMPTS: u32 = 8;
@@ -148,35 +134,8 @@ impl Requests<'_> {
             refusal.errno
         };
         let (facts, memfd) = self.facts(request, known_as).map_err(failed)?;
-        let message = Call::Request {
-            request: request.encode(),
-            facts,
-        };
         let memfd = memfd.as_ref().map(|m| m.as_fd());
-        let (reply, fds) =
-            call_with(borrow(&self.fd), &message, memfd).map_err(|e| failed(e.into()))?;
-        let Reply::Done {
-            served,
-            request: done,
-            bound,
-            mut extra,
-            csb_entries,
-            attached,
-        } = reply
-        else {
-            return Err(failed(refused(reply)));
-        };
-        if let Some(long) = fds.first() {
-            extra = decode(&whole(long)?).ok_or(Errno::PROTO)?;
-        }
-        *request = Request::decode(&done).ok_or(Errno::PROTO)?;
-        Ok(Answer {
-            served,
-            bound,
-            extra,
-            csb_entries,
-            attached,
-        })
+        port::ask(borrow(&self.fd), request, facts, memfd).map_err(failed)
     }
 
     /// What the daemon has to know besides the request.
@@ -185,22 +144,8 @@ impl Requests<'_> {
         request: &mut Request,
         known_as: &mut Vec<FileRange>,
     ) -> Result<(Facts, Option<uvale_shared::shm::Memfd>), Refusal> {
-        let mut facts = Facts {
-            session: 0,
-            memory: None,
-            interface: interface(request),
-            netns: 0,
-        };
+        let mut facts = port::facts(request);
         let reqtype = request.header.nr_reqtype;
-        let is_of_a_switch = matches!(
-            reqtype,
-            NETMAP_REQ_VALE_DETACH
-                | NETMAP_REQ_VALE_POLLING_ENABLE
-                | NETMAP_REQ_VALE_POLLING_DISABLE
-        );
-        if is_of_a_switch && facts.interface.is_none() {
-            facts.netns = uvale_wire::interface::own_namespace();
-        }
         if reqtype == NETMAP_REQ_SYNC_KLOOP_START {
             facts.session = self.to.session(self.fd)?.session();
         }
@@ -229,10 +174,7 @@ impl Requests<'_> {
         else {
             return Ok(());
         };
-        let mut undo = request.clone();
-        undo.header.nr_reqtype = NETMAP_REQ_VALE_DETACH;
-        undo.body = nmreq_vale_detach::default().as_bytes().to_vec();
-        let _ = self.ask_once(&mut undo, &mut Vec::new());
+        let _ = self.ask_once(&mut port::detach(request), &mut Vec::new());
         explain_refusal(request, &refusal);
         Err(refusal.errno.into())
     }
@@ -296,35 +238,9 @@ impl Requests<'_> {
     }
 }
 
-/// Says why. The end of a VALE_LIST walk is not a failure.
+/// Says why.
 fn explain_refusal(request: &mut Request, refusal: &Refusal) {
-    let end_of_walk =
-        refusal.errno == Errno::NOENT && request.header.nr_reqtype == NETMAP_REQ_VALE_LIST;
-    if !end_of_walk {
-        explained(&what(request), refusal);
+    if !port::is_end_of_walk(request, refusal) {
+        explained(&port::what(request), refusal);
     }
-}
-
-/// The interface of the system that a request may mean: netmap answers some questions about it.
-fn interface(request: &mut Request) -> Option<Interface> {
-    match request.header.nr_reqtype {
-        NETMAP_REQ_REGISTER
-        | NETMAP_REQ_PORT_INFO_GET
-        | NETMAP_REQ_POOLS_INFO_GET
-        | NETMAP_REQ_PORT_HDR_GET
-        | NETMAP_REQ_VALE_ATTACH
-        | NETMAP_REQ_VALE_NEWIF
-        | NETMAP_REQ_VALE_DELIF => {
-            let name = name_of(&mut request.header);
-            uvale_wire::interface::look_up(uvale_request::interface_part(&name))
-        }
-        _ => None,
-    }
-}
-
-/// Request and port, for messages.
-fn what(request: &mut Request) -> String {
-    let name = name_of(&mut request.header);
-    let kind = uvale_request::type_name(request.header.nr_reqtype);
-    format!("{kind} {}", String::from_utf8_lossy(&name))
 }

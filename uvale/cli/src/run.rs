@@ -18,10 +18,12 @@ const ENV_REACH: &str = "NMSHIM_REACH";
 /// How a program finds the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Reach {
-    /// As its file says: trap for what Go has made and a loader loads, else preload
+    /// As its file says: notify for what no loader loads, trap for what Go has made and a loader loads, else preload
     Auto,
     /// A library that the program's loader loads first
     Preload,
+    /// Its system calls that may be netmap's are handed over to this command, which stays beside it
+    Notify,
     /// As preload, and system calls that pass that library by come back to it
     Trap,
 }
@@ -52,23 +54,39 @@ pub struct Args {
     program: Vec<OsString>,
 }
 
-/// Runs the command. Without `--private` the program replaces this process, so that signals,
-/// terminal and exit status are its own; except as process 1, which has duties that few programs know.
+/// Runs the command. Without `--private` the program replaces this process, so that signals, terminal and exit status
+/// are its own; except where it is served from here, and as process 1, which has duties that few programs know.
 pub fn run(args: Args) -> Result<ExitCode, String> {
     let mut command = Command::new(&args.program[0]);
     command.args(&args.program[1..]);
-    let (shim, obstacle) = reach(&args.program[0], Shim::find()?);
-    match args.reach {
-        Reach::Trap => command.env(ENV_REACH, "trap"),
-        Reach::Auto if reach::is_go_with_loader(&args.program[0]) => command.env(ENV_REACH, "trap"),
-        Reach::Auto | Reach::Preload => command.env_remove(ENV_REACH),
+    let way = match args.reach {
+        Reach::Auto => reach::way(&args.program[0]),
+        way => way,
+    };
+    // Who is served from here needs no shim, though its children may.
+    let shim = match Shim::find() {
+        Err(_) if way == Reach::Notify => None,
+        found => Some(found?),
+    };
+    let (shim, obstacle) = match shim {
+        Some(shim) => {
+            let (shim, obstacle) = reach(&args.program[0], shim);
+            (Some(shim), obstacle.filter(|o| !o.is_passed_by(way)))
+        }
+        None => (None, None),
     };
     if let Some(obstacle) = obstacle.as_ref().filter(|_| !args.quiet) {
         eprintln!("uvale: {}", obstacle.why);
     }
-    match obstacle.is_some_and(|o| o.is_fatal) {
-        true => preload::leave(&mut command),
-        false => shim.enter(&mut command),
+    match way {
+        Reach::Trap => command.env(ENV_REACH, "trap"),
+        _ => command.env_remove(ENV_REACH),
+    };
+    // Who asks for notify is served by it, and so is what it starts.
+    let is_without = args.reach == Reach::Notify || obstacle.is_some_and(|o| o.is_fatal);
+    match shim.filter(|_| !is_without) {
+        Some(shim) => shim.enter(&mut command),
+        None => preload::leave(&mut command),
     }
     if let Some(level) = args.verbose {
         command.env("NMSHIM_VERBOSE", level.to_string());
@@ -76,16 +94,24 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     if args.quiet {
         command.env("NMSHIM_VERBOSE", "-1");
     }
+    let served = (way == Reach::Notify).then(|| private::Served {
+        verbose: match args.quiet {
+            true => Some(-1),
+            false => args.verbose.map(|level| level.min(2) as i8),
+        },
+    });
     if args.private {
-        return private::run(command, args.max_switches);
+        return private::run(command, args.max_switches, served);
     }
-    if let Some(dir) = args.dir {
-        command.env(
-            uvale_link::environment::ENV_DIR,
-            uvale_link::name::absolute(&dir),
-        );
+    let dir = args.dir.map(|dir| uvale_link::name::absolute(&dir));
+    if let Some(dir) = &dir {
+        command.env(uvale_link::environment::ENV_DIR, dir);
         // This run may be inside a private one, which forbids it.
         command.env_remove(uvale_link::environment::ENV_AUTOSTART);
+    }
+    if let Some(served) = served {
+        let dir = dir.unwrap_or_else(uvale_link::place::runtime_dir);
+        return private::run_served(command, dir, served);
     }
     if std::process::id() == 1 {
         return private::run_as_process_one(command);

@@ -87,7 +87,7 @@ fn started(run: &Run, text: &[u8]) -> Result<ExitCode, String> {
         .iter()
         .filter(|port| matches!(port.kind, Kind::Switch { .. }));
     let switches = switches.count() + MORE_SWITCHES;
-    private::run(command, u32::try_from(switches).ok())
+    private::run(command, u32::try_from(switches).ok(), None)
 }
 
 /// The text, to be read once more.

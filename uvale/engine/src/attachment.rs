@@ -135,6 +135,37 @@ impl Attachment {
         revents
     }
 
+    /// As [`Attachment::poll`], by the indices that the last sync has taken over: the program is not in a call now and
+    /// may be changing those in its rings. It is shown what has arrived and what has become free.
+    pub fn refresh(&self, host: &dyn Host, events: Events) -> Events {
+        if self.port(host).is_none() {
+            return libc::POLLERR;
+        }
+        let mut revents = 0;
+        if events & WANT_TX != 0 {
+            for (work, kring) in self.tx_rings() {
+                if let Some(mut sync) = self.enter(host, kring, work) {
+                    sync.tx_again();
+                    if has_news(sync.ring.kring) {
+                        revents |= events & WANT_TX;
+                    }
+                }
+            }
+        }
+        if events & WANT_RX != 0 {
+            for (work, kring) in self.rx_rings() {
+                if let Some(mut sync) = self.enter(host, kring, work) {
+                    sync.rx_again();
+                    if has_news(sync.ring.kring) {
+                        revents |= events & WANT_RX;
+                    }
+                    sync.leave();
+                }
+            }
+        }
+        revents
+    }
+
     /// Sends on all rings that have something to send, and on the others until one has room.
     fn poll_tx(&self, host: &dyn Host, mut want: Events) -> Events {
         let mut revents = 0;

@@ -96,6 +96,16 @@ impl Sync<'_, Scratch> {
         }
     }
 
+    /// Sends what the last sync had no room for, and shows the program what has become free since.
+    pub(super) fn tx_again(&mut self) {
+        let head = self.ring.kring.rhead.load(Relaxed);
+        if head < self.ring.n
+            && let Ok(hwtail) = self.send(head)
+        {
+            self.ring.finalize(hwtail);
+        }
+    }
+
     /// Sends what lies before `head`, and shows it to the ring's monitors. Returns hwtail.
     #[inline(always)]
     pub(super) fn send(&mut self, head: u32) -> Result<u32, Unsent> {

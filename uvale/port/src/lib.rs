@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod open;
+pub mod request;
 mod sleep;
 
 use std::sync::Arc;

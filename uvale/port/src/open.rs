@@ -12,16 +12,16 @@ use rustix::fd::AsFd;
 use rustix::io::Errno;
 use uvale_engine::Attachment;
 use uvale_link::channel::call;
-use uvale_link::proto::{Call, Facts, PROTOCOL, Reply, refused};
+use uvale_link::proto::{Call, PROTOCOL, Reply, refused};
 use uvale_link::session::Session;
 use uvale_link::wire::Opener;
-use uvale_request::{Interface, Request, interface_part};
+use uvale_request::Request;
 use uvale_shared::binding::Binding;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::OwnFd;
 use uvale_system::who::Who;
 
-use super::Port;
+use super::{Port, request};
 
 /// What is asked for.
 pub struct Wanted<'a> {
@@ -78,7 +78,7 @@ impl Port {
             body: asked.as_bytes().to_vec(),
             options: Vec::new(),
         };
-        let interface = interface_of(&mut request);
+        let interface = request::facts(&mut request).interface;
         ask(&device, &mut request)?;
         Ok(Info {
             port: nmreq_port_info_get::from_bytes(&request.body).ok_or(Errno::PROTO)?,
@@ -195,31 +195,10 @@ fn open_device(dir: &Path, session: &Session) -> Result<(OwnFd, u32), Refusal> {
     }
 }
 
-/// What the system has under the name in a request.
-fn interface_of(request: &mut Request) -> Option<Interface> {
-    let name = uvale_request::name_of(&mut request.header);
-    uvale_wire::interface::look_up(interface_part(&name))
-}
-
 /// NIOCCTRL: what the description is bound to since then.
 fn ask(device: &OwnFd, request: &mut Request) -> Result<Option<Box<Binding>>, Refusal> {
-    let message = Call::Request {
-        facts: Facts {
-            interface: interface_of(request),
-            ..Facts::default()
-        },
-        request: request.encode(),
-    };
-    let Reply::Done {
-        served,
-        request: done,
-        bound,
-        ..
-    } = call(device.as_fd(), &message)?.0
-    else {
-        return Err(Errno::PROTO.into());
-    };
-    served?;
-    *request = Request::decode(&done).ok_or(Errno::PROTO)?;
-    Ok(bound)
+    let facts = request::facts(request);
+    let answer = request::ask(device.as_fd(), request, facts, None)?;
+    answer.served?;
+    Ok(answer.bound)
 }

@@ -19,6 +19,21 @@ pub struct Machine {
     pub number: u16,
 }
 
+impl Machine {
+    /// Is it the one that this program runs on?
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        let number = match std::env::consts::ARCH {
+            "x86_64" => elf::EM_X86_64,
+            "aarch64" => elf::EM_AARCH64,
+            _ => return false,
+        };
+        self.number == number.0
+            && self.is_64 == cfg!(target_pointer_width = "64")
+            && self.is_little_endian == cfg!(target_endian = "little")
+    }
+}
+
 /// A C library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Libc {
@@ -187,6 +202,7 @@ mod tests {
         let elf = Elf::read(Cursor::new(own())).unwrap();
         assert_eq!(elf.machine.is_64, cfg!(target_pointer_width = "64"));
         assert_eq!(elf.machine.is_little_endian, cfg!(target_endian = "little"));
+        assert!(elf.machine.is_own(), "{elf:?}");
         assert!(!elf.is_static() && !elf.is_go, "{elf:?}");
         let libc = if cfg!(target_env = "musl") {
             Libc::Musl

@@ -4,16 +4,35 @@
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::unistd::Pid;
 use rustix::process::{WaitOptions, WaitStatus};
+use uvale_reach::Reached;
 
 use crate::log::Log;
 use crate::spawn;
 
+/// How a program is served whose system calls come here: how much is said of it.
+pub struct Served {
+    /// as `uvale run -v`
+    pub verbose: Option<i8>,
+}
+
+impl Served {
+    fn reach(&self, command: &mut Command, world: uvale_reach::World) -> Result<Reached, String> {
+        uvale_reach::reach(command, world, self.verbose)
+    }
+}
+
 /// Runs the command in a world of its own and gives its exit status.
-pub fn run(mut command: Command, max_switches: Option<u32>) -> Result<ExitCode, String> {
+pub fn run(
+    mut command: Command,
+    max_switches: Option<u32>,
+    served: Option<Served>,
+) -> Result<ExitCode, String> {
     // With SIGCHLD ignored, as inherited from some parents, children could not be waited for.
     let inherited = disposition(SigHandler::SigDfl)?;
     let mut world = World::new(max_switches)?;
@@ -22,20 +41,38 @@ pub fn run(mut command: Command, max_switches: Option<u32>) -> Result<ExitCode, 
         .env(uvale_link::environment::ENV_AUTOSTART, "0");
     // If this process is killed outright, the world ends; the program should not outlive it.
     die_with_parent(&mut command, Signal::SIGTERM);
-    supervise(command, inherited, |pid| world.ended(pid))
+    let its = uvale_reach::World {
+        dir: world.dir.clone(),
+        may_start: false,
+    };
+    let reach = |command: &mut Command| served.map(|s| s.reach(command, its)).transpose();
+    supervise(command, inherited, reach, |pid| world.ended(pid))
+}
+
+/// Runs the command, served from here in the world at `dir`, and gives its exit status.
+pub fn run_served(command: Command, dir: PathBuf, served: Served) -> Result<ExitCode, String> {
+    let autostart = uvale_link::environment::get(uvale_link::environment::ENV_AUTOSTART);
+    let world = uvale_reach::World {
+        dir,
+        may_start: autostart.is_none_or(|value| value != "0"),
+    };
+    let inherited = disposition(SigHandler::SigDfl)?;
+    let reach = |command: &mut Command| served.reach(command, world).map(Some);
+    supervise(command, inherited, reach, |_| {})
 }
 
 /// Runs the command as the only child of process 1, which every orphan falls to, and gives its exit status.
 pub fn run_as_process_one(command: Command) -> Result<ExitCode, String> {
     let inherited = disposition(SigHandler::SigDfl)?;
-    supervise(command, inherited, |_| {})
+    supervise(command, inherited, |_| Ok(None), |_| {})
 }
 
 /// Runs the command to its end, passes signals on to it, and waits for whatever else becomes a child of this process.
 fn supervise(
     mut command: Command,
     of_child: SigHandler,
-    ended: impl FnMut(Pid),
+    reach: impl FnOnce(&mut Command) -> Result<Option<Reached>, String>,
+    mut ended: impl FnMut(Pid),
 ) -> Result<ExitCode, String> {
     // From here on signals are for the program; they are taken from the queue and passed on.
     let mut passed_on = SigSet::empty();
@@ -47,11 +84,19 @@ fn supervise(
         .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
         .map_err(|e| e.to_string())?;
     restore(&mut command, before, of_child);
-    let program = match command.spawn() {
+    let mut reached = reach(&mut command)?;
+    let started = command.spawn();
+    if let Some(reached) = &mut reached {
+        reached.started();
+    }
+    let program = match started {
         Ok(child) => Pid::from_raw(child.id() as i32),
         Err(e) => return Ok(super::not_run(command.get_program(), &e)),
     };
-    let status = wait_passing_signals(program, ended, &passed_on)?;
+    let status = wait_passing_signals(program, &mut ended, &passed_on)?;
+    if let Some(reached) = reached {
+        linger(reached, &mut ended, &passed_on);
+    }
     Ok(match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => ExitCode::from(code as u8),
         (None, Some(signal)) => ExitCode::from(128u8.wrapping_add(signal as u8)),
@@ -75,7 +120,7 @@ const PASSED_ON: [Signal; 9] = [
 /// of whatever the program leaves behind.
 fn wait_passing_signals(
     program: Pid,
-    mut other_ended: impl FnMut(Pid),
+    other_ended: &mut impl FnMut(Pid),
     signals: &SigSet,
 ) -> Result<WaitStatus, String> {
     loop {
@@ -91,6 +136,27 @@ fn wait_passing_signals(
             Some((signal, Sender::Process)) => {
                 let _ = kill(program, signal);
             }
+        }
+    }
+}
+
+/// The program has ended and has perhaps left processes behind: they are served until they end, or a signal ends this.
+fn linger(reached: Reached, ended: &mut impl FnMut(Pid), signals: &SigSet) {
+    let is_alone = Arc::new(AtomicBool::new(false));
+    let alone = is_alone.clone();
+    reached.when_alone(move || {
+        alone.store(true, Ordering::Release);
+        let _ = kill(Pid::this(), Signal::SIGCHLD);
+    });
+    while !is_alone.load(Ordering::Acquire) {
+        // There may be no child left.
+        while let Ok(Some((pid, _))) = next_ended() {
+            ended(pid);
+        }
+        if let Some((Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT, _)) =
+            next_signal(signals)
+        {
+            break;
         }
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use uvale_tools::elf::{Elf, Libc};
 
+use super::Reach;
 use super::preload::Shim;
 
 /// Scripts whose interpreter is a script are followed so far, as the kernel does.
@@ -23,6 +24,15 @@ pub struct Obstacle {
     pub why: String,
     /// the shim would crash the program's loader: it is better started without
     pub is_fatal: bool,
+    /// the way that gets past it, if there is one
+    way: Option<Reach>,
+}
+
+impl Obstacle {
+    /// Is it none for that way?
+    pub fn is_passed_by(&self, way: Reach) -> bool {
+        self.way == Some(way)
+    }
 }
 
 /// What the shim can do for the program that the command `name` starts: the shim for the program's C library, where it
@@ -46,27 +56,35 @@ fn look_at(name: &OsStr) -> Option<(PathBuf, Elf)> {
     Some((path, elf))
 }
 
-/// Has the Go compiler made it, and does a loader load it?
-pub fn is_go_with_loader(name: &OsStr) -> bool {
-    look_at(name).is_some_and(|(_, elf)| elf.is_go && !elf.is_static())
+/// How the program that the command `name` starts is best reached.
+pub fn way(name: &OsStr) -> Reach {
+    match look_at(name) {
+        Some((_, elf)) if elf.is_static() && elf.machine.is_own() => Reach::Notify,
+        Some((_, elf)) if elf.is_go && !elf.is_static() => Reach::Trap,
+        _ => Reach::Preload,
+    }
 }
 
 fn obstacle(path: &Path, elf: &Elf, shim: &Shim) -> Option<Obstacle> {
     let loader = elf.interpreter.as_deref().unwrap_or_default();
     let is_fatal = !loader.is_empty() && elf.libc() != Some(shim.libc);
+    let mut way = None;
     let why = if elf.machine != shim.machine {
         "is built for another kind of processor or word size than libnmshim.so, which is not loaded \
          into it: it finds no /dev/netmap; build it for this machine, or uvale for that"
             .to_owned()
     } else if elf.is_go && elf.is_static() {
+        way = Some(Reach::Notify);
         "is a Go program: it makes system calls itself, is not reached by a preloaded library and \
-         finds no /dev/netmap; open netmap ports from C code (cgo)"
+         finds no /dev/netmap; start it by `uvale run --reach=notify`"
             .to_owned()
     } else if elf.is_static() {
+        way = Some(Reach::Notify);
         "is statically linked: it is not reached by a preloaded library and finds no /dev/netmap; \
-         link it dynamically"
+         start it by `uvale run --reach=notify`, or link it dynamically"
             .to_owned()
     } else if is_fatal {
+        way = Some(Reach::Notify);
         let remedy = match (elf.libc(), shim.libc) {
             (Some(Libc::Musl), _) => {
                 "put libnmshim-musl.so beside it, or build the program with glibc"
@@ -87,14 +105,15 @@ fn obstacle(path: &Path, elf: &Elf, shim: &Shim) -> Option<Obstacle> {
              without that, as the user that it becomes"
         )
     } else if elf.is_go {
+        way = Some(Reach::Trap);
         "is a Go program with C code (cgo): what its C code opens is reached, Go's own system calls \
-         are not"
+         are not; start it by `uvale run --reach=trap`"
             .to_owned()
     } else {
         return None;
     };
     let why = format!("{} {why}", path.display());
-    Some(Obstacle { why, is_fatal })
+    Some(Obstacle { why, is_fatal, way })
 }
 
 /// The file of the command `name`, as execvp(3) finds it.

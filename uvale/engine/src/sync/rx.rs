@@ -30,6 +30,15 @@ impl Sync<'_, Regions> {
         is_good && received.is_some()
     }
 
+    /// Shows the program what has arrived since the last sync; it gives nothing back.
+    pub(crate) fn rx_again(&mut self) {
+        let hwtail = self.ring.kring.indices().arrived();
+        if let Some(hwtail) = self.receive(hwtail) {
+            self.ring.finalize(hwtail);
+        }
+        stamp(self.host, &self.ring);
+    }
+
     /// Gives back what lies before `rhead`, and takes in what has arrived. Returns hwtail; `None`
     /// for a monitor whose port has gone.
     #[inline(always)]

@@ -1,8 +1,52 @@
 //! The memory of this process, at addresses that may be bad.
 
+use core::cell::Cell;
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use rustix::io::Errno;
 
 use crate::raw::{call, check};
+
+/// This process serves programs from beside them.
+static SERVES_OTHERS: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// Then: whose call this thread is in; 0: nobody's.
+    static PROGRAM: Cell<i32> = const { Cell::new(0) };
+}
+
+/// From now on addresses that programs have put into rings are those of the program whose call a thread serves
+/// ([`memory_is_of`]), and never of this process.
+pub fn serve_others() {
+    SERVES_OTHERS.store(true, Ordering::Relaxed);
+}
+
+/// The program is served for as long as this lives.
+pub struct MemoryOf {
+    before: i32,
+}
+
+/// This thread serves a call of process `program`; 0: of nobody.
+pub fn memory_is_of(program: i32) -> MemoryOf {
+    MemoryOf {
+        before: PROGRAM.replace(program),
+    }
+}
+
+impl Drop for MemoryOf {
+    fn drop(&mut self) {
+        PROGRAM.set(self.before);
+    }
+}
+
+/// The process that addresses are of: this one, unless it serves others.
+fn owner() -> i32 {
+    match SERVES_OTHERS.load(Ordering::Relaxed) {
+        // No process has the number -1.
+        true => Some(PROGRAM.get()).filter(|pid| *pid > 0).unwrap_or(-1),
+        false => rustix::process::getpid().as_raw_nonzero().get(),
+    }
+}
 
 /// Reads `len` bytes at `address` of this process into `to`; the kernel does the reading, so a
 /// bad address of the program ends in `false` (EFAULT) and not in SIGSEGV. Where a sandbox forbids that,
@@ -58,16 +102,15 @@ pub fn write_bytes(address: u64, from: &[u8]) -> bool {
 
 /// Arguments of a copy within this process.
 fn copy(local: &libc::iovec, remote: &libc::iovec) -> [usize; 6] {
-    let own_pid = rustix::process::getpid().as_raw_nonzero().get();
     let [local, remote] = [local, remote].map(|piece| core::ptr::from_ref(piece) as usize);
-    [own_pid as usize, local, 1, remote, 1, 0]
+    [owner() as usize, local, 1, remote, 1, 0]
 }
 
 /// Where a sandbox forbids the system call there is only the plain copy, with which a bad
 /// pointer costs the program what it would have cost it anyway.
 fn finish(answer: isize, len: usize, plain_copy: impl FnOnce()) -> bool {
     match check(answer) {
-        Err(Errno::NOSYS | Errno::PERM) => {
+        Err(Errno::NOSYS | Errno::PERM) if !SERVES_OTHERS.load(Ordering::Relaxed) => {
             plain_copy();
             true
         }

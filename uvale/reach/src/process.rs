@@ -1,0 +1,323 @@
+//! The processes that are served, and what their descriptors mean.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use uvale_system::who::read_start;
+
+use crate::description::Description;
+use crate::kernel;
+
+/// Descriptors of a process that are remembered, at most.
+const MOST: usize = 1 << 16;
+
+/// Locks, whatever has become of a thread that held it: what is locked here is whole after every step.
+pub fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same for many readers.
+pub fn read<T>(of: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    of.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same for one writer.
+pub fn write<T>(of: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    of.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A description in an epoll set.
+#[derive(Clone)]
+pub struct Member {
+    /// its number when it was added
+    pub fd: i32,
+    /// the description
+    pub of: Arc<Description>,
+    /// what is waited for
+    pub events: u32,
+}
+
+/// A number that stands for a region's memory while the program maps it, and the description that it is else.
+pub struct Swapped {
+    /// the number
+    pub fd: i32,
+    /// the thread that maps
+    pub tid: i32,
+    /// a handle of the program's end
+    pub handle: OwnedFd,
+    /// it is closed at exec
+    pub close_on_exec: bool,
+}
+
+/// What a number of a descriptor means.
+#[derive(Clone)]
+enum Meaning {
+    Ours(Arc<Description>),
+    Other,
+}
+
+/// A process.
+pub struct Process {
+    /// its number
+    pub tgid: i32,
+    pidfd: OwnedFd,
+    meanings: RwLock<HashMap<i32, Meaning>>,
+    sets: Mutex<HashMap<i32, Arc<[Member]>>>,
+    swapped: Mutex<Vec<Swapped>>,
+    has_swapped: AtomicBool,
+    closing: Mutex<Vec<(i32, Arc<Description>)>>,
+    has_closing: AtomicBool,
+}
+
+impl Process {
+    fn new(tgid: i32) -> Result<Self, Errno> {
+        let pid = Pid::from_raw(tgid).ok_or(Errno::SRCH)?;
+        Ok(Self {
+            tgid,
+            pidfd: pidfd_open(pid, PidfdFlags::empty())?,
+            meanings: RwLock::default(),
+            sets: Mutex::default(),
+            swapped: Mutex::default(),
+            has_swapped: AtomicBool::new(false),
+            closing: Mutex::default(),
+            has_closing: AtomicBool::new(false),
+        })
+    }
+
+    /// Readable when it has ended.
+    pub fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
+    }
+
+    /// The file behind one of its numbers.
+    pub fn fetch(&self, fd: i32) -> Result<OwnedFd, Errno> {
+        kernel::fetch(self.pidfd.as_fd(), fd)
+    }
+
+    /// What `fd` means, as far as it is known: nothing, or whether it is one of ours.
+    pub fn known(&self, fd: i32) -> Option<Option<Arc<Description>>> {
+        match read(&self.meanings).get(&fd)? {
+            Meaning::Ours(of) => Some(Some(of.clone())),
+            Meaning::Other => Some(None),
+        }
+    }
+
+    /// From now on `fd` is that.
+    pub fn learn(&self, fd: i32, of: Option<Arc<Description>>) {
+        let mut meanings = write(&self.meanings);
+        if meanings.len() >= MOST {
+            meanings.clear();
+        }
+        meanings.insert(fd, of.map_or(Meaning::Other, Meaning::Ours));
+    }
+
+    /// The numbers are about to get other meanings.
+    pub fn forget(&self, fds: std::ops::RangeInclusive<i32>) {
+        if fds.start() == fds.end() {
+            write(&self.meanings).remove(fds.start());
+            lock(&self.sets).remove(fds.start());
+        } else {
+            write(&self.meanings).retain(|fd, _| !fds.contains(fd));
+            lock(&self.sets).retain(|fd, _| !fds.contains(fd));
+        }
+    }
+
+    /// The numbers from `first` to `last` that something is known of.
+    pub fn numbers(&self, first: i32, last: i32) -> Vec<i32> {
+        let meanings = read(&self.meanings);
+        match first == last {
+            true => vec![first],
+            false => meanings
+                .keys()
+                .filter(|fd| (first..=last).contains(*fd))
+                .copied()
+                .collect(),
+        }
+    }
+
+    /// Is `fd` closed at exec, as the line `flags:` of its file in /proc says?
+    pub fn closes_on_exec(&self, fd: i32) -> bool {
+        let info = read_start(&format!("/proc/{}/fdinfo/{fd}", self.tgid)).unwrap_or_default();
+        let info = String::from_utf8_lossy(&info);
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+        flags.is_some_and(|flags| flags & libc::O_CLOEXEC != 0)
+    }
+
+    /// Where a link in its /proc directory leads.
+    pub fn link(&self, fd: i32) -> Option<Vec<u8>> {
+        let link = format!("/proc/{}/fd/{fd}", self.tgid);
+        let target = rustix::fs::readlink(link, Vec::new()).ok()?;
+        Some(target.into_bytes())
+    }
+
+    /// What is in epoll set `set`, as far as it is known.
+    pub fn known_set(&self, set: i32) -> Option<Arc<[Member]>> {
+        lock(&self.sets).get(&set).cloned()
+    }
+
+    /// What is in it.
+    pub fn learn_set(&self, set: i32, members: Vec<Member>) -> Arc<[Member]> {
+        let members: Arc<[Member]> = members.into();
+        let mut sets = lock(&self.sets);
+        if sets.len() >= MOST {
+            sets.clear();
+        }
+        sets.insert(set, members.clone());
+        members
+    }
+
+    /// `fd` stands for memory now.
+    pub fn swap(&self, swapped: Swapped) {
+        let mut all = lock(&self.swapped);
+        all.push(swapped);
+        self.has_swapped.store(true, Release);
+    }
+
+    /// Takes those out that `which` wants.
+    pub fn take_swapped(&self, which: impl Fn(&Swapped) -> bool) -> Vec<Swapped> {
+        if !self.has_swapped.load(Acquire) {
+            return Vec::new();
+        }
+        let mut all = lock(&self.swapped);
+        let taken = all.extract_if(.., |s| which(s)).collect();
+        self.has_swapped.store(!all.is_empty(), Release);
+        taken
+    }
+
+    /// Thread `tid` is about to close a number of `of`.
+    pub fn closes(&self, tid: i32, of: Arc<Description>) {
+        let mut all = lock(&self.closing);
+        all.push((tid, of));
+        self.has_closing.store(true, Release);
+    }
+
+    /// What it was about to close.
+    pub fn take_closing(&self, tid: i32) -> Vec<Arc<Description>> {
+        if !self.has_closing.load(Acquire) {
+            return Vec::new();
+        }
+        let mut all = lock(&self.closing);
+        let taken = all.extract_if(.., |(of, _)| *of == tid);
+        let taken = taken.map(|(_, description)| description).collect();
+        self.has_closing.store(!all.is_empty(), Release);
+        taken
+    }
+
+    /// It has ended: nothing of it is kept.
+    pub fn ended(&self) {
+        lock(&self.swapped).clear();
+        lock(&self.closing).clear();
+        write(&self.meanings).clear();
+        lock(&self.sets).clear();
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub struct Processes {
+    by_thread: RwLock<HashMap<i32, Arc<Process>>>,
+    all: Mutex<HashMap<i32, Arc<Process>>>,
+}
+
+impl Processes {
+    /// The process of thread `tid`; `new` is told of one that was not known.
+    pub fn of(&self, tid: i32, new: impl FnOnce(&Arc<Process>)) -> Result<Arc<Process>, Errno> {
+        if let Some(process) = read(&self.by_thread).get(&tid) {
+            return Ok(process.clone());
+        }
+        let tgid = group_of(tid).ok_or(Errno::SRCH)?;
+        let mut all = lock(&self.all);
+        let process = match all.get(&tgid) {
+            Some(process) => process.clone(),
+            None => {
+                let process = Arc::new(Process::new(tgid)?);
+                all.insert(tgid, process.clone());
+                new(&process);
+                process
+            }
+        };
+        drop(all);
+        write(&self.by_thread).insert(tid, process.clone());
+        Ok(process)
+    }
+
+    /// A number of a thread that has ended may be another process's soon.
+    pub fn forget_threads(&self) {
+        write(&self.by_thread).clear();
+    }
+
+    /// Processes that have ended while something was kept for them: nothing is, from now on.
+    pub fn reap(&self) {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let has_ended = |process: &&Arc<Process>| {
+            let mut fds = [PollFd::new(&process.pidfd, PollFlags::IN)];
+            process.has_swapped.load(Acquire) && poll(&mut fds, Some(&now)) == Ok(1)
+        };
+        let all = lock(&self.all);
+        all.values().filter(has_ended).for_each(|p| p.ended());
+    }
+
+    /// What is in epoll sets has changed.
+    pub fn forget_sets(&self) {
+        for process in lock(&self.all).values() {
+            lock(&process.sets).clear();
+        }
+    }
+
+    /// A process has ended.
+    pub fn ended(&self, tgid: i32) -> Option<Arc<Process>> {
+        let process = lock(&self.all).remove(&tgid)?;
+        write(&self.by_thread).retain(|_, p| p.tgid != tgid);
+        process.ended();
+        Some(process)
+    }
+}
+
+/// The process that a thread belongs to.
+fn group_of(tid: i32) -> Option<i32> {
+    let status = read_start(&format!("/proc/{tid}/status"))?;
+    let line = status
+        .split(|b| *b == b'\n')
+        .find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_says_of_a_number() {
+        use std::os::fd::AsRawFd;
+        let own = Process::new(std::process::id() as i32).unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(own.closes_on_exec(file.as_raw_fd()));
+        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
+        assert!(!own.closes_on_exec(file.as_raw_fd()));
+        assert_eq!(own.link(file.as_raw_fd()).unwrap(), b"/dev/null");
+    }
+
+    #[test]
+    fn a_thread_belongs_to_a_process() {
+        let own = std::process::id() as i32;
+        let tid = rustix::thread::gettid().as_raw_nonzero().get();
+        assert_eq!(group_of(tid), Some(own));
+        assert_eq!(group_of(own), Some(own));
+        assert_eq!(group_of(-1), None);
+        let all = Processes::default();
+        let process = all.of(tid, |p| assert_eq!(p.tgid, own)).unwrap();
+        assert!(Arc::ptr_eq(
+            &process,
+            &all.of(own, |_| panic!("known")).unwrap()
+        ));
+    }
+}

@@ -1,0 +1,273 @@
+//! Who answers: threads that take notifications, and what they share.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use uvale_link::session::Session;
+use uvale_system::refusal::Refusal;
+use uvale_system::sys::memory_is_of;
+
+use crate::calls::{self, Buffers, Call};
+use crate::description::Description;
+use crate::kernel::{Answer, Listener, Notification};
+use crate::process::{Processes, lock, read, write};
+use crate::say::{Level, say};
+use crate::watch::Watch;
+
+/// Threads that wait for notifications when nothing goes on.
+const WAITING: usize = 2;
+/// Threads at most: those of calls that take their time, such as an open that starts a daemon.
+const MOST_THREADS: usize = 64;
+/// Descriptions at most.
+const MOST: usize = 1 << 14;
+
+/// The world that programs find.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// its runtime directory
+    pub dir: PathBuf,
+    /// a daemon may be started there
+    pub may_start: bool,
+}
+
+/// See the module.
+pub struct Supervisor {
+    /// where calls come from
+    pub listener: Listener,
+    world: World,
+    session: Mutex<Option<Arc<Session>>>,
+    /// who is served
+    pub processes: Processes,
+    descriptions: RwLock<HashMap<u64, Arc<Description>>>,
+    /// what happens meanwhile
+    pub watch: Watch,
+    waiting: AtomicUsize,
+    threads: AtomicUsize,
+    fetches: AtomicBool,
+}
+
+impl Supervisor {
+    /// Serves whoever calls by `listener`, with threads of their own, until nobody is left. `fetches`: the kernel gives
+    /// descriptors of other processes.
+    pub fn start(
+        listener: Listener,
+        world: World,
+        session: Option<Arc<Session>>,
+        fetches: bool,
+    ) -> Result<Arc<Self>, Errno> {
+        uvale_system::sys::serve_others();
+        let supervisor = Arc::new(Self {
+            listener,
+            world,
+            session: Mutex::new(session),
+            processes: Processes::default(),
+            descriptions: RwLock::default(),
+            watch: Watch::new()?,
+            waiting: AtomicUsize::new(0),
+            threads: AtomicUsize::new(0),
+            fetches: AtomicBool::new(fetches),
+        });
+        let watching = supervisor.clone();
+        spawn("watch", move || Watch::run(&watching))?;
+        for _ in 0..WAITING {
+            supervisor.add_thread()?;
+        }
+        Ok(supervisor)
+    }
+
+    fn add_thread(self: &Arc<Self>) -> Result<(), Errno> {
+        let serving = self.clone();
+        self.threads.fetch_add(1, Relaxed);
+        spawn("serve", move || serving.serve()).inspect_err(|_| {
+            self.threads.fetch_sub(1, Relaxed);
+        })
+    }
+
+    fn serve(self: Arc<Self>) {
+        let mut buffers = Buffers::default();
+        loop {
+            if self.waiting.fetch_add(1, AcqRel) >= WAITING {
+                break;
+            }
+            let got = self.listener.receive();
+            self.waiting.fetch_sub(1, AcqRel);
+            match got {
+                Ok(notification) => self.answer(&notification, &mut buffers),
+                // Its caller was interrupted, or there is none any more: then nobody waits for this thread.
+                Err(Errno::NOENT | Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+        self.waiting.fetch_sub(1, AcqRel);
+        self.threads.fetch_sub(1, Relaxed);
+    }
+
+    /// This thread is about to take its time: another one takes the next calls.
+    pub fn takes_time(self: &Arc<Self>) {
+        if self.waiting.load(Acquire) == 0 && self.threads.load(Relaxed) < MOST_THREADS {
+            // Without one the next call waits for this one.
+            let _ = self.add_thread();
+        }
+    }
+
+    fn answer(self: &Arc<Self>, notification: &Notification, buffers: &mut Buffers) {
+        let answer = catch_unwind(AssertUnwindSafe(|| self.found(notification, buffers)))
+            .unwrap_or(Answer::Error(Errno::IO));
+        // Its caller may have been killed.
+        let _ = self.listener.answer(notification.id, answer);
+    }
+
+    fn found(self: &Arc<Self>, notification: &Notification, buffers: &mut Buffers) -> Answer {
+        let tid = notification.pid.cast_signed();
+        let added = |process: &Arc<_>| self.watch.add_process(process);
+        let Ok(process) = self.processes.of(tid, added) else {
+            return Answer::Continue;
+        };
+        let call = Call {
+            supervisor: self,
+            process: &process,
+            tid,
+            id: notification.id,
+            args: notification.args,
+        };
+        let _of = memory_is_of(process.tgid);
+        calls::answer(&call, notification.nr.into(), buffers)
+    }
+
+    /// The session with the daemon of the world.
+    pub fn session(&self) -> Result<Arc<Session>, Refusal> {
+        let mut known = lock(&self.session);
+        if let Some(session) = known.as_ref().filter(|session| session.is_alive()) {
+            return Ok(session.clone());
+        }
+        let session = Arc::new(attach(&self.world)?);
+        *known = Some(session.clone());
+        Ok(session)
+    }
+
+    /// Where the world is.
+    pub fn dir(&self) -> &std::path::Path {
+        &self.world.dir
+    }
+
+    /// Does the kernel give descriptors of programs?
+    pub fn fetches(&self) -> bool {
+        self.fetches.load(Relaxed)
+    }
+
+    /// The description with the program's end `inode`.
+    pub fn description(&self, inode: u64) -> Option<Arc<Description>> {
+        read(&self.descriptions).get(&inode).cloned()
+    }
+
+    /// A new one.
+    pub fn add(&self, description: Description) -> Result<Arc<Description>, Refusal> {
+        let mut all = write(&self.descriptions);
+        if all.len() >= MOST {
+            let why = format!("programs served by one uvale run have {MOST} descriptors open");
+            return Err(Refusal::new(Errno::NFILE, why));
+        }
+        let description = Arc::new(description);
+        self.watch.add(&description)?;
+        all.insert(description.inode, description.clone());
+        Ok(description)
+    }
+
+    /// No program has it any more.
+    pub fn closed(&self, description: &Arc<Description>) {
+        self.watch.remove(description);
+        description.close();
+        // Whoever settles meanwhile finds it, and waits.
+        write(&self.descriptions).remove(&description.inode);
+    }
+
+    /// Whatever has been closed by now: its names are free when this returns.
+    pub fn settle(&self) {
+        self.processes.reap();
+        let all: Vec<_> = read(&self.descriptions).values().cloned().collect();
+        all.iter()
+            .for_each(|description| self.settle_one(description));
+    }
+
+    /// The same of one.
+    pub fn settle_one(&self, description: &Arc<Description>) {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let is_closed = description.with_end(|end| {
+            end.is_some_and(|end| {
+                let mut fds = [PollFd::new(end, PollFlags::empty())];
+                poll(&mut fds, Some(&now)) == Ok(1)
+            })
+        });
+        if is_closed {
+            self.closed(description);
+        }
+    }
+
+    /// Whoever waits for a set of a set that has one of ours in it: what is there is there by now, token or not.
+    pub fn refresh(&self) {
+        let all: Vec<_> = read(&self.descriptions)
+            .values()
+            .filter(|description| description.is_armed())
+            .cloned()
+            .collect();
+        all.iter().for_each(|description| self.woken(description));
+    }
+
+    /// Somebody may have to be woken.
+    pub fn woken(&self, description: &Arc<Description>) {
+        description.woken(&|nap, wires| self.watch.sleeps(description, nap, wires));
+    }
+
+    /// A process has ended: what it had mapped is not kept, and what the daemon left when it went is not, either.
+    pub fn process_ended(&self, tgid: i32) {
+        self.processes.ended(tgid);
+        let lost: Vec<_> = read(&self.descriptions)
+            .values()
+            .filter(|d| d.is_lost() && d.was_of(tgid))
+            .cloned()
+            .collect();
+        for description in &lost {
+            self.closed(description);
+        }
+    }
+
+    /// Waits until no process is left that is served.
+    pub fn wait_until_alone(&self) {
+        let mut fds = [PollFd::new(&self.listener, PollFlags::empty())];
+        while poll(&mut fds, None) == Err(Errno::INTR) {}
+    }
+
+    /// The kernel gives no descriptor of a program: what it has been told of a descriptor stands, though it is so no
+    /// longer. A program that waits for it finds nothing, again and again; not as often as it can.
+    pub fn hold(&self) {
+        say(
+            Level::Refusal,
+            "descriptors of programs cannot be fetched (pidfd_getfd): a wait for a port may end early, again and again",
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A session with the daemon of `world`.
+pub fn attach(world: &World) -> Result<Session, Refusal> {
+    match world.may_start {
+        true => uvale_link::start::attach(&world.dir),
+        false => Session::attach(&world.dir),
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned
+        .map(drop)
+        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::AGAIN))
+}
