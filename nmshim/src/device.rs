@@ -195,6 +195,12 @@ pub enum InterfaceChange {
 pub trait Driver: Sync {
     /// The library was loaded; the program has not run yet.
     fn loaded(&self) {}
+
+    /// Tells the person that something of the program's will not work.
+    fn trouble(&self, line: core::fmt::Arguments<'_>) {
+        let _ = line;
+    }
+
     /// A new description. `flags` are those of open(2), access mode and `O_NONBLOCK`/`O_CLOEXEC` already
     /// plausible; the descriptor returned has the last two set as asked for.
     fn open(&self, flags: c_int) -> Result<(RawFd, Arc<dyn File>)>;

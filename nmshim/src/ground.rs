@@ -5,7 +5,7 @@
 //!   for them while they are not known, and their C types.
 //! - `section`, `served`, `mask`, `signals`: our code as a system call: no handler in the middle of it, no
 //!   cancellation.
-//! - `guarded`: a call of the driver. `vfork`: a child on its parent's memory. `timeout`: when a wait ends.
+//! - `trapped`: are the program's own system calls trapped? `guarded`: a call of the driver. `vfork`: a child on its parent's memory. `timeout`: when a wait ends.
 //! - `lock`, `heap`, `ranges`: a lock, memory and stretches of addresses, none of which calls libc.
 
 pub mod guarded;
@@ -22,5 +22,6 @@ pub mod signals;
 pub mod single;
 pub mod symbols;
 pub mod timeout;
+pub mod trapped;
 pub mod types;
 pub mod vfork;

@@ -3,6 +3,7 @@
 //! From the roof down
 //! - `exports`, `syscall`, `sanitizer`: what a program calls by name (the list is `ground::symbols`) and by number,
 //!   and what AddressSanitizer's runtime asks for. `process`: start-up and fork.
+//! - `trap`: the program's own system calls, which no library makes for it.
 //! - `poll`, `select`, `epoll`, `wait`, `armed`: waiting, mixed with ordinary descriptors, in one real system call.
 //!   `rings`: io_uring, which programs do without.
 //! - `file`, `fds`, `arrivals`, `locked`: descriptors and their lives; mlockall.
@@ -10,7 +11,7 @@
 //! - `interfaces`: network interfaces that exist only here.
 //! - `entries`, `lookup`: from a number to the description behind it. `mapped`: mappings, which keep it open.
 //! - `slot`, `gate`, `table`: the descriptions, who sleeps on them, and which numbers are ours (one load).
-//! - `handlers`: the program's signal handlers, behind one of ours.
+//! - `handlers`, `masks`: the program's signal handlers, behind one of ours, and its signal masks.
 //!
 //! `slot` and `epoll/set` know each other: a set holds descriptions, and a description may be a set. All other files
 //! use only what stands below them.
@@ -38,6 +39,7 @@ mod listing;
 mod locked;
 mod lookup;
 mod mapped;
+mod masks;
 mod name;
 mod open;
 mod parameter;
@@ -51,4 +53,5 @@ mod slot;
 mod stat;
 mod syscall;
 mod table;
+mod trap;
 mod wait;

@@ -208,6 +208,10 @@ impl Driver for Netmap {
         uvale_link::environment::remember();
     }
 
+    fn trouble(&self, line: core::fmt::Arguments<'_>) {
+        say(Level::Trouble, line);
+    }
+
     fn open(&self, flags: libc::c_int) -> device::Result<(RawFd, Arc<dyn File>)> {
         match self.try_open(flags) {
             Ok((fd, file)) => Ok((fd, file)),

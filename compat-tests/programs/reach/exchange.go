@@ -138,16 +138,11 @@ func at[T any](p *port, ofs int) *T {
 func open(name string, o *options) *port {
 	p := &port{ep: -1}
 	var err error
+	flags := syscall.O_RDWR | syscall.O_CLOEXEC
 	if o.how == "netpoller" {
-		if p.file, err = os.OpenFile("/dev/netmap", os.O_RDWR|syscall.O_NONBLOCK, 0); err == nil {
-			p.raw, err = p.file.SyscallConn()
-		}
-		if err == nil {
-			err = p.raw.Control(func(fd uintptr) { p.fd = int(fd) })
-		}
-	} else {
-		p.fd, err = syscall.Open("/dev/netmap", syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+		flags |= syscall.O_NONBLOCK
 	}
+	p.fd, err = syscall.Open("/dev/netmap", flags, 0)
 	if err != nil {
 		fmt.Printf("open %v\n", err)
 		os.Exit(4)
@@ -166,6 +161,13 @@ func open(name string, o *options) *port {
 		failed("mmap: %v", err)
 	}
 	p.nif = at[netmapIf](p, int(p.reg.offset))
+	if o.how == "netpoller" {
+		// Not before it is bound: until then it polls as broken, and the runtime waits for no such file.
+		p.file = os.NewFile(uintptr(p.fd), "/dev/netmap")
+		if p.raw, err = p.file.SyscallConn(); err != nil {
+			failed("SyscallConn: %v", err)
+		}
+	}
 	return p
 }
 

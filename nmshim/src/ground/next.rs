@@ -15,15 +15,17 @@
 use super::raw::{self, SIGSET_BYTES, libc_call};
 use super::single;
 use super::symbols::symbols;
-use super::types::{Compare, Filter, Glob, GlobError, IfAddrs, List, NameIndex, StatBuf, StatxBuf};
+use super::types::{
+    Compare, Filter, Glob, GlobError, IfAddrs, List, NameIndex, Start, StatBuf, StatxBuf,
+};
 use core::ffi::CStr;
 use core::mem::transmute;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use libc::{
     DIR, FILE, c_char, c_int, c_long, c_uint, c_ulong, c_void, dev_t, dirent64, epoll_event,
-    fd_set, gid_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, sighandler_t, sigset_t,
-    size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
+    fd_set, gid_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, pthread_attr_t,
+    pthread_t, sighandler_t, sigset_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
 };
 
 macro_rules! next {

@@ -18,7 +18,9 @@ use super::served::Served;
 use super::{mask, next};
 use core::arch::{asm, global_asm};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*, compiler_fence};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence,
+};
 use libc::c_int;
 
 /// One thread's state. Read and written by the thread itself and by handlers that interrupt it.
@@ -36,6 +38,8 @@ pub struct Thread {
     /// what was told that this thread sleeps
     asleep: AtomicPtr<*mut dyn Sleeper>,
     pub served: Served,
+    /// end of the stack on which its trapped calls are served (`interpose::trap`); 0: none yet
+    pub stack: AtomicUsize,
 }
 
 /// What was told that a thread sleeps, and hears the contrary if a handler comes.
@@ -236,4 +240,18 @@ pub unsafe fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int {
         this().asynchronous.store(asynchronous, Relaxed);
     }
     answer
+}
+
+/// `f`, in which nothing is a cancellation point.
+pub fn uncancelled<T>(f: impl FnOnce() -> T) -> T {
+    unsafe extern "C" {
+        fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+    }
+    let mut before = 0;
+    // SAFETY: `before` lives over both calls; 1 is PTHREAD_CANCEL_DISABLE in glibc and musl.
+    unsafe { pthread_setcancelstate(1, &raw mut before) };
+    let value = f();
+    // SAFETY: as above; what libc has just given.
+    unsafe { pthread_setcancelstate(before, null_mut()) };
+    value
 }

@@ -120,7 +120,7 @@ macro_rules! symbols {
             otherwise raw::libc_style(raw::call(nr, [a, b, c, d, e, f])) as c_long;
     }
     late {
-        // what exists only here, as files; directories; network interfaces; signals
+        // what exists only here, as files; directories; network interfaces; signals; threads
         fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE = open::fopen;
         fn chmod(path: *const c_char, mode: mode_t) -> c_int = attributes::chmod;
         fn lchmod(path: *const c_char, mode: mode_t) -> c_int = attributes::lchmod;
@@ -191,6 +191,12 @@ macro_rules! symbols {
         fn signal(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::signal;
         fn sysv_signal(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::sysv_signal;
         fn sigset(signal: c_int, handler: sighandler_t) -> sighandler_t = handlers::sigset;
+        fn sigprocmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int = masks::sigprocmask;
+        fn pthread_sigmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int = masks::pthread_sigmask;
+        fn sigsuspend(set: *const sigset_t) -> c_int = masks::sigsuspend;
+        fn pthread_create(thread: *mut pthread_t, attributes: *const pthread_attr_t, start: Start,
+            arg: *mut c_void) -> c_int
+            = trap::pthread_create;
         // liburing's
         fn io_uring_queue_init(entries: c_uint, ring: *mut c_void, flags: c_uint) -> c_int = rings::queue_init;
         fn io_uring_queue_init_params(entries: c_uint, ring: *mut c_void, params: *mut c_void) -> c_int

@@ -7,6 +7,9 @@ pub type IfAddrs = libc::ifaddrs;
 /// An entry of if_nameindex's array.
 pub type NameIndex = libc::if_nameindex;
 
+/// What a thread begins with.
+pub type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+
 /// stat's buffer.
 pub type StatBuf = *mut libc::stat;
 /// statx's.

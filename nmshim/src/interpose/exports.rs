@@ -10,18 +10,18 @@
 
 use super::interfaces::lists;
 use super::{
-    arrivals, attributes, epoll, fds, file, handlers, listing, locked, mapped, open, poll, rings,
-    select, stat, syscall,
+    arrivals, attributes, epoll, fds, file, handlers, listing, locked, mapped, masks, open, poll,
+    rings, select, stat, syscall, trap,
 };
 use crate::ground::section;
 use crate::ground::symbols::symbols;
 use crate::ground::types::{
-    Compare, Filter, Glob, GlobError, IfAddrs, List, NameIndex, StatBuf, StatxBuf,
+    Compare, Filter, Glob, GlobError, IfAddrs, List, NameIndex, Start, StatBuf, StatxBuf,
 };
 use libc::{
     DIR, FILE, c_char, c_int, c_long, c_uint, c_ulong, c_void, dev_t, dirent64, epoll_event,
-    fd_set, gid_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, sighandler_t, sigset_t,
-    size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
+    fd_set, gid_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, pthread_attr_t,
+    pthread_t, sighandler_t, sigset_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
 };
 
 macro_rules! export {

@@ -7,9 +7,13 @@
 //!
 //! SIGSEGV and SIGBUS are taken even without a handler of the program's: reads through the program's
 //! pointers may fault (`memory`), and go on there with an error. Any other fault goes the way it went before.
+//!
+//! Where the program's own system calls are trapped (`trap`) SIGSYS is ours. What the program does with it is noted, and
+//! one that is not ours goes to its handler.
 
 use crate::ground::mask::{self, NOT_BLOCKED};
 use crate::ground::raw::{self, SIGSET_BYTES};
+use crate::ground::trapped::{self, unblocked};
 use crate::ground::vfork::borrowed_memory;
 use crate::ground::{memory, next, section};
 use core::mem::zeroed;
@@ -35,6 +39,7 @@ static HANDLERS: [Handler; SIGNALS] = [const {
 static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
 
 /// The kernel's own form of an action.
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct KernelAction {
     handler: usize,
@@ -50,6 +55,11 @@ fn ours() -> usize {
 /// Signals that our handler is there for in any case, whatever the program does with them.
 fn is_fault(signal: c_int) -> bool {
     matches!(signal, libc::SIGSEGV | libc::SIGBUS)
+}
+
+/// Is it the trap's, whose handler stays?
+fn is_kept(signal: c_int) -> bool {
+    signal == libc::SIGSYS && trapped::is_on()
 }
 
 fn known(signal: c_int) -> Option<&'static Handler> {
@@ -81,7 +91,9 @@ fn take_over_all() {
 
 /// Puts `trampoline` before the handler that the kernel knows now.
 fn adopt(signal: c_int) {
-    let Some(entry) = known(signal) else { return };
+    let Some(entry) = known(signal).filter(|_| !is_kept(signal)) else {
+        return;
+    };
     let mut action = KernelAction {
         handler: 0,
         flags: 0,
@@ -115,8 +127,8 @@ fn adopt(signal: c_int) {
     }
 }
 
-/// The handler behind all signals that have one.
-unsafe extern "C-unwind" fn trampoline(
+/// The handler behind all signals that have one. Of the trap's it is called for those that are not the trap's own.
+pub unsafe extern "C-unwind" fn trampoline(
     signal: c_int,
     info: *mut siginfo_t,
     context: *mut ucontext_t,
@@ -141,8 +153,8 @@ unsafe extern "C-unwind" fn trampoline(
             // Nobody can ignore a fault.
             libc::SIG_DFL | libc::SIG_IGN => {
                 reset(signal);
-                // It comes again when its instruction is run again; one that was sent does not.
-                if was_sent {
+                // It comes again when its instruction is run again; one that was sent does not, nor a trapped call.
+                if was_sent || signal == libc::SIGSYS {
                     queue(signal, info);
                 }
             }
@@ -245,6 +257,93 @@ pub unsafe fn sigaction(
 ) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
+        if is_kept(signal) {
+            return kept(new, old);
+        }
+        match new.as_ref().copied().filter(|_| trapped::is_on()) {
+            Some(mut action) => {
+                let mask = (&raw mut action.sa_mask).cast::<u64>();
+                mask.write(unblocked(mask.read()));
+                replace(signal, &raw const action, old)
+            }
+            None => replace(signal, new, old),
+        }
+    }
+}
+
+/// Notes what the program has for the trap's signal, and tells what it had.
+///
+/// # Safety
+/// As `sigaction`.
+unsafe fn kept(new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    let entry = &HANDLERS[libc::SIGSYS as usize];
+    // SAFETY: the program's own arguments; zeroes are an action, and its mask begins with the kernel's 8 bytes.
+    unsafe {
+        // A vfork child has handlers of its own, and our memory.
+        let new = new.as_ref().copied().filter(|_| !borrowed_memory());
+        if let Some(old) = old.as_mut() {
+            *old = zeroed();
+            old.sa_sigaction = entry.function.load(Acquire);
+            old.sa_flags = entry.flags.load(Relaxed);
+        }
+        if let Some(new) = new {
+            entry.flags.store(new.sa_flags, Relaxed);
+            entry.function.store(new.sa_sigaction, Release);
+        }
+    }
+    0
+}
+
+/// The system call rt_sigaction, whose structure is not the C library's.
+///
+/// # Safety
+/// As the system call.
+pub unsafe fn kernel_action([signal, new, old, size, ..]: [usize; 6]) -> c_int {
+    let (signal, new, old) = (
+        signal as c_int,
+        new as *const KernelAction,
+        old as *mut KernelAction,
+    );
+    // SAFETY: the program's own arguments, of integers; zeroes are an action of the C library's.
+    unsafe {
+        if size != SIGSET_BYTES || known(signal).is_none() {
+            return raw::libc_call!(libc::SYS_rt_sigaction, signal, new, old, size) as c_int;
+        }
+        let new = match memory::read_if(new) {
+            Ok(new) => new.map(|new| {
+                let mut action: libc::sigaction = zeroed();
+                action.sa_sigaction = new.handler;
+                action.sa_flags = new.flags as c_int;
+                (&raw mut action.sa_mask).cast::<u64>().write(new.mask);
+                action
+            }),
+            Err(e) => return raw::fail(e.0),
+        };
+        let mut before: libc::sigaction = zeroed();
+        let pointer = new.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+        if sigaction(signal, pointer, &raw mut before) < 0 {
+            return -1;
+        }
+        let told = KernelAction {
+            handler: before.sa_sigaction,
+            flags: before.sa_flags as u32 as usize,
+            restorer: before.sa_restorer.map_or(0, |f| f as usize),
+            mask: (&raw const before.sa_mask).cast::<u64>().read(),
+        };
+        match old.is_null() {
+            true => 0,
+            false => raw::answer(memory::write(old, told).map(|()| 0)),
+        }
+    }
+}
+
+/// sigaction of a signal that is the program's.
+///
+/// # Safety
+/// As the C function.
+unsafe fn replace(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
         let Some(entry) = known(signal).filter(|_| TAKEN_OVER.load(Acquire)) else {
             return next::sigaction(signal, new, old);
         };
@@ -277,7 +376,14 @@ pub unsafe fn sigaction(
 ///
 /// # Safety
 /// As the C function.
-unsafe fn installed(signal: c_int, install: impl FnOnce() -> sighandler_t) -> sighandler_t {
+unsafe fn installed(
+    signal: c_int,
+    handler: sighandler_t,
+    install: impl FnOnce() -> sighandler_t,
+) -> sighandler_t {
+    if is_kept(signal) {
+        return HANDLERS[signal as usize].function.swap(handler, AcqRel);
+    }
     let Some(entry) = known(signal).filter(|_| TAKEN_OVER.load(Acquire)) else {
         return install();
     };
@@ -295,8 +401,30 @@ macro_rules! kin {
         /// As the C function.
         pub unsafe fn $name(signal: c_int, handler: sighandler_t) -> sighandler_t {
             // SAFETY: the program's own arguments.
-            unsafe { installed(signal, || next::$name(signal, handler)) }
+            unsafe { installed(signal, handler, || next::$name(signal, handler)) }
         }
     )* };
 }
 kin!(signal, sysv_signal, sigset);
+
+/// Takes SIGSYS out of the masks of handlers that other libraries have installed before.
+pub fn unblock_in_handlers() {
+    for signal in 1..SIGNALS as c_int {
+        let mut action = KernelAction {
+            handler: 0,
+            flags: 0,
+            restorer: 0,
+            mask: 0,
+        };
+        let args = |new, old| [signal as usize, new, old, SIGSET_BYTES, 0, 0];
+        // SAFETY: the structure is the kernel's own, and lives.
+        unsafe {
+            let ask = args(0, &raw mut action as usize);
+            if raw::call(libc::SYS_rt_sigaction, ask) < 0 || action.mask & trapped::SIGSYS == 0 {
+                continue;
+            }
+            action.mask &= !trapped::SIGSYS;
+            raw::call(libc::SYS_rt_sigaction, args(&raw const action as usize, 0));
+        }
+    }
+}

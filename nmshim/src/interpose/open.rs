@@ -2,13 +2,13 @@
 
 use super::name::Name;
 use super::slot::{Device, Object, Ref};
-use super::{entries, listing, parameter, paths, table};
+use super::{entries, handlers, listing, parameter, paths, table};
 use crate::device::{Errno, Result};
 use crate::driver;
 use crate::ground::guarded::guarded;
-use crate::ground::next;
 use crate::ground::raw::{self, answer};
 use crate::ground::vfork::borrowed_memory;
+use crate::ground::{memory, next};
 use libc::{FILE, c_char, c_int, mode_t};
 
 /// Opens one of our names.
@@ -95,6 +95,38 @@ pub unsafe fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
 pub unsafe fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe { opened(dir, path, flags, || next::openat(dir, path, flags, mode)) }
+}
+
+/// openat2's second argument.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct How {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// The system call, for which the C library has no function.
+pub unsafe fn openat2(dir: c_int, path: *const c_char, how: *const How, size: usize) -> c_int {
+    let args = [dir as usize, path as usize, how as usize, size];
+    let [a, b, c, d] = args;
+    // SAFETY: the program's own arguments.
+    let plain = || unsafe { next::syscall(libc::SYS_openat2, a, b, c, d, 0, 0) as c_int };
+    // Before the device is used nobody would catch a bad pointer.
+    if size != size_of::<How>() || !handlers::taken_over() {
+        return ordinary(plain());
+    }
+    // SAFETY: integers.
+    match unsafe { memory::read_if(how) } {
+        // Whoever limits where the path may lead has the kernel walk it.
+        Ok(Some(How {
+            flags, resolve: 0, ..
+        })) => {
+            // SAFETY: as above.
+            unsafe { opened(dir, path, flags as c_int, plain) }
+        }
+        _ => ordinary(plain()),
+    }
 }
 
 /// Does open need a mode with these flags? The checked forms abort then.

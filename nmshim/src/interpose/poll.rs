@@ -5,7 +5,8 @@ use super::{handlers, lookup, table};
 use crate::device::Result;
 use crate::ground::next;
 use crate::ground::timeout::Timeout;
-use crate::ground::{memory, raw, section, signals};
+use crate::ground::{memory, raw, section, signals, trapped};
+use core::mem::MaybeUninit;
 use libc::{c_int, nfds_t, pollfd, sigset_t, size_t, timespec};
 use smallvec::SmallVec;
 
@@ -174,8 +175,10 @@ pub unsafe fn ppoll(
     timeout: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
+    let mut room = MaybeUninit::uninit();
     // SAFETY: the program's own arguments.
     unsafe {
+        let mask = trapped::mask(mask, &mut room);
         if !with_ours(fds, n) {
             return next::ppoll(fds, n, timeout, mask);
         }

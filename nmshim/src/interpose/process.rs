@@ -2,7 +2,7 @@
 
 use super::interfaces::lists;
 use super::slot::Object;
-use super::{arrivals, listing, lookup, mapped, table};
+use super::{arrivals, listing, lookup, mapped, table, trap};
 use crate::driver;
 use crate::ground::guarded::guarded;
 use crate::ground::{heap, next, vfork};
@@ -24,6 +24,7 @@ extern "C" fn start() {
     nm_abi::unwinder::prepare();
     guarded((), || driver().loaded());
     arrivals::find_inherited();
+    trap::start();
 }
 
 #[used]
@@ -74,4 +75,5 @@ extern "C" fn after_fork_in_child() {
     // SAFETY: as above.
     unsafe { mapped::after_fork_in_child(|d| d.gate.reset()) };
     guarded((), || driver().after_fork_in_child());
+    trap::after_fork_in_child();
 }

@@ -3,7 +3,8 @@
 use super::{handlers, table, wait};
 use crate::device::{Errno, Result};
 use crate::ground::timeout::Timeout;
-use crate::ground::{memory, next, raw, section, signals};
+use crate::ground::{memory, next, raw, section, signals, trapped};
+use core::mem::MaybeUninit;
 use libc::{
     POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, POLLRDBAND, POLLRDNORM, POLLWRBAND,
     POLLWRNORM, c_int, c_short, fd_set, pollfd, sigset_t, timespec, timeval,
@@ -214,8 +215,10 @@ pub unsafe fn pselect(
     mask: *const sigset_t,
 ) -> c_int {
     let at = [r.cast(), w.cast(), x.cast()];
+    let mut room = MaybeUninit::uninit();
     // SAFETY: the program's own arguments.
     unsafe {
+        let mask = trapped::mask(mask, &mut room);
         if !handlers::taken_over() || !section::run(|| scan(n, at)) {
             return next::pselect(n, r, w, x, timeout, mask);
         }

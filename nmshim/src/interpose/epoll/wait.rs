@@ -8,10 +8,11 @@ use crate::ground::raw::{self, SIGSET_BYTES};
 use crate::ground::section::test_cancel;
 use crate::ground::signals::{Blocked, checked_mask, poll_now};
 use crate::ground::timeout::{Timeout, to_timespec};
-use crate::ground::{memory, next, section};
+use crate::ground::{memory, next, section, trapped};
 use crate::interpose::armed::Armed;
 use crate::interpose::slot::Ref;
 use crate::interpose::{lookup, table};
+use core::mem::MaybeUninit;
 use core::ptr::null;
 use libc::{EPOLLERR, EPOLLHUP, c_int, epoll_event, sigset_t, timespec};
 use smallvec::SmallVec;
@@ -406,8 +407,10 @@ pub unsafe fn pwait(
     timeout: c_int,
     mask: *const sigset_t,
 ) -> c_int {
+    let mut room = MaybeUninit::uninit();
     // SAFETY: the program's own arguments.
     unsafe {
+        let mask = trapped::mask(mask, &mut room);
         either(
             epfd,
             out,
@@ -426,8 +429,10 @@ pub unsafe fn pwait2(
     timeout: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
+    let mut room = MaybeUninit::uninit();
     // SAFETY: the program's own arguments.
     unsafe {
+        let mask = trapped::mask(mask, &mut room);
         either(
             epfd,
             out,

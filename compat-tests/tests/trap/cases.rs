@@ -1,0 +1,126 @@
+//! C programs whose system calls are instructions of their own.
+
+use std::path::Path;
+
+use compat_tests::or_skip;
+use compat_tests::place::Place;
+use compat_tests::programs::fact;
+
+use crate::programs::{c, is_refused, start};
+
+/// Runs these cases of a program, each in turn, by the way that `reach` names.
+fn run(program: &Path, reach: &str, cases: &[&str]) {
+    let place = Place::new();
+    for case in cases {
+        let mut running = start(&place, reach, program, &[case]);
+        let status = running.wait();
+        let said = running.said();
+        if is_refused(&said) {
+            return;
+        }
+        assert!(status.success(), "{reach}: {case}: {status}: {said}");
+        assert!(said.ends_with(&format!("ok {case}\n")), "{said}");
+        if let Some(cost) = said.lines().find(|l| l.starts_with("cost ")) {
+            fact(&format!("{reach}: {cost} (ns; ratio: sync to trap)"));
+        }
+    }
+    place.assert_left_clean();
+}
+
+const CASES: [&str; 13] = [
+    "both",
+    "epoll",
+    "refusals",
+    "registers",
+    "blocked",
+    "own-handler",
+    "threads",
+    "children",
+    "raw-vfork",
+    "signals",
+    "jumps",
+    "cost",
+    "ports",
+];
+
+macro_rules! ways {
+    ($($test:ident: $reach:literal, $flags:expr;)*) => { $(
+        #[test]
+        fn $test() {
+            let program = or_skip!("C compiler", c("raw", &$flags));
+            run(&program, $reach, &CASES);
+        }
+    )* };
+}
+
+ways! {
+    dispatched_at_fixed_addresses: "trap,dispatch", ["-no-pie"];
+    dispatched_at_any_address: "trap,dispatch", ["-pie", "-fPIE"];
+    filtered_at_fixed_addresses: "trap,filter", ["-no-pie"];
+    filtered_at_any_address: "trap,filter", ["-pie", "-fPIE"];
+}
+
+#[test]
+fn no_case_is_forgotten() {
+    let program = or_skip!("C compiler", c("raw", &[]));
+    let listed = Place::new().run(&program, &["--list"]);
+    let listed: Vec<_> = listed.lines().collect();
+    assert_eq!(
+        listed,
+        [&CASES[..], &["makes-calls", "library-alone"]].concat()
+    );
+}
+
+#[test]
+fn what_a_trapped_program_executes_is_not_hit() {
+    let program = or_skip!("C compiler", c("raw", &["-no-pie"]));
+    // the same instructions at nearly the same addresses, and no library
+    let alone = or_skip!("static C library", c("raw", &["-no-pie", "-static"]));
+    let (own, alone) = (program.to_string_lossy(), alone.to_string_lossy());
+    let place = Place::new();
+    for args in [
+        &["execute", &own, "ports"][..],
+        &["execute", &own, "makes-calls"],
+        &["execute", &alone, "makes-calls"],
+        &["execute", "/usr/bin/timeout", "60", &own, "ports"],
+        &[
+            "execute",
+            "/bin/sh",
+            "-c",
+            "exec \"$0\" makes-calls",
+            &alone,
+        ],
+    ] {
+        let mut running = start(&place, "trap,dispatch", &program, args);
+        let status = running.wait();
+        let said = running.said();
+        if is_refused(&said) {
+            return;
+        }
+        assert!(
+            status.success() && said.ends_with("ok execute\n"),
+            "{args:?}: {said}"
+        );
+    }
+    place.assert_left_clean();
+}
+
+#[test]
+fn where_nothing_is_trapped_the_library_is_served() {
+    let program = or_skip!("C compiler", c("raw", &[]));
+    let deny = or_skip!("C compiler", c("deny", &[]));
+    let place = Place::new();
+    let program = program.to_string_lossy();
+    let said = {
+        let mut running = start(&place, "trap", &deny, &[&program, "library-alone"]);
+        let status = running.wait();
+        assert!(status.success(), "{status}: {}", running.said());
+        running.said()
+    };
+    // behind the program's name
+    let lines: Vec<_> = said.lines().skip(1).filter(|l| !l.is_empty()).collect();
+    let [line, "ok library-alone"] = lines[..] else {
+        panic!("{said}");
+    };
+    assert!(line.contains("cannot be trapped"), "{said}");
+}

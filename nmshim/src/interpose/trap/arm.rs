@@ -1,0 +1,279 @@
+//! How the kernel is told to trap the program's own system calls.
+//!
+//! | way | traps | a thread | a vfork child, and what is executed |
+//! |---|---|---|---|
+//! | dispatch (x86-64, Linux 5.11) | what lies below the end of the program's text | asks for itself | is not trapped |
+//! | filter (seccomp) | known numbers, in the program's text | inherits it | is trapped |
+//!
+//! Dispatch allows one range of addresses. It is from behind the program's text to the end of memory, where all the
+//! libraries are: the kernel loads the program below them. Where they are not there (a program that was started by
+//! naming the loader, `ulimit -s unlimited`) it is not used.
+
+use super::text::Text;
+use crate::driver;
+use crate::ground::guarded::guarded;
+use crate::ground::{raw, trapped};
+use crate::interpose::syscall;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+use libc::{c_long, sock_filter, sock_fprog};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Dispatch,
+    Filter,
+}
+
+/// What our filter gives to its signals.
+pub const MARK: u16 = 0x6e6d;
+
+const PR_SET_SYSCALL_USER_DISPATCH: usize = 59;
+const DISPATCH_ON: usize = 1;
+
+/// The start of what dispatch allows; 0: there is a filter, which threads inherit.
+static ALLOWED: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets the traps for the process, in its first thread.
+pub fn set(text: &Text, ways: &[Way]) -> Result<(), &'static str> {
+    let mut why = "no way is left";
+    for way in ways {
+        let done = match way {
+            Way::Dispatch => dispatch(text),
+            Way::Filter => filter(text),
+        };
+        match done {
+            Ok(()) => return Ok(()),
+            Err(reason) => why = reason,
+        }
+    }
+    Err(why)
+}
+
+fn dispatch(text: &Text) -> Result<(), &'static str> {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Err("the kernel dispatches no system calls on this processor");
+    }
+    if text.libraries < text.program.end {
+        return Err("libraries are loaded below the program");
+    }
+    ALLOWED.store(text.program.end, Relaxed);
+    if thread() {
+        return Ok(());
+    }
+    ALLOWED.store(0, Relaxed);
+    Err("the kernel dispatches no system calls, or is told not to")
+}
+
+/// The calling thread's calls are trapped from here on. False: they are not.
+pub fn thread() -> bool {
+    // Whoever executed the program may have blocked it, and attributes of a thread may.
+    let set = trapped::SIGSYS;
+    let args = [
+        libc::SIG_UNBLOCK as usize,
+        &raw const set as usize,
+        0,
+        raw::SIGSET_BYTES,
+        0,
+        0,
+    ];
+    // SAFETY: the set outlives the call.
+    unsafe { raw::call(libc::SYS_rt_sigprocmask, args) };
+    let from = ALLOWED.load(Relaxed);
+    if from == 0 {
+        return true;
+    }
+    let args = [
+        PR_SET_SYSCALL_USER_DISPATCH,
+        DISPATCH_ON,
+        from,
+        usize::MAX - from,
+        0,
+        0,
+    ];
+    // SAFETY: plain numbers. From here on SIGSYS comes, for which the handler is there.
+    unsafe { raw::call(libc::SYS_prctl, args) >= 0 }
+}
+
+fn filter(text: &Text) -> Result<(), &'static str> {
+    let program = program(text);
+    let filter = sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_ptr().cast_mut(),
+    };
+    let no_new_privileges = [libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0, 0];
+    let set = [
+        libc::SECCOMP_SET_MODE_FILTER as usize,
+        libc::SECCOMP_FILTER_FLAG_TSYNC as usize,
+        &raw const filter as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: plain numbers, and a filter that outlives the call, which only reads it.
+    let answer = unsafe {
+        raw::call(libc::SYS_prctl, no_new_privileges);
+        raw::call(libc::SYS_seccomp, set)
+    };
+    if answer != 0 {
+        return Err("the kernel takes no seccomp filter, or is told not to");
+    }
+    thread();
+    let line = format_args!(
+        "the program's system calls are trapped by a seccomp filter, which what it executes inherits: set-uid has no \
+         effect, and a program without the shim that makes system calls at the same addresses is ended by SIGSYS"
+    );
+    guarded((), || driver().trouble(line));
+    Ok(())
+}
+
+#[cfg(target_arch = "x86_64")]
+pub const ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+pub const ARCHITECTURE: u32 = 0xc000_00b7;
+
+/// Offsets in `struct seccomp_data`: the number, the architecture, and the two halves of the instruction pointer, which
+/// stands behind the instruction.
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+const LOW: u32 = 8;
+const HIGH: u32 = 12;
+
+/// The filter, with the numbers that are known.
+fn program(text: &Text) -> Vec<sock_filter> {
+    let load = |at| op(BPF_LD | BPF_W | BPF_ABS, 0, 0, at);
+    let ret = |action| op(BPF_RET | BPF_K, 0, 0, action);
+    let allow = ret(libc::SECCOMP_RET_ALLOW);
+    let known: Vec<u32> = (0..512)
+        .filter(|nr| syscall::is_known(c_long::from(*nr)))
+        .collect();
+    let mut all = vec![
+        load(ARCH),
+        op(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, ARCHITECTURE),
+        allow,
+        load(NUMBER),
+    ];
+    for (i, nr) in known.iter().enumerate() {
+        // To behind the others and the answer for numbers that are not known.
+        all.push(op(
+            BPF_JMP | BPF_JEQ | BPF_K,
+            (known.len() - i) as u8,
+            0,
+            *nr,
+        ));
+    }
+    all.push(allow);
+    // Outside if ip <= start or ip > end.
+    let (start, end) = (text.program.start as u64, text.program.end as u64);
+    let (high, low) = (|at: u64| (at >> 32) as u32, |at: u64| at as u32);
+    all.extend([
+        load(HIGH),
+        op(BPF_JMP | BPF_JGT | BPF_K, 4, 0, high(start)),
+        op(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, high(start)),
+        allow,
+        load(LOW),
+        op(BPF_JMP | BPF_JGT | BPF_K, 1, 0, low(start)),
+        allow,
+    ]);
+    // A high half above the start's comes from there to the second part, and so does what was not below it.
+    let second = all.len();
+    all[second - 6].jt = 5;
+    all.extend([
+        load(HIGH),
+        op(BPF_JMP | BPF_JGE | BPF_K, 1, 0, high(end)),
+        ret(libc::SECCOMP_RET_TRAP | u32::from(MARK)),
+        op(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, high(end)),
+        allow,
+        load(LOW),
+        op(BPF_JMP | BPF_JGT | BPF_K, 1, 0, low(end)),
+        ret(libc::SECCOMP_RET_TRAP | u32::from(MARK)),
+        allow,
+    ]);
+    all
+}
+
+fn op(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the filter says to a call, by the rules of cBPF.
+    fn run(program: &[sock_filter], nr: u32, arch: u32, ip: u64) -> u32 {
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let op = program[at];
+            at += 1;
+            let jump = |is| usize::from(if is { op.jt } else { op.jf });
+            match u32::from(op.code) {
+                c if c == BPF_LD | BPF_W | BPF_ABS => {
+                    value = match op.k {
+                        NUMBER => nr,
+                        ARCH => arch,
+                        LOW => ip as u32,
+                        _ => (ip >> 32) as u32,
+                    }
+                }
+                c if c == BPF_RET | BPF_K => return op.k,
+                c if c == BPF_JMP | BPF_JEQ | BPF_K => at += jump(value == op.k),
+                c if c == BPF_JMP | BPF_JGT | BPF_K => at += jump(value > op.k),
+                _ => at += jump(value >= op.k),
+            }
+        }
+    }
+
+    #[test]
+    fn the_filter_traps_known_numbers_in_the_text() {
+        for program_text in [
+            0x40_1000..0x52_3000,
+            0x5555_5555_4000..0x5555_5560_0000,
+            0x5554_ffff_0000..0x5555_0001_0000,
+            0x1_ffff_f000..0x4_0000_1000,
+        ] {
+            let (start, end) = (program_text.start as u64, program_text.end as u64);
+            let text = Text {
+                program: program_text,
+                libraries: usize::MAX,
+            };
+            let program = program(&text);
+            let says = |nr, ip| run(&program, nr as u32, ARCHITECTURE, ip);
+            let trap = libc::SECCOMP_RET_TRAP | u32::from(MARK);
+            let inside = [
+                start + 1,
+                start + 2,
+                end - 1,
+                end,
+                (start + end) / 2,
+                start + (1 << 12),
+            ];
+            for nr in [libc::SYS_ioctl, libc::SYS_openat, libc::SYS_rt_sigprocmask] {
+                for ip in inside {
+                    assert_eq!(says(nr, ip), trap, "{nr} {ip:x}");
+                }
+                for ip in [
+                    0,
+                    start,
+                    end + 1,
+                    end + (1 << 33),
+                    u64::MAX,
+                    start - (1 << 12),
+                ] {
+                    assert_eq!(says(nr, ip), libc::SECCOMP_RET_ALLOW, "{nr} {ip:x}");
+                }
+            }
+            for ip in inside {
+                assert_eq!(says(libc::SYS_futex, ip), libc::SECCOMP_RET_ALLOW);
+                assert_eq!(
+                    run(&program, libc::SYS_ioctl as u32, 0x4000_0003, ip),
+                    libc::SECCOMP_RET_ALLOW
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The handler of SIGSYS. It only decides: the work is done behind it (`entry`), where signals come as they do in a
+//! system call, and on a stack that is large enough.
+
+use super::{arm, entry, stack};
+use crate::ground::{mask, next, trapped};
+use crate::interpose::{handlers, syscall};
+use core::mem::zeroed;
+use core::ptr::null_mut;
+use libc::{c_int, siginfo_t, ucontext_t};
+
+/// Why SIGSYS came, as `si_code` tells.
+const SYS_SECCOMP: c_int = 1;
+const SYS_USER_DISPATCH: c_int = 2;
+
+/// `siginfo_t` of a SIGSYS of the kernel's.
+#[repr(C)]
+struct About {
+    signal: c_int,
+    /// what a seccomp filter gave
+    data: c_int,
+    code: c_int,
+    address: usize,
+    number: c_int,
+    architecture: u32,
+}
+
+/// Installs the handler, and turns the trap on for the rest of the library.
+pub fn install() {
+    // SAFETY: zeroes are an action; ours is a handler of this type, and its mask begins with the kernel's 8 bytes.
+    unsafe {
+        let (mut new, mut old): (libc::sigaction, libc::sigaction) = (zeroed(), zeroed());
+        new.sa_sigaction = on_sigsys as *const () as usize;
+        new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        (&raw mut new.sa_mask).cast::<u64>().write(mask::all());
+        next::sigaction(libc::SIGSYS, &raw const new, &raw mut old);
+        entry::prepare();
+        trapped::turn_on();
+        handlers::sigaction(libc::SIGSYS, &raw const old, null_mut());
+        handlers::unblock_in_handlers();
+        handlers::take_over();
+    }
+}
+
+unsafe extern "C-unwind" fn on_sigsys(
+    signal: c_int,
+    info: *mut siginfo_t,
+    context: *mut ucontext_t,
+) {
+    // SAFETY: the kernel's arguments.
+    unsafe {
+        let about = &*info.cast::<About>();
+        let is_ours = match about.code {
+            SYS_USER_DISPATCH => true,
+            SYS_SECCOMP => about.data == c_int::from(arm::MARK),
+            _ => false,
+        };
+        if !is_ours {
+            // As it would run without us.
+            mask::set_mask((&raw const (*context).uc_sigmask).cast(), null_mut());
+            return handlers::trampoline(signal, info, context);
+        }
+        let (nr, args) = entry::call(context);
+        if about.architecture != arm::ARCHITECTURE {
+            // int 0x80 of a 64-bit program
+            return entry::answer(context, -libc::ENOSYS as isize);
+        }
+        if syscall::is_ordinary(nr, args) {
+            if entry::goes_on(context) {
+                return;
+            }
+            if entry::needs_own_stack(nr) {
+                return entry::answer(context, -libc::EAGAIN as isize);
+            }
+        }
+        match place(context) {
+            Some(below) => entry::divert(context, below),
+            None => entry::answer(context, -libc::ENOMEM as isize),
+        }
+    }
+}
+
+/// Below which address the call may be served: on the thread's stack, which is free unless the call comes from there (a
+/// handler ran on it); or below a handler on its alternate stack, where the next handler would begin otherwise.
+///
+/// # Safety
+/// The handler's context.
+unsafe fn place(context: *const ucontext_t) -> Option<usize> {
+    /// What a program may keep below its stack pointer.
+    const RED_ZONE: usize = 128;
+    // SAFETY: by contract.
+    let (sp, alternate) = unsafe { (entry::stack_pointer(context), (*context).uc_stack) };
+    let begin = alternate.ss_sp as usize;
+    let is_alternate = alternate.ss_flags & libc::SS_DISABLE == 0
+        && (begin..begin.saturating_add(alternate.ss_size)).contains(&sp);
+    if is_alternate || stack::holds(sp) {
+        return Some(sp - RED_ZONE);
+    }
+    stack::of_this_thread()
+}

@@ -1,0 +1,86 @@
+//! Where instructions lie: the program's own, and those of its libraries.
+
+use core::ffi::c_void;
+use core::ops::Range;
+use libc::{c_int, dl_phdr_info, size_t};
+
+/// The machine's instruction for a system call, as bytes. That they may be a part of something else does no harm.
+#[cfg(target_arch = "x86_64")]
+const CALL: [u8; 2] = [0x0f, 0x05];
+#[cfg(target_arch = "aarch64")]
+const CALL: [u8; 4] = [0x01, 0x00, 0x00, 0xd4];
+
+/// What is loaded.
+#[derive(Default)]
+pub struct Text {
+    /// from the program's first instruction to behind its last
+    pub program: Range<usize>,
+    /// where the lowest instruction of a library is
+    pub libraries: usize,
+}
+
+/// The program's text, if it makes system calls.
+pub fn of_program() -> Option<Text> {
+    let mut found = Found {
+        program: None,
+        calls: false,
+        libraries: usize::MAX,
+    };
+    // SAFETY: the callback gets back the pointer to `found`, which lives, and is called before this returns.
+    unsafe { libc::dl_iterate_phdr(Some(object), (&raw mut found).cast()) };
+    let Found {
+        program: Some(program),
+        calls: true,
+        libraries,
+    } = found
+    else {
+        return None;
+    };
+    Some(Text { program, libraries })
+}
+
+struct Found {
+    program: Option<Range<usize>>,
+    calls: bool,
+    libraries: usize,
+}
+
+/// One loaded object; the program comes first.
+unsafe extern "C" fn object(info: *mut dl_phdr_info, _: size_t, found: *mut c_void) -> c_int {
+    // SAFETY: the linker's list, whose headers stay as long as the object, and what `of_program` passed.
+    let (info, found) = unsafe { (&*info, &mut *found.cast::<Found>()) };
+    let is_program = found.program.is_none();
+    let mut range: Option<Range<usize>> = None;
+    for i in 0..usize::from(info.dlpi_phnum) {
+        // SAFETY: as above, within the number of headers.
+        let header = unsafe { &*info.dlpi_phdr.add(i) };
+        if header.p_type != libc::PT_LOAD || header.p_flags & libc::PF_X == 0 {
+            continue;
+        }
+        let start = (info.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
+        let end = start.wrapping_add(header.p_filesz as usize);
+        range = Some(range.map_or(start..end, |r| r.start.min(start)..r.end.max(end)));
+        if is_program && header.p_flags & libc::PF_R != 0 {
+            found.calls |= has_calls(start..end);
+        }
+    }
+    match range {
+        _ if is_program => found.program = Some(range.unwrap_or_default()),
+        Some(range) => found.libraries = found.libraries.min(range.start),
+        None => {}
+    }
+    0
+}
+
+fn has_calls(text: Range<usize>) -> bool {
+    // SAFETY: a readable segment of an object that is loaded.
+    let at = unsafe {
+        libc::memmem(
+            text.start as *const c_void,
+            text.len(),
+            CALL.as_ptr().cast(),
+            CALL.len(),
+        )
+    };
+    !at.is_null()
+}
