@@ -8,7 +8,7 @@ demo="$build make flex bison dpkg-dev libclang-dev ca-certificates"
 test="$build g++ make flex bison pkg-config dpkg-dev libclang-dev strace valgrind iproute2 tcpdump \
  wireshark-common tshark python3 python3-yaml libjemalloc2 eatmydata faketime autoconf automake libtool procps \
  util-linux musl-tools ca-certificates podman runc uidmap fuse-overlayfs passwd python3-pip debootstrap busybox-static \
- golang-go gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
+ golang-go gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static lintian rpm"
 case ${1:-build} in
 build) want=$build ;;
 demo) want=$demo ;;

@@ -1,6 +1,12 @@
 //! What people install: below a prefix, from an archive, a Debian package, an image.
 
+mod ci;
+mod container;
+mod debian;
 mod install;
+mod packed;
+mod release;
+mod root;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
