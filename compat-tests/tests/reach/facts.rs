@@ -62,8 +62,19 @@ fn compare(name: &str, source: &Path, args: &[&str]) -> Vec<String> {
         assert!(status.success(), "{name}: {}", program.said());
         parse(&program.stdout())
     };
-    let wanted = found(&compile("dynamic", &flags));
-    let got = found(&compile("static", &[&flags[..], &["-static"]].concat()));
+    let apps = [
+        compile("dynamic", &flags),
+        compile("static", &[&flags[..], &["-static"]].concat()),
+    ];
+    // Side by side: much of their time they wait.
+    let [wanted, got] = std::thread::scope(|scope| {
+        let started = [&apps[0], &apps[1]].map(|app| scope.spawn(|| found(app)));
+        started.map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|why| std::panic::resume_unwind(why))
+        })
+    });
     assert!(wanted.len() > 3, "{name}: {wanted:?}");
     let mut keys: Vec<_> = wanted.keys().chain(got.keys()).collect();
     keys.sort();

@@ -18,11 +18,12 @@ use nm_abi::{NIOCCTRL, NIOCRXSYNC, NIOCTXSYNC};
 use rustix::io::Errno;
 use uvale_request::UserMemory;
 
-use crate::description::{Description, Found, Wait};
+use crate::description::Description;
 use crate::kernel::{Answer, RemoteMemory};
 use crate::process::Process;
 use crate::requests;
 use crate::supervisor::Supervisor;
+use crate::waits::{Found, Wait};
 
 /// What a thread uses again and again.
 #[derive(Default)]
@@ -75,7 +76,7 @@ impl Call<'_> {
         let link = self.process.link(fd)?;
         let found = socket(&link).and_then(|inode| self.supervisor.description(inode));
         if let Some(of) = &found {
-            of.is_at(self.process, fd);
+            of.is_at(self.process.place(fd));
         }
         self.process.learn(fd, found.clone());
         found

@@ -3,8 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown};
@@ -21,22 +20,13 @@ use uvale_system::who::Who;
 use uvale_wire::Wire;
 
 use crate::kernel;
-use crate::line::{Fetch, Line};
-use crate::process::{Process, lock};
+use crate::line::Line;
+use crate::locks::lock;
 use crate::say::{Level, say};
-
-/// Packets have arrived.
-pub const IN: Events = libc::POLLIN | libc::POLLRDNORM;
-/// There is room to send.
-pub const OUT: Events = libc::POLLOUT | libc::POLLWRNORM;
-/// Something is wrong.
-pub const WRONG: Events = libc::POLLERR | libc::POLLHUP;
+use crate::waits::{Found, IN, OUT, Place, WRONG, Wait, Waits, Watching};
 
 /// Syncs between two looks at the clock; a look at the daemon follows at most once a second.
 const LOOK_EVERY: u32 = 64;
-
-/// The first nap of a sleep that nothing ends when it should, and the longest.
-const NAPS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
 
 /// What REGISTER gave.
 pub struct Bound {
@@ -48,47 +38,10 @@ pub struct Bound {
     memory: OnceLock<Memfd>,
 }
 
-/// How a program waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wait {
-    /// what for
-    pub events: Events,
-    /// edges are to be seen
-    pub edges: bool,
-    /// it sleeps if nothing is there
-    pub sleeps: bool,
-}
-
-/// What a look has found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// what is there
-    pub events: Events,
-    /// the kernel believes that more is there
-    pub is_overstated: bool,
-}
-
-/// What is known of who waits.
-struct Waits {
-    line: Line,
-    /// whoever makes these true sends a token
-    armed: Events,
-    /// somebody waits for edges of these, for as long as the description is open
-    edges: Events,
-    /// what had moved by the last time that each was shown as there: arrivals, room
-    seen: [u64; 2],
-    nap: Duration,
-    /// a process that has it, and by which number
-    place: (Weak<Process>, i32),
-    /// a handle that is kept because the kernel gives no other
-    kept: Option<OwnedFd>,
-}
-
 /// A description.
 pub struct Description {
     /// number of the program's end, by which it is found
     pub inode: u64,
-    cookie: u64,
     waits: Mutex<Waits>,
     device: OwnFd,
     client: u32,
@@ -125,16 +78,7 @@ impl Description {
         let (line, theirs) = Line::new()?;
         let description = Self {
             inode: rustix::fs::fstat(&theirs)?.st_ino,
-            cookie: kernel::cookie(&theirs)?,
-            waits: Mutex::new(Waits {
-                line,
-                armed: 0,
-                edges: 0,
-                seen: [0; 2],
-                nap: NAPS[0],
-                place: (Weak::new(), -1),
-                kept: None,
-            }),
+            waits: Mutex::new(Waits::new(line, kernel::cookie(&theirs)?)),
             device,
             client,
             session,
@@ -169,15 +113,15 @@ impl Description {
             .map_or("unbound", |b| &b.attachment.binding().name)
     }
 
-    /// The process that has it open has that number for it.
-    pub fn is_at(&self, process: &Arc<Process>, fd: i32) {
-        lock(&self.waits).place = (Arc::downgrade(process), fd);
+    /// The program's end was seen there.
+    pub fn is_at(&self, place: Place) {
+        lock(&self.waits).place = place;
     }
 
-    /// Is that process the last one that is known to have it?
+    /// Was it last seen in that process, or in one that has ended?
     pub fn was_of(&self, tgid: i32) -> bool {
-        let process = lock(&self.waits).place.0.upgrade();
-        process.is_none_or(|p| p.tgid == tgid)
+        let place = lock(&self.waits).place.clone();
+        place.tgid == tgid || place.process.strong_count() == 0
     }
 
     /// The other end of the program's, if it is not broken.
@@ -193,11 +137,6 @@ impl Description {
     /// The handle that is kept.
     pub fn take_kept(&self) -> Option<OwnedFd> {
         lock(&self.waits).kept.take()
-    }
-
-    /// Is that a handle of its?
-    pub fn is_behind(&self, handle: &OwnedFd) -> bool {
-        kernel::cookie(handle) == Ok(self.cookie)
     }
 
     /// Prepares the data path for what the daemon has given.
@@ -287,7 +226,7 @@ impl Description {
     /// What netmap's poll does, for a program that is in a call now; afterwards its end is as was found, and whoever
     /// changes that sends a token. `watch`: how long to sleep until somebody looks again, and which descriptors of
     /// wires tell of something.
-    pub fn look(&self, wait: Wait, watch: &dyn Fn(Option<Duration>, &[i32])) -> Found {
+    pub fn look(&self, wait: Wait, watch: Watching<'_>) -> Found {
         let Ok(bound) = self.ready() else {
             // epoll has no word for it: what is in error is readable and writable.
             let line = &mut lock(&self.waits).line;
@@ -318,89 +257,31 @@ impl Description {
         if wait.edges {
             waits.edges |= wanted;
         }
-        let is_lowered = wanted & IN & !events != 0 && waits.line.is_readable()
-            || wanted & OUT & !events != 0 && waits.line.is_writable();
+        let is_lowered = waits.is_lowered(wanted, events);
         let missing = match wait.edges {
             true => wanted,
             false => wanted & !events,
         };
         if missing != 0 && (wait.sleeps || is_lowered || wait.edges) {
             waits.armed |= missing;
-            events |= self.arm(bound, &mut waits, watch);
+            events |= waits.arm(&*self.session, &bound.attachment, watch);
         }
-        let is_set = self.show(bound, &mut waits, wanted, events);
+        let moved = bound.attachment.edges(&*self.session);
+        let is_set = waits.show(moved, wanted, events);
         Found {
             events,
             is_overstated: !is_set,
         }
     }
 
-    /// Asks for a token and looks once more: what is there of what is armed.
-    fn arm(
-        &self,
-        bound: &Bound,
-        waits: &mut Waits,
-        watch: &dyn Fn(Option<Duration>, &[i32]),
-    ) -> Events {
-        let (session, attachment) = (&*self.session, &bound.attachment);
-        let is_told = attachment.announce(session, waits.armed);
-        let events = attachment.refresh(session, waits.armed);
-        if attachment.is_restless(session, waits.armed) || !is_told {
-            watch(Some(waits.nap), &[]);
-            waits.nap = (waits.nap * 2).min(NAPS[1]);
-        }
-        let mut sources = Vec::new();
-        attachment.readable(session, waits.armed, |fd| sources.push(fd));
-        if !sources.is_empty() {
-            watch(None, &sources);
-        }
-        events
-    }
-
-    /// Makes the program's end say of `wanted` what is true; false if it says more.
-    fn show(&self, bound: &Bound, waits: &mut Waits, wanted: Events, events: Events) -> bool {
-        let moved = bound.attachment.edges(&*self.session);
-        let mut edges = [false; 2];
-        for (i, which) in [IN, OUT].into_iter().enumerate() {
-            if waits.seen[i] != moved && events & wanted & which != 0 {
-                waits.seen[i] = moved;
-                waits.nap = NAPS[0];
-                edges[i] = waits.edges & which != 0;
-            }
-        }
-        let Waits {
-            line, place, kept, ..
-        } = waits;
-        let fetch: Fetch<'_> = &|| self.handle(kept.as_ref(), place);
-        let is_on = |which: Events| events & (which | libc::POLLERR) != 0;
-        let mut is_set = true;
-        if wanted & IN != 0 {
-            is_set &= line.set_readable(is_on(IN), edges[0], fetch);
-        }
-        if wanted & OUT != 0 {
-            is_set &= line.set_writable(is_on(OUT), edges[1], fetch);
-        }
-        is_set
-    }
-
-    /// A handle of the program's end.
-    fn handle(&self, kept: Option<&OwnedFd>, place: &(Weak<Process>, i32)) -> Option<OwnedFd> {
-        if let Some(kept) = kept {
-            return kept.try_clone().ok();
-        }
-        let handle = place.0.upgrade()?.fetch(place.1).ok()?;
-        self.is_behind(&handle).then_some(handle)
-    }
-
     /// A handle of it, by which the program's number can be given back to it.
     pub fn any_handle(&self) -> Option<OwnedFd> {
-        let waits = lock(&self.waits);
-        self.handle(waits.kept.as_ref(), &waits.place)
+        lock(&self.waits).handle()
     }
 
     /// A token has come, or a nap is over: nobody is in a call, but somebody may sleep. `watch` as of
     /// [`Description::look`].
-    pub fn woken(&self, watch: &dyn Fn(Option<Duration>, &[i32])) {
+    pub fn woken(&self, watch: Watching<'_>) {
         let mut tokens = [0u8; 64];
         while rustix::net::recv(&self.device, &mut tokens[..], RecvFlags::DONTWAIT)
             .is_ok_and(|(_, n)| n > 0)
@@ -414,11 +295,11 @@ impl Description {
         if armed == 0 {
             return;
         }
-        let program = waits.place.0.upgrade().map_or(0, |process| process.tgid);
-        let _of = memory_is_of(program);
-        let events = self.arm(bound, &mut waits, watch);
+        let _of = memory_is_of(waits.place.tgid);
+        let events = waits.arm(&*self.session, &bound.attachment, watch);
+        let moved = bound.attachment.edges(&*self.session);
         // Whoever sleeps believes what its end says: it is not made to say less here.
-        self.show(bound, &mut waits, events & armed, events);
+        waits.show(moved, events & armed, events);
         waits.armed &= !events | waits.edges;
     }
 

@@ -16,6 +16,7 @@ use uvale_system::sys::Fd;
 use crate::filter::{Instruction, program};
 use crate::kernel::{Listener, fetch};
 use crate::say::{self, Level, say};
+use crate::serve::start;
 use crate::supervisor::{Supervisor, World, attach};
 
 /// Tells a run within another one which world is served.
@@ -114,7 +115,7 @@ fn serve(
         .next()
         .ok_or_else(|| failed(Errno::PROTO))?;
     let listener = Listener::new(OwnedFd::from(listener), *said == LISTENS_PATIENTLY);
-    Supervisor::start(listener, world, session, fetches)
+    start(listener, world, session, fetches)
         .map(Some)
         .map_err(failed)
 }

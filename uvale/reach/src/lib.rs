@@ -9,12 +9,14 @@
 //! |---|---|
 //! | `filter.rs`, `install.rs` | which calls are handed over; how a program comes to be under the filter |
 //! | `kernel.rs` | notifications, descriptors and memory of programs: the `unsafe` part |
-//! | `supervisor.rs` | the threads that answer, and what they share |
+//! | `serve.rs`, `supervisor.rs` | the threads that answer; what they share |
 //! | `calls.rs`, `calls/` | one match over the calls |
-//! | `description.rs`, `line.rs` | an open description; the program's end of it |
+//! | `description.rs` | an open description |
+//! | `waits.rs`, `line.rs` | who waits for one; the program's end of it |
 //! | `requests.rs` | NIOCCTRL and the legacy requests |
 //! | `process.rs` | who is served, and what their descriptors mean |
 //! | `watch.rs` | tokens, last closes, ends of processes |
+//! | `locks.rs` | locks |
 //! | `say.rs` | lines for the person |
 //!
 //! Locks are taken in this order: a process's, a description's, the watch's. Nothing that a program writes is trusted:
@@ -26,10 +28,13 @@ mod filter;
 mod install;
 mod kernel;
 mod line;
+mod locks;
 mod process;
 mod requests;
 mod say;
+mod serve;
 mod supervisor;
+mod waits;
 mod watch;
 
 pub use install::{Reached, reach};

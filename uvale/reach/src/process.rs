@@ -1,9 +1,9 @@
 //! The processes that are served, and what their descriptors mean.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering::*};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -11,25 +11,11 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use uvale_system::who::read_start;
 
 use crate::description::Description;
-use crate::kernel;
+use crate::locks::{lock, read, write};
+use crate::waits::Place;
 
 /// Descriptors of a process that are remembered, at most.
 const MOST: usize = 1 << 16;
-
-/// Locks, whatever has become of a thread that held it: what is locked here is whole after every step.
-pub fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The same for many readers.
-pub fn read<T>(of: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
-    of.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The same for one writer.
-pub fn write<T>(of: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
-    of.write().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A description in an epoll set.
 #[derive(Clone)]
@@ -65,7 +51,7 @@ enum Meaning {
 pub struct Process {
     /// its number
     pub tgid: i32,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     meanings: RwLock<HashMap<i32, Meaning>>,
     sets: Mutex<HashMap<i32, Arc<[Member]>>>,
     swapped: Mutex<Vec<Swapped>>,
@@ -79,7 +65,7 @@ impl Process {
         let pid = Pid::from_raw(tgid).ok_or(Errno::SRCH)?;
         Ok(Self {
             tgid,
-            pidfd: pidfd_open(pid, PidfdFlags::empty())?,
+            pidfd: Arc::new(pidfd_open(pid, PidfdFlags::empty())?),
             meanings: RwLock::default(),
             sets: Mutex::default(),
             swapped: Mutex::default(),
@@ -94,9 +80,13 @@ impl Process {
         &self.pidfd
     }
 
-    /// The file behind one of its numbers.
-    pub fn fetch(&self, fd: i32) -> Result<OwnedFd, Errno> {
-        kernel::fetch(self.pidfd.as_fd(), fd)
+    /// Where one of its descriptors is.
+    pub fn place(&self, fd: i32) -> Place {
+        Place {
+            process: Arc::downgrade(&self.pidfd),
+            tgid: self.tgid,
+            fd,
+        }
     }
 
     /// What `fd` means, as far as it is known: nothing, or whether it is one of ours.
@@ -259,7 +249,7 @@ impl Processes {
             tv_nsec: 0,
         };
         let has_ended = |process: &&Arc<Process>| {
-            let mut fds = [PollFd::new(&process.pidfd, PollFlags::IN)];
+            let mut fds = [PollFd::new(&*process.pidfd, PollFlags::IN)];
             process.has_swapped.load(Acquire) && poll(&mut fds, Some(&now)) == Ok(1)
         };
         let all = lock(&self.all);

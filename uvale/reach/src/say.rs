@@ -5,7 +5,7 @@ use std::sync::{Mutex, OnceLock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::process::lock;
+use crate::locks::lock;
 
 /// When a line is worth printing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,9 +1,8 @@
-//! Who answers: threads that take notifications, and what they share.
+//! What the threads share that answer.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -11,17 +10,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use uvale_link::session::Session;
 use uvale_system::refusal::Refusal;
-use uvale_system::sys::memory_is_of;
 
-use crate::calls::{self, Buffers, Call};
 use crate::description::Description;
-use crate::kernel::{Answer, Listener, Notification};
-use crate::process::{Processes, lock, read, write};
+use crate::kernel::Listener;
+use crate::locks::{lock, read, write};
+use crate::process::Processes;
 use crate::say::{Level, say};
 use crate::watch::Watch;
 
-/// Threads that wait for notifications when nothing goes on.
-const WAITING: usize = 2;
 /// Threads at most: those of calls that take their time, such as an open that starts a daemon.
 const MOST_THREADS: usize = 64;
 /// Descriptions at most.
@@ -36,6 +32,9 @@ pub struct World {
     pub may_start: bool,
 }
 
+/// Adds a thread.
+pub type More = fn(&Arc<Supervisor>) -> Result<(), Errno>;
+
 /// See the module.
 pub struct Supervisor {
     /// where calls come from
@@ -47,22 +46,25 @@ pub struct Supervisor {
     descriptions: RwLock<HashMap<u64, Arc<Description>>>,
     /// what happens meanwhile
     pub watch: Watch,
-    waiting: AtomicUsize,
-    threads: AtomicUsize,
-    fetches: AtomicBool,
+    /// threads that wait for calls
+    pub waiting: AtomicUsize,
+    /// threads that take calls
+    pub threads: AtomicUsize,
+    fetches: bool,
+    more: More,
 }
 
 impl Supervisor {
-    /// Serves whoever calls by `listener`, with threads of their own, until nobody is left. `fetches`: the kernel gives
-    /// descriptors of other processes.
-    pub fn start(
+    /// Nobody is served yet. `fetches`: the kernel gives descriptors of other processes; `more` adds a thread that
+    /// takes calls.
+    pub fn new(
         listener: Listener,
         world: World,
         session: Option<Arc<Session>>,
         fetches: bool,
-    ) -> Result<Arc<Self>, Errno> {
-        uvale_system::sys::serve_others();
-        let supervisor = Arc::new(Self {
+        more: More,
+    ) -> Result<Self, Errno> {
+        Ok(Self {
             listener,
             world,
             session: Mutex::new(session),
@@ -71,73 +73,17 @@ impl Supervisor {
             watch: Watch::new()?,
             waiting: AtomicUsize::new(0),
             threads: AtomicUsize::new(0),
-            fetches: AtomicBool::new(fetches),
-        });
-        let watching = supervisor.clone();
-        spawn("watch", move || Watch::run(&watching))?;
-        for _ in 0..WAITING {
-            supervisor.add_thread()?;
-        }
-        Ok(supervisor)
-    }
-
-    fn add_thread(self: &Arc<Self>) -> Result<(), Errno> {
-        let serving = self.clone();
-        self.threads.fetch_add(1, Relaxed);
-        spawn("serve", move || serving.serve()).inspect_err(|_| {
-            self.threads.fetch_sub(1, Relaxed);
+            fetches,
+            more,
         })
     }
 
-    fn serve(self: Arc<Self>) {
-        let mut buffers = Buffers::default();
-        loop {
-            if self.waiting.fetch_add(1, AcqRel) >= WAITING {
-                break;
-            }
-            let got = self.listener.receive();
-            self.waiting.fetch_sub(1, AcqRel);
-            match got {
-                Ok(notification) => self.answer(&notification, &mut buffers),
-                // Its caller was interrupted, or there is none any more: then nobody waits for this thread.
-                Err(Errno::NOENT | Errno::INTR) => {}
-                Err(_) => return,
-            }
-        }
-        self.waiting.fetch_sub(1, AcqRel);
-        self.threads.fetch_sub(1, Relaxed);
-    }
-
-    /// This thread is about to take its time: another one takes the next calls.
+    /// The thread that calls is about to take its time: another one takes the next calls.
     pub fn takes_time(self: &Arc<Self>) {
         if self.waiting.load(Acquire) == 0 && self.threads.load(Relaxed) < MOST_THREADS {
             // Without one the next call waits for this one.
-            let _ = self.add_thread();
+            let _ = (self.more)(self);
         }
-    }
-
-    fn answer(self: &Arc<Self>, notification: &Notification, buffers: &mut Buffers) {
-        let answer = catch_unwind(AssertUnwindSafe(|| self.found(notification, buffers)))
-            .unwrap_or(Answer::Error(Errno::IO));
-        // Its caller may have been killed.
-        let _ = self.listener.answer(notification.id, answer);
-    }
-
-    fn found(self: &Arc<Self>, notification: &Notification, buffers: &mut Buffers) -> Answer {
-        let tid = notification.pid.cast_signed();
-        let added = |process: &Arc<_>| self.watch.add_process(process);
-        let Ok(process) = self.processes.of(tid, added) else {
-            return Answer::Continue;
-        };
-        let call = Call {
-            supervisor: self,
-            process: &process,
-            tid,
-            id: notification.id,
-            args: notification.args,
-        };
-        let _of = memory_is_of(process.tgid);
-        calls::answer(&call, notification.nr.into(), buffers)
     }
 
     /// The session with the daemon of the world.
@@ -158,7 +104,7 @@ impl Supervisor {
 
     /// Does the kernel give descriptors of programs?
     pub fn fetches(&self) -> bool {
-        self.fetches.load(Relaxed)
+        self.fetches
     }
 
     /// The description with the program's end `inode`.
@@ -263,11 +209,4 @@ pub fn attach(world: &World) -> Result<Session, Refusal> {
         true => uvale_link::start::attach(&world.dir),
         false => Session::attach(&world.dir),
     }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-    spawned
-        .map(drop)
-        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::AGAIN))
 }

@@ -1,5 +1,4 @@
-//! What happens while programs sleep: one thread waits for the tokens of descriptions, for arrivals on wires, for last
-//! closes, and for the ends of processes.
+//! What happens while programs sleep: tokens of descriptions, arrivals on wires, last closes, ends of processes.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, Weak};
@@ -12,8 +11,8 @@ use rustix::io::Errno;
 use uvale_system::sys::borrow;
 
 use crate::description::Description;
-use crate::process::{Process, lock};
-use crate::supervisor::Supervisor;
+use crate::locks::lock;
+use crate::process::Process;
 
 /// Events that are taken at a time.
 const AT_A_TIME: usize = 64;
@@ -50,6 +49,19 @@ impl Source {
         let source = Self::ALL.get((data & 7) as usize)?;
         Some((*source, data >> 3))
     }
+}
+
+/// What has happened, to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// somebody who waits for this description may have to be woken
+    Woken(u64),
+    /// no program has this description any more
+    Closed(u64),
+    /// the daemon of this description is gone
+    Lost(u64),
+    /// this process has ended
+    Ended(i32),
 }
 
 /// See the module.
@@ -145,52 +157,32 @@ impl Watch {
         over.filter_map(|(_, who)| who.upgrade()).collect()
     }
 
-    /// Waits and tells `supervisor`, for ever.
-    pub fn run(supervisor: &Arc<Supervisor>) {
-        let watch = &supervisor.watch;
+    /// Waits for what comes next, and tells `each`.
+    pub fn wait(&self, each: &mut dyn FnMut(Event)) -> Result<(), Errno> {
         let mut events = Vec::with_capacity(AT_A_TIME);
-        loop {
-            events.clear();
-            let next = watch.next();
-            match epoll::wait(
-                watch.set.as_fd(),
-                spare_capacity(&mut events),
-                next.as_ref(),
-            ) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => return,
-            }
-            for of in watch.over() {
-                supervisor.woken(&of);
-            }
-            for event in &events {
-                let flags = event.flags;
-                let Some((source, number)) = Source::of(event.data.u64()) else {
-                    continue;
-                };
-                let is_over = flags.intersects(EventFlags::HUP | EventFlags::ERR);
-                match source {
-                    Source::Naps => {
-                        let _ = rustix::io::read(&watch.bell, &mut [0u8; 8]);
-                    }
-                    Source::Process => supervisor.process_ended(number as i32),
-                    Source::Token | Source::End | Source::Wire => {
-                        let Some(of) = supervisor.description(number) else {
-                            continue;
-                        };
-                        match source {
-                            Source::End if is_over => supervisor.closed(&of),
-                            Source::Token if is_over => {
-                                supervisor.watch.remove(&of);
-                                of.lose();
-                            }
-                            Source::End => {}
-                            _ => supervisor.woken(&of),
-                        }
-                    }
+        let next = self.next();
+        match epoll::wait(self.set.as_fd(), spare_capacity(&mut events), next.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        self.over()
+            .into_iter()
+            .for_each(|of| each(Event::Woken(of.inode)));
+        for event in &events {
+            let flags = event.flags;
+            let is_over = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+            match Source::of(event.data.u64()) {
+                Some((Source::Naps, _)) => {
+                    let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
                 }
+                Some((Source::Process, number)) => each(Event::Ended(number as i32)),
+                Some((Source::End, number)) if is_over => each(Event::Closed(number)),
+                Some((Source::Token, number)) if is_over => each(Event::Lost(number)),
+                Some((Source::Token | Source::Wire, number)) => each(Event::Woken(number)),
+                Some((Source::End, _)) | None => {}
             }
         }
+        Ok(())
     }
 }
 

@@ -66,7 +66,7 @@ impl Call<'_> {
                        -f) for the daemon, or link the program dynamically";
             return refused(&Refusal::new(Errno::NODEV, why));
         };
-        of.is_at(self.process, fd);
+        of.is_at(self.process.place(fd));
         let Some(handle) = of.any_handle() else {
             let why = "the kernel gives no descriptors of programs (pidfd_getfd): a port can be mapped once";
             return refused(&Refusal::new(Errno::NODEV, why));

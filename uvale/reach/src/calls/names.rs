@@ -102,7 +102,7 @@ fn opened(call: &Call<'_>, flags: i32) -> Result<Answer, Refusal> {
             return Err(errno.into());
         }
     };
-    description.is_at(call.process, number);
+    description.is_at(call.process.place(number));
     if !is_patient {
         return Ok(Answer::Given);
     }

@@ -6,9 +6,10 @@ use uvale_engine::Events;
 
 use super::Call;
 use super::waiting::sleeps;
-use crate::description::{Description, Wait};
+use crate::description::Description;
 use crate::kernel::Answer;
 use crate::process::Member;
+use crate::waits::Wait;
 
 const EDGES: u32 = libc::EPOLLET as u32;
 
@@ -78,7 +79,7 @@ fn look(call: &Call<'_>, fd: i32, of: &Arc<Description>, events: u32, sleeps: bo
     };
     // The number may have been closed, or be another one's by now; then the last one that was seen stands.
     if call.find(fd).is_some_and(|found| Arc::ptr_eq(&found, of)) {
-        of.is_at(call.process, fd);
+        of.is_at(call.process.place(fd));
     }
     if wait.edges {
         of.wait_on(wait.events);

@@ -6,8 +6,8 @@ use uvale_engine::Events;
 use uvale_request::UserMemory;
 
 use super::{Buffers, Call, fails};
-use crate::description::{IN, OUT, WRONG, Wait};
 use crate::kernel::Answer;
+use crate::waits::{IN, OUT, WRONG, Wait};
 
 /// Descriptors that are looked at in one call, at most; those beyond are the kernel's affair.
 const MOST: u64 = 1 << 16;
@@ -51,7 +51,7 @@ fn polls(call: &Call<'_>, buffers: &mut Buffers, sleeps: &dyn Fn() -> bool) -> A
     let (mut is_wrong, mut is_overstated) = (false, false);
     for (i, of) in &*ours {
         let entry = &bytes[i * POLLFD..][..POLLFD];
-        of.is_at(call.process, number(entry));
+        of.is_at(call.process.place(number(entry)));
         let events = Events::from_ne_bytes([entry[4], entry[5]]);
         let wait = Wait {
             events,
@@ -126,7 +126,7 @@ pub fn select(call: &Call<'_>, buffers: &mut Buffers) -> Answer {
     let mut answer = vec![0u8; 3 * len];
     let (mut is_wrong, mut is_overstated, mut ready) = (false, false, 0);
     for (fd, of) in &*ours {
-        of.is_at(call.process, *fd as i32);
+        of.is_at(call.process.place(*fd as i32));
         let is_wanted = |i: usize| bit(&bytes[i * len..][..len], *fd);
         let wants = |i, which: Events| if is_wanted(i) { which } else { 0 };
         let wait = Wait {
