@@ -192,3 +192,65 @@ fn the_daemon_is_killed() {
         );
     }
 }
+
+/// Docker's seccomp profile refuses pidfd_getfd: waits end early, and packets come all the same.
+#[test]
+fn where_no_descriptors_are_given() {
+    let program = or_skip!("static program", Made::Static.traffic());
+    let refuse = or_skip!(
+        "C compiler",
+        compat_tests::programs::program("reach/refuse")
+    );
+    let [name, refuse] = [&program, &refuse].map(|p| p.to_string_lossy().into_owned());
+    let uvale = target::binaries().uvale.to_string_lossy().into_owned();
+    for how in ["how=sync", "how=poll", "how=select", "how=epoll"] {
+        let place = Place::new();
+        let start = |args: &[&str]| {
+            let run = ["-v", "1", "--", &name];
+            let mut command = Command::new(&refuse);
+            command.args([&[&*uvale, "run"][..], &run, args].concat());
+            command
+                .env("UVALE_DIR", place.dir())
+                .env_remove("LD_PRELOAD");
+            let program = Program::start(args[0], command);
+            program.wait_text("pidfd_getfd");
+            program.wait_line("ready", |line| line.starts_with("ready"));
+            program
+        };
+        let receiver = start(&["rx", "vale0:p}1", "gapless=1", "n=20000", how]);
+        let sender = start(&["tx", "vale0:p{1", how]);
+        let said = receiver.wait_success();
+        assert!(said.contains("end n=200"), "{how}: {said}");
+        compat_tests::programs::end(sender);
+        place.assert_left_clean();
+    }
+}
+
+/// Nonsense in calls harms nobody but who makes them.
+#[test]
+fn nonsense_is_survived() {
+    let nonsense = or_skip!("static program", statically("reach/nonsense"));
+    let plain = or_skip!("static program", Made::Static.traffic());
+    let place = Place::new();
+    let [nonsense, plain] = [&nonsense, &plain].map(|p| p.to_string_lossy().into_owned());
+    // One process serves them all.
+    let script = "for seed in 1 2 3 4; do (\"$1\" 4000 $seed && echo survived) & done; \
+                  \"$2\" rx 'vale0:p}1' how=poll n=30000 gapless=1";
+    let words = [
+        "sh",
+        "-c",
+        &format!("{script}; wait"),
+        "sh",
+        &nonsense,
+        &plain,
+    ];
+    let run = command(&place, &["--reach=notify", "-q"], &words);
+    let run = Program::start("nonsense", run);
+    run.wait_line("ready", |line| line.starts_with("ready"));
+    let (sender, _) = ready(&place, Path::new(&plain), &["tx", "vale0:p{1", "how=poll"]);
+    let said = run.wait_success();
+    assert_eq!(said.matches("survived").count(), 4, "{said}");
+    assert!(said.contains("end n=300"), "{said}");
+    compat_tests::programs::end(sender);
+    place.assert_nothing_left();
+}

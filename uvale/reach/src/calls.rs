@@ -194,8 +194,12 @@ fn forks(call: &Call<'_>) -> Answer {
 }
 
 fn ioctl(call: &Call<'_>) -> Answer {
-    let request = call.args[1] as u32;
-    let Some(of) = call.find(call.number(0)) else {
+    let (fd, request) = (call.number(0), call.args[1] as u32);
+    if request >> 8 & 0xff != u32::from(b'i') {
+        call.give_back(|swapped| swapped.fd == fd);
+        return Answer::Continue;
+    }
+    let Some(of) = call.find(fd) else {
         return Answer::Continue;
     };
     let served = match request {

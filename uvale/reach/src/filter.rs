@@ -30,6 +30,7 @@ const ALL: &[libc::c_long] = &[
     libc::SYS_close_range,
     libc::SYS_dup,
     libc::SYS_dup3,
+    libc::SYS_fcntl,
     libc::SYS_fstat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
@@ -60,6 +61,14 @@ const OLD: &[libc::c_long] = &[
 /// Those that only older processors have.
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[libc::c_long] = &[];
+
+/// ioctls that change flags of a descriptor or a description, which is to be the program's then (`calls/mapping.rs`).
+const FLAGS: [u32; 4] = [
+    libc::FIONBIO as u32,
+    libc::FIOASYNC as u32,
+    libc::FIOCLEX as u32,
+    libc::FIONCLEX as u32,
+];
 
 /// The letter of netmap's requests, where it is in their numbers.
 const REQUESTS: u32 = (b'i' as u32) << 8;
@@ -104,11 +113,11 @@ pub fn program(allows_rings: bool) -> Option<Vec<Instruction>> {
         ALLOW,
     ];
     // The most frequent first.
-    let mut ioctl = vec![
-        instruction(LOAD, argument(1), 0, 0),
-        instruction(AND, 0xff00, 0, 0),
-    ];
-    ioctl.extend(one_of(&[REQUESTS]));
+    let mut ioctl = vec![instruction(LOAD, argument(1), 0, 0)];
+    ioctl.extend(FLAGS.iter().flat_map(|flag| is(*flag)));
+    ioctl.push(instruction(AND, 0xff00, 0, 0));
+    ioctl.extend(is(REQUESTS));
+    ioctl.push(ALLOW);
     when(&mut all, libc::SYS_ioctl, &ioctl);
     for nr in ALL.iter().chain(OLD) {
         when(&mut all, *nr, &[HAND_OVER]);
@@ -127,20 +136,13 @@ pub fn program(allows_rings: bool) -> Option<Vec<Instruction>> {
         HAND_OVER,
     ];
     when(&mut all, libc::SYS_mmap, &mmap);
-    let mut fcntl = vec![instruction(LOAD, argument(1), 0, 0)];
-    fcntl.extend(one_of(&[
-        libc::F_DUPFD as u32,
-        libc::F_DUPFD_CLOEXEC as u32,
-    ]));
-    when(&mut all, libc::SYS_fcntl, &fcntl);
     all.push(ALLOW);
     Some(all)
 }
 
-/// Hands over if what is loaded is one of `values`, else allows.
-fn one_of(values: &[u32]) -> impl Iterator<Item = Instruction> {
-    let test = |value: &u32| [instruction(IS, *value, 0, 1), HAND_OVER];
-    values.iter().flat_map(test).chain([ALLOW])
+/// Hands over if what is loaded is `value`.
+fn is(value: u32) -> [Instruction; 2] {
+    [instruction(IS, value, 0, 1), HAND_OVER]
 }
 
 /// `then`, which ends in an answer, if the call is `nr`.
@@ -199,8 +201,7 @@ mod tests {
         let map = |flags: i32, fd: i32| is(libc::SYS_mmap, [0, 1, 3, flags as u64, fd as u64, 0]);
         assert!(map(libc::MAP_SHARED, 3) && map(libc::MAP_SHARED_VALIDATE, 3));
         assert!(!map(libc::MAP_PRIVATE, 3) && !map(libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1));
-        let fcntl = |what: i32| is(libc::SYS_fcntl, [3, what as u64, 0, 0, 0, 0]);
-        assert!(fcntl(libc::F_DUPFD) && fcntl(libc::F_DUPFD_CLOEXEC) && !fcntl(libc::F_GETFL));
+        assert!(is(libc::SYS_ioctl, [3, FLAGS[0].into(), 0, 0, 0, 0]));
         let ring = answer(libc::SYS_io_uring_setup, arch, [0; 6]);
         assert_eq!(ring, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
         assert!(program(true).unwrap().len() < program(false).unwrap().len());

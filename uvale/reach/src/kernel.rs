@@ -16,12 +16,14 @@ pub struct Notification {
     pub id: u64,
     /// the thread, 0 if it cannot be seen from here
     pub pid: u32,
-    flags: u32,
+    /// none are defined
+    pub flags: u32,
     /// number of the system call
     pub nr: i32,
     /// `AUDIT_ARCH_*`
     pub arch: u32,
-    ip: u64,
+    /// where the program is
+    pub ip: u64,
     /// its arguments
     pub args: [u64; 6],
 }

@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use uvale_system::who::read_start;
 
 use crate::description::Description;
+use crate::kernel::{Answer, Notification};
 use crate::locks::{lock, read, write};
 use crate::waits::Place;
 
@@ -58,6 +59,15 @@ pub struct Process {
     has_swapped: AtomicBool,
     closing: Mutex<Vec<(i32, Arc<Description>)>>,
     has_closing: AtomicBool,
+    unsent: Mutex<Vec<Unsent>>,
+}
+
+/// A call whose caller was interrupted before it got the answer, and its answer.
+struct Unsent {
+    tid: i32,
+    nr: i32,
+    args: [u64; 6],
+    answer: Answer,
 }
 
 impl Process {
@@ -72,6 +82,7 @@ impl Process {
             has_swapped: AtomicBool::new(false),
             closing: Mutex::default(),
             has_closing: AtomicBool::new(false),
+            unsent: Mutex::default(),
         })
     }
 
@@ -180,6 +191,29 @@ impl Process {
         taken
     }
 
+    /// What was asked for has been done, and its caller does not know it. It asks again when its signal handler has
+    /// returned.
+    pub fn did_not_hear(&self, of: &Notification, answer: Answer) {
+        let mut unsent = lock(&self.unsent);
+        unsent.retain(|u| u.tid != of.pid.cast_signed());
+        if unsent.len() < MOST {
+            unsent.push(Unsent {
+                tid: of.pid.cast_signed(),
+                nr: of.nr,
+                args: of.args,
+                answer,
+            });
+        }
+    }
+
+    /// The answer that the caller did not get before, if this is the same call.
+    pub fn take_unsent(&self, of: &Notification) -> Option<Answer> {
+        let mut unsent = lock(&self.unsent);
+        let at = unsent.iter().position(|u| u.tid == of.pid.cast_signed())?;
+        let unsent = unsent.swap_remove(at);
+        (unsent.nr == of.nr && unsent.args == of.args).then_some(unsent.answer)
+    }
+
     /// Thread `tid` is about to close a number of `of`.
     pub fn closes(&self, tid: i32, of: Arc<Description>) {
         let mut all = lock(&self.closing);
@@ -256,6 +290,16 @@ impl Processes {
         all.values().filter(has_ended).for_each(|p| p.ended());
     }
 
+    /// No process has that description any more.
+    pub fn forget_description(&self, gone: &Arc<Description>) {
+        let is_it =
+            |meaning: &Meaning| matches!(meaning, Meaning::Ours(of) if Arc::ptr_eq(of, gone));
+        for process in lock(&self.all).values() {
+            write(&process.meanings).retain(|_, meaning| !is_it(meaning));
+            lock(&process.closing).retain(|(_, of)| !Arc::ptr_eq(of, gone));
+        }
+    }
+
     /// What is in epoll sets has changed.
     pub fn forget_sets(&self) {
         for process in lock(&self.all).values() {
@@ -294,6 +338,23 @@ mod tests {
         rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
         assert!(!own.closes_on_exec(file.as_raw_fd()));
         assert_eq!(own.link(file.as_raw_fd()).unwrap(), b"/dev/null");
+    }
+
+    #[test]
+    fn who_did_not_hear_an_answer_gets_it_for_the_same_call() {
+        let process = Process::new(std::process::id() as i32).unwrap();
+        let call = |pid, nr| Notification {
+            pid,
+            nr,
+            ..Notification::default()
+        };
+        process.did_not_hear(&call(5, 16), Answer::Value(3));
+        process.did_not_hear(&call(6, 16), Answer::Value(4));
+        assert_eq!(process.take_unsent(&call(7, 16)), None);
+        assert_eq!(process.take_unsent(&call(5, 16)), Some(Answer::Value(3)));
+        assert_eq!(process.take_unsent(&call(5, 16)), None);
+        assert_eq!(process.take_unsent(&call(6, 17)), None, "another call");
+        assert_eq!(process.take_unsent(&call(6, 16)), None, "forgotten by then");
     }
 
     #[test]

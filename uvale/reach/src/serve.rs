@@ -72,8 +72,17 @@ fn answer(supervisor: &Arc<Supervisor>, notification: &Notification, buffers: &m
         found(supervisor, notification, buffers)
     }));
     let answer = answer.unwrap_or(Answer::Error(Errno::IO));
-    // Its caller may have been killed.
-    let _ = supervisor.listener.answer(notification.id, answer);
+    let sent = supervisor.listener.answer(notification.id, answer);
+    // Its caller has been killed, or, where the kernel knows no better, a signal has come.
+    if sent == Err(Errno::NOENT) && !supervisor.listener.is_patient() && answer != Answer::Continue
+    {
+        let process = supervisor
+            .processes
+            .of(notification.pid.cast_signed(), |_| {});
+        if let Ok(process) = process {
+            process.did_not_hear(notification, answer);
+        }
+    }
 }
 
 fn found(
@@ -86,6 +95,11 @@ fn found(
     let Ok(process) = supervisor.processes.of(tid, added) else {
         return Answer::Continue;
     };
+    if !supervisor.listener.is_patient()
+        && let Some(answer) = process.take_unsent(notification)
+    {
+        return answer;
+    }
     let call = Call {
         supervisor,
         process: &process,

@@ -127,18 +127,26 @@ impl Supervisor {
 
     /// No program has it any more.
     pub fn closed(&self, description: &Arc<Description>) {
-        self.watch.remove(description);
         description.close();
-        // Whoever settles meanwhile finds it, and waits.
+        // Whoever settled meanwhile has found it, and waited.
+        self.watch.remove(description);
         write(&self.descriptions).remove(&description.inode);
+        self.processes.forget_description(description);
     }
 
     /// Whatever has been closed by now: its names are free when this returns.
     pub fn settle(&self) {
         self.processes.reap();
-        let all: Vec<_> = read(&self.descriptions).values().cloned().collect();
-        all.iter()
-            .for_each(|description| self.settle_one(description));
+        loop {
+            let closed = self.watch.closed();
+            let closed: Vec<_> = closed.iter().filter_map(|n| self.description(*n)).collect();
+            if closed.is_empty() {
+                return;
+            }
+            closed
+                .iter()
+                .for_each(|description| self.closed(description));
+        }
     }
 
     /// The same of one.

@@ -67,6 +67,8 @@ pub enum Event {
 /// See the module.
 pub struct Watch {
     set: OwnedFd,
+    /// ends of descriptions alone
+    ends: OwnedFd,
     bell: OwnedFd,
     naps: Mutex<Vec<(Instant, Weak<Description>)>>,
 }
@@ -79,6 +81,7 @@ impl Watch {
         epoll::add(&set, &bell, Source::Naps.data(0), EventFlags::IN)?;
         Ok(Self {
             set,
+            ends: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             bell,
             naps: Mutex::default(),
         })
@@ -94,12 +97,9 @@ impl Watch {
             EventFlags::IN,
         )?;
         of.with_end(|end| match end {
-            Some(end) => epoll::add(
-                &self.set,
-                end,
-                Source::End.data(number),
-                EventFlags::empty(),
-            ),
+            Some(end) => [&self.set, &self.ends].into_iter().try_for_each(|set| {
+                epoll::add(set, end, Source::End.data(number), EventFlags::empty())
+            }),
             None => Ok(()),
         })
     }
@@ -110,6 +110,7 @@ impl Watch {
         of.with_end(|end| {
             if let Some(end) = end {
                 let _ = epoll::delete(&self.set, end);
+                let _ = epoll::delete(&self.ends, end);
             }
         });
     }
@@ -155,6 +156,18 @@ impl Watch {
         let mut naps = lock(&self.naps);
         let over = naps.extract_if(.., |(at, _)| *at <= now);
         over.filter_map(|(_, who)| who.upgrade()).collect()
+    }
+
+    /// Descriptions that no program has any more, some of them.
+    pub fn closed(&self) -> Vec<u64> {
+        const NOW: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut events = Vec::with_capacity(AT_A_TIME);
+        let _ = epoll::wait(self.ends.as_fd(), spare_capacity(&mut events), Some(&NOW));
+        let sources = events.iter().filter_map(|e| Source::of(e.data.u64()));
+        sources.map(|(_, number)| number).collect()
     }
 
     /// Waits for what comes next, and tells `each`.
