@@ -5,7 +5,8 @@
 //!   for them while they are not known, and their C types.
 //! - `section`, `served`, `mask`, `signals`: our code as a system call: no handler in the middle of it, no
 //!   cancellation.
-//! - `trapped`: are the program's own system calls trapped? `guarded`: a call of the driver. `vfork`: a child on its parent's memory. `timeout`: when a wait ends.
+//! - `trapped`: are the program's own system calls trapped? `guarded`: a call of the driver. `vfork`: a child on its
+//!   parent's memory. `timeout`: when a wait ends.
 //! - `lock`, `heap`, `ranges`: a lock, memory and stretches of addresses, none of which calls libc.
 
 pub mod guarded;

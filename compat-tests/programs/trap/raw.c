@@ -408,6 +408,7 @@ static void raw_vfork(void)
 }
 
 static _Atomic int storm_ends, storms;
+static int on_alternate;
 
 static void *storm(void *target)
 {
@@ -426,6 +427,8 @@ static void on_urgent(int signal)
 	CHECK(raw_ioctl(handler_fd, NIOCRXSYNC, NULL) == 0);
 	struct pollfd fds = { .fd = handler_fd, .events = POLLIN };
 	CHECK(raw_poll(&fds, 1, &(struct timespec){ 0, 0 }, NULL) >= 0);
+	stack_t now;
+	CHECK(sigaltstack(NULL, &now) == 0 && now.ss_flags == on_alternate);
 	storms++;
 	errno = error;
 }
@@ -440,13 +443,16 @@ static void signals(void)
 	uint64_t seq = 0;
 
 	handler_fd = p.fd;
-	for (int round = 0; round < 4; round++) {
-		if (round == 1)
+	for (int round = 0; round < 5; round++) {
+		/* in the second one there is little room left below a handler */
+		alternate.ss_size = round == 1 ? 16384 : 1 << 17;
+		if (round == 1 || round == 2)
 			CHECK(sigaltstack(&alternate, NULL) == 0);
-		if (round == 2)
-			action.sa_flags |= SA_NODEFER;
 		if (round == 3)
+			action.sa_flags |= SA_NODEFER;
+		if (round == 4)
 			CHECK(RAW3(SYS_sigaltstack, &(stack_t){ .ss_flags = SS_DISABLE }, 0, 0) == 0);
+		on_alternate = round == 0 || round == 4 ? SS_DISABLE : SS_ONSTACK;
 		CHECK(sigaction(SIGURG, &action, NULL) == 0);
 		storm_ends = storms = 0;
 		CHECK(pthread_create(&other, NULL, storm, &self) == 0);

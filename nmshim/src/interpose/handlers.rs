@@ -8,8 +8,8 @@
 //! SIGSEGV and SIGBUS are taken even without a handler of the program's: reads through the program's
 //! pointers may fault (`memory`), and go on there with an error. Any other fault goes the way it went before.
 //!
-//! Where the program's own system calls are trapped (`trap`) SIGSYS is ours. What the program does with it is noted, and
-//! one that is not ours goes to its handler.
+//! Where the program's own system calls are trapped (`trap`) SIGSYS is ours. What the program does with it is noted,
+//! and one that is not ours goes to its handler.
 
 use crate::ground::mask::{self, NOT_BLOCKED};
 use crate::ground::raw::{self, SIGSET_BYTES};
@@ -306,10 +306,17 @@ pub unsafe fn kernel_action([signal, new, old, size, ..]: [usize; 6]) -> c_int {
     );
     // SAFETY: the program's own arguments, of integers; zeroes are an action of the C library's.
     unsafe {
-        if size != SIGSET_BYTES || known(signal).is_none() {
-            return raw::libc_call!(libc::SYS_rt_sigaction, signal, new, old, size) as c_int;
+        if size != SIGSET_BYTES {
+            return raw::fail(libc::EINVAL);
         }
         let new = match memory::read_if(new) {
+            // libc's own signals, of which libc refuses to speak
+            Ok(mut new) if known(signal).is_none() => {
+                new.iter_mut()
+                    .for_each(|new| new.mask = unblocked(new.mask));
+                let new = new.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+                return raw::libc_call!(libc::SYS_rt_sigaction, signal, new, old, size) as c_int;
+            }
             Ok(new) => new.map(|new| {
                 let mut action: libc::sigaction = zeroed();
                 action.sa_sigaction = new.handler;

@@ -1,7 +1,7 @@
 //! System calls that the program makes itself, past the C library, as Go's runtime does
 //! ([decision 34](../../../docs/design/0034-sigsys.md)). On where `NMSHIM_REACH` is `trap`.
 //!
-//! - `text`: where the program's own instructions lie, and those of others. `arm`: how the kernel is told to trap there.
+//! - `text`: where the program's own instructions lie, and those of others. `arm`: how the kernel is told to trap.
 //! - `handler`: SIGSYS; what is the kernel's alone goes on at once. `entry`: the way from the handler to `serve` and
 //!   back, on a stack of the thread's (`stack`).
 //!

@@ -73,18 +73,28 @@ unsafe extern "C-unwind" fn on_sigsys(
             }
         }
         match place(context) {
-            Some(below) => entry::divert(context, below),
+            Some((below, leaves)) => entry::divert(context, below, leaves),
             None => entry::answer(context, -libc::ENOMEM as isize),
         }
     }
 }
 
-/// Below which address the call may be served: on the thread's stack, which is free unless the call comes from there (a
-/// handler ran on it); or below a handler on its alternate stack, where the next handler would begin otherwise.
+/// Below which address the call may be served, and whether it leaves an alternate stack, where the next handler would
+/// begin at the top again: that is taken from the thread meanwhile.
+///
+/// | the call comes from | is served |
+/// |---|---|
+/// | a handler on an alternate stack with room | below it |
+/// | one without | on the other part of the thread's stack; the handler may have interrupted a call on the first |
+/// | a handler on the thread's stack | below it |
+/// | elsewhere | on the thread's stack, of which nothing is in use |
 ///
 /// # Safety
 /// The handler's context.
-unsafe fn place(context: *const ucontext_t) -> Option<usize> {
+unsafe fn place(context: *const ucontext_t) -> Option<(usize, bool)> {
+    /// Bytes that are enough for what runtimes call in handlers. More would take it from those of Go, which have 32 KB
+    /// and do without handlers on other stacks.
+    const ROOM: usize = 16 << 10;
     /// What a program may keep below its stack pointer.
     const RED_ZONE: usize = 128;
     // SAFETY: by contract.
@@ -92,8 +102,13 @@ unsafe fn place(context: *const ucontext_t) -> Option<usize> {
     let begin = alternate.ss_sp as usize;
     let is_alternate = alternate.ss_flags & libc::SS_DISABLE == 0
         && (begin..begin.saturating_add(alternate.ss_size)).contains(&sp);
-    if is_alternate || stack::holds(sp) {
-        return Some(sp - RED_ZONE);
+    let has_room = !is_alternate || sp - begin >= ROOM;
+    if has_room && (is_alternate || stack::holds(sp)) {
+        return Some((sp - RED_ZONE, false));
     }
-    stack::of_this_thread()
+    let end = stack::of_this_thread()?;
+    Some(match is_alternate {
+        true => (stack::aside(end), true),
+        false => (end, false),
+    })
 }

@@ -6,7 +6,11 @@ use core::ffi::c_void;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Bytes of a stack; what is not used takes no memory.
-const SIZE: usize = 512 << 10;
+const SIZE: usize = MAIN + ASIDE;
+/// Of these: for calls of the program's.
+const MAIN: usize = 512 << 10;
+/// For calls from a handler that has interrupted one of those, on a small stack of its own.
+const ASIDE: usize = 256 << 10;
 /// Bytes below it that nobody may touch.
 const GUARD: usize = 64 << 10;
 
@@ -21,6 +25,11 @@ pub fn of_this_thread() -> Option<usize> {
         }
         end => Some(end),
     }
+}
+
+/// Its other part, behind `end`.
+pub fn aside(end: usize) -> usize {
+    end - MAIN
 }
 
 /// Does `sp` lie on it?

@@ -115,11 +115,12 @@ unsafe fn extra(context: *mut ucontext_t) -> Option<*mut Record> {
     }
 }
 
-/// The thread is to go on in `nmshim_trap_entry`, with a copy of the frame below `below`.
+/// The thread is to go on in `nmshim_trap_entry`, with a copy of the frame below `below`, and without its alternate
+/// stack if it `leaves` that: the copy has it.
 ///
 /// # Safety
 /// The handler's context of a trapped call; below `below` there is room that nobody uses.
-pub unsafe fn divert(context: *mut ucontext_t, below: usize) {
+pub unsafe fn divert(context: *mut ucontext_t, below: usize, leaves: bool) {
     // SAFETY: the kernel's frame begins with what the handler was told of, and ends behind the context or what it says
     // is behind that; the copy is our own.
     unsafe {
@@ -138,6 +139,10 @@ pub unsafe fn divert(context: *mut ucontext_t, below: usize) {
             let mut record = extra.read_unaligned();
             record.at = record.at.wrapping_sub(from as u64).wrapping_add(to as u64);
             extra.write_unaligned(record);
+        }
+        if leaves {
+            // The kernel puts back the stack pointer first, so this is no stack in use.
+            (*context).uc_stack.ss_flags = libc::SS_DISABLE;
         }
         (*context).uc_mcontext.sp = to as u64;
         (*context).uc_mcontext.pc = nmshim_trap_entry as *const () as u64;

@@ -1,14 +1,16 @@
 //! x86-64.
 //!
-//! A call that is the kernel's alone is made once more from a `syscall` of ours, with all registers as they are, and a
-//! jump behind it leads back. Each place in the program that calls has a pair of its own, because a jump that leaves all
+//! A call that is the kernel's alone is made once more from a `syscall` of ours, with all registers as they are, and
+//! a jump behind it leads back. Each place in the program that calls has a pair of its own, because a jump that leaves all
 //! registers alone has its target in memory: one made by `clone` has returned in the child, and in its parent later.
 
+use crate::ground::{mask, raw};
 use core::arch::global_asm;
 use core::arch::x86_64::__cpuid_count;
 use core::mem::offset_of;
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::*};
-use libc::{c_long, ucontext_t};
+use libc::{c_long, stack_t, ucontext_t};
 
 /// What is put back when the call is served. The vector registers follow it.
 #[repr(C, align(64))]
@@ -19,6 +21,8 @@ struct Frame {
     answer: isize,
     number: c_long,
     args: [usize; 6],
+    /// what the thread gets back, and its mask
+    alternate: Option<(stack_t, u64)>,
 }
 
 const _: () = assert!(offset_of!(Frame, args) == 40 && size_of::<Frame>() == 128);
@@ -27,6 +31,9 @@ const _: () = assert!(offset_of!(Frame, args) == 40 && size_of::<Frame>() == 128
 static KEEPING: AtomicU8 = AtomicU8::new(0);
 /// Bytes that they take.
 static VECTORS: AtomicUsize = AtomicUsize::new(512);
+/// Parts of a processor's state that our code may change: x87, SSE, AVX, and AVX-512's three. Tiles, for which there
+/// would be 8 KB more, are not among them.
+const STATE: u32 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 7;
 
 /// Places of the program's that call, each with a `syscall` of ours.
 const PLACES: usize = 2048;
@@ -49,8 +56,8 @@ global_asm!(
     ".cfi_escape 0x0f, 3, 0x77, 0, 6",
     ".cfi_escape 0x10, 16, 2, 0x77, 8",
     "cld",
-    "mov eax, -1",
-    "mov edx, -1",
+    "mov eax, {state}",
+    "xor edx, edx",
     "cmp byte ptr [rip + {keeping}], 1",
     "ja 2f",
     "je 1f",
@@ -61,8 +68,8 @@ global_asm!(
     "2: xsavec64 [rsp + 128]",
     "3: mov rdi, rsp",
     "call {served}",
-    "mov eax, -1",
-    "mov edx, -1",
+    "mov eax, {state}",
+    "xor edx, edx",
     "cmp byte ptr [rip + {keeping}], 0",
     "je 4f",
     "xrstor64 [rsp + 128]",
@@ -100,6 +107,7 @@ global_asm!(
     served = sym served,
     targets = sym TARGETS,
     places = const PLACES,
+    state = const STATE,
 );
 
 unsafe extern "C" {
@@ -114,9 +122,11 @@ pub fn prepare() {
     let cpuid = |leaf, part| unsafe { __cpuid_count(leaf, part) };
     // the system has turned xsave on
     if cpuid(1, 0).ecx & 1 << 27 != 0 {
-        let (all, compact) = (cpuid(0xd, 0).ebx, cpuid(0xd, 1));
-        let has_xsavec = compact.eax & 1 << 1 != 0;
-        VECTORS.store(all.max(compact.ebx) as usize, Relaxed);
+        // The old area with its header, then each part at its place; the compact form is no longer.
+        let parts = (2..32).filter(|part| STATE & cpuid(0xd, 0).eax & 1 << part != 0);
+        let ends = parts.map(|part| cpuid(0xd, part).ebx + cpuid(0xd, part).eax);
+        VECTORS.store(ends.fold(512 + 64, u32::max) as usize, Relaxed);
+        let has_xsavec = cpuid(0xd, 1).eax & 1 << 1 != 0;
         KEEPING.store(if has_xsavec { 2 } else { 1 }, Relaxed);
     }
 }
@@ -124,6 +134,12 @@ pub fn prepare() {
 fn register(context: *mut ucontext_t, which: i32) -> *mut i64 {
     // SAFETY: a place in the context, which is not read.
     unsafe { &raw mut (*context).uc_mcontext.gregs[which as usize] }
+}
+
+/// The kernel's part of the mask that the thread goes back to.
+fn mask_of(context: *mut ucontext_t) -> *mut u64 {
+    // SAFETY: a place in the context, which is not read.
+    unsafe { (&raw mut (*context).uc_sigmask).cast() }
 }
 
 /// The number and the arguments.
@@ -191,11 +207,12 @@ fn pair(target: usize) -> Option<usize> {
     })
 }
 
-/// The thread is to go on in `nmshim_trap_entry`, with a frame below `below`.
+/// The thread is to go on in `nmshim_trap_entry`, with a frame below `below`, and without its alternate stack if it
+/// `leaves` that.
 ///
 /// # Safety
 /// The handler's context of a trapped call; below `below` there is room that nobody uses.
-pub unsafe fn divert(context: *mut ucontext_t, below: usize) {
+pub unsafe fn divert(context: *mut ucontext_t, below: usize, leaves: bool) {
     let vectors = VECTORS.load(Relaxed);
     let frame = ((below - size_of::<Frame>() - vectors) & !63) as *mut Frame;
     // SAFETY: by contract; the header of the area for vector registers is to be zero.
@@ -209,7 +226,12 @@ pub unsafe fn divert(context: *mut ucontext_t, below: usize) {
             answer: 0,
             number,
             args,
+            alternate: leaves.then(|| ((*context).uc_stack, mask_of(context).read())),
         });
+        if leaves {
+            // Until it is taken away: the kernel would not take it in this handler, which may run there.
+            mask_of(context).write(mask::all());
+        }
         if vectors > 512 {
             frame
                 .cast::<u8>()
@@ -225,7 +247,27 @@ pub unsafe fn divert(context: *mut ucontext_t, below: usize) {
 unsafe extern "C-unwind" fn served(frame: *mut Frame) {
     // SAFETY: the frame that `divert` has made for this thread alone, and the program's own arguments.
     unsafe {
-        let Frame { number, args, .. } = *frame;
+        let Frame {
+            number,
+            args,
+            alternate,
+            ..
+        } = *frame;
+        let set = |stack: &stack_t| {
+            let args = [core::ptr::from_ref(stack) as usize, 0, 0, 0, 0, 0];
+            raw::call(libc::SYS_sigaltstack, args);
+        };
+        if let Some((alternate, mask)) = &alternate {
+            set(&stack_t {
+                ss_flags: libc::SS_DISABLE,
+                ..*alternate
+            });
+            mask::set_mask(mask, null_mut());
+        }
         (*frame).answer = super::serve(number, args);
+        // A handler that comes in the few instructions until this thread is back there begins at its top.
+        if let Some((alternate, _)) = &alternate {
+            set(alternate);
+        }
     }
 }
