@@ -32,7 +32,7 @@ esac
 # Each target's compiler flags are its own, and here they are all.
 unset RUSTFLAGS CARGO_BUILD_TARGET CARGO_ENCODED_RUSTFLAGS
 unset LD_LIBRARY_PATH
-export CARGO_TARGET_DIR="$target"
+export CARGO_TARGET_DIR="$target" CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-0}"
 
 skip() { echo "skipped: $triple: $*"; return 3; }
 
@@ -92,14 +92,19 @@ shim_for_musl() {
 }
 
 for_musl() {
-    find_zig || return
     shim_for_musl || return
+    find_zig || return
     on_glibc x86_64-unknown-linux-gnu nmshim || return
     # shellcheck disable=SC2086
     cargo build --quiet $how -p uvale --target "$triple" || return
     put 755 "$target/$triple/$profile/uvale" || return
     put 644 "$target/x86_64-unknown-linux-gnu/$profile/libnmshim.so" || return
     put 644 "$target/musl/$triple/$profile/libnetmap.so" "$target/musl/$triple/$profile/libnetmap.a"
+}
+
+# By the runner of this machine.
+bundle() {
+    cargo run --quiet -p compat-tests -- bundle --target "$triple" --files "$new" "$new/compat-bundle.tar.gz" >/dev/null
 }
 
 # What is not finished is not left under the name of what is.
@@ -109,8 +114,8 @@ build() {
     rm -rf "$new" "$place"
     mkdir -p "$new"
     case $triple in
-    *-gnu) for_glibc ;;
-    *) for_musl ;;
+    *-gnu) for_glibc && bundle ;;
+    *) for_musl && bundle ;;
     esac
     status=$?
     if [ $status = 0 ]; then

@@ -170,7 +170,7 @@ static void rings(void)
 static void names(void)
 {
 	static const char *all[] = { "pq{a", "pq}a", "pq{A", "pq{ ", "pq{0", "pq{00", "pq{-1", "pr{a", "pq{a{b", "pq}a{b",
-		"pq{a}b", "pq{" "0123456789012345678901234567890123456789", "lo{1", "pq*{1", "p:q{1", "vale9:p{1", "vale9{1" };
+		"pq{a}b", ("pq{" "0123456789012345678901234567890123456789"), "lo{1", "pq*{1", "p:q{1", "vale9:p{1", "vale9{1" };
 	char key[80];
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
 		OPEN(p, all[i]);

@@ -4,16 +4,18 @@
 //! |---|---|
 //! | `compat-tests`, the runner | static: on musl if that target is installed, else on glibc |
 //! | `scenarios/static` | static: for the targets `kernel`, `nic` and `ptnet` |
-//! | `scenarios/dynamic`, `bin/uvale`, `bin/libnmshim.so` | against glibc: the target `uvale` preloads a library |
+//! | `scenarios/dynamic`, `bin/uvale`, its shims | against the C library: the target `uvale` preloads a library |
 //! | `expected` | |
 //! | `run.sh`, `MANIFEST` | |
+//!
+//! It is for this machine, or for a target of `scripts/build-for.sh`, whose files it takes.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::matrix::layout::Layout;
-use crate::matrix::scenario::{self, Linked, Work};
+use crate::matrix::scenario::{self, Compiler, Linked, Work};
 use crate::{linked, target};
 
 /// The folder that the archive unpacks to.
@@ -25,17 +27,63 @@ const RUN: &str = "\
 exec \"$(dirname \"$0\")/compat-tests\" run \"$@\"
 ";
 
-/// Writes the archive, a `.tar.gz`, and gives its manifest.
+/// A target of `scripts/build-for.sh`.
+#[derive(Debug)]
+pub struct For {
+    /// As the compiler names it.
+    pub triple: String,
+    /// The folder with `uvale` and its shims.
+    pub files: PathBuf,
+}
+
+impl For {
+    /// Where the script puts the files of a release.
+    #[must_use]
+    pub fn released(triple: &str) -> For {
+        For {
+            triple: triple.into(),
+            files: target::target_dir().join("release-for").join(triple),
+        }
+    }
+
+    fn arch(&self) -> &str {
+        self.triple.split('-').next().unwrap_or_default()
+    }
+}
+
+/// What goes into an archive.
+struct Parts {
+    arch: String,
+    /// `uvale` and its shims
+    binaries: Vec<PathBuf>,
+    runner: PathBuf,
+    /// how the runner is linked
+    how: String,
+    scenarios: Vec<Programs>,
+}
+
+/// A scenario, compiled.
+struct Programs {
+    name: String,
+    dynamic: PathBuf,
+    fixed: Option<PathBuf>,
+}
+
+/// Writes the archive, a `.tar.gz`, for this machine or for `target`, and gives its manifest.
 ///
 /// # Errors
 /// A sentence, if something can't be built or written.
-pub fn write(layout: &Layout, archive: &Path) -> Result<String, String> {
+pub fn write(layout: &Layout, archive: &Path, target: Option<&For>) -> Result<String, String> {
     if layout.is_bundle() {
         return Err("this is a bundle already: copy it".into());
     }
+    let parts = match target {
+        None => own_parts(layout),
+        Some(target) => parts_for(layout, target),
+    }?;
     let above = target::target_dir().join("bundle");
     let stage = above.join(format!("stage-{}", std::process::id()));
-    let made = fill(layout, &stage.join(FOLDER)).and_then(|manifest| {
+    let made = fill(layout, &parts, &stage.join(FOLDER)).and_then(|manifest| {
         pack(&stage, archive)?;
         Ok(manifest)
     });
@@ -43,47 +91,110 @@ pub fn write(layout: &Layout, archive: &Path) -> Result<String, String> {
     made
 }
 
-fn fill(layout: &Layout, dir: &Path) -> Result<String, String> {
+fn own_parts(layout: &Layout) -> Result<Parts, String> {
     let (runner, how) = runner()?;
-    copy(&runner, &dir.join("compat-tests"))?;
     let binaries = target::binaries();
-    copy(&binaries.uvale, &dir.join("bin/uvale"))?;
-    copy(&binaries.shim, &dir.join("bin/libnmshim.so"))?;
-    let mut fixed_programs = 0;
-    let mut count = 0;
-    for scenario in scenario::all(layout)? {
-        let Work::Facts { dynamic, fixed } = &scenario.work else {
-            continue;
-        };
-        count += 1;
+    let programs = |scenario: scenario::Scenario| match scenario.work {
+        Work::Facts { dynamic, fixed } => Some(Programs {
+            name: scenario.name,
+            dynamic,
+            fixed,
+        }),
+        Work::Netmap(_) => None,
+    };
+    Ok(Parts {
+        arch: std::env::consts::ARCH.into(),
+        binaries: vec![binaries.uvale.clone(), binaries.shim.clone()],
+        runner,
+        how,
+        scenarios: scenario::all(layout)?
+            .into_iter()
+            .filter_map(programs)
+            .collect(),
+    })
+}
+
+fn parts_for(layout: &Layout, target: &For) -> Result<Parts, String> {
+    let names = ["uvale", "libnmshim.so", "libnmshim-musl.so"];
+    let binaries = names.map(|name| target.files.join(name));
+    let binaries: Vec<_> = binaries.into_iter().filter(|file| file.is_file()).collect();
+    if binaries.len() < 2 {
+        let (triple, files) = (&target.triple, target.files.display());
+        return Err(format!(
+            "{files} has no uvale and shim: scripts/build-for.sh {triple}"
+        ));
+    }
+    let options = ["--no-default-features"];
+    let runner = linked::whole_for(target.arch(), "compat-tests", "compat-tests", &options)
+        .map_err(|why| format!("the runner does not build:\n{why}"))?;
+    let compiler = Compiler::of_target(&target.triple);
+    let programs = |name: String| {
+        let compile = |linked| compiler.scenario(layout, &name, linked);
+        Ok(Programs {
+            dynamic: compile(Linked::Dynamic)?,
+            fixed: Some(compile(Linked::Static)?),
+            name,
+        })
+    };
+    let scenarios = scenario::names(layout)?.into_iter().map(programs);
+    Ok(Parts {
+        arch: target.arch().into(),
+        binaries,
+        runner: runner.path,
+        how: runner.how.into(),
+        scenarios: scenarios.collect::<Result<_, String>>()?,
+    })
+}
+
+fn fill(layout: &Layout, parts: &Parts, dir: &Path) -> Result<String, String> {
+    copy(&parts.runner, &dir.join("compat-tests"))?;
+    for binary in &parts.binaries {
+        let name = binary.file_name().unwrap_or_default();
+        copy(binary, &dir.join("bin").join(name))?;
+    }
+    for scenario in &parts.scenarios {
         let place = |l: Linked| dir.join("scenarios").join(l.folder()).join(&scenario.name);
-        copy(dynamic, &place(Linked::Dynamic))?;
-        if let Some(fixed) = fixed {
-            fixed_programs += 1;
+        copy(&scenario.dynamic, &place(Linked::Dynamic))?;
+        if let Some(fixed) = &scenario.fixed {
             copy(fixed, &place(Linked::Static))?;
         }
     }
     copy_tree(&layout.expected(), &dir.join("expected"))?;
-    let mut manifest = String::new();
-    let glibc = [&binaries.uvale, &binaries.shim].map(|p| needed_glibc(p));
-    let glibc = glibc.into_iter().flatten().max();
-    let _ = writeln!(manifest, "architecture: {}", std::env::consts::ARCH);
-    let _ = writeln!(manifest, "runner: {how}");
-    let _ = writeln!(
-        manifest,
-        "scenarios: {count}, {fixed_programs} of them linked static too"
-    );
-    let _ = match glibc {
-        Some((major, minor)) => writeln!(
-            manifest,
-            "target uvale: linked against glibc, {major}.{minor} or newer; it needs no compiler and no cargo"
-        ),
-        None => writeln!(manifest, "target uvale: needs no glibc"),
-    };
+    let manifest = manifest(parts);
     save(&dir.join("MANIFEST"), &manifest)?;
     save(&dir.join("run.sh"), RUN)?;
     executable(&dir.join("run.sh"))?;
     Ok(manifest)
+}
+
+fn manifest(parts: &Parts) -> String {
+    let mut text = String::new();
+    let count = parts.scenarios.len();
+    let fixed = parts.scenarios.iter().filter(|s| s.fixed.is_some()).count();
+    let _ = writeln!(text, "architecture: {}", parts.arch);
+    let _ = writeln!(text, "runner: {}", parts.how);
+    let _ = writeln!(
+        text,
+        "scenarios: {count}, {fixed} of them linked static too"
+    );
+    // of what the target `uvale` starts, a scenario is the part that is of one C library alone
+    let dynamic = parts.scenarios.iter().map(|s| &s.dynamic);
+    let is_glibcs = |program: &&PathBuf| needed_glibc(program).is_some();
+    let on_glibc = dynamic.clone().filter(is_glibcs).count();
+    let glibc = dynamic
+        .chain(&parts.binaries)
+        .filter_map(|p| needed_glibc(p));
+    let _ = match glibc.max().filter(|_| on_glibc > 0) {
+        Some((major, minor)) => writeln!(
+            text,
+            "target uvale: linked against glibc, {major}.{minor} or newer; it needs no compiler and no cargo"
+        ),
+        None => writeln!(
+            text,
+            "target uvale: linked against musl; it needs no compiler and no cargo"
+        ),
+    };
+    text
 }
 
 /// A runner that needs nothing of the machine it runs on, and how it was linked.
@@ -120,7 +231,12 @@ fn needed_glibc(program: &Path) -> Option<(u32, u32)> {
 }
 
 fn pack(stage: &Path, archive: &Path) -> Result<(), String> {
-    let output = Command::new("tar")
+    let mut command = Command::new("tar");
+    // the same bytes for the same files, where somebody asks for that
+    if let Ok(time) = std::env::var("SOURCE_DATE_EPOCH") {
+        command.arg(format!("--mtime=@{time}"));
+    }
+    let output = command
         .args([
             "--sort=name",
             "--owner=0",

@@ -1,7 +1,7 @@
 //! Guests: a real QEMU with a real kernel, which does what a test says.
 //!
 //! - [`kit`]: QEMU, the kernel and the first file system; [`archive`]: how that is packed
-//! - [`device`]: QEMU's arguments for devices; [`dynamic`]: programs of this machine's, with their libraries
+//! - [`device`]: QEMU's arguments for devices; [`mod@dynamic`]: programs of this machine's, with their libraries
 //!
 //! ```no_run
 //! use compat_tests::guest::{Guest, Plan, device, kit::Kit};
@@ -22,6 +22,7 @@
 
 pub mod archive;
 pub mod device;
+#[cfg(feature = "daemon")]
 pub mod dynamic;
 pub mod kit;
 

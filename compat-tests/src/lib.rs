@@ -10,6 +10,7 @@
 //! - [`mod@place`], [`programs`]: a world whose daemon a test may stop and kill, and our test programs in C
 //! - [`mod@containers`]: containers of podman
 //! - [`mod@namespaces`]: two network namespaces with a veth pair between them
+//! - [`roots`]: other roots and machines, and programs in them
 //! - [`said`]: a command that is waited for, and what it said
 //! - [`guest`]: guests of QEMU that run commands
 //! - [`capture`]: packets of capture files: reading, filtering, comparing
@@ -39,6 +40,7 @@ pub mod namespaces;
 pub mod place;
 #[cfg(feature = "daemon")]
 pub mod programs;
+pub mod roots;
 pub mod said;
 pub mod target;
 pub mod wait;

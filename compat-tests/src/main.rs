@@ -25,6 +25,12 @@ enum Args {
     List,
     /// Writes all that runs elsewhere into one archive
     Bundle {
+        /// For this target, from the files that scripts/build-for.sh has built
+        #[arg(long, value_name = "TRIPLE")]
+        target: Option<String>,
+        /// The folder that has them, if it is not the one for a release
+        #[arg(long, value_name = "DIR", requires = "target")]
+        files: Option<PathBuf>,
         #[arg(value_name = "OUT.tar.gz")]
         archive: PathBuf,
     },
@@ -52,16 +58,34 @@ fn main() -> ExitCode {
     let result = match Args::parse() {
         Args::Run(args) => run(args),
         Args::List => list(),
-        Args::Bundle { archive } => bundle::write(&Layout::find(), &archive).map(|manifest| {
-            print!("{manifest}");
-            ExitCode::SUCCESS
-        }),
+        Args::Bundle {
+            target,
+            files,
+            archive,
+        } => pack(target, files, &archive),
         Args::BenchVm(args) => bench_vm::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|why| {
         eprintln!("{why}");
         ExitCode::from(2)
     })
+}
+
+fn pack(
+    target: Option<String>,
+    files: Option<PathBuf>,
+    archive: &Path,
+) -> Result<ExitCode, String> {
+    let target = target.map(|triple| {
+        let mut target = bundle::For::released(&triple);
+        if let Some(files) = files {
+            target.files = files;
+        }
+        target
+    });
+    let manifest = bundle::write(&Layout::find(), archive, target.as_ref())?;
+    print!("{manifest}");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(args: RunArgs) -> Result<ExitCode, String> {

@@ -32,7 +32,7 @@ fn archive() -> &'static Path {
         let name = format!("compat-bundle-{}.tar.gz", std::process::id());
         let file = compat_tests::apps::cache_dir().join(name);
         std::fs::create_dir_all(compat_tests::apps::cache_dir()).expect("the cache can be written");
-        let manifest = bundle::write(&Layout::find(), &file).expect("the bundle can be made");
+        let manifest = bundle::write(&Layout::find(), &file, None).expect("the bundle can be made");
         assert!(manifest.contains("runner: "), "{manifest}");
         file
     })

@@ -1,5 +1,6 @@
 //! Scenarios: programs that use netmap's public interface and print facts.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -103,7 +104,11 @@ pub fn all(layout: &Layout) -> Result<Vec<Scenario>, String> {
     Ok(scenarios)
 }
 
-fn names(layout: &Layout) -> Result<Vec<String>, String> {
+/// The names of all programs that print facts.
+///
+/// # Errors
+/// A sentence, if the folder cannot be read.
+pub fn names(layout: &Layout) -> Result<Vec<String>, String> {
     let dir = if layout.is_bundle() {
         layout.scenarios().join(Linked::Dynamic.folder())
     } else {
@@ -126,9 +131,9 @@ fn get(layout: &Layout, name: &str) -> Result<Scenario, String> {
         let fixed = place(Linked::Static);
         (place(Linked::Dynamic), fixed.is_file().then_some(fixed))
     } else {
-        let source = layout.scenarios().join(format!("{name}.c"));
-        let fixed = compile(&source, name, Linked::Static).ok();
-        (compile(&source, name, Linked::Dynamic)?, fixed)
+        let own = Compiler::own();
+        let fixed = own.scenario(layout, name, Linked::Static).ok();
+        (own.scenario(layout, name, Linked::Dynamic)?, fixed)
     };
     let (needs, about) = describe(fixed.as_deref().unwrap_or(&dynamic), name)?;
     Ok(Scenario {
@@ -160,24 +165,72 @@ fn describe(program: &Path, name: &str) -> Result<(Needs, String), String> {
     Ok((needs, value("about").unwrap_or_default().into()))
 }
 
+/// A C compiler, and where what it makes lies.
+pub struct Compiler {
+    command: Vec<OsString>,
+    dir: PathBuf,
+    fixed: &'static str,
+}
+
+impl Compiler {
+    /// The one that makes programs for this machine.
+    #[must_use]
+    pub fn own() -> Compiler {
+        let command = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+        Compiler {
+            command: vec![command],
+            dir: apps::cache_dir().join("scenarios"),
+            fixed: "-static-pie",
+        }
+    }
+
+    /// The one for a target of `scripts/build-for.sh`.
+    #[must_use]
+    pub fn of_target(triple: &str) -> Compiler {
+        let script = target::workspace().join("scripts/cc-for.sh");
+        Compiler {
+            command: vec![script.into(), triple.into()],
+            dir: apps::cache_dir().join("scenarios-for").join(triple),
+            // musl's knows no other
+            fixed: "-static",
+        }
+    }
+
+    /// A scenario as a program.
+    ///
+    /// # Errors
+    /// What the compiler said, or that there is none.
+    pub fn scenario(&self, layout: &Layout, name: &str, linked: Linked) -> Result<PathBuf, String> {
+        let source = layout.scenarios().join(format!("{name}.c"));
+        compile(self, &source, name, linked)
+    }
+}
+
 /// The compiled program, made anew if a source is younger.
-fn compile(source: &Path, name: &str, linked: Linked) -> Result<PathBuf, String> {
-    let dir = apps::cache_dir().join("scenarios").join(linked.folder());
+fn compile(
+    compiler: &Compiler,
+    source: &Path,
+    name: &str,
+    linked: Linked,
+) -> Result<PathBuf, String> {
+    let dir = compiler.dir.join(linked.folder());
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let program = dir.join(name);
     if is_current(&program, source) {
         return Ok(program);
     }
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
     // under another name first: several processes and threads may do this at once
     static MADE: AtomicU32 = AtomicU32::new(0);
     let made = MADE.fetch_add(1, Ordering::Relaxed);
     let fresh = dir.join(format!("{name}.{}.{made}", std::process::id()));
     let link = match linked {
         Linked::Dynamic => "-pie",
-        Linked::Static => "-static-pie",
+        Linked::Static => compiler.fixed,
     };
-    let output = Command::new(&compiler)
+    let (program_of, first) = compiler.command.split_first().expect("a command");
+    let output = Command::new(program_of)
+        .args(first)
+        .env("CARGO_TARGET_DIR", target::target_dir())
         .args(["-O1", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror"])
         .args(["-Wno-override-init", "-pthread", "-fPIE", link])
         .arg("-I")
@@ -186,9 +239,10 @@ fn compile(source: &Path, name: &str, linked: Linked) -> Result<PathBuf, String>
         .arg(&fresh)
         .arg(source)
         .output()
-        .map_err(|e| format!("no C compiler {compiler}: {e}"))?;
+        .map_err(|e| format!("no C compiler {}: {e}", program_of.display()))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = [&output.stdout[..], &output.stderr[..]].concat();
+        let said = String::from_utf8_lossy(&said);
         return Err(format!("{} does not compile:\n{said}", source.display()));
     }
     std::fs::rename(&fresh, &program).map_err(|e| format!("{}: {e}", program.display()))?;
