@@ -76,13 +76,22 @@ demonstration() {
     if has apt-get; then scripts/demo.sh; else echo "skipped: the demonstration needs Debian packages"; fi
 }
 
+# Files for other Linuxes, without optimisation; the tests `symbols`, `bundle`, `musl` and `roots` take them. What cannot
+# be built here has said so.
+targets() {
+    scripts/build-for.sh all debug
+    [ $? != 1 ]
+}
+
 scripts/setup.sh test || exit 1
 check "format" format
 check "clippy" lint
 check "documentation" docs
 check "programs" cargo build --workspace --quiet
-check "musl" scripts/musl.sh
+check "targets" targets
+check "aarch64" scripts/aarch64.sh
 check "demonstration" demonstration
+check "reach" scripts/reach.sh short
 check "tests" tests
 check "loom" loom
 check "address sanitizer" asan

@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 
 use compat_tests::containers::libraries;
 use compat_tests::matrix::layout::Layout;
-use compat_tests::{Skip, bundle, or_skip};
+use compat_tests::roots::{self, Stage};
+use compat_tests::{Skip, bundle, or_skip, report_skip};
+use uvale_tools::elf::{Elf, Libc};
 
 /// A folder of its own that is gone afterwards.
 struct Scratch(PathBuf);
@@ -39,10 +41,14 @@ fn archive() -> &'static Path {
 }
 
 fn unpack(into: &Path) -> PathBuf {
+    unpack_of(archive(), into)
+}
+
+fn unpack_of(archive: &Path, into: &Path) -> PathBuf {
     std::fs::create_dir_all(into).expect("a folder of ours");
     let status = Command::new("tar")
         .arg("-xzf")
-        .arg(archive())
+        .arg(archive)
         .arg("-C")
         .arg(into)
         .status();
@@ -204,4 +210,87 @@ fn works(with: &str, root: &Path) -> bool {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command.status().is_ok_and(|s| s.success())
+}
+
+/// What `scripts/build-for.sh` has packed for a target, unpacked.
+fn packed_for(triple: &str, into: &Path) -> Result<PathBuf, Skip> {
+    let archive = roots::built_for(triple)?.join("compat-bundle.tar.gz");
+    assert!(archive.is_file(), "no {}", archive.display());
+    Ok(unpack_of(&archive, into))
+}
+
+/// The manifest says what the files are.
+#[test]
+fn files_for_other_targets_are_for_them() {
+    const X86_64: u16 = 62;
+    const AARCH64: u16 = 183;
+    for (triple, machine, libc, words) in [
+        (
+            "x86_64-unknown-linux-gnu",
+            X86_64,
+            Libc::Glibc,
+            "glibc, 2.28 or newer",
+        ),
+        ("x86_64-unknown-linux-musl", X86_64, Libc::Musl, "musl"),
+        (
+            "aarch64-unknown-linux-gnu",
+            AARCH64,
+            Libc::Glibc,
+            "glibc, 2.28 or newer",
+        ),
+    ] {
+        let scratch = Scratch::new(&format!("bundle-{triple}"));
+        let dir = match packed_for(triple, &scratch.0) {
+            Ok(dir) => dir,
+            Err(skip) => {
+                report_skip(triple, &skip);
+                continue;
+            }
+        };
+        let manifest = std::fs::read_to_string(dir.join("MANIFEST")).expect("a manifest");
+        let arch = triple.split('-').next().expect("a name");
+        assert!(
+            manifest.contains(&format!("architecture: {arch}\n")),
+            "{manifest}"
+        );
+        assert!(
+            manifest.contains(&format!("linked against {words};")),
+            "{manifest}"
+        );
+        let elf = |name: &str| {
+            let file =
+                std::fs::File::open(dir.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let elf = Elf::read(file).expect("a program or library");
+            assert_eq!(elf.machine.number, machine, "{triple}: {name}");
+            elf
+        };
+        assert!(elf("compat-tests").is_static() && elf("scenarios/static/pipes").is_static());
+        assert_eq!(elf("scenarios/dynamic/pipes").libc(), Some(libc));
+        assert_eq!(elf("bin/uvale").is_static(), libc == Libc::Musl);
+        let shim = match libc {
+            Libc::Musl => "bin/libnmshim-musl.so",
+            _ => "bin/libnmshim.so",
+        };
+        assert_eq!(elf(shim).libc(), Some(libc));
+    }
+}
+
+/// As far as qemu-user goes: it has no answer to `process_vm_readv`, by which bad pointers of requests are told.
+#[test]
+fn scenarios_for_aarch64_run_emulated() {
+    let what = "scenarios on aarch64";
+    let stage = Stage::new("bundle-aarch64");
+    let dir = or_skip!(what, packed_for("aarch64-unknown-linux-gnu", stage.dir()));
+    let root = or_skip!(what, roots::root("bookworm", "arm64"));
+    let runner = format!("/opt/{}/compat-tests", bundle::FOLDER);
+    let mut command = vec![runner.as_str(), "run", "--target", "uvale"];
+    let scenarios = ["pipes", "poll_states", "offsets"];
+    command.extend(scenarios.iter().flat_map(|s| ["--scenario", s]));
+    assert!(dir.is_dir());
+    let (is_well, text) = or_skip!(what, stage.run(&root, &command));
+    assert!(is_well, "{text}");
+    for scenario in scenarios {
+        let told = format!("uvale {scenario}: pass ");
+        assert!(text.lines().any(|l| l.starts_with(&told)), "{text}");
+    }
 }
