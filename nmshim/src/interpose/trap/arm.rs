@@ -3,13 +3,13 @@
 //! | way | traps | a thread | a vfork child, and what is executed |
 //! |---|---|---|---|
 //! | dispatch (x86-64, Linux 5.11) | what lies below the end of the program's text | asks for itself | is not trapped |
-//! | filter (seccomp) | known numbers, in the program's text | inherits it | is trapped |
+//! | filter (seccomp) | known numbers, at the program's instructions | inherits it | is trapped |
 //!
 //! Dispatch allows one range of addresses. It is from behind the program's text to the end of memory, where all the
 //! libraries are: the kernel loads the program below them. Where they are not there (a program that was started by
 //! naming the loader, `ulimit -s unlimited`) it is not used.
 
-use super::text::Text;
+use super::text::{MANY, Text};
 use crate::driver;
 use crate::ground::guarded::guarded;
 use crate::ground::{raw, trapped};
@@ -131,6 +131,9 @@ pub const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 pub const ARCHITECTURE: u32 = 0xc000_00b7;
 
+/// What the filter answers to what it traps.
+const TRAP: u32 = libc::SECCOMP_RET_TRAP | MARK as u32;
+
 /// Offsets in `struct seccomp_data`: the number, the architecture, and the two halves of the instruction pointer, which
 /// stands behind the instruction.
 const NUMBER: u32 = 0;
@@ -140,8 +143,6 @@ const HIGH: u32 = 12;
 
 /// The filter, with the numbers that are known.
 fn program(text: &Text) -> Vec<sock_filter> {
-    let load = |at| op(BPF_LD | BPF_W | BPF_ABS, 0, 0, at);
-    let ret = |action| op(BPF_RET | BPF_K, 0, 0, action);
     let allow = ret(libc::SECCOMP_RET_ALLOW);
     let known: Vec<u32> = (0..512)
         .filter(|nr| syscall::is_known(c_long::from(*nr)))
@@ -162,33 +163,79 @@ fn program(text: &Text) -> Vec<sock_filter> {
         ));
     }
     all.push(allow);
-    // Outside if ip <= start or ip > end.
-    let (start, end) = (text.program.start as u64, text.program.end as u64);
-    let (high, low) = (|at: u64| (at >> 32) as u32, |at: u64| at as u32);
-    all.extend([
+    all.extend(match exact(text) {
+        Some(places) => places,
+        None => range(text),
+    });
+    all
+}
+
+/// The part that traps the program's instructions alone; `None`: there are too many, or they are 4 GB apart.
+fn exact(text: &Text) -> Option<Vec<sock_filter>> {
+    let calls = &text.calls;
+    let first = high(*calls.first()?);
+    if calls.len() >= MANY || calls.iter().any(|at| high(*at) != first) {
+        return None;
+    }
+    let mut all = vec![
         load(HIGH),
-        op(BPF_JMP | BPF_JGT | BPF_K, 4, 0, high(start)),
+        op(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, first),
+        ret(libc::SECCOMP_RET_ALLOW),
+        load(LOW),
+    ];
+    for (i, at) in calls.iter().enumerate() {
+        all.push(op(
+            BPF_JMP | BPF_JEQ | BPF_K,
+            (calls.len() - i) as u8,
+            0,
+            low(*at),
+        ));
+    }
+    all.push(ret(libc::SECCOMP_RET_ALLOW));
+    all.push(ret(TRAP));
+    Some(all)
+}
+
+/// The part that traps all of the text.
+fn range(text: &Text) -> Vec<sock_filter> {
+    let (start, end) = (text.program.start, text.program.end);
+    let allow = ret(libc::SECCOMP_RET_ALLOW);
+    vec![
+        // Outside if ip <= start ...
+        load(HIGH),
+        op(BPF_JMP | BPF_JGT | BPF_K, 5, 0, high(start)),
         op(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, high(start)),
         allow,
         load(LOW),
         op(BPF_JMP | BPF_JGT | BPF_K, 1, 0, low(start)),
         allow,
-    ]);
-    // A high half above the start's comes from there to the second part, and so does what was not below it.
-    let second = all.len();
-    all[second - 6].jt = 5;
-    all.extend([
+        // ... or ip > end.
         load(HIGH),
         op(BPF_JMP | BPF_JGE | BPF_K, 1, 0, high(end)),
-        ret(libc::SECCOMP_RET_TRAP | u32::from(MARK)),
+        ret(TRAP),
         op(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, high(end)),
         allow,
         load(LOW),
         op(BPF_JMP | BPF_JGT | BPF_K, 1, 0, low(end)),
-        ret(libc::SECCOMP_RET_TRAP | u32::from(MARK)),
+        ret(TRAP),
         allow,
-    ]);
-    all
+    ]
+}
+
+fn high(at: usize) -> u32 {
+    (at as u64 >> 32) as u32
+}
+
+fn low(at: usize) -> u32 {
+    at as u32
+}
+
+fn load(at: u32) -> sock_filter {
+    op(BPF_LD | BPF_W | BPF_ABS, 0, 0, at)
+}
+
+fn ret(action: u32) -> sock_filter {
+    op(BPF_RET | BPF_K, 0, 0, action)
 }
 
 fn op(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
@@ -240,10 +287,11 @@ mod tests {
             let text = Text {
                 program: program_text,
                 libraries: usize::MAX,
+                calls: Vec::new(),
             };
             let program = program(&text);
             let says = |nr, ip| run(&program, nr as u32, ARCHITECTURE, ip);
-            let trap = libc::SECCOMP_RET_TRAP | u32::from(MARK);
+            let trap = TRAP;
             let inside = [
                 start + 1,
                 start + 2,
@@ -275,5 +323,29 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn few_instructions_are_trapped_alone() {
+        let calls = vec![0x40_1002, 0x40_2000, 0x40_2001];
+        let mut text = Text {
+            program: 0x40_1000..0x50_0000,
+            libraries: usize::MAX,
+            calls,
+        };
+        let says = |text: &Text, ip| run(&program(text), libc::SYS_ioctl as u32, ARCHITECTURE, ip);
+        for ip in [0x40_1002, 0x40_2000, 0x40_2001] {
+            assert_eq!(says(&text, ip), TRAP);
+        }
+        for ip in [0x40_1001, 0x40_1003, 0x40_2002, 0x1_0040_1002] {
+            assert_eq!(says(&text, ip), libc::SECCOMP_RET_ALLOW);
+        }
+        text.calls = (0..MANY - 1).map(|i| 0x40_1000 + 16 * i).collect();
+        for (i, at) in text.calls.iter().enumerate() {
+            assert_eq!(says(&text, *at as u64), TRAP, "{i}");
+        }
+        assert!(program(&text).len() < 4096);
+        text.calls.push(0x40_0f00);
+        assert_eq!(says(&text, 0x40_1003), TRAP, "all of the text");
     }
 }

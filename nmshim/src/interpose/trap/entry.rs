@@ -2,8 +2,8 @@
 //! registers is here.
 //!
 //! The handler changes the context that the kernel is to go back to, so the thread goes on in `nmshim_trap_entry`.
-//! There all registers are the program's but the stack pointer, which points to what is to be put back. It calls [`serve`].
-//! Of what the kernel preserves over a system call nothing is lost, the vector registers included.
+//! There all registers are the program's but the stack pointer, which points to what is to be put back. It calls
+//! [`serve`]. Of what the kernel preserves over a system call nothing is lost, the vector registers included.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -10,6 +10,9 @@ const CALL: [u8; 2] = [0x0f, 0x05];
 #[cfg(target_arch = "aarch64")]
 const CALL: [u8; 4] = [0x01, 0x00, 0x00, 0xd4];
 
+/// More calls than these are not counted.
+pub const MANY: usize = 200;
+
 /// What is loaded.
 #[derive(Default)]
 pub struct Text {
@@ -17,31 +20,37 @@ pub struct Text {
     pub program: Range<usize>,
     /// where the lowest instruction of a library is
     pub libraries: usize,
+    /// addresses behind the program's instructions for system calls, at most [`MANY`]
+    pub calls: Vec<usize>,
 }
 
 /// The program's text, if it makes system calls.
 pub fn of_program() -> Option<Text> {
     let mut found = Found {
         program: None,
-        calls: false,
+        calls: Vec::new(),
         libraries: usize::MAX,
     };
     // SAFETY: the callback gets back the pointer to `found`, which lives, and is called before this returns.
     unsafe { libc::dl_iterate_phdr(Some(object), (&raw mut found).cast()) };
     let Found {
         program: Some(program),
-        calls: true,
+        calls,
         libraries,
     } = found
     else {
         return None;
     };
-    Some(Text { program, libraries })
+    (!calls.is_empty()).then_some(Text {
+        program,
+        libraries,
+        calls,
+    })
 }
 
 struct Found {
     program: Option<Range<usize>>,
-    calls: bool,
+    calls: Vec<usize>,
     libraries: usize,
 }
 
@@ -61,7 +70,7 @@ unsafe extern "C" fn object(info: *mut dl_phdr_info, _: size_t, found: *mut c_vo
         let end = start.wrapping_add(header.p_filesz as usize);
         range = Some(range.map_or(start..end, |r| r.start.min(start)..r.end.max(end)));
         if is_program && header.p_flags & libc::PF_R != 0 {
-            found.calls |= has_calls(start..end);
+            find_calls(start..end, &mut found.calls);
         }
     }
     match range {
@@ -72,15 +81,21 @@ unsafe extern "C" fn object(info: *mut dl_phdr_info, _: size_t, found: *mut c_vo
     0
 }
 
-fn has_calls(text: Range<usize>) -> bool {
-    // SAFETY: a readable segment of an object that is loaded.
-    let at = unsafe {
-        libc::memmem(
-            text.start as *const c_void,
-            text.len(),
-            CALL.as_ptr().cast(),
-            CALL.len(),
-        )
-    };
-    !at.is_null()
+fn find_calls(mut text: Range<usize>, calls: &mut Vec<usize>) {
+    while calls.len() < MANY {
+        // SAFETY: the rest of a readable segment of an object that is loaded.
+        let at = unsafe {
+            libc::memmem(
+                text.start as *const c_void,
+                text.len(),
+                CALL.as_ptr().cast(),
+                CALL.len(),
+            )
+        };
+        if at.is_null() {
+            return;
+        }
+        text.start = at as usize + CALL.len();
+        calls.push(text.start);
+    }
 }

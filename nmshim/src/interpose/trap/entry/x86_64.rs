@@ -1,8 +1,8 @@
 //! x86-64.
 //!
-//! A call that is the kernel's alone is made once more from a `syscall` of ours, with all registers as they are, and
-//! a jump behind it leads back. Each place in the program that calls has a pair of its own, because a jump that leaves all
-//! registers alone has its target in memory: one made by `clone` has returned in the child, and in its parent later.
+//! A call that is the kernel's alone is made once more from a `syscall` of ours, with all registers as they are, and a
+//! jump behind it leads back. Each place in the program that calls has a pair of its own, because a jump that leaves
+//! all registers alone has its target in memory, and a call may return twice: `clone` in the child, and in its parent.
 
 use crate::ground::{mask, raw};
 use core::arch::global_asm;
