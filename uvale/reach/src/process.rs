@@ -297,6 +297,8 @@ impl Processes {
         for process in lock(&self.all).values() {
             write(&process.meanings).retain(|_, meaning| !is_it(meaning));
             lock(&process.closing).retain(|(_, of)| !Arc::ptr_eq(of, gone));
+            let has_it = |set: &Arc<[Member]>| set.iter().any(|m| Arc::ptr_eq(&m.of, gone));
+            lock(&process.sets).retain(|_, set| !has_it(set));
         }
     }
 
