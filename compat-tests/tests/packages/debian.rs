@@ -127,6 +127,7 @@ int main(void)
 END
            flags=$(pkg-config --cflags --libs libnetmap)
            case $flags in *-lnetmap*) ;; *) echo "$flags"; exit 1 ;; esac
+           ldconfig -p | grep -q libnetmap.so.0
            cc -o open open.c $flags
            uvale run --private -- ./open
            cc -o open-static open.c /usr/lib/*/libnetmap.a -lpthread -lm

@@ -73,7 +73,8 @@ fn tree(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// `uvale`, wherever it is, with nothing in the environment that decides a world.
+/// `uvale`, wherever it is, with nothing in the environment that decides a world, or has libraries found that are not
+/// installed: cargo names the folder of those that were built.
 fn plain(program: &Path) -> Command {
     let mut command = Command::new(program);
     for name in [
@@ -83,6 +84,7 @@ fn plain(program: &Path) -> Command {
         "UVALE_AUTOSTART",
         "UVALE_CONFIG",
         "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
     ] {
         command.env_remove(name);
     }
