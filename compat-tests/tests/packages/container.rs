@@ -171,6 +171,9 @@ fn an_image_of_the_archive_runs() {
     ));
     let image = podman.build(&archive, "scratch");
     podman.run(&image, &["--version"]).assert_code(0);
-    let words = ["run", "--private", "--", "uvale", "ports"];
-    podman.run(&image, &words).assert_code(0);
+    let said = podman.run(&image, &sender).assert_code(0);
+    assert!(said.out.contains("Sent 10 packets"), "{}", said.out);
+    // also by itself
+    let said = podman.run(&image, &sender[4..]).assert_code(0);
+    assert!(said.out.contains("Sent 10 packets"), "{}", said.out);
 }

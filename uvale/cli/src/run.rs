@@ -152,8 +152,13 @@ pub fn under_shim() -> Result<(), String> {
         exe => exe.map_err(|e| e.to_string())?,
     };
     let mut command = Command::new(&exe);
+    // No preload reaches a static build of this program: it is served as other static programs are.
+    let is_static = cfg!(target_feature = "crt-static");
+    if !is_found && is_static {
+        command.args(["run", "--"]).arg(&exe);
+    }
     command.args(std::env::args_os().skip(1)).env(MARK, "1");
-    if !is_found {
+    if !is_found && !is_static {
         Shim::find()?.enter(&mut command);
     }
     Err(cannot_run(exe.as_os_str(), &command.exec()))

@@ -15,7 +15,8 @@ pub fn own_object() -> Option<PathBuf> {
     let here = own_object as *const () as *const libc::c_void;
     // SAFETY: any address may be asked for; `info` is ours.
     if unsafe { libc::dladdr(here, &mut info) } == 0 || info.dli_fname.is_null() {
-        return None;
+        // no loader has loaded anything: a static program
+        return this_program().ok();
     }
     // SAFETY: on success the loader gives a NUL-terminated name that lives as long as the object.
     let name = unsafe { CStr::from_ptr(info.dli_fname) };
