@@ -22,7 +22,9 @@ fn exchange(receiver: (Made, &str), sender: (Made, &str), ports: [&str; 2]) -> R
     let mut tx = run(&world, &[], &tx, &["tx", ports[1], &tx_how]);
     let what = format!("{receiver:?} from {sender:?}");
     let said = rx.wait_success();
-    let last = said.lines().last().unwrap_or_default();
+    // Another thread of it may say how far it is after that.
+    let last = said.lines().find(|line| line.starts_with("end "));
+    let last = last.unwrap_or_default();
     let n = last
         .strip_prefix("end n=")
         .and_then(|l| l.strip_suffix(" lost=0"));
