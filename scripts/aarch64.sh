@@ -39,8 +39,10 @@ exchange() {
     rm -rf "$stage"
     mkdir -p "$stage"
     cp "$files/uvale" "$files/libnmshim.so" "$busybox" scripts/exchange.sh "$stage"
-    scripts/cc-for.sh $triple -O1 -pthread -Iinclude -o "$stage/traffic" compat-tests/programs/robust/traffic.c || return
-    scripts/cc-for.sh $triple -O1 -pthread -Iinclude -o "$stage/cancel" compat-tests/programs/start/cancel.c || return
+    for program in robust/traffic start/cancel; do
+        scripts/cc-for.sh $triple -O1 -pthread -Iinclude -o "$stage/${program#*/}" \
+            "compat-tests/programs/$program.c" || return
+    done
     scripts/in-root.sh "$root" "$stage" /opt/busybox sh /opt/exchange.sh 10000 /opt/traffic /opt/traffic &&
         scripts/in-root.sh "$root" "$stage" /opt/uvale run --private -- /opt/cancel
 }

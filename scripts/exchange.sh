@@ -33,7 +33,13 @@ until_true() {
         sleep 0.1
     done
 }
-says() { grep -q "$2" "$1"; }
+says() { grep -qs "$2" "$1"; }
+
+has_come_or_stands() {
+    says "$work/rx.log" '^end ' && return
+    kill -0 "$1" 2>/dev/null || fail "$2 ended before $n packets had come"
+    return 1
+}
 
 # cross HOW SENDER RECEIVER
 cross() {
@@ -42,7 +48,7 @@ cross() {
     until_true $rx "$3 opens a port" says "$work/rx.log" '^ready'
     "$here/uvale" run -- "$2" tx 'vale0:p{1' "n=$n" "how=$1" then=hold >"$work/tx.log" 2>&1 &
     tx=$!
-    until_true $rx "$3 receives $n packets" says "$work/rx.log" '^end '
+    until_true $rx "$3 receives $n packets" has_come_or_stands $tx "$2"
     wait $rx || fail "$3 ended with status $?"
     last=$(tail -n 1 "$work/rx.log")
     [ "$last" = "end n=$n lost=0" ] || fail "$3 received: $last"

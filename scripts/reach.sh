@@ -42,11 +42,12 @@ compile() {
     dynamic) scripts/cc-for.sh "$triple" -O1 -pthread -Iinclude -o "$into" "$traffic" >"$log" 2>&1 ;;
     static) scripts/cc-for.sh "$triple" -static -O1 -pthread -Iinclude -o "$into" "$traffic" >"$log" 2>&1 ;;
     go) CGO_ENABLED=0 GOARCH=$as go_build "$exchange" ;;
-    # both files have to be in one folder
+    # Both files have to be in one folder. A program that can be loaded anywhere would have relocations in code here,
+    # which musl's loader does not know.
     cgo)
         cp "$exchange" "$with_c" "$work"
         CGO_ENABLED=1 GOARCH=$as CC="$PWD/scripts/cc-for.sh $triple" \
-            go_build "$work/${exchange##*/}" "$work/${with_c##*/}"
+            go_build -ldflags=-extldflags=-no-pie "$work/${exchange##*/}" "$work/${with_c##*/}"
         ;;
     esac && rm -f "$log"
 }
@@ -57,7 +58,7 @@ go_build() {
     GO111MODULE=off GOCACHE=$target/reach-go go build -o "$into" "$@" >"$log" 2>&1
 }
 
-# can_reach KIND ARCHITECTURE : is there a way to such programs at all? The reason if not.
+# can_reach KIND ARCHITECTURE SUITE : is there a way to such programs at all? The reason if not.
 can_reach() {
     case $1 in
     static | go)
@@ -67,6 +68,8 @@ can_reach() {
     cgo)
         [ "$2" = x86_64 ] ||
             { echo "qemu-user has no seccomp, whose traps are the way to Go's own system calls"; return 1; }
+        [ "$3" != musl ] ||
+            { echo "Go asks what signal 34 does, which is musl's own: the shim asks musl, which refuses"; return 1; }
         ;;
     esac
 }
@@ -79,8 +82,8 @@ cell() {
         return
     fi
     # what this machine cannot run cannot say what it can do
-    if ! why=$(can_reach "$kind" "$arch"); then
-        because "$why"
+    if ! obstacle=$(can_reach "$kind" "$arch" "$suite"); then
+        because "$obstacle"
         return
     fi
     n=1000000
@@ -111,6 +114,8 @@ row() {
     stage=$work/$suite-$arch
     if [ "$suite" = none ]; then
         why="no archive of packages has a root with it any more; the test \`symbols\` forbids newer symbols"
+    elif [ "$triple" = aarch64-unknown-linux-musl ]; then
+        why="no files are built for musl on aarch64: Debian has no compiler for it by name"
     elif [ ! -d "$built" ]; then
         why="the files for $triple are not built: $(sed -n "s/^skipped: $triple: //p" "$work/built")"
     elif ! root=$(scripts/root.sh "$suite" $debian 2>"$work/root.why"); then

@@ -76,8 +76,8 @@ demonstration() {
     if has apt-get; then scripts/demo.sh; else echo "skipped: the demonstration needs Debian packages"; fi
 }
 
-# Files for other Linuxes, without optimisation; the tests `symbols`, `bundle`, `musl` and `roots` take them. What cannot
-# be built here has said so.
+# Files for other Linuxes, without optimisation; the tests `symbols`, `bundle`, `musl` and `roots` take them. What
+# cannot be built here has said so.
 targets() {
     scripts/build-for.sh all debug
     [ $? != 1 ]

@@ -1,5 +1,5 @@
-//! Other roots and machines, and programs in them: `scripts/build-for.sh` builds for them, `scripts/root.sh` makes them,
-//! `scripts/in-root.sh` starts commands there.
+//! Other roots and machines, and programs in them: `scripts/build-for.sh` builds for them, `scripts/root.sh` makes
+//! them, `scripts/in-root.sh` starts commands there.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
