@@ -5,7 +5,7 @@
 #   uvale                   for musl static: one file for every Linux
 #   libnmshim.so            for programs on glibc, from 2.28 on
 #   libnmshim-musl.so       for programs on musl; not for aarch64
-#   libnetmap.so, .a        on the target's C library
+#   libnetmap.so, .so.*, .a on the target's C library
 #   compat-bundle.tar.gz    the scenarios of compat-tests
 #
 # TRIPLE is x86_64-unknown-linux-gnu, aarch64-unknown-linux-gnu or x86_64-unknown-linux-musl. What is missing is
@@ -103,6 +103,13 @@ for_musl() {
     put 644 "$target/musl/$triple/$profile/libnetmap.so" "$target/musl/$triple/$profile/libnetmap.a"
 }
 
+# Programs that were linked with libnetmap.so look for it by the name within.
+name_library() {
+    soname=$(LC_ALL=C readelf -d "$new/libnetmap.so" | sed -n 's/.*(SONAME).*\[\(.*\)\]$/\1/p')
+    [ -n "$soname" ] || { echo "$triple: libnetmap.so has no name within" >&2; return 1; }
+    [ "$soname" = libnetmap.so ] || ln -s libnetmap.so "$new/$soname"
+}
+
 # By the runner of this machine.
 bundle() {
     cargo run --quiet -p compat-tests -- bundle --target "$triple" --files "$new" "$new/compat-bundle.tar.gz" >/dev/null
@@ -115,8 +122,8 @@ build() {
     rm -rf "$new" "$place"
     mkdir -p "$new"
     case $triple in
-    *-gnu) for_glibc && bundle ;;
-    *) for_musl && bundle ;;
+    *-gnu) for_glibc && name_library && bundle ;;
+    *) for_musl && name_library && bundle ;;
     esac
     status=$?
     if [ $status = 0 ]; then
