@@ -226,6 +226,29 @@ fn where_no_descriptors_are_given() {
     }
 }
 
+/// There a handle is kept of each port, which goes with the program.
+#[test]
+fn where_no_descriptors_are_given_a_port_ends_with_its_program() {
+    let lives = or_skip!("static program", statically("reach/lives"));
+    let refuse = or_skip!(
+        "C compiler",
+        compat_tests::programs::program("reach/refuse")
+    );
+    let place = Place::new();
+    let mut command = Command::new(&refuse);
+    let run = ["run", "--reach=notify", "-v", "1", "--", "sh", "-c"];
+    let script = "for i in 1 2 3 4; do \"$0\" binds vale0:x || exit; done";
+    command.arg(&target::binaries().uvale).args(run);
+    command.args([script, &lives.to_string_lossy()]);
+    command
+        .env("UVALE_DIR", place.dir())
+        .env_remove("LD_PRELOAD");
+    let said = Said::of(&mut command).assert_code(0);
+    assert_eq!(said.out.matches("bound").count(), 4, "{}", said.out);
+    said.assert_says("pidfd_getfd");
+    place.assert_left_clean();
+}
+
 /// Nonsense in calls harms nobody but who makes them.
 #[test]
 fn nonsense_is_survived() {

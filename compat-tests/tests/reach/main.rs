@@ -6,6 +6,7 @@ mod cost;
 mod exchange;
 mod facts;
 mod lives;
+mod mapping;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

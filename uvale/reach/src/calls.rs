@@ -23,6 +23,7 @@ use crate::kernel::{Answer, RemoteMemory};
 use crate::process::Process;
 use crate::requests;
 use crate::supervisor::Supervisor;
+use crate::swapped::{Made, Swapped};
 use crate::waits::{Found, Wait};
 
 /// What a thread uses again and again.
@@ -41,6 +42,8 @@ pub struct Call<'a> {
     pub tid: i32,
     pub id: u64,
     pub args: [u64; 6],
+    /// itself, for whoever waits until it is over
+    pub made: Made,
 }
 
 impl Call<'_> {
@@ -69,10 +72,10 @@ impl Call<'_> {
         if fd < 0 {
             return None;
         }
+        self.give_back(|swapped| swapped.fd == fd);
         if let Some(known) = self.process.known(fd) {
             return known;
         }
-        self.give_back(|swapped| swapped.fd == fd);
         let link = self.process.link(fd)?;
         let found = socket(&link).and_then(|inode| self.supervisor.description(inode));
         if let Some(of) = &found {
@@ -98,7 +101,13 @@ fn socket(link: &[u8]) -> Option<u64> {
 /// What becomes of a call.
 pub fn answer(call: &Call<'_>, nr: libc::c_long, buffers: &mut Buffers) -> Answer {
     // What this thread did before is done.
-    call.give_back(|swapped| swapped.tid == call.tid);
+    let is_own = |swapped: &Swapped| swapped.by.tid == call.tid;
+    call.process
+        .swapped(is_own)
+        .iter()
+        .for_each(|s| s.is_over());
+    call.process.pending.is_over(call.tid);
+    call.give_back(is_own);
     for of in call.process.take_closing(call.tid) {
         call.supervisor.settle_one(&of);
     }
@@ -123,7 +132,7 @@ pub fn answer(call: &Call<'_>, nr: libc::c_long, buffers: &mut Buffers) -> Answe
             let last = call.args[1].min(i32::MAX as u64) as i32;
             closes(call, call.args[0].min(i32::MAX as u64) as i32, last)
         }
-        libc::SYS_dup3 => closes(call, call.number(1), call.number(1)),
+        libc::SYS_dup3 => duplicates(call),
         libc::SYS_execve | libc::SYS_execveat => {
             call.give_back(|_| true);
             call.process.forget(0..=i32::MAX);
@@ -133,13 +142,9 @@ pub fn answer(call: &Call<'_>, nr: libc::c_long, buffers: &mut Buffers) -> Answe
         libc::SYS_clone | libc::SYS_clone3 => forks(call),
         libc::SYS_dup | libc::SYS_fcntl => {
             let fd = call.number(0);
-            call.give_back(|swapped| swapped.fd == fd);
-            Answer::Continue
+            call.uses(|swapped| swapped.fd == fd)
         }
-        libc::SYS_sendmsg => {
-            call.give_back(|_| true);
-            Answer::Continue
-        }
+        libc::SYS_sendmsg | libc::SYS_sendmmsg => call.uses(|_| true),
         _ => old(call, nr, buffers),
     }
 }
@@ -156,7 +161,7 @@ fn old(call: &Call<'_>, nr: libc::c_long, buffers: &mut Buffers) -> Answer {
             let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
             names::open(call, call.args[0], flags)
         }
-        libc::SYS_dup2 => closes(call, call.number(1), call.number(1)),
+        libc::SYS_dup2 => duplicates(call),
         libc::SYS_stat | libc::SYS_lstat => names::stat(call, call.args[0], call.args[1]),
         libc::SYS_access => names::access(call, call.args[0], call.number(1)),
         libc::SYS_fork | libc::SYS_vfork => forks(call),
@@ -188,9 +193,15 @@ fn closes(call: &Call<'_>, first: i32, last: i32) -> Answer {
 
 /// A child has the numbers as they are now, and threads get numbers that others had.
 fn forks(call: &Call<'_>) -> Answer {
-    call.give_back(|_| true);
     call.supervisor.processes.forget_threads();
-    Answer::Continue
+    call.uses(|_| true)
+}
+
+/// A number is to be what another one is.
+fn duplicates(call: &Call<'_>) -> Answer {
+    let from = call.number(0);
+    closes(call, call.number(1), call.number(1));
+    call.uses(|swapped| swapped.fd == from)
 }
 
 fn ioctl(call: &Call<'_>) -> Answer {

@@ -134,6 +134,11 @@ impl Description {
         lock(&self.waits).kept = Some(handle);
     }
 
+    /// For as long as that handle lives its number may stand for something else.
+    pub fn holds(&self, handle: &Arc<OwnedFd>) {
+        lock(&self.waits).held = Arc::downgrade(handle);
+    }
+
     /// The handle that is kept.
     pub fn take_kept(&self) -> Option<OwnedFd> {
         lock(&self.waits).kept.take()

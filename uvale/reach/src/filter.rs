@@ -70,6 +70,11 @@ const FLAGS: [u32; 4] = [
     libc::FIONCLEX as u32,
 ];
 
+/// Flags of the one sendmmsg(2) that is not handed over (`install.rs`): none of them means anything to a local socket,
+/// and nobody else sets them all.
+pub const PASS_ON: u32 =
+    (libc::MSG_NOSIGNAL | libc::MSG_CONFIRM | libc::MSG_DONTROUTE | libc::MSG_MORE).cast_unsigned();
+
 /// The letter of netmap's requests, where it is in their numbers.
 const REQUESTS: u32 = (b'i' as u32) << 8;
 
@@ -136,6 +141,14 @@ pub fn program(allows_rings: bool) -> Option<Vec<Instruction>> {
         HAND_OVER,
     ];
     when(&mut all, libc::SYS_mmap, &mmap);
+    // A program that may be served passes its listener on before anybody takes its calls.
+    let pass = [
+        instruction(LOAD, argument(3), 0, 0),
+        instruction(IS, PASS_ON, 0, 1),
+        ALLOW,
+        HAND_OVER,
+    ];
+    when(&mut all, libc::SYS_sendmmsg, &pass);
     all.push(ALLOW);
     Some(all)
 }
@@ -204,6 +217,8 @@ mod tests {
         assert!(is(libc::SYS_ioctl, [3, FLAGS[0].into(), 0, 0, 0, 0]));
         let ring = answer(libc::SYS_io_uring_setup, arch, [0; 6]);
         assert_eq!(ring, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
+        let pass = |flags: u32| is(libc::SYS_sendmmsg, [3, 0, 1, flags.into(), 0, 0]);
+        assert!(pass(0) && pass(libc::MSG_NOSIGNAL as u32) && !pass(PASS_ON));
         assert!(program(true).unwrap().len() < program(false).unwrap().len());
         assert!(!is(libc::SYS_read, [3, 0, 0, 0, 0, 0]) && !is(libc::SYS_write, [0; 6]));
     }

@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use uvale_link::channel::{pair, receive};
 use uvale_system::sys::Fd;
 
-use crate::filter::{Instruction, program};
+use crate::filter::{Instruction, PASS_ON, program};
 use crate::kernel::{Listener, fetch};
 use crate::say::{self, Level, say};
 use crate::serve::start;
@@ -215,7 +215,7 @@ unsafe fn install_here(program: &libc::sock_fprog, to: i32) -> Result<(), Errno>
     }
 }
 
-/// Sends a word, this process's number, and a descriptor: without sendmsg, which is handed over.
+/// Sends a word, this process's number, and a descriptor, by a call that the filter lets through.
 #[allow(unsafe_code)]
 fn tell(to: i32, word: u8, fd: Option<i32>) -> Result<(), Errno> {
     let mut bytes = [word, 0, 0, 0, 0];
@@ -245,7 +245,8 @@ fn tell(to: i32, word: u8, fd: Option<i32>) -> Result<(), Errno> {
         message.msg_hdr.msg_control = (&raw mut control).cast();
         message.msg_hdr.msg_controllen = size_of::<Control>() as _;
     }
-    let args = [to as usize, &raw mut message as usize, 1, 0, 0, 0];
+    let flags = PASS_ON as usize;
+    let args = [to as usize, &raw mut message as usize, 1, flags, 0, 0];
     // SAFETY: the kernel reads the message and what it points to, all alive, and writes its length.
     let sent = unsafe { uvale_system::raw::call(libc::SYS_sendmmsg, args) };
     uvale_system::raw::check(sent).map(drop)

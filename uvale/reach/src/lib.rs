@@ -15,6 +15,7 @@
 //! | `waits.rs`, `line.rs` | who waits for one; the program's end of it |
 //! | `requests.rs` | NIOCCTRL and the legacy requests |
 //! | `process.rs` | who is served, and what their descriptors mean |
+//! | `swapped.rs` | numbers that stand for memory for a moment |
 //! | `watch.rs` | tokens, last closes, ends of processes |
 //! | `locks.rs` | locks |
 //! | `say.rs` | lines for the person |
@@ -34,6 +35,7 @@ mod requests;
 mod say;
 mod serve;
 mod supervisor;
+mod swapped;
 mod waits;
 mod watch;
 

@@ -13,6 +13,7 @@ use uvale_system::who::read_start;
 use crate::description::Description;
 use crate::kernel::{Answer, Notification};
 use crate::locks::{lock, read, write};
+use crate::swapped::{Pending, Swapped};
 use crate::waits::Place;
 
 /// Descriptors of a process that are remembered, at most.
@@ -29,18 +30,6 @@ pub struct Member {
     pub events: u32,
 }
 
-/// A number that stands for a region's memory while the program maps it, and the description that it is else.
-pub struct Swapped {
-    /// the number
-    pub fd: i32,
-    /// the thread that maps
-    pub tid: i32,
-    /// a handle of the program's end
-    pub handle: OwnedFd,
-    /// it is closed at exec
-    pub close_on_exec: bool,
-}
-
 /// What a number of a descriptor means.
 #[derive(Clone)]
 enum Meaning {
@@ -55,11 +44,15 @@ pub struct Process {
     pidfd: Arc<OwnedFd>,
     meanings: RwLock<HashMap<i32, Meaning>>,
     sets: Mutex<HashMap<i32, Arc<[Member]>>>,
-    swapped: Mutex<Vec<Swapped>>,
+    swapped: Mutex<Vec<Arc<Swapped>>>,
     has_swapped: AtomicBool,
     closing: Mutex<Vec<(i32, Arc<Description>)>>,
     has_closing: AtomicBool,
     unsent: Mutex<Vec<Unsent>>,
+    /// calls that the kernel may not have carried out yet
+    pub pending: Pending,
+    /// held while a thread prepares an mmap of ours
+    pub mapping: Mutex<()>,
 }
 
 /// A call whose caller was interrupted before it got the answer, and its answer.
@@ -83,6 +76,8 @@ impl Process {
             closing: Mutex::default(),
             has_closing: AtomicBool::new(false),
             unsent: Mutex::default(),
+            pending: Pending::default(),
+            mapping: Mutex::default(),
         })
     }
 
@@ -173,22 +168,27 @@ impl Process {
         members
     }
 
-    /// `fd` stands for memory now.
-    pub fn swap(&self, swapped: Swapped) {
+    /// A number is about to stand for memory.
+    pub fn swaps(&self, swapped: Arc<Swapped>) {
         let mut all = lock(&self.swapped);
         all.push(swapped);
         self.has_swapped.store(true, Release);
     }
 
-    /// Takes those out that `which` wants.
-    pub fn take_swapped(&self, which: impl Fn(&Swapped) -> bool) -> Vec<Swapped> {
+    /// Those that `which` wants.
+    pub fn swapped(&self, which: impl Fn(&Swapped) -> bool) -> Vec<Arc<Swapped>> {
         if !self.has_swapped.load(Acquire) {
             return Vec::new();
         }
+        let all = lock(&self.swapped);
+        all.iter().filter(|s| which(s)).cloned().collect()
+    }
+
+    /// It stands for what it did before.
+    pub fn is_back(&self, swapped: &Arc<Swapped>) {
         let mut all = lock(&self.swapped);
-        let taken = all.extract_if(.., |s| which(s)).collect();
+        all.retain(|other| !Arc::ptr_eq(other, swapped));
         self.has_swapped.store(!all.is_empty(), Release);
-        taken
     }
 
     /// What was asked for has been done, and its caller does not know it. It asks again when its signal handler has
@@ -276,18 +276,24 @@ impl Processes {
         write(&self.by_thread).clear();
     }
 
-    /// Processes that have ended while something was kept for them: nothing is, from now on.
-    pub fn reap(&self) {
+    /// Processes that have ended while something was swapped in them: nothing is kept for them from now on. With
+    /// `every` those that have ended at all. Each is told to `each`.
+    pub fn reap(&self, every: bool, each: impl Fn(&Process)) {
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
         let has_ended = |process: &&Arc<Process>| {
             let mut fds = [PollFd::new(&*process.pidfd, PollFlags::IN)];
-            process.has_swapped.load(Acquire) && poll(&mut fds, Some(&now)) == Ok(1)
+            (every || process.has_swapped.load(Acquire)) && poll(&mut fds, Some(&now)) == Ok(1)
         };
         let all = lock(&self.all);
-        all.values().filter(has_ended).for_each(|p| p.ended());
+        let ended: Vec<_> = all.values().filter(has_ended).cloned().collect();
+        drop(all);
+        for process in ended {
+            process.ended();
+            each(&process);
+        }
     }
 
     /// No process has that description any more.

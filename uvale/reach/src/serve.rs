@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
+use std::time::Instant;
 
 use rustix::io::Errno;
 use uvale_link::session::Session;
@@ -11,6 +12,7 @@ use uvale_system::sys::{memory_is_of, serve_others};
 use crate::calls::{self, Buffers, Call};
 use crate::kernel::{Answer, Listener, Notification};
 use crate::supervisor::{Supervisor, World};
+use crate::swapped::Made;
 use crate::watch::Event;
 
 /// Threads that wait for calls when nothing goes on.
@@ -106,6 +108,12 @@ fn found(
         tid,
         id: notification.id,
         args: notification.args,
+        made: Made {
+            tgid: process.tgid,
+            tid,
+            nr: notification.nr.into(),
+            at: Instant::now(),
+        },
     };
     let _of = memory_is_of(process.tgid);
     calls::answer(&call, notification.nr.into(), buffers)

@@ -136,7 +136,8 @@ impl Supervisor {
 
     /// Whatever has been closed by now: its names are free when this returns.
     pub fn settle(&self) {
-        self.processes.reap();
+        self.processes
+            .reap(!self.fetches, |process| self.let_go(process.tgid));
         loop {
             let closed = self.watch.closed();
             let closed: Vec<_> = closed.iter().filter_map(|n| self.description(*n)).collect();
@@ -184,6 +185,7 @@ impl Supervisor {
     /// A process has ended: what it had mapped is not kept, and what the daemon left when it went is not, either.
     pub fn process_ended(&self, tgid: i32) {
         self.processes.ended(tgid);
+        self.let_go(tgid);
         let lost: Vec<_> = read(&self.descriptions)
             .values()
             .filter(|d| d.is_lost() && d.was_of(tgid))
@@ -191,6 +193,15 @@ impl Supervisor {
             .collect();
         for description in &lost {
             self.closed(description);
+        }
+    }
+
+    /// A process has ended: handles that are kept of what it had would hide the last close.
+    fn let_go(&self, tgid: i32) {
+        if !self.fetches {
+            let all = read(&self.descriptions);
+            let its = all.values().filter(|d| d.was_of(tgid));
+            its.for_each(|description| drop(description.take_kept()));
         }
     }
 

@@ -70,6 +70,8 @@ pub struct Waits {
     pub place: Place,
     /// a handle that is kept because the kernel gives no other
     pub kept: Option<OwnedFd>,
+    /// one that is held while its number stands for memory
+    pub held: Weak<OwnedFd>,
 }
 
 impl Waits {
@@ -84,6 +86,7 @@ impl Waits {
             nap: NAPS[0],
             place: Place::default(),
             kept: None,
+            held: Weak::new(),
         }
     }
 
@@ -130,9 +133,10 @@ impl Waits {
             cookie,
             place,
             kept,
+            held,
             ..
         } = self;
-        let fetch = || handle(kept.as_ref(), place, *cookie);
+        let fetch = || handle(kept.as_ref(), held, place, *cookie);
         let is_on = |which: Events| events & (which | libc::POLLERR) != 0;
         let mut is_set = true;
         if wanted & IN != 0 {
@@ -146,13 +150,21 @@ impl Waits {
 
     /// A handle of the program's end.
     pub fn handle(&self) -> Option<OwnedFd> {
-        handle(self.kept.as_ref(), &self.place, self.cookie)
+        handle(self.kept.as_ref(), &self.held, &self.place, self.cookie)
     }
 }
 
-fn handle(kept: Option<&OwnedFd>, place: &Place, cookie: u64) -> Option<OwnedFd> {
+fn handle(
+    kept: Option<&OwnedFd>,
+    held: &Weak<OwnedFd>,
+    place: &Place,
+    cookie: u64,
+) -> Option<OwnedFd> {
     if let Some(kept) = kept {
         return kept.try_clone().ok();
+    }
+    if let Some(held) = held.upgrade() {
+        return held.try_clone().ok();
     }
     let process = place.process.upgrade()?;
     let handle = kernel::fetch(process.as_fd(), place.fd).ok()?;

@@ -2,16 +2,20 @@
 //! region's memory, and afterwards for the socket again. Meanwhile a handle is held here, so that epoll sets keep it.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use uvale_system::refusal::Refusal;
 
 use super::{Call, fails};
 use crate::kernel::{Answer, To};
-use crate::process::Swapped;
+use crate::locks::lock;
 use crate::requests::explain;
+use crate::swapped::{File, Swapped};
 
 const PAGE: u64 = 4096;
+/// A call gives numbers back so often, at most, while other threads map them again.
+const TIMES: u32 = 64;
 
 fn refused(refusal: &Refusal) -> Answer {
     explain("mmap", refusal);
@@ -21,21 +25,43 @@ fn refused(refusal: &Refusal) -> Answer {
 impl Call<'_> {
     /// Gives numbers back to what they stood for.
     pub(super) fn give_back(&self, which: impl Fn(&Swapped) -> bool) {
-        for swapped in self.process.take_swapped(which) {
-            let handle = swapped.handle.as_fd();
+        for swapped in self.process.swapped(which) {
+            if swapped.by.tid != self.tid {
+                // Until the kernel has carried out the other thread's mmap.
+                self.supervisor.takes_time();
+            }
             let to = To::Number(swapped.fd);
             let listener = &self.supervisor.listener;
             // The caller may have been killed: then this process does not have it any more.
-            let _ = listener.give(self.id, handle, to, swapped.close_on_exec);
+            let put = || {
+                let handle = swapped.handle.as_fd();
+                listener.give(self.id, handle, to, swapped.close_on_exec)
+            };
+            if swapped.put_back(put) {
+                self.process.is_back(&swapped);
+            }
         }
+    }
+
+    /// The kernel is to carry this call out, and it uses what numbers of `which` stand for: not memory.
+    pub(super) fn uses(&self, which: impl Fn(&Swapped) -> bool) -> Answer {
+        let pending = &self.process.pending;
+        for _ in 0..TIMES {
+            // Who swaps from now on waits for this call.
+            pending.add(self.made);
+            if self.process.swapped(&which).is_empty() {
+                break;
+            }
+            pending.is_over(self.tid);
+            self.give_back(&which);
+        }
+        Answer::Continue
     }
 
     /// mmap(2) of a number that may be ours.
     pub(super) fn mmap(&self) -> Answer {
         let [_, len, prot, _, _, offset] = self.args;
         let fd = self.number(4);
-        // Whoever maps once more finds the socket first.
-        self.give_back(|swapped| swapped.fd == fd);
         let Some(of) = self.find(fd) else {
             return Answer::Continue;
         };
@@ -66,25 +92,40 @@ impl Call<'_> {
                        -f) for the daemon, or link the program dynamically";
             return refused(&Refusal::new(Errno::NODEV, why));
         };
+        // One at a time. Whoever maps once more finds the socket first.
+        let _alone = lock(&self.process.mapping);
+        self.give_back(|swapped| swapped.fd == fd);
         of.is_at(self.process.place(fd));
         let Some(handle) = of.any_handle() else {
-            let why = "the kernel gives no descriptors of programs (pidfd_getfd): a port can be mapped once";
+            let why = match self.supervisor.fetches() {
+                true => "the descriptor is another one by now",
+                false => {
+                    "the kernel gives no descriptors of programs (pidfd_getfd): a port can be mapped once"
+                }
+            };
             return refused(&Refusal::new(Errno::NODEV, why));
         };
         let close_on_exec = self.process.closes_on_exec(fd);
+        let (handle, file) = (Arc::new(handle), piece.fd.as_fd());
+        let is = match rustix::fs::fstat(file) {
+            Ok(stat) => File(stat.st_dev, stat.st_ino),
+            Err(errno) => return fails(errno),
+        };
+        of.holds(&handle);
+        let swapped = Swapped::new(fd, self.made, handle, close_on_exec, is);
         let listener = &self.supervisor.listener;
-        let given = listener.give(self.id, piece.fd.as_fd(), To::Number(fd), close_on_exec);
+        let given = swapped.swap(|| {
+            self.process.swaps(swapped.clone());
+            // What others were about to do with the number is about the socket.
+            self.process.pending.wait(self.tid);
+            listener.give(self.id, file, To::Number(fd), close_on_exec)
+        });
         if let Err(errno) = given {
+            self.process.is_back(&swapped);
             return fails(errno);
         }
         // It is needed no more, and would hide the last close.
         drop(of.take_kept());
-        self.process.swap(Swapped {
-            fd,
-            tid: self.tid,
-            handle,
-            close_on_exec,
-        });
         Answer::Continue
     }
 }

@@ -40,7 +40,7 @@ pub fn control(call: &Call<'_>) -> Answer {
     if let Some(events) = events {
         look(call, fd, &of, events, true);
     }
-    Answer::Continue
+    call.uses(|swapped| swapped.fd == fd)
 }
 
 /// epoll_wait(2), epoll_pwait(2).
