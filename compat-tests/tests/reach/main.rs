@@ -5,6 +5,7 @@ mod contained;
 mod cost;
 mod exchange;
 mod facts;
+mod limits;
 mod lives;
 mod mapping;
 

@@ -3,12 +3,14 @@
 //! | file | calls |
 //! |---|---|
 //! | `names.rs` | open, stat, access: by the device's name |
+//! | `rights.rs` | who may open it |
 //! | `mapping.rs` | mmap, and what a number of a descriptor means after it |
 //! | `waiting.rs` | poll, select |
 //! | `sets.rs` | epoll |
 
 mod mapping;
 mod names;
+mod rights;
 mod sets;
 mod waiting;
 

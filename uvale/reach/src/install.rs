@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, setrlimit};
 use uvale_link::channel::{pair, receive};
 use uvale_system::sys::Fd;
 
@@ -114,6 +114,13 @@ fn serve(
         .into_iter()
         .next()
         .ok_or_else(|| failed(Errno::PROTO))?;
+    // The program has its own limit by now.
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let _ = setrlimit(Resource::Nofile, raised);
     let listener = Listener::new(OwnedFd::from(listener), *said == LISTENS_PATIENTLY);
     start(listener, world, session, fetches)
         .map(Some)

@@ -207,8 +207,8 @@ pub fn cookie(socket: impl AsFd) -> Result<u64, Errno> {
 pub struct RemoteMemory(pub i32);
 
 impl RemoteMemory {
-    /// Reads as many bytes as there are from `addr` on; how many.
-    pub fn read_some(&self, addr: u64, to: &mut [u8]) -> usize {
+    /// Reads as many bytes as there are from `addr` on; how many. `EPERM`: it cannot be read at all.
+    pub fn read_some(&self, addr: u64, to: &mut [u8]) -> Result<usize, Errno> {
         self.copy(
             libc::SYS_process_vm_readv,
             addr,
@@ -223,7 +223,7 @@ impl RemoteMemory {
         addr: u64,
         here: *mut core::ffi::c_void,
         len: usize,
-    ) -> usize {
+    ) -> Result<usize, Errno> {
         let local = libc::iovec {
             iov_base: here,
             iov_len: len,
@@ -236,19 +236,19 @@ impl RemoteMemory {
         let args = [self.0 as usize, local, 1, remote, 1, 0];
         // SAFETY: `here` has `len` bytes: those of an exclusive slice where the call writes to them, of a shared one
         // where it reads; the other address is not this process's.
-        check(unsafe { call(nr, args) }).map_or(0, isize::cast_unsigned)
+        check(unsafe { call(nr, args) }).map(isize::cast_unsigned)
     }
 }
 
 impl UserMemory for RemoteMemory {
     fn read(&self, addr: u64, to: &mut [u8]) -> bool {
-        to.is_empty() || self.read_some(addr, to) == to.len()
+        to.is_empty() || self.read_some(addr, to) == Ok(to.len())
     }
 
     fn write(&self, addr: u64, from: &[u8]) -> bool {
         let here = from.as_ptr().cast_mut().cast();
         from.is_empty()
-            || self.copy(libc::SYS_process_vm_writev, addr, here, from.len()) == from.len()
+            || self.copy(libc::SYS_process_vm_writev, addr, here, from.len()) == Ok(from.len())
     }
 }
 

@@ -14,7 +14,7 @@
 //! | `description.rs` | an open description |
 //! | `waits.rs`, `line.rs` | who waits for one; the program's end of it |
 //! | `requests.rs` | NIOCCTRL and the legacy requests |
-//! | `process.rs` | who is served, and what their descriptors mean |
+//! | `process.rs`, `processes.rs` | who is served, and what their descriptors mean |
 //! | `swapped.rs` | numbers that stand for memory for a moment |
 //! | `watch.rs` | tokens, last closes, ends of processes |
 //! | `locks.rs` | locks |
@@ -31,6 +31,7 @@ mod kernel;
 mod line;
 mod locks;
 mod process;
+mod processes;
 mod requests;
 mod say;
 mod serve;

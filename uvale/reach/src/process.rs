@@ -1,4 +1,4 @@
-//! The processes that are served, and what their descriptors mean.
+//! A process that is served, and what its descriptors mean.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -13,6 +13,7 @@ use uvale_system::who::read_start;
 use crate::description::Description;
 use crate::kernel::{Answer, Notification};
 use crate::locks::{lock, read, write};
+use crate::say::{Level, say};
 use crate::swapped::{Pending, Swapped};
 use crate::waits::Place;
 
@@ -41,7 +42,9 @@ enum Meaning {
 pub struct Process {
     /// its number
     pub tgid: i32,
-    pidfd: Arc<OwnedFd>,
+    /// `None` if there is no descriptor left for it here: its end is not seen then
+    pidfd: Option<Arc<OwnedFd>>,
+    is_hidden: AtomicBool,
     meanings: RwLock<HashMap<i32, Meaning>>,
     sets: Mutex<HashMap<i32, Arc<[Member]>>>,
     swapped: Mutex<Vec<Arc<Swapped>>>,
@@ -64,11 +67,22 @@ struct Unsent {
 }
 
 impl Process {
-    fn new(tgid: i32) -> Result<Self, Errno> {
+    /// One that lives.
+    pub fn new(tgid: i32) -> Result<Self, Errno> {
         let pid = Pid::from_raw(tgid).ok_or(Errno::SRCH)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         Ok(Self {
+            pidfd: Some(Arc::new(pidfd)),
+            ..Self::unwatched(tgid)
+        })
+    }
+
+    /// One whose end is not seen.
+    pub fn unwatched(tgid: i32) -> Self {
+        Self {
             tgid,
-            pidfd: Arc::new(pidfd_open(pid, PidfdFlags::empty())?),
+            pidfd: None,
+            is_hidden: AtomicBool::new(false),
             meanings: RwLock::default(),
             sets: Mutex::default(),
             swapped: Mutex::default(),
@@ -78,18 +92,18 @@ impl Process {
             unsent: Mutex::default(),
             pending: Pending::default(),
             mapping: Mutex::default(),
-        })
+        }
     }
 
     /// Readable when it has ended.
-    pub fn pidfd(&self) -> &OwnedFd {
-        &self.pidfd
+    pub fn pidfd(&self) -> Option<&OwnedFd> {
+        self.pidfd.as_deref()
     }
 
     /// Where one of its descriptors is.
     pub fn place(&self, fd: i32) -> Place {
         Place {
-            process: Arc::downgrade(&self.pidfd),
+            process: self.pidfd.as_ref().map(Arc::downgrade).unwrap_or_default(),
             tgid: self.tgid,
             fd,
         }
@@ -233,6 +247,67 @@ impl Process {
         taken
     }
 
+    /// Has it ended by now?
+    pub fn has_ended(&self) -> bool {
+        const NOW: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let pidfd = self.pidfd.as_deref();
+        pidfd.is_some_and(|pidfd| {
+            poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&NOW)) == Ok(1)
+        })
+    }
+
+    /// Does a number of it stand for memory?
+    pub fn has_swapped(&self) -> bool {
+        self.has_swapped.load(Acquire)
+    }
+
+    /// Is nothing kept for it that could not be found again?
+    pub fn is_idle(&self) -> bool {
+        let is_ours = |meaning: &Meaning| matches!(meaning, Meaning::Ours(_));
+        !self.has_swapped()
+            && !self.has_closing.load(Acquire)
+            && lock(&self.unsent).is_empty()
+            && !read(&self.meanings).values().any(is_ours)
+    }
+
+    /// Its memory cannot be read. Said once.
+    pub fn hides(&self) {
+        if !self.is_hidden.swap(true, Relaxed) {
+            let (tgid, program) = (self.tgid, self.program());
+            say(
+                Level::Refusal,
+                &format!(
+                    "{program} (pid {tgid}) finds no /dev/netmap: its memory cannot be read, because of prctl \
+                     PR_SET_DUMPABLE, a file that it may run and not read, or kernel.yama.ptrace_scope"
+                ),
+            );
+        }
+    }
+
+    /// The name that ps(1) shows.
+    pub fn program(&self) -> String {
+        let name = read_start(&format!("/proc/{}/comm", self.tgid)).unwrap_or_default();
+        String::from_utf8_lossy(&name).trim_end().to_owned()
+    }
+
+    /// No process has that description any more.
+    pub fn forget_description(&self, gone: &Arc<Description>) {
+        let is_it =
+            |meaning: &Meaning| matches!(meaning, Meaning::Ours(of) if Arc::ptr_eq(of, gone));
+        write(&self.meanings).retain(|_, meaning| !is_it(meaning));
+        lock(&self.closing).retain(|(_, of)| !Arc::ptr_eq(of, gone));
+        let has_it = |set: &Arc<[Member]>| set.iter().any(|m| Arc::ptr_eq(&m.of, gone));
+        lock(&self.sets).retain(|_, set| !has_it(set));
+    }
+
+    /// What is in epoll sets has changed.
+    pub fn forget_sets(&self) {
+        lock(&self.sets).clear();
+    }
+
     /// It has ended: nothing of it is kept.
     pub fn ended(&self) {
         lock(&self.swapped).clear();
@@ -240,97 +315,6 @@ impl Process {
         write(&self.meanings).clear();
         lock(&self.sets).clear();
     }
-}
-
-/// All of them.
-#[derive(Default)]
-pub struct Processes {
-    by_thread: RwLock<HashMap<i32, Arc<Process>>>,
-    all: Mutex<HashMap<i32, Arc<Process>>>,
-}
-
-impl Processes {
-    /// The process of thread `tid`; `new` is told of one that was not known.
-    pub fn of(&self, tid: i32, new: impl FnOnce(&Arc<Process>)) -> Result<Arc<Process>, Errno> {
-        if let Some(process) = read(&self.by_thread).get(&tid) {
-            return Ok(process.clone());
-        }
-        let tgid = group_of(tid).ok_or(Errno::SRCH)?;
-        let mut all = lock(&self.all);
-        let process = match all.get(&tgid) {
-            Some(process) => process.clone(),
-            None => {
-                let process = Arc::new(Process::new(tgid)?);
-                all.insert(tgid, process.clone());
-                new(&process);
-                process
-            }
-        };
-        drop(all);
-        write(&self.by_thread).insert(tid, process.clone());
-        Ok(process)
-    }
-
-    /// A number of a thread that has ended may be another process's soon.
-    pub fn forget_threads(&self) {
-        write(&self.by_thread).clear();
-    }
-
-    /// Processes that have ended while something was swapped in them: nothing is kept for them from now on. With
-    /// `every` those that have ended at all. Each is told to `each`.
-    pub fn reap(&self, every: bool, each: impl Fn(&Process)) {
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let has_ended = |process: &&Arc<Process>| {
-            let mut fds = [PollFd::new(&*process.pidfd, PollFlags::IN)];
-            (every || process.has_swapped.load(Acquire)) && poll(&mut fds, Some(&now)) == Ok(1)
-        };
-        let all = lock(&self.all);
-        let ended: Vec<_> = all.values().filter(has_ended).cloned().collect();
-        drop(all);
-        for process in ended {
-            process.ended();
-            each(&process);
-        }
-    }
-
-    /// No process has that description any more.
-    pub fn forget_description(&self, gone: &Arc<Description>) {
-        let is_it =
-            |meaning: &Meaning| matches!(meaning, Meaning::Ours(of) if Arc::ptr_eq(of, gone));
-        for process in lock(&self.all).values() {
-            write(&process.meanings).retain(|_, meaning| !is_it(meaning));
-            lock(&process.closing).retain(|(_, of)| !Arc::ptr_eq(of, gone));
-            let has_it = |set: &Arc<[Member]>| set.iter().any(|m| Arc::ptr_eq(&m.of, gone));
-            lock(&process.sets).retain(|_, set| !has_it(set));
-        }
-    }
-
-    /// What is in epoll sets has changed.
-    pub fn forget_sets(&self) {
-        for process in lock(&self.all).values() {
-            lock(&process.sets).clear();
-        }
-    }
-
-    /// A process has ended.
-    pub fn ended(&self, tgid: i32) -> Option<Arc<Process>> {
-        let process = lock(&self.all).remove(&tgid)?;
-        write(&self.by_thread).retain(|_, p| p.tgid != tgid);
-        process.ended();
-        Some(process)
-    }
-}
-
-/// The process that a thread belongs to.
-fn group_of(tid: i32) -> Option<i32> {
-    let status = read_start(&format!("/proc/{tid}/status"))?;
-    let line = status
-        .split(|b| *b == b'\n')
-        .find_map(|line| line.strip_prefix(b"Tgid:"))?;
-    std::str::from_utf8(line).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -363,20 +347,5 @@ mod tests {
         assert_eq!(process.take_unsent(&call(5, 16)), None);
         assert_eq!(process.take_unsent(&call(6, 17)), None, "another call");
         assert_eq!(process.take_unsent(&call(6, 16)), None, "forgotten by then");
-    }
-
-    #[test]
-    fn a_thread_belongs_to_a_process() {
-        let own = std::process::id() as i32;
-        let tid = rustix::thread::gettid().as_raw_nonzero().get();
-        assert_eq!(group_of(tid), Some(own));
-        assert_eq!(group_of(own), Some(own));
-        assert_eq!(group_of(-1), None);
-        let all = Processes::default();
-        let process = all.of(tid, |p| assert_eq!(p.tgid, own)).unwrap();
-        assert!(Arc::ptr_eq(
-            &process,
-            &all.of(own, |_| panic!("known")).unwrap()
-        ));
     }
 }

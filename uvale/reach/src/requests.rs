@@ -9,6 +9,7 @@ use uvale_link::channel::{call, send};
 use uvale_link::proto::{AttachedNic, Call, Memory};
 use uvale_port::request::{self as port, Answer};
 use uvale_request::{Request, UserMemory, legacy};
+use uvale_system::limits::{descriptors, reached};
 use uvale_system::refusal::Refusal;
 
 use crate::description::Description;
@@ -120,5 +121,17 @@ fn open_attached(
 pub fn explain(what: &str, refusal: &Refusal) {
     let errno = refusal.errno.to_string();
     let errno = errno.split(" (os error").next().unwrap_or_default();
-    say(Level::Refusal, &format!("{what}: {errno}: {refusal}"));
+    let why = of_who_serves(refusal);
+    say(Level::Refusal, &format!("{what}: {errno}: {why}"));
+}
+
+/// Its sentence. Limits of this process are not the program's.
+pub fn of_who_serves(refusal: &Refusal) -> String {
+    match refusal.errno {
+        Errno::MFILE if reached(Errno::MFILE).as_ref() == Some(&refusal.why) => format!(
+            "uvale run, which serves the program, has as many descriptors open as it may: {}",
+            descriptors()
+        ),
+        _ => refusal.why.clone(),
+    }
 }

@@ -14,7 +14,7 @@ use uvale_system::refusal::Refusal;
 use crate::description::Description;
 use crate::kernel::Listener;
 use crate::locks::{lock, read, write};
-use crate::process::Processes;
+use crate::processes::Processes;
 use crate::say::{Level, say};
 use crate::watch::Watch;
 
@@ -213,7 +213,8 @@ impl Supervisor {
 
     /// The kernel gives no descriptor of a program: what it has been told of a descriptor stands, though it is so no
     /// longer. A program that waits for it finds nothing, again and again; not as often as it can.
-    pub fn hold(&self) {
+    pub fn hold(self: &Arc<Self>) {
+        self.takes_time();
         say(
             Level::Refusal,
             "descriptors of programs cannot be fetched (pidfd_getfd): a wait for a port may end early, again and again",

@@ -118,7 +118,9 @@ impl Watch {
     /// From now on the end of a process is seen.
     pub fn add_process(&self, process: &Process) {
         let data = Source::Process.data(u64::from(process.tgid.cast_unsigned()));
-        let _ = epoll::add(&self.set, process.pidfd(), data, EventFlags::IN);
+        if let Some(pidfd) = process.pidfd() {
+            let _ = epoll::add(&self.set, pidfd, data, EventFlags::IN);
+        }
     }
 
     /// A description sleeps: for no longer than `nap`, and until one of `wires` is readable.

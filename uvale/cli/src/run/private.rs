@@ -80,6 +80,10 @@ fn supervise(
         passed_on.add(signal);
     }
     passed_on.add(Signal::SIGCHLD);
+    // This process stops when the program does: one that handles these goes on, and is served.
+    for signal in STOPS {
+        passed_on.add(signal);
+    }
     let before = passed_on
         .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
         .map_err(|e| e.to_string())?;
@@ -116,6 +120,35 @@ const PASSED_ON: [Signal; 9] = [
     Signal::SIGCONT,
 ];
 
+/// Signals of a terminal that stop a program.
+const STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+
+/// Whether this process is to stop, so that the shell which started it sees that.
+#[derive(Default)]
+struct Stop {
+    /// it has been asked to
+    is_asked: bool,
+    /// the program has stopped
+    is_due: bool,
+}
+
+impl Stop {
+    /// Stops where both have happened, in either order, until somebody continues it; then its process group goes on.
+    /// A program that somebody else has stopped may be continued by them alone.
+    fn follow(&mut self) {
+        if self.is_asked && self.is_due {
+            *self = Self::default();
+            stop();
+            let _ = kill(Pid::from_raw(0), Signal::SIGCONT);
+        }
+    }
+}
+
+/// Stops this process now, with all its threads.
+fn stop() {
+    let _ = nix::sys::signal::raise(Signal::SIGSTOP);
+}
+
 /// Waits for the program's end, and for every other child's: as process 1 of a container this process is the parent
 /// of whatever the program leaves behind.
 fn wait_passing_signals(
@@ -123,14 +156,24 @@ fn wait_passing_signals(
     other_ended: &mut impl FnMut(Pid),
     signals: &SigSet,
 ) -> Result<WaitStatus, String> {
+    let mut stop = Stop::default();
     loop {
-        while let Some((pid, status)) = next_ended()? {
-            if pid == program {
-                return Ok(status);
+        while let Some((pid, status)) = next_change()? {
+            match (pid == program, is_over(status)) {
+                (true, true) => return Ok(status),
+                (true, false) => stop.is_due = status.stopped(),
+                (false, true) => other_ended(pid),
+                (false, false) => {}
             }
-            other_ended(pid);
         }
+        stop.follow();
         match next_signal(signals) {
+            Some((signal, sender)) if STOPS.contains(&signal) => {
+                stop.is_asked = true;
+                if let Sender::Process = sender {
+                    let _ = kill(program, signal);
+                }
+            }
             // A terminal sends its signals to the whole group, the program has them already.
             Some((Signal::SIGCHLD, _) | (_, Sender::Kernel)) | None => {}
             Some((signal, Sender::Process)) => {
@@ -150,22 +193,30 @@ fn linger(reached: Reached, ended: &mut impl FnMut(Pid), signals: &SigSet) {
     });
     while !is_alone.load(Ordering::Acquire) {
         // There may be no child left.
-        while let Ok(Some((pid, _))) = next_ended() {
-            ended(pid);
+        while let Ok(Some((pid, status))) = next_change() {
+            if is_over(status) {
+                ended(pid);
+            }
         }
-        if let Some((Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT, _)) =
-            next_signal(signals)
-        {
-            break;
+        match next_signal(signals) {
+            Some((Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT, _)) => break,
+            Some((Signal::SIGTSTP, _)) => stop(),
+            _ => {}
         }
     }
 }
 
-/// A child that has ended, if there is one.
-fn next_ended() -> Result<Option<(Pid, WaitStatus)>, String> {
-    let ended = rustix::process::wait(WaitOptions::NOHANG)
-        .map_err(|e| format!("cannot wait for the program: {e}"))?;
-    Ok(ended.map(|(pid, status)| (Pid::from_raw(pid.as_raw_nonzero().get()), status)))
+/// A child that has ended, stopped or been continued, if there is one.
+fn next_change() -> Result<Option<(Pid, WaitStatus)>, String> {
+    let what = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
+    let changed =
+        rustix::process::wait(what).map_err(|e| format!("cannot wait for the program: {e}"))?;
+    Ok(changed.map(|(pid, status)| (Pid::from_raw(pid.as_raw_nonzero().get()), status)))
+}
+
+/// Has it ended?
+fn is_over(status: WaitStatus) -> bool {
+    status.exited() || status.signaled()
 }
 
 /// Who sent a signal.

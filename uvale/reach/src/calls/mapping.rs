@@ -98,7 +98,7 @@ impl Call<'_> {
         of.is_at(self.process.place(fd));
         let Some(handle) = of.any_handle() else {
             let why = match self.supervisor.fetches() {
-                true => "the descriptor is another one by now",
+                true => "it is another descriptor by now, or uvale run has none left to hold it by",
                 false => {
                     "the kernel gives no descriptors of programs (pidfd_getfd): a port can be mapped once"
                 }

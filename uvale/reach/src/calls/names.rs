@@ -5,11 +5,13 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use uvale_request::UserMemory;
 use uvale_system::refusal::Refusal;
-use uvale_system::who::{Who, read_start};
+use uvale_system::who::Who;
 
+use super::rights::User;
 use super::{Call, fails};
 use crate::description::Description;
 use crate::kernel::{Answer, To, bytes_of_stat, bytes_of_statx};
+use crate::requests::of_who_serves;
 use crate::say::{Level, say};
 
 /// The name that programs open.
@@ -24,7 +26,15 @@ const INODE: u64 = 0x6e6d_0000;
 /// Is the path at `addr` the device's name?
 fn is_device(call: &Call<'_>, addr: u64) -> bool {
     let mut path = [0; 32];
-    let n = call.memory().read_some(addr, &mut path);
+    let n = match call.memory().read_some(addr, &mut path) {
+        Ok(n) => n,
+        Err(errno) => {
+            if errno == Errno::PERM {
+                call.process.hides();
+            }
+            return false;
+        }
+    };
     is_name(&path[..n]) && call.is_waiting()
 }
 
@@ -65,10 +75,8 @@ pub fn open(call: &Call<'_>, path: u64, flags: i32) -> Answer {
     match opened(call, flags) {
         Ok(answer) => answer,
         Err(refusal) => {
-            say(
-                Level::Trouble,
-                &format!("cannot open /dev/netmap: {refusal}"),
-            );
+            let why = of_who_serves(&refusal);
+            say(Level::Trouble, &format!("cannot open /dev/netmap: {why}"));
             fails(refusal.errno)
         }
     }
@@ -76,10 +84,20 @@ pub fn open(call: &Call<'_>, path: u64, flags: i32) -> Answer {
 
 fn opened(call: &Call<'_>, flags: i32) -> Result<Answer, Refusal> {
     let supervisor = call.supervisor;
+    let (tgid, dir) = (call.process.tgid, supervisor.dir());
+    if let Some(user) = User::of(tgid).filter(|user| !user.may_use(dir)) {
+        let (program, uid) = (call.process.program(), user.uid);
+        let why = format!(
+            "{program} (pid {tgid}) has become user {uid}, who may not use the daemon of this world ({}): open the \
+             device before, or start the daemon for a group of that user (uvale daemon --group)",
+            dir.display()
+        );
+        return Err(Refusal::new(Errno::ACCESS, why));
+    }
     let session = supervisor.session()?;
     let who = Who {
         pid: call.process.tgid,
-        program: program(call.process.tgid),
+        program: call.process.program(),
     };
     let (description, theirs) = Description::open(session, supervisor.dir(), flags, who)?;
     if flags & libc::O_NONBLOCK != 0 {
@@ -99,7 +117,17 @@ fn opened(call: &Call<'_>, flags: i32) -> Result<Answer, Refusal> {
         Ok(number) => number,
         Err(errno) => {
             supervisor.closed(&description);
-            return Err(errno.into());
+            let process = call.process;
+            let (program, tgid) = (process.program(), process.tgid);
+            return Err(match errno {
+                Errno::MFILE => Refusal::new(
+                    errno,
+                    format!(
+                        "{program} (pid {tgid}) has as many descriptors open as it may (ulimit -n)"
+                    ),
+                ),
+                other => other.into(),
+            });
         }
     };
     description.is_at(call.process.place(number));
@@ -110,12 +138,6 @@ fn opened(call: &Call<'_>, flags: i32) -> Result<Answer, Refusal> {
     // While this one is open the program's last close cannot be seen.
     drop(theirs);
     Ok(Answer::Value(number.into()))
-}
-
-/// The name that ps(1) shows.
-fn program(tgid: i32) -> String {
-    let name = read_start(&format!("/proc/{tgid}/comm")).unwrap_or_default();
-    String::from_utf8_lossy(&name).trim_end().to_owned()
 }
 
 /// openat2(2), whose flags are in memory.
