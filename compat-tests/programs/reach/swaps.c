@@ -3,6 +3,7 @@
  *
  *   swaps asleep     the thread that has mapped sleeps in a call that nobody looks at; others wait for the descriptor
  *   swaps at-once    others duplicate it, fork, send it and map it, again and again, meanwhile
+ *   swaps reused     one closes it, and its number is another file's, while others wait for it
  */
 #include "../robust/robust.h"
 #include <pthread.h>
@@ -142,6 +143,34 @@ static void *map_often(void *unused)
 	return unused;
 }
 
+static void *poll_often(void *unused)
+{
+	while (!over) {
+		struct pollfd at = { .fd = 100, .events = POLLIN };
+		CHECK(poll(&at, 1, 0) >= 0);
+	}
+	return unused;
+}
+
+static void reused(void)
+{
+	pthread_t thread;
+	int file = memfd_create("other", 0);
+	CHECK(file >= 0 && ftruncate(file, 4096) == 0);
+	CHECK(pthread_create(&thread, NULL, poll_often, NULL) == 0);
+	for (int i = 0; i < 1000; i++) {
+		CHECK(dup2(port.fd, 100) == 100 && close(100) == 0);
+		CHECK(fcntl(file, F_DUPFD, 100) == 100);
+		char byte, *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, 100, 0);
+		CHECK(at != MAP_FAILED);
+		*at = (char)i;
+		CHECK(pread(file, &byte, 1, 0) == 1 && byte == (char)i);
+		CHECK(munmap(at, 4096) == 0 && close(100) == 0);
+	}
+	over = 1;
+	CHECK(pthread_join(thread, NULL) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	CHECK(argc == 2);
@@ -152,6 +181,8 @@ int main(int argc, char **argv)
 		void (*const uses[])(void) = { use_poll, use_select, use_epoll, use_dup2, use_sendmmsg };
 		for (size_t i = 0; i < sizeof uses / sizeof *uses; i++)
 			while_one_sleeps(uses[i]);
+	} else if (strcmp(argv[1], "reused") == 0) {
+		reused();
 	} else {
 		void *(*const others[])(void *) = { duplicate, fork_often, send_often, map_often };
 		for (size_t i = 0; i < sizeof others / sizeof *others; i++) {

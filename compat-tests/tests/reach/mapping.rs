@@ -8,7 +8,7 @@ use super::{run, statically};
 #[test]
 fn a_descriptor_is_the_port_for_every_thread() {
     let swaps = or_skip!("static program", statically("reach/swaps"));
-    for part in ["asleep", "at-once"] {
+    for part in ["asleep", "at-once", "reused"] {
         let world = World::new();
         let said = run(&world, &["-v", "1"], &swaps, &[part]).wait_success();
         assert!(said.ends_with("done\n"), "{part}: {said}");

@@ -78,12 +78,13 @@ impl Call<'_> {
         if let Some(known) = self.process.known(fd) {
             return known;
         }
+        let vanished = self.process.vanished();
         let link = self.process.link(fd)?;
         let found = socket(&link).and_then(|inode| self.supervisor.description(inode));
         if let Some(of) = &found {
             of.is_at(self.process.place(fd));
         }
-        self.process.learn(fd, found.clone());
+        self.process.learn_found(fd, found.clone(), vanished);
         found
     }
 
@@ -109,6 +110,7 @@ pub fn answer(call: &Call<'_>, nr: libc::c_long, buffers: &mut Buffers) -> Answe
         .iter()
         .for_each(|s| s.is_over());
     call.process.pending.is_over(call.tid);
+    call.process.has_vanished(call.tid);
     call.give_back(is_own);
     for of in call.process.take_closing(call.tid) {
         call.supervisor.settle_one(&of);
@@ -188,6 +190,7 @@ fn closes(call: &Call<'_>, first: i32, last: i32) -> Answer {
                 call.process.closes(call.tid, of);
             }
         }
+        call.process.vanish(call.tid, first..=last);
         call.process.forget(first..=last);
     }
     Answer::Continue

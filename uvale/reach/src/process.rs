@@ -1,8 +1,9 @@
 //! A process that is served, and what its descriptors mean.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, RwLock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -51,6 +52,11 @@ pub struct Process {
     has_swapped: AtomicBool,
     closing: Mutex<Vec<(i32, Arc<Description>)>>,
     has_closing: AtomicBool,
+    /// numbers that a thread has closed, in a call that the kernel may not have carried out yet
+    vanishing: Mutex<Vec<(i32, RangeInclusive<i32>)>>,
+    has_vanishing: AtomicBool,
+    /// how often that was so
+    vanished: AtomicU64,
     unsent: Mutex<Vec<Unsent>>,
     /// calls that the kernel may not have carried out yet
     pub pending: Pending,
@@ -89,6 +95,9 @@ impl Process {
             has_swapped: AtomicBool::new(false),
             closing: Mutex::default(),
             has_closing: AtomicBool::new(false),
+            vanishing: Mutex::default(),
+            has_vanishing: AtomicBool::new(false),
+            vanished: AtomicU64::new(0),
             unsent: Mutex::default(),
             pending: Pending::default(),
             mapping: Mutex::default(),
@@ -127,7 +136,7 @@ impl Process {
     }
 
     /// The numbers are about to get other meanings.
-    pub fn forget(&self, fds: std::ops::RangeInclusive<i32>) {
+    pub fn forget(&self, fds: RangeInclusive<i32>) {
         if fds.start() == fds.end() {
             write(&self.meanings).remove(fds.start());
             lock(&self.sets).remove(fds.start());
@@ -228,6 +237,38 @@ impl Process {
         (unsent.nr == of.nr && unsent.args == of.args).then_some(unsent.answer)
     }
 
+    /// Thread `tid` is about to close these: what they are is not learnt before it calls again.
+    pub fn vanish(&self, tid: i32, fds: RangeInclusive<i32>) {
+        let mut all = lock(&self.vanishing);
+        all.retain(|(other, _)| *other != tid);
+        all.push((tid, fds));
+        self.vanished.fetch_add(1, AcqRel);
+        self.has_vanishing.store(true, Release);
+    }
+
+    /// It calls again.
+    pub fn has_vanished(&self, tid: i32) {
+        if self.has_vanishing.load(Acquire) {
+            let mut all = lock(&self.vanishing);
+            all.retain(|(other, _)| *other != tid);
+            self.has_vanishing.store(!all.is_empty(), Release);
+        }
+    }
+
+    /// How often numbers were closed.
+    pub fn vanished(&self) -> u64 {
+        self.vanished.load(Acquire)
+    }
+
+    /// The kernel has said that `fd` is that, when `vanished` was what it was: so it is from now on, unless it has been
+    /// closed since, or is being closed.
+    pub fn learn_found(&self, fd: i32, of: Option<Arc<Description>>, vanished: u64) {
+        let all = lock(&self.vanishing);
+        if self.vanished() == vanished && !all.iter().any(|(_, fds)| fds.contains(&fd)) {
+            self.learn(fd, of);
+        }
+    }
+
     /// Thread `tid` is about to close a number of `of`.
     pub fn closes(&self, tid: i32, of: Arc<Description>) {
         let mut all = lock(&self.closing);
@@ -312,6 +353,7 @@ impl Process {
     pub fn ended(&self) {
         lock(&self.swapped).clear();
         lock(&self.closing).clear();
+        lock(&self.vanishing).clear();
         write(&self.meanings).clear();
         lock(&self.sets).clear();
     }

@@ -3,7 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
-use std::time::Instant;
 
 use rustix::io::Errno;
 use uvale_link::session::Session;
@@ -112,7 +111,6 @@ fn found(
             tgid: process.tgid,
             tid,
             nr: notification.nr.into(),
-            at: Instant::now(),
         },
     };
     let _of = memory_is_of(process.tgid);

@@ -12,10 +12,28 @@ use uvale_system::who::read_start;
 
 use crate::locks::lock;
 
-/// A call that the kernel was told to carry out is waited for so long: some sleep, and some leave no trace.
-const LONGEST: Duration = Duration::from_millis(50);
+/// A call that the kernel was told to carry out is waited for so long, at most: some leave no trace.
+const LONGEST: Duration = Duration::from_secs(1);
+/// A thread that sleeps in it for so long has done what matters here.
+const ASLEEP: Duration = Duration::from_millis(50);
+/// One that has run for so long, however busy the machine is, is past it.
+const RUN: Duration = Duration::from_millis(20);
 /// Between two looks.
 const SHORT: Duration = Duration::from_micros(50);
+
+/// Calls that are remembered.
+const MOST: usize = 64;
+
+/// How far a thread is with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// it has returned
+    Over,
+    /// it sleeps in it, or the kernel does not say
+    Asleep,
+    /// it runs: in the call or after it
+    Running,
+}
 
 /// A call that a thread makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,28 +44,50 @@ pub struct Made {
     pub tid: i32,
     /// its number
     pub nr: i64,
-    /// when it was handed over
-    pub at: Instant,
 }
 
 impl Made {
-    /// Is it certainly over, as far as the kernel tells?
-    fn is_over(&self) -> bool {
-        let path = format!("/proc/{}/task/{}/syscall", self.tgid, self.tid);
-        let Some(line) = read_start(&path) else {
-            // The thread has ended, or the kernel does not say.
-            return rustix::fs::stat(format!("/proc/{}/task/{}", self.tgid, self.tid)).is_err();
+    fn state(&self) -> State {
+        let thread = format!("/proc/{}/task/{}", self.tgid, self.tid);
+        let Some(line) = read_start(&format!("{thread}/syscall")) else {
+            return match rustix::fs::stat(thread) {
+                Ok(_) => State::Asleep,
+                Err(_) => State::Over,
+            };
         };
         // `running`, or the number of the call that it sleeps in, -1 for none.
         let word = line.split(u8::is_ascii_whitespace).next();
         let nr = word.and_then(|word| std::str::from_utf8(word).ok()?.parse::<i64>().ok());
-        nr.is_some_and(|nr| nr != self.nr)
+        match nr {
+            None => State::Running,
+            Some(nr) if nr == self.nr => State::Asleep,
+            Some(_) => State::Over,
+        }
+    }
+
+    /// How long its thread has run, ever.
+    fn run(&self) -> Duration {
+        let path = format!("/proc/{}/task/{}/schedstat", self.tgid, self.tid);
+        let line = read_start(&path).unwrap_or_default();
+        let word = line.split(u8::is_ascii_whitespace).next();
+        let ns = word.and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
+        Duration::from_nanos(ns.unwrap_or(0))
     }
 
     /// Waits until it is over: the kernel says so, or `is_seen`; not for ever.
     fn wait(&self, is_seen: impl Fn() -> bool) {
-        let since = Instant::now();
-        while !is_seen() && !self.is_over() && since.elapsed() < LONGEST {
+        let (since, run) = (Instant::now(), self.run());
+        let mut asleep = None;
+        while !is_seen() && since.elapsed() < LONGEST {
+            match self.state() {
+                State::Over => return,
+                State::Asleep if asleep.get_or_insert_with(Instant::now).elapsed() > ASLEEP => {
+                    return;
+                }
+                State::Running if self.run().saturating_sub(run) > RUN => return,
+                State::Running => asleep = None,
+                State::Asleep => {}
+            }
             std::thread::sleep(SHORT);
         }
     }
@@ -61,7 +101,11 @@ impl Pending {
     /// The kernel is about to be told to carry that out.
     pub fn add(&self, made: Made) {
         let mut all = lock(&self.0);
-        all.retain(|other| other.tid != made.tid && other.at.elapsed() < LONGEST);
+        all.retain(|other| other.tid != made.tid);
+        // Of threads that have ended, most likely.
+        if all.len() >= MOST {
+            all.remove(0);
+        }
         all.push(made);
     }
 
@@ -73,7 +117,7 @@ impl Pending {
     /// Waits until those of other threads than `tid` are over.
     pub fn wait(&self, tid: i32) {
         let mut all = lock(&self.0).clone();
-        all.retain(|made| made.tid != tid && made.at.elapsed() < LONGEST);
+        all.retain(|made| made.tid != tid);
         for made in all {
             made.wait(|| !lock(&self.0).contains(&made));
             lock(&self.0).retain(|other| *other != made);
@@ -205,25 +249,24 @@ mod tests {
             tgid,
             tid: told.recv().unwrap(),
             nr,
-            at: Instant::now(),
         };
         let other = made(libc::SYS_mmap);
         let same = Made {
             nr: libc::SYS_futex,
             ..other
         };
-        while !other.is_over() {
+        while other.state() != State::Over {
             std::thread::yield_now();
         }
-        assert!(!same.is_over());
+        assert_eq!(same.state(), State::Asleep);
         let pending = Pending::default();
         pending.add(same);
         pending.wait(same.tid);
-        assert!(same.at.elapsed() < LONGEST || !same.is_over());
-        pending.is_over(same.tid);
-        assert!(lock(&pending.0).is_empty());
+        assert_eq!(*lock(&pending.0), [same], "nobody waits for itself");
+        pending.wait(other.tgid - 1);
+        assert!(lock(&pending.0).is_empty(), "waited for, and no more");
         drop(go);
         thread.join().unwrap();
-        assert!(same.is_over());
+        assert_eq!(same.state(), State::Over);
     }
 }

@@ -14,8 +14,6 @@ use crate::requests::explain;
 use crate::swapped::{File, Swapped};
 
 const PAGE: u64 = 4096;
-/// A call gives numbers back so often, at most, while other threads map them again.
-const TIMES: u32 = 64;
 
 fn refused(refusal: &Refusal) -> Answer {
     explain("mmap", refusal);
@@ -46,14 +44,15 @@ impl Call<'_> {
     /// The kernel is to carry this call out, and it uses what numbers of `which` stand for: not memory.
     pub(super) fn uses(&self, which: impl Fn(&Swapped) -> bool) -> Answer {
         let pending = &self.process.pending;
-        for _ in 0..TIMES {
-            // Who swaps from now on waits for this call.
-            pending.add(self.made);
-            if self.process.swapped(&which).is_empty() {
-                break;
-            }
+        // Who swaps from now on waits for this call.
+        pending.add(self.made);
+        if !self.process.swapped(&which).is_empty() {
+            // Who is about to swap does not wait for one that waits for it.
             pending.is_over(self.tid);
-            self.give_back(&which);
+            self.supervisor.takes_time();
+            let _alone = lock(&self.process.mapping);
+            self.give_back(which);
+            pending.add(self.made);
         }
         Answer::Continue
     }
