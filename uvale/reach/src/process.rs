@@ -55,7 +55,7 @@ pub struct Process {
     /// numbers that a thread has closed, in a call that the kernel may not have carried out yet
     vanishing: Mutex<Vec<(i32, RangeInclusive<i32>)>>,
     has_vanishing: AtomicBool,
-    /// how often that was so
+    /// how often that began or ended
     vanished: AtomicU64,
     unsent: Mutex<Vec<Unsent>>,
     /// calls that the kernel may not have carried out yet
@@ -251,11 +251,13 @@ impl Process {
         if self.has_vanishing.load(Acquire) {
             let mut all = lock(&self.vanishing);
             all.retain(|(other, _)| *other != tid);
+            // What others have read of the kernel meanwhile may be from before.
+            self.vanished.fetch_add(1, AcqRel);
             self.has_vanishing.store(!all.is_empty(), Release);
         }
     }
 
-    /// How often numbers were closed.
+    /// How often a close of numbers has begun or ended.
     pub fn vanished(&self) -> u64 {
         self.vanished.load(Acquire)
     }
