@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <ucontext.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 
@@ -204,6 +205,32 @@ static void sync_in_handler(int signal)
 	handled++;
 }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+/* BSD's sigpause, which headers have no more. */
+int __sigpause(int mask, int is_signal);
+
+/* By the functions of BSD and System V. */
+static void blocked_as_of_old(int fd)
+{
+	sigsetmask(~0);
+	check_port(fd);
+	sigblock(1 << (SIGSYS - 1));
+	check_port(fd);
+	CHECK(sighold(SIGSYS) == 0);
+	check_port(fd);
+	CHECK(sigset(SIGSYS, SIG_HOLD) == SIG_DFL);
+	check_port(fd);
+	int before = handled;
+	kill(getpid(), SIGUSR2);
+	CHECK(__sigpause(~(1 << (SIGUSR2 - 1)), 0) < 0 && errno == EINTR && handled == before + 1);
+	CHECK(sigignore(SIGSYS) == 0);
+	check_port(fd);
+	CHECK(kill(getpid(), SIGSYS) == 0 && signal(SIGSYS, SIG_DFL) == SIG_IGN);
+	check_port(fd);
+}
+#pragma GCC diagnostic pop
+
 /* Whoever blocks SIGSYS is trapped nevertheless. */
 static void blocked(void)
 {
@@ -248,6 +275,66 @@ static void blocked(void)
 	CHECK(RAW3(SYS_rt_sigsuspend, &one, 8, 0) == -EINTR && handled == 5);
 	CHECK(pselect(0, NULL, NULL, NULL, &soon, &full) == 0);
 	check_port(p.fd);
+	blocked_as_of_old(p.fd);
+}
+
+static ucontext_t here, there;
+static volatile int steps;
+
+static void on_another_stack(void)
+{
+	check_port(handler_fd);
+	steps++;
+	CHECK(swapcontext(&there, &here) == 0);
+	check_port(handler_fd);
+	steps++;
+}
+
+static __attribute__((noinline)) void use_the_stack(void)
+{
+	volatile char room[4096];
+	for (unsigned i = 0; i < sizeof room; i++)
+		room[i] = 0x55;
+}
+
+static __attribute__((noinline)) void continue_thrice(int fd)
+{
+	volatile int times = 0;
+
+	CHECK(swapcontext(&here, &there) == 0);
+	use_the_stack();
+	check_port(fd);
+	sigfillset(&here.uc_sigmask);
+	if (++times < 3)
+		setcontext(&here);
+	CHECK(times == 3);
+}
+
+/* Contexts whose masks have all signals; and one that is continued more than once, as longjmp allows. */
+static void contexts(void)
+{
+	struct port p = raw_port("vale0:a");
+	sigset_t empty;
+
+	handler_fd = p.fd;
+	CHECK(getcontext(&there) == 0);
+	there.uc_stack.ss_sp = malloc(1 << 18);
+	there.uc_stack.ss_size = 1 << 18;
+	there.uc_link = &here;
+	sigfillset(&there.uc_sigmask);
+	makecontext(&there, on_another_stack, 0);
+	CHECK(swapcontext(&here, &there) == 0 && steps == 1);
+	check_port(p.fd);
+	sigfillset(&there.uc_sigmask);
+	CHECK(swapcontext(&here, &there) == 0 && steps == 2);
+	check_port(p.fd);
+	steps = 0;
+	sigfillset(&there.uc_sigmask);
+	makecontext(&there, on_another_stack, 0);
+	continue_thrice(p.fd);
+	CHECK(steps == 1);
+	sigemptyset(&empty);
+	CHECK(sigprocmask(SIG_SETMASK, &empty, NULL) == 0);
 }
 
 static volatile sig_atomic_t own, own_nr;
@@ -407,8 +494,123 @@ static void raw_vfork(void)
 	CHECK(child > 0 && waitpid((pid_t)child, &status, 0) == child && WEXITSTATUS(status) == 3);
 }
 
+/* fork by a call of our own: the child is trapped, and has the device as any child has. */
+static void raw_fork(void)
+{
+	struct port p = raw_port("vale0:a");
+	const unsigned long flags[] = { SIGCHLD, SIGCHLD | CLONE_VFORK };
+	int status;
+
+	for (unsigned i = 0; i < 3; i++) {
+#ifdef SYS_fork
+		long child = i == 2 ? RAW3(SYS_fork, 0, 0, 0) : RAW(SYS_clone, flags[i], 0, 0, 0, 0, 0);
+#else
+		long child = RAW(SYS_clone, flags[i % 2], 0, 0, 0, 0, 0);
+#endif
+		if (child == 0) {
+			struct port its = raw_port("vale0:b");
+			check_port(its.fd);
+			check_port(p.fd);
+			raw_close_port(&its);
+			RAW3(SYS_exit_group, 5, 0, 0);
+		}
+		CHECK(child > 0 && waitpid((pid_t)child, &status, 0) == child && status == 5 << 8);
+		check_port(p.fd);
+	}
+}
+
+static stack_t small;
+
+static void on_small(int signal)
+{
+	stack_t now;
+
+	check_port(handler_fd);
+	int fd = raw_open();
+	CHECK(fd >= 0 && RAW3(SYS_close, fd, 0, 0) == 0);
+	for (int way = 0; way < 2; way++) {
+		CHECK((way == 0 ? sigaltstack(NULL, &now) : RAW3(SYS_sigaltstack, 0, &now, 0)) == 0);
+		CHECK(now.ss_sp == small.ss_sp && now.ss_size == small.ss_size && now.ss_flags == SS_ONSTACK);
+	}
+	CHECK(RAW3(SYS_sigaltstack, &small, 0, 0) == -EPERM);
+	CHECK(sigaltstack(&small, NULL) < 0 && errno == EPERM);
+	handled++;
+	if (signal == SIGUSR1)
+		raise(SIGUSR2);
+}
+
+static void count(int signal)
+{
+	(void)signal;
+	handled++;
+}
+
+static void at_the_end(void *unused)
+{
+	(void)unused;
+	raise(SIGALRM);
+}
+
+static pthread_key_t ending;
+
+static void *with_small_stack(void *unused)
+{
+	(void)unused;
+	int before = handled;
+	CHECK(RAW3(SYS_sigaltstack, &small, 0, 0) == 0);
+	raise(SIGUSR1);
+	CHECK(handled == before + 2);
+	CHECK(pthread_setspecific(ending, &small) == 0);
+	return NULL;
+}
+
+/* Alternate stacks that a second frame of the kernel's would fill. */
+static void small_stacks(void)
+{
+	struct port p = raw_port("vale0:a");
+	struct sigaction action = { .sa_handler = on_small, .sa_flags = SA_ONSTACK };
+	char *memory = mmap(NULL, 1 << 16, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const size_t sizes[] = { 8192, 16384, MINSIGSTKSZ < 8192 ? MINSIGSTKSZ : 8192 };
+	stack_t now, large = { .ss_sp = malloc(1 << 17), .ss_size = 1 << 17 };
+	unsigned before = 0;
+	pthread_t thread;
+
+	handler_fd = p.fd;
+	CHECK(memory != MAP_FAILED && mprotect(memory + 32768, 16384, PROT_READ | PROT_WRITE) == 0);
+	CHECK(sigaction(SIGUSR1, &action, NULL) == 0 && sigaction(SIGUSR2, &action, NULL) == 0);
+	for (unsigned i = 0; i < 2 * COUNT(sizes); i++) {
+		small = (stack_t){ .ss_sp = memory + 49152 - sizes[i / 2], .ss_size = sizes[i / 2] };
+		CHECK((i % 2 == 0 ? sigaltstack(&small, &now) : RAW3(SYS_sigaltstack, &small, &now, 0)) == 0);
+		CHECK(i % 2 == 0 ? now.ss_flags == SS_DISABLE : now.ss_sp == small.ss_sp);
+		handled = 0;
+		CHECK(raise(SIGUSR1) == 0 && handled == 2);
+		if (i % 2 == 0)
+			continue;
+		CHECK(sigaltstack(&large, &now) == 0 && now.ss_size == small.ss_size && now.ss_flags == 0);
+		CHECK(RAW3(SYS_sigaltstack, 0, &now, 0) == 0 && now.ss_sp == large.ss_sp && now.ss_size == large.ss_size);
+		CHECK(RAW3(SYS_sigaltstack, &(stack_t){ .ss_flags = SS_DISABLE }, &now, 0) == 0 && now.ss_sp == large.ss_sp);
+	}
+	CHECK(RAW3(SYS_sigaltstack, 8, 0, 0) == -EFAULT && RAW3(SYS_sigaltstack, 0, 8, 0) == -EFAULT);
+	large.ss_size = 100;
+	CHECK(RAW3(SYS_sigaltstack, &large, 0, 0) == -ENOMEM);
+
+	/* what a thread has of these ends with it, and not before handlers that come then */
+	action.sa_handler = count;
+	CHECK(sigaction(SIGALRM, &action, NULL) == 0 && pthread_key_create(&ending, at_the_end) == 0);
+	small = (stack_t){ .ss_sp = memory + 32768, .ss_size = 16384 };
+	for (int i = 0; i < 30; i++) {
+		handled = 0;
+		CHECK(pthread_create(&thread, NULL, with_small_stack, NULL) == 0 && pthread_join(thread, NULL) == 0);
+		CHECK(handled == 3);
+		if (i == 5)
+			before = lines_of_maps();
+	}
+	CHECK(lines_of_maps() <= before + 2);
+}
+
 static _Atomic int storm_ends, storms;
 static int on_alternate;
+static size_t deep;
 
 static void *storm(void *target)
 {
@@ -423,7 +625,9 @@ static void on_urgent(int signal)
 {
 	(void)signal;
 	int error = errno;
-	CHECK(RAW3(SYS_gettid, 0, 0, 0) == getpid());
+	volatile char room[deep + 1];
+	room[0] = 0;
+	CHECK(RAW3(SYS_gettid, 0, 0, 0) == getpid() && room[0] == 0);
 	CHECK(raw_ioctl(handler_fd, NIOCRXSYNC, NULL) == 0);
 	struct pollfd fds = { .fd = handler_fd, .events = POLLIN };
 	CHECK(raw_poll(&fds, 1, &(struct timespec){ 0, 0 }, NULL) >= 0);
@@ -445,7 +649,8 @@ static void signals(void)
 	handler_fd = p.fd;
 	for (int round = 0; round < 5; round++) {
 		/* in the second one there is little room left below a handler */
-		alternate.ss_size = round == 1 ? 16384 : 1 << 17;
+		alternate.ss_size = round == 1 ? 32768 : 1 << 17;
+		deep = round == 1 ? 18 << 10 : 0;
 		if (round == 1 || round == 2)
 			CHECK(sigaltstack(&alternate, NULL) == 0);
 		if (round == 3)
@@ -573,7 +778,9 @@ static void ports(void)
 
 static const struct test_case cases[] = {
 	{ "both", both }, { "epoll", epoll }, { "refusals", refusals }, { "registers", registers }, { "blocked", blocked },
+	{ "contexts", contexts },
 	{ "own-handler", own_handler }, { "threads", threads }, { "children", children }, { "raw-vfork", raw_vfork },
+	{ "raw-fork", raw_fork }, { "small-stacks", small_stacks },
 	{ "signals", signals }, { "jumps", jumps }, { "cost", cost }, { "ports", ports }, { "makes-calls", makes_calls },
 	{ "library-alone", library_alone },
 };

@@ -27,16 +27,19 @@ fn run(program: &Path, reach: &str, cases: &[&str]) {
     place.assert_left_clean();
 }
 
-const CASES: [&str; 13] = [
+const CASES: [&str; 16] = [
     "both",
     "epoll",
     "refusals",
     "registers",
     "blocked",
+    "contexts",
     "own-handler",
     "threads",
     "children",
     "raw-vfork",
+    "raw-fork",
+    "small-stacks",
     "signals",
     "jumps",
     "cost",

@@ -194,6 +194,13 @@ macro_rules! symbols {
         fn sigprocmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int = masks::sigprocmask;
         fn pthread_sigmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int = masks::pthread_sigmask;
         fn sigsuspend(set: *const sigset_t) -> c_int = masks::sigsuspend;
+        fn sigblock(set: c_int) -> c_int = masks::sigblock;
+        fn sigsetmask(set: c_int) -> c_int = masks::sigsetmask;
+        fn sighold(signal: c_int) -> c_int = masks::sighold;
+        fn sigpause(set: c_int) -> c_int = masks::sigpause;
+        fn __sigpause(set: c_int, is_signal: c_int) -> c_int = masks::sigpause_of;
+        fn sigignore(signal: c_int) -> c_int = handlers::sigignore;
+        fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int = trap::sigaltstack;
         fn pthread_create(thread: *mut pthread_t, attributes: *const pthread_attr_t, start: Start,
             arg: *mut c_void) -> c_int
             = trap::pthread_create;

@@ -21,7 +21,7 @@ use crate::ground::types::{
 use libc::{
     DIR, FILE, c_char, c_int, c_long, c_uint, c_ulong, c_void, dev_t, dirent64, epoll_event,
     fd_set, gid_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, pthread_attr_t,
-    pthread_t, sighandler_t, sigset_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
+    pthread_t, sighandler_t, sigset_t, size_t, ssize_t, stack_t, timespec, timeval, uid_t, utimbuf,
 };
 
 macro_rules! export {

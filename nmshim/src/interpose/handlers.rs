@@ -35,6 +35,9 @@ static HANDLERS: [Handler; SIGNALS] = [const {
     }
 }; SIGNALS];
 
+/// What sigset takes to block a signal and leave its handler.
+const HOLD: sighandler_t = 2;
+
 /// The program uses the device: handlers are ours.
 static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
 
@@ -389,7 +392,11 @@ unsafe fn installed(
     install: impl FnOnce() -> sighandler_t,
 ) -> sighandler_t {
     if is_kept(signal) {
-        return HANDLERS[signal as usize].function.swap(handler, AcqRel);
+        let function = &HANDLERS[signal as usize].function;
+        return match handler {
+            HOLD => function.load(Acquire),
+            _ => function.swap(handler, AcqRel),
+        };
     }
     let Some(entry) = known(signal).filter(|_| TAKEN_OVER.load(Acquire)) else {
         return install();
@@ -413,6 +420,24 @@ macro_rules! kin {
     )* };
 }
 kin!(signal, sysv_signal, sigset);
+
+/// # Safety
+/// As the C function.
+pub unsafe fn sigignore(signal: c_int) -> c_int {
+    let mut answer = 0;
+    // SAFETY: a number; libc does it, unless the signal is the trap's.
+    unsafe {
+        installed(signal, libc::SIG_IGN, || {
+            answer = next::sigignore(signal);
+            if answer == 0 {
+                libc::SIG_IGN
+            } else {
+                libc::SIG_ERR
+            }
+        })
+    };
+    answer
+}
 
 /// Takes SIGSYS out of the masks of handlers that other libraries have installed before.
 pub fn unblock_in_handlers() {

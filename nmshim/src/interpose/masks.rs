@@ -30,6 +30,51 @@ pub unsafe fn sigsuspend(set: *const sigset_t) -> c_int {
     unsafe { next::sigsuspend(trapped::mask(set, &mut room)) }
 }
 
+/// The first signals of a mask, as BSD's functions have it.
+fn without(set: c_int) -> c_int {
+    unblocked(u64::from(set as u32)) as c_int
+}
+
+/// # Safety
+/// As the C function.
+pub unsafe fn sigblock(set: c_int) -> c_int {
+    // SAFETY: a number.
+    unsafe { next::sigblock(without(set)) }
+}
+
+/// # Safety
+/// As the C function.
+pub unsafe fn sigsetmask(set: c_int) -> c_int {
+    // SAFETY: a number.
+    unsafe { next::sigsetmask(without(set)) }
+}
+
+/// # Safety
+/// As the C function.
+pub unsafe fn sighold(signal: c_int) -> c_int {
+    if signal == libc::SIGSYS && trapped::is_on() {
+        return 0;
+    }
+    // SAFETY: a number.
+    unsafe { next::sighold(signal) }
+}
+
+/// With a mask, or a signal: no signal's number is changed.
+///
+/// # Safety
+/// As the C function.
+pub unsafe fn sigpause(set: c_int) -> c_int {
+    // SAFETY: a number.
+    unsafe { next::sigpause(without(set)) }
+}
+
+/// # Safety
+/// As the C function.
+pub unsafe fn sigpause_of(set: c_int, is_signal: c_int) -> c_int {
+    // SAFETY: numbers.
+    unsafe { next::__sigpause(without(set), is_signal) }
+}
+
 /// The system call rt_sigprocmask.
 ///
 /// # Safety

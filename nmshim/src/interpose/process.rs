@@ -14,6 +14,7 @@ extern "C" fn start() {
     // SAFETY: the dynamic linker runs this once, outside any of our calls.
     unsafe {
         next::resolve();
+        trap::resolve();
         vfork::own_memory();
         libc::pthread_atfork(
             Some(before_fork),
@@ -30,6 +31,17 @@ extern "C" fn start() {
 #[used]
 #[unsafe(link_section = ".init_array")]
 static START: extern "C" fn() = start;
+
+/// A fork by a system call of the program's own: what `call` gives, with all that the C library's would have us do.
+pub fn fork(call: impl FnOnce() -> isize) -> isize {
+    before_fork();
+    let child = call();
+    match child {
+        0 => after_fork_in_child(),
+        _ => after_fork_in_parent(),
+    }
+    child
+}
 
 /// In the order in which locks are taken: from here to the end of the fork nobody is in the middle of anything.
 extern "C" fn before_fork() {

@@ -7,7 +7,7 @@
 use super::interfaces::requests;
 use super::{
     arrivals, epoll, fds, file, handlers, locked, mapped, masks, open, poll, rings, select, stat,
-    table,
+    table, trap,
 };
 use crate::ground::symbols::symbols;
 use crate::ground::types::{StatBuf, StatxBuf};
@@ -131,6 +131,7 @@ served! {
     },
     SYS_rt_sigaction if trapped::is_on() => handlers::kernel_action(args),
     SYS_rt_sigprocmask if trapped::is_on() => masks::kernel_mask(args),
+    SYS_sigaltstack if trapped::is_on() => trap::sigaltstack(args[0] as _, args[1] as _),
     SYS_rt_sigsuspend if trapped::is_on() => masks::sigsuspend(args[0] as _),
 }
 
@@ -211,6 +212,7 @@ pub fn is_ordinary(nr: c_long, [a, b, _, d, e, _]: [usize; 6]) -> bool {
             let is_over = flags & libc::MAP_FIXED != 0 && mapped::touches(a, b);
             (is_anonymous || table::word(e as c_int) == 0) && !is_over
         }
+        libc::SYS_sigaltstack => trap::is_ordinary_stack(a),
         libc::SYS_munmap => !mapped::touches(a, b),
         _ => !is_known(nr),
     }

@@ -1,18 +1,23 @@
 //! System calls that the program makes itself, past the C library, as Go's runtime does
 //! ([decision 34](../../../docs/design/0034-sigsys.md)). On where `NMSHIM_REACH` is `trap`.
 //!
-//! - `text`: where the program's own instructions lie, and those of others. `arm`: how the kernel is told to trap.
+//! - `text`: where the program's own instructions lie, and those of others. `arm`, `filter`: how the kernel is told to
+//!   trap.
 //! - `handler`: SIGSYS; what is the kernel's alone goes on at once. `entry`: the way from the handler to `serve` and
-//!   back, on a stack of the thread's (`stack`).
+//!   back, on a stack of the thread's (`stack`). `alternate`: those of the program's that would be too small.
+//! - `contexts`: setcontext and swapcontext, which set the mask past all others.
 //!
 //! | a thread | its calls |
 //! |---|---|
-//! | the first, those that pthread_create makes, the child of a fork | trapped |
+//! | the first, those that pthread_create makes, the child of a fork, also by a trapped call | trapped |
 //! | the child of a vfork, what is executed | not trapped: dispatch ends there by itself |
 //! | the same with a filter | trapped; see `arm` |
 
+mod alternate;
 mod arm;
+mod contexts;
 mod entry;
+mod filter;
 mod handler;
 mod stack;
 mod text;
@@ -21,7 +26,9 @@ use crate::driver;
 use crate::ground::guarded::guarded;
 use crate::ground::types::Start;
 use crate::ground::{next, trapped};
+pub use alternate::{is_ordinary as is_ordinary_stack, sigaltstack};
 use arm::Way;
+pub use contexts::resolve;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use libc::{c_int, c_void, pthread_attr_t, pthread_key_t, pthread_t};

@@ -1,7 +1,7 @@
 //! The handler of SIGSYS. It only decides: the work is done behind it (`entry`), where signals come as they do in a
 //! system call, and on a stack that is large enough.
 
-use super::{arm, entry, stack};
+use super::{entry, filter, stack};
 use crate::ground::{mask, next, trapped};
 use crate::interpose::{handlers, syscall};
 use core::mem::zeroed;
@@ -51,7 +51,7 @@ unsafe extern "C-unwind" fn on_sigsys(
         let about = &*info.cast::<About>();
         let is_ours = match about.code {
             SYS_USER_DISPATCH => true,
-            SYS_SECCOMP => about.data == c_int::from(arm::MARK),
+            SYS_SECCOMP => about.data == c_int::from(filter::MARK),
             _ => false,
         };
         if !is_ours {
@@ -60,11 +60,11 @@ unsafe extern "C-unwind" fn on_sigsys(
             return handlers::trampoline(signal, info, context);
         }
         let (nr, args) = entry::call(context);
-        if about.architecture != arm::ARCHITECTURE {
+        if about.architecture != filter::ARCHITECTURE {
             // int 0x80 of a 64-bit program
             return entry::answer(context, -libc::ENOSYS as isize);
         }
-        if syscall::is_ordinary(nr, args) {
+        if syscall::is_ordinary(nr, args) && !entry::is_fork(nr, args) {
             if entry::goes_on(context) {
                 return;
             }

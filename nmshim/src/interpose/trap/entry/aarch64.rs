@@ -1,7 +1,7 @@
 //! AArch64, where a system call preserves every register but x0. No jump does: the kernel puts all of them back by the
 //! frame that it has made for the signal, of which a copy is kept.
 
-use crate::ground::mask;
+use crate::ground::{mask, raw};
 use core::arch::global_asm;
 use core::ptr::null;
 use libc::{c_long, siginfo_t, ucontext_t};
@@ -155,7 +155,13 @@ unsafe extern "C-unwind" fn served(frame: *mut Frame) {
     unsafe {
         let context = &raw mut (*frame).context;
         let (number, args) = call(context);
-        answer(context, super::serve(number, args));
+        let value = super::serve(number, args);
+        answer(context, value);
+        if number == libc::SYS_sigaltstack && args[0] != 0 && value == 0 {
+            // The kernel puts back what the copy has.
+            let alternate = &raw mut (*context).uc_stack;
+            raw::call(number, [0, alternate as usize, 0, 0, 0, 0]);
+        }
         mask::set_mask(null(), (&raw mut (*context).uc_sigmask).cast());
     }
 }
