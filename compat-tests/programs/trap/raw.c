@@ -633,6 +633,8 @@ static void on_urgent(int signal)
 	CHECK(raw_poll(&fds, 1, &(struct timespec){ 0, 0 }, NULL) >= 0);
 	stack_t now;
 	CHECK(sigaltstack(NULL, &now) == 0 && now.ss_flags == on_alternate);
+	if (on_alternate == SS_ONSTACK)
+		CHECK(RAW3(SYS_sigaltstack, &now, 0, 0) == -EPERM);
 	storms++;
 	errno = error;
 }

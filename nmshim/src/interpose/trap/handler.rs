@@ -64,7 +64,10 @@ unsafe extern "C-unwind" fn on_sigsys(
             // int 0x80 of a 64-bit program
             return entry::answer(context, -libc::ENOSYS as isize);
         }
-        if syscall::is_ordinary(nr, args) && !entry::is_fork(nr, args) {
+        let is_refused = nr == libc::SYS_sigaltstack
+            && room(context).is_some()
+            && !stack::is_alternate(&(*context).uc_stack);
+        if is_refused || syscall::is_ordinary(nr, args) && !entry::is_fork(nr, args) {
             if entry::goes_on(context) {
                 return;
             }
@@ -77,6 +80,19 @@ unsafe extern "C-unwind" fn on_sigsys(
             None => entry::answer(context, -libc::ENOMEM as isize),
         }
     }
+}
+
+/// Bytes that are left on the alternate stack; `None`: the call does not come from there.
+///
+/// # Safety
+/// The handler's context.
+unsafe fn room(context: *const ucontext_t) -> Option<usize> {
+    // SAFETY: by contract.
+    let (sp, alternate) = unsafe { (entry::stack_pointer(context), (*context).uc_stack) };
+    let begin = alternate.ss_sp as usize;
+    let is_alternate = alternate.ss_flags & libc::SS_DISABLE == 0
+        && (begin..begin.saturating_add(alternate.ss_size)).contains(&sp);
+    is_alternate.then(|| sp - begin)
 }
 
 /// Below which address the call may be served, and whether it leaves an alternate stack, where the next handler would
@@ -98,16 +114,12 @@ unsafe fn place(context: *const ucontext_t) -> Option<(usize, bool)> {
     /// What a program may keep below its stack pointer.
     const RED_ZONE: usize = 128;
     // SAFETY: by contract.
-    let (sp, alternate) = unsafe { (entry::stack_pointer(context), (*context).uc_stack) };
-    let begin = alternate.ss_sp as usize;
-    let is_alternate = alternate.ss_flags & libc::SS_DISABLE == 0
-        && (begin..begin.saturating_add(alternate.ss_size)).contains(&sp);
-    let has_room = !is_alternate || sp - begin >= ROOM;
-    if has_room && (is_alternate || stack::holds(sp)) {
+    let (sp, room) = unsafe { (entry::stack_pointer(context), room(context)) };
+    if room.map_or_else(|| stack::holds(sp), |room| room >= ROOM) {
         return Some((sp - RED_ZONE, false));
     }
     let end = stack::of_this_thread()?;
-    Some(match is_alternate {
+    Some(match room.is_some() {
         true => (stack::aside(end), true),
         false => (end, false),
     })
