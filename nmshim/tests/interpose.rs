@@ -202,6 +202,7 @@ fn exports_only_what_is_interposed() {
     let list = [
         include_str!("../src/ground/symbols.rs"),
         include_str!("../src/interpose/sanitizer.rs"),
+        include_str!("../src/interpose/trap/contexts.rs"),
     ]
     .concat();
     let names: Vec<_> = String::from_utf8_lossy(&out.stdout)

@@ -1,6 +1,7 @@
 //! The one list of what is interposed: each function's C type, what of ours is exported in its place, and what does
 //! its work while the next library's function is not known. `ground::next` (the functions behind ours),
-//! `interpose::exports` and `interpose::syscall` expand it.
+//! `interpose::exports` and `interpose::syscall` expand it. Two that may leave nothing on the stack stand elsewhere
+//! (`interpose::trap::contexts`).
 //!
 //! - `numbered`: the arguments are the kernel's own: the number comes with it, for `syscall(2)` too.
 //! - `next`: other system calls, and what may be called by malloc or dlsym.

@@ -56,7 +56,7 @@ unsafe extern "C" fn before_swapcontext(
 }
 
 macro_rules! jumps {
-    ($($name:ident($($arg:ident),*) by $before:ident;)*) => { $(
+    ($(fn $name:ident($($arg:ident),*) by $before:ident;)*) => { $(
         /// # Safety
         /// As the C function.
         #[unsafe(no_mangle)]
@@ -94,6 +94,6 @@ macro_rules! jumps {
 }
 
 jumps! {
-    setcontext(context) by before_setcontext;
-    swapcontext(from, context) by before_swapcontext;
+    fn setcontext(context) by before_setcontext;
+    fn swapcontext(from, context) by before_swapcontext;
 }
