@@ -46,7 +46,7 @@ pub fn start() {
     };
     let mut key: pthread_key_t = 0;
     // SAFETY: `key` lives; the destructor is a function of ours.
-    if unsafe { libc::pthread_key_create(&raw mut key, Some(stack::of_ended_thread)) } != 0 {
+    if unsafe { libc::pthread_key_create(&raw mut key, Some(alternate::of_ended_thread)) } != 0 {
         return;
     }
     KEY.store(key, Relaxed);

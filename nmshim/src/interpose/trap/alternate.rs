@@ -6,7 +6,7 @@ use crate::ground::vfork::borrowed_memory;
 use crate::ground::{memory, next, raw, trapped};
 use core::mem::MaybeUninit;
 use core::ptr::{from_ref, null, null_mut};
-use libc::{c_int, stack_t};
+use libc::{c_int, c_void, stack_t};
 
 /// Bytes that are enough. Two frames take 7 KB with AVX-512's registers and 24 KB with tiles; Go's stacks have 32 KB.
 const ENOUGH: usize = 32 << 10;
@@ -57,8 +57,14 @@ pub fn is_ordinary(new: usize) -> bool {
     new == 0 && stack::told().is_none()
 }
 
-/// The thread ends, and with it the stack: from here on it has what the program has given.
-pub fn give_back() {
+/// The destructor of a thread that ends, and with it its stack.
+pub unsafe extern "C" fn of_ended_thread(_: *mut c_void) {
+    give_back();
+    stack::give_back();
+}
+
+/// From here on it has what the program has given.
+fn give_back() {
     let Some(told) = stack::told() else { return };
     let mut now = MaybeUninit::<stack_t>::zeroed();
     // SAFETY: the kernel writes all of it, and reads what lives.

@@ -93,9 +93,8 @@ fn map() -> Option<usize> {
     Some(usable + SIZE)
 }
 
-/// The destructor of a thread that ends: nothing runs on its stack, since threads end on their own.
-pub unsafe extern "C" fn of_ended_thread(_: *mut c_void) {
-    super::alternate::give_back();
+/// The thread ends: nothing runs on its stack, since threads end on their own.
+pub fn give_back() {
     let end = section::this().stack.swap(0, Relaxed);
     if end != 0 && !holds_this_frame(end) {
         raw::unmap((end - SIZE - GUARD) as *mut c_void, SIZE + GUARD);
