@@ -1,11 +1,9 @@
 //! Packets between programs of every kind, and every way to wait.
 
-use rustix::process::Signal;
-
 use compat_tests::world::World;
 use compat_tests::{Skip, or_skip};
 
-use super::{Made, run};
+use super::{Made, end, run};
 
 /// Packets of an exchange, at least: the receiver ends after a sync.
 const PACKETS: u64 = 100_000;
@@ -19,7 +17,7 @@ fn exchange(receiver: (Made, &str), sender: (Made, &str), ports: [&str; 2]) -> R
     let args = ["rx", ports[0], "gapless=1", &count, &rx_how];
     let rx = run(&world, &[], &rx, &args);
     rx.wait_line("ready", |line| line.starts_with("ready"));
-    let mut tx = run(&world, &[], &tx, &["tx", ports[1], &tx_how]);
+    let tx = run(&world, &[], &tx, &["tx", ports[1], &tx_how]);
     let what = format!("{receiver:?} from {sender:?}");
     let said = rx.wait_success();
     // Another thread of it may say how far it is after that.
@@ -33,14 +31,7 @@ fn exchange(receiver: (Made, &str), sender: (Made, &str), ports: [&str; 2]) -> R
         n.is_some_and(|n| (PACKETS..PACKETS + 64).contains(&n)),
         "{what}: {last}"
     );
-    tx.signal(Signal::TERM);
-    let is_well = tx.wait().success();
-    // A handler without SA_RESTART may interrupt a sync that is handed over, before it is looked at.
-    let is_interrupted = tx.said().contains(&format!(
-        "sync errno={}",
-        rustix::io::Errno::INTR.raw_os_error()
-    ));
-    assert!(is_well || is_interrupted, "{what}: {}", tx.said());
+    end(tx);
     Ok(())
 }
 

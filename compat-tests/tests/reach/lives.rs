@@ -116,7 +116,7 @@ fn who_is_left_behind_goes_on() {
     let (sender, _) = ready(&place, &plain, &["tx", "vale0:p{1", "how=poll"]);
     behind.wait_line("end", |line| line.starts_with("end n=500"));
     assert_eq!(behind.wait().code(), Some(5), "{}", behind.said());
-    compat_tests::programs::end(sender);
+    crate::end(sender);
     place.assert_left_clean();
 }
 
@@ -170,7 +170,7 @@ fn a_loaded_program_may_be_served() {
     // Whoever waits for the daemon's port hears of its end.
     served.signal(Signal::TERM);
     assert!(served.wait().success(), "{}", served.said());
-    compat_tests::programs::end(sender);
+    crate::end(sender);
     place.assert_left_clean();
 }
 
@@ -221,7 +221,7 @@ fn where_no_descriptors_are_given() {
         let sender = start(&["tx", "vale0:p{1", how]);
         let said = receiver.wait_success();
         assert!(said.contains("end n=200"), "{how}: {said}");
-        compat_tests::programs::end(sender);
+        crate::end(sender);
         place.assert_left_clean();
     }
 }
@@ -274,6 +274,6 @@ fn nonsense_is_survived() {
     let said = run.wait_success();
     assert_eq!(said.matches("survived").count(), 4, "{said}");
     assert!(said.contains("end n=300"), "{said}");
-    compat_tests::programs::end(sender);
+    crate::end(sender);
     place.assert_nothing_left();
 }

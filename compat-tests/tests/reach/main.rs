@@ -98,6 +98,19 @@ fn exchange() -> Result<PathBuf, Skip> {
     made("exchange", "go", &["build", &source.to_string_lossy()])
 }
 
+/// Ends a program that sends. A handler without SA_RESTART may interrupt a sync that is handed over, before it is looked
+/// at: then the program says so.
+fn end(mut sender: Program) {
+    sender.signal(rustix::process::Signal::TERM);
+    let is_well = sender.wait().success();
+    let interrupted = rustix::io::Errno::INTR.raw_os_error();
+    let said = sender.said();
+    assert!(
+        is_well || said.contains(&format!("sync errno={interrupted}")),
+        "{said}"
+    );
+}
+
 /// `uvale run OPTIONS -- PROGRAM ARGS` in `world`.
 fn run(world: &World, options: &[&str], program: &Path, args: &[&str]) -> Program {
     let mut command = world.uvale(&[&["run"][..], options, &["--"]].concat());
