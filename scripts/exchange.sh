@@ -50,7 +50,7 @@ cross() {
     tx=$!
     until_true $rx "$3 receives $n packets" has_come_or_stands $tx "$2"
     wait $rx || fail "$3 ended with status $?"
-    last=$(tail -n 1 "$work/rx.log")
+    last=$(grep '^end ' "$work/rx.log")
     [ "$last" = "end n=$n lost=0" ] || fail "$3 received: $last"
     # it has no more to send, and waits for a receiver that has closed to give the last slots back
     kill $tx

@@ -40,6 +40,10 @@ struct options {
 
 static uint64_t total;
 
+/* Nothing is said after the end. */
+static pthread_mutex_t saying = PTHREAD_MUTEX_INITIALIZER;
+static int over;
+
 static void gone(const char *what)
 {
 	say("n=%llu", (unsigned long long)total);
@@ -53,8 +57,10 @@ static void *show_progress(void *nothing)
 	uint64_t shown = 0;
 	for (;;) {
 		uint64_t now = __atomic_load_n(&total, __ATOMIC_RELAXED);
-		if (now != shown)
+		pthread_mutex_lock(&saying);
+		if (now != shown && !over)
 			say("n=%llu", (unsigned long long)now);
+		pthread_mutex_unlock(&saying);
 		shown = now;
 		usleep(20000);
 	}
@@ -286,6 +292,9 @@ int main(int argc, char **argv)
 		transmit(&p, &o);
 	else
 		receive(&p, &o);
+	pthread_mutex_lock(&saying);
+	over = 1;
+	pthread_mutex_unlock(&saying);
 	say("end n=%llu lost=%llu", (unsigned long long)total, (unsigned long long)seen.lost);
 	while (o.hold && !stopped)
 		pause();
