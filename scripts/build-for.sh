@@ -115,11 +115,11 @@ bundle() {
     cargo run --quiet -p compat-tests -- bundle --target "$triple" --files "$new" "$new/compat-bundle.tar.gz" >/dev/null
 }
 
-# What is not finished is not left under the name of what is.
+# What is not finished does not get the name of what is; what had it before keeps it until then.
 build() {
     place=$target/$profile-for/$triple
     new=$place.new
-    rm -rf "$new" "$place"
+    rm -rf "$new"
     mkdir -p "$new"
     case $triple in
     *-gnu) for_glibc && name_library && bundle ;;
@@ -127,6 +127,7 @@ build() {
     esac
     status=$?
     if [ $status = 0 ]; then
+        rm -rf "$place"
         mv "$new" "$place"
         echo "built $place"
     else

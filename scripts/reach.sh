@@ -77,13 +77,15 @@ can_reach() {
 # cell ROOT STAGE KIND ARCHITECTURE : runs it; what is printed of it is in `cell` afterwards.
 cell() {
     root=$1 stage=$2 kind=$3 arch=$4
-    if [ -e "$stage/$kind.why" ]; then
-        because "$(sed -n 's/^skipped: //p' "$stage/$kind.why" | grep . || tail -n 1 "$stage/$kind.why")"
-        return
-    fi
     # what this machine cannot run cannot say what it can do
     if ! obstacle=$(can_reach "$kind" "$arch" "$suite"); then
         because "$obstacle"
+        return
+    fi
+    if [ -e "$stage/$kind.why" ]; then
+        # a compiler that is not there is a reason, one that refuses the program is not
+        obstacle=$(sed -n 's/^.*skipped: //p' "$stage/$kind.why" | head -n 1)
+        if [ -n "$obstacle" ]; then because "$obstacle"; else has_failed "$stage/$kind.why"; fi
         return
     fi
     n=1000000
@@ -96,10 +98,15 @@ cell() {
     elif [ $status = 3 ]; then
         because "$(tail -n 1 "$log")"
     else
-        cell=FAILED
-        failed=yes
-        { echo "-- $log"; cat "$log"; } >&2
+        has_failed "$log"
     fi
+}
+
+# has_failed LOG
+has_failed() {
+    cell=FAILED
+    failed=yes
+    { echo "-- $1"; cat "$1"; } >&2
 }
 
 row_of() { printf '%-12s %-8s %-9s %-9s %-9s %-9s\n' "$@"; }
@@ -117,7 +124,8 @@ row() {
     elif [ "$triple" = aarch64-unknown-linux-musl ]; then
         why="no files are built for musl on aarch64: Debian has no compiler for it by name"
     elif [ ! -d "$built" ]; then
-        why="the files for $triple are not built: $(sed -n "s/^skipped: $triple: //p" "$work/built")"
+        why=$(sed -n "s/^skipped: $triple: //p" "$work/built")
+        why="the files for $triple are not built: ${why:-they do not build}"
     elif ! root=$(scripts/root.sh "$suite" $debian 2>"$work/root.why"); then
         why=$(tail -n 1 "$work/root.why")
     elif [ "$arch" != "$(uname -m)" ] && ! command -v qemu-aarch64-static >/dev/null; then
@@ -142,7 +150,9 @@ row() {
     row_of "$name" "$arch" "$@"
 }
 
-scripts/build-for.sh all $profile >"$work/built" 2>&1 || true
+scripts/build-for.sh all $profile >"$work/built" 2>&1
+# 3: something could not be tried, and says why
+case $? in 0 | 3) ;; *) has_failed "$work/built" ;; esac
 row_of root machine dynamic static Go "Go with C" | tee "$work/table"
 row "glibc 2.28" x86_64 none x86_64-unknown-linux-gnu
 for suite in $suites; do

@@ -128,6 +128,28 @@ fn what_cannot_be_installed_is_said() {
     assert_eq!(tree(&prefix).len(), 2, "share and share/man");
 }
 
+/// A file that somebody else has put there stays as it is, whatever comes after.
+#[test]
+fn what_others_have_installed_is_not_replaced() {
+    let scratch = Scratch::new("foreign");
+    let prefix = scratch.path("prefix");
+    let theirs = prefix.join("include/net/netmap.h");
+    fs::create_dir_all(theirs.parent().expect("a folder")).expect("our folder");
+    fs::write(&theirs, "theirs").expect("our folder");
+    let before = tree(&prefix);
+    install(&prefix, &[])
+        .assert_failed_with(&["include/net/netmap.h is there", "another --prefix"]);
+    assert_eq!(tree(&prefix), before);
+    install(&prefix, &["--uninstall"]).assert_failed_with(&["installed nothing"]);
+    assert_eq!(fs::read_to_string(&theirs).expect("it is there"), "theirs");
+    // as is a link that leads nowhere
+    fs::remove_file(&theirs).expect("our file");
+    std::os::unix::fs::symlink("/nonexistent", &theirs).expect("our folder");
+    install(&prefix, &[]).assert_failed_with(&["include/net/netmap.h is there"]);
+    fs::remove_file(&theirs).expect("our file");
+    install(&prefix, &[]).assert_code(0);
+}
+
 /// What was not built is left out, aloud; modes do not depend on the umask.
 #[test]
 fn parts_of_a_build_can_be_installed() {

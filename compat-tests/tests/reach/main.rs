@@ -98,8 +98,8 @@ fn exchange() -> Result<PathBuf, Skip> {
     made("exchange", "go", &["build", &source.to_string_lossy()])
 }
 
-/// Ends a program that sends. A handler without SA_RESTART may interrupt a sync that is handed over, before it is looked
-/// at: then the program says so.
+/// Ends a program that sends. A handler without SA_RESTART may interrupt a sync that is handed over, before it is
+/// looked at: then the program says so.
 fn end(mut sender: Program) {
     sender.signal(rustix::process::Signal::TERM);
     let is_well = sender.wait().success();

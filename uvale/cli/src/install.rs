@@ -80,6 +80,16 @@ pub fn run(args: Args, cli: &clap::Command) -> Result<ExitCode, String> {
 /// Installs with a record, and removes what an older version had there and this one has not.
 fn install(place: &Place, entries: &[Entry]) -> Result<ExitCode, String> {
     let before = Record::read(place)?.unwrap_or_default();
+    let foreign = entries
+        .iter()
+        .find(|entry| !before.has(&entry.path) && place.holds(&entry.path));
+    if let Some(entry) = foreign {
+        return Err(format!(
+            "{} is there, and not from uvale install, which would replace it now and remove it later; nothing was \
+             installed: move it away, or choose another --prefix",
+            place.path(&entry.path).display()
+        ));
+    }
     let mut record = Record::default();
     for entry in entries {
         record.add(place, &before, &entry.path);

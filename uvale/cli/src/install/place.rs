@@ -31,6 +31,11 @@ impl Place {
         self.root.join(below)
     }
 
+    /// Is something of that name there, be it a link that leads nowhere?
+    pub fn holds(&self, below: &Path) -> bool {
+        fs::symlink_metadata(self.path(below)).is_ok()
+    }
+
     /// Writes a file, in place of one that is there.
     pub fn put(&self, entry: &Entry) -> Result<(), String> {
         let path = self.path(&entry.path);
@@ -100,7 +105,8 @@ fn replace(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Resul
 
 /// Folders that others can enter, whatever the umask.
 fn make_folders(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
+    // The name of the current folder, above a path of one component, is empty.
+    if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
     if let Some(above) = folder.parent() {

@@ -89,6 +89,11 @@ impl Record {
         }
     }
 
+    /// Was that file written?
+    pub fn has(&self, path: &Path) -> bool {
+        self.files.contains(path)
+    }
+
     /// Both.
     pub fn merged(&self, other: &Self) -> Self {
         Self {
