@@ -40,7 +40,7 @@ struct options {
 
 static uint64_t total;
 
-/* Nothing is said after the end. */
+/* No progress is said after the end. */
 static pthread_mutex_t saying = PTHREAD_MUTEX_INITIALIZER;
 static int over;
 
@@ -293,6 +293,7 @@ int main(int argc, char **argv)
 	else
 		receive(&p, &o);
 	pthread_mutex_lock(&saying);
+	say("n=%llu", (unsigned long long)total);
 	over = 1;
 	pthread_mutex_unlock(&saying);
 	say("end n=%llu lost=%llu", (unsigned long long)total, (unsigned long long)seen.lost);

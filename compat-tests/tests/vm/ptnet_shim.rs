@@ -62,6 +62,20 @@ struct Ends {
 }
 
 impl Ends {
+    /// Boots the guest with `files`; with the process that serves its device.
+    fn boot(kit: &Kit, place: Place, files: Archive) -> (Self, Program) {
+        let server = serve(&place, "netmap:p{1", "a", &[]);
+        let plan = Plan {
+            name: "a",
+            devices: devices(&place, "a"),
+            files,
+            ..Plan::default()
+        };
+        let guest = Guest::start(kit, place.dir(), plan);
+        println!("{}", guest.wait_ready());
+        (Self { place, guest }, server)
+    }
+
     /// Packets from the guest's port to the host.
     fn out(&mut self, run: &str, port: &str, options: &str) {
         let host = self.host(&format!("rx p}}1 gapless=1 {options}"));
@@ -125,16 +139,7 @@ fn programs_of_a_guest_open_its_device() {
     let kit = or_skip!("guest", Kit::new(&[]));
     let place = Place::new();
     let files = or_skip!("guest with uvale", files(&place, &[]));
-    let server = serve(&place, "netmap:p{1", "a", &[]);
-    let plan = Plan {
-        name: "a",
-        devices: devices(&place, "a"),
-        files,
-        ..Plan::default()
-    };
-    let guest = Guest::start(&kit, place.dir(), plan);
-    println!("{}", guest.wait_ready());
-    let mut ends = Ends { place, guest };
+    let (mut ends, server) = Ends::boot(&kit, place, files);
 
     refusals(&mut ends.guest);
     ends.guest.run("uvale nic add ptnet0 --ptnet 0");

@@ -92,24 +92,46 @@ fn take_over_all() {
     }
 }
 
-/// Puts `trampoline` before the handler that the kernel knows now.
-fn adopt(signal: c_int) {
-    let Some(entry) = known(signal).filter(|_| !is_kept(signal)) else {
-        return;
-    };
+/// What the kernel does at a signal.
+fn asked(signal: c_int) -> Option<KernelAction> {
     let mut action = KernelAction {
         handler: 0,
         flags: 0,
         restorer: 0,
         mask: 0,
     };
-    let args = |new, old| [signal as usize, new, old, SIGSET_BYTES, 0, 0];
-    // SAFETY: the structure is the kernel's own, and lives; the restorer stays what libc gave.
+    let place = &raw mut action as usize;
+    let ask = [signal as usize, 0, place, SIGSET_BYTES, 0, 0];
+    // SAFETY: the structure is the kernel's own, and lives.
+    let answer = unsafe { raw::call(libc::SYS_rt_sigaction, ask) };
+    (answer >= 0).then_some(action)
+}
+
+/// From here on the kernel does that.
+///
+/// # Safety
+/// As what [`asked`] gave, but for the flags, the mask and a handler that is as good.
+unsafe fn put(signal: c_int, action: &KernelAction) {
+    let place = core::ptr::from_ref(action) as usize;
+    // SAFETY: the structure is the kernel's own, and lives; the restorer is what libc gave.
     unsafe {
-        let ask = args(0, &raw mut action as usize);
-        if raw::call(libc::SYS_rt_sigaction, ask) < 0 || action.handler == ours() {
-            return;
-        }
+        raw::call(
+            libc::SYS_rt_sigaction,
+            [signal as usize, place, 0, SIGSET_BYTES, 0, 0],
+        )
+    };
+}
+
+/// Puts `trampoline` before the handler that the kernel knows now.
+fn adopt(signal: c_int) {
+    let Some(entry) = known(signal).filter(|_| !is_kept(signal)) else {
+        return;
+    };
+    let Some(mut action) = asked(signal).filter(|action| action.handler != ours()) else {
+        return;
+    };
+    // SAFETY: `trampoline` does what the handler did; the restorer stays what libc gave.
+    unsafe {
         let is_handler = !matches!(action.handler, libc::SIG_DFL | libc::SIG_IGN);
         if !is_handler && !is_fault(signal) {
             return;
@@ -126,7 +148,7 @@ fn adopt(signal: c_int) {
         }
         action.handler = ours();
         action.flags = (action.flags | SA_SIGINFO as usize) & !(SA_RESETHAND as usize);
-        raw::call(libc::SYS_rt_sigaction, args(&raw const action as usize, 0));
+        put(signal, &action);
     }
 }
 
@@ -442,21 +464,11 @@ pub unsafe fn sigignore(signal: c_int) -> c_int {
 /// Takes SIGSYS out of the masks of handlers that other libraries have installed before.
 pub fn unblock_in_handlers() {
     for signal in 1..SIGNALS as c_int {
-        let mut action = KernelAction {
-            handler: 0,
-            flags: 0,
-            restorer: 0,
-            mask: 0,
-        };
-        let args = |new, old| [signal as usize, new, old, SIGSET_BYTES, 0, 0];
-        // SAFETY: the structure is the kernel's own, and lives.
-        unsafe {
-            let ask = args(0, &raw mut action as usize);
-            if raw::call(libc::SYS_rt_sigaction, ask) < 0 || action.mask & trapped::SIGSYS == 0 {
-                continue;
-            }
+        let has_sigsys = |action: &KernelAction| action.mask & trapped::SIGSYS != 0;
+        if let Some(mut action) = asked(signal).filter(has_sigsys) {
             action.mask &= !trapped::SIGSYS;
-            raw::call(libc::SYS_rt_sigaction, args(&raw const action as usize, 0));
+            // SAFETY: only the mask is another one.
+            unsafe { put(signal, &action) };
         }
     }
 }

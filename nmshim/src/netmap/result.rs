@@ -28,8 +28,7 @@ impl From<Errno> for device::Errno {
 
 /// What the program gets when `what` is refused, with one line that explains it, at verbosity 1.
 pub fn explained(what: &str, refusal: &Refusal) -> device::Errno {
-    let errno = refusal.errno.to_string();
-    let errno = errno.split(" (os error").next().unwrap_or_default();
+    let errno = refusal.named();
     say(Level::Refusal, format_args!("{what}: {errno}: {refusal}"));
     refusal.errno.into()
 }

@@ -18,46 +18,29 @@ use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
+pub use uvale_link::manner::Level;
+use uvale_link::manner::{MAX_REASONS, Manner};
 use uvale_link::silence::Listener;
 use uvale_link::waiting::{self, ENV_PATIENCE};
 use uvale_system::sys::borrow;
 
-/// When a line is worth printing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// nothing works
-    Trouble = 0,
-    /// a request was refused
-    Refusal = 1,
-    /// what happens
-    Trace = 2,
-}
-
-/// Reasons that are shown where nobody has set how much is to be said.
-const MAX_REASONS: usize = 10;
-
-/// How much is said.
-struct Manner {
-    /// levels up to this one
-    level: i8,
-    /// a reason that was given is not given again, and there is an end
-    once: bool,
+/// What the person wants to hear, and how long to wait.
+struct Wishes {
+    manner: Manner,
     /// seconds to wait for a daemon that does not answer; `None`: as long as it takes
     patience: Option<u64>,
 }
 
-static MANNER: OnceLock<Manner> = OnceLock::new();
+static WISHES: OnceLock<Wishes> = OnceLock::new();
 
-fn manner() -> &'static Manner {
-    MANNER.get_or_init(|| {
-        let number = |name: &str| env::var(name).ok()?.trim().parse::<i8>().ok();
-        let set = number("NMSHIM_VERBOSE");
-        let ci = env::var_os("CI").is_some_and(|v| !v.is_empty() && v != "false" && v != "0");
-        let person = ci || STDERR.get().is_some_and(|stderr| stderr.is_terminal);
-        Manner {
-            level: set.unwrap_or(if person { 1 } else { 0 }),
-            once: set.is_none_or(|level| level < 1),
-            patience: number(ENV_PATIENCE).and_then(|seconds| seconds.try_into().ok()),
+fn wishes() -> &'static Wishes {
+    WISHES.get_or_init(|| {
+        let is_terminal = STDERR.get().is_some_and(|stderr| stderr.is_terminal);
+        let patience = env::var(ENV_PATIENCE).ok();
+        let patience = patience.and_then(|text| text.trim().parse::<i8>().ok());
+        Wishes {
+            manner: Manner::new(None, is_terminal),
+            patience: patience.and_then(|seconds| seconds.try_into().ok()),
         }
     })
 }
@@ -87,7 +70,7 @@ pub fn loaded() {
             });
         }
     }
-    let _ = manner();
+    let _ = wishes();
     waiting::set_waiter(wait);
 }
 
@@ -156,8 +139,8 @@ fn told(line: &str) -> Told {
 
 /// Prints a line if the person wants to hear it.
 pub fn say(level: Level, line: Arguments<'_>) {
-    let manner = manner();
-    if level as i8 > manner.level {
+    let manner = &wishes().manner;
+    if !manner.says(level) {
         return;
     }
     let line = line.to_string();
@@ -180,7 +163,7 @@ const SLOW: u64 = 10;
 /// The daemon has not answered for some seconds. A program waits for it as it would for the
 /// kernel, unless the person has said how long; but the person is told.
 fn wait(listener: Option<Listener>, seconds: u64) -> Result<(), rustix::io::Errno> {
-    let manner = manner();
+    let wishes = wishes();
     let is_stopped = listener.is_some_and(|l| l.is_stopped());
     let why = || match &listener {
         Some(listener) => listener.why(),
@@ -194,7 +177,7 @@ fn wait(listener: Option<Listener>, seconds: u64) -> Result<(), rustix::io::Errn
     } else if seconds == 1 {
         say(Level::Refusal, format_args!("waiting: {}", why()));
     }
-    match manner.patience {
+    match wishes.patience {
         Some(patience) if seconds >= patience => Err(rustix::io::Errno::TIMEDOUT),
         _ => Ok(()),
     }

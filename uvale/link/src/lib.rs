@@ -6,6 +6,7 @@ pub mod channel;
 pub mod difference;
 pub mod environment;
 pub mod interfaces;
+pub mod manner;
 pub mod name;
 pub mod nic_helper;
 pub mod place;

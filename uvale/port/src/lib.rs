@@ -22,7 +22,7 @@ use uvale_system::sys::OwnFd;
 use uvale_wire::Wire;
 
 pub use nm_abi::nmreq_register as Register;
-pub use open::{Info, Wanted, check_name};
+pub use open::{Info, Wanted, check_name, open_device};
 pub use sleep::{Counts, POLLIN, POLLOUT, Woken};
 pub use uvale_shared::shm::Slots;
 

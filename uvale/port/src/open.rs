@@ -65,7 +65,7 @@ impl Port {
     pub fn info(wanted: &Wanted<'_>) -> Result<Info, Refusal> {
         let (name, register) = wanted.parsed()?;
         let session = Arc::new(uvale_link::start::attach(wanted.dir)?);
-        let (device, _) = open_device(wanted.dir, &session)?;
+        let (device, _) = open_device(wanted.dir, &session, 0, Who::own())?;
         let asked = nmreq_port_info_get {
             nr_mem_id: register.nr_mem_id,
             ..nmreq_port_info_get::zeroed()
@@ -103,7 +103,7 @@ impl Port {
     /// As for [`Port::open`].
     pub fn open_in(session: Arc<Session>, wanted: &Wanted<'_>) -> Result<Self, Refusal> {
         let (name, register) = wanted.parsed()?;
-        let device = open_device(wanted.dir, &session)?;
+        let device = open_device(wanted.dir, &session, 0, Who::own())?;
         let mut request = Request {
             header: name.to_header(),
             body: register.as_bytes().to_vec(),
@@ -180,13 +180,22 @@ pub fn check_name(name: &str) -> Result<(), String> {
     parse(name).map(drop).map_err(|refusal| refusal.why)
 }
 
-/// `open("/dev/netmap")` in the world of `session`.
-fn open_device(dir: &Path, session: &Session) -> Result<(OwnFd, u32), Refusal> {
+/// `open("/dev/netmap")` in the world of `session`, whose runtime directory is `dir`, with flags of open(2), for the
+/// process `who`: the open description, and its number at the daemon.
+///
+/// # Errors
+/// The daemon cannot be asked, is another one by now (`ENXIO`), or refuses.
+pub fn open_device(
+    dir: &Path,
+    session: &Session,
+    flags: i32,
+    who: Who,
+) -> Result<(OwnFd, u32), Refusal> {
     let device = OwnFd::new(uvale_link::place::connect(dir)?);
     let opening = Call::Open {
         protocol: PROTOCOL,
-        flags: 0,
-        who: Who::own(),
+        flags,
+        who,
     };
     match call(device.as_fd(), &opening)?.0 {
         Reply::Opened { world, client, .. } if world == session.world() => Ok((device, client)),

@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown};
 use uvale_engine::{Attachment, Events};
-use uvale_link::channel::call;
-use uvale_link::proto::{Call, PROTOCOL, Reply, refused};
 use uvale_link::session::Session;
 use uvale_link::wire::Opener;
 use uvale_shared::binding::Binding;
@@ -64,17 +62,7 @@ impl Description {
         flags: i32,
         who: Who,
     ) -> Result<(Self, OwnedFd), Refusal> {
-        let device = OwnFd::new(uvale_link::place::connect(dir)?);
-        let opening = Call::Open {
-            protocol: PROTOCOL,
-            flags,
-            who,
-        };
-        let client = match call(device.as_fd(), &opening)?.0 {
-            Reply::Opened { world, client, .. } if world == session.world() => client,
-            Reply::Opened { .. } => return Err(Errno::NXIO.into()),
-            other => return Err(refused(other)),
-        };
+        let (device, client) = uvale_port::open_device(dir, &session, flags, who)?;
         let (line, theirs) = Line::new()?;
         let description = Self {
             inode: rustix::fs::fstat(&theirs)?.st_ino,

@@ -119,8 +119,7 @@ fn open_attached(
 
 /// Why the program gets an error.
 pub fn explain(what: &str, refusal: &Refusal) {
-    let errno = refusal.errno.to_string();
-    let errno = errno.split(" (os error").next().unwrap_or_default();
+    let errno = refusal.named();
     let why = of_who_serves(refusal);
     say(Level::Refusal, &format!("{what}: {errno}: {why}"));
 }

@@ -4,40 +4,16 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, OnceLock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+pub use uvale_link::manner::Level;
+use uvale_link::manner::{MAX_REASONS, Manner};
 
 use crate::locks::lock;
-
-/// When a line is worth printing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// nothing works
-    Trouble = 0,
-    /// a request was refused
-    Refusal = 1,
-    /// what happens
-    Trace = 2,
-}
-
-/// Reasons that are shown where nobody has set how much is to be said.
-const MAX_REASONS: usize = 10;
-
-struct Manner {
-    level: i8,
-    /// a reason that was given is not given again, and there is an end
-    once: bool,
-}
 
 static MANNER: OnceLock<Manner> = OnceLock::new();
 
 /// How much is said: as the program is told by `verbose`, if it is.
 pub fn set(verbose: Option<i8>) {
-    let set = verbose.or_else(|| std::env::var("NMSHIM_VERBOSE").ok()?.trim().parse().ok());
-    let ci = std::env::var_os("CI").is_some_and(|v| !v.is_empty() && v != "false" && v != "0");
-    let person = ci || std::io::stderr().is_terminal();
-    MANNER.get_or_init(|| Manner {
-        level: set.unwrap_or(if person { 1 } else { 0 }),
-        once: set.is_none_or(|level| level < 1),
-    });
+    MANNER.get_or_init(|| Manner::new(verbose, std::io::stderr().is_terminal()));
 }
 
 /// Prints a line if the person wants to hear it.
@@ -46,7 +22,7 @@ pub fn say(level: Level, line: &str) {
     let Some(manner) = MANNER.get() else {
         return;
     };
-    if level as i8 > manner.level {
+    if !manner.says(level) {
         return;
     }
     if manner.once {

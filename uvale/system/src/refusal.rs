@@ -23,6 +23,12 @@ impl Refusal {
             why: why.into(),
         }
     }
+
+    /// The error number in words.
+    pub fn named(&self) -> String {
+        let text = self.errno.to_string();
+        text.split(" (os error").next().unwrap_or(&text).to_owned()
+    }
 }
 
 /// What a system call on the way to the daemon failed with, where nothing better can be said.

@@ -4,12 +4,11 @@ use std::fs::read_to_string;
 
 use compat_tests::guest::archive::Archive;
 use compat_tests::guest::kit::Kit;
-use compat_tests::guest::{Guest, Plan};
 use compat_tests::place::Place;
 use compat_tests::{Skip, or_skip, target};
 
 use super::{Ends, each, files};
-use crate::ptnet_guests::{devices, end, serve};
+use crate::ptnet_guests::end;
 
 /// The examples that have a test file; all are there once the example `bridge` is built.
 const NAMES: [&str; 8] = [
@@ -56,15 +55,7 @@ fn examples_run_in_a_guest() {
     let kit = or_skip!("guest", Kit::new(&[]));
     let place = Place::new();
     let files = or_skip!("guest with the examples", all_files(&place));
-    let server = serve(&place, "netmap:p{1", "a", &[]);
-    let plan = Plan {
-        name: "a",
-        devices: devices(&place, "a"),
-        files,
-        ..Plan::default()
-    };
-    let guest = Guest::boot(&kit, place.dir(), plan);
-    let mut ends = Ends { place, guest };
+    let (mut ends, server) = Ends::boot(&kit, place, files);
 
     // between the host and a switch of the guest
     ends.guest.run("uvale nic add ptnet0 --ptnet 0");
