@@ -39,7 +39,10 @@ static struct port open_with(const char *name, unsigned rings, int ring, uint64_
 	return p;
 }
 
-/* ---- flows: a sender that stays less than a ring ahead of its receiver, so that nothing is dropped ---- */
+/* ---- flows: a sender that stays so little ahead of its receiver that nothing is dropped: what the receiver has
+ * emptied takes up room until it syncs again, so that twice the lead has to fit into a ring of 1024 ---- */
+
+enum { BATCH = 50, LEAD = 400 };
 
 struct flow {
 	struct port tx, rx;
@@ -55,11 +58,11 @@ static void *send_flow(void *argument)
 	uint64_t seq = 0;
 	while (seq < PACKETS) {
 		uint64_t ahead = seq - atomic_load(&f->arrived);
-		if (ahead > 500) {
+		if (ahead > LEAD) {
 			sched_yield();
 			continue;
 		}
-		unsigned most = PACKETS - seq < 50 ? (unsigned)(PACKETS - seq) : 50;
+		unsigned most = PACKETS - seq < BATCH ? (unsigned)(PACKETS - seq) : BATCH;
 		fill_ring(tx_ring(&f->tx, f->ring), most, SHORTEST, 1, f->to, f->sender, &seq);
 		CHECK(ioctl(f->tx.fd, NIOCTXSYNC, NULL) == 0);
 	}
