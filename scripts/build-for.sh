@@ -100,7 +100,7 @@ for_musl() {
     cargo build --quiet $how -p uvale --target "$triple" || return
     put 755 "$target/$triple/$profile/uvale" || return
     put 644 "$target/x86_64-unknown-linux-gnu/$profile/libnmshim.so" || return
-    put 644 "$target/musl/$triple/$profile/libnetmap.so" "$target/musl/$triple/$profile/libnetmap.a"
+    put 644 "$target/$triple/$profile/libnetmap.so" "$target/$triple/$profile/libnetmap.a"
 }
 
 # Programs that were linked with libnetmap.so look for it by the name within.

@@ -7,7 +7,7 @@
 //! one is pending. What is left is the moment between the program's call and the blocking, which is
 //! as if the signal had come just before the call.
 
-use super::mask::{all, set_mask};
+use super::mask::{self, set_mask};
 use super::{memory, raw, section};
 use crate::device::Result;
 use core::mem::MaybeUninit;
@@ -20,7 +20,7 @@ pub struct Blocked {
 
 impl Blocked {
     pub fn new() -> Self {
-        let all = all();
+        let all = mask::ALL;
         let mut before = MaybeUninit::<sigset_t>::zeroed();
         let place = before.as_mut_ptr().cast::<u64>();
         set_mask(&raw const all, place);

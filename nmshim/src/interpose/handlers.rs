@@ -10,15 +10,19 @@
 //!
 //! Where the program's own system calls are trapped (`trap`) SIGSYS is ours. What the program does with it is noted,
 //! and one that is not ours goes to its handler.
+//!
+//! `calls`: what the program asks for its signals. `kernel`: actions as the kernel has them.
 
-use crate::ground::mask::{self, NOT_BLOCKED};
-use crate::ground::raw::{self, SIGSET_BYTES};
-use crate::ground::trapped::{self, unblocked};
+mod calls;
+mod kernel;
+
 use crate::ground::vfork::borrowed_memory;
-use crate::ground::{memory, next, section};
+use crate::ground::{mask, memory, next, section, trapped};
+pub use calls::{kernel_action, sigaction, sigignore, signal, sigset, sysv_signal};
 use core::mem::zeroed;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::*};
-use libc::{SA_RESETHAND, SA_SIGINFO, c_int, c_void, sighandler_t, siginfo_t, ucontext_t};
+use kernel::{KernelAction, asked, put, queue, reset};
+use libc::{SA_RESETHAND, SA_SIGINFO, c_int, c_void, siginfo_t, ucontext_t};
 
 const SIGNALS: usize = 65;
 
@@ -35,21 +39,8 @@ static HANDLERS: [Handler; SIGNALS] = [const {
     }
 }; SIGNALS];
 
-/// What sigset takes to block a signal and leave its handler.
-const HOLD: sighandler_t = 2;
-
 /// The program uses the device: handlers are ours.
 static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
-
-/// The kernel's own form of an action.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct KernelAction {
-    handler: usize,
-    flags: usize,
-    restorer: usize,
-    mask: u64,
-}
 
 fn ours() -> usize {
     trampoline as *const () as usize
@@ -66,9 +57,7 @@ fn is_kept(signal: c_int) -> bool {
 }
 
 fn known(signal: c_int) -> Option<&'static Handler> {
-    // 32 and 33 are libc's own.
-    let usable = signal > 0 && !matches!(signal, 32 | 33);
-    usable.then(|| HANDLERS.get(signal as usize)).flatten()
+    mask::is_programs(signal).then(|| &HANDLERS[signal as usize])
 }
 
 /// Does the program use the device? Until then nothing of its is looked at.
@@ -90,36 +79,6 @@ fn take_over_all() {
     if !borrowed_memory() && !TAKEN_OVER.swap(true, AcqRel) {
         (1..SIGNALS as c_int).for_each(adopt);
     }
-}
-
-/// What the kernel does at a signal.
-fn asked(signal: c_int) -> Option<KernelAction> {
-    let mut action = KernelAction {
-        handler: 0,
-        flags: 0,
-        restorer: 0,
-        mask: 0,
-    };
-    let place = &raw mut action as usize;
-    let ask = [signal as usize, 0, place, SIGSET_BYTES, 0, 0];
-    // SAFETY: the structure is the kernel's own, and lives.
-    let answer = unsafe { raw::call(libc::SYS_rt_sigaction, ask) };
-    (answer >= 0).then_some(action)
-}
-
-/// From here on the kernel does that.
-///
-/// # Safety
-/// As what [`asked`] gave, but for the flags, the mask and a handler that is as good.
-unsafe fn put(signal: c_int, action: &KernelAction) {
-    let place = core::ptr::from_ref(action) as usize;
-    // SAFETY: the structure is the kernel's own, and lives; the restorer is what libc gave.
-    unsafe {
-        raw::call(
-            libc::SYS_rt_sigaction,
-            [signal as usize, place, 0, SIGSET_BYTES, 0, 0],
-        )
-    };
 }
 
 /// Puts `trampoline` before the handler that the kernel knows now.
@@ -166,7 +125,7 @@ pub unsafe extern "C-unwind" fn trampoline(
         }
         let thread = section::this();
         if thread.is_inside()
-            && !NOT_BLOCKED.contains(&signal)
+            && mask::may_be_blocked(signal)
             && put_off(signal, info, context, thread)
         {
             return;
@@ -198,38 +157,6 @@ pub unsafe extern "C-unwind" fn trampoline(
     }
 }
 
-/// The kernel's default from now on.
-fn reset(signal: c_int) {
-    let default = KernelAction {
-        handler: libc::SIG_DFL,
-        flags: 0,
-        restorer: 0,
-        mask: 0,
-    };
-    let new = &raw const default as usize;
-    // SAFETY: the structure is the kernel's own, and lives.
-    unsafe {
-        raw::call(
-            libc::SYS_rt_sigaction,
-            [signal as usize, new, 0, SIGSET_BYTES, 0, 0],
-        )
-    };
-}
-
-/// Queues a signal for the calling thread.
-///
-/// # Safety
-/// `info` is what came with it.
-unsafe fn queue(signal: c_int, info: *const siginfo_t) -> bool {
-    let ids = [libc::SYS_getpid, libc::SYS_gettid].map(|nr| {
-        // SAFETY: takes nothing.
-        unsafe { raw::call(nr, [0; 6]) as usize }
-    });
-    let args = [ids[0], ids[1], signal as usize, info as usize, 0, 0];
-    // SAFETY: plain numbers, and the caller's promise.
-    unsafe { raw::call(libc::SYS_rt_tgsigqueueinfo, args) >= 0 }
-}
-
 /// A signal in the middle of a section. False: it could not be queued once more.
 ///
 /// # Safety
@@ -241,7 +168,7 @@ unsafe fn put_off(
     context: *mut ucontext_t,
     thread: &section::Thread,
 ) -> bool {
-    let all = mask::all();
+    let all = mask::ALL;
     let mut now = 0u64;
     mask::set_mask(&raw const all, &raw mut now);
     // SAFETY: by contract.
@@ -256,209 +183,6 @@ unsafe fn put_off(
         *mask |= all;
     }
     true
-}
-
-/// What the program is told of an action that the kernel has.
-///
-/// # Safety
-/// `old` is null or valid.
-unsafe fn translate(old: *mut libc::sigaction, function: usize, flags: c_int) {
-    const OURS: c_int = SA_SIGINFO | SA_RESETHAND | libc::SA_ONSTACK;
-    // SAFETY: by contract.
-    if let Some(old) = unsafe { old.as_mut() }
-        && old.sa_sigaction == ours()
-    {
-        old.sa_sigaction = function;
-        old.sa_flags = old.sa_flags & !OURS | flags & OURS;
-    }
-}
-
-/// # Safety
-/// As the C function.
-pub unsafe fn sigaction(
-    signal: c_int,
-    new: *const libc::sigaction,
-    old: *mut libc::sigaction,
-) -> c_int {
-    // SAFETY: the program's own arguments.
-    unsafe {
-        if is_kept(signal) {
-            return kept(new, old);
-        }
-        match new.as_ref().copied().filter(|_| trapped::is_on()) {
-            Some(mut action) => {
-                let mask = (&raw mut action.sa_mask).cast::<u64>();
-                mask.write(unblocked(mask.read()));
-                replace(signal, &raw const action, old)
-            }
-            None => replace(signal, new, old),
-        }
-    }
-}
-
-/// Notes what the program has for the trap's signal, and tells what it had.
-///
-/// # Safety
-/// As `sigaction`.
-unsafe fn kept(new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
-    let entry = &HANDLERS[libc::SIGSYS as usize];
-    // SAFETY: the program's own arguments; zeroes are an action, and its mask begins with the kernel's 8 bytes.
-    unsafe {
-        // A vfork child has handlers of its own, and our memory.
-        let new = new.as_ref().copied().filter(|_| !borrowed_memory());
-        if let Some(old) = old.as_mut() {
-            *old = zeroed();
-            old.sa_sigaction = entry.function.load(Acquire);
-            old.sa_flags = entry.flags.load(Relaxed);
-        }
-        if let Some(new) = new {
-            entry.flags.store(new.sa_flags, Relaxed);
-            entry.function.store(new.sa_sigaction, Release);
-        }
-    }
-    0
-}
-
-/// The system call rt_sigaction, whose structure is not the C library's.
-///
-/// # Safety
-/// As the system call.
-pub unsafe fn kernel_action([signal, new, old, size, ..]: [usize; 6]) -> c_int {
-    let (signal, new, old) = (
-        signal as c_int,
-        new as *const KernelAction,
-        old as *mut KernelAction,
-    );
-    // SAFETY: the program's own arguments, of integers; zeroes are an action of the C library's.
-    unsafe {
-        if size != SIGSET_BYTES {
-            return raw::fail(libc::EINVAL);
-        }
-        let new = match memory::read_if(new) {
-            // libc's own signals, of which libc refuses to speak
-            Ok(mut new) if known(signal).is_none() => {
-                new.iter_mut()
-                    .for_each(|new| new.mask = unblocked(new.mask));
-                let new = new.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
-                return raw::libc_call!(libc::SYS_rt_sigaction, signal, new, old, size) as c_int;
-            }
-            Ok(new) => new.map(|new| {
-                let mut action: libc::sigaction = zeroed();
-                action.sa_sigaction = new.handler;
-                action.sa_flags = new.flags as c_int;
-                (&raw mut action.sa_mask).cast::<u64>().write(new.mask);
-                action
-            }),
-            Err(e) => return raw::fail(e.0),
-        };
-        let mut before: libc::sigaction = zeroed();
-        let pointer = new.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
-        if sigaction(signal, pointer, &raw mut before) < 0 {
-            return -1;
-        }
-        let told = KernelAction {
-            handler: before.sa_sigaction,
-            flags: before.sa_flags as u32 as usize,
-            restorer: before.sa_restorer.map_or(0, |f| f as usize),
-            mask: (&raw const before.sa_mask).cast::<u64>().read(),
-        };
-        match old.is_null() {
-            true => 0,
-            false => raw::answer(memory::write(old, told).map(|()| 0)),
-        }
-    }
-}
-
-/// sigaction of a signal that is the program's.
-///
-/// # Safety
-/// As the C function.
-unsafe fn replace(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
-    // SAFETY: the program's own arguments.
-    unsafe {
-        let Some(entry) = known(signal).filter(|_| TAKEN_OVER.load(Acquire)) else {
-            return next::sigaction(signal, new, old);
-        };
-        let before = (entry.function.load(Acquire), entry.flags.load(Relaxed));
-        // A vfork child has handlers of its own, and our memory.
-        let Some(mut action) = new.as_ref().copied().filter(|_| !borrowed_memory()) else {
-            let answer = next::sigaction(signal, new, old);
-            translate(old, before.0, before.1);
-            return answer;
-        };
-        let (function, flags) = (action.sa_sigaction, action.sa_flags);
-        let keeps = is_fault(signal) || !matches!(function, libc::SIG_DFL | libc::SIG_IGN);
-        if keeps && function != ours() {
-            action.sa_sigaction = ours();
-            action.sa_flags = (flags | SA_SIGINFO) & !SA_RESETHAND;
-            entry.flags.store(flags, Relaxed);
-            entry.function.store(function, Release);
-        }
-        let answer = next::sigaction(signal, &raw const action, old);
-        if answer != 0 {
-            entry.flags.store(before.1, Relaxed);
-            entry.function.store(before.0, Release);
-        }
-        translate(old, before.0, before.1);
-        answer
-    }
-}
-
-/// signal and its kin: libc does it, and what it did is taken over.
-///
-/// # Safety
-/// As the C function.
-unsafe fn installed(
-    signal: c_int,
-    handler: sighandler_t,
-    install: impl FnOnce() -> sighandler_t,
-) -> sighandler_t {
-    if is_kept(signal) {
-        let function = &HANDLERS[signal as usize].function;
-        return match handler {
-            HOLD => function.load(Acquire),
-            _ => function.swap(handler, AcqRel),
-        };
-    }
-    let Some(entry) = known(signal).filter(|_| TAKEN_OVER.load(Acquire)) else {
-        return install();
-    };
-    let before = entry.function.load(Acquire);
-    let old = install();
-    if old != libc::SIG_ERR && !borrowed_memory() {
-        adopt(signal);
-    }
-    if old == ours() { before } else { old }
-}
-
-macro_rules! kin {
-    ($($name:ident),*) => { $(
-        /// # Safety
-        /// As the C function.
-        pub unsafe fn $name(signal: c_int, handler: sighandler_t) -> sighandler_t {
-            // SAFETY: the program's own arguments.
-            unsafe { installed(signal, handler, || next::$name(signal, handler)) }
-        }
-    )* };
-}
-kin!(signal, sysv_signal, sigset);
-
-/// # Safety
-/// As the C function.
-pub unsafe fn sigignore(signal: c_int) -> c_int {
-    let mut answer = 0;
-    // SAFETY: a number; libc does it, unless the signal is the trap's.
-    unsafe {
-        installed(signal, libc::SIG_IGN, || {
-            answer = next::sigignore(signal);
-            if answer == 0 {
-                libc::SIG_IGN
-            } else {
-                libc::SIG_ERR
-            }
-        })
-    };
-    answer
 }
 
 /// Takes SIGSYS out of the masks of handlers that other libraries have installed before.

@@ -39,6 +39,7 @@ pub struct Word {
 /// What a worker tells.
 #[repr(C, align(128))]
 pub struct Worker {
+    /// its process, when it is ready
     ready: AtomicU32,
     pad: AtomicU32,
     /// packets, or round trips
@@ -185,13 +186,18 @@ impl Board {
 
     /// Has worker `i` said that it is ready?
     pub fn is_ready(&self, i: usize) -> bool {
-        self.worker(i).ready.load(Acquire) != 0
+        self.process(i) != 0
+    }
+
+    /// The process of a worker that is ready; 0 if it is not.
+    pub fn process(&self, i: usize) -> u32 {
+        self.worker(i).ready.load(Acquire)
     }
 
     /// Says that worker `i` is ready.
     #[inline]
     pub fn tell_ready(&self, i: usize) {
-        self.worker(i).ready.store(1, Release);
+        self.worker(i).ready.store(std::process::id(), Release);
     }
 
     /// Waits until group `i` runs; false: go home.

@@ -1,5 +1,7 @@
 //! What is measured: cases, and the groups of workers that carry them out.
 
+use std::os::fd::OwnedFd;
+
 use super::board::Board;
 use super::cpus;
 use super::limit;
@@ -85,13 +87,7 @@ impl Bench<'_> {
             netmap("vale0:wake1", here, there),
             netmap("vale0:wake2", there, here),
         ];
-        let sockets = rustix::net::socketpair(
-            rustix::net::AddressFamily::UNIX,
-            rustix::net::SocketType::SEQPACKET,
-            rustix::net::SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(|e| format!("socketpair: {e}"))?;
+        let sockets = socketpair()?;
         let roles = |[first, second]: [Way; 2]| match asleep {
             true => [Role::Pace(first), Role::Wake(second)],
             false => [Role::Ping(first), Role::Pong(second)],
@@ -116,7 +112,8 @@ impl Bench<'_> {
             .map_err(|_| "two groups have two outcomes".into())
     }
 
-    fn spec(&self, group: usize, place: usize, cpu: usize, role: Role) -> Spec {
+    /// A worker at that place of a group.
+    pub fn spec(&self, group: usize, place: usize, cpu: usize, role: Role) -> Spec {
         let index = group * GROUP_SIZE + place;
         Spec {
             index,
@@ -124,6 +121,7 @@ impl Bench<'_> {
             cpu,
             real_time: self.real_time,
             namespaces: None,
+            reach: None,
             carrier: Carrier::Best,
             role,
         }
@@ -167,7 +165,8 @@ impl Bench<'_> {
         receivers.chain(senders).collect()
     }
 
-    fn netmap_roles(&self, case: Case, group: usize, blocking: bool) -> Vec<(usize, Role)> {
+    /// Senders and receivers with ports, and their processors.
+    pub fn netmap_roles(&self, case: Case, group: usize, blocking: bool) -> Vec<(usize, Role)> {
         let (tx, rx) = cpus::place(&self.cpus, case.senders, case.receivers);
         let name = |side: &str, i: usize| match (case.path, side) {
             (Path::Vale, side) => format!("vale{group}:{side}{i}"),
@@ -204,6 +203,17 @@ impl Bench<'_> {
         });
         receivers.chain(senders).collect()
     }
+}
+
+/// Two ends for messages.
+pub fn socketpair() -> Result<(OwnedFd, OwnedFd), String> {
+    rustix::net::socketpair(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|e| format!("socketpair: {e}"))
 }
 
 #[cfg(test)]

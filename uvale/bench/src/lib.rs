@@ -9,13 +9,15 @@
 //! | `port.rs` | a netmap port by the public ABI |
 //! | `wake.rs` | waking a receiver that blocks in poll, and a bare socketpair |
 //! | `nic.rs` | NIC ports over veth pairs, and the same by AF_PACKET alone |
+//! | `reach.rs` | syncs of programs that no preload reaches, and the kernel's part of them alone |
 //! | `memif.rs` | DPDK's testpmd over memif |
 //! | `preload.rs` | what the shim costs a program that has nothing to do with netmap |
 //! | `measure.rs` | windows, turns, medians |
 //! | `board.rs` | the memory that all share |
 //! | `world.rs`, `cpus.rs` | a daemon of its own, processes, processors |
 //! | `report.rs` | tables, targets, JSON |
-//! | `raw.rs` | all that needs unsafe code |
+//! | `options.rs` | the command line |
+//! | `raw.rs`, `reach/raw.rs` | all that needs unsafe code |
 #![deny(unsafe_code)]
 
 mod board;
@@ -25,10 +27,12 @@ mod limit;
 mod measure;
 mod memif;
 mod nic;
+mod options;
 mod port;
 mod preload;
 #[allow(unsafe_code)]
 mod raw;
+mod reach;
 mod report;
 mod wake;
 mod worker;
@@ -41,61 +45,14 @@ use std::time::Duration;
 use cases::{Bench, Case, Path};
 use measure::Windows;
 use nic::Nic;
+pub use options::Args;
+use options::Section;
+use reach::Reach;
 use report::{ASLEEP, PING_PONG, Report, Row, WakeUp};
 use uvale_tools::output;
 
 /// An address that nobody has.
 const NOBODY: u64 = 0x0200_0000_3002;
-
-/// Options of `uvale bench`.
-#[derive(clap::Args)]
-pub struct Args {
-    /// Fewer cases and shorter windows: some 20 seconds instead of two to three minutes
-    #[arg(long)]
-    quick: bool,
-    /// What to measure
-    #[arg(long, value_delimiter = ',', value_name = "WHAT")]
-    only: Vec<Section>,
-    /// Batch sizes [default: 1,8,64,256]
-    #[arg(long, value_delimiter = ',', value_name = "PACKETS", value_parser = clap::value_parser!(u32).range(1..=1023))]
-    batch: Vec<u32>,
-    /// Packet sizes [default: 60,1500]
-    #[arg(long, value_delimiter = ',', value_name = "BYTES", value_parser = clap::value_parser!(u16).range(14..=2048))]
-    size: Vec<u16>,
-    /// Length of a window
-    #[arg(long, value_name = "MS")]
-    window: Option<u64>,
-    /// Windows to take the median of
-    #[arg(long, value_name = "N")]
-    windows: Option<usize>,
-    /// Keep other programs off the processors while a window lasts (needs CAP_SYS_NICE)
-    #[arg(long)]
-    real_time: bool,
-    /// One JSON object instead of tables
-    #[arg(long)]
-    json: bool,
-    #[arg(long, hide = true)]
-    worker: Option<String>,
-}
-
-/// Parts of the benchmark.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Section {
-    /// one sender, one receiver, on a switch
-    Vale,
-    /// one sender, one receiver, on a pipe
-    Pipe,
-    /// two senders to one receiver, one sender flooding to eight
-    Many,
-    /// waking a receiver that blocks in poll
-    Wakeup,
-    /// NIC ports over veth pairs between two network namespaces
-    Nic,
-    /// DPDK's memif, if testpmd is installed
-    Memif,
-    /// what the shim costs a program that has nothing to do with netmap
-    Preload,
-}
 
 /// Runs the command.
 pub fn run(args: Args) -> ExitCode {
@@ -197,6 +154,9 @@ impl Run {
         if self.wants(Section::Nic) {
             self.nic(&bench);
         }
+        if self.wants(Section::Reach) {
+            self.reach(&bench);
+        }
         if self.wants(Section::Memif) {
             self.memif();
         }
@@ -256,8 +216,8 @@ impl Run {
         ]
     }
 
-    /// Sizes and batches for NIC ports: whatever goes through the kernel is slow with small batches.
-    fn nic_cases(&self) -> Vec<(u16, u32)> {
+    /// Sizes and batches for what goes through the kernel, which is slow with small batches.
+    fn kernel_cases(&self) -> Vec<(u16, u32)> {
         let batches = match &self.args.batch[..] {
             [] => &[256],
             given => given,
@@ -328,7 +288,7 @@ impl Run {
     fn wires(&mut self, nic: &Nic<'_>) {
         self.say("\nNIC port, veth: Mpps delivered");
         self.say(&nic::Wire::head());
-        for (len, batch) in self.nic_cases() {
+        for (len, batch) in self.kernel_cases() {
             match nic.wire(batch, len) {
                 Ok(row) => {
                     self.say(&row.line());
@@ -338,7 +298,7 @@ impl Run {
             }
         }
         self.say(&nic::XdpWire::head());
-        for (len, batch) in self.nic_cases() {
+        for (len, batch) in self.kernel_cases() {
             match nic.xdp(batch, len) {
                 Ok(row) => {
                     self.say(&row.line());
@@ -359,7 +319,7 @@ impl Run {
     fn joins(&mut self, nic: &Nic<'_>) {
         self.say("\nNIC ports, both ends of a veth pair: Mpps delivered");
         self.say(&nic::Joined::head());
-        for (len, batch) in self.nic_cases() {
+        for (len, batch) in self.kernel_cases() {
             match nic.joined(batch, len) {
                 Ok(row) => {
                     self.say(&row.line());
@@ -374,6 +334,33 @@ impl Run {
                 self.report.nic.joining = Some(row);
             }
             Err(why) => self.skip(format!("joining: {why}")),
+        }
+    }
+
+    fn reach(&mut self, bench: &Bench<'_>) {
+        self.say("\nprograms that no preload reaches, a call: microseconds, median (range)");
+        self.say(&reach::Syncs::head());
+        for way in [Reach::Notify, Reach::Trap] {
+            match bench.syncs(way) {
+                Ok(row) => {
+                    self.say(&row.line());
+                    self.report.reach.syncs.push(row);
+                }
+                Err(why) => self.skip(format!("{}: {why}", way.option())),
+            }
+        }
+        self.say("\nprograms that no preload reaches: Mpps delivered, median (range)");
+        self.say(&reach::Packets::head());
+        for path in [Path::Vale, Path::Pipe] {
+            for (len, batch) in self.kernel_cases() {
+                match bench.by_notification(path, batch, len) {
+                    Ok(row) => {
+                        self.say(&row.line());
+                        self.report.reach.packets.push(row);
+                    }
+                    Err(why) => self.skip(format!("notified, {len} bytes, batch {batch}: {why}")),
+                }
+            }
         }
     }
 

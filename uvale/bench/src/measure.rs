@@ -59,7 +59,8 @@ impl Outcome {
         self.windows.iter().filter(|w| !w.disturbed).count()
     }
 
-    fn rates(&self) -> impl Iterator<Item = Rate> {
+    /// Of the undisturbed windows, if there are any.
+    pub fn rates(&self) -> impl Iterator<Item = Rate> {
         let all = self.is_disturbed();
         self.windows
             .iter()
@@ -80,16 +81,27 @@ impl Outcome {
     /// makes the machine faster or slower from one moment to the next concerns both. Where no round
     /// is good for both, the ratio of the medians.
     pub fn ratio(&self, other: &Self) -> f64 {
-        let times = |a: f64, b: f64| (b > 0.0).then(|| a / b);
-        let rounds = self.windows.iter().zip(&other.windows);
-        let good = rounds.filter(|(a, b)| !a.disturbed && !b.disturbed);
-        let ratios: Vec<f64> = good
-            .filter_map(|(a, b)| times(a.rate.delivered, b.rate.delivered))
-            .collect();
+        let ratios = self.rounds(other, |a, b| !a.disturbed && !b.disturbed);
         if ratios.is_empty() {
             return times(self.rate().delivered, other.rate().delivered).unwrap_or(0.0);
         }
         median(ratios)
+    }
+
+    /// The ratios of the rounds that are good for both, or, where none is, of all.
+    pub fn ratios(&self, other: &Self) -> Vec<f64> {
+        let good = self.rounds(other, |a, b| !a.disturbed && !b.disturbed);
+        match good.is_empty() {
+            true => self.rounds(other, |_, _| true),
+            false => good,
+        }
+    }
+
+    fn rounds(&self, other: &Self, is_good: fn(&Window, &Window) -> bool) -> Vec<f64> {
+        let rounds = self.windows.iter().zip(&other.windows);
+        let good = rounds.filter(|(a, b)| is_good(a, b));
+        good.filter_map(|(a, b)| times(a.rate.delivered, b.rate.delivered))
+            .collect()
     }
 
     /// Largest over smallest rate, 0 if nothing was delivered at some time.
@@ -101,6 +113,11 @@ impl Outcome {
         );
         if least > 0.0 { most / least } else { 0.0 }
     }
+}
+
+/// How many times `b` is in `a`; of nothing nothing is a multiple.
+fn times(a: f64, b: f64) -> Option<f64> {
+    (b > 0.0).then(|| a / b)
 }
 
 /// Measures all `groups` in turns, one window each a round. A window in which other programs took
@@ -148,6 +165,7 @@ fn window(
 
     let time = (after.at - before.at).as_secs_f64();
     let rate = |a: u64, b: u64| a.wrapping_sub(b) as f64 / time / 1e6;
+    // how much of its processor each one had
     let share = before
         .on_cpu
         .iter()
@@ -172,7 +190,8 @@ struct Look {
 }
 
 fn look(board: &Board, group: &Group<'_>) -> Look {
-    let on_cpu = group.busy().map(time_on_cpu).collect();
+    let time = |pids: Vec<u32>| pids.into_iter().map(time_on_cpu).sum();
+    let on_cpu = group.busy().into_iter().map(time).collect();
     let sum = |receivers: bool| {
         group
             .specs()
@@ -188,12 +207,15 @@ fn look(board: &Board, group: &Group<'_>) -> Look {
     }
 }
 
-/// Nanoseconds that process `pid` has run, or a number that never grows if nobody knows.
+/// Nanoseconds that the threads of process `pid` have run, or a number that never grows if nobody knows.
 fn time_on_cpu(pid: u32) -> u64 {
-    std::fs::read_to_string(format!("/proc/{pid}/schedstat"))
-        .ok()
-        .and_then(|text| text.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let of_thread = |thread: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let threads = threads.into_iter().flatten().flatten();
+    threads.filter_map(of_thread).sum()
 }
 
 /// The middle one, or the mean of the two in the middle; 0 of none.

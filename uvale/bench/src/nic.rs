@@ -190,6 +190,7 @@ impl<'a> Nic<'a> {
             group: number,
             cpu: bench.cpus[1 - side],
             real_time: bench.real_time,
+            reach: None,
             namespaces: Some(self.ground.side(side).clone()),
             carrier,
             role,

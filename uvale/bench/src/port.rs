@@ -58,6 +58,11 @@ impl Port {
         Ok(Self { fd, memory, tx, rx })
     }
 
+    /// The descriptor.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     /// The first tx ring.
     pub fn tx(&self) -> Result<Ring<'_>, String> {
         Ring::at(&self.memory, self.tx).ok_or_else(|| "the tx ring lies outside the region".into())

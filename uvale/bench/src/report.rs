@@ -163,6 +163,8 @@ pub struct Report {
     pub wake_ups: Vec<WakeUp>,
     /// NIC ports
     pub nic: super::nic::Figures,
+    /// programs that no preload reaches
+    pub reach: super::reach::Figures,
     /// million packets a second
     pub memif: Option<f64>,
     /// ordinary calls, in nanoseconds
@@ -239,6 +241,7 @@ impl Report {
             targets.push(Target::new(name, wake_up.ratio, 1.5, true));
         }
         targets.extend(self.nic.targets());
+        targets.extend(self.reach.targets());
         self.targets = targets;
     }
 

@@ -13,6 +13,7 @@ use super::nic::socket::{self, Version};
 use super::nic::xdp;
 use super::port::Port;
 use super::raw;
+use super::reach::{self, Reach};
 use super::wake;
 use uvale_wire::Carrier;
 
@@ -29,6 +30,8 @@ pub struct Spec {
     pub real_time: bool,
     /// where it goes first
     pub namespaces: Option<Namespaces>,
+    /// is it to be served as a program that no preload reaches?
+    pub reach: Option<Reach>,
     /// what is to carry the packets of its NIC port
     pub carrier: Carrier,
     /// its part
@@ -94,6 +97,8 @@ pub enum Role {
     Pace(wake::Way),
     /// takes the time from sending to waking up
     Wake(wake::Way),
+    /// calls that no preloaded library sees
+    Reach(reach::Part),
 }
 
 impl Role {
@@ -104,14 +109,18 @@ impl Role {
             Self::PacketSend { .. } | Self::PacketReceive { .. } => false,
             Self::XdpSend { .. } | Self::XdpReceive { .. } => false,
             Self::Send { .. } | Self::Receive { .. } | Self::Join { .. } => true,
+            Self::Reach(part) => part.is_netmap(),
             Self::Ping(way) | Self::Pong(way) | Self::Pace(way) | Self::Wake(way) => {
                 matches!(way, wake::Way::Netmap { .. })
             }
         }
     }
 
-    /// Does it count packets that arrive?
+    /// Does it count packets that arrive, or calls that are done?
     pub fn receives(&self) -> bool {
+        if let Self::Reach(part) = self {
+            return part.counts();
+        }
         matches!(
             self,
             Self::LimitReceive { .. }
@@ -133,6 +142,7 @@ impl Role {
                 | Self::XdpSend { .. }
                 | Self::XdpReceive { .. }
                 | Self::Send { .. }
+                | Self::Reach(_)
                 | Self::Receive {
                     blocking: false,
                     ..
@@ -243,12 +253,13 @@ pub fn run(spec: &str) -> Result<(), String> {
         Role::Pong(way) => wake::pong(&stage, way),
         Role::Pace(way) => wake::pace(&stage, way),
         Role::Wake(way) => wake::wake(&stage, way),
+        Role::Reach(part) => reach::perform(&stage, part),
     }
 }
 
 /// Repeats `step` while the group runs and adds up what it says.
 #[inline(always)]
-fn count(
+pub fn count(
     stage: &Stage<'_>,
     running: Running<'_>,
     mut step: impl FnMut() -> Result<u32, String>,

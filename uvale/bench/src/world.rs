@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::board::{Board, wait_for};
 use super::raw::die_with_parent;
-use super::worker::Spec;
+use super::reach::raw::start_on;
+use super::worker::{Role, Spec};
 use uvale_link::{environment, start};
 use uvale_wire::Carrier;
 
@@ -135,13 +136,25 @@ impl<'a> Group<'a> {
         self.workers.iter().map(|(spec, _)| spec)
     }
 
-    /// The processes that ought to be busy all the time and have their processor for themselves.
-    pub fn busy(&self) -> impl Iterator<Item = u32> {
-        let alone = |cpu| self.specs().filter(|s| s.cpu == cpu).count() == 1;
-        self.workers
-            .iter()
-            .filter(move |(spec, _)| spec.role.spins() && alone(spec.cpu))
-            .map(|(_, child)| child.id())
+    /// The processes that ought to be busy all the time and have their processor for themselves: for each processor
+    /// those that share it and only ever go on in turns, as a worker and who serves it.
+    pub fn busy(&self) -> Vec<Vec<u32>> {
+        let mut cpus: Vec<usize> = self.specs().map(|spec| spec.cpu).collect();
+        cpus.sort_unstable();
+        cpus.dedup();
+        let on = |cpu| {
+            let here = self.workers.iter().filter(move |(spec, _)| spec.cpu == cpu);
+            let takes_turns = |(spec, _): &(Spec, Child)| matches!(spec.role, Role::Reach(_));
+            let is_busy = here.clone().all(|(spec, _)| spec.role.spins())
+                && (here.clone().count() == 1 || here.clone().all(takes_turns));
+            let mut pids: Vec<u32> = here
+                .flat_map(|(spec, child)| [child.id(), self.board.process(spec.index)])
+                .collect();
+            pids.sort_unstable();
+            pids.dedup();
+            is_busy.then_some(pids)
+        };
+        cpus.into_iter().filter_map(on).collect()
     }
 
     /// An error if one of the workers has gone.
@@ -177,14 +190,21 @@ fn spawn(
 ) -> Result<Child, String> {
     let text = serde_json::to_string(spec).map_err(|e| e.to_string())?;
     let mut command = this_program()?;
+    let world = || world.ok_or("no world for a netmap worker");
+    if let Some(reach) = spec.reach {
+        let exe = command.get_program().to_owned();
+        command.args(["run", reach.option(), "--dir"]);
+        command.arg(&world()?.dir).arg("--").arg(exe);
+        start_on(&mut command, spec.cpu);
+    }
     command
         .args(["bench", "--worker", &text])
         .stdin(board.descriptor()?);
     if let Some(stdout) = stdout {
         command.stdout(stdout);
     }
-    if spec.role.is_netmap() {
-        let world = world.ok_or("no world for a netmap worker")?;
+    if spec.role.is_netmap() && spec.reach.is_none() {
+        let world = world()?;
         command
             .env("LD_PRELOAD", &world.shim)
             .env(environment::ENV_DIR, &world.dir);

@@ -41,4 +41,5 @@ mod waits;
 mod watch;
 
 pub use install::{Reached, reach};
+pub use kernel::{Answer, Listener};
 pub use supervisor::World;

@@ -31,7 +31,7 @@ pub fn install() {
         let (mut new, mut old): (libc::sigaction, libc::sigaction) = (zeroed(), zeroed());
         new.sa_sigaction = on_sigsys as *const () as usize;
         new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        (&raw mut new.sa_mask).cast::<u64>().write(mask::all());
+        (&raw mut new.sa_mask).cast::<u64>().write(mask::ALL);
         next::sigaction(libc::SIGSYS, &raw const new, &raw mut old);
         entry::prepare();
         trapped::turn_on();

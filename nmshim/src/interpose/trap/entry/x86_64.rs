@@ -230,7 +230,7 @@ pub unsafe fn divert(context: *mut ucontext_t, below: usize, leaves: bool) {
         });
         if leaves {
             // Until it is taken away: the kernel would not take it in this handler, which may run there.
-            mask_of(context).write(mask::all());
+            mask_of(context).write(mask::ALL);
         }
         if vectors > 512 {
             frame
