@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 
 use rustix::process::Signal;
@@ -154,4 +155,22 @@ macro_rules! cases {
             }
         }
     };
+}
+
+/// Instructions that a process executes, counted by `valgrind --tool=callgrind ...`, which `command` is. The process
+/// has to end well.
+///
+/// # Panics
+/// If it does not.
+pub fn instructions(mut command: Command) -> Result<u64, Skip> {
+    let out = command.output();
+    let out =
+        out.map_err(|e| Skip::required(format!("no valgrind (Debian package valgrind): {e}")))?;
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    let count = said
+        .split("Collected :")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    count.ok_or_else(|| Skip::required(format!("valgrind counts nothing here: {said}")))
 }
