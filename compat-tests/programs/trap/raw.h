@@ -88,4 +88,16 @@ static UNUSED void check_port(int fd)
 	CHECK(ioctl(fd, NIOCRXSYNC, NULL) == 0);
 }
 
+/* How many mappings the process has. */
+static UNUSED unsigned lines_of_maps(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned n = 0;
+
+	for (int c; (c = getc(maps)) != EOF;)
+		n += c == '\n';
+	fclose(maps);
+	return n;
+}
+
 #endif
