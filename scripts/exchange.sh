@@ -1,8 +1,8 @@
 #!/bin/sh
 # Two programs exchange packets, both ways:  exchange.sh N A B
 # Needs `uvale` and its shims beside it, and a shell; it runs in roots that have little else. A and B are programs like
-# compat-tests/programs/robust/traffic.c. First A sends N packets to B, then B to A, over a pipe, which loses none. The
-# daemon starts by itself. Ends with "ok", or "failed: why" and status 1.
+# compat-tests/programs/robust/traffic.c. First A sends N packets to B, then B to A, over a pipe, which loses none; both
+# ends count them. The daemon starts by itself. Ends with "ok", or "failed: why" and status 1.
 set -u
 here=$(dirname "$0")
 n=$1 a=$2 b=$3
@@ -54,7 +54,9 @@ cross() {
     [ "$last" = "end n=$n lost=0" ] || fail "$3 received: $last"
     # it has no more to send, and waits for a receiver that has closed to give the last slots back
     kill $tx
-    wait $tx
+    wait $tx || fail "$2 ended with status $?"
+    last=$(grep '^end ' "$work/tx.log" | tail -n 1) # some say it once more when they are ended
+    [ "$last" = "end n=$n lost=0" ] || fail "$2 sent: $last"
     rx="" tx=""
 }
 cross sync "$a" "$b"

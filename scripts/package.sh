@@ -3,7 +3,8 @@
 # FOLDER has uvale, libnmshim.so, maybe libnmshim-musl.so, libnetmap.so and libnetmap.a, built for any machine, by
 # cargo (target/release) or scripts/build-for.sh. Into OUT (packages/ under the target directory) it puts an archive
 # that may be unpacked anywhere; for files on glibc a Debian package, and an rpm where rpmbuild is; a list of all that
-# is linked in (CycloneDX); and SHA256SUMS. The same files and the same commit give the same packages.
+# is linked in (CycloneDX); and SHA256SUMS, which lists these, and those of earlier calls for the same version. The
+# same files and the same commit give the same packages.
 #
 # SOURCE_DATE_EPOCH is the time that everything gets; the default is that of the last commit. MAINTAINER
 # ("NAME <ADDRESS>") is who packs; the default is the author of the last commit. UVALE is the program that lays out the
@@ -51,6 +52,9 @@ for candidate in "$from/uvale" ${UVALE:+"$UVALE"} "$target/release/uvale" "$targ
 done
 [ -n "$installer" ] || fail "no uvale $version runs here: build it, or name one in UVALE"
 
+# rpmbuild takes names without blanks
+case ${TMPDIR:-/tmp} in *[!A-Za-z0-9/._+-]*) TMPDIR=/tmp ;; esac
+export TMPDIR="${TMPDIR:-/tmp}"
 work=$(mktemp -d -t uvale-package.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
@@ -75,7 +79,12 @@ for file in "$from/uvale" "$from"/libnmshim*.so "$from"/libnetmap.*; do
         ;;
     esac
 done
-scripts/sbom.py "$triple" "$work/made-of"
+# the program's target, then those of shims for programs on another C library
+triples=$triple
+[ $libc = musl ] || [ ! -f "$stage/libnmshim-musl.so" ] || triples="$triples $machine-unknown-linux-musl"
+[ $libc = gnu ] || [ ! -f "$stage/libnmshim.so" ] || triples="$triples $machine-unknown-linux-gnu"
+# shellcheck disable=SC2086
+scripts/sbom.py "$work/made-of" $triples
 
 # lay_out LAYOUT PREFIX DESTDIR
 lay_out() {
@@ -106,7 +115,15 @@ if [ $libc = gnu ]; then
 fi
 
 cd "$out"
-find . -type f ! -name 'SHA256SUMS*' -printf '%P\n' | sort | xargs -d '\n' sha256sum -- >SHA256SUMS.new
+# Lines of what lies here from earlier calls stay, as long as they are true.
+{
+    for file in $made; do sha256sum -- "$file"; done
+    [ ! -f SHA256SUMS ] || while read -r sum file; do
+        case " $made " in *" $file "*) continue ;; esac
+        case $file in */*) continue ;; "uvale-$version-"* | "uvale_$version-"*) ;; *) continue ;; esac
+        ! echo "$sum  $file" | sha256sum --check --status 2>/dev/null || echo "$sum  $file"
+    done <SHA256SUMS
+} | sort -k 2 >SHA256SUMS.new
 mv SHA256SUMS.new SHA256SUMS
 for file in $made; do echo "$out/$file"; done
 echo "$out/SHA256SUMS"

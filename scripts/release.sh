@@ -16,17 +16,31 @@ top=$PWD
 fail() { echo "release: $*" >&2; exit 1; }
 
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+[ -n "$version" ] || fail "Cargo.toml has no version below [workspace.package]"
 entry=$(sed -n 's/^## //p' CHANGELOG.md | head -n 1)
 [ "${entry%% *}" = "$version" ] ||
-    fail "CHANGELOG.md begins with ${entry%% *}, Cargo.toml says $version: let them agree"
+    fail "CHANGELOG.md begins with '${entry%% *}', Cargo.toml says $version: let them agree"
+[ "$(grep -c "^## $version\( \|\$\)" CHANGELOG.md)" = 1 ] ||
+    fail "CHANGELOG.md has more than one section $version: make them one, or give the newer one the next version"
+day=$(echo "$entry" | sed -nE 's/^[^ ]+ \(([0-9]{4}-[0-9]{2}-[0-9]{2})\)$/\1/p')
+if [ "$entry" != "$version (unreleased)" ] && ! { [ -n "$day" ] && date -d "$day" >/dev/null 2>&1; }; then
+    fail "CHANGELOG.md begins with '$entry': write '$version (unreleased)', or its date, as '$version (2026-01-31)'"
+fi
 commit=$(git rev-parse --verify -q HEAD) || fail "this is no git repository with a commit: releases are made of one"
-tags=$(git tag --list 'v[0-9]*' --points-at HEAD)
+# whatever looks like the tag of a version
+tags=$(git tag --points-at HEAD | grep -E '^[vV]?[0-9]|[0-9]\.[0-9]' || true)
 for tag in $tags; do
-    [ "$tag" = "v$version" ] || fail "this commit has the tag $tag, Cargo.toml says $version: let them agree"
-    case $entry in
-    *"(unreleased)") fail "this commit has the tag $tag, CHANGELOG.md says '$entry': give it its date" ;;
+    case $tag in
+    "v$version") ;;
+    v[0-9]*) fail "this commit has the tag $tag, Cargo.toml says $version: let them agree" ;;
+    *) fail "this commit has the tag $tag, but a release of it has the tag v$version: let no other name a version" ;;
     esac
+    [ -n "$day" ] || fail "this commit has the tag $tag, CHANGELOG.md says '$entry': give it its date"
 done
+if [ -z "$tags" ] && git merge-base --is-ancestor "refs/tags/v$version" HEAD 2>/dev/null; then
+    fail "v$version is the tag of an older commit, which has been released: give Cargo.toml and CHANGELOG.md the next \
+version"
+fi
 if [ "${1:-}" = --check ]; then
     echo "version $version${tags:+, tag $tags}"
     exit 0
@@ -43,7 +57,20 @@ out=${1:-$target/release-packages}
 case $out in /*) ;; *) out=$here/$out ;; esac
 [ $# = 0 ] || shift
 mkdir -p "$out"
-[ -z "$(ls -A "$out")" ] || fail "there is something in $out already: empty it, or name another folder"
+# What is there may only be an earlier release, whole: each file is in its list, as it was.
+old=$(ls -A "$out")
+if [ -n "$old" ]; then
+    strange=$(
+        cd "$out" || exit
+        [ -f SHA256SUMS ] || { echo "$old" | head -n 1; exit; }
+        sha256sum --check --quiet SHA256SUMS 2>/dev/null | sed -n '1s/: .*//p'
+        echo "$old" | while read -r name; do
+            [ "$name" = SHA256SUMS ] || cut -c 67- SHA256SUMS | grep -qxF -e "$name" || echo "$name"
+        done
+    )
+    [ -z "$strange" ] || fail "there is something in $out that is of no release, $(echo "$strange" | head -n 1): empty \
+it, or name another folder"
+fi
 
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
@@ -52,8 +79,16 @@ target=$target/release-build
 REMAP_TOP=$top REMAP_TARGET=$target REMAP_CARGO=${CARGO_HOME:-$HOME/.cargo} REMAP_RUST=$(rustc --print sysroot)
 export REMAP_TOP REMAP_TARGET REMAP_CARGO REMAP_RUST
 export CARGO_TARGET_DIR="$target" CARGO_INCREMENTAL=0 RUSTC_WRAPPER="$top/scripts/remapped.sh"
+# The profile is that of Cargo.toml, whatever a person's shell says.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS
+# shellcheck disable=SC2046
+unset $(env | sed -n 's/^\(CARGO_PROFILE_[A-Z0-9_]*\)=.*/\1/p') CARGO_BUILD_TARGET
 
-pack() { UVALE=${host:-} scripts/package.sh "$1" "$out"; }
+# Packed beside, and moved when all is there.
+packed=$target/packed
+rm -rf "$packed"
+mkdir -p "$packed"
+pack() { UVALE=${host:-} scripts/package.sh "$1" "$packed"; }
 if [ $# = 0 ]; then
     cargo build --release --locked -p uvale -p nmshim -p libnetmap
     scripts/musl.sh release
@@ -69,3 +104,9 @@ else
         case " $* " in *" all "* | *" $(basename "$folder") "*) pack "${folder%/}" ;; esac
     done
 fi
+[ -z "$old" ] || (cd "$out" && echo "$old" | xargs -d '\n' rm -f --)
+mv "$packed/SHA256SUMS" "$target/SHA256SUMS.new"
+mv "$packed"/* "$out"
+# the last: who finds it finds all that it lists
+mv "$target/SHA256SUMS.new" "$out/SHA256SUMS"
+echo "release: $version is in $out"

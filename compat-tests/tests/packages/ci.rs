@@ -39,19 +39,18 @@ fn yaml(name: &str) -> Result<Value, Skip> {
     Ok(serde_json::from_str(&said.assert_code(0).out).expect("JSON"))
 }
 
+/// As GitHub runs a script, and GitLab where an image has it.
+const BASH: &str = "bash --noprofile --norc -e -o pipefail";
+/// As GitLab runs one in other images.
+const SH: &str = "sh -e";
+
 /// What a runner gives a script: this folder, nothing of uvale's.
-fn shell(script: &str, folder: &Path, variables: &BTreeMap<String, String>) -> Said {
-    let mut command = Command::new("bash");
+fn shell(words: &str, script: &str, folder: &Path, variables: &BTreeMap<String, String>) -> Said {
+    let mut words = words.split(' ');
+    let mut command = Command::new(words.next().expect("a shell"));
     command
-        .args([
-            "--noprofile",
-            "--norc",
-            "-e",
-            "-o",
-            "pipefail",
-            "-c",
-            script,
-        ])
+        .args(words)
+        .args(["-c", script])
         .current_dir(folder)
         .env_clear()
         .envs(variables)
@@ -147,6 +146,7 @@ fn the_action_installs_and_tests() {
             variables.insert("RUNNER_TEMP".into(), temp.display().to_string());
             variables.insert("GITHUB_PATH".into(), github_path.display().to_string());
             let said = shell(
+                BASH,
                 step["run"].as_str().expect("a script"),
                 &scratch.0,
                 &variables,
@@ -164,6 +164,13 @@ fn the_action_installs_and_tests() {
     // another archive than the one that was meant
     let said = run(Some(&"0".repeat(64))).expect_err("the checksum is wrong");
     assert!(said.err.contains("sha256sum"), "{}", said.err);
+    let mut inputs_of_another_name = BTreeMap::new();
+    inputs_of_another_name.insert("PATH".to_owned(), "/usr/bin:/bin".to_owned());
+    let first = action["runs"]["steps"][0]["run"]
+        .as_str()
+        .expect("a script");
+    let said = shell(BASH, first, &scratch.0, &inputs_of_another_name);
+    assert!(said.err.contains("the input archive names"), "{}", said.err);
 }
 
 #[test]
@@ -189,7 +196,7 @@ fn the_gitlab_job_installs_and_tests() {
     let mut variables: BTreeMap<String, String> = [
         ("PATH", "/usr/bin:/bin".to_owned()),
         ("CI_PROJECT_DIR", scratch.0.display().to_string()),
-        ("UVALE_ARCHIVE", archive),
+        ("UVALE_ARCHIVE", archive.clone()),
         ("UVALE_SHA256", sum),
         ("UVALE_TESTS", "tests/*.toml".to_owned()),
     ]
@@ -198,7 +205,38 @@ fn the_gitlab_job_installs_and_tests() {
     for (name, value) in job["variables"].as_object().expect("variables") {
         variables.insert(name.clone(), value.as_str().expect("a text").to_owned());
     }
-    shell(&script, &scratch.0, &variables).assert_code(0);
-    assert_passed(&scratch.0, "uvale-results.xml");
     assert_eq!(job["artifacts"]["reports"]["junit"], "$UVALE_RESULTS");
+    let image = jobs[".uvale"]["image"].as_str().expect("an image");
+    assert!(image.starts_with("debian:"), "{image}");
+    let passes = |words: &str, variables: &BTreeMap<String, String>| {
+        shell(words, &script, &scratch.0, variables).assert_code(0);
+        assert_passed(&scratch.0, "uvale-results.xml");
+        fs::remove_file(scratch.path("uvale-results.xml")).expect("results");
+    };
+    passes(BASH, &variables);
+    // a file of the project, whatever it is called
+    fs::copy(&archive, scratch.path("uvale.tar.gz")).expect("our folder");
+    variables.insert("UVALE_ARCHIVE".into(), "uvale.tar.gz".into());
+    passes(SH, &variables);
+    if needs("curl").is_ok() {
+        variables.insert("UVALE_ARCHIVE".into(), format!("file://{archive}"));
+        passes(SH, &variables);
+    }
+    // what is not said, or not right, is named
+    for (name, value, why) in [
+        ("UVALE_TESTS", "", "UVALE_TESTS: names files of cases"),
+        ("UVALE_ARCHIVE", "", "UVALE_ARCHIVE: names the archive"),
+        ("UVALE_SHA256", &*"0".repeat(64), "FAILED"),
+    ] {
+        let mut variables = variables.clone();
+        variables.insert(name.into(), value.into());
+        let said = shell(SH, &script, &scratch.0, &variables);
+        assert_ne!(said.code, Some(0), "{name}");
+        assert!(
+            format!("{}{}", said.out, said.err).contains(why),
+            "{}{}",
+            said.out,
+            said.err
+        );
+    }
 }

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use compat_tests::containers::libraries;
 use compat_tests::said::Said;
-use compat_tests::{Skip, or_skip, target};
+use compat_tests::{Skip, or_skip, report_skip, target};
 
-use super::packed::{Packages, package};
+use super::packed::{Packages, built_for, package};
 use super::{Scratch, needs};
 
 /// Podman with storage of its own.
@@ -102,7 +102,8 @@ impl Podman {
         }
     }
 
-    fn run(&self, image: &str, words: &[&str]) -> Said {
+    /// Runs it with a root that is only read, as `options` say.
+    fn run(&self, options: &[&str], image: &str, words: &[&str]) -> Said {
         let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"];
         let fixed = [
             "run",
@@ -111,7 +112,7 @@ impl Podman {
             "--read-only",
             "--cap-drop=all",
         ];
-        self.command(&[&fixed[..], &limits, &[image], words].concat())
+        self.command(&[&fixed[..], &limits, options, &[image], words].concat())
     }
 }
 
@@ -131,37 +132,20 @@ fn an_image_of_the_archive_runs() {
     let files = ["uvale", "libnmshim.so"].map(|name| target::binaries().uvale.with_file_name(name));
     let base = or_skip!("image", podman.base(&files));
     let image = podman.build(&archive, &base);
-    let version = podman.run(&image, &["--version"]);
+    let version = podman.run(&[], &image, &["--version"]);
     if version.code == Some(126) {
         let why = format!("podman runs no containers here: {}", version.err.trim());
         or_skip!("image", Err::<(), _>(Skip::optional(why)));
     }
     let version = version.assert_code(0).out;
     assert_eq!(version.trim(), concat!("uvale ", env!("CARGO_PKG_VERSION")));
-    // it finds itself in PATH, and its shim beside itself
-    let sender = [
-        "run",
-        "--private",
-        "--",
-        "uvale",
-        "gen",
-        "-i",
-        "vale0:a",
-        "-f",
-        "tx",
-        "-n",
-        "10",
-    ];
-    let said = podman.run(&image, &sender).assert_code(0);
-    assert!(said.out.contains("Sent 10 packets"), "{}", said.out);
+    sends_as_anybody(&podman, &image);
 
     // and nothing but uvale, where it has been built static
-    let name = format!("release-for/{}-unknown-linux-musl", std::env::consts::ARCH);
-    let folder = target::target_dir().join(name);
-    if !folder.join("uvale").is_file() {
+    let Some(folder) = built_for(&format!("{}-unknown-linux-musl", std::env::consts::ARCH)) else {
         let why = "scripts/build-for.sh has not built a static uvale here";
-        or_skip!("image from scratch", Err::<(), _>(Skip::optional(why)));
-    }
+        return report_skip("image from scratch", &Skip::optional(why));
+    };
     let scratch = Scratch::new("static");
     package(&folder, &scratch.0, &[]);
     let archive = scratch.path(&format!(
@@ -170,10 +154,25 @@ fn an_image_of_the_archive_runs() {
         std::env::consts::ARCH
     ));
     let image = podman.build(&archive, "scratch");
-    podman.run(&image, &["--version"]).assert_code(0);
-    let said = podman.run(&image, &sender).assert_code(0);
-    assert!(said.out.contains("Sent 10 packets"), "{}", said.out);
-    // also by itself
-    let said = podman.run(&image, &sender[4..]).assert_code(0);
-    assert!(said.out.contains("Sent 10 packets"), "{}", said.out);
+    podman.run(&[], &image, &["--version"]).assert_code(0);
+    sends_as_anybody(&podman, &image);
+}
+
+/// With `uvale run`, which finds itself in PATH and its shim beside itself, and without; by root and by nobody; where
+/// podman lets a read-only container write to /run and /tmp, and where, as with others, it does not.
+fn sends_as_anybody(podman: &Podman, image: &str) {
+    const SENDER: &str = "run --private -- uvale gen -i vale0:a -f tx -n 10";
+    let under: Vec<&str> = SENDER.split(' ').collect();
+    for options in [
+        &[][..],
+        &["--user=1000:1000"],
+        &["--user=1000:1000", "--read-only-tmpfs=false"],
+    ] {
+        for words in [&under[..], &under[4..]] {
+            let said = podman.run(options, image, words);
+            let all = format!("{options:?} {words:?}: {}{}", said.out, said.err);
+            assert_eq!(said.code, Some(0), "{all}");
+            assert!(said.out.contains("Sent 10 packets"), "{all}");
+        }
+    }
 }

@@ -6,14 +6,14 @@ use super::install::EXCHANGE;
 use super::packed::Packages;
 use super::root::Root;
 
-/// The suites, `bookworm` unless this names others.
+/// The suites, Debian 12 and 13 unless this names others.
 const SUITES: &str = "COMPAT_DEBIAN_SUITES";
 
 #[test]
 fn it_installs_works_and_leaves_nothing() {
     let packages = or_skip!("Debian package", Packages::new());
     let package = or_skip!("Debian package", packages.file(".deb"));
-    let suites = std::env::var(SUITES).unwrap_or_else(|_| "bookworm".into());
+    let suites = std::env::var(SUITES).unwrap_or_else(|_| "bookworm trixie".into());
     for suite in suites.split_whitespace() {
         let root = match Root::new(suite) {
             Ok(root) => root,
@@ -54,6 +54,8 @@ fn it_installs_works_and_leaves_nothing() {
         root.run("dpkg -i /srv/uvale.deb").assert_code(0);
         root.run("systemctl enable uvale.socket uvale-nic-helper.socket")
             .assert_code(0);
+        root.run("systemctl --global enable uvale.socket uvale.service")
+            .assert_code(0);
         root.run("dpkg --purge uvale").assert_code(0);
         let after = root.files();
         let left: Vec<&String> = after.iter().filter(|path| !before.contains(path)).collect();
@@ -67,7 +69,7 @@ fn it_installs_works_and_leaves_nothing() {
 }
 
 /// Shell scripts, each of which ends with a status that is not 0 if the thing is broken.
-const CHECKS: [(&str, &str); 8] = [
+const CHECKS: [(&str, &str); 9] = [
     (
         "every page of the manual renders, and shows examples",
         r#"test "$(man -w uvale)" = /usr/share/man/man1/uvale.1.gz
@@ -160,6 +162,11 @@ END
         "it is not uvale install's to remove",
         r#"if uvale install --uninstall --prefix /usr; then exit 1; fi
            test -x /usr/bin/uvale"#,
+    ),
+    (
+        "lintian of this suite, as nobody",
+        r#"cd /tmp && setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp \
+               lintian --fail-on error,warning /srv/uvale.deb"#,
     ),
     (
         "dpkg's own checks",

@@ -14,6 +14,9 @@ use super::{Scratch, built, needs, plain, tree};
 pub const EXCHANGE: &str = "uvale gen -i vale0:b -f rx -n 1000 --idle 60 & uvale wait vale0:b --timeout 60 && \
                             uvale gen -i vale0:a -f tx -n 1000 && uvale ports && wait $!";
 
+/// The hash of nothing.
+const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
 fn install(prefix: &Path, more: &[&str]) -> Said {
     let mut command = plain(&built().join("uvale"));
     command.args(["install", "--prefix"]).arg(prefix).args(more);
@@ -89,7 +92,7 @@ fn an_older_version_s_files_go_when_a_newer_one_comes() {
     let old = prefix.join("share/uvale-old");
     fs::create_dir(&old).expect("our folder");
     fs::write(old.join("file"), "").expect("our folder");
-    let text = format!("{text}file share/uvale-old/file\nfolder share/uvale-old\n");
+    let text = format!("{text}file {EMPTY} share/uvale-old/file\nfolder share/uvale-old\n");
     fs::write(&record, &text).expect("our file");
     install(&prefix, &[]).assert_code(0);
     assert!(!old.exists());
@@ -97,9 +100,10 @@ fn an_older_version_s_files_go_when_a_newer_one_comes() {
     // who wrote this may not have us remove what is elsewhere
     let victim = scratch.path("victim");
     fs::write(&victim, "").expect("our folder");
-    fs::write(&record, format!("{text}file ../victim\n")).expect("our file");
+    fs::write(&record, format!("{text}file {EMPTY} ../victim\n")).expect("our file");
     for more in [&["--uninstall"][..], &[]] {
-        install(&prefix, more).assert_failed_with(&["is damaged"]);
+        install(&prefix, more)
+            .assert_failed_with(&["is damaged", "/bin/uvale install --uninstall"]);
     }
     assert!(victim.exists() && prefix.join("bin/uvale").exists());
 }
@@ -117,15 +121,264 @@ fn what_cannot_be_installed_is_said() {
     fs::copy(built().join("uvale"), empty.join("uvale")).expect("our folder");
     install(&scratch.path("p"), &["--from", &from]).assert_failed_with(&["-p nmshim"]);
     assert!(!scratch.path("p").exists());
-    // a file in the place of a folder: what was written before is recorded, and can be removed
+    // a file in the place of a folder
     let prefix = scratch.path("q");
     fs::create_dir_all(prefix.join("share")).expect("our folder");
     fs::write(prefix.join("share/man"), "").expect("our folder");
-    install(&prefix, &[])
-        .assert_code(1)
-        .assert_says("share/man");
-    install(&prefix, &["--uninstall"]).assert_code(0);
+    install(&prefix, &[]).assert_failed_with(&["share/man is no folder", "nothing was installed"]);
     assert_eq!(tree(&prefix).len(), 2, "share and share/man");
+}
+
+#[test]
+fn a_prefix_is_what_it_says() {
+    let scratch = Scratch::new("prefixes");
+    let run = |words: &[&str]| {
+        let mut command = plain(&built().join("uvale"));
+        Said::of(command.arg("install").args(words).current_dir(&scratch.0))
+    };
+    for prefix in ["usr", "./usr", "/usr/../etc", "../usr"] {
+        let said = run(&["--prefix", prefix, "--destdir", "d"]);
+        said.assert_failed_with(&[prefix, "from the root on"]);
+    }
+    run(&["--prefix", "missing/../p"]).assert_failed_with(&["missing/..", "No such file"]);
+    assert!(tree(&scratch.0).is_empty());
+    run(&["--prefix", "/usr", "--destdir", "d"]).assert_code(0);
+    assert!(scratch.path("d/usr/bin/uvale").is_file());
+    fs::remove_dir_all(scratch.path("d")).expect("ours");
+    // up from a folder that is there, also through a link: as the system does
+    fs::create_dir_all(scratch.path("deep/folder")).expect("our folder");
+    std::os::unix::fs::symlink("deep/folder", scratch.path("link")).expect("our folder");
+    run(&["--prefix", "link/../p"]).assert_code(0);
+    let config = fs::read_to_string(scratch.path("deep/p/lib/pkgconfig/libnetmap.pc")).expect("it");
+    assert!(!config.contains(".."), "{config}");
+    run(&["--prefix", "link/../p", "--uninstall"]).assert_code(0);
+    assert!(!scratch.path("deep/p").exists());
+}
+
+/// Links that are there may lead to other places below the prefix, and to none outside of it.
+#[test]
+fn nothing_leaves_the_prefix() {
+    let scratch = Scratch::new("links");
+    let (prefix, outside) = (scratch.path("prefix"), scratch.path("outside"));
+    fs::create_dir_all(outside.join("man1")).expect("our folder");
+    fs::create_dir_all(prefix.join("share")).expect("our folder");
+    let link = prefix.join("share/man");
+    std::os::unix::fs::symlink(&outside, &link).expect("our folder");
+    install(&prefix, &[]).assert_failed_with(&["share/man leads to", "nothing was installed"]);
+    let destdir = scratch.path("destdir");
+    fs::create_dir_all(&destdir).expect("our folder");
+    std::os::unix::fs::symlink(&outside, destdir.join("usr")).expect("our folder");
+    let destdir = destdir.display().to_string();
+    install(Path::new("/usr"), &["--destdir", &destdir]).assert_failed_with(&["usr leads to"]);
+    assert_eq!(tree(&outside).len(), 1);
+    assert_eq!(tree(&prefix).len(), 2);
+
+    fs::remove_file(&link).expect("our link");
+    fs::create_dir(prefix.join("man")).expect("our folder");
+    std::os::unix::fs::symlink(prefix.join("man"), &link).expect("our folder");
+    install(&prefix, &[]).assert_code(0);
+    assert!(prefix.join("man/man1/uvale.1").is_file());
+    // a link that has come since: what it leads to is not ours
+    fs::remove_file(&link).expect("our link");
+    std::os::unix::fs::symlink(&outside, &link).expect("our folder");
+    fs::write(outside.join("man1/uvale.1"), "theirs").expect("our folder");
+    let said = install(&prefix, &["--uninstall"]).assert_code(0);
+    said.assert_says("share/man leads to");
+    assert_eq!(tree(&outside).len(), 2);
+    assert!(!prefix.join("bin").exists());
+}
+
+/// What a person has changed stays, and is said.
+#[test]
+fn what_was_changed_is_kept() {
+    let scratch = Scratch::new("changed");
+    let prefix = scratch.path("prefix");
+    install(&prefix, &[]).assert_code(0);
+    let unit = prefix.join("lib/systemd/user/uvale.socket");
+    let link = prefix.join("lib/libnetmap.so");
+    let original = fs::read(&unit).expect("a unit");
+    fs::write(&unit, "mine").expect("our file");
+    install(&prefix, &[])
+        .assert_failed_with(&["user/uvale.socket has been changed", "move it away"]);
+    fs::remove_file(&link).expect("our file");
+    std::os::unix::fs::symlink("other", &link).expect("our folder");
+    let said = install(&prefix, &["--uninstall"]).assert_code(0);
+    for kept in [&unit, &link] {
+        let why = format!("kept {}: it has been changed", kept.display());
+        assert!(said.err.contains(&why), "{}", said.err);
+        assert!(
+            !said.out.contains(&format!("{}\n", kept.display())),
+            "{}",
+            said.out
+        );
+    }
+    assert_eq!(fs::read_to_string(&unit).expect("it"), "mine");
+    let files = tree(&prefix);
+    let files = files.iter().filter(|p| !prefix.join(p).is_dir());
+    assert_eq!(files.count(), 2, "{:?}", tree(&prefix));
+    // as it was, it goes
+    fs::remove_file(&link).expect("our file");
+    fs::remove_file(&unit).expect("our file");
+    install(&prefix, &[]).assert_code(0);
+    fs::write(&unit, original).expect("our file");
+    let said = install(&prefix, &["--uninstall"]).assert_code(0);
+    assert_eq!(said.err, "");
+}
+
+/// In the place of the record there may be anything: it is said what to do.
+#[test]
+fn a_record_that_cannot_be_used_is_said() {
+    let scratch = Scratch::new("record");
+    let prefix = scratch.path("prefix");
+    let record = prefix.join("lib/uvale/installed");
+    fs::create_dir_all(record.parent().expect("a folder")).expect("our folder");
+    let both = |parts: &[&str]| {
+        for more in [&["--uninstall"][..], &[]] {
+            install(&prefix, more).assert_failed_with(parts);
+        }
+        assert_eq!(tree(&prefix).len(), 3);
+    };
+    let mut fifo = Command::new("mkfifo");
+    Said::of(fifo.arg(&record)).assert_code(0);
+    both(&["lib/uvale/installed is no file", "move it away"]);
+    fs::remove_file(&record).expect("ours");
+    fs::create_dir(&record).expect("our folder");
+    both(&["lib/uvale/installed is no file"]);
+    fs::remove_dir(&record).expect("ours");
+    std::os::unix::fs::symlink("/dev/zero", &record).expect("our folder");
+    both(&["lib/uvale/installed is no file"]);
+    fs::remove_file(&record).expect("ours");
+    for text in ["", "# What uvale install has written, record 99\n"] {
+        fs::write(&record, text).expect("our folder");
+        both(&[
+            "another version",
+            "bin/uvale install --uninstall",
+            "by hand",
+        ]);
+    }
+}
+
+/// A disk that is full: nothing has happened. An installation that was killed: it is completed, or removed.
+#[test]
+fn half_an_installation_is_none() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: a full disk: needs root");
+        return;
+    }
+    let scratch = Scratch::new("full");
+    let disk = scratch.path("disk");
+    fs::create_dir(&disk).expect("our folder");
+    let uvale = built().join("uvale");
+    // with one more file of each size there, it fails a little later
+    const SCRIPT: &str = r#"
+        set -u
+        mount -t tmpfs -o size=64k tmpfs "$2" || exit 77
+        files() { (cd "$2" && find . | sort); }
+        need=$(du -cbL "$3" "$4" | tail -n 1 | cut -f1)
+        for size in 64k 1m $((need / 2)) $((need + 100000)); do
+            mount -o remount,size=$size "$2" || exit 77
+            before=$(files "$@")
+            said=$("$1" install --prefix "$2/p" 2>&1) && continue
+            case $said in *"No space left"*"; nothing was installed") ;; *) echo "$size: $said"; exit 1 ;; esac
+            [ "$(files "$@")" = "$before" ] || { echo "$size:"; files "$@"; exit 1; }
+        done
+        mount -o remount,size=$((need * 3)) "$2" || exit 77
+        "$1" install --prefix "$2/p" >/dev/null || exit 1
+        before=$(files "$@")
+        # the newer one does not fit beside the older one
+        mount -o remount,size=$((need * 5 / 4)) "$2" || exit 77
+        "$1" install --prefix "$2/p" && { echo "it fitted"; exit 1; }
+        [ "$(files "$@")" = "$before" ] || { files "$@"; exit 1; }
+        "$2/p/bin/uvale" --version || exit 1
+        "$1" install --uninstall --prefix "$2/p" || exit 1
+        [ "$(files "$@")" = . ] || { files "$@"; exit 1; }
+    "#;
+    let mut command = plain(Path::new("unshare"));
+    command.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        SCRIPT,
+        "full",
+    ]);
+    command.args([&uvale, &disk, &uvale, &built().join("libnmshim.so")]);
+    let said = Said::of(&mut command);
+    match said.code {
+        Some(0) => {}
+        Some(77) => println!("skipped: a full disk: no tmpfs can be mounted here"),
+        _ => panic!("{}{}", said.out, said.err),
+    }
+
+    // as one that is killed leaves it: some files beside, some in their place, others not at all
+    let prefix = scratch.path("prefix");
+    install(&prefix, &[]).assert_code(0);
+    let whole = tree(&prefix);
+    let half = || {
+        fs::remove_file(prefix.join("include/libnetmap.h")).expect("ours");
+        fs::rename(
+            prefix.join("bin/uvale"),
+            prefix.join("bin/.uvale.uvale-new"),
+        )
+        .expect("ours");
+    };
+    half();
+    install(&prefix, &[]).assert_code(0);
+    assert_eq!(tree(&prefix), whole);
+    half();
+    install(&prefix, &["--uninstall"]).assert_code(0);
+    assert!(!prefix.exists());
+}
+
+/// One at a time; and who may not remove all files removes none.
+#[test]
+fn others_are_minded() {
+    let scratch = Scratch::new("others");
+    let prefix = scratch.path("prefix");
+    install(&prefix, &[]).assert_code(0);
+    let lock = fs::File::open(&prefix).expect("our folder");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("a lock");
+    for more in [&["--uninstall"][..], &[]] {
+        install(&prefix, more).assert_failed_with(&["another uvale install is at work"]);
+    }
+    drop(lock);
+    // a unit that is enabled, by this user
+    let config = scratch.path("config");
+    let wants = config.join("systemd/user/sockets.target.wants");
+    fs::create_dir_all(&wants).expect("our folder");
+    let link = wants.join("uvale.socket");
+    let unit = prefix.join("lib/systemd/user/uvale.socket");
+    std::os::unix::fs::symlink(&unit, &link).expect("our folder");
+    let uninstall = || {
+        let mut command = plain(&built().join("uvale"));
+        command
+            .args(["install", "--uninstall", "--prefix"])
+            .arg(&prefix);
+        command.env("XDG_CONFIG_HOME", &config);
+        command
+    };
+    Said::of(&mut uninstall()).assert_failed_with(&[
+        "systemctl --user disable --now uvale.socket",
+        "nothing was removed",
+    ]);
+    fs::remove_file(&link).expect("our link");
+    let before = tree(&prefix);
+    if rustix::process::geteuid().is_root() {
+        fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).expect("our folder");
+        let copy = scratch.path("uvale");
+        fs::copy(built().join("uvale"), &copy).expect("our folder");
+        let mut command = plain(Path::new("setpriv"));
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command
+            .arg(&copy)
+            .args(["install", "--uninstall", "--prefix"]);
+        let said = Said::of(command.arg(&prefix));
+        said.assert_failed_with(&["Permission denied", "root's: run it as root"]);
+        assert_eq!(tree(&prefix), before);
+    }
+    Said::of(&mut uninstall()).assert_code(0);
+    assert!(!prefix.exists());
 }
 
 /// A file that somebody else has put there stays as it is, whatever comes after.
@@ -137,8 +390,11 @@ fn what_others_have_installed_is_not_replaced() {
     fs::create_dir_all(theirs.parent().expect("a folder")).expect("our folder");
     fs::write(&theirs, "theirs").expect("our folder");
     let before = tree(&prefix);
-    install(&prefix, &[])
-        .assert_failed_with(&["include/net/netmap.h is there", "another --prefix"]);
+    install(&prefix, &[]).assert_failed_with(&[
+        "include/net/netmap.h is there",
+        "another --prefix",
+        "nothing was installed",
+    ]);
     assert_eq!(tree(&prefix), before);
     install(&prefix, &["--uninstall"]).assert_failed_with(&["installed nothing"]);
     assert_eq!(fs::read_to_string(&theirs).expect("it is there"), "theirs");

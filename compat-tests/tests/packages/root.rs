@@ -9,8 +9,10 @@ use compat_tests::{Skip, target};
 
 use super::{Scratch, needs};
 
-/// What is in it beyond the smallest system: for who reads manuals, completes, compiles, and checks units.
+/// What is in it beyond the smallest system: for who reads manuals, completes, compiles, and checks units and packages.
 const PACKAGES: &str = "man-db,bash-completion,gcc,libc6-dev,pkg-config,systemd";
+/// And for who checks packages. debootstrap cannot put its dependencies in order, apt can.
+const LATER: &str = "lintian";
 
 /// A root with a writable layer of its own on one that all share.
 pub struct Root {
@@ -94,7 +96,7 @@ impl Root {
 /// The base of a suite. Two tests at once make two, of which one stays.
 fn base(suite: &str) -> Result<PathBuf, Skip> {
     let folder = target::target_dir().join("debian");
-    let base = folder.join(format!("{suite}-packages"));
+    let base = folder.join(format!("{suite}-for-packages"));
     if base.is_dir() {
         return Ok(base);
     }
@@ -106,7 +108,22 @@ fn base(suite: &str) -> Result<PathBuf, Skip> {
         .args(["--variant=minbase", &format!("--include={PACKAGES}"), suite])
         .arg(&new);
     command.args(archive()).stdin(Stdio::null());
-    let said = Said::of(&mut command);
+    let mut said = Said::of(&mut command);
+    if said.code == Some(0) {
+        const ADD: &str = "mount -t proc proc \"$1/proc\" && DEBIAN_FRONTEND=noninteractive \
+                           exec chroot \"$1\" apt-get install -y -qq --no-install-recommends $2";
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            ADD,
+            "add",
+        ]);
+        said = Said::of(command.arg(&new).arg(LATER).stdin(Stdio::null()));
+    }
     let clean = new.join("var/cache/apt/archives");
     let _ = fs::remove_dir_all(&clean).and_then(|()| fs::create_dir(&clean));
     if said.code == Some(0) && fs::rename(&new, &base).is_ok() {
