@@ -39,8 +39,8 @@ pub fn is_programs(signal: i32) -> bool {
     (1..=64).contains(&signal) && OF_LIBC & bit(signal) == 0
 }
 
-/// All signals that may be blocked. libc's own are none of them: it waits for them, with no way out, in a thread that is
-/// told to end just when its sleep is over.
+/// All signals that may be blocked. libc's own are none of them: it waits for them, with no way out, in a thread that
+/// is told to end just when its sleep is over.
 pub const ALL: u64 = !(OF_LIBC | OF_FAULTS);
 
 /// Is it one of [`ALL`]?

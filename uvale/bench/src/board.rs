@@ -295,6 +295,25 @@ impl<'a> Stage<'a> {
         }
         Ok(())
     }
+
+    /// Repeats `step` while the group runs and adds up what it says.
+    #[inline(always)]
+    pub fn count(
+        &self,
+        running: Running<'_>,
+        mut step: impl FnMut() -> Result<u32, String>,
+    ) -> Result<(), String> {
+        let total = &self.me().count;
+        let mut sum = total.load(Relaxed);
+        while running.is_set() {
+            let n = step()?;
+            if n != 0 {
+                sum += u64::from(n);
+                total.store(sum, Relaxed);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Waits for `condition`, asking `alive` meanwhile; false when the time is over.

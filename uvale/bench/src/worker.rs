@@ -1,11 +1,10 @@
 //! Worker processes: `uvale bench --worker SPEC`, with the board as standard input.
 
-use core::sync::atomic::Ordering::Relaxed;
 use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 
-use super::board::{Board, Running, Stage};
+use super::board::{Board, Stage};
 use super::limit;
 use super::nic::joining;
 use super::nic::namespaces::Namespaces;
@@ -13,7 +12,7 @@ use super::nic::socket::{self, Version};
 use super::nic::xdp;
 use super::port::Port;
 use super::raw;
-use super::reach::{self, Reach};
+use super::reach::parts::{self, Part, Reach};
 use super::wake;
 use uvale_wire::Carrier;
 
@@ -98,7 +97,7 @@ pub enum Role {
     /// takes the time from sending to waking up
     Wake(wake::Way),
     /// calls that no preloaded library sees
-    Reach(reach::Part),
+    Reach(Part),
 }
 
 impl Role {
@@ -167,23 +166,23 @@ pub fn run(spec: &str) -> Result<(), String> {
         Role::LimitPipe { batch, len } => {
             let mut sender = limit::Sender::new(&board, 0).ok_or("no such lane")?;
             let (batch, len) = (*batch, *len);
-            stage.perform(|running| count(&stage, running, || Ok(sender.pipe(batch, len))))
+            stage.perform(|running| stage.count(running, || Ok(sender.pipe(batch, len))))
         }
         Role::LimitVale { lanes, batch, len } => {
             let (table, batch, len) = (board.table(), *batch, *len);
             if let [lane] = lanes[..] {
                 let mut sender = limit::Sender::new(&board, lane).ok_or("no such lane")?;
                 return stage.perform(|running| {
-                    count(&stage, running, || Ok(sender.vale(table, batch, len)))
+                    stage.count(running, || Ok(sender.vale(table, batch, len)))
                 });
             }
             let mut sender = limit::Flooder::new(&board, lanes).ok_or("no such lane")?;
-            stage.perform(|running| count(&stage, running, || Ok(sender.vale(table, batch, len))))
+            stage.perform(|running| stage.count(running, || Ok(sender.vale(table, batch, len))))
         }
         Role::LimitReceive { lanes } => {
             let mut receiver = limit::Receiver::new(&board, lanes).ok_or("no such lane")?;
             stage.perform(|running| {
-                count(&stage, running, || {
+                stage.count(running, || {
                     let (packets, bytes) = receiver.walk();
                     black_box(bytes);
                     if packets == 0 {
@@ -227,11 +226,11 @@ pub fn run(spec: &str) -> Result<(), String> {
         } => {
             let mut sender = socket::Sender::open(interface, *dmac, *smac)?;
             let (batch, len) = (*batch, *len);
-            stage.perform(|running| count(&stage, running, || sender.send(batch, len)))
+            stage.perform(|running| stage.count(running, || sender.send(batch, len)))
         }
         Role::PacketReceive { interface, version } => {
             let mut receiver = socket::Receiver::open(interface, *version)?;
-            stage.perform(|running| count(&stage, running, || Ok(black_box(receiver.drain()).0)))
+            stage.perform(|running| stage.count(running, || Ok(black_box(receiver.drain()).0)))
         }
         Role::XdpSend {
             interface,
@@ -242,38 +241,19 @@ pub fn run(spec: &str) -> Result<(), String> {
         } => {
             let mut sender = xdp::Sender::open(interface, *dmac, *smac)?;
             let (batch, len) = (*batch, *len);
-            stage.perform(|running| count(&stage, running, || sender.send(batch, len)))
+            stage.perform(|running| stage.count(running, || sender.send(batch, len)))
         }
         Role::XdpReceive { interface } => {
             let mut receiver = xdp::Receiver::open(interface)?;
-            stage.perform(|running| count(&stage, running, || Ok(black_box(receiver.drain()).0)))
+            stage.perform(|running| stage.count(running, || Ok(black_box(receiver.drain()).0)))
         }
         Role::Join { port, whole } => joining::join(&stage, port, *whole),
         Role::Ping(way) => wake::ping(&stage, way),
         Role::Pong(way) => wake::pong(&stage, way),
         Role::Pace(way) => wake::pace(&stage, way),
         Role::Wake(way) => wake::wake(&stage, way),
-        Role::Reach(part) => reach::perform(&stage, part),
+        Role::Reach(part) => parts::perform(&stage, part),
     }
-}
-
-/// Repeats `step` while the group runs and adds up what it says.
-#[inline(always)]
-pub fn count(
-    stage: &Stage<'_>,
-    running: Running<'_>,
-    mut step: impl FnMut() -> Result<u32, String>,
-) -> Result<(), String> {
-    let total = &stage.me().count;
-    let mut sum = total.load(Relaxed);
-    while running.is_set() {
-        let n = step()?;
-        if n != 0 {
-            sum += u64::from(n);
-            total.store(sum, Relaxed);
-        }
-    }
-    Ok(())
 }
 
 /// Sends whole batches, with `packet` written into each buffer; while a pipe has no room for one it asks again.
@@ -289,7 +269,7 @@ fn send(
     ring.address(dmac, smac);
     let batch = batch.min(ring.num_slots() - 1);
     stage.perform(|running| {
-        count(stage, running, || {
+        stage.count(running, || {
             let ready = ring.space() >= batch;
             if ready {
                 if let Some(packet) = packet {
@@ -314,7 +294,7 @@ fn receive(
     port.introduce(mac)?;
     let mut ring = port.rx()?;
     stage.perform(|running| {
-        count(stage, running, || {
+        stage.count(running, || {
             if blocking {
                 port.wait(100)?;
             } else {

@@ -9,7 +9,6 @@ use uvale_reach::{Answer, Listener};
 
 use super::raw;
 use crate::board::Stage;
-use crate::worker::count;
 
 /// Makes calls that are handed over to the worker at the other end of standard output.
 pub fn call(stage: &Stage<'_>) -> Result<(), String> {
@@ -22,7 +21,7 @@ pub fn call(stage: &Stage<'_>) -> Result<(), String> {
     )
     .map_err(|e| format!("the listener cannot be sent: {e}"))?;
     drop(listener);
-    stage.perform(|running| count(stage, running, || raw::nobodys_call().map(|()| 1)))
+    stage.perform(|running| stage.count(running, || raw::nobodys_call().map(|()| 1)))
 }
 
 /// Answers whoever sends its listener to standard output, in a thread that ends with this process.
@@ -50,5 +49,5 @@ fn answer_all() -> Option<()> {
 /// Makes calls that are trapped.
 pub fn trap(stage: &Stage<'_>) -> Result<(), String> {
     raw::trap_calls().map_err(|e| format!("the kernel traps no calls: {e}"))?;
-    stage.perform(|running| count(stage, running, || raw::trapped_call().map(|()| 1)))
+    stage.perform(|running| stage.count(running, || raw::trapped_call().map(|()| 1)))
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Reach;
+use super::parts::Reach;
 use crate::cases::{Case, Path};
 use crate::measure::{Outcome, median};
 use crate::report::Target;

@@ -5,7 +5,6 @@ use nm_abi::{NIOCRXSYNC, NIOCTXSYNC};
 use super::raw;
 use crate::board::Stage;
 use crate::port::Port;
-use crate::worker::count;
 
 /// Everybody, and the sender.
 const ADDRESSES: (u64, u64) = (0xffff_ffff_ffff, 0x0200_0000_2002);
@@ -24,7 +23,7 @@ pub fn sync(stage: &Stage<'_>, switch: &str, with_packet: bool) -> Result<(), St
     let sync = |port: &Port, which| raw::sync(port.fd(), which).map_err(|e| format!("sync: {e}"));
     let mut sent = 0;
     stage.perform(|running| {
-        count(stage, running, || {
+        stage.count(running, || {
             if !with_packet {
                 return sync(&sender, NIOCTXSYNC).map(|()| 1);
             }
