@@ -18,7 +18,7 @@
 //! - [`matrix`]: scenarios on every target, compared with what is expected (`compat-tests run`)
 //! - [`mod@bench_vm`]: what ports cost guests (`compat-tests bench-vm`)
 //! - [`mod@bundle`]: all of that in one archive (`compat-tests bundle`)
-//! - [`linked`]: static programs of ours
+//! - [`linked`]: static programs of ours; [`made`]: test programs that no preload reaches by itself
 //! - [`wait`]: waiting for a condition; nothing here is decided by how long something took
 //!
 //! A test whose program can't be had says `skipped: why` on standard error and passes, unless
@@ -33,6 +33,7 @@ pub mod containers;
 pub mod facts;
 pub mod guest;
 pub mod linked;
+pub mod made;
 pub mod matrix;
 #[cfg(feature = "daemon")]
 pub mod namespaces;

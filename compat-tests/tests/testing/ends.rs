@@ -136,7 +136,7 @@ fn endless() -> Result<(Case, Child), compat_tests::Skip> {
 }
 
 /// The process that has the steps in its hands: the child that is this program, too.
-fn inner(child: &Child) -> Pid {
+pub fn inner(child: &Child) -> Pid {
     let path = format!("/proc/{}/task/{0}/children", child.id());
     let text = std::fs::read_to_string(path).expect("it has children");
     let pids = text.split_whitespace().filter_map(|pid| pid.parse().ok());
@@ -147,7 +147,7 @@ fn inner(child: &Child) -> Pid {
     found.next().and_then(Pid::from_raw).expect("one is it")
 }
 
-fn ended(child: Child) -> std::process::Output {
+pub fn ended(child: Child) -> std::process::Output {
     child.wait_with_output().expect("it ends")
 }
 

@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use compat_tests::apps::compile_c;
+use compat_tests::made::statically_of;
 use compat_tests::wait::{deadline, until};
 use compat_tests::{Skip, target};
 use serde_json::json;
 use uvale_test::plan::{
     Action, Count, Frame, Kind, Outcome, Port, Program, Run, Step, Target, Verdict,
 };
+use uvale_tools::reach::Reach;
 
 /// The bridge of the documents, in C.
 pub fn bridge() -> Result<PathBuf, Skip> {
@@ -85,12 +87,21 @@ impl Case {
             namespace: None,
             opens: words(opens),
             status: None,
+            reach: Reach::Auto,
         });
         self.run.programs.last_mut().expect("it was added")
     }
 
     pub fn bridge(&mut self, a: &str, b: &str) -> Result<&mut Program, Skip> {
         let path = bridge()?;
+        let [x, y] = [a, b].map(|port| format!("${{port.{port}}}"));
+        Ok(self.program("bridge", &[&path.to_string_lossy(), &x, &y], &[a, b]))
+    }
+
+    /// The same, statically linked: it is served from beside.
+    pub fn static_bridge(&mut self, a: &str, b: &str) -> Result<&mut Program, Skip> {
+        let source = target::workspace().join("docs/examples/bridge.c");
+        let path = statically_of(&source, "testing-static-bridge")?;
         let [x, y] = [a, b].map(|port| format!("${{port.{port}}}"));
         Ok(self.program("bridge", &[&path.to_string_lossy(), &x, &y], &[a, b]))
     }

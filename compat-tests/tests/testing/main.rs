@@ -4,6 +4,7 @@
 mod ends;
 mod ground;
 mod networks;
+mod reach;
 mod strict;
 mod talk;
 mod wires;

@@ -24,7 +24,7 @@ fn works(command: &[&str]) -> bool {
 }
 
 /// Who may have namespaces: this user, and another one where this one may become it.
-fn users() -> Result<Vec<Vec<&'static str>>, Skip> {
+pub fn users() -> Result<Vec<Vec<&'static str>>, Skip> {
     let namespaces = ["unshare", "--user", "--map-root-user", "--net", "true"];
     if !works(&["ip", "-V"]) {
         return Err(Skip::required("no program ip"));
@@ -43,7 +43,7 @@ fn users() -> Result<Vec<Vec<&'static str>>, Skip> {
 }
 
 /// What another user may write to.
-fn open_to_all(case: &Case) {
+pub fn open_to_all(case: &Case) {
     compat_tests::place::set_mode(case.dir(), 0o777);
 }
 

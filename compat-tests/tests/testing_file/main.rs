@@ -3,6 +3,7 @@
 
 mod ending;
 mod fields;
+mod reach;
 mod refused;
 mod reports;
 mod sums;

@@ -1,25 +1,19 @@
 //! Go programs that need the C library: their runtime makes system calls past it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::Signal;
 
+use compat_tests::made::{exchange_with_c, folder, go};
 use compat_tests::or_skip;
 use compat_tests::place::Place;
 use compat_tests::programs::program;
 use compat_tests::world::Program;
 
-use crate::programs::{folder, go, is_refused, start};
+use crate::programs::{is_refused, start};
 
 /// Packets of an exchange, at least: the receiver ends after a sync.
 const PACKETS: u32 = 100_000;
-
-fn exchange() -> [PathBuf; 2] {
-    [
-        folder("reach").join("exchange.go"),
-        folder("trap").join("cgo.go"),
-    ]
-}
 
 /// One program sends and the other one receives, all of it and in order. False: nothing is trapped here.
 fn exchanges(reach: &str, receiver: (&Path, &str), sender: (&Path, &str)) -> bool {
@@ -54,7 +48,7 @@ fn exchanges(reach: &str, receiver: (&Path, &str), sender: (&Path, &str)) -> boo
 }
 
 fn exchanges_by(reach: &str, flags: &[&str], hows: &[&str]) {
-    let cgo = or_skip!("cgo", go("exchange", &exchange(), true, flags));
+    let cgo = or_skip!("cgo", exchange_with_c(flags));
     let plain = or_skip!("C compiler", program("traffic"));
     for how in hows {
         // the C library's program has no waiting of the runtime's

@@ -3,30 +3,16 @@
 mod preload;
 pub mod private;
 mod reach;
+mod start;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-pub use preload::{PRELOAD, Shim, leave};
-pub use reach::reach;
-
-/// Tells the shim how to reach the program: `trap`, or not set.
-const ENV_REACH: &str = "NMSHIM_REACH";
-
-/// How a program finds the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Reach {
-    /// As its file says: notify for what no loader loads, trap for what Go has made and a loader loads, else preload
-    Auto,
-    /// A library that the program's loader loads first
-    Preload,
-    /// Its system calls that may be netmap's are handed over to this command, which stays beside it
-    Notify,
-    /// As preload, and system calls that pass that library by come back to it
-    Trap,
-}
+use preload::{PRELOAD, Shim};
+pub use start::Start;
+use uvale_tools::reach::Reach;
 
 /// Options of `uvale run`.
 #[derive(clap::Args)]
@@ -59,46 +45,21 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, String> {
     let mut command = Command::new(&args.program[0]);
     command.args(&args.program[1..]);
-    let way = match args.reach {
-        Reach::Auto => reach::way(&args.program[0]),
-        way => way,
-    };
-    // Who is served from here needs no shim, though its children may.
-    let shim = match Shim::find() {
-        Err(_) if way == Reach::Notify => None,
-        found => Some(found?),
-    };
-    let (shim, obstacle) = match shim {
-        Some(shim) => {
-            let (shim, obstacle) = reach(&args.program[0], shim);
-            (Some(shim), obstacle.filter(|o| !o.is_passed_by(way)))
-        }
-        None => (None, None),
-    };
-    if let Some(obstacle) = obstacle.as_ref().filter(|_| !args.quiet) {
-        eprintln!("uvale: {}", obstacle.why);
+    let start = Start::of(&command, args.reach)?;
+    let by = |way: &str| format!("start it by `uvale run --reach={way}`");
+    if let Some(why) = start.obstacle(by).filter(|_| !args.quiet) {
+        eprintln!("uvale: {why}");
     }
-    match way {
-        Reach::Trap => command.env(ENV_REACH, "trap"),
-        _ => command.env_remove(ENV_REACH),
-    };
-    // Who asks for notify is served by it, and so is what it starts.
-    let is_without = args.reach == Reach::Notify || obstacle.is_some_and(|o| o.is_fatal);
-    match shim.filter(|_| !is_without) {
-        Some(shim) => shim.enter(&mut command),
-        None => preload::leave(&mut command),
-    }
+    start.enter(&mut command);
     if let Some(level) = args.verbose {
         command.env("NMSHIM_VERBOSE", level.to_string());
     }
     if args.quiet {
         command.env("NMSHIM_VERBOSE", "-1");
     }
-    let served = (way == Reach::Notify).then(|| private::Served {
-        verbose: match args.quiet {
-            true => Some(-1),
-            false => args.verbose.map(|level| level.min(2) as i8),
-        },
+    let served = start.served(match args.quiet {
+        true => Some(-1),
+        false => args.verbose.map(|level| level.min(2) as i8),
     });
     if args.private {
         return private::run(command, args.max_switches, served);

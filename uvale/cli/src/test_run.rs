@@ -1,18 +1,20 @@
 //! `uvale test-run`: one run of a case, which `uvale test` starts.
 //!
-//! The first process makes the world and the private network, and starts this program again, in them and under the
-//! shim. Whichever of the two is killed, the other one ends what was started.
+//! The first process makes the world and the private network, and starts this program again, in them and so that it
+//! finds the device. Whichever of the two is killed, the other one ends what was started.
 
 use std::io::{Read, Write};
 use std::process::{Command, ExitCode};
 
 use nix::sys::signal::Signal;
 use rustix::fs::MemfdFlags;
+use rustix::process::{Resource, getrlimit};
 use uvale_test::plan::{Kind, Outcome, Run, Target, Verdict};
-use uvale_test::run::{adopt, end_all, enter, without_run};
+use uvale_test::run::{Prepared, adopt, end_all, enter, without_run};
 use uvale_tools::output;
+use uvale_tools::reach::Reach;
 
-use super::run::{Shim, leave, private, reach};
+use super::run::{Start, private};
 
 /// Options of `uvale test-run`. The run is read from standard input, as JSON, and its outcome is written to standard
 /// output.
@@ -78,7 +80,8 @@ fn started(run: &Run, text: &[u8]) -> Result<ExitCode, String> {
     if matches!(run.target, Target::Kernel) {
         return private::run_as_process_one(command);
     }
-    Shim::find()?.enter(&mut command);
+    let start = Start::of(&command, Reach::Auto)?;
+    start.enter(&mut command);
     if std::env::var_os(VERBOSE).is_none() {
         command.env(VERBOSE, "1");
     }
@@ -87,7 +90,7 @@ fn started(run: &Run, text: &[u8]) -> Result<ExitCode, String> {
         .iter()
         .filter(|port| matches!(port.kind, Kind::Switch { .. }));
     let switches = switches.count() + MORE_SWITCHES;
-    private::run(command, u32::try_from(switches).ok(), None)
+    private::run(command, u32::try_from(switches).ok(), start.served(None))
 }
 
 /// The text, to be read once more.
@@ -103,21 +106,28 @@ fn again(text: &[u8]) -> Result<std::fs::File, String> {
 
 /// The run itself.
 fn inside(run: &Run) -> Outcome {
-    let shim = match run.target {
-        Target::Kernel => None,
-        Target::Uvale | Target::Nic(_) => match Shim::find() {
-            Ok(shim) => Some(shim),
-            Err(why) => return without_run(Verdict::Error(why)),
-        },
+    // Whoever serves a program from beside raises its own.
+    let limit = getrlimit(Resource::Nofile);
+    let world = uvale_reach::World {
+        dir: uvale_link::place::runtime_dir(),
+        may_start: false,
     };
-    let prepare = |command: &mut Command| {
+    let prepare = |command: &mut Command, asked: Reach| {
         private::die_with_parent(command, Signal::SIGKILL);
-        let (shim, found) = reach(command.get_program(), shim.clone()?);
-        match &found {
-            Some(found) if found.is_fatal => leave(command),
-            _ => shim.enter(command),
+        private::keep_limit(command, Resource::Nofile, limit);
+        if matches!(run.target, Target::Kernel) {
+            return Ok(Prepared::default());
         }
-        found.map(|found| found.why)
+        let start = Start::of(command, asked)?;
+        start.enter(command);
+        let reached = match start.served(None) {
+            Some(served) => Some(served.reach(command, world.clone())?),
+            None => None,
+        };
+        Ok(Prepared {
+            obstacle: start.obstacle(|way| format!("give it reach = \"{way}\"")),
+            started: reached.map(|reached| Box::new(move || drop(reached)) as _),
+        })
     };
     uvale_test::run::run(run, &prepare)
 }

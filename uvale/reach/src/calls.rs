@@ -22,6 +22,7 @@ use uvale_request::UserMemory;
 
 use crate::description::Description;
 use crate::kernel::{Answer, RemoteMemory};
+use crate::namespace::Visit;
 use crate::process::Process;
 use crate::requests;
 use crate::supervisor::Supervisor;
@@ -226,6 +227,7 @@ fn ioctl(call: &Call<'_>) -> Answer {
             // A REGISTER may be for a name that was in use.
             call.supervisor.settle();
             let memory = call.memory();
+            let _there = Visit::to(call.tid);
             let served = match request {
                 NIOCCTRL => requests::control(&of, &memory, call.args[2]),
                 other => requests::old(&of, &memory, other, call.args[2]),

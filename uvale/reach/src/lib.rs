@@ -14,6 +14,7 @@
 //! | `description.rs` | an open description |
 //! | `waits.rs`, `line.rs` | who waits for one; the program's end of it |
 //! | `requests.rs` | NIOCCTRL and the legacy requests |
+//! | `namespace.rs` | network namespaces of programs |
 //! | `process.rs`, `processes.rs` | who is served, and what their descriptors mean |
 //! | `swapped.rs` | numbers that stand for memory for a moment |
 //! | `watch.rs` | tokens, last closes, ends of processes |
@@ -30,6 +31,7 @@ mod install;
 mod kernel;
 mod line;
 mod locks;
+mod namespace;
 mod process;
 mod processes;
 mod requests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uvale_frame::Fields;
+use uvale_tools::reach::Reach;
 
 /// Waiting for one thing ends after so many times the `timeout` of its run though frames come and go.
 pub const LONGEST_WAIT: u32 = 10;
@@ -93,6 +94,9 @@ pub struct Program {
     pub opens: Vec<String>,
     /// how it must end by itself; `None`: it has to run until it is stopped
     pub status: Option<i32>,
+    /// how it finds the device
+    #[serde(default)]
+    pub reach: Reach,
 }
 
 /// A step of a case, with the line of the file it is on.

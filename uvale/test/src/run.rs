@@ -1,7 +1,7 @@
 //! `uvale test-run`: one run of a case, in processes of its own.
 //!
-//! The first process ([`enter`], [`adopt`]) makes the private network and the world, and outlives the second, which is
-//! under the shim and has the steps in its hands ([`run`]). Whichever of the two is killed, the other one ends what
+//! The first process ([`enter`], [`adopt`]) makes the private network and the world, and outlives the second, which
+//! finds the device and has the steps in its hands ([`run`]). Whichever of the two is killed, the other one ends what
 //! the run has started.
 //!
 //! | file | what |
@@ -45,8 +45,8 @@ pub use children::{adopt, end_all};
 use names::Names;
 pub use network::enter;
 use network::{Network, Place};
-pub use programs::Prepare;
 use programs::{Launch, Program, stop};
+pub use programs::{Prepare, Prepared};
 use running::Running;
 use tester::{End, Tester};
 use why::{Done, error, failed};
@@ -245,6 +245,7 @@ fn start(running: &Running<'_>, planned: &Planned) -> Done<Program> {
         file: &file,
         command,
         status: planned.status,
+        reach: planned.reach,
         opens_ports: !planned.opens.is_empty(),
     };
     network.inside(Place::of(planned.namespace.as_ref()), || {

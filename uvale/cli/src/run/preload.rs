@@ -85,10 +85,10 @@ impl Shim {
 
     /// Puts the shim into the program's environment.
     pub fn enter(&self, command: &mut Command) {
-        let mut all = without_shims(&std::env::var_os(PRELOAD).unwrap_or_default());
+        let mut all = without_shims(&variable(command, PRELOAD).unwrap_or_default());
         all.push(&self.path);
         command.env(PRELOAD, all);
-        let options = std::env::var_os(ASAN_OPTIONS).unwrap_or_default();
+        let options = variable(command, ASAN_OPTIONS).unwrap_or_default();
         command.env(ASAN_OPTIONS, unordered(options));
         command.envs(uvale_link::environment::paths());
         if let Ok(exe) = uvale_system::sys::this_program() {
@@ -100,8 +100,16 @@ impl Shim {
 /// Takes the shim out of the program's environment, if an `uvale run` around this one has put it there: one for
 /// another C library keeps a program from starting.
 pub fn leave(command: &mut Command) {
-    if let Some(others) = std::env::var_os(PRELOAD) {
+    if let Some(others) = variable(command, PRELOAD) {
         command.env(PRELOAD, without_shims(&others));
+    }
+}
+
+/// A variable as the program of `command` gets it.
+pub fn variable(command: &Command, name: &str) -> Option<OsString> {
+    match command.get_envs().find(|(key, _)| *key == name) {
+        Some((_, value)) => value.map(OsString::from),
+        None => std::env::var_os(name),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::unistd::Pid;
-use rustix::process::{WaitOptions, WaitStatus};
+use rustix::process::{Resource, Rlimit, WaitOptions, WaitStatus};
 use uvale_reach::Reached;
 
 use crate::log::Log;
@@ -22,7 +22,15 @@ pub struct Served {
 }
 
 impl Served {
-    fn reach(&self, command: &mut Command, world: uvale_reach::World) -> Result<Reached, String> {
+    /// Has `command`, not started yet, served by threads of this process.
+    ///
+    /// # Errors
+    /// A sentence: what this system lacks.
+    pub fn reach(
+        &self,
+        command: &mut Command,
+        world: uvale_reach::World,
+    ) -> Result<Reached, String> {
         uvale_reach::reach(command, world, self.verbose)
     }
 }
@@ -322,6 +330,15 @@ fn restore(command: &mut Command, mask: SigSet, of_child: SigHandler) {
             signal(Signal::SIGCHLD, of_child)?;
             mask.thread_set_mask().map_err(std::io::Error::from)
         });
+    }
+}
+
+/// The program gets that limit, whatever this process has by then.
+#[allow(unsafe_code)]
+pub fn keep_limit(command: &mut Command, of: Resource, limit: Rlimit) {
+    // SAFETY: setrlimit is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || rustix::process::setrlimit(of, limit).map_err(Into::into));
     }
 }
 

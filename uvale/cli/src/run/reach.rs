@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use uvale_tools::elf::{Elf, Libc};
 
-use super::Reach;
+use uvale_tools::reach::Reach;
+
 use super::preload::Shim;
 
 /// Scripts whose interpreter is a script are followed so far, as the kernel does.
@@ -21,11 +22,13 @@ const FIRST_LINE: u64 = 256;
 /// Why the shim does not reach a program.
 pub struct Obstacle {
     /// for the person
-    pub why: String,
+    what: String,
     /// the shim would crash the program's loader: it is better started without
     pub is_fatal: bool,
     /// the way that gets past it, if there is one
-    way: Option<Reach>,
+    pub way: Option<Reach>,
+    /// what else does, if something does
+    remedy: &'static str,
 }
 
 impl Obstacle {
@@ -33,102 +36,113 @@ impl Obstacle {
     pub fn is_passed_by(&self, way: Reach) -> bool {
         self.way == Some(way)
     }
+
+    /// For the person; `by` says how a way is asked for.
+    pub fn said(&self, by: impl Fn(&str) -> String) -> String {
+        let Self { what, remedy, .. } = self;
+        let way = self.way.map(|way| by(way.name()));
+        let other = (!remedy.is_empty()).then(|| (*remedy).to_owned());
+        let remedies: Vec<_> = way.into_iter().chain(other).collect();
+        format!("{what}; {}", remedies.join(", or "))
+    }
 }
 
-/// What the shim can do for the program that the command `name` starts: the shim for the program's C library, where it
-/// is installed beside `shim`, and what keeps it from the program.
-pub fn reach(name: &OsStr, shim: Shim) -> (Shim, Option<Obstacle>) {
-    let Some((path, elf)) = look_at(name) else {
-        return (shim, None);
-    };
-    let shim = match elf.interpreter.is_some().then(|| elf.libc()).flatten() {
-        Some(libc) => shim.for_libc(libc),
-        None => shim,
-    };
-    let obstacle = obstacle(&path, &elf, &shim);
-    (shim, obstacle)
+/// The file that runs when a command does.
+pub struct Program {
+    path: PathBuf,
+    elf: Elf,
 }
 
-/// The file that runs when the command `name` does, if it is ELF.
-fn look_at(name: &OsStr) -> Option<(PathBuf, Elf)> {
-    let path = found(name).and_then(program_file)?;
-    let elf = Elf::read(File::open(&path).ok()?)?;
-    Some((path, elf))
-}
+impl Program {
+    /// That of the command `name`, which is looked for in `path`; `None` if it is not ELF.
+    pub fn of(name: &OsStr, path: &OsStr) -> Option<Self> {
+        let path = found(name, path).and_then(|file| program_file(file, path))?;
+        let elf = Elf::read(File::open(&path).ok()?)?;
+        Some(Self { path, elf })
+    }
 
-/// How the program that the command `name` starts is best reached.
-pub fn way(name: &OsStr) -> Reach {
-    match look_at(name) {
-        Some((_, elf)) if elf.is_static() && elf.machine.is_own() => Reach::Notify,
-        Some((_, elf)) if elf.is_go && !elf.is_static() => Reach::Trap,
-        _ => Reach::Preload,
+    /// How it is best reached.
+    pub fn way(&self) -> Reach {
+        let elf = &self.elf;
+        match (elf.is_static(), elf.is_go) {
+            (true, _) if elf.machine.is_own() => Reach::Notify,
+            (false, true) => Reach::Trap,
+            _ => Reach::Preload,
+        }
+    }
+
+    /// The shim for its C library, where it is installed beside `shim`, and what keeps it from the program.
+    pub fn reached_by(&self, shim: Shim) -> (Shim, Option<Obstacle>) {
+        let shim = match self.elf.interpreter.is_some().then(|| self.elf.libc()) {
+            Some(Some(libc)) => shim.for_libc(libc),
+            _ => shim,
+        };
+        let obstacle = obstacle(&self.path, &self.elf, &shim);
+        (shim, obstacle)
     }
 }
 
 fn obstacle(path: &Path, elf: &Elf, shim: &Shim) -> Option<Obstacle> {
     let loader = elf.interpreter.as_deref().unwrap_or_default();
     let is_fatal = !loader.is_empty() && elf.libc() != Some(shim.libc);
-    let mut way = None;
-    let why = if elf.machine != shim.machine {
-        "is built for another kind of processor or word size than libnmshim.so, which is not loaded \
-         into it: it finds no /dev/netmap; build it for this machine, or uvale for that"
-            .to_owned()
+    let (way, what, remedy) = if elf.machine != shim.machine {
+        let what = "is built for another kind of processor or word size than libnmshim.so, which is not loaded into \
+                    it: it finds no /dev/netmap";
+        let remedy = "build it for this machine, or uvale for that";
+        (None, what.to_owned(), remedy)
     } else if elf.is_go && elf.is_static() {
-        way = Some(Reach::Notify);
-        "is a Go program: it makes system calls itself, is not reached by a preloaded library and \
-         finds no /dev/netmap; start it by `uvale run --reach=notify`"
-            .to_owned()
+        let what = "is a Go program: it makes system calls itself, is not reached by a preloaded library and finds \
+                    no /dev/netmap";
+        (Some(Reach::Notify), what.to_owned(), "")
     } else if elf.is_static() {
-        way = Some(Reach::Notify);
-        "is statically linked: it is not reached by a preloaded library and finds no /dev/netmap; \
-         start it by `uvale run --reach=notify`, or link it dynamically"
-            .to_owned()
+        let what = "is statically linked: it is not reached by a preloaded library and finds no /dev/netmap";
+        (Some(Reach::Notify), what.to_owned(), "link it dynamically")
     } else if is_fatal {
-        way = Some(Reach::Notify);
-        let remedy = match (elf.libc(), shim.libc) {
-            (Some(Libc::Musl), _) => {
-                "put libnmshim-musl.so beside it, or build the program with glibc"
-            }
-            (Some(Libc::Glibc), _) => {
-                "put libnmshim-glibc.so beside it, or build the program with musl"
-            }
-            (_, _) => "build it with glibc",
+        let remedy = match elf.libc() {
+            Some(Libc::Musl) => "put libnmshim-musl.so beside it, or build the program with glibc",
+            Some(Libc::Glibc) => "put libnmshim-glibc.so beside it, or build the program with musl",
+            _ => "build it with glibc",
         };
-        format!(
-            "is built for another C library ({loader}) than {}: it runs without, and finds \
-             no /dev/netmap; {remedy}",
-            shim.file_name()
-        )
+        let shim = shim.file_name();
+        let what = format!(
+            "is built for another C library ({loader}) than {shim}: it runs without, and finds no /dev/netmap"
+        );
+        (Some(Reach::Notify), what, remedy)
     } else if let Some(why) = gains_privileges(path) {
-        format!(
-            "{why}: the loader preloads nothing into it and it finds no /dev/netmap; start a copy \
-             without that, as the user that it becomes"
+        let what =
+            format!("{why}: the loader preloads nothing into it and it finds no /dev/netmap");
+        (
+            None,
+            what,
+            "start a copy without that, as the user that it becomes",
         )
     } else if elf.is_go {
-        way = Some(Reach::Trap);
-        "is a Go program with C code (cgo): what its C code opens is reached, Go's own system calls \
-         are not; start it by `uvale run --reach=trap`"
-            .to_owned()
+        let what = "is a Go program with C code (cgo): what its C code opens is reached, Go's own system calls are \
+                    not";
+        (Some(Reach::Trap), what.to_owned(), "")
     } else {
         return None;
     };
-    let why = format!("{} {why}", path.display());
-    Some(Obstacle { why, is_fatal, way })
+    Some(Obstacle {
+        what: format!("{} {what}", path.display()),
+        is_fatal,
+        way,
+        remedy,
+    })
 }
 
-/// The file of the command `name`, as execvp(3) finds it.
-fn found(name: &OsStr) -> Option<PathBuf> {
+/// The file of the command `name`, as execvp(3) finds it in `path`.
+fn found(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Some(name.into());
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    std::env::split_paths(&path)
+    std::env::split_paths(path)
         .map(|dir| dir.join(name))
         .find(|file| uvale_link::start::is_program(file))
 }
 
 /// The program that runs the file: itself, or the interpreter that its first line names.
-fn program_file(mut file: PathBuf) -> Option<PathBuf> {
+fn program_file(mut file: PathBuf, path: &OsStr) -> Option<PathBuf> {
     for _ in 0..MAX_SCRIPTS {
         let mut line = Vec::new();
         let open = File::open(&file).ok()?;
@@ -136,13 +150,13 @@ fn program_file(mut file: PathBuf) -> Option<PathBuf> {
         let Some(line) = line.strip_prefix(b"#!") else {
             return Some(file);
         };
-        file = interpreter(line)?;
+        file = interpreter(line, path)?;
     }
     None
 }
 
 /// The interpreter that the rest of a `#!` line names; after `env` the program that it starts.
-fn interpreter(line: &[u8]) -> Option<PathBuf> {
+fn interpreter(line: &[u8], path: &OsStr) -> Option<PathBuf> {
     let line = line.split(|b| *b == b'\n').next()?;
     let mut words = line
         .split(|b| b" \t".contains(b))
@@ -154,7 +168,7 @@ fn interpreter(line: &[u8]) -> Option<PathBuf> {
     }
     let is_program =
         |word: &OsString| word.as_bytes()[0] != b'-' && !word.as_bytes().contains(&b'=');
-    words.find(is_program).and_then(|word| found(&word))
+    words.find(is_program).and_then(|word| found(&word, path))
 }
 
 /// Why the loader ignores preloads: the file gives its process another user, group or capabilities.
@@ -186,8 +200,10 @@ mod tests {
 
     #[test]
     fn first_lines() {
-        let sh = found(OsStr::new("sh"));
+        let path = OsStr::new("/nonexistent:/bin:/usr/bin");
+        let sh = found(OsStr::new("sh"), path);
         assert!(sh.is_some());
+        let interpreter = |line: &[u8]| interpreter(line, path);
         for line in [
             "/usr/bin/env sh\n",
             " /usr/bin/env -S A=1 sh -e",

@@ -3,12 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use uvale_tools::reach::Reach;
+
 use super::fill::mentions_port;
 use super::ports::{namespace, no_port};
 use super::section::{At, Section};
 use crate::plan::{Kind, Namespace, Port, Program};
 
-const KEYS: [&str; 6] = ["name", "run", "env", "namespace", "opens", "status"];
+const KEYS: [&str; 7] = [
+    "name",
+    "run",
+    "env",
+    "namespace",
+    "opens",
+    "status",
+    "reach",
+];
 
 /// The programs in their order.
 pub fn programs(at: &At<'_>, ports: &[Port], namespaces: &[Namespace]) -> Vec<Program> {
@@ -67,6 +77,10 @@ fn program(section: &Section<'_>, ports: &[Port], namespaces: &[Namespace]) -> O
             .get("status")
             .and_then(|at| at.number(0..=255))
             .map(|n| n as i32),
+        reach: section
+            .get("reach")
+            .and_then(|at| Reach::named(at.word(&Reach::NAMES)?))
+            .unwrap_or_default(),
         run,
     })
 }

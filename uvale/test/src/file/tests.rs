@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::plan::{Action, Count, Frame, Kind};
+use uvale_tools::reach::Reach;
 
 const COMPLETE: &str = include_str!("complete.toml");
 
@@ -58,7 +59,7 @@ fn every_field_comes_to_its_place() {
         [["true".to_owned(), dir.display().to_string()]]
     );
     let case = &file.cases[1];
-    assert_eq!((case.repeat, case.is_repeatable, case.line), (3, false, 47));
+    assert_eq!((case.repeat, case.is_repeatable, case.line), (3, false, 48));
     let run = &case.run;
     assert_eq!((run.timeout.as_millis(), run.quiet.as_millis()), (5000, 50));
     let port = &run.ports[0];
@@ -72,8 +73,8 @@ fn every_field_comes_to_its_place() {
     let program = &run.programs[0];
     assert_eq!(program.run[..3], ["true", "swap", "4"]);
     assert_eq!(
-        (&program.opens[..], program.status),
-        (&["lan".to_owned()][..], Some(0))
+        (&program.opens[..], program.status, program.reach),
+        (&["lan".to_owned()][..], Some(0), Reach::Notify)
     );
     assert_eq!(run.ignore, ["pair"]);
     let counts = run.steps.iter().map(|step| match &step.action {
@@ -82,7 +83,7 @@ fn every_field_comes_to_its_place() {
     });
     let counts: Vec<usize> = counts.collect();
     assert_eq!(counts, [3, 2, 1, 10, 1, 0, 0, 1, 0, 0, 0]);
-    assert_eq!(run.steps[6].line, 63);
+    assert_eq!(run.steps[6].line, 64);
     let Action::ExpectMatching { count, learn, .. } = &run.steps[6].action else {
         panic!();
     };

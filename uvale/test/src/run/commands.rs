@@ -9,6 +9,7 @@ use super::programs::{Launch, Program};
 use super::running::Running;
 use super::why::{Done, counted, error, range};
 use crate::plan::{Count, Verdict};
+use uvale_tools::reach::Reach;
 
 /// A program prints so many lines with a text. That it prints no more is seen once it has read all that it was sent.
 pub fn prints(running: &mut Running<'_>, program: &str, text: &str, count: Count) -> Done {
@@ -87,6 +88,7 @@ fn to_its_end(
         file,
         command,
         status: Some(status),
+        reach: Reach::Auto,
         opens_ports: false,
     };
     let Running {

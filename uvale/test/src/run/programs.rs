@@ -7,13 +7,23 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use uvale_tools::reach::Reach;
 
 use super::output::{self, plain, tail};
 use super::why::{Done, error, failed};
 
-/// Makes a command ready: the shim in it if it reaches that program, its end with this process. Gives why the shim does
-/// not reach it.
-pub type Prepare<'a> = dyn Fn(&mut Command) -> Option<String> + 'a;
+/// Makes a command ready: it will find the device in that way, and end with this process. Else a sentence says why it
+/// cannot.
+pub type Prepare<'a> = dyn Fn(&mut Command, Reach) -> Result<Prepared, String> + 'a;
+
+/// A command that is ready.
+#[derive(Default)]
+pub struct Prepared {
+    /// what may keep the program from the device
+    pub obstacle: Option<String>,
+    /// to be called when it has been started, or could not be
+    pub started: Option<Box<dyn FnOnce()>>,
+}
 
 /// The pause between two looks at how much a program has printed.
 const LOOK: Duration = Duration::from_millis(10);
@@ -32,7 +42,9 @@ pub struct Launch<'l> {
     pub command: Command,
     /// how it must end by itself; none: it has to run until it is stopped
     pub status: Option<i32>,
-    /// it opens ports, so people want to know if the shim does not reach it
+    /// how it finds the device
+    pub reach: Reach,
+    /// it opens ports, so people want to know what keeps it from the device
     pub opens_ports: bool,
 }
 
@@ -47,7 +59,7 @@ pub struct Program {
     /// when it was seen how much it has printed
     seen: Instant,
     files: [PathBuf; 2],
-    /// why the shim does not reach it
+    /// what may keep it from the device
     obstacle: Option<String>,
 }
 
@@ -59,6 +71,7 @@ impl Program {
             file,
             mut command,
             status,
+            reach,
             opens_ports,
         } = launch;
         let files = ["stdout", "stderr"].map(|kind| keep.join(format!("{}.{kind}", plain(file))));
@@ -76,8 +89,18 @@ impl Program {
             .stdout(open(&files[0])?)
             .stderr(open(&files[1])?)
             .process_group(0);
-        let obstacle = prepare(&mut command).filter(|_| opens_ports);
-        let child = command.spawn().map_err(|e| {
+        let prepared = prepare(&mut command, reach);
+        let Prepared { obstacle, started } =
+            prepared.map_err(|why| error(format!("{shown}: {why}")))?;
+        let obstacle = obstacle.filter(|_| opens_ports);
+        if let Some(why) = &obstacle {
+            uvale_tools::output::line(format_args!("uvale: {shown}: {why}"));
+        }
+        let child = command.spawn();
+        if let Some(started) = started {
+            started();
+        }
+        let child = child.map_err(|e| {
             let program = command.get_program().to_string_lossy().into_owned();
             let why = uvale_tools::output::plain(&e);
             error(format!("cannot run {program}: {why}"))
@@ -307,9 +330,10 @@ mod tests {
                 file: script,
                 command,
                 status,
+                reach: Reach::Auto,
                 opens_ports: false,
             };
-            Program::start(launch, &self.0, &|_| None).unwrap()
+            Program::start(launch, &self.0, &|_, _| Ok(Prepared::default())).unwrap()
         }
     }
 
@@ -385,9 +409,10 @@ mod tests {
                 file,
                 command,
                 status: None,
+                reach: Reach::Auto,
                 opens_ports: false,
             };
-            Program::start(launch, &scratch.0, &|_| None).unwrap()
+            Program::start(launch, &scratch.0, &|_, _| Ok(Prepared::default())).unwrap()
         });
         while both.iter().any(|p| tail(&p.files[0]).is_none()) {
             std::thread::sleep(PAUSE);

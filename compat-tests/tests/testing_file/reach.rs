@@ -1,0 +1,111 @@
+//! Programs of every kind in a file of cases: static ones, those of Go, loaded ones.
+
+use std::path::PathBuf;
+
+use compat_tests::apps::compile_c;
+use compat_tests::made::{exchange, statically_of};
+use compat_tests::programs::program;
+use compat_tests::{Skip, or_skip};
+
+use super::*;
+
+/// The bridge of the documents.
+fn source() -> PathBuf {
+    workspace().join("docs/examples/bridge.c")
+}
+
+/// It, as `bridge` and as `static`, in a folder.
+fn bridges() -> Result<Folder, Skip> {
+    let folder = Folder::new();
+    let loaded = compile_c(&source(), "testing-loaded", &["-O1"])?.path;
+    let whole = statically_of(&source(), "testing-bridge")?;
+    for (path, name) in [(loaded, "bridge"), (whole, "static")] {
+        std::os::unix::fs::symlink(path, folder.path(name)).expect("the folder can be written");
+    }
+    Ok(folder)
+}
+
+/// lan - static bridge - pipe - loaded bridge - wan; and Go - pipe - static bridge - pipe - loaded receiver.
+const CHAIN: &str = r#"
+[ports.lan]
+[ports.wan]
+[[programs]]
+name = "near"
+run = ["./static", "${port.lan}", "vale8:p{1"]
+[[programs]]
+name = "far"
+run = ["./bridge", "vale8:p}1", "${port.wan}"]
+[[programs]]
+name = "receiver"
+run = ["./traffic", "rx", "vale9:r}1", "how=poll", "n=2000", "gapless=1"]
+status = 0
+[[programs]]
+name = "middle"
+run = ["./static", "vale9:s}1", "vale9:r{1"]
+[[programs]]
+name = "sender"
+run = ["./exchange", "tx", "vale9:s{1", "how=netpoller", "n=2000", "go=go", "then=hold"]
+[[cases]]
+name = "they exchange packets"
+steps = [
+  { run = ["${env.UVALE}", "wait", "vale8:p{1", "vale8:p}1", "vale9:r}1", "vale9:r{1", "vale9:s}1", "vale9:s{1"] },
+  { run = ["touch", "go"] },
+  { send = "lan", gen = "-n 500 -l 100" },
+  { expect = "wan", same_as = "lan" },
+  { send = "wan", gen = "-n 500 -l 100" },
+  { expect = "lan", same_as = "wan" },
+  { prints = "receiver", text = "end n=2000 lost=0" },
+]
+"#;
+
+#[test]
+fn a_static_one_one_of_go_and_a_loaded_one() {
+    let folder = or_skip!("bridge", bridges());
+    let go = or_skip!("Go program", exchange());
+    let traffic = or_skip!("C compiler", program("traffic"));
+    for (path, name) in [(go, "exchange"), (traffic, "traffic")] {
+        std::os::unix::fs::symlink(path, folder.path(name)).expect("the folder can be written");
+    }
+    folder.write("chain.toml", CHAIN);
+    let said = folder.test(&["-v", "chain.toml"]).assert_code(0);
+    assert!(said.out.contains("1 passed"), "{}", said.out);
+    folder.assert_swept();
+}
+
+const MATRIX: &str = r#"
+matrix = { program = ["static", "bridge"], reach = ["auto", "notify", "preload", "trap"] }
+timeout = "60s"
+[ports.lan]
+[ports.wan]
+[[programs]]
+run = ["./${program}", "${port.lan}", "${port.wan}"]
+reach = "${reach}"
+[[cases]]
+name = "passes"
+steps = [
+  { send = "lan", gen = "-n 100" },
+  { expect = "wan", same_as = "lan" },
+]
+"#;
+
+/// Each of them in each way, several at once; what cannot be served is said.
+#[test]
+fn a_matrix_of_programs_and_ways() {
+    let folder = or_skip!("bridge", bridges());
+    folder.write("ways.toml", MATRIX);
+    let said = folder.test(&["--jobs", "4", "ways.toml"]).assert_code(1);
+    assert!(said.out.contains("6 passed, 2 failed"), "{}", said.out);
+    for way in ["preload", "trap"] {
+        let failed = format!("FAILED  ways/passes [program=static reach={way}]");
+        assert!(said.out.contains(&failed), "{}", said.out);
+    }
+    let why = "./static is statically linked: it is not reached by a preloaded library and finds no /dev/netmap; \
+               give it reach = \"notify\", or link it dynamically";
+    assert_eq!(said.out.matches(why).count(), 2, "{}", said.out);
+    // It is said by the run before the program starts, too.
+    let only = ["-v", "ways.toml", "--only", "*static reach=preload*"];
+    let said = folder.test(&only).assert_code(1);
+    let line = format!("uvale: program static: {why}");
+    assert!(said.out.contains(&line), "{}", said.out);
+    folder.assert_swept();
+}
