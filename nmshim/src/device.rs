@@ -196,6 +196,11 @@ pub trait Driver: Sync {
     /// The library was loaded; the program has not run yet.
     fn loaded(&self) {}
 
+    /// Tells the person of a program that is not served, if they want to hear of what is refused.
+    fn remark(&self, line: core::fmt::Arguments<'_>) {
+        let _ = line;
+    }
+
     /// Tells the person that something of the program's will not work.
     fn trouble(&self, line: core::fmt::Arguments<'_>) {
         let _ = line;

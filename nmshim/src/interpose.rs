@@ -3,6 +3,7 @@
 //! From the roof down
 //! - `exports`, `syscall`, `sanitizer`: what a program calls by name (the list is `ground::symbols`) and by number,
 //!   and what AddressSanitizer's runtime asks for. `process`: start-up and fork.
+//! - `exec`, `image`: programs that are executed, some of them served from beside.
 //! - `trap`: the program's own system calls, which no library makes for it.
 //! - `poll`, `select`, `epoll`, `wait`, `armed`: waiting, mixed with ordinary descriptors, in one real system call.
 //!   `rings`: io_uring, which programs do without.
@@ -29,11 +30,13 @@ mod arrivals;
 mod attributes;
 mod entries;
 mod epoll;
+mod exec;
 mod exports;
 mod fds;
 mod file;
 mod gate;
 mod handlers;
+mod image;
 mod interfaces;
 mod listing;
 mod locked;

@@ -208,6 +208,10 @@ impl Driver for Netmap {
         uvale_link::environment::remember();
     }
 
+    fn remark(&self, line: core::fmt::Arguments<'_>) {
+        say(Level::Refusal, line);
+    }
+
     fn trouble(&self, line: core::fmt::Arguments<'_>) {
         say(Level::Trouble, line);
     }

@@ -8,6 +8,7 @@ mod facts;
 mod limits;
 mod lives;
 mod mapping;
+mod scripts;
 
 use std::path::{Path, PathBuf};
 

@@ -109,3 +109,65 @@ fn a_matrix_of_programs_and_ways() {
     assert!(said.out.contains(&line), "{}", said.out);
     folder.assert_swept();
 }
+
+/// A file in which the tester has ports of every kind.
+const KINDS: &str = r#"
+matrix = { program = ["static", "bridge"] }
+[ports.lan]
+[ports.wan]
+[ports.eth]
+kind = "nic"
+[ports.near]
+kind = "pipe"
+[[programs]]
+name = "first"
+run = ["./${program}", "${port.lan}", "${port.eth}"]
+[[programs]]
+name = "second"
+run = ["./${program}", "${port.near}", "${port.wan}"]
+[[cases]]
+name = "passes"
+steps = [
+  { send = "lan", gen = "-n 300" },
+  { expect = "eth", same_as = "lan" },
+  { send = "eth", gen = "-n 300" },
+  { expect = "lan", same_as = "eth" },
+  { send = "near", gen = "-n 300" },
+  { expect = "wan", same_as = "near" },
+]
+"#;
+
+/// The static `uvale`, into which no shim is loaded, has ports of its own all the same.
+#[test]
+fn by_a_static_uvale() {
+    let built = compat_tests::roots::built_for("x86_64-unknown-linux-musl");
+    let uvale = or_skip!("static uvale", built).join("uvale");
+    let folder = or_skip!("bridge", bridges());
+    let go = or_skip!("Go program", exchange());
+    let traffic = or_skip!("C compiler", program("traffic"));
+    for (path, name) in [(go, "exchange"), (traffic, "traffic")] {
+        std::os::unix::fs::symlink(path, folder.path(name)).expect("the folder can be written");
+    }
+    folder.write("chain.toml", CHAIN);
+    folder.write("kinds.toml", KINDS);
+    let test = |file: &str| {
+        let mut command = Command::new(&uvale);
+        command.args(["test", "-v", file]).current_dir(&folder.0);
+        command
+            .env("TMPDIR", folder.path("tmp"))
+            .env("XDG_RUNTIME_DIR", folder.path("tmp"))
+            .env("UVALE", &uvale)
+            .env("NMSHIM", &binaries().shim)
+            .env_remove("UVALE_DIR")
+            .stdin(Stdio::null());
+        Said::of(&mut command).assert_code(0)
+    };
+    let said = test("chain.toml");
+    assert!(said.out.contains("1 passed"), "{}", said.out);
+    // Without namespaces there are no interfaces, which it says.
+    let said = test("kinds.toml");
+    let is_skipped =
+        said.out.contains("network namespace") || said.out.contains("install iproute2");
+    assert!(said.out.contains("2 passed") || is_skipped, "{}", said.out);
+    folder.assert_swept();
+}

@@ -16,7 +16,7 @@ use super::raw::{self, SIGSET_BYTES, libc_call};
 use super::single;
 use super::symbols::symbols;
 use super::types::{
-    Compare, Filter, Glob, GlobError, IfAddrs, List, NameIndex, Start, StatBuf, StatxBuf,
+    Compare, Filter, Glob, GlobError, IfAddrs, List, NameIndex, Start, StatBuf, StatxBuf, Strings,
 };
 use core::ffi::CStr;
 use core::mem::transmute;
@@ -24,8 +24,9 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use libc::{
     DIR, FILE, c_char, c_int, c_long, c_uint, c_ulong, c_void, dev_t, dirent64, epoll_event,
-    fd_set, gid_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, pthread_attr_t,
-    pthread_t, sighandler_t, sigset_t, size_t, ssize_t, stack_t, timespec, timeval, uid_t, utimbuf,
+    fd_set, gid_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pid_t, pollfd,
+    posix_spawn_file_actions_t, posix_spawnattr_t, pthread_attr_t, pthread_t, sighandler_t,
+    sigset_t, size_t, ssize_t, stack_t, timespec, timeval, uid_t, utimbuf,
 };
 
 macro_rules! next {

@@ -114,6 +114,9 @@ macro_rules! symbols {
         fn epoll_pwait2(epfd: c_int, events: *mut epoll_event, max: c_int, timeout: *const timespec,
             mask: *const sigset_t) -> c_int = epoll::pwait2,
             otherwise libc_call!(libc::SYS_epoll_pwait2, epfd, events, max, timeout, mask, SIGSET_BYTES) as c_int;
+        // programs that are executed
+        fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int = exec::execve,
+            otherwise libc_call!(libc::SYS_execve, path, argv, envp) as c_int;
         // cancellation; any call by its number
         fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int = section::pthread_setcanceltype,
             otherwise { let _ = (kind, old); 0 };
@@ -121,6 +124,14 @@ macro_rules! symbols {
             otherwise raw::libc_style(raw::call(nr, [a, b, c, d, e, f])) as c_long;
     }
     late {
+        // programs that are executed
+        fn execv(path: *const c_char, argv: Strings) -> c_int = exec::execv;
+        fn execvp(file: *const c_char, argv: Strings) -> c_int = exec::execvp;
+        fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int = exec::execvpe;
+        fn posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
+            attributes: *const posix_spawnattr_t, argv: Strings, envp: Strings) -> c_int = exec::posix_spawn;
+        fn posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const posix_spawn_file_actions_t,
+            attributes: *const posix_spawnattr_t, argv: Strings, envp: Strings) -> c_int = exec::posix_spawnp;
         // what exists only here, as files; directories; network interfaces; signals; threads
         fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE = open::fopen;
         fn chmod(path: *const c_char, mode: mode_t) -> c_int = attributes::chmod;

@@ -7,6 +7,9 @@ pub type IfAddrs = libc::ifaddrs;
 /// An entry of if_nameindex's array.
 pub type NameIndex = libc::if_nameindex;
 
+/// Arguments, or an environment: strings, and a null pointer behind them.
+pub type Strings = *const *const c_char;
+
 /// What a thread begins with.
 pub type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
 

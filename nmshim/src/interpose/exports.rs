@@ -10,18 +10,19 @@
 
 use super::interfaces::lists;
 use super::{
-    arrivals, attributes, epoll, fds, file, handlers, listing, locked, mapped, masks, open, poll,
-    rings, select, stat, syscall, trap,
+    arrivals, attributes, epoll, exec, fds, file, handlers, listing, locked, mapped, masks, open,
+    poll, rings, select, stat, syscall, trap,
 };
 use crate::ground::section;
 use crate::ground::symbols::symbols;
 use crate::ground::types::{
-    Compare, Filter, Glob, GlobError, IfAddrs, List, NameIndex, Start, StatBuf, StatxBuf,
+    Compare, Filter, Glob, GlobError, IfAddrs, List, NameIndex, Start, StatBuf, StatxBuf, Strings,
 };
 use libc::{
     DIR, FILE, c_char, c_int, c_long, c_uint, c_ulong, c_void, dev_t, dirent64, epoll_event,
-    fd_set, gid_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, pthread_attr_t,
-    pthread_t, sighandler_t, sigset_t, size_t, ssize_t, stack_t, timespec, timeval, uid_t, utimbuf,
+    fd_set, gid_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pid_t, pollfd,
+    posix_spawn_file_actions_t, posix_spawnattr_t, pthread_attr_t, pthread_t, sighandler_t,
+    sigset_t, size_t, ssize_t, stack_t, timespec, timeval, uid_t, utimbuf,
 };
 
 macro_rules! export {

@@ -1,5 +1,6 @@
 //! System calls that the program makes itself, past the C library, as Go's runtime does
-//! ([decision 34](../../../docs/design/0034-sigsys.md)). On where `NMSHIM_REACH` is `trap`.
+//! ([decision 34](../../../docs/design/0034-sigsys.md)). On where `NMSHIM_REACH` is `trap`; where it is not set, for
+//! programs of Go that name the device.
 //!
 //! - `text`: where the program's own instructions lie, and those of others. `arm`, `filter`: how the kernel is told to
 //!   trap.
@@ -38,7 +39,14 @@ static KEY: AtomicU32 = AtomicU32::new(0);
 
 /// When the library is loaded: sets the traps, if the person wants them and the program has calls to trap.
 pub fn start() {
-    let Some(ways) = std::env::var("NMSHIM_REACH").ok().and_then(ways) else {
+    let asked = std::env::var("NMSHIM_REACH").ok();
+    let is_asked = asked.is_some();
+    let ways = match asked {
+        Some(asked) => ways(asked),
+        // A filter would be inherited by all that it starts: whoever wants that says so.
+        None => text::is_of_go().then(|| vec![Way::Dispatch]),
+    };
+    let Some(ways) = ways else {
         return;
     };
     let Some(text) = text::of_program() else {
@@ -55,7 +63,10 @@ pub fn start() {
         let line = format_args!(
             "the program's own system calls cannot be trapped ({why}): /dev/netmap is there for its C library alone"
         );
-        guarded((), || driver().trouble(line));
+        guarded((), || match is_asked {
+            true => driver().trouble(line),
+            false => driver().remark(line),
+        });
     }
 }
 

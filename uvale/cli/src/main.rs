@@ -198,7 +198,7 @@ fn main() -> ExitCode {
         Command::Install(args) => install::run(args, &Cli::command()),
         Command::Completions { shell } => manual::completions(&Cli::command(), shell),
         Command::Man { folder } => manual::write(&Cli::command(), folder.as_deref()),
-        Command::Bench(args) => Ok(uvale_bench::run(args)),
+        Command::Bench(args) => run::can_be_preloaded().map(|()| uvale_bench::run(args)),
     };
     outcome.unwrap_or_else(|why| {
         uvale_tools::output::line(format_args!("uvale: {why}"));

@@ -1,5 +1,6 @@
 //! Where instructions lie: the program's own, and those of its libraries.
 
+use super::super::image::DEVICE;
 use core::ffi::c_void;
 use core::ops::Range;
 use libc::{c_int, dl_phdr_info, size_t};
@@ -48,6 +49,62 @@ pub fn of_program() -> Option<Text> {
     })
 }
 
+/// Has the Go compiler made the program, and does it name the device?
+pub fn is_of_go() -> bool {
+    let mut found = Marks::default();
+    // SAFETY: the callback gets back the pointer to `found`, which lives, and is called before this returns.
+    unsafe { libc::dl_iterate_phdr(Some(marks), (&raw mut found).cast()) };
+    found.is_go && found.names_device
+}
+
+#[derive(Default)]
+struct Marks {
+    is_go: bool,
+    names_device: bool,
+}
+
+/// The program, which comes first: what is in it beside text.
+unsafe extern "C" fn marks(info: *mut dl_phdr_info, _: size_t, found: *mut c_void) -> c_int {
+    // SAFETY: the linker's list, whose headers stay as long as the object, and what `is_of_go` passed.
+    let (info, found) = unsafe { (&*info, &mut *found.cast::<Marks>()) };
+    let segments = |kind| {
+        (0..usize::from(info.dlpi_phnum)).filter_map(move |i| {
+            // SAFETY: as above, within the number of headers.
+            let header = unsafe { &*info.dlpi_phdr.add(i) };
+            let is_one = header.p_type == kind && header.p_flags & libc::PF_R != 0;
+            let start = (info.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
+            is_one.then(|| start..start.wrapping_add(header.p_filesz as usize))
+        })
+    };
+    found.is_go = segments(libc::PT_NOTE).any(|range| has(range, GO_NOTE));
+    // Nobody else's segments are looked through, which may be long.
+    found.names_device = found.is_go && segments(libc::PT_LOAD).any(|range| has(range, DEVICE));
+    1
+}
+
+/// What is in there of Go's note: its kind, 4, and its name.
+const GO_NOTE: &[u8] = b"\x04\0\0\0Go\0\0";
+
+/// Is that in a part of the program?
+fn has(range: Range<usize>, what: &[u8]) -> bool {
+    // SAFETY: a readable segment of the program, which is loaded.
+    !unsafe { find(&range, what) }.is_null()
+}
+
+/// # Safety
+/// The range is readable.
+unsafe fn find(range: &Range<usize>, what: &[u8]) -> *mut c_void {
+    // SAFETY: by contract; the function only reads.
+    unsafe {
+        libc::memmem(
+            range.start as *const c_void,
+            range.len(),
+            what.as_ptr().cast(),
+            what.len(),
+        )
+    }
+}
+
 struct Found {
     program: Option<Range<usize>>,
     calls: Vec<usize>,
@@ -84,14 +141,7 @@ unsafe extern "C" fn object(info: *mut dl_phdr_info, _: size_t, found: *mut c_vo
 fn find_calls(mut text: Range<usize>, calls: &mut Vec<usize>) {
     while calls.len() < MANY {
         // SAFETY: the rest of a readable segment of an object that is loaded.
-        let at = unsafe {
-            libc::memmem(
-                text.start as *const c_void,
-                text.len(),
-                CALL.as_ptr().cast(),
-                CALL.len(),
-            )
-        };
+        let at = unsafe { find(&text, &CALL) };
         if at.is_null() {
             return;
         }

@@ -9,12 +9,13 @@ use super::preload::{self, Shim, variable};
 use super::private::Served;
 use super::reach::{Obstacle, Program};
 
-/// Tells the shim how to reach the program: `trap`, or not set.
+/// Tells the shim how to reach the program and what that starts: `trap`, `preload`, or not set: as files say.
 const ENV_REACH: &str = "NMSHIM_REACH";
 
 /// How one program is started.
 pub struct Start {
     way: Reach,
+    is_preload_only: bool,
     /// to be in its environment
     shim: Option<Shim>,
     obstacle: Option<Obstacle>,
@@ -53,6 +54,7 @@ impl Start {
         }
         Ok(Self {
             way,
+            is_preload_only: asked == Reach::Preload,
             shim: shim.filter(|_| !is_without),
             obstacle: obstacle.filter(|o| !o.is_passed_by(way)),
         })
@@ -67,6 +69,7 @@ impl Start {
     pub fn enter(&self, command: &mut Command) {
         match self.way {
             Reach::Trap => command.env(ENV_REACH, "trap"),
+            _ if self.is_preload_only => command.env(ENV_REACH, "preload"),
             _ => command.env_remove(ENV_REACH),
         };
         match &self.shim {
@@ -77,6 +80,9 @@ impl Start {
 
     /// Its calls are handed over to who starts it: how that is done then. `verbose` as `uvale run -v`.
     pub fn served(&self, verbose: Option<i8>) -> Option<Served> {
-        (self.way == Reach::Notify).then_some(Served { verbose })
+        (self.way == Reach::Notify).then_some(Served {
+            verbose,
+            may_fail: false,
+        })
     }
 }
