@@ -22,10 +22,11 @@ const FIOASYNC: c_ulong = 0x5452;
 
 #[inline(always)]
 pub unsafe fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
+    let word = table::word(fd);
     // SAFETY: the program's own arguments.
     unsafe {
-        if table::ours(table::word(fd)) {
-            return ioctl_in_section(fd, request, arg);
+        if table::ours(word) {
+            return ioctl_in_section(fd, word, request, arg);
         }
         if requests::is_one(request) {
             return requests::ioctl(fd, request, arg);
@@ -34,11 +35,12 @@ pub unsafe fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
     }
 }
 
-/// No frame of this function's has anything to undo: a thread may end where the section does.
+/// `word` was found for `fd` a moment ago. A thread may end where the section does, and there is nothing to undo then:
+/// the reference to the device goes before.
 #[inline(never)]
-unsafe fn ioctl_in_section(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
+unsafe fn ioctl_in_section(fd: c_int, word: usize, request: c_ulong, arg: *mut c_void) -> c_int {
     if !matches!(request, FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC)
-        && let Some(r) = section::run(|| ioctl_ours(fd, request, arg))
+        && let Some(r) = section::run(|| ioctl_ours(fd, word, request, arg))
     {
         return answer(r);
     }
@@ -47,9 +49,9 @@ unsafe fn ioctl_in_section(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_i
 }
 
 /// Inside a section. `None`: no device.
-#[inline(never)]
-fn ioctl_ours(fd: c_int, request: c_ulong, arg: *mut c_void) -> Option<Result<c_int>> {
-    lookup::device(fd).map(|d| d.ioctl(fd, request, arg))
+#[inline(always)]
+fn ioctl_ours(fd: c_int, word: usize, request: c_ulong, arg: *mut c_void) -> Option<Result<c_int>> {
+    lookup::device_in(fd, word).map(|d| d.ioctl(fd, request, arg))
 }
 
 pub unsafe fn mmap(

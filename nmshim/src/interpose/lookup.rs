@@ -13,7 +13,12 @@ use std::sync::Arc;
 /// A reference to the slot behind `fd`, device or epoll, dormant ones included.
 #[inline(always)]
 pub fn slot(fd: c_int) -> Option<Ref> {
-    let w = word(fd);
+    slot_in(fd, word(fd))
+}
+
+/// The same, of which the table has just said `w`.
+#[inline(always)]
+pub fn slot_in(fd: c_int, w: usize) -> Option<Ref> {
     if w != CANDIDATE
         && let Some(r) = Ref::try_take(in_word(w)?)
         && word(fd) == w
@@ -84,16 +89,16 @@ fn same_file(file: &Arc<dyn File>) -> Option<Ref> {
 /// The device behind `fd`, if it is one.
 #[inline(always)]
 pub fn device(fd: c_int) -> Option<DeviceRef> {
-    if ours(word(fd)) {
-        found_device(fd)
-    } else {
-        None
-    }
+    let w = word(fd);
+    if ours(w) { device_in(fd, w) } else { None }
 }
 
-#[inline]
-fn found_device(fd: c_int) -> Option<DeviceRef> {
-    slot(fd).filter(|r| r.device().is_some()).map(DeviceRef)
+/// The same, of which the table has just said `w`, a word of ours.
+#[inline(always)]
+pub fn device_in(fd: c_int, w: usize) -> Option<DeviceRef> {
+    slot_in(fd, w)
+        .filter(|r| r.device().is_some())
+        .map(DeviceRef)
 }
 
 /// A reference that is known to hold a device.
@@ -110,7 +115,7 @@ impl core::ops::Deref for DeviceRef {
     fn deref(&self) -> &Device {
         match self.0.object() {
             Object::Device(d) => d,
-            // SAFETY: `found_device` checked it, and a live slot's object never changes.
+            // SAFETY: `device_in` checked it, and a live slot's object never changes.
             _ => unsafe { core::hint::unreachable_unchecked() },
         }
     }

@@ -14,12 +14,13 @@ use smallvec::SmallVec;
 const TOO_MANY: nfds_t = 1 << 21;
 
 /// The usual case without the machinery: nothing but ours, and one is ready (or nobody waits).
-#[inline]
+#[inline(always)]
 fn ready_now(fds: &mut [pollfd], wait: bool) -> Option<usize> {
     let mut ready = 0;
     for p in fds {
-        let r = table::ours(table::word(p.fd))
-            .then(|| lookup::slot(p.fd))
+        let word = table::word(p.fd);
+        let r = table::ours(word)
+            .then(|| lookup::slot_in(p.fd, word))
             .flatten()?;
         p.revents = ask(&r, p.fd, p.events);
         ready += usize::from(p.revents != 0);
@@ -72,6 +73,7 @@ unsafe fn put_back(to: *mut pollfd, fds: &[pollfd]) -> Result<()> {
 }
 
 /// Waits for the program's array, on a copy.
+#[inline(never)]
 unsafe fn wait_for(
     to: *mut pollfd,
     n: nfds_t,
@@ -90,7 +92,7 @@ unsafe fn wait_for(
 }
 
 /// poll with one of ours in the array. `few`: the array, if it is short.
-#[inline(never)]
+#[inline(always)]
 unsafe fn poll_ours(
     to: *mut pollfd,
     few: Option<&mut [pollfd]>,

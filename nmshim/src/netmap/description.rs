@@ -1,6 +1,6 @@
 //! An open file description of `/dev/netmap`: its session, and what it is bound to.
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -25,6 +25,13 @@ use crate::ground::section;
 /// second.
 const LOOK_EVERY: u32 = 64;
 
+/// It came from another process.
+const ADOPTED: u32 = 1;
+/// The daemon is gone.
+const GONE: u32 = 2;
+/// It is in CSB mode, as far as this process knows.
+const CSB: u32 = 4;
+
 /// An open file description, as this process knows it.
 pub struct Description {
     world: Arc<World>,
@@ -33,8 +40,8 @@ pub struct Description {
     /// null until bound
     bound: AtomicPtr<Bind>,
     forks_at_open: u32,
-    adopted: bool,
-    gone: AtomicBool,
+    /// what of it is not as usual: `ADOPTED`, `GONE`, `CSB`
+    state: AtomicU32,
     syncs: AtomicU32,
     last_look: AtomicU64,
 }
@@ -46,8 +53,6 @@ pub struct Bind {
     wire: Lock<Option<Arc<Wire>>>,
     /// the process that has made it
     pid: Pid,
-    /// in CSB mode, as far as this process knows
-    pub csb: AtomicBool,
 }
 
 impl Description {
@@ -64,8 +69,7 @@ impl Description {
             flags,
             bound: AtomicPtr::new(core::ptr::null_mut()),
             forks_at_open: forks(),
-            adopted: false,
-            gone: AtomicBool::new(false),
+            state: AtomicU32::new(0),
             syncs: AtomicU32::new(0),
             last_look: AtomicU64::new(0),
         };
@@ -82,8 +86,8 @@ impl Description {
         flags: c_int,
         bound: Option<Box<Binding>>,
     ) -> Self {
-        let mut description = Self::new(world, fd, client, flags, bound);
-        description.adopted = true;
+        let description = Self::new(world, fd, client, flags, bound);
+        description.state.fetch_or(ADOPTED, Relaxed);
         description
     }
 
@@ -120,8 +124,10 @@ impl Description {
             true => Some(super::nic::wire_of(fd, session, binding)?),
             false => None,
         };
+        if binding.csb.is_some() {
+            self.enter_csb_mode();
+        }
         Ok(Bind {
-            csb: AtomicBool::new(binding.csb.is_some()),
             attachment,
             wire: Lock::new(wire),
             pid: getpid(),
@@ -184,7 +190,24 @@ impl Description {
     /// Session and binding, for a sync.
     #[inline]
     pub fn ready(&self, fd: RawFd) -> Result<(&'static Session, &Bind)> {
-        if self.gone.load(Relaxed) {
+        if let (true, Some(session), Some(bind)) =
+            (self.is_usual(), self.world.current(), self.known_bind())
+        {
+            return Ok((session, bind));
+        }
+        self.make_ready(fd)
+    }
+
+    /// Has nothing happened that a sync would have to mind?
+    #[inline(always)]
+    fn is_usual(&self) -> bool {
+        self.state.load(Relaxed) | (forks() ^ self.forks_at_open) == 0
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_ready(&self, fd: RawFd) -> Result<(&'static Session, &Bind)> {
+        if self.is_gone() {
             return Err(Errno(libc::ENXIO));
         }
         let session = match self.world.current() {
@@ -196,11 +219,20 @@ impl Description {
         };
         let bind = self.bound(fd).ok_or(Errno(libc::ENXIO))?;
         // Another process that has the description can have put it into CSB mode.
-        let alone = !self.adopted && forks() == self.forks_at_open;
-        if bind.csb.load(Relaxed) || !alone && bind.attachment.in_csb_mode(session) {
+        if self.is_in_csb_mode() || !self.is_usual() && bind.attachment.in_csb_mode() {
             return Err(Errno(libc::EBUSY));
         }
         Ok((session, bind))
+    }
+
+    /// It is in CSB mode from now on.
+    pub fn enter_csb_mode(&self) {
+        self.state.fetch_or(CSB, Relaxed);
+    }
+
+    /// Is it in CSB mode, as far as this process knows?
+    pub fn is_in_csb_mode(&self) -> bool {
+        self.state.load(Relaxed) & CSB != 0
     }
 
     #[cold]
@@ -216,7 +248,7 @@ impl Description {
     /// Says that the daemon is gone, once. The wire goes with it, and what it has set up on the system.
     #[cold]
     pub fn is_lost(&self) {
-        if !self.gone.swap(true, Relaxed) {
+        if self.state.fetch_or(GONE, Relaxed) & GONE == 0 {
             let what = self.describe();
             say(
                 Level::Refusal,
@@ -271,7 +303,7 @@ impl Description {
 
     /// Is the daemon known to be gone?
     pub fn is_gone(&self) -> bool {
-        self.gone.load(Relaxed)
+        self.state.load(Relaxed) & GONE != 0
     }
 
     /// Flags of open(2).
@@ -286,7 +318,7 @@ impl Description {
 
     /// May another process have it?
     pub fn shared(&self) -> bool {
-        self.adopted
+        self.state.load(Relaxed) & ADOPTED != 0
             || forks() != self.forks_at_open
             || self
                 .known_bind()

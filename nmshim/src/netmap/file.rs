@@ -8,7 +8,6 @@ use libc::{c_int, c_short, c_ulong};
 use rustix::fd::AsRawFd;
 use rustix::net::RecvFlags;
 use uvale_engine::Host;
-use uvale_link::session::Session;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::borrow;
 
@@ -59,14 +58,14 @@ impl File for NetmapFile {
             nm_abi::NIOCTXSYNC => {
                 let (session, bind) = self.description.ready(fd)?;
                 bind.attachment.txsync(session);
-                refuse_gone(session, bind)?;
+                refuse_gone(bind)?;
                 self.description.look_after_daemon(session)?;
                 Ok(0)
             }
             nm_abi::NIOCRXSYNC => {
                 let (session, bind) = self.description.ready(fd)?;
                 bind.attachment.rxsync(session);
-                refuse_gone(session, bind)?;
+                refuse_gone(bind)?;
                 self.description.look_after_daemon(session)?;
                 Ok(0)
             }
@@ -138,8 +137,8 @@ impl File for NetmapFile {
     fn arm(&self, fd: RawFd, events: c_short) {
         self.spin.sleeps();
         self.armed.fetch_add(1, SeqCst);
-        if let Ok((session, bind)) = self.description.ready(fd) {
-            bind.attachment.announce(session, events);
+        if let Ok((_, bind)) = self.description.ready(fd) {
+            bind.attachment.announce(events);
         }
     }
 
@@ -151,7 +150,7 @@ impl File for NetmapFile {
             .fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1))
             == Ok(1);
         if last && let Ok((session, bind)) = self.description.ready(fd) {
-            bind.attachment.withdraw(session, events);
+            bind.attachment.withdraw(events);
             // SYNC POINT: whoever announced before our withdrawal had been counted before that: it
             // looks, and announces, once more.
             if self.armed.load(SeqCst) != 0 {
@@ -161,10 +160,9 @@ impl File for NetmapFile {
     }
 
     fn edges(&self) -> u64 {
-        match (self.description.current(), self.description.known_bind()) {
-            (Some(session), Some(bind)) => bind.attachment.edges(session),
-            _ => 0,
-        }
+        self.description
+            .known_bind()
+            .map_or(0, |bind| bind.attachment.edges())
     }
 
     fn liveness(&self) -> RawFd {
@@ -197,7 +195,7 @@ impl File for NetmapFile {
         if let (Some(session), Some(bind)) = (session, bind)
             && bind.attachment.is_restless(session, events)
         {
-            return self.naps.next(bind.attachment.edges(session));
+            return self.naps.next(bind.attachment.edges());
         }
         if self.description.shared() {
             SHARED_NAP
@@ -220,8 +218,8 @@ impl File for NetmapFile {
 
 /// netmap's answer to a sync of a port whose interface has gone.
 #[inline]
-fn refuse_gone(session: &Session, bind: &Bind) -> Result<()> {
-    match bind.attachment.is_gone(session) {
+fn refuse_gone(bind: &Bind) -> Result<()> {
+    match bind.attachment.is_gone() {
         true => Err(Errno(libc::EIO)),
         false => Ok(()),
     }

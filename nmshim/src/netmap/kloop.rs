@@ -129,7 +129,7 @@ pub fn wait_until_over(file: &Description, fd: RawFd) -> Result<(), Errno> {
     let Some(bind) = file.bound(fd) else {
         return Ok(());
     };
-    while bind.attachment.kloop_is_running(session) {
+    while bind.attachment.kloop_is_running() {
         sleep(LOOK_EVERY);
         file.look_now(session).map_err(|_| Errno::NXIO)?;
     }
@@ -259,7 +259,7 @@ impl Rings<'_> {
         crate::ground::section::breathe();
         file.look_after_daemon(self.session)
             .map_err(|_| Errno::NXIO)?;
-        Ok(self.attachment.kloop_is_stopping(self.session))
+        Ok(self.attachment.kloop_is_stopping())
     }
 
     /// netmap's first kind of loop.
@@ -283,11 +283,11 @@ impl Rings<'_> {
         own: BorrowedFd<'_>,
     ) -> Result<(), Errno> {
         const BOTH: i16 = libc::POLLIN | libc::POLLOUT;
-        let mut seen = self.attachment.edges(self.session);
+        let mut seen = self.attachment.edges();
         let mut ready = Vec::with_capacity(64);
         let result = loop {
             // Announced before the rings are looked at: what comes later is told.
-            let known = self.attachment.announce(self.session, BOTH);
+            let known = self.attachment.announce(BOTH);
             match self.over(file) {
                 Ok(false) => {}
                 Ok(true) => break Ok(()),
@@ -311,7 +311,7 @@ impl Rings<'_> {
                     DAEMON => {
                         if let Err(e) = file.look_now(self.session) {
                             let _ = e;
-                            self.attachment.withdraw(self.session, BOTH);
+                            self.attachment.withdraw(BOTH);
                             return Err(Errno::NXIO);
                         }
                     }
@@ -320,7 +320,7 @@ impl Rings<'_> {
                 }
             }
         };
-        self.attachment.withdraw(self.session, BOTH);
+        self.attachment.withdraw(BOTH);
         result
     }
 
@@ -329,7 +329,7 @@ impl Rings<'_> {
         if !self.direct.contains(&true) {
             return;
         }
-        let now = self.attachment.edges(self.session);
+        let now = self.attachment.edges();
         if core::mem::replace(seen, now) == now {
             return;
         }

@@ -2,7 +2,6 @@
 //! that only this process can do: its own memory as a region, its CSB, its sync loops.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering::Relaxed;
 
 use libc::c_int;
 use nm_abi::*;
@@ -219,7 +218,6 @@ impl Requests<'_> {
             ));
         }
         served?;
-        let session = self.to.session(self.fd)?;
         let new = bound
             .map(|bound| self.to.make_bind(self.fd, *bound))
             .transpose()?;
@@ -227,14 +225,15 @@ impl Requests<'_> {
         let Some(bind) = new.as_ref().or(known) else {
             return Ok(());
         };
-        bind.attachment.csb_init(session, &csb);
-        bind.csb.store(true, Relaxed);
+        bind.attachment.csb_init(&csb);
+        if new.is_none() {
+            self.to.enter_csb_mode();
+        }
         let (atok, ktoa) = csb.addresses();
         call(borrow(&self.fd), &Call::SetCsb { atok, ktoa })?;
-        match new {
-            Some(bind) => self.to.publish(bind),
-            None => Ok(()),
-        }
+        let Some(bind) = new else { return Ok(()) };
+        self.to.enter_csb_mode();
+        self.to.publish(bind)
     }
 }
 

@@ -148,8 +148,7 @@ impl Loops {
         let begun = |part: &Part| {
             let csb = GuestCsb::new(arrays[0].clone(), arrays[1].clone(), &part.entries);
             if anew {
-                let host = &**part.port.session();
-                part.port.attachment().csb_init(host, &csb);
+                part.port.attachment().csb_init(&csb);
             }
             csb
         };

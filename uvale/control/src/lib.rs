@@ -253,7 +253,7 @@ impl World {
     }
 
     /// Control memory.
-    pub fn ctl(&self) -> &Ctl {
+    pub fn ctl(&self) -> &Arc<Ctl> {
         &self.ctl
     }
 

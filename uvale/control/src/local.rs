@@ -184,7 +184,7 @@ impl LocalWorld {
 }
 
 impl Host for LocalWorld {
-    fn ctl(&self) -> &Ctl {
+    fn ctl(&self) -> &Arc<Ctl> {
         &self.ctl
     }
 

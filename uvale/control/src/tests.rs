@@ -247,7 +247,7 @@ impl Process {
 }
 
 impl Host for Process {
-    fn ctl(&self) -> &Ctl {
+    fn ctl(&self) -> &Arc<Ctl> {
         &self.ctl
     }
     fn session(&self) -> u32 {

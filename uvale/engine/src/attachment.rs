@@ -9,7 +9,8 @@ use super::vale::Scratch;
 use super::{Host, RegionMap, nic};
 use rustix::io::Errno;
 use uvale_shared::binding::Binding;
-use uvale_shared::ctl::{Kring, PORT_GONE, PORT_ON, Port};
+use uvale_shared::ctl::{Ctl, Kring, PORT_GONE, PORT_ON, Port, Tuning};
+use uvale_shared::held::Held;
 use uvale_shared::lock::Guarded;
 use uvale_shared::shm::RingView;
 use uvale_shared::sleepers::{announce, withdraw};
@@ -24,12 +25,47 @@ const WANT_RX: Events = libc::POLLIN | libc::POLLRDNORM;
 pub struct Attachment {
     binding: Binding,
     region: Arc<RegionMap>,
-    rx_kring: u32,
-    tx_kring: u32,
-    /// one per selected tx ring
-    scratch: Vec<Guarded<Scratch>>,
-    /// of monitors, one per selected rx ring
-    monitors: Vec<Guarded<Regions>>,
+    /// record of the port
+    port: Held<Port>,
+    pub(super) tuning: Held<Tuning>,
+    /// the selected rings
+    pub(super) tx: Vec<Selected<Scratch>>,
+    pub(super) rx: Vec<Selected<Regions>>,
+}
+
+/// A ring that a descriptor has selected, and what syncs of it need every time.
+pub(super) struct Selected<Work> {
+    pub(super) kring: Held<Kring>,
+    /// its index in control memory
+    pub(super) index: u32,
+    /// belongs to whoever holds `busy`: of a tx ring a [`Scratch`], of an rx ring the regions of its monitors
+    pub(super) work: Guarded<Work>,
+    /// of a pipe: the other end's ring, and its index plus one
+    peer: Option<(u32, Held<Kring>)>,
+}
+
+impl<Work> Selected<Work> {
+    /// Ring `ring` of those that begin with `base`. `ENXIO` if there is no such ring.
+    fn new(host: &dyn Host, base: u32, ring: u32, work: Work) -> Result<Self, Errno> {
+        let index = base.checked_add(ring).ok_or(Errno::NXIO)?;
+        let kring = Held::new(host.ctl(), |ctl| ctl.kring(index)).ok_or(Errno::NXIO)?;
+        let pipe = kring.pipe.load(Acquire);
+        let peer = pipe.checked_sub(1);
+        let peer = peer.and_then(|i| Held::new(host.ctl(), |ctl| ctl.kring(i)));
+        Ok(Self {
+            work: Guarded::new(&kring.busy, work),
+            peer: peer.map(|kring| (pipe, kring)),
+            kring,
+            index,
+        })
+    }
+
+    /// The other end of a pipe, if `pipe` is what the kring says of it.
+    #[inline(always)]
+    pub(super) fn peer(&self, pipe: u32) -> Option<&Kring> {
+        let (known, kring) = self.peer.as_ref()?;
+        (*known == pipe).then_some(kring)
+    }
 }
 
 impl Attachment {
@@ -39,35 +75,25 @@ impl Attachment {
         if region.number != binding.region {
             return Err(Errno::NXIO);
         }
-        let port = host.ctl().port(binding.port).ok_or(Errno::NXIO)?;
+        let ctl = host.ctl();
+        let port = Held::new(ctl, |ctl| ctl.port(binding.port)).ok_or(Errno::NXIO)?;
+        let tuning = Held::new(ctl, Ctl::tuning).ok_or(Errno::NXIO)?;
         let (rx_kring, tx_kring) = (port.rx_kring.load(Acquire), port.tx_kring.load(Acquire));
-        let kring = |base: u32, ring| {
-            let index = base.checked_add(ring);
-            index.and_then(|i| host.ctl().kring(i)).ok_or(Errno::NXIO)
-        };
-        let scratch = binding
-            .rings(TX)
-            .map(|ring| {
-                let work = Scratch::new().map_err(|_| Errno::NOMEM)?;
-                Ok(Guarded::new(&kring(tx_kring, ring)?.busy, work))
-            })
-            .collect::<Result<_, Errno>>()?;
-        let monitors = binding
+        let tx = binding.rings(TX).map(|ring| {
+            let work = Scratch::new().map_err(|_| Errno::NOMEM)?;
+            Selected::new(host, tx_kring, ring, work)
+        });
+        let rx = binding
             .rings(RX)
-            .map(|ring| {
-                Ok(Guarded::new(
-                    &kring(rx_kring, ring)?.busy,
-                    Regions::default(),
-                ))
-            })
-            .collect::<Result<_, Errno>>()?;
+            .map(|ring| Selected::new(host, rx_kring, ring, Regions::default()));
+        let (tx, rx) = (tx.collect::<Result<_, _>>()?, rx.collect::<Result<_, _>>()?);
         Ok(Self {
             binding,
             region,
-            rx_kring,
-            tx_kring,
-            scratch,
-            monitors,
+            port,
+            tuning,
+            tx,
+            rx,
         })
     }
 
@@ -81,48 +107,32 @@ impl Attachment {
         &self.region
     }
 
-    pub(super) fn selected(&self, dir: usize) -> core::ops::Range<u32> {
-        let base = if dir == RX {
-            self.rx_kring
-        } else {
-            self.tx_kring
+    /// The selected rings of a direction.
+    pub(super) fn krings(&self, dir: usize) -> impl Iterator<Item = &Kring> {
+        let (rx, tx) = match dir {
+            RX => (&self.rx[..], &[][..]),
+            _ => (&[][..], &self.tx[..]),
         };
-        base + self.binding.first[dir]..base + self.binding.last[dir]
+        let rx = rx.iter().map(|ring| &*ring.kring);
+        rx.chain(tx.iter().map(|ring| &*ring.kring))
     }
 
-    /// The selected tx rings: their work areas and krings.
+    /// Is the port what it was when the descriptor was bound, and in netmap mode?
     #[inline(always)]
-    pub(super) fn tx_rings(&self) -> impl Iterator<Item = (&Guarded<Scratch>, u32)> {
-        self.scratch.iter().zip(self.selected(TX))
-    }
-
-    /// The selected rx rings, likewise.
-    #[inline(always)]
-    pub(super) fn rx_rings(&self) -> impl Iterator<Item = (&Guarded<Regions>, u32)> {
-        self.monitors.iter().zip(self.selected(RX))
-    }
-
-    fn krings<'a>(&self, host: &'a dyn Host, dir: usize) -> impl Iterator<Item = &'a Kring> {
-        let host = host.ctl();
-        self.selected(dir).filter_map(move |i| host.kring(i))
-    }
-
-    fn port<'a>(&self, host: &'a dyn Host) -> Option<&'a Port> {
-        let port = host.ctl().port(self.binding.port)?;
-        let live = port.generation.load(Relaxed) == self.binding.generation
-            && port.flags.load(Relaxed) & (PORT_ON | PORT_GONE) == PORT_ON;
-        live.then_some(port)
+    fn is_live(&self) -> bool {
+        self.port.generation.load(Relaxed) == self.binding.generation
+            && self.port.flags.load(Relaxed) & (PORT_ON | PORT_GONE) == PORT_ON
     }
 
     /// Has the interface of a NIC port gone?
-    #[inline]
-    pub fn is_gone(&self, host: &dyn Host) -> bool {
-        self.binding.is_nic && self.port(host).is_none()
+    #[inline(always)]
+    pub fn is_gone(&self) -> bool {
+        self.binding.is_nic && !self.is_live()
     }
 
     /// netmap's poll: syncs as `events` ask and answers which of them are true. Never blocks.
     pub fn poll(&self, host: &dyn Host, events: Events) -> Events {
-        if self.port(host).is_none() {
+        if !self.is_live() {
             return libc::POLLERR;
         }
         let mut revents = 0;
@@ -138,14 +148,14 @@ impl Attachment {
     /// As [`Attachment::poll`], by the indices that the last sync has taken over: the program is not in a call now and
     /// may be changing those in its rings. It is shown what has arrived and what has become free.
     pub fn refresh(&self, host: &dyn Host, events: Events) -> Events {
-        if self.port(host).is_none() {
+        if !self.is_live() {
             return libc::POLLERR;
         }
-        let mut revents = 0;
+        let (mut revents, owner) = (0, host.owner());
         if events & WANT_TX != 0 {
-            for (work, kring) in self.tx_rings() {
-                if let Some(mut sync) = self.enter(host, kring, work) {
-                    sync.tx_again();
+            for ring in &self.tx {
+                if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
+                    sync.tx_again(&mut guard);
                     if has_news(sync.ring.kring) {
                         revents |= events & WANT_TX;
                     }
@@ -153,13 +163,13 @@ impl Attachment {
             }
         }
         if events & WANT_RX != 0 {
-            for (work, kring) in self.rx_rings() {
-                if let Some(mut sync) = self.enter(host, kring, work) {
-                    sync.rx_again();
+            for ring in &self.rx {
+                if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
+                    sync.rx_again(&mut guard);
                     if has_news(sync.ring.kring) {
                         revents |= events & WANT_RX;
                     }
-                    sync.leave();
+                    sync.leave(guard);
                 }
             }
         }
@@ -168,15 +178,15 @@ impl Attachment {
 
     /// Sends on all rings that have something to send, and on the others until one has room.
     fn poll_tx(&self, host: &dyn Host, mut want: Events) -> Events {
-        let mut revents = 0;
-        for (work, kring) in self.tx_rings() {
-            if want == 0 && !self.has_pending(host, kring) {
+        let (mut revents, owner) = (0, host.owner());
+        for ring in &self.tx {
+            if want == 0 && !self.has_pending(&ring.kring) {
                 continue;
             }
-            let Some(mut sync) = self.enter(host, kring, work) else {
+            let Some((sync, mut guard)) = self.enter(host, owner, ring) else {
                 continue;
             };
-            if !sync.tx() {
+            if !sync.tx(&mut guard) {
                 revents |= libc::POLLERR;
             }
             if has_news(sync.ring.kring) {
@@ -188,10 +198,7 @@ impl Attachment {
     }
 
     /// Has the program moved head since the last sync?
-    fn has_pending(&self, host: &dyn Host, index: u32) -> bool {
-        let Some(kring) = host.ctl().kring(index) else {
-            return false;
-        };
+    fn has_pending(&self, kring: &Kring) -> bool {
         let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
         RingView::new(&self.region.map, ofs, n)
             .is_some_and(|r| r.header().head.load(Relaxed) != kring.hwcur.load(Relaxed))
@@ -199,51 +206,49 @@ impl Attachment {
 
     /// Receives on all rings, so that none starves.
     fn poll_rx(&self, host: &dyn Host, want: Events) -> Events {
-        let mut revents = 0;
-        for (work, kring) in self.rx_rings() {
-            let Some(mut sync) = self.enter(host, kring, work) else {
+        let (mut revents, owner) = (0, host.owner());
+        for ring in &self.rx {
+            let Some((sync, mut guard)) = self.enter(host, owner, ring) else {
                 continue;
             };
-            if !sync.rx() {
+            if !sync.rx(&mut guard) {
                 revents |= libc::POLLERR;
             }
             if has_news(sync.ring.kring) {
                 revents |= want;
             }
-            sync.leave();
+            sync.leave(guard);
         }
         revents
     }
 
     /// Announces on all rings that `events` concern that this descriptor is about to sleep. False if
     /// it has no sleeper bit, cannot be woken, and has to look again from time to time.
-    pub fn announce(&self, host: &dyn Host, events: Events) -> bool {
+    pub fn announce(&self, events: Events) -> bool {
         let Some(bit) = self.binding.sleeper else {
             return false;
         };
         for dir in directions(events) {
-            self.krings(host, dir)
-                .for_each(|k| announce(&k.sleepers, bit));
+            self.krings(dir).for_each(|k| announce(&k.sleepers, bit));
         }
         true
     }
 
     /// Takes [`Attachment::announce`] back.
-    pub fn withdraw(&self, host: &dyn Host, events: Events) {
+    pub fn withdraw(&self, events: Events) {
         let Some(bit) = self.binding.sleeper else {
             return;
         };
         for dir in directions(events) {
-            self.krings(host, dir)
-                .for_each(|k| withdraw(&k.sleepers, bit));
+            self.krings(dir).for_each(|k| withdraw(&k.sleepers, bit));
         }
     }
 
     /// A number that changes with every event for edge-triggered waiters.
-    pub fn edges(&self, host: &dyn Host) -> u64 {
+    pub fn edges(&self) -> u64 {
         [RX, TX]
             .into_iter()
-            .flat_map(|dir| self.krings(host, dir))
+            .flat_map(|dir| self.krings(dir))
             .fold(0, |sum, k| {
                 sum.wrapping_add(k.produced.progress.load(Relaxed))
             })
@@ -266,7 +271,7 @@ impl Attachment {
         let is_ready =
             |dir, k: &Kring| fresh(k) || dir == RX && self.binding.is_nic && nic::is_ready(host, k);
         directions(events).any(|dir| {
-            let mut krings = self.krings(host, dir).enumerate();
+            let mut krings = self.krings(dir).enumerate();
             krings.any(|(i, k)| counts(dir, i) && is_ready(dir, k))
         })
     }
@@ -285,7 +290,7 @@ impl Attachment {
         each: impl FnMut(i32),
     ) {
         if self.binding.is_nic && events & WANT_RX != 0 {
-            let krings = self.krings(host, RX).enumerate();
+            let krings = self.krings(RX).enumerate();
             krings
                 .filter(|(i, _)| counts(RX, *i))
                 .filter_map(|(_, k)| nic::readable(host, k))
@@ -295,15 +300,15 @@ impl Attachment {
 
     /// Has the last sync left something in a ring of an interface, for which its wire had no room? Another one has to
     /// send it.
-    pub fn has_unsent(&self, host: &dyn Host) -> bool {
-        self.binding.is_nic && self.krings(host, TX).any(nic::has_unsent)
+    pub fn has_unsent(&self) -> bool {
+        self.binding.is_nic && self.krings(TX).any(nic::has_unsent)
     }
 
     /// Does a sleep for `events` have to be short, because nothing ends it when it should?
     pub fn is_restless(&self, host: &dyn Host, events: Events) -> bool {
         self.binding.is_nic
             && directions(events).any(|dir| {
-                self.krings(host, dir)
+                self.krings(dir)
                     .any(|k| nic::is_restless(host, k, dir == TX))
             })
     }

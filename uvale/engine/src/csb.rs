@@ -75,54 +75,52 @@ impl News<'_, '_> {
 impl Attachment {
     /// Entries of the CSB, tx rings and rx rings.
     pub fn csb_entries(&self) -> [usize; 2] {
-        [TX, RX].map(|dir| self.selected(dir).len())
+        [TX, RX].map(|dir| self.krings(dir).count())
     }
 
     /// Writes the state of all rings into a fresh CSB.
-    pub fn csb_init(&self, host: &dyn Host, csb: &dyn Csb) {
-        let krings = self.selected(TX).chain(self.selected(RX));
+    pub fn csb_init(&self, csb: &dyn Csb) {
+        let krings = self.krings(TX).chain(self.krings(RX));
         for (i, k) in krings.enumerate() {
-            if let Some(k) = host.ctl().kring(k) {
-                let wanted = Wanted {
-                    head: k.rhead.load(Relaxed),
-                    cur: k.rcur.load(Relaxed),
-                    need_kick: true,
-                };
-                csb.init(i, wanted, k.hwcur.load(Relaxed), k.hwtail.load(Relaxed));
-            }
+            let wanted = Wanted {
+                head: k.rhead.load(Relaxed),
+                cur: k.rcur.load(Relaxed),
+                need_kick: true,
+            };
+            csb.init(i, wanted, k.hwcur.load(Relaxed), k.hwtail.load(Relaxed));
         }
     }
 
     /// The word that the daemon, the loop and whoever stops it share.
-    fn kloop(&self, host: &dyn Host) -> u32 {
-        let first = self.selected(TX).chain(self.selected(RX)).next();
-        let kring = first.and_then(|k| host.ctl().kring(k));
+    fn kloop(&self) -> u32 {
         let live =
             |k: &&uvale_shared::ctl::Kring| k.generation.load(Relaxed) == self.binding().generation;
-        kring.filter(live).map_or(0, |k| k.kloop.load(Acquire))
+        let first = self.krings(TX).chain(self.krings(RX)).next();
+        first.filter(live).map_or(0, |k| k.kloop.load(Acquire))
     }
 
     /// Is the descriptor in CSB mode?
-    pub fn in_csb_mode(&self, host: &dyn Host) -> bool {
-        self.kloop(host) & KLOOP_CSB != 0
+    pub fn in_csb_mode(&self) -> bool {
+        self.kloop() & KLOOP_CSB != 0
     }
 
     /// Is a sync loop to end?
-    pub fn kloop_is_stopping(&self, host: &dyn Host) -> bool {
+    pub fn kloop_is_stopping(&self) -> bool {
         // A word that says nothing of a loop is not ours any more.
-        let word = self.kloop(host);
+        let word = self.kloop();
         word & KLOOP_STOPPING != 0 || word & KLOOP_RUNNING == 0
     }
 
     /// Does a sync loop run?
-    pub fn kloop_is_running(&self, host: &dyn Host) -> bool {
-        self.kloop(host) & KLOOP_RUNNING != 0
+    pub fn kloop_is_running(&self) -> bool {
+        self.kloop() & KLOOP_RUNNING != 0
     }
 
     /// A pass over the `i`th selected tx ring.
     pub fn csb_tx(&self, host: &dyn Host, i: usize, csb: &dyn Csb, manner: &Manner<'_>) {
-        let ring = self.tx_rings().nth(i);
-        let Some(mut sync) = ring.and_then(|(work, kring)| self.enter(host, kring, work)) else {
+        let ring = self.tx.get(i);
+        let Some((sync, mut guard)) = ring.and_then(|ring| self.enter(host, host.owner(), ring))
+        else {
             return;
         };
         if !manner.direct {
@@ -142,7 +140,7 @@ impl Attachment {
                 want_kick_again(csb, i, manner);
                 break;
             };
-            let hwtail = match sync.send(head) {
+            let hwtail = match sync.send(&mut guard, head) {
                 Ok(hwtail) => hwtail,
                 Err(Unsent::Monitor | Unsent::Busy) => {
                     want_kick_again(csb, i, manner);
@@ -168,17 +166,18 @@ impl Attachment {
                 break;
             }
         }
-        drop(sync);
+        drop(guard);
         news.tell();
     }
 
     /// A pass over the `i`th selected rx ring.
     pub fn csb_rx(&self, host: &dyn Host, i: usize, csb: &dyn Csb, manner: &Manner<'_>) {
-        let ring = self.rx_rings().nth(i);
-        let Some(mut sync) = ring.and_then(|(work, kring)| self.enter(host, kring, work)) else {
+        let ring = self.rx.get(i);
+        let Some((sync, mut guard)) = ring.and_then(|ring| self.enter(host, host.owner(), ring))
+        else {
             return;
         };
-        let entry = self.selected(TX).len() + i;
+        let entry = self.tx.len() + i;
         if !manner.direct {
             csb.want_kick(entry, false);
         }
@@ -202,7 +201,7 @@ impl Attachment {
                 want_kick_again(csb, entry, manner);
                 break;
             }
-            let Some(hwtail) = sync.receive(hwtail) else {
+            let Some(hwtail) = sync.receive(&mut guard, hwtail) else {
                 want_kick_again(csb, entry, manner);
                 break;
             };
@@ -229,7 +228,7 @@ impl Attachment {
                 break;
             }
         }
-        sync.leave();
+        sync.leave(guard);
         news.tell();
     }
 }

@@ -57,7 +57,7 @@ pub use vale::BATCH;
 /// What the engine needs from the process it runs in.
 pub trait Host: Send + Sync {
     /// Control memory.
-    fn ctl(&self) -> &Ctl;
+    fn ctl(&self) -> &Arc<Ctl>;
     /// The session that owns the locks taken here.
     fn session(&self) -> u32;
     /// This thread of the session.

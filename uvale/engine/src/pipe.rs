@@ -20,16 +20,28 @@ use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, count};
 use uvale_shared::shm::{RingView, Slot, SlotView};
 
-/// The other ring of the pair, of the same size and in the same region.
-#[inline]
-fn peer<'a>(host: &'a dyn Host, ring: &Synced<'a>) -> Option<(&'a Kring, RingView<'a>)> {
-    let index = ring.kring.pipe.load(Relaxed).checked_sub(1)?;
-    let kring = host.ctl().kring(index)?;
+/// The other ring of the pair, of the same size and in the same region: `known`, or else to be looked up.
+#[inline(always)]
+fn peer<'a>(
+    host: &'a dyn Host,
+    ring: &Synced<'a>,
+    known: Option<&'a Kring>,
+) -> Option<(&'a Kring, RingView<'a>)> {
+    let kring = match known {
+        Some(kring) => kring,
+        None => look_up(host, ring)?,
+    };
     if kring.num_slots.load(Relaxed) != ring.n || kring.region.load(Relaxed) != ring.region.number {
         return None;
     }
     let view = RingView::new(&ring.region.map, kring.ring_ofs.load(Relaxed), ring.n)?;
     Some((kring, view))
+}
+
+#[cold]
+fn look_up<'a>(host: &'a dyn Host, ring: &Synced<'a>) -> Option<&'a Kring> {
+    let index = ring.kring.pipe.load(Relaxed).checked_sub(1)?;
+    host.ctl().kring(index)
 }
 
 /// `from..to` on a ring of `n` slots, cut where the ring ends.
@@ -150,11 +162,12 @@ fn send_with_offsets(
     }
 }
 
-/// Sends `hwcur..head`; complete packets alone are shown to the other side, and to its monitors, for
-/// which `regions` is needed. Returns hwtail.
+/// Sends `hwcur..head` to the other end's ring, which is `known` mostly; complete packets alone are shown to the other
+/// side, and to its monitors, for which `regions` is needed. Returns hwtail.
 pub fn txsync<'a>(
     host: &dyn Host,
     tx: &Synced<'_>,
+    known: Option<&Kring>,
     head: u32,
     regions: impl FnOnce() -> Option<&'a mut Regions>,
 ) -> u32 {
@@ -167,7 +180,7 @@ pub fn txsync<'a>(
     if head == from {
         return hwtail;
     }
-    let Some((rx_kring, rx)) = peer(host, tx) else {
+    let Some((rx_kring, rx)) = peer(host, tx, known) else {
         return hwtail;
     };
 
@@ -201,7 +214,7 @@ pub fn txsync<'a>(
 }
 
 /// Gives `hwcur..rhead` back to the sender and takes in what it has published. Returns hwtail.
-pub fn rxsync(host: &dyn Host, rx: &Synced<'_>, head: u32) -> u32 {
+pub fn rxsync(host: &dyn Host, rx: &Synced<'_>, known: Option<&Kring>, head: u32) -> u32 {
     let k = rx.kring;
     // SYNC POINT: Acquire pairs with the Release in `txsync`.
     let hwtail = k.pipe_tail.load(Acquire);
@@ -210,7 +223,7 @@ pub fn rxsync(host: &dyn Host, rx: &Synced<'_>, head: u32) -> u32 {
     if head == from || head >= rx.n {
         return hwtail;
     }
-    let Some((tx_kring, tx)) = peer(host, rx) else {
+    let Some((tx_kring, tx)) = peer(host, rx, known) else {
         return hwtail;
     };
 

@@ -9,21 +9,21 @@ mod rx;
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::attachment::Attachment;
+use super::attachment::{Attachment, Selected};
 use super::synced::Synced;
 use super::trace::{self, Tracing};
 use super::vale::{self, Scratch};
 use super::{Host, monitor, nic, pipe};
-use uvale_shared::binding::Binding;
-use uvale_shared::lock::{Guarded, LockGuard};
+use uvale_shared::lock::{LockGuard, Owner};
 
 impl Attachment {
     /// NIOCTXSYNC: sends what the program has put into its tx rings.
     #[inline(always)]
     pub fn txsync(&self, host: &dyn Host) {
-        for (work, kring) in self.tx_rings() {
-            if let Some(mut sync) = self.enter(host, kring, work) {
-                sync.tx();
+        let owner = host.owner();
+        for ring in &self.tx {
+            if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
+                sync.tx(&mut guard);
             }
         }
     }
@@ -31,44 +31,52 @@ impl Attachment {
     /// NIOCRXSYNC: gives back what the program has released and shows it what has arrived.
     #[inline(always)]
     pub fn rxsync(&self, host: &dyn Host) {
-        for (work, kring) in self.rx_rings() {
-            if let Some(mut sync) = self.enter(host, kring, work) {
-                sync.rx();
-                sync.leave();
+        let owner = host.owner();
+        for ring in &self.rx {
+            if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
+                sync.rx(&mut guard);
+                sync.leave(guard);
             }
         }
     }
 
-    /// Begins a sync of ring `kring`, whose work area is `work`.
+    /// Begins a sync of `of`, one of the selected rings, in the name of `owner`.
     #[inline(always)]
     pub(super) fn enter<'a, Work>(
         &'a self,
         host: &'a dyn Host,
-        kring: u32,
-        work: &'a Guarded<Work>,
-    ) -> Option<Sync<'a, Work>> {
-        let (binding, region) = (self.binding(), self.region());
-        let (ring, guard) = Synced::enter(host, region, kring, binding.generation)?;
-        Some(Sync {
+        owner: Owner,
+        of: &'a Selected<Work>,
+    ) -> Option<(Sync<'a, Work>, LockGuard<'a>)> {
+        let kring = (of.index, &*of.kring);
+        let (ring, guard) = Synced::enter(owner, self.region(), kring, self.binding().generation)?;
+        let sync = Sync {
             host,
-            binding,
+            attachment: self,
+            of,
             ring,
-            guard,
-            work,
-        })
+        };
+        Some((sync, guard))
     }
 }
 
 /// A sync of one ring of a descriptor: of a tx ring with a [`Scratch`], of an rx ring with the regions
-/// of its monitors as work area.
+/// of its monitors as work area. Handed on by value, and the guard of its lock apart, so that on the usual way it is
+/// nowhere but in registers.
 pub(super) struct Sync<'a, Work> {
     host: &'a dyn Host,
-    binding: &'a Binding,
+    attachment: &'a Attachment,
+    of: &'a Selected<Work>,
     pub(super) ring: Synced<'a>,
-    guard: LockGuard<'a>,
-    /// belongs to whoever holds the lock
-    work: &'a Guarded<Work>,
 }
+
+impl<Work> Clone for Sync<'_, Work> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Work> Copy for Sync<'_, Work> {}
 
 /// Why a tx ring did not send.
 pub(super) enum Unsent {
@@ -81,12 +89,12 @@ pub(super) enum Unsent {
 impl Sync<'_, Scratch> {
     /// Sends. False if the program's indices were wrong.
     #[inline(always)]
-    pub(super) fn tx(&mut self) -> bool {
+    pub(super) fn tx(self, guard: &mut LockGuard<'_>) -> bool {
         let Ok(head) = self.ring.tx_prologue() else {
             self.refuse();
             return false;
         };
-        match self.send(head) {
+        match self.send(guard, head) {
             Ok(hwtail) => {
                 self.ring.finalize(hwtail);
                 true
@@ -97,10 +105,10 @@ impl Sync<'_, Scratch> {
     }
 
     /// Sends what the last sync had no room for, and shows the program what has become free since.
-    pub(super) fn tx_again(&mut self) {
+    pub(super) fn tx_again(self, guard: &mut LockGuard<'_>) {
         let head = self.ring.kring.rhead.load(Relaxed);
         if head < self.ring.n
-            && let Ok(hwtail) = self.send(head)
+            && let Ok(hwtail) = self.send(guard, head)
         {
             self.ring.finalize(hwtail);
         }
@@ -108,17 +116,18 @@ impl Sync<'_, Scratch> {
 
     /// Sends what lies before `head`, and shows it to the ring's monitors. Returns hwtail.
     #[inline(always)]
-    pub(super) fn send(&mut self, head: u32) -> Result<u32, Unsent> {
-        if self.ring.kring.is_monitored() || self.ring.kring.is_traced() {
-            return self.send_watched(head);
+    pub(super) fn send(self, guard: &mut LockGuard<'_>, head: u32) -> Result<u32, Unsent> {
+        let kring = self.ring.kring;
+        if kring.is_monitored() || kring.is_traced() {
+            return self.send_watched(guard, head);
         }
-        self.pass_on(head)
+        self.pass_on(guard, head)
     }
 
     /// head or cur make no sense.
     #[cold]
     #[inline(never)]
-    pub(super) fn refuse(&self) {
+    pub(super) fn refuse(self) {
         self.ring.reinit();
         if let Some(tracing) = trace::of(self.host, self.ring.kring) {
             trace::refused(self.host, &self.ring, &tracing);
@@ -127,53 +136,60 @@ impl Sync<'_, Scratch> {
 
     #[cold]
     #[inline(never)]
-    fn send_watched(&mut self, head: u32) -> Result<u32, Unsent> {
-        let is_sender = !self.binding.is_null && !self.binding.is_monitor;
-        let tracing = trace::of(self.host, self.ring.kring).filter(|_| is_sender);
+    fn send_watched(self, guard: &mut LockGuard<'_>, head: u32) -> Result<u32, Unsent> {
+        let (binding, kring) = (self.attachment.binding(), self.ring.kring);
+        let is_sender = !binding.is_null && !binding.is_monitor;
+        let tracing = trace::of(self.host, kring).filter(|_| is_sender);
         if let Some(tracing) = tracing
-            && let Some(work) = self.work.get(&mut self.guard)
+            && let Some(work) = self.of.work.get(guard)
         {
             return Ok(traced(self.host, &self.ring, head, work, &tracing));
         }
-        let from = self.ring.kring.hwcur.load(Relaxed);
-        let hwtail = self.send_monitored(head)?;
-        if is_sender && self.ring.kring.is_traced() {
-            trace::unrecorded(&self.ring, from, self.ring.kring.hwcur.load(Relaxed));
+        let from = kring.hwcur.load(Relaxed);
+        let hwtail = self.send_monitored(guard, head)?;
+        if is_sender && kring.is_traced() {
+            trace::unrecorded(&self.ring, from, kring.hwcur.load(Relaxed));
         }
         Ok(hwtail)
     }
 
-    fn send_monitored(&mut self, head: u32) -> Result<u32, Unsent> {
+    fn send_monitored(self, guard: &mut LockGuard<'_>, head: u32) -> Result<u32, Unsent> {
         if !self.ring.kring.is_monitored() {
-            return self.pass_on(head);
+            return self.pass_on(guard, head);
         }
-        let Some(work) = self.work.get(&mut self.guard) else {
+        let Some(work) = self.of.work.get(guard) else {
             return Err(Unsent::Busy);
         };
         let freed = monitor::sending(self.host, &self.ring, head, &mut work.monitors);
-        let hwtail = self.pass_on(head)?;
+        let hwtail = self.pass_on(guard, head)?;
         monitor::sent(self.host, &self.ring, freed, hwtail);
         Ok(hwtail)
     }
 
     /// What is behind the ring takes what lies before `head`. Returns hwtail.
     #[inline(always)]
-    fn pass_on(&mut self, head: u32) -> Result<u32, Unsent> {
-        let (host, ring, guard, work) = (self.host, &self.ring, &mut self.guard, self.work);
-        if self.binding.is_null {
+    fn pass_on(self, guard: &mut LockGuard<'_>, head: u32) -> Result<u32, Unsent> {
+        let Self { host, ring, of, .. } = self;
+        let (binding, pipe) = (self.attachment.binding(), ring.kring.pipe.load(Relaxed));
+        if binding.is_null {
             return Ok(ring.kring.hwtail.load(Relaxed));
         }
-        if self.binding.is_monitor {
+        if binding.is_monitor {
             return Err(Unsent::Monitor);
         }
-        if ring.kring.pipe.load(Relaxed) != 0 {
-            return Ok(pipe::txsync(host, ring, head, move || {
-                work.get(guard).map(|work| &mut work.monitors)
-            }));
+        // What is not done here gets a copy of its own.
+        if pipe != 0 {
+            return Ok(pipe::txsync(
+                host,
+                &{ ring },
+                of.peer(pipe),
+                head,
+                move || Some(&mut of.work.get(guard)?.monitors),
+            ));
         }
-        match work.get(guard) {
-            Some(work) if self.binding.is_nic => Ok(nic::txsync(host, ring, head, work)),
-            Some(work) => Ok(vale::txsync(host, ring, head, work)),
+        match of.work.get(guard) {
+            Some(work) if binding.is_nic => Ok(nic::txsync(host, &{ ring }, head, work)),
+            Some(work) => Ok(vale::txsync(host, &{ ring }, head, work)),
             None => Err(Unsent::Busy),
         }
     }

@@ -9,14 +9,17 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use super::{Host, RegionMap};
 use indices::between;
 use uvale_shared::ctl::{Kring, RING_ON};
-use uvale_shared::lock::LockGuard;
+use uvale_shared::lock::{LockGuard, Owner};
 use uvale_shared::shm::RingView;
 
 /// A ring whose `busy` lock is held.
+#[derive(Clone, Copy)]
 pub struct Synced<'a> {
     pub kring: &'a Kring,
     /// its index in control memory
     pub index: u32,
+    /// who holds the lock, and takes others meanwhile
+    pub owner: Owner,
     pub ring: RingView<'a>,
     pub region: &'a RegionMap,
     /// number of slots: the checked, private value
@@ -28,21 +31,20 @@ pub struct Synced<'a> {
 pub struct BadIndices;
 
 impl<'a> Synced<'a> {
-    /// Locks kring `index`, if it is a live ring of `region` and of the port record as it was
+    /// Locks `kring`, whose index is `index`, if it is a live ring of `region` and of the port record as it was
     /// when the descriptor was bound.
     #[inline(always)]
     pub fn enter(
-        host: &'a dyn Host,
+        owner: Owner,
         region: &'a RegionMap,
-        index: u32,
+        (index, kring): (u32, &'a Kring),
         generation: u32,
     ) -> Option<(Self, LockGuard<'a>)> {
-        let kring = host.ctl().kring(index)?;
-        let guard = kring.busy.lock(host.owner())?;
+        let guard = kring.busy.lock(owner)?;
         if kring.generation.load(Relaxed) != generation {
             return None;
         }
-        Some((Self::locked(kring, region, index)?, guard))
+        Some((Self::locked(owner, kring, region, index)?, guard))
     }
 
     /// Kring `index` for somebody else than its own port, if it is a live ring of `region` and not
@@ -54,15 +56,16 @@ impl<'a> Synced<'a> {
         may_spin: bool,
     ) -> Option<(Self, LockGuard<'a>)> {
         let kring = host.ctl().kring(index)?;
+        let owner = host.owner();
         let guard = match may_spin {
-            true => kring.busy.lock_within(host.owner(), 0)?,
-            false => kring.busy.try_lock_as(host.owner())?,
+            true => kring.busy.lock_within(owner, 0)?,
+            false => kring.busy.try_lock_as(owner)?,
         };
-        Some((Self::locked(kring, region, index)?, guard))
+        Some((Self::locked(owner, kring, region, index)?, guard))
     }
 
     #[inline(always)]
-    fn locked(kring: &'a Kring, region: &'a RegionMap, index: u32) -> Option<Self> {
+    fn locked(owner: Owner, kring: &'a Kring, region: &'a RegionMap, index: u32) -> Option<Self> {
         // Looked at under the lock: the daemon takes a ring out of service by clearing the mode
         // and then passing through this lock once.
         // SYNC POINT: Acquire pairs with the Release in `krings::commit_modes`.
@@ -74,6 +77,7 @@ impl<'a> Synced<'a> {
         Some(Self {
             kring,
             index,
+            owner,
             ring,
             region,
             n,

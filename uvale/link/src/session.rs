@@ -411,7 +411,7 @@ pub struct RegionShape {
 }
 
 impl Host for Session {
-    fn ctl(&self) -> &Ctl {
+    fn ctl(&self) -> &Arc<Ctl> {
         &self.ctl
     }
 

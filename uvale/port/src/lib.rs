@@ -129,7 +129,7 @@ impl Port {
 
     /// Is the daemon there, and the interface of a NIC? A system call.
     pub fn is_alive(&self) -> bool {
-        self.session.is_alive() && !self.attachment.is_gone(&*self.session)
+        self.session.is_alive() && !self.attachment.is_gone()
     }
 }
 

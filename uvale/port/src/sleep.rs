@@ -57,12 +57,12 @@ impl Port {
     /// Before a sleep: whoever fills or empties a ring that `events` (`POLLIN`, `POLLOUT`) are about makes this
     /// descriptor readable from now on. Look at the rings once more after it. False if nobody will.
     pub fn announce(&self, events: Events) -> bool {
-        self.attachment.announce(&*self.session, events)
+        self.attachment.announce(events)
     }
 
     /// After it. Throws the tokens away that have come.
     pub fn withdraw(&self, events: Events) {
-        self.attachment.withdraw(&*self.session, events);
+        self.attachment.withdraw(events);
         self.drain();
     }
 
@@ -106,7 +106,7 @@ impl Port {
         ready: &dyn Fn() -> bool,
     ) -> Woken {
         // Who cannot send hears of room at the other end of a joined pair, whatever it waits for.
-        let is_stuck = self.attachment.has_unsent(&*self.session);
+        let is_stuck = self.attachment.has_unsent();
         let heard = if is_stuck { events | POLLOUT } else { events };
         let told = self.announce(heard);
         let woken = if self.glance_at(events, counts) || ready() {
@@ -126,7 +126,7 @@ impl Port {
         is_stuck: bool,
         longest: Option<Duration>,
     ) -> Option<Duration> {
-        let edges = is_stuck.then(|| self.attachment.edges(&*self.session));
+        let edges = is_stuck.then(|| self.attachment.edges());
         let stuck = self.stuck.nap(edges);
         // Of what is to be sent `stuck` knows more.
         let is_restless = self

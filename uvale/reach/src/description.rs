@@ -193,7 +193,7 @@ impl Description {
             true => attachment.txsync(&*self.session),
             false => attachment.rxsync(&*self.session),
         }
-        if attachment.is_gone(&*self.session) {
+        if attachment.is_gone() {
             return Err(Errno::IO);
         }
         self.look_after_daemon()
@@ -259,7 +259,7 @@ impl Description {
             waits.armed |= missing;
             events |= waits.arm(&*self.session, &bound.attachment, watch);
         }
-        let moved = bound.attachment.edges(&*self.session);
+        let moved = bound.attachment.edges();
         let is_set = waits.show(moved, wanted, events);
         Found {
             events,
@@ -290,7 +290,7 @@ impl Description {
         }
         let _of = memory_is_of(waits.place.tgid);
         let events = waits.arm(&*self.session, &bound.attachment, watch);
-        let moved = bound.attachment.edges(&*self.session);
+        let moved = bound.attachment.edges();
         // Whoever sleeps believes what its end says: it is not made to say less here.
         waits.show(moved, events & armed, events);
         waits.armed &= !events | waits.edges;

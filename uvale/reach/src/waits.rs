@@ -97,7 +97,7 @@ impl Waits {
         attachment: &Attachment,
         watching: Watching<'_>,
     ) -> Events {
-        let is_told = attachment.announce(host, self.armed);
+        let is_told = attachment.announce(self.armed);
         let events = attachment.refresh(host, self.armed);
         if attachment.is_restless(host, self.armed) || !is_told {
             watching(Some(self.nap), &[]);

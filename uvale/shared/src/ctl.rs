@@ -420,6 +420,7 @@ pub struct ProduceCounters {
 mod shared {
     use super::*;
     unsafe impl Shared for Header {}
+    unsafe impl Shared for Tuning {}
     unsafe impl Shared for Switch {}
     unsafe impl Shared for Port {}
     unsafe impl Shared for Kring {}

@@ -9,6 +9,7 @@ pub mod binding;
 pub mod ctl;
 mod exchange;
 pub mod extra;
+pub mod held;
 pub mod lock;
 pub mod shm;
 pub mod sleepers;

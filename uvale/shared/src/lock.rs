@@ -31,6 +31,12 @@ impl Owner {
     pub fn new(session: u32, thread: u32) -> Self {
         Self(u64::from(session) & SESSION | u64::from(thread) << 32)
     }
+
+    /// Its session.
+    #[inline(always)]
+    pub fn session(self) -> u32 {
+        (self.0 & SESSION) as u32
+    }
 }
 
 /// A lock in shared memory: 0 when free, else its owner.

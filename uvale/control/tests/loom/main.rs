@@ -43,7 +43,7 @@ struct Process {
 }
 
 impl Host for Process {
-    fn ctl(&self) -> &Ctl {
+    fn ctl(&self) -> &Arc<Ctl> {
         self.world.ctl()
     }
 

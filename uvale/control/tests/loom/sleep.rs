@@ -18,7 +18,7 @@ fn is_woken_or_sees(
             let acting = acting.clone();
             move || act(&acting)
         });
-        assert!(waiting.attachment().announce(&*waiting, events));
+        assert!(waiting.attachment().announce(events));
         let seen = waiting.attachment().poll(&*waiting, events) & events;
         worker.join().unwrap();
         let woken = acting.woken.lock().unwrap().contains(&sleeper.client.0);

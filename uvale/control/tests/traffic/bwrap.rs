@@ -333,7 +333,7 @@ struct Meanwhile<'a, F: Fn() + Sync> {
 }
 
 impl<F: Fn() + Sync + Send> Host for Meanwhile<'_, F> {
-    fn ctl(&self) -> &Ctl {
+    fn ctl(&self) -> &Arc<Ctl> {
         self.w.ctl()
     }
 
@@ -360,7 +360,7 @@ fn a_sender_takes_along_what_others_leave() {
     let (w, a, b) = two();
     let other = port(&w, "vale0:other");
     let monitor = w.open("z", |r| r.nr_flags = NR_MONITOR_RX).unwrap();
-    assert!(b.attachment.announce(&w, libc::POLLIN));
+    assert!(b.attachment.announce(libc::POLLIN));
     let host = Meanwhile {
         w: &w,
         left: AtomicU32::new(1),

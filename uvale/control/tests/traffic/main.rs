@@ -158,14 +158,14 @@ fn a_switch_learns_floods_and_drops_at_the_full() {
 fn a_sleeper_is_woken_once() {
     let w = world();
     let (a, b) = (port(&w, "vale0:a"), port(&w, "vale0:b"));
-    assert!(b.attachment.announce(&w, libc::POLLIN));
+    assert!(b.attachment.announce(libc::POLLIN));
     for _ in 0..2 {
         assert!(put(&w, &a, &frame(BROADCAST, [2; 6], 1), 0));
         a.attachment.txsync(&w);
     }
     assert_eq!(w.take_woken(), [b.client.0]);
-    assert!(b.attachment.announce(&w, libc::POLLIN));
-    b.attachment.withdraw(&w, libc::POLLIN);
+    assert!(b.attachment.announce(libc::POLLIN));
+    b.attachment.withdraw(libc::POLLIN);
     assert!(put(&w, &a, &frame(BROADCAST, [2; 6], 1), 0));
     a.attachment.txsync(&w);
     assert!(w.take_woken().is_empty());
@@ -175,10 +175,10 @@ fn a_sleeper_is_woken_once() {
 fn edges_change_with_every_arrival() {
     let w = world();
     let (a, b) = (port(&w, "vale0:a"), port(&w, "vale0:b"));
-    let before = b.attachment.edges(&w);
+    let before = b.attachment.edges();
     assert!(put(&w, &a, &frame(BROADCAST, [2; 6], 1), 0));
     a.attachment.txsync(&w);
-    assert_ne!(b.attachment.edges(&w), before);
+    assert_ne!(b.attachment.edges(), before);
 }
 
 /// What a program may do to a ring.

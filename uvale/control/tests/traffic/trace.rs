@@ -139,7 +139,7 @@ fn whoever_slept_is_named() {
     let w = world();
     let [a, b, c] = ["a", "b", "c"].map(|p| port(&w, &format!("vale0:{p}")));
     let mut t = Traced::begin(&w, "vale0:a");
-    assert!(b.attachment.announce(&w, libc::POLLIN));
+    assert!(b.attachment.announce(libc::POLLIN));
     send(&w, &a, &[frame(BROADCAST, A, 1), frame(BROADCAST, A, 2)]);
     let woke = Event::Woke {
         ring: ring("vale0:b"),
@@ -300,7 +300,7 @@ fn pipes_pass_slots() {
     let w = world();
     let (a, b) = (port(&w, "p{1"), port(&w, "p}1"));
     let mut t = Traced::begin(&w, "p{1");
-    assert!(b.attachment.announce(&w, libc::POLLIN));
+    assert!(b.attachment.announce(libc::POLLIN));
     send(&w, &a, &[frame(B, A, 1), frame(B, A, 2)]);
     let passed = |slot, slots| Event::Passed {
         to: ring("p}1"),

@@ -37,7 +37,8 @@ impl Synced<'_> {
     /// to the last good ones, wrong ones inside it stay, and bad slots are emptied.
     /// True if an index was outside.
     #[cold]
-    pub fn reinit(&self) -> bool {
+    #[inline(never)]
+    pub fn reinit(self) -> bool {
         let (k, h) = (self.kring, self.ring.header());
         count(&k.sync.reinit, 1);
         let (head, cur, tail) = (

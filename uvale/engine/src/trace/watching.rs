@@ -28,7 +28,7 @@ impl<'a> Watching<'a> {
 }
 
 impl Host for Watching<'_> {
-    fn ctl(&self) -> &Ctl {
+    fn ctl(&self) -> &Arc<Ctl> {
         self.host.ctl()
     }
 

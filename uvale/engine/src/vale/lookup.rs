@@ -1,12 +1,17 @@
 //! The receivers: ports of a switch, and the rings that packets go to.
 
+use core::cell::Cell;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
 use super::Sender;
-use super::scratch::{BROADCAST, BROADCAST_QUEUE, Dest, Plan, Scratch};
+use super::plan::Plan;
+use super::run;
+use super::scratch::{BROADCAST, BROADCAST_QUEUE, Dest, Scratch};
+use crate::synced::Synced;
 use crate::{Host, RegionMap, fdb};
-use uvale_shared::ctl::{self, FDB_SIZE, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS};
+use uvale_shared::ctl::{self, Ctl, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS};
+use uvale_shared::held::Held;
 
 /// A port of the switch, and one of its rx rings.
 pub(super) struct Member<'a> {
@@ -39,19 +44,15 @@ impl Member<'_> {
 }
 
 impl<'a> Sender<'a> {
-    /// Is `plan` good for packets that begin with `words`?
-    #[inline(always)]
-    pub(super) fn holds(&self, plan: &Plan, words: (u64, u64)) -> bool {
-        plan.words == words
-            && plan.generation == Some(self.switch.generation.load(Acquire))
-            && self.switch.fdb[plan.hash & (FDB_SIZE - 1)].load(Relaxed) == plan.entry
-            && self.port.last_smac.load(Relaxed) == plan.source
-    }
-
-    /// Finds out what a run of packets that begin with `words` needs, or that it cannot be one.
+    /// Finds out what a run that begins with the packet in slot `from` needs, or that it cannot be one.
     #[inline(never)]
-    pub(super) fn plan(&self, words: (u64, u64), scratch: &mut Scratch) -> Option<()> {
-        scratch.plan.generation = None;
+    pub(super) fn plan(&self, tx: &Synced<'_>, from: u32, scratch: &mut Scratch) -> Option<()> {
+        scratch.plan = None;
+        self.sweep(scratch);
+        if self.virt_hdr_len != 0 || !self.plain {
+            return None;
+        }
+        let words = run::packet(tx, from)?.words(tx)?;
         let generation = self.switch.generation.load(Acquire);
         let (destination, source) = fdb::addresses(words.0, words.1);
         if fdb::is_group(source) {
@@ -71,17 +72,27 @@ impl<'a> Sender<'a> {
         let member = self.member_ring(queue)?;
         let rx_generation = member.kring.generation.load(Acquire);
         member.map(self.host, &mut scratch.regions)?;
-        scratch.plan = Plan {
-            generation: Some(generation),
+        let region = scratch.regions.get(member.number as usize)?.clone()?;
+        let (ctl, sender) = (self.host.ctl(), tx.kring.port.load(Relaxed));
+        scratch.plan = Some(Plan {
+            tuning: Held::new(ctl, Ctl::tuning)?,
+            sender,
+            me: Held::new(ctl, |ctl| ctl.port(sender))?,
+            switch_ref: self.switch_ref,
+            switch: Held::new(ctl, |ctl| ctl.switch(self.switch_ref - 1))?,
+            generation: Cell::new(Some(generation)),
             words,
             source,
             hash,
             entry,
             number: member.number,
-            port: member.index,
-            rx: member.rx,
+            port_index: member.index,
+            port: Held::new(ctl, |ctl| ctl.port(member.index))?,
+            rx_index: member.rx,
+            rx: Held::new(ctl, |ctl| ctl.kring(member.rx))?,
             rx_generation,
-        };
+            region,
+        });
         Some(())
     }
 
@@ -111,6 +122,7 @@ impl<'a> Sender<'a> {
         let generation = self.switch.generation.load(Acquire);
         if scratch.swept != generation {
             scratch.swept = generation;
+            scratch.plan = None;
             scratch.regions.clear();
             scratch.regions.resize(SWITCH_PORTS, None);
             scratch.onward.forget();

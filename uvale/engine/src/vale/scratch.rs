@@ -6,6 +6,7 @@ use std::collections::TryReserveError;
 use std::sync::Arc;
 
 use super::BATCH;
+use super::plan::Plan;
 use crate::RegionMap;
 use crate::bwrap::Onward;
 use crate::monitor::Regions;
@@ -70,26 +71,6 @@ pub(super) const EMPTY: Queue = Queue {
     slots: 0,
 };
 
-/// What the last run needed, so that the next sync need not find out again. It holds as long as
-/// the packets look the same and nothing of the switch, the table entry and the ring has changed.
-#[derive(Default)]
-pub(super) struct Plan {
-    /// of the switch; `None`: nothing is known
-    pub(super) generation: Option<u32>,
-    /// first twelve bytes of each packet
-    pub(super) words: (u64, u64),
-    /// source address
-    pub(super) source: u64,
-    /// place and content of the destination's table entry
-    pub(super) hash: usize,
-    pub(super) entry: u64,
-    /// receiver: number on the switch, port record, rx kring and its generation
-    pub(super) number: u32,
-    pub(super) port: u32,
-    pub(super) rx: u32,
-    pub(super) rx_generation: u32,
-}
-
 /// Work area of one tx ring, private to the process (netmap's nkr_ft).
 pub struct Scratch {
     pub(super) frags: Vec<Frag>,
@@ -107,8 +88,8 @@ pub struct Scratch {
     pub(super) is_traced: bool,
     /// syncs that will not look for a run
     pub(super) detour: u32,
-    /// the last run
-    pub(super) plan: Plan,
+    /// of the last run
+    pub(super) plan: Option<Plan>,
     /// of the monitors of this ring and of the receivers' rings
     pub(crate) monitors: Regions,
     /// for packets that are forwarded into other switches
@@ -141,7 +122,7 @@ impl Scratch {
             in_use: false,
             is_traced: false,
             detour: 0,
-            plan: Plan::default(),
+            plan: None,
             monitors: Regions::default(),
             onward: Onward::default(),
             outgoing: Space::default(),

@@ -37,9 +37,9 @@ pub fn copy_packet(
 ) -> bool {
     let lines = len.div_ceil(LINE);
     let bytes = lines * LINE;
-    let fits =
-        |m: &Mapping, ofs: usize| ofs.is_multiple_of(8) && ofs <= m.len() && bytes <= m.len() - ofs;
-    if !fits(src, src_ofs) || !fits(dst, dst_ofs) {
+    let fits = |m: &Mapping, ofs: usize| ofs <= m.len() && bytes <= m.len() - ofs;
+    let are_aligned = (src_ofs | dst_ofs).is_multiple_of(8);
+    if !are_aligned || !fits(src, src_ofs) || !fits(dst, dst_ofs) {
         return false;
     }
     let (from, to) = (src.ptr_at(src_ofs), dst.ptr_at(dst_ofs));

@@ -79,11 +79,9 @@ const _: () = {
     assert!(offset_of!(SlotView, flags) == 6);
 };
 
-/// The slots that would fit where a ring's header lies.
-const HEADER_SLOTS: usize = size_of::<RingHeader>() / size_of::<SlotView>();
-
 const _: () = {
-    assert!(HEADER_SLOTS * size_of::<SlotView>() == size_of::<RingHeader>());
+    assert!(size_of::<RingHeader>().is_multiple_of(align_of::<SlotView>()));
+    assert!(size_of::<usize>() == 8);
     assert!(align_of::<SlotView>() == align_of::<RingHeader>());
 };
 
@@ -221,13 +219,24 @@ impl<'a> RingView<'a> {
     /// Both numbers come from private or control memory, never from the ring.
     #[inline]
     pub fn new(region: &'a Mapping, ofs: u64, num_slots: u32) -> Option<Self> {
-        let ofs = usize::try_from(ofs).ok()?;
-        let all = region.slice_at::<SlotView>(ofs, HEADER_SLOTS + num_slots as usize)?;
-        let (header, slots) = all.split_at(HEADER_SLOTS);
-        // SAFETY: as many bytes as a header has, aligned as one (asserted above), and valid for
-        // both, which are made of integer atomics.
-        let header = unsafe { &*header.as_ptr().cast::<RingHeader>() };
-        (num_slots > 0).then_some(Self { header, slots })
+        // No number of 32 bits makes this one overflow.
+        let bytes = size_of::<RingHeader>() + num_slots as usize * size_of::<SlotView>();
+        let (ofs, len) = (usize::try_from(ofs).ok()?, region.len());
+        let is_aligned = ofs.is_multiple_of(align_of::<SlotView>());
+        if num_slots == 0 || !is_aligned || ofs > len || bytes > len - ofs {
+            return None;
+        }
+        let at = region.ptr_at(ofs).cast_const();
+        // SAFETY: the `bytes` bytes from `at` on lie inside the mapping (checked above), which lives as long as the
+        // borrow does. Its base is page aligned, so `ofs` decides alignment, which is the same for both (asserted
+        // above), and behind a header as many bytes are left as the slots have. Header and slots are made of integer
+        // atomics: any bytes will do, and other processes may write them at any time.
+        let (header, slots) = unsafe {
+            let slots = at.add(size_of::<RingHeader>()).cast::<SlotView>();
+            let slots = core::slice::from_raw_parts(slots, num_slots as usize);
+            (&*at.cast::<RingHeader>(), slots)
+        };
+        Some(Self { header, slots })
     }
 
     /// The ring's fields before the slots.
