@@ -442,6 +442,85 @@ fn parts_of_a_build_can_be_installed() {
     }
 }
 
+/// Names of ports, where a port is wanted, in each shell that is here.
+#[test]
+fn shells_complete_ports() {
+    const WORLD: &str = "uvale gen -i vale0:long -f rx -n 1 --idle 600 & \
+                         uvale gen -i 'netmap:p{1' -f rx -n 1 --idle 600 & \
+                         uvale wait vale0:long 'netmap:p{1' --timeout 120 || exit 1; ";
+    const BASH: &str = r#"
+        . "$1/share/bash-completion/completions/uvale" || exit 1
+        function=$(complete -p uvale | sed 's/.*-F \([^ ]*\) .*/\1/')
+        at() {
+            COMP_LINE=$1 COMP_POINT=${#1}
+            # as readline takes it apart
+            read -ra COMP_WORDS <<<"${1//:/ : }"
+            [[ $1 != *[[:space:]:] ]] || COMP_WORDS+=("")
+            COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMPREPLY=()
+            $function uvale "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            echo "$1|${COMPREPLY[*]}"
+        }
+        at 'uvale wait v'; at 'uvale wait vale0:'; at 'uvale wait vale0:lo'; at 'uvale gen -i vale0:l'
+        at 'uvale gen -f v'; at 'uvale wait --timeout v'; at 'uvale ports v'; at 'uvale wai'; at 'uvale wait p'"#;
+    const FISH: &str = r#"
+        source $argv[1]/share/fish/vendor_completions.d/uvale.fish
+        complete -C 'uvale wait v'; complete -C 'uvale gen -i va'"#;
+    const ZSH: &str = r#"
+        compdef() { : }
+        compadd() { print -l -- $names }
+        . "$1/share/zsh/site-functions/_uvale"
+        _uvale_port_names"#;
+    let scratch = Scratch::new("shells");
+    let prefix = scratch.path("prefix");
+    install(&prefix, &[]).assert_code(0);
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", prefix.join("bin").display());
+    let run = |shell: &str, script: &str| {
+        let file = scratch.path(shell);
+        fs::write(&file, script).expect("our folder");
+        let (file, prefix) = (file.display(), prefix.display());
+        let script =
+            format!("{WORLD} {shell} {file} {prefix}; status=$?; kill %1 %2; exit $status");
+        let mut command = plain(&built().join("uvale"));
+        command.args(["run", "--private", "--", "bash", "-mc", &script]);
+        let said = Said::of(command.env("PATH", &path).env("HOME", &scratch.0)).assert_code(0);
+        said.out
+    };
+    or_skip!("completion", needs("bash"));
+    let said = run("bash", BASH);
+    let lines: Vec<&str> = said.lines().filter(|l| l.starts_with("uvale ")).collect();
+    let wanted = [
+        "uvale wait v|vale0 vale0:long",
+        "uvale wait vale0:|long",
+        "uvale wait vale0:lo|long",
+        "uvale gen -i vale0:l|long",
+        "uvale gen -f v|",
+        "uvale wait --timeout v|",
+        "uvale ports v|",
+        "uvale wai|wait",
+        "uvale wait p|p p{1 p}1",
+    ];
+    assert_eq!(lines, wanted, "{said}");
+    if needs("fish").is_ok() {
+        let said = run("fish", FISH);
+        let names = said.lines().filter(|l| l.starts_with("vale0")).count();
+        assert_eq!(names, 4, "{said}");
+    }
+    if needs("zsh").is_ok() {
+        let said = run("zsh", ZSH);
+        assert!(said.contains("vale0\nvale0:long\n"), "{said}");
+    }
+    // nothing runs, nothing is started, nothing is said
+    let mut command = plain(&built().join("uvale"));
+    let said = Said::of(
+        command
+            .args(["ports", "--names", "--dir"])
+            .arg(scratch.path("none")),
+    );
+    let said = said.assert_code(0);
+    assert_eq!((&*said.out, &*said.err), ("", ""));
+}
+
 #[test]
 fn programs_are_linked_with_what_pkg_config_says() {
     or_skip!("pkg-config", needs("pkg-config"));

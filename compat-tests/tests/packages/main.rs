@@ -7,6 +7,7 @@ mod install;
 mod packed;
 mod release;
 mod root;
+mod rpm;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -314,30 +314,3 @@ fn lintian_finds_no_fault() {
         assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     }
 }
-
-#[test]
-fn an_rpm_has_the_same_files() {
-    or_skip!("rpm", needs("rpm"));
-    let packages = or_skip!("packages", Packages::new());
-    let package = or_skip!("rpm", packages.file(".rpm"));
-    let said = Said::of(Command::new("rpm").args(["-qlp"]).arg(&package)).assert_code(0);
-    for path in [
-        "/usr/bin/uvale",
-        "/usr/lib/uvale/libnmshim.so",
-        "/usr/lib64/libnetmap.so.0",
-        "/usr/share/man/man1/uvale-run.1.gz",
-        "/usr/lib/systemd/system/uvale.socket",
-    ] {
-        assert!(
-            said.out.lines().any(|line| line == path),
-            "{path}: {}",
-            said.out
-        );
-    }
-    let said = Said::of(
-        Command::new("rpm")
-            .args(["-qp", "--requires"])
-            .arg(&package),
-    );
-    assert!(said.assert_code(0).out.contains("glibc >= 2."));
-}

@@ -99,7 +99,7 @@ enum Command {
     Extcap(extcap::Args),
     /// List ports
     #[command(after_help = help::PORTS)]
-    Ports(show::Args),
+    Ports(show::PortsArgs),
     /// List switches with their ports
     #[command(after_help = help::SWITCHES)]
     Switches(show::Args),

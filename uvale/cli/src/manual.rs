@@ -1,5 +1,8 @@
 //! Manual pages and completions, made of what clap knows of the commands.
 
+mod ports;
+mod synopsis;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -48,7 +51,8 @@ pub fn completions(cli: &Command, shell: Shell) -> Result<ExitCode, String> {
 pub fn completion(cli: &Command, shell: Shell) -> Vec<u8> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut cli.clone(), "uvale", &mut text);
-    text
+    let text = String::from_utf8_lossy(&text).into_owned();
+    ports::with_names(text, shell, cli).into_bytes()
 }
 
 /// The page of `uvale`, then one for each command that `--help` lists.
@@ -77,7 +81,7 @@ fn add_pages(
     let mut text = Vec::new();
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
-    man.render_synopsis_section(&mut text)?;
+    text.extend(synopsis::of(command, &name).render().into_bytes());
     man.render_description_section(&mut text)?;
     man.render_options_section(&mut text)?;
     if subcommands().next().is_some() {

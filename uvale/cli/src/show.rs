@@ -1,6 +1,7 @@
 //! `uvale ports`, `switches`, `fdb` and `status`: what the daemon of a world reports. None of
 //! them starts a daemon: a world that nobody uses has nothing to show.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -27,7 +28,17 @@ pub struct Place {
     dir: Option<PathBuf>,
 }
 
-/// Options of `uvale ports`, `uvale switches` and `uvale status`.
+/// Options of `uvale ports`.
+#[derive(clap::Args)]
+pub struct PortsArgs {
+    #[command(flatten)]
+    args: Args,
+    /// Print names that need no quotes, and nothing else (for shells that complete them)
+    #[arg(long, hide = true, conflicts_with = "json")]
+    names: bool,
+}
+
+/// Options of `uvale switches` and `uvale status`.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -151,10 +162,38 @@ pub fn show<T: DeserializeOwned>(
 }
 
 /// `uvale ports`.
-pub fn ports(args: Args) -> Result<ExitCode, String> {
-    show(&args, Report::Ports, |ports: Vec<report::Port>, _| {
+pub fn ports(args: PortsArgs) -> Result<ExitCode, String> {
+    if args.names {
+        return Ok(names(&args.args.place));
+    }
+    show(&args.args, Report::Ports, |ports: Vec<report::Port>, _| {
         Ok(ports_text(&ports))
     })
+}
+
+/// Names of ports and switches, one a line; none if that is not known, which is no error to who only presses a key.
+fn names(place: &Place) -> ExitCode {
+    let is_plain = |name: &&str| {
+        let is_fine = |c: char| c.is_ascii_alphanumeric() || ".,:_+-/@{}".contains(c);
+        name.chars().all(is_fine)
+    };
+    if let Ok(session) = place.try_attach()
+        && let Ok((_, ports)) = fetch::<Vec<report::Port>>(&session, Report::Ports)
+    {
+        let switches = ports.iter().filter_map(|port| port.switch.as_deref());
+        let names: BTreeSet<&str> = ports
+            .iter()
+            .map(|port| &*port.name)
+            .chain(switches)
+            .collect();
+        let text: String = names
+            .into_iter()
+            .filter(is_plain)
+            .map(|name| format!("{name}\n"))
+            .collect();
+        let _ = print(&text);
+    }
+    ExitCode::SUCCESS
 }
 
 /// `uvale switches`.

@@ -116,6 +116,26 @@ fn every_command_has_a_page_with_its_options_and_examples() {
             assert!(page.contains(&option), "{name}: {option}");
         }
     }
+    let synopsis = |name: &str| {
+        let page = text(name).unwrap().replace(['\u{a0}'], " ");
+        let (_, rest) = page.split_once(".SH SYNOPSIS\n").unwrap();
+        let lines = rest.split(".SH").next().unwrap().lines();
+        let line: String = lines.filter(|l| !l.starts_with('.')).collect();
+        ["\\fR", "\\fB", "\\fI", "\\"]
+            .iter()
+            .fold(line, |line, font| line.replace(font, ""))
+    };
+    let wait = synopsis("uvale-wait.1");
+    assert_eq!(
+        wait,
+        "uvale wait [-t|--timeout SECONDS] [--gone] [--dir DIR] PORT..."
+    );
+    assert!(
+        synopsis("uvale-gen.1").ends_with(" -i PORT"),
+        "{}",
+        synopsis("uvale-gen.1")
+    );
+    assert!(synopsis("uvale-vm.1").ends_with("uvale vm COMMAND ..."));
     let gen_page = text("uvale-gen.1").unwrap();
     assert!(
         gen_page.contains(".SH \"EXIT STATUS\"")
