@@ -185,7 +185,8 @@ fn others_are_left_alone() {
     let said = start(&[], &device, "\"$0\" 0");
     assert!(said.out.contains(" filtered=1 "), "{}", said.out);
     // The person wants the preload alone, and is told what that means if told anything.
-    let line = "is static: it is not served, and finds no /dev/netmap: NMSHIM_REACH is `preload`";
+    let line =
+        "is static: it is not served, and finds no /dev/netmap: NMSHIM_REACH names another way";
     for (verbose, lines) in [("-v1", 1), ("-v0", 0)] {
         let said = start(&["--reach=preload", verbose], &device, "\"$0\" 0");
         assert!(said.out.contains(" filtered=0 "), "{}", said.out);

@@ -36,8 +36,8 @@ struct Environment<'e> {
     uvale: Option<&'e CStr>,
     /// it is served from beside already
     is_served: bool,
-    /// the person wants the preload alone
-    is_preload_only: bool,
+    /// the person wants another way
+    has_way: bool,
 }
 
 impl Environment<'_> {
@@ -48,7 +48,7 @@ impl Environment<'_> {
             is_preloaded: false,
             uvale: None,
             is_served: false,
-            is_preload_only: false,
+            has_way: false,
         };
         // SAFETY: by contract.
         for variable in unsafe { strings(envp) } {
@@ -58,7 +58,7 @@ impl Environment<'_> {
             } else if let Some(program) = value(b"UVALE_PROGRAM=") {
                 found.uvale = CStr::from_bytes_with_nul(program).ok();
             } else if let Some(way) = value(b"NMSHIM_REACH=") {
-                found.is_preload_only = way == b"preload\0";
+                found.has_way = way != b"\0";
             } else if value(b"UVALE_REACH_DIR=").is_some() {
                 found.is_served = true;
             }
@@ -70,8 +70,8 @@ impl Environment<'_> {
 impl<'e> Environment<'e> {
     /// Who is to serve the program; `None`: it is that one itself.
     fn uvale_for(&self, image: &Image) -> Result<Option<&'e CStr>, Why> {
-        if self.is_preload_only {
-            return Err(Why::Preload);
+        if self.has_way {
+            return Err(Why::OtherWay);
         }
         if image.gains {
             return Err(Why::Gains);
@@ -102,7 +102,7 @@ unsafe fn strings<'s>(list: Strings) -> impl Iterator<Item = &'s CStr> {
 /// Why a program is not served.
 #[derive(Clone, Copy)]
 enum Why {
-    Preload,
+    OtherWay,
     NoUvale,
     Gains,
     Arguments,
@@ -111,7 +111,9 @@ enum Why {
 impl Why {
     fn sentence(self) -> &'static str {
         match self {
-            Self::Preload => "NMSHIM_REACH is `preload`; start it by `uvale run --reach=notify`",
+            Self::OtherWay => {
+                "NMSHIM_REACH names another way; start it by `uvale run --reach=notify`"
+            }
             Self::NoUvale => "UVALE_PROGRAM names no uvale; start it by `uvale run`",
             Self::Gains => "it is set-uid; start a copy without that",
             Self::Arguments => "it has more arguments than are passed on; start it by `uvale run`",
