@@ -136,7 +136,8 @@ fn zsh(script: String, takers: &[Taker]) -> String {
         text.push('\n');
     }
     let function = format!(
-        "_uvale_port_names() {{\n    local -a names\n    names=(${{(f)\"$({NAMES})\"}})\n    compadd \"$@\" -a names\n}}\n\n"
+        "_uvale_port_names() {{\n    local -a names\n    names=(${{(f)\"$({NAMES})\"}})\n    \
+         compadd \"$@\" -a names\n}}\n\n"
     );
     let at = text.rfind("if [ \"$funcstack[1]\"").unwrap_or(text.len());
     text.insert_str(at, &function);
