@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+extern char **environ;
+
 static int epfd, device_fd, plain_fd;
 static void *bad_pointers[4];
 static void *volatile bad;
@@ -69,6 +71,10 @@ static void faults_of_names(void)
 	CHECK(fopen(bad, "r") == NULL && errno == EFAULT);
 	errno = 0;
 	CHECK(fopen(bad, "w") == NULL && errno == EFAULT);
+	EFAULT_FROM(execv(bad, (char *[]){ "true", NULL }));
+	EFAULT_FROM(execve(bad, (char *[]){ "true", NULL }, environ));
+	EFAULT_FROM(execve("/bin/true", bad, environ));
+	EFAULT_FROM(execve("/bin/true", (char *[]){ "true", NULL }, bad));
 }
 
 static void with_all_pointers(void (*body)(void))

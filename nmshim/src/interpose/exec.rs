@@ -131,11 +131,7 @@ unsafe fn executed<T>(
     envp: Strings,
     by: impl FnOnce(Option<(*const c_char, Strings)>) -> T,
 ) -> T {
-    // SAFETY: a string, if it is not null: nobody could execute anything else.
-    let Some(name) = (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) }) else {
-        return by(None);
-    };
-    let Some(image) = image::unreached(name) else {
+    let Some(image) = image::unreached(path) else {
         return by(None);
     };
     // SAFETY: by contract.
@@ -143,8 +139,8 @@ unsafe fn executed<T>(
     if !environment.is_preloaded || environment.is_served {
         return by(None);
     }
-    // SAFETY: by contract.
-    unsafe { in_its_place(name, &image, argv, &environment, by) }
+    // SAFETY: by contract, and the name of a file that was opened.
+    unsafe { in_its_place(CStr::from_ptr(path), &image, argv, &environment, by) }
 }
 
 /// Executes `uvale` in the place of a program, unless it is `uvale`, which finds the device by itself. Not a part of its

@@ -3,7 +3,7 @@
 
 use crate::ground::raw::{call, check};
 use core::ffi::CStr;
-use libc::c_int;
+use libc::{c_char, c_int};
 
 /// What a program has in it that opens the device.
 pub const DEVICE: &[u8] = b"/dev/netmap";
@@ -29,17 +29,18 @@ pub struct Identity(u64, u64);
 struct File(c_int);
 
 impl File {
-    fn open(path: &CStr) -> Option<Self> {
+    /// Wherever `path` leads: only the kernel reads there.
+    fn open(path: *const c_char) -> Option<Self> {
         let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
         let args = [
             libc::AT_FDCWD as usize,
-            path.as_ptr() as usize,
+            path as usize,
             flags as usize,
             0,
             0,
             0,
         ];
-        // SAFETY: the path lives.
+        // SAFETY: the kernel looks whether the path is readable.
         check(unsafe { call(libc::SYS_openat, args) })
             .ok()
             .map(|fd| Self(fd as c_int))
@@ -138,7 +139,7 @@ pub struct Image {
 
 /// Which file that is.
 pub fn identity(path: &CStr) -> Option<Identity> {
-    let stat = File::open(path)?.stat()?;
+    let stat = File::open(path.as_ptr())?.stat()?;
     Some(Identity(stat.st_dev, stat.st_ino))
 }
 
@@ -154,12 +155,13 @@ pub fn is_program(path: &CStr) -> bool {
     ];
     // SAFETY: the path lives.
     let may = unsafe { call(libc::SYS_faccessat, args) } == 0;
-    let stat = || File::open(path)?.stat();
+    let stat = || File::open(path.as_ptr())?.stat();
     may && stat().is_none_or(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG)
 }
 
-/// The file, if it is a program of this machine that no loader loads, and that names the device.
-pub fn unreached(path: &CStr) -> Option<Image> {
+/// The file, if it is a program of this machine that no loader loads, and that names the device. There is none where
+/// `path` is no string.
+pub fn unreached(path: *const c_char) -> Option<Image> {
     let file = File::open(path)?;
     let mut room = [0u8; HEADER];
     let header = file.read(0, &mut room);
@@ -227,7 +229,7 @@ mod tests {
             let mut bytes = vec![b'/'; before];
             bytes.extend_from_slice(DEVICE);
             std::fs::write(&path, &bytes).unwrap();
-            let file = File::open(&name).unwrap();
+            let file = File::open(name.as_ptr()).unwrap();
             assert!(file.has(DEVICE, 0, bytes.len() as u64), "{before}");
             assert!(!file.has(DEVICE, 0, bytes.len() as u64 - 1), "{before}");
         }
@@ -237,7 +239,10 @@ mod tests {
     #[test]
     fn loaded_programs_and_loaders_are_none() {
         for path in [c"/proc/self/exe", c"/bin/sh", c"/dev/null", c"/nonexistent"] {
-            assert!(unreached(path).is_none(), "{path:?}");
+            assert!(unreached(path.as_ptr()).is_none(), "{path:?}");
+        }
+        for path in [0, 8, usize::MAX] {
+            assert!(unreached(path as *const c_char).is_none());
         }
     }
 }
