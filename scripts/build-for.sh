@@ -4,13 +4,13 @@
 #
 #   uvale                   for musl static: one file for every Linux
 #   libnmshim.so            for programs on glibc, from 2.28 on
-#   libnmshim-musl.so       for programs on musl; not for aarch64
+#   libnmshim-musl.so       for programs on musl
 #   libnetmap.so, .so.*, .a on the target's C library
 #   compat-bundle.tar.gz    the scenarios of compat-tests
 #
-# TRIPLE is x86_64-unknown-linux-gnu, aarch64-unknown-linux-gnu or x86_64-unknown-linux-musl. What is missing is
-# installed: cargo-zigbuild and ziglang below the target directory, the compiler's standard library by rustup;
-# COMPAT_NO_INSTALL=1 says what would be. Without them a target is "skipped: why", and the status 3.
+# TRIPLE is x86_64 or aarch64, then -unknown-linux-gnu or -unknown-linux-musl. What is missing is installed:
+# cargo-zigbuild and ziglang below the target directory, the compiler's standard library by rustup; COMPAT_NO_INSTALL=1
+# says what would be. Without them a target is "skipped: why", and the status 3.
 set -u
 cd "$(dirname "$0")/.."
 . scripts/zig.sh
@@ -23,24 +23,32 @@ release) how="--release" ;;
 debug) how="" ;;
 *) usage ;;
 esac
+gnu="x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu"
+musl="x86_64-unknown-linux-musl aarch64-unknown-linux-musl"
 case $1 in
-all) triples="x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl" ;;
-x86_64-unknown-linux-gnu | aarch64-unknown-linux-gnu | x86_64-unknown-linux-musl) triples=$1 ;;
+all) triples="$gnu $musl" ;;
+x86_64-unknown-linux-gnu | aarch64-unknown-linux-gnu | x86_64-unknown-linux-musl | aarch64-unknown-linux-musl)
+    triples=$1
+    ;;
 *) usage ;;
 esac
 
 # Each target's compiler flags are its own, and here they are all.
 unset RUSTFLAGS CARGO_BUILD_TARGET CARGO_ENCODED_RUSTFLAGS
 unset LD_LIBRARY_PATH
-export CARGO_TARGET_DIR="$target" CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-0}"
+export CARGO_TARGET_DIR="$target"
+# The runner of this machine is built as whoever calls this builds it; files for others are without debug information.
+own_debug=${CARGO_PROFILE_DEV_DEBUG-}
+export CARGO_PROFILE_DEV_DEBUG=0
 
 skip() { echo "skipped: $triple: $*"; return 3; }
 
+# standard_library TRIPLE
 standard_library() {
-    [ ! -d "$(rustc --print target-libdir --target "$triple")" ] || return 0
-    command -v rustup >/dev/null || { skip "no standard library of the compiler's, and no rustup"; return; }
-    may_install || { skip "needs: rustup target add $triple"; return; }
-    rustup --quiet target add "$triple" >/dev/null 2>&1 || skip "rustup cannot install it"
+    [ ! -d "$(rustc --print target-libdir --target "$1")" ] || return 0
+    command -v rustup >/dev/null || { skip "no standard library of the compiler's for $1, and no rustup"; return; }
+    may_install || { skip "needs: rustup target add $1"; return; }
+    rustup --quiet target add "$1" >/dev/null 2>&1 || skip "rustup cannot install $1"
 }
 
 # put MODE FILE... : into the folder that is being filled.
@@ -65,6 +73,7 @@ unwinder() {
 # on_glibc TRIPLE PACKAGE... : against the oldest glibc that is served.
 on_glibc() {
     against=$1.$oldest_glibc
+    standard_library "$1" || return
     unwinder "$1" || return
     shift
     packages=""
@@ -80,26 +89,35 @@ for_glibc() {
     put 755 "$built/uvale" || return
     put 644 "$built/libnmshim.so" "$built/libnetmap.so" "$built/libnetmap.a" || return
     # it goes without, where the machine has no musl
-    [ "$triple" = aarch64-unknown-linux-gnu ] || shim_for_musl || [ $? = 3 ]
+    shim_for_musl || [ $? = 3 ]
 }
 
+# The shim, and libnetmap, on musl: by musl-gcc of this machine, by zig for another one.
 shim_for_musl() {
-    said=$(scripts/musl.sh "$profile") || return
-    echo "$said"
-    case $said in
-    built*) put 644 "$target/$profile/libnmshim-musl.so" ;;
-    *) return 3 ;;
-    esac
+    on=${triple%%-*}-unknown-linux-musl
+    if [ "${triple%%-*}" = "$(uname -m)" ]; then
+        said=$(scripts/musl.sh "$profile") || return
+        echo "$said"
+        case $said in built*) ;; *) return 3 ;; esac
+    else
+        standard_library "$on" && find_zig || return
+        # shellcheck disable=SC2086
+        RUSTFLAGS=$shared_on_musl cargo zigbuild --quiet $how --lib -p nmshim -p libnetmap --target "$on" || return
+    fi
+    install -m 644 "$target/$on/$profile/libnmshim.so" "$new/libnmshim-musl.so"
 }
 
 for_musl() {
     shim_for_musl || return
     find_zig || return
-    on_glibc x86_64-unknown-linux-gnu nmshim || return
+    glibc=${triple%%-*}-unknown-linux-gnu
+    on_glibc "$glibc" nmshim || return
+    build=build
+    [ "${triple%%-*}" = "$(uname -m)" ] || build=zigbuild
     # shellcheck disable=SC2086
-    cargo build --quiet $how -p uvale --target "$triple" || return
+    cargo $build --quiet $how -p uvale --target "$triple" || return
     put 755 "$target/$triple/$profile/uvale" || return
-    put 644 "$target/x86_64-unknown-linux-gnu/$profile/libnmshim.so" || return
+    put 644 "$target/$glibc/$profile/libnmshim.so" || return
     put 644 "$target/$triple/$profile/libnetmap.so" "$target/$triple/$profile/libnetmap.a"
 }
 
@@ -111,9 +129,10 @@ name_library() {
 }
 
 # By the runner of this machine.
-bundle() {
+bundle() (
+    if [ -n "$own_debug" ]; then CARGO_PROFILE_DEV_DEBUG=$own_debug; else unset CARGO_PROFILE_DEV_DEBUG; fi
     cargo run --quiet -p compat-tests -- bundle --target "$triple" --files "$new" "$new/compat-bundle.tar.gz" >/dev/null
-}
+)
 
 # What is not finished does not get the name of what is; what had it before keeps it until then.
 build() {
@@ -136,9 +155,14 @@ build() {
     return $status
 }
 
+# One at a time: they would fill the same folders.
+mkdir -p "$target/$profile-for"
+exec 9>"$target/$profile-for/.lock"
+flock 9
+
 result=0
 for triple in $triples; do
-    standard_library && build && continue
+    standard_library "$triple" && build && continue
     status=$?
     # an error counts more than what could not be tried
     [ $status = 3 ] && [ $result != 1 ] && result=3 || result=1

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fuzzes what peers write, with libFuzzer and AddressSanitizer:  scripts/fuzz.sh [SECONDS [TARGET...]]
-# Corpora and findings stay under the target directory.
+# As many targets at a time as there are processors. Corpora and findings stay under the target directory.
 set -eu
 cd "$(dirname "$0")/../uvale/fuzz"
 seconds=${1:-30}
@@ -15,15 +15,17 @@ export RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Cpasses=sancov-module \
  -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 # The host's triple is named so that build scripts are built without the flags.
 cargo build --release --target "$host"
-for target in $targets; do
-    mkdir -p "$dir/corpus/$target" "$dir/artifacts/$target"
-    echo "fuzz: $target for $seconds s"
-    # A guest's life takes long inputs from the start.
-    case $target in vhost) lengths=-len_control=0 ;; *) lengths=-len_control=100 ;; esac
-    "$dir/$host/release/$target" "$lengths" -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=4096 \
-        -artifact_prefix="$dir/artifacts/$target/" "$dir/corpus/$target" >"$dir/$target.log" 2>&1 || {
-        tail -n 40 "$dir/$target.log"
-        exit 1
-    }
-    tail -n 2 "$dir/$target.log"
-done
+# shellcheck disable=SC2016,SC2086
+printf '%s\n' $targets | xargs -n 1 -P "$(nproc)" sh -c '
+dir=$1 programs=$2 seconds=$3 target=$4
+mkdir -p "$dir/corpus/$target" "$dir/artifacts/$target"
+echo "fuzz: $target for $seconds s"
+# A life of a guest takes long inputs from the start.
+case $target in vhost) lengths=-len_control=0 ;; *) lengths=-len_control=100 ;; esac
+"$programs/$target" "$lengths" -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=4096 \
+    -artifact_prefix="$dir/artifacts/$target/" "$dir/corpus/$target" >"$dir/$target.log" 2>&1 || {
+    tail -n 40 "$dir/$target.log"
+    exit 1
+}
+tail -n 2 "$dir/$target.log"
+' fuzz "$dir" "$dir/$host/release" "$seconds"

@@ -9,7 +9,8 @@ set -eu
 EMULATOR=""
 user=""
 [ "$(id -u)" = 0 ] || user="--user --map-root-user"
-if [ -e "$1/lib/ld-linux-aarch64.so.1" ] && [ "$(uname -m)" != aarch64 ]; then
+is_aarch64() { [ -e "$1/lib/ld-linux-aarch64.so.1" ] || [ -e "$1/lib/ld-musl-aarch64.so.1" ]; }
+if is_aarch64 "$1" && [ "$(uname -m)" != aarch64 ]; then
     user="--user --map-root-user"
     EMULATOR=$(command -v qemu-aarch64-static) || { echo "no qemu-aarch64-static here" >&2; exit 3; }
 fi

@@ -22,9 +22,8 @@ debug) how="" ;;
 release) how=--release ;;
 *) echo "usage: scripts/musl.sh [release]" >&2; exit 2 ;;
 esac
-# A shared library on the musl of the machine where it is loaded, not on a copy within.
 linker=CARGO_TARGET_$(echo "$triple" | tr a-z- A-Z_)_LINKER
-export "$linker=musl-gcc" RUSTFLAGS="-C target-feature=-crt-static -C link-self-contained=no"
+export "$linker=musl-gcc" RUSTFLAGS="$shared_on_musl"
 # shellcheck disable=SC2086
 CARGO_TARGET_DIR=$target cargo build --quiet --lib -p nmshim -p libnetmap --target "$triple" $how
 mkdir -p "$target/$profile"

@@ -3,7 +3,7 @@
 # Prints its path. It is made once, in debian/ under the target directory, and after that only read:
 # - of a Debian suite, by debootstrap. ARCHITECTURE is of Debian's names (amd64, arm64); for another than this
 #   machine's only the C library is unpacked, which is all that an emulator of programs needs.
-# - musl: like Alpine's, Debian's musl and busybox and nothing else.
+# - musl: like Alpine's, Debian's musl and busybox and nothing else; for another machine musl alone.
 # DEBIAN_MIRROR names the archive; the default is this machine's. Where a root cannot be made, the reason is on
 # standard error and the status is 3.
 set -eu
@@ -37,7 +37,10 @@ whole() {
 }
 
 musl() {
-    [ "$arch" = "$own" ] || why "there is no musl for $arch here"
+    if [ "$arch" != "$own" ]; then
+        packages bookworm musl
+        return
+    fi
     loader=/lib/ld-musl-$(uname -m).so.1
     [ -e "$loader" ] || why "musl is not installed"
     busybox=$(command -v busybox) || why "busybox-static is not installed"
@@ -48,13 +51,15 @@ musl() {
     chroot "$root" /bin/busybox --install -s /bin 2>/dev/null || why "busybox is not static, or this is not root"
 }
 
-# The packages of the C library, by an apt of their own: nothing of this machine's lists is touched.
-library() {
+# packages SUITE NAME... : unpacked, by an apt of their own: nothing of this machine's lists is touched.
+packages() {
+    from=$1
+    shift
     apt=$root.apt
     rm -rf "$apt"
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/etc" "$root"
     : >"$apt/status"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$apt/sources.list"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $from main" >"$apt/sources.list"
     cat >"$apt/config" <<END
 APT::Architecture "$arch";
 APT::Architectures { "$arch"; };
@@ -68,7 +73,7 @@ APT::Sandbox::User "";
 END
     (
         export APT_CONFIG="$apt/config"
-        cd "$apt" && apt-get -qq update && apt-get -qq download libc6 libgcc-s1
+        cd "$apt" && apt-get -qq update && apt-get -qq download "$@"
     ) >"$root.log" 2>&1 || why "apt-get: $(tail -n 1 "$root.log")"
     for package in "$apt"/*.deb; do dpkg-deb -x "$package" "$root"; done
     rm -rf "$apt"
@@ -80,7 +85,7 @@ if [ ! -e "$root/.complete" ]; then
     rm -rf "$root"
     case $suite in
     musl) musl ;;
-    *) if [ "$arch" = "$own" ]; then whole; else library; fi ;;
+    *) if [ "$arch" = "$own" ]; then whole; else packages "$suite" libc6 libgcc-s1; fi ;;
     esac
     for folder in dev opt proc tmp; do mkdir -p "$root/$folder"; done
     touch "$root/.complete"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building and testing need on Debian and Ubuntu:  scripts/setup.sh build|demo|test
-# As root it installs by itself; otherwise it says what is missing and how to install it. Only the
-# demonstration cannot go on without; checks that need a missing package say that they are skipped.
+# As root it installs by itself, unless COMPAT_NO_INSTALL=1 forbids it; otherwise it says what is missing and how to
+# install it. Only the demonstration cannot go on without; checks that need a missing package say that they are skipped.
 set -eu
 build="gcc libc6-dev"
 demo="$build make flex bison dpkg-dev libclang-dev ca-certificates"
@@ -24,7 +24,7 @@ for package in $want; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
-if [ "$(id -u)" = 0 ]; then
+if [ "$(id -u)" = 0 ] && [ "${COMPAT_NO_INSTALL:-0}" = 0 ]; then
     echo "setup: installing$missing"
     export DEBIAN_FRONTEND=noninteractive
     apt_get=$(dirname "$0")/apt-get.sh

@@ -83,6 +83,10 @@ targets() {
     [ $? != 1 ]
 }
 
+# Everything is built once: what helps to build again costs time here. Lines in backtraces are kept.
+export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
+export CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-line-tables-only}"
+
 scripts/setup.sh test || exit 1
 check "format" format
 check "clippy" lint

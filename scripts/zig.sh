@@ -3,6 +3,8 @@
 # tools/ under the target directory; COMPAT_NO_INSTALL=1 prevents that. Gives 3 where one cannot be had, and says why.
 
 oldest_glibc=2.28
+# A shared library is on the musl of the machine where it is loaded, not on a copy within.
+shared_on_musl="-C target-feature=-crt-static -C link-self-contained=no"
 tools=${CARGO_TARGET_DIR:-$PWD/target}/tools
 mkdir -p "$tools"
 tools=$(cd "$tools" && pwd)
@@ -34,6 +36,15 @@ zig_cc() {
     of=$1
     shift
     cargo-zigbuild zig cc -- -target "$of-linux-gnu.$oldest_glibc" "$@"
+}
+
+# zig_cc_musl ARCHITECTURE ARGUMENTS... : the same for musl; what is not told -static is linked dynamically.
+zig_cc_musl() {
+    of=$1 way=-dynamic
+    shift
+    for argument in "$@"; do [ "$argument" != -static ] || way=""; done
+    # shellcheck disable=SC2086
+    cargo-zigbuild zig cc -- -target "$of-linux-musl" $way "$@"
 }
 
 # gcc_for TRIPLE : the name of GCC for it.

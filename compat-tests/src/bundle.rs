@@ -27,6 +27,15 @@ const RUN: &str = "\
 exec \"$(dirname \"$0\")/compat-tests\" run \"$@\"
 ";
 
+/// How the runner is built: it is small, and how fast it is matters less than how long it takes to build.
+const RUNNER: [&str; 5] = [
+    "--no-default-features",
+    "--config",
+    "profile.release.lto='off'",
+    "--config",
+    "profile.release.codegen-units=16",
+];
+
 /// A target of `scripts/build-for.sh`.
 #[derive(Debug)]
 pub struct For {
@@ -124,25 +133,38 @@ fn parts_for(layout: &Layout, target: &For) -> Result<Parts, String> {
             "{files} has no uvale and shim: scripts/build-for.sh {triple}"
         ));
     }
-    let options = ["--no-default-features"];
-    let runner = linked::whole_for(target.arch(), "compat-tests", "compat-tests", &options)
+    let runner = linked::whole_for(target.arch(), "compat-tests", "compat-tests", &RUNNER)
         .map_err(|why| format!("the runner does not build:\n{why}"))?;
     let compiler = Compiler::of_target(&target.triple);
-    let programs = |name: String| {
-        let compile = |linked| compiler.scenario(layout, &name, linked);
+    let programs = |name: &String| {
+        let compile = |linked| compiler.scenario(layout, name, linked);
         Ok(Programs {
             dynamic: compile(Linked::Dynamic)?,
             fixed: Some(compile(Linked::Static)?),
-            name,
+            name: name.clone(),
         })
     };
-    let scenarios = scenario::names(layout)?.into_iter().map(programs);
+    let scenarios = on_all_processors(&scenario::names(layout)?, programs);
     Ok(Parts {
         arch: target.arch().into(),
         binaries,
         runner: runner.path,
         how: runner.how.into(),
-        scenarios: scenarios.collect::<Result<_, String>>()?,
+        scenarios: scenarios.into_iter().collect::<Result<_, String>>()?,
+    })
+}
+
+/// What `make` makes of each item, in order.
+fn on_all_processors<T: Sync, M: Send>(items: &[T], make: impl Fn(&T) -> M + Sync) -> Vec<M> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(processors).max(1);
+    let make = &make;
+    std::thread::scope(|scope| {
+        let start = |share| scope.spawn(move || <[T]>::iter(share).map(make).collect::<Vec<_>>());
+        let threads: Vec<_> = items.chunks(share).map(start).collect();
+        let made = threads.into_iter().map(|thread| thread.join());
+        made.flat_map(|made| made.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     })
 }
 
@@ -199,7 +221,7 @@ fn manifest(parts: &Parts) -> String {
 
 /// A runner that needs nothing of the machine it runs on, and how it was linked.
 fn runner() -> Result<(PathBuf, String), String> {
-    let why = match linked::whole("compat-tests", "compat-tests", &["--no-default-features"]) {
+    let why = match linked::whole("compat-tests", "compat-tests", &RUNNER) {
         Ok(built) => return Ok((built.path, built.how.into())),
         Err(why) => why,
     };

@@ -63,7 +63,7 @@ fn build(
     linker: Option<&str>,
 ) -> Result<Whole, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let dir = target::target_dir().join("bundle");
+    let dir = target::target_dir();
     let mut command = Command::new(cargo);
     command
         .current_dir(target::workspace())

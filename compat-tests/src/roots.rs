@@ -6,15 +6,16 @@ use std::process::{Command, Stdio};
 
 use crate::{Skip, target};
 
-/// The files that `scripts/build-for.sh` has built for a target: of a release, else without optimisation.
+/// The files that `scripts/build-for.sh` has built for a target: of a release or without optimisation, as it was built
+/// last.
 ///
 /// # Errors
 /// It has built none.
 pub fn built_for(triple: &str) -> Result<PathBuf, Skip> {
     let places = ["release-for", "debug-for"].map(|p| target::target_dir().join(p).join(triple));
-    places
-        .into_iter()
-        .find(|place| place.is_dir())
+    let built = |place: PathBuf| Some((place.metadata().ok()?.modified().ok()?, place));
+    let last = places.into_iter().filter_map(built).max();
+    last.map(|(_, place)| place)
         .ok_or_else(|| Skip::optional(format!("not built: scripts/build-for.sh {triple} [debug]")))
 }
 
@@ -101,6 +102,23 @@ impl Stage {
     /// # Panics
     /// If it does not compile.
     pub fn compile(&self, triple: &str, source: &str, name: &str) -> Result<(), Skip> {
+        self.compile_with(triple, source, name, &[])
+    }
+
+    /// The same, with arguments behind the source.
+    ///
+    /// # Errors
+    /// There is no compiler for that target.
+    ///
+    /// # Panics
+    /// If it does not compile.
+    pub fn compile_with(
+        &self,
+        triple: &str,
+        source: &str,
+        name: &str,
+        flags: &[&str],
+    ) -> Result<(), Skip> {
         let source = target::workspace()
             .join("compat-tests/programs")
             .join(source);
@@ -109,7 +127,8 @@ impl Stage {
             .args([triple, "-O1", "-pthread", "-I"])
             .arg(target::include_dir())
             .arg("-o")
-            .args([&self.dir.join(name), &source]);
+            .args([&self.dir.join(name), &source])
+            .args(flags);
         match said(&mut command) {
             Ok(_) => Ok(()),
             Err(skip) if skip.why.starts_with("skipped: ") => Err(skip),

@@ -1,17 +1,13 @@
-//! The files of a release load where they are to load: on a glibc as old as we say, beside nothing but the C library,
-//! without an executable stack, relocated code or folders of the machine that built them.
+//! What a file asks of the machine where it is loaded.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use object::elf;
-use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{Endianness, FileKind};
 
-use compat_tests::target;
-
-/// The oldest glibc that is served.
-const OLDEST: (u32, u32) = (2, 28);
+use super::OLDEST;
 
 /// The libraries that are part of a C library: nothing else may be asked for.
 const OF_GLIBC: [&str; 7] = [
@@ -26,26 +22,30 @@ const OF_GLIBC: [&str; 7] = [
 const OF_MUSL: [&str; 1] = ["libc.so"];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Libc {
+pub enum Libc {
     Glibc,
     Musl,
 }
 
 /// What a file of ours asks of the machine.
 #[derive(Debug, Default)]
-struct Asks {
-    machine: u16,
-    interpreter: Option<String>,
-    needed: Vec<String>,
-    soname: Option<String>,
+pub struct Asks {
+    pub machine: u16,
+    pub interpreter: Option<String>,
+    pub needed: Vec<String>,
+    pub soname: Option<String>,
     /// `GLIBC_2.17` and so on, with the library that has to have it
-    versions: BTreeSet<(String, String)>,
+    pub versions: BTreeSet<(String, String)>,
+    /// symbols that others have to have
+    pub names: BTreeSet<String>,
+    /// symbols that it has for others
+    pub has: BTreeSet<String>,
     /// what no file of ours may have
     faults: Vec<String>,
 }
 
 impl Asks {
-    fn of(file: &Path) -> Asks {
+    pub fn of(file: &Path) -> Asks {
         let bytes = std::fs::read(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         assert_eq!(FileKind::parse(&bytes[..]).ok(), Some(FileKind::Elf64));
         Asks::read(&bytes).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
@@ -102,6 +102,16 @@ impl Asks {
                 }
             }
         }
+        let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM)?;
+        for symbol in symbols.iter() {
+            let name = symbols.symbol_name(endian, symbol)?;
+            let name = String::from_utf8_lossy(name).into_owned();
+            if !symbol.is_undefined(endian) {
+                asks.has.insert(name);
+            } else if !symbol.is_weak() && !name.is_empty() {
+                asks.names.insert(name);
+            }
+        }
         if let Some((mut needs, link)) = sections.gnu_verneed(endian, data)? {
             let strings = sections.strings(endian, data, link)?;
             while let Some((need, mut parts)) = needs.next()? {
@@ -121,7 +131,7 @@ impl Asks {
     }
 
     /// Everything that is wrong with a file for `libc`.
-    fn wrong(&self, libc: Libc, oldest: Option<(u32, u32)>) -> Vec<String> {
+    pub fn wrong(&self, libc: Libc, oldest: Option<(u32, u32)>) -> Vec<String> {
         let mut wrong = self.faults.clone();
         let known: &[&str] = match libc {
             Libc::Glibc => &OF_GLIBC,
@@ -146,99 +156,6 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split('.').map(str::parse);
     let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
     numbers.all(|n| n.is_ok()).then_some((major, minor))
-}
-
-/// The folders that `scripts/build-for.sh` has filled for a target.
-fn built_for(triple: &str) -> Vec<PathBuf> {
-    let places = ["release-for", "debug-for"].map(|p| target::target_dir().join(p).join(triple));
-    places.into_iter().filter(|p| p.is_dir()).collect()
-}
-
-fn assert_right(file: &Path, libc: Libc, machine: u16, oldest: Option<(u32, u32)>) -> Asks {
-    let asks = Asks::of(file);
-    let wrong = asks.wrong(libc, oldest);
-    assert!(wrong.is_empty(), "{}: {wrong:#?}", file.display());
-    assert_eq!(asks.machine, machine, "{}", file.display());
-    asks
-}
-
-/// A library that programs are linked with is found at run time by the name within, so there is a file of that name.
-fn assert_library(asks: &Asks, folder: &Path) {
-    assert_eq!(asks.interpreter, None);
-    let soname = asks.soname.as_ref().expect("programs find it by its name");
-    assert!(soname.starts_with("libnetmap.so"), "{soname}");
-    assert!(folder.join(soname).exists(), "no {soname}");
-}
-
-fn on_glibc(triple: &str, machine: u16, loader: &str) {
-    let folders = built_for(triple);
-    if folders.is_empty() {
-        println!("skipped: scripts/build-for.sh {triple} has not been run");
-    }
-    for folder in folders {
-        let right = |name: &str| {
-            let file = folder.join(name);
-            assert_right(&file, Libc::Glibc, machine, Some(OLDEST))
-        };
-        let uvale = right("uvale");
-        assert_eq!(uvale.interpreter.as_deref(), Some(loader));
-        // the shim is found by its path
-        assert_eq!(right("libnmshim.so").soname, None);
-        assert_library(&right("libnetmap.so"), &folder);
-        let musl = folder.join("libnmshim-musl.so");
-        if musl.exists() {
-            assert_right(&musl, Libc::Musl, machine, None);
-        }
-    }
-}
-
-#[test]
-fn files_for_glibc_on_x86_64() {
-    let loader = "/lib64/ld-linux-x86-64.so.2";
-    on_glibc("x86_64-unknown-linux-gnu", elf::EM_X86_64.0, loader);
-}
-
-#[test]
-fn files_for_glibc_on_aarch64() {
-    let loader = "/lib/ld-linux-aarch64.so.1";
-    on_glibc("aarch64-unknown-linux-gnu", elf::EM_AARCH64.0, loader);
-}
-
-/// One program that asks nothing of the machine, and the shims for both C libraries.
-#[test]
-fn files_for_musl() {
-    let triple = "x86_64-unknown-linux-musl";
-    let folders = built_for(triple);
-    if folders.is_empty() {
-        println!("skipped: scripts/build-for.sh {triple} has not been run");
-    }
-    let machine = elf::EM_X86_64.0;
-    for folder in folders {
-        let uvale = assert_right(&folder.join("uvale"), Libc::Musl, machine, None);
-        assert_eq!(uvale.interpreter, None, "it is static");
-        assert!(uvale.needed.is_empty(), "{uvale:?}");
-        let shim = folder.join("libnmshim.so");
-        assert_right(&shim, Libc::Glibc, machine, Some(OLDEST));
-        let shim = folder.join("libnmshim-musl.so");
-        assert_right(&shim, Libc::Musl, machine, None);
-        let libnetmap = assert_right(&folder.join("libnetmap.so"), Libc::Musl, machine, None);
-        assert_library(&libnetmap, &folder);
-    }
-}
-
-/// What this machine's own compiler makes asks for as new a glibc as it has, and is right in all else.
-#[test]
-fn files_for_this_machine() {
-    let binaries = target::binaries();
-    for file in [&binaries.uvale, &binaries.shim] {
-        let libc = if cfg!(target_env = "musl") {
-            Libc::Musl
-        } else {
-            Libc::Glibc
-        };
-        let machine = Asks::of(&std::env::current_exe().expect("a path")).machine;
-        assert_right(file, libc, machine, None);
-    }
 }
 
 #[test]
