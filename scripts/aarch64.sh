@@ -31,7 +31,7 @@ fi
 engine() {
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$emulator -L /usr/aarch64-linux-gnu" \
-        CARGO_PROFILE_DEV_DEBUG=0 PROPTEST_CASES=32 CARGO_TARGET_DIR="$target/aarch64" \
+        CARGO_PROFILE_DEV_DEBUG=0 PROPTEST_CASES=32 CARGO_TARGET_DIR="$target" \
         cargo test --quiet --target $triple --no-fail-fast --lib \
         -p uvale-engine -p uvale-shared -p uvale-request -p nm-abi -- --skip bad_addresses_of_the_program
 }
@@ -46,7 +46,7 @@ exchange() {
     root=$said
     busybox=$(command -v busybox) || { echo "skipped: aarch64: busybox-static is not installed"; return 3; }
     echo "exchanges, with $files"
-    stage=$target/aarch64/stage
+    stage=$target/aarch64-stage
     rm -rf "$stage"
     mkdir -p "$stage"
     cp "$files/uvale" "$files/libnmshim.so" "$busybox" scripts/exchange.sh "$stage"
