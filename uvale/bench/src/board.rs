@@ -7,21 +7,20 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::futex;
 
+use super::histogram::Counters;
 use super::raw::{Line, Memory, Slot};
 use uvale_shared::shm::{Memfd, Shared};
 
 /// Workers that may exist at a time.
-pub const WORKERS: usize = 32;
+pub const WORKERS: usize = 64;
 /// Groups of workers that are started and stopped together.
-pub const GROUPS: usize = 8;
-/// Latencies that a worker keeps.
-pub const SAMPLES: usize = 16384;
+pub const GROUPS: usize = 16;
 /// Slots of a ring, netmap's default.
 pub const SLOTS: usize = 1024;
 /// Lines of a buffer, netmap's default of 2048 bytes.
 pub const BUFFER_LINES: usize = 32;
-/// Pairs of sender and receiver that the limit loops can have.
-pub const LANES: usize = 8;
+/// Pairs of sender and receiver that the limit loops of a contest can have.
+pub const LANES: usize = 20;
 /// Entries of the limit loops' table of addresses.
 pub const TABLE: usize = 1024;
 
@@ -44,11 +43,8 @@ pub struct Worker {
     pad: AtomicU32,
     /// packets, or round trips
     pub count: AtomicU64,
-    /// so many of `samples` were written
-    pub sampled: AtomicU64,
-    pad1: [AtomicU64; 13],
-    /// latencies in ns
-    pub samples: [AtomicU32; SAMPLES],
+    pad1: [AtomicU64; 14],
+    pub latencies: Counters,
 }
 
 #[repr(C, align(4096))]
@@ -60,29 +56,30 @@ struct Header {
 /// A ring between one sender and one receiver of the limit loops: indices, slots and buffers as
 /// netmap lays them out. `tx` and `rx` are the slots of the two rings.
 #[repr(C, align(4096))]
-pub struct Lane {
+pub struct Lane<const N: usize = SLOTS> {
     /// what the sender has published
     pub tail: Word,
     /// what the receiver has given back
     pub head: Word,
-    pub tx: [Slot; SLOTS],
-    pub rx: [Slot; SLOTS],
+    pub tx: [Slot; N],
+    pub rx: [Slot; N],
     /// buffers of the sender, then of the receiver
-    pub buffers: [[[Line; BUFFER_LINES]; SLOTS]; 2],
+    pub buffers: [[[Line; BUFFER_LINES]; N]; 2],
 }
 
 /// The limit loops' forwarding table.
 #[repr(C, align(4096))]
 pub struct Table(pub [AtomicU64; TABLE]);
 
-// SAFETY of the five below: repr(C), integer atomics and such structures only.
+// SAFETY of those below: repr(C), integer atomics and such structures only.
 #[allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 mod shared {
     use super::*;
     unsafe impl Shared for Word {}
     unsafe impl Shared for Worker {}
+    unsafe impl Shared for Counters {}
     unsafe impl Shared for Header {}
-    unsafe impl Shared for Lane {}
+    unsafe impl<const N: usize> Shared for Lane<N> {}
     unsafe impl Shared for Table {}
 }
 
@@ -161,7 +158,6 @@ impl Board {
         for worker in &self.header().workers {
             worker.ready.store(0, Relaxed);
             worker.count.store(0, Relaxed);
-            worker.sampled.store(0, Relaxed);
         }
         for group in &self.header().groups {
             group.value.store(IDLE, Release);
@@ -235,26 +231,6 @@ impl Running<'_> {
     #[inline(always)]
     pub fn is_set(self) -> bool {
         self.0.load(Relaxed) == RUN
-    }
-}
-
-impl Worker {
-    /// Keeps a latency while there is room.
-    #[inline]
-    pub fn sample(&self, ns: u64) {
-        let n = self.sampled.load(Relaxed);
-        if let Some(place) = self.samples.get(n as usize) {
-            place.store(u32::try_from(ns).unwrap_or(u32::MAX), Relaxed);
-            self.sampled.store(n + 1, Release);
-        }
-    }
-
-    /// What was kept since the last call.
-    pub fn take_samples(&self) -> Vec<u32> {
-        let n = (self.sampled.load(Acquire) as usize).min(SAMPLES);
-        let samples = self.samples[..n].iter().map(|s| s.load(Relaxed)).collect();
-        self.sampled.store(0, Release);
-        samples
     }
 }
 

@@ -17,10 +17,20 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::board::{BUFFER_LINES, Board, LANES, Lane, SLOTS, TABLE, Table};
-use super::raw::{Line, Slot, copy_lines, copy_slot};
+pub mod chain;
+pub mod exchange;
+pub mod part;
+mod receiver;
+
+use nm_abi::NS_MOREFRAG;
+
+use super::addresses::{MAC_MASK, hash};
+use super::board::{BUFFER_LINES, Board, Lane, SLOTS, Table};
+use super::raw::{Line, Slot, copy_bytes, copy_lines, copy_slot};
 
 const MASK: u32 = SLOTS as u32 - 1;
+/// Bytes of a buffer.
+const BUFFER: u32 = BUFFER_LINES as u32 * 64;
 /// Up to so many slots are copied field by field: a load of the whole slot just after the fields
 /// were stored has to wait until the stores have reached the cache.
 const FEW: u32 = 8;
@@ -66,10 +76,7 @@ impl<'a> Sender<'a> {
         }
         let (lane, from) = (self.lane, self.tail);
         fill(&lane.tx, from, batch, len);
-        for i in 0..batch {
-            let at = (from.wrapping_add(i) & MASK) as usize;
-            copy_slot(&lane.tx[at], &lane.rx[at], batch > FEW);
-        }
+        copy_slots(lane, from, batch);
         self.publish(batch)
     }
 
@@ -84,6 +91,30 @@ impl<'a> Sender<'a> {
         deliver(lane, from, lane, from, table, batch, len);
         fill(&lane.rx, from, batch, len);
         self.publish(batch)
+    }
+
+    /// Packets of `len` bytes, each in as many slots as it takes, copied by `memcpy` to where the receiver reads them,
+    /// without a look at where they are to go; how many went.
+    #[inline(always)]
+    pub fn memcpy(&mut self, packets: u32, len: u32) -> u32 {
+        let batch = packets * len.div_ceil(BUFFER);
+        if !self.has_room(batch) {
+            return 0;
+        }
+        let (lane, from) = (self.lane, self.tail);
+        fill_chains(&lane.tx, from, packets, len);
+        for i in 0..batch {
+            let at = (from.wrapping_add(i) & MASK) as usize;
+            let (slot, target) = (&lane.tx[at], &lane.rx[at]);
+            let (packet, room) = (
+                buffer(&lane.buffers[0], slot),
+                buffer(&lane.buffers[1], target),
+            );
+            let _ = copy_bytes(packet, room, slot.len.load(Relaxed).into());
+        }
+        fill_chains(&lane.rx, from, packets, len);
+        self.publish(batch);
+        packets
     }
 
     #[inline(always)]
@@ -129,16 +160,25 @@ impl<'a> Flooder<'a> {
 
 /// Looks up and copies the `n` packets from `at` of `from` to the buffers from `tail` of `to`.
 #[inline(always)]
-fn deliver(from: &Lane, at: u32, to: &Lane, tail: u32, table: &Table, n: u32, len: u16) {
+fn deliver<const N: usize>(
+    from: &Lane<N>,
+    at: u32,
+    to: &Lane<N>,
+    tail: u32,
+    table: &Table,
+    n: u32,
+    len: u16,
+) {
+    let mask = N as u32 - 1;
     let lines = usize::from(len).div_ceil(64).min(BUFFER_LINES);
     for i in 0..n {
         let packet = buffer(
             &from.buffers[0],
-            &from.tx[(at.wrapping_add(i) & MASK) as usize],
+            &from.tx[(at.wrapping_add(i) & mask) as usize],
         );
         let target = buffer(
             &to.buffers[1],
-            &to.rx[(tail.wrapping_add(i) & MASK) as usize],
+            &to.rx[(tail.wrapping_add(i) & mask) as usize],
         );
         let dmac = packet[0].words()[0].load(Relaxed) & MAC_MASK;
         if table.0[hash(dmac)].load(Relaxed) & MAC_MASK != dmac {
@@ -155,25 +195,54 @@ fn deliver(from: &Lane, at: u32, to: &Lane, tail: u32, table: &Table, n: u32, le
 /// Writes `len` and `flags` of `n` slots: what the program does on the tx ring, and the engine on
 /// the rx ring. Every other time around the ring it is a byte less, so that no slot stays as it is.
 #[inline(always)]
-fn fill(slots: &[Slot; SLOTS], from: u32, n: u32, len: u16) {
+fn fill<const N: usize>(slots: &[Slot; N], from: u32, n: u32, len: u16) {
     for i in 0..n {
         let at = from.wrapping_add(i);
-        let slot = &slots[(at & MASK) as usize];
-        slot.len.store(len - lap(at), Relaxed);
+        let slot = &slots[at as usize & (N - 1)];
+        slot.len.store(len - lap::<N>(at), Relaxed);
         slot.flags.store(0, Relaxed);
     }
 }
 
 /// 0 and 1 in turns, from one time around the ring to the next.
 #[inline(always)]
-fn lap(at: u32) -> u16 {
-    ((at / SLOTS as u32) & 1) as u16
+fn lap<const N: usize>(at: u32) -> u16 {
+    ((at / N as u32) & 1) as u16
+}
+
+/// The same for packets that may take several slots.
+#[inline(always)]
+fn fill_chains(slots: &[Slot; SLOTS], mut at: u32, packets: u32, len: u32) {
+    for _ in 0..packets {
+        let mut rest = len - u32::from(lap::<SLOTS>(at));
+        while rest > 0 {
+            let slot = &slots[(at & MASK) as usize];
+            let part = rest.min(BUFFER);
+            rest -= part;
+            slot.len.store(part as u16, Relaxed);
+            let more = if rest > 0 { NS_MOREFRAG } else { 0 };
+            slot.flags.store(more, Relaxed);
+            at = at.wrapping_add(1);
+        }
+    }
+}
+
+/// Hands `n` slots from `from` on over to the receiver, as a pipe does.
+#[inline(always)]
+fn copy_slots(lane: &Lane, from: u32, n: u32) {
+    for i in 0..n {
+        let at = (from.wrapping_add(i) & MASK) as usize;
+        copy_slot(&lane.tx[at], &lane.rx[at], n > FEW);
+    }
 }
 
 /// The buffer that a slot names.
 #[inline(always)]
-fn buffer<'a>(pool: &'a [[Line; BUFFER_LINES]; SLOTS], slot: &Slot) -> &'a [Line; BUFFER_LINES] {
-    &pool[slot.buf_idx.load(Relaxed) as usize & (SLOTS - 1)]
+fn buffer<'a, const N: usize>(
+    pool: &'a [[Line; BUFFER_LINES]; N],
+    slot: &Slot,
+) -> &'a [Line; BUFFER_LINES] {
+    &pool[slot.buf_idx.load(Relaxed) as usize & (N - 1)]
 }
 
 #[inline(always)]
@@ -183,91 +252,44 @@ fn put(slot: &Slot, buf_idx: u32, len: u16, ptr: u64) {
     slot.ptr.store(ptr, Relaxed);
 }
 
-/// A receiver's part.
-pub struct Receiver<'a> {
-    lanes: Vec<&'a Lane>,
-    heads: Vec<u32>,
-}
-
-impl<'a> Receiver<'a> {
-    /// A receiver from `lanes` of the board.
-    pub fn new(board: &'a Board, lanes: &[usize]) -> Option<Self> {
-        let lanes = lanes
-            .iter()
-            .map(|i| board.lane(*i))
-            .collect::<Option<Vec<_>>>()?;
-        let heads = vec![0; lanes.len()];
-        Some(Self { lanes, heads })
+/// Puts a lane into its first state: every slot with a buffer of its own, packets to one of `dmacs` after the other.
+/// The table knows them.
+pub fn prepare<const N: usize>(lane: &Lane<N>, table: &Table, dmacs: &[u64]) {
+    for dmac in dmacs {
+        table.0[hash(*dmac)].store(dmac & MAC_MASK, Relaxed);
     }
-
-    /// Reads what has arrived on every lane and gives it back: packets, and the sum of their
-    /// lengths so that no read is optimised away.
-    #[inline(always)]
-    pub fn walk(&mut self) -> (u32, u64) {
-        let (mut packets, mut bytes) = (0, 0);
-        for (lane, head) in self.lanes.iter().zip(&mut self.heads) {
-            // SYNC POINT: Acquire pairs with the Release in `Sender::publish`.
-            let tail = lane.tail.value.load(Acquire);
-            let n = tail.wrapping_sub(*head);
-            if n == 0 {
-                continue;
-            }
-            for i in 0..n {
-                let slot = &lane.rx[(head.wrapping_add(i) & MASK) as usize];
-                bytes += u64::from(slot.len.load(Relaxed));
-            }
-            packets += n;
-            *head = tail;
-            // SYNC POINT: Release pairs with the Acquire in `Sender::has_room`.
-            lane.head.value.store(tail, Release);
-        }
-        (packets, bytes)
-    }
-}
-
-/// Puts `lanes` into their first state: every slot with a buffer of its own, every packet to
-/// `dmac`, which the table knows.
-pub fn prepare(board: &Board, dmac: u64) {
-    board.table().0[hash(dmac)].store(dmac & MAC_MASK, Relaxed);
-    for lane in (0..LANES).filter_map(|i| board.lane(i)) {
-        lane.head.value.store(0, Relaxed);
-        lane.tail.value.store(0, Relaxed);
-        for (i, (ts, rs)) in lane.tx.iter().zip(&lane.rx).enumerate() {
-            put(ts, i as u32, 0, 0);
-            put(rs, i as u32, 0, 0);
+    lane.head.value.store(0, Relaxed);
+    lane.tail.value.store(0, Relaxed);
+    let mut to = dmacs.iter().cycle();
+    for (i, (ts, rs)) in lane.tx.iter().zip(&lane.rx).enumerate() {
+        put(ts, i as u32, 0, 0);
+        put(rs, i as u32, 0, 0);
+        if let Some(dmac) = to.next() {
             lane.buffers[0][i][0].words()[0].store(dmac & MAC_MASK, Relaxed);
         }
     }
 }
 
-const MAC_MASK: u64 = 0xffff_ffff_ffff;
-
-/// The hash of netmap's learning table over a MAC address whose first byte is the lowest.
-#[inline(always)]
-pub fn hash(mac: u64) -> usize {
-    let mut a = 0x9e37_79b9u32.wrapping_add(mac as u32);
-    let mut b = 0x9e37_79b9u32.wrapping_add((mac >> 32) as u32 & 0xffff);
-    let mut c = 0u32;
-    for (x, y, z) in [(13, 8, 13), (12, 16, 5), (3, 10, 15)] {
-        a = a.wrapping_sub(b).wrapping_sub(c) ^ (c >> x);
-        b = b.wrapping_sub(c).wrapping_sub(a) ^ (a << y);
-        c = c.wrapping_sub(a).wrapping_sub(b) ^ (b >> z);
-    }
-    c as usize & (TABLE - 1)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::receiver::Receiver;
     use super::*;
 
     const DMAC: u64 = 0x0200_0000_0002;
 
+    fn prepared(lanes: usize) -> Board {
+        let board = Board::new().unwrap();
+        for lane in 0..lanes {
+            prepare(board.lane(lane).unwrap(), board.table(), &[DMAC]);
+        }
+        board
+    }
+
     #[test]
     fn every_packet_of_a_pipe_arrives_once_with_its_slot() {
-        let board = Board::new().unwrap();
-        prepare(&board, DMAC);
+        let board = prepared(3);
         let mut sender = Sender::new(&board, 0).unwrap();
-        let mut receiver = Receiver::new(&board, &[0]).unwrap();
+        let mut receiver = Receiver::new(&board, &[0], false).unwrap();
         for (i, slot) in board.lane(0).unwrap().tx.iter().enumerate() {
             slot.ptr.store(1000 + i as u64, Relaxed);
         }
@@ -281,7 +303,7 @@ mod tests {
         }
         let (n, b) = receiver.walk();
         assert_eq!(got + n, sent);
-        let lengths = (0..sent).map(|i| 60 - u64::from(lap(i)));
+        let lengths = (0..sent).map(|i| 60 - u64::from(lap::<SLOTS>(i)));
         assert_eq!(bytes + b, lengths.sum::<u64>());
         assert!(sent > 2048);
         let lane = board.lane(0).unwrap();
@@ -293,14 +315,13 @@ mod tests {
 
     #[test]
     fn packets_reach_every_receiver_of_the_switch_whole() {
-        let board = Board::new().unwrap();
-        prepare(&board, DMAC);
+        let board = prepared(3);
         let source = board.lane(0).unwrap();
         source.buffers[0][0][1].words()[7].store(77, Relaxed);
         let mut sender = Flooder::new(&board, &[0, 1, 2]).unwrap();
         assert_eq!(sender.vale(board.table(), 8, 128), 8);
         for lane in 0..3 {
-            let mut receiver = Receiver::new(&board, &[lane]).unwrap();
+            let mut receiver = Receiver::new(&board, &[lane], false).unwrap();
             assert_eq!(receiver.walk(), (8, 8 * 128));
             let buffer = &board.lane(lane).unwrap().buffers[1][0];
             assert_eq!(buffer[0].words()[0].load(Relaxed), DMAC);
@@ -310,10 +331,24 @@ mod tests {
 
     #[test]
     fn the_last_slot_stays_empty() {
-        let board = Board::new().unwrap();
-        prepare(&board, DMAC);
+        let board = prepared(3);
         let mut sender = Sender::new(&board, 0).unwrap();
         let sent: u32 = (0..2000).map(|_| sender.vale(board.table(), 1, 60)).sum();
         assert_eq!(sent, MASK);
+    }
+
+    #[test]
+    fn packets_of_several_slots_are_copied_whole() {
+        let board = prepared(1);
+        let lane = board.lane(0).unwrap();
+        lane.buffers[0][4][12].words()[0].store(55, Relaxed);
+        let mut sender = Sender::new(&board, 0).unwrap();
+        let mut receiver = Receiver::new(&board, &[0], true).unwrap();
+        assert_eq!(sender.memcpy(3, 9000), 3);
+        assert_eq!(receiver.walk(), (3, 27000));
+        let lengths: Vec<_> = lane.rx[..6].iter().map(|s| s.len.load(Relaxed)).collect();
+        assert_eq!(lengths, [2048, 2048, 2048, 2048, 808, 2048]);
+        assert_eq!(lane.buffers[1][4][12].words()[0].load(Relaxed), 55);
+        assert_eq!((sender.memcpy(2, 60), receiver.walk()), (2, (2, 120)));
     }
 }

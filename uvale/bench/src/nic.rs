@@ -7,12 +7,10 @@
 //! | `nic/socket.rs` | a sender and a receiver by AF_PACKET alone, the *bare* pair |
 //! | `nic/xdp.rs` | the same by AF_XDP |
 //! | `nic/joining.rs` | how long it takes until two ports are joined |
-//! | `nic/figures.rs` | rows, and what is wanted of them |
 //!
 //! Over the wire only one end is a netmap port, or a queueing discipline is in the way: the two would be joined. Each
 //! group has a pair of its own.
 
-mod figures;
 pub mod ground;
 pub mod joining;
 pub mod namespaces;
@@ -21,39 +19,36 @@ pub mod socket;
 #[allow(unsafe_code)]
 pub mod xdp;
 
-use super::cases::{Bench, RECEIVER};
-use super::measure::{Outcome, measure, percentile};
+use super::addresses::{RECEIVER, SENDER};
+use super::contest::{Bench, Column, Contest, Kind, Part};
+use super::figure::Case;
+use super::port::Opening;
+use super::shapes::{receiving, sending};
 use super::wake::Way;
-use super::worker::{Role, Spec};
-use super::world::Group;
-pub use figures::{Figures, Joined, Joining, PingPong, Wire, XdpWire};
+use super::worker::Role;
 use ground::{Ground, interface};
 use socket::Version;
 use uvale_wire::Carrier;
 
-/// Address of the sender.
-const SENDER: u64 = 0x0200_0000_2002;
-/// Places on the board for each group.
-const GROUP_SIZE: usize = 4;
 /// Pairs that one measurement uses at most, and one that is never joined.
 const PAIRS: usize = 5;
 const APART: usize = 4;
 
-/// Namespaces and pairs, beside what every case needs.
+/// Namespaces and pairs.
 pub struct Nic<'a> {
-    bench: &'a Bench<'a>,
+    bench: &'a Bench,
     ground: Ground,
 }
 
 impl<'a> Nic<'a> {
     /// Makes the namespaces, or says why not.
-    pub fn new(bench: &'a Bench<'a>) -> Result<Self, String> {
+    pub fn new(bench: &'a Bench) -> Result<Self, String> {
         let ground = Ground::new(PAIRS, APART)?;
         Ok(Self { bench, ground })
     }
 
-    /// The bare pair with either kind of frames, a netmap sender and a netmap receiver, in turns.
-    pub fn wire(&self, batch: u32, len: u16) -> Result<Wire, String> {
+    /// The bare pair with either kind of frames, a netmap sender and a netmap receiver.
+    pub fn wire(&self, len: u16, batch: u32) -> Contest {
         let bare_sender = |pair| Role::PacketSend {
             interface: interface(pair),
             batch,
@@ -65,23 +60,37 @@ impl<'a> Nic<'a> {
             interface: interface(pair),
             version,
         };
-        let outcomes = self.turns(
-            Carrier::Packet,
-            [
+        let column = |name, roles, of| self.column(name, Carrier::Packet, roles, of);
+        let columns = vec![
+            column(
+                "bare V3",
                 [bare_receiver(0, Version::V3), bare_sender(0)],
+                &[],
+            ),
+            column(
+                "bare V2",
                 [bare_receiver(1, Version::V2), bare_sender(1)],
+                &[],
+            ),
+            column(
+                "port tx",
                 [
                     bare_receiver(2, Version::V3),
                     touching(send(interface(2), batch, len)),
                 ],
+                &[0],
+            ),
+            column(
+                "port rx",
                 [touching(receive(interface(3))), bare_sender(3)],
-            ],
-        )?;
-        Ok(Wire::new(batch, len, &outcomes))
+                &[0],
+            ),
+        ];
+        self.rates(Case::named("AF_PACKET").and(len.into(), batch), columns)
     }
 
-    /// The same with AF_XDP: the bare pair, a netmap sender and a netmap receiver, in turns.
-    pub fn xdp(&self, batch: u32, len: u16) -> Result<XdpWire, String> {
+    /// The same with AF_XDP: the bare pair, a netmap sender and a netmap receiver.
+    pub fn xdp(&self, len: u16, batch: u32) -> Contest {
         let bare_sender = |pair| Role::XdpSend {
             interface: interface(pair),
             batch,
@@ -92,139 +101,110 @@ impl<'a> Nic<'a> {
         let bare_receiver = |pair| Role::XdpReceive {
             interface: interface(pair),
         };
-        let outcomes = self.turns(
-            Carrier::Xdp,
-            [
-                [bare_receiver(0), bare_sender(0)],
+        let column = |name, roles, of| self.column(name, Carrier::Xdp, roles, of);
+        let columns = vec![
+            column("bare XDP", [bare_receiver(0), bare_sender(0)], &[]),
+            column(
+                "port tx",
                 [bare_receiver(1), touching(send(interface(1), batch, len))],
+                &[0],
+            ),
+            column(
+                "port rx",
                 [touching(receive(interface(2))), bare_sender(2)],
-            ],
-        )?;
-        Ok(XdpWire::new(batch, len, &outcomes))
+                &[0],
+            ),
+        ];
+        self.rates(Case::named("AF_XDP").and(len.into(), batch), columns)
     }
 
-    /// Round trips between two bare sockets, and between two netmap ports over the wire, in turns.
-    pub fn ping_pong(&self) -> Result<PingPong, String> {
+    /// Round trips between two bare sockets, and between two netmap ports over the wire.
+    pub fn ping_pong(&self) -> Contest {
         let bare = |pair| Way::Packet(interface(pair));
         let netmap = |mac, peer| Way::Netmap {
             port: interface(APART),
             mac,
             peer,
+            spins: false,
         };
-        let outcomes = self.turns(
-            Carrier::Packet,
-            [
-                [Role::Pong(bare(0)), Role::Ping(bare(0))],
-                [
-                    Role::Pong(netmap(RECEIVER, SENDER)),
-                    Role::Ping(netmap(SENDER, RECEIVER)),
-                ],
+        let ports = [
+            Role::Pong(netmap(RECEIVER, SENDER)),
+            Role::Ping(netmap(SENDER, RECEIVER)),
+        ];
+        let column = |name, roles, of| self.column(name, Carrier::Packet, roles, of);
+        self.contest(
+            Case::named("ping-pong"),
+            Kind::Latency,
+            vec![
+                column("AF_PACKET", [Role::Pong(bare(0)), Role::Ping(bare(0))], &[]),
+                column("port", ports, &[0]),
             ],
-        )?;
-        PingPong::new(&outcomes).ok_or_else(|| "nothing arrived".into())
+        )
     }
 
-    /// A netmap pipe, and both ends of a pair as netmap ports, in turns.
-    pub fn joined(&self, batch: u32, len: u16) -> Result<Joined, String> {
-        let outcomes = self.turns(
-            Carrier::Packet,
-            [
-                [
-                    receive("benchnic}1".into()),
-                    send("benchnic{1".into(), batch, len),
-                ],
-                [receive(interface(0)), send(interface(0), batch, len)],
-            ],
-        )?;
-        Ok(Joined::new(batch, len, &outcomes))
+    /// A netmap pipe, and both ends of a pair as netmap ports.
+    pub fn joined(&self, len: u16, batch: u32) -> Contest {
+        let pipe = [
+            receive("benchnic}1".into()),
+            send("benchnic{1".into(), batch, len),
+        ];
+        let joined = [receive(interface(0)), send(interface(0), batch, len)];
+        let column = |name, roles, of| self.column(name, Carrier::Packet, roles, of);
+        let columns = vec![column("pipe", pipe, &[]), column("joined", joined, &[0])];
+        self.rates(Case::named("joined").and(len.into(), batch), columns)
     }
 
-    /// From the beginning and from the end of a REGISTER until the port is joined with the other end: medians in
-    /// milliseconds.
-    pub fn joining(&self) -> Result<Joining, String> {
-        let join = |pair, whole| {
-            let port = interface(pair);
-            [receive(port.clone()), Role::Join { port, whole }]
+    /// From the beginning (`whole`) or from the end of a REGISTER until the port is joined with the other end.
+    pub fn joining(&self, whole: bool) -> Contest {
+        let port = interface(0);
+        let roles = [receive(port.clone()), Role::Join { port, whole }];
+        let name = if whole {
+            "with REGISTER"
+        } else {
+            "after REGISTER"
         };
-        let median = |whole| {
-            let [outcome] = self.turns(Carrier::Packet, [join(0, whole)])?;
-            let median = percentile(&outcome.samples, 50).ok_or("they were never joined")?;
-            Ok::<_, String>(f64::from(median) / 1e6)
-        };
-        Ok(Joining {
-            from_begin: median(true)?,
-            from_end: median(false)?,
-        })
+        let column = self.column(name, Carrier::Packet, roles, &[]);
+        self.contest(Case::named("until joined"), Kind::Latency, vec![column])
     }
 
-    /// Measures groups of a receiver in one namespace and a sender in the other.
-    fn turns<const N: usize>(
-        &self,
-        carrier: Carrier,
-        groups: [[Role; 2]; N],
-    ) -> Result<[Outcome; N], String> {
-        let bench = self.bench;
-        bench.board.reset();
-        let start = |(number, roles): (usize, [Role; 2])| self.start(number, carrier, roles);
-        let mut groups = groups
-            .into_iter()
-            .enumerate()
-            .map(start)
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut groups: Vec<_> = groups.iter_mut().collect();
-        let outcomes = measure(bench.board, &mut groups, bench.windows)?;
-        outcomes
-            .try_into()
-            .map_err(|_| "each group has an outcome".into())
+    fn rates(&self, case: Case, columns: Vec<Column>) -> Contest {
+        self.contest(case, Kind::Rate, columns)
     }
 
-    fn start(
-        &self,
-        number: usize,
-        carrier: Carrier,
-        roles: [Role; 2],
-    ) -> Result<Group<'a>, String> {
-        let bench = self.bench;
-        let spec = |(side, role)| Spec {
-            index: number * GROUP_SIZE + side,
-            group: number,
-            cpu: bench.cpus[1 - side],
-            real_time: bench.real_time,
-            reach: None,
+    fn contest(&self, case: Case, kind: Kind, columns: Vec<Column>) -> Contest {
+        Contest {
+            suite: "nic",
+            case,
+            kind,
+            columns,
+        }
+    }
+
+    /// A receiver in one namespace, and a sender in the other one.
+    fn column(&self, name: &str, carrier: Carrier, roles: [Role; 2], of: &[usize]) -> Column {
+        let part = |(side, role): (usize, Role)| Part {
             namespaces: Some(self.ground.side(side).clone()),
             carrier,
-            role,
+            ..Part::new(self.bench.cpus[1 - side], role)
         };
-        let specs = roles.into_iter().enumerate().map(spec);
-        let specs = specs.map(|spec| (spec, None)).collect();
-        Group::start(bench.board, number, Some(bench.world), specs)
+        Column::new(name, roles.into_iter().enumerate().map(part).collect(), of)
     }
 }
 
 fn send(port: String, batch: u32, len: u16) -> Role {
-    Role::Send {
-        port,
-        batch,
-        len,
-        dmac: RECEIVER,
-        smac: SENDER,
-        touch: false,
-    }
+    Role::Send(sending(Opening::of(port), batch, len))
+}
+
+fn receive(port: String) -> Role {
+    Role::Receive(receiving(Opening::of(port), false))
 }
 
 /// It writes the packets that it sends, and reads those that it receives.
 fn touching(mut role: Role) -> Role {
-    if let Role::Send { touch, .. } | Role::Receive { touch, .. } = &mut role {
-        *touch = true;
+    match &mut role {
+        Role::Send(what) => what.touch = true,
+        Role::Receive(what) => what.touch = true,
+        _ => {}
     }
     role
-}
-
-fn receive(port: String) -> Role {
-    Role::Receive {
-        port,
-        blocking: false,
-        mac: RECEIVER,
-        touch: false,
-    }
 }

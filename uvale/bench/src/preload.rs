@@ -6,8 +6,7 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use serde::Serialize;
-
+use super::figure::{Case, Figure, Range, Ratio, Unit};
 use super::raw::{self, OrdinaryCall};
 
 /// Processes of each kind, one after the other.
@@ -19,7 +18,7 @@ const CALLS: u32 = 2000;
 const WORKER: &str = "preload:";
 
 /// One call's nanoseconds.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Cost {
     call: String,
     bare: f64,
@@ -27,19 +26,25 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The head of the table.
-    pub fn head() -> String {
-        format!(
-            "{:>12} {:>9} {:>9} {:>9}",
-            "call", "bare", "preloaded", "more"
-        )
-    }
-
-    /// A line of the table.
-    pub fn line(&self) -> String {
-        let more = self.preloaded - self.bare;
-        let (call, bare, preloaded) = (&self.call, self.bare, self.preloaded);
-        format!("{call:>12} {bare:>9.1} {preloaded:>9.1} {more:>9.1}")
+    /// Both figures: of many stretches the best counts, so they have no range.
+    pub fn figures(&self) -> [Figure; 2] {
+        let figure = |what: &str, value, ratios| Figure {
+            suite: "preload".into(),
+            case: Case::named(self.call.clone()),
+            what: what.into(),
+            unit: Unit::Nanoseconds,
+            range: Range::exactly(value),
+            sent: None,
+            windows: TURNS,
+            disturbed: false,
+            ratios,
+        };
+        let ratio = Ratio {
+            of: "bare".into(),
+            range: Range::exactly(self.preloaded / self.bare),
+        };
+        let bare = figure("bare", self.bare, Vec::new());
+        [bare, figure("preloaded", self.preloaded, vec![ratio])]
     }
 }
 

@@ -71,6 +71,20 @@ pub fn copy_lines(from: &[Line], to: &[Line]) {
     }
 }
 
+/// Copies the first `len` bytes of one buffer to the other, as `memcpy` does; `None` if one of them is shorter.
+#[inline(always)]
+pub fn copy_bytes(from: &[Line], to: &[Line], len: usize) -> Option<()> {
+    if len > size_of_val(from).min(size_of_val(to)) {
+        return None;
+    }
+    // SAFETY: as in `copy_lines`; `len` bytes lie inside both.
+    unsafe {
+        let to = to.as_ptr().cast_mut().cast::<u8>();
+        core::ptr::copy_nonoverlapping(from.as_ptr().cast::<u8>(), to, len);
+    }
+    Some(())
+}
+
 /// Copies a slot: all of it in one (`whole`), or field by field.
 #[inline(always)]
 pub fn copy_slot(from: &Slot, to: &Slot, whole: bool) {
@@ -178,6 +192,21 @@ impl Memory {
             core::ptr::copy_nonoverlapping(from, to.as_mut_ptr().cast(), len);
         }
         core::hint::black_box(&to);
+        Some(())
+    }
+
+    /// Copies `len` bytes from byte `from` to byte `at` of `to`; `None` if they do not lie inside.
+    #[inline(always)]
+    pub fn copy_to(&self, from: usize, to: &Self, at: usize, len: usize) -> Option<()> {
+        if from > self.len || len > self.len - from || at > to.len || len > to.len - at {
+            return None;
+        }
+        // SAFETY: both ranges lie inside their mappings. They are buffers of slots that this worker owns, so nobody
+        // writes to either; `copy` allows that both are one.
+        unsafe {
+            let from = self.base.as_ptr().add(from);
+            core::ptr::copy(from, to.base.as_ptr().add(at), len);
+        }
         Some(())
     }
 

@@ -9,88 +9,76 @@
 //! processor, here and there: the kernel can change between them at once then.
 
 mod bare;
-mod figures;
 pub mod parts;
 #[allow(unsafe_code)]
 pub mod raw;
 mod syncs;
 
-use std::os::fd::OwnedFd;
+use super::contest::{Bench, Column, Contest, Kind, Part};
+use super::figure::Case;
+use super::shapes::socketpair;
+use super::worker::Role;
+use parts::{Part as Act, Reach};
 
-use super::cases::{Bench, Case, Path};
-use super::measure::{Outcome, measure};
-use super::worker::{Role, Spec};
-use super::world::Group;
-pub use figures::{Figures, Packets, Syncs};
-use parts::Part;
-pub use parts::Reach;
-
-impl Bench<'_> {
-    /// A sync by that way, without and with a packet, and the bare call.
-    pub fn syncs(&self, reach: Reach) -> Result<Syncs, String> {
-        self.board.reset();
-        let mut bare = match reach {
-            Reach::Notify => self.handed_over()?,
-            Reach::Trap => Group::start(self.board, 0, None, vec![self.alone(0, Part::Traps)])?,
+/// A sync by that way, without and with a packet, and the bare call.
+pub fn syncs(bench: &Bench, reach: Reach) -> Result<Contest, String> {
+    let cpu = bench.cpus[0];
+    let part = |part| Part::new(cpu, Role::Reach(part));
+    let bare = match reach {
+        Reach::Notify => {
+            let (near, far) = socketpair()?;
+            // Who answers is there when the first call is made.
+            vec![part(Act::Answers).with(near), part(Act::Calls).with(far)]
+        }
+        Reach::Trap => vec![part(Act::Traps)],
+    };
+    let reached = |switch: &str, with_packet| {
+        let syncs = Act::Syncs {
+            switch: switch.into(),
+            with_packet,
         };
-        let part = |group: usize| Part::Syncs {
-            switch: format!("vale{group}"),
-            with_packet: group == 2,
-        };
-        let reached = |group| {
-            let (spec, stdout) = self.alone(group, part(group));
-            let reach = Some(reach);
-            let spec = Spec { reach, ..spec };
-            Group::start(self.board, group, Some(self.world), vec![(spec, stdout)])
-        };
-        let (mut nothing, mut packet) = (reached(1)?, reached(2)?);
-        let mut groups = [&mut bare, &mut nothing, &mut packet];
-        let outcomes = measure(self.board, &mut groups, self.windows)?;
-        Syncs::new(reach, &outcomes)
-    }
+        vec![Part {
+            reach: Some(reach),
+            ..part(syncs)
+        }]
+    };
+    Ok(Contest {
+        suite: "reach",
+        case: Case::named(match reach {
+            Reach::Notify => "notification",
+            Reach::Trap => "signal",
+        }),
+        kind: Kind::Calls,
+        columns: vec![
+            Column::new("bare", bare, &[]),
+            Column::new("sync", reached("vale1", false), &[0]),
+            Column::new("packet", reached("vale2", true), &[0]),
+        ],
+    })
+}
 
-    fn alone(&self, group: usize, part: Part) -> (Spec, Option<OwnedFd>) {
-        let cpu = self.cpus[0];
-        (self.spec(group, 0, cpu, Role::Reach(part)), None)
-    }
-
-    /// Two processes, one of which answers the other one's calls.
-    fn handed_over(&self) -> Result<Group<'_>, String> {
-        let sockets = super::cases::socketpair()?;
-        let spec = |place, part| self.spec(0, place, self.cpus[0], Role::Reach(part));
-        // who answers is there when the first call is made
-        let workers = vec![
-            (spec(0, Part::Answers), Some(sockets.0)),
-            (spec(1, Part::Calls), Some(sockets.1)),
-        ];
-        Group::start(self.board, 0, None, workers)
-    }
-
-    /// Packets from one program to another one, both preloaded, and both served by notification.
-    pub fn by_notification(&self, path: Path, batch: u32, len: u16) -> Result<Packets, String> {
-        self.board.reset();
-        let case = Case {
-            path,
-            senders: 1,
-            receivers: 1,
-            len,
-            batch,
-        };
-        let mut preloaded = self.netmap(1, case, None)?;
-        let mut notified = self.netmap(2, case, Some(Reach::Notify))?;
-        let mut groups = [&mut preloaded, &mut notified];
-        let outcomes = measure(self.board, &mut groups, self.windows)?;
-        let [preloaded, notified] = <[Outcome; 2]>::try_from(outcomes)
-            .map_err(|_| "two groups have two outcomes".to_owned())?;
-        Packets::new(case, &preloaded, &notified)
-    }
-
-    fn netmap(&self, group: usize, case: Case, reach: Option<Reach>) -> Result<Group<'_>, String> {
-        let roles = self.netmap_roles(case, group, false).into_iter();
-        let specs = roles.enumerate().map(|(place, (cpu, role))| {
-            let spec = self.spec(group, place, cpu, role);
-            (Spec { reach, ..spec }, None)
-        });
-        Group::start(self.board, group, Some(self.world), specs.collect())
+/// Packets from one program to another one, both preloaded, and both served by notification.
+pub fn by_notification(
+    path: &str,
+    preloaded: Vec<Part>,
+    notified: Vec<Part>,
+    case: Case,
+) -> Contest {
+    let notify = |part| Part {
+        reach: Some(Reach::Notify),
+        ..part
+    };
+    let notified = notified.into_iter().map(notify).collect();
+    Contest {
+        suite: "reach",
+        case: Case {
+            label: path.into(),
+            ..case
+        },
+        kind: Kind::Rate,
+        columns: vec![
+            Column::new("preloaded", preloaded, &[]),
+            Column::new("notified", notified, &[0]),
+        ],
     }
 }

@@ -1,7 +1,8 @@
 //! How long a receiver that blocks in poll takes to wake up: over VALE ports and, for comparison,
 //! over a bare socketpair.
 //!
-//! *Ping-pong* is two processes that answer each other as fast as they can, both blocking in poll.
+//! *Ping-pong* is two processes that answer each other as fast as they can, both blocking in poll (or, for the suite
+//! `latency`, spinning).
 //! *Asleep* is one that sends its clock after a pause in which the receiver is sure to have gone to
 //! sleep in the kernel, and one that compares it with its own clock when poll returns.
 
@@ -15,13 +16,19 @@ use serde::{Deserialize, Serialize};
 
 use super::board::Stage;
 use super::nic::socket;
-use super::port::{Port, Ring};
+use super::port::Port;
+use super::ring::Ring;
 
 /// How the two reach each other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Way {
-    /// a VALE port; own address and the peer's
-    Netmap { port: String, mac: u64, peer: u64 },
+    /// a VALE port or one end of a pipe; own address and the peer's; a loop of NIOCRXSYNC (`spins`), or poll
+    Netmap {
+        port: String,
+        mac: u64,
+        peer: u64,
+        spins: bool,
+    },
     /// an AF_PACKET socket on that interface
     Packet(String),
     /// a socket that is this process's standard output
@@ -33,7 +40,7 @@ const PAUSE_NS: u64 = 300_000;
 /// Longest wait in one poll, after which the worker looks whether it is to stop.
 const TIMEOUT_MS: i32 = 100;
 /// Where in the packet the clock lies (word 2: behind the Ethernet header).
-const STAMP: usize = 2;
+pub const STAMP: usize = 2;
 
 /// Nanoseconds since the machine started.
 pub fn now() -> u64 {
@@ -47,6 +54,7 @@ enum Link<'a> {
         port: &'a Port,
         tx: Ring<'a>,
         rx: Ring<'a>,
+        spins: bool,
     },
     Socket(BorrowedFd<'a>),
 }
@@ -73,15 +81,22 @@ impl Link<'_> {
         }
     }
 
-    /// Blocks in poll; the number in the last message, or `None` if none came in time.
+    /// Blocks in poll, unless it spins; the number in the last message, or `None` if none came in time.
     fn receive(&mut self) -> Result<Option<u64>, String> {
         match self {
-            Self::Netmap { port, rx, .. } => {
-                port.wait(TIMEOUT_MS)?;
-                let stamp = match rx.space() {
-                    0 => None,
-                    _ => rx.packet(rx.head()).map(|words| words[STAMP].load(Relaxed)),
-                };
+            Self::Netmap {
+                port, rx, spins, ..
+            } => {
+                if *spins {
+                    port.rxsync()?;
+                } else {
+                    port.wait(TIMEOUT_MS)?;
+                }
+                // What came before it is of an earlier run, or tells where a port is.
+                let stamp = rx.space().checked_sub(1).and_then(|more| {
+                    let last = (rx.head() + more) % rx.num_slots();
+                    rx.packet(last).map(|words| words[STAMP].load(Relaxed))
+                });
                 rx.drain();
                 Ok(stamp)
             }
@@ -116,15 +131,21 @@ fn with_link(
     part: impl FnOnce(&mut Link<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
     match way {
-        Way::Netmap { port, mac, peer } => {
+        Way::Netmap {
+            port,
+            mac,
+            peer,
+            spins,
+        } => {
             let port = Port::open(port)?;
-            port.introduce(*mac)?;
+            port.introduce(&[*mac])?;
             let (tx, rx) = (port.tx()?, port.rx()?);
-            tx.address(*peer, *mac);
+            tx.address(&[(*peer, *mac)]);
             part(&mut Link::Netmap {
                 port: &port,
                 tx,
                 rx,
+                spins: *spins,
             })
         }
         Way::Packet(interface) => {
@@ -146,7 +167,7 @@ pub fn ping(stage: &Stage<'_>, way: &Way) -> Result<(), String> {
                 link.send(start)?;
                 while running.is_set() {
                     if link.receive()? == Some(start) {
-                        me.sample(now() - start);
+                        me.latencies.add(now() - start);
                         me.count.store(me.count.load(Relaxed) + 1, Release);
                         break;
                     }
@@ -196,7 +217,7 @@ pub fn wake(stage: &Stage<'_>, way: &Way) -> Result<(), String> {
         stage.perform(|running| {
             while running.is_set() {
                 if let Some(stamp) = link.receive()? {
-                    me.sample(now().saturating_sub(stamp));
+                    me.latencies.add(now().saturating_sub(stamp));
                 }
             }
             Ok(())

@@ -5,14 +5,16 @@ use std::hint::black_box;
 use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Stage};
-use super::limit;
+use super::limit::part as limit;
+use super::load;
+use super::messages;
 use super::nic::joining;
 use super::nic::namespaces::Namespaces;
 use super::nic::socket::{self, Version};
 use super::nic::xdp;
-use super::port::Port;
 use super::raw;
 use super::reach::parts::{self, Part, Reach};
+use super::traffic;
 use super::wake;
 use uvale_wire::Carrier;
 
@@ -40,32 +42,24 @@ pub struct Spec {
 /// The parts there are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Role {
-    /// limit loop: sends slots through a pipe
-    LimitPipe { batch: u32, len: u16 },
-    /// limit loop: sends into a switch
-    LimitVale {
-        lanes: Vec<usize>,
+    /// a loop of the limit
+    Limit(limit::Part),
+    /// netmap: sends
+    Send(traffic::Sending),
+    /// netmap: receives
+    Receive(traffic::Receiving),
+    /// netmap: forwards
+    Forward(traffic::Forwarding),
+    /// netmap: one of the ports sends to another one, at random
+    Exchange {
+        ports: Vec<traffic::Taking>,
         batch: u32,
         len: u16,
     },
-    /// limit loop: receives
-    LimitReceive { lanes: Vec<usize> },
-    /// netmap: sends packets from `smac` to `dmac`, which it writes first if `touch`
-    Send {
-        port: String,
-        batch: u32,
-        len: u16,
-        dmac: u64,
-        smac: u64,
-        touch: bool,
-    },
-    /// netmap: receives, in a loop of NIOCRXSYNC or blocking in poll; reads the packets if `touch`
-    Receive {
-        port: String,
-        blocking: bool,
-        mac: u64,
-        touch: bool,
-    },
+    /// netmap: sends packets when they are due
+    Load(load::Pacing),
+    /// netmap: says how old packets are
+    Time(load::Timing),
     /// AF_PACKET: sends
     PacketSend {
         interface: String,
@@ -86,6 +80,12 @@ pub enum Role {
     },
     /// AF_XDP: receives
     XdpReceive { interface: String },
+    /// a socket: sends messages
+    MessageSend,
+    /// a socket: receives messages
+    MessageReceive,
+    /// messages from a thread on that processor to another one
+    Channel { sender_cpu: usize },
     /// opens the port until it is joined, again and again
     Join { port: String, whole: bool },
     /// sends to its peer and waits for the answer, again and again
@@ -104,11 +104,12 @@ impl Role {
     /// Does it need the shim?
     pub fn is_netmap(&self) -> bool {
         match self {
-            Self::LimitPipe { .. } | Self::LimitVale { .. } | Self::LimitReceive { .. } => false,
-            Self::PacketSend { .. } | Self::PacketReceive { .. } => false,
+            Self::Limit(_) | Self::PacketSend { .. } | Self::PacketReceive { .. } => false,
             Self::XdpSend { .. } | Self::XdpReceive { .. } => false,
-            Self::Send { .. } | Self::Receive { .. } | Self::Join { .. } => true,
-            Self::Reach(part) => part.is_netmap(),
+            Self::MessageSend | Self::MessageReceive | Self::Channel { .. } => false,
+            Self::Send(_) | Self::Receive(_) | Self::Forward(_) | Self::Exchange { .. } => true,
+            Self::Load(_) | Self::Time(_) | Self::Join { .. } => true,
+            Self::Reach(act) => act.is_netmap(),
             Self::Ping(way) | Self::Pong(way) | Self::Pace(way) | Self::Wake(way) => {
                 matches!(way, wake::Way::Netmap { .. })
             }
@@ -117,36 +118,26 @@ impl Role {
 
     /// Does it count packets that arrive, or calls that are done?
     pub fn receives(&self) -> bool {
-        if let Self::Reach(part) = self {
-            return part.counts();
+        match self {
+            Self::Limit(part) => part.receives(),
+            Self::Reach(act) => act.counts(),
+            Self::Receive(_) | Self::Exchange { .. } | Self::Time(_) => true,
+            Self::PacketReceive { .. } | Self::XdpReceive { .. } => true,
+            Self::MessageReceive | Self::Channel { .. } => true,
+            _ => false,
         }
-        matches!(
-            self,
-            Self::LimitReceive { .. }
-                | Self::Receive { .. }
-                | Self::PacketReceive { .. }
-                | Self::XdpReceive { .. }
-        )
     }
 
     /// Is it busy all the time, so that it should have its processor for itself?
     pub fn spins(&self) -> bool {
-        matches!(
-            self,
-            Self::LimitPipe { .. }
-                | Self::LimitVale { .. }
-                | Self::LimitReceive { .. }
-                | Self::PacketSend { .. }
-                | Self::PacketReceive { .. }
-                | Self::XdpSend { .. }
-                | Self::XdpReceive { .. }
-                | Self::Send { .. }
-                | Self::Reach(_)
-                | Self::Receive {
-                    blocking: false,
-                    ..
-                }
-        )
+        match self {
+            Self::Receive(what) => !what.blocking,
+            Self::Time(what) => !what.blocking,
+            Self::Send(what) => !what.blocking,
+            Self::Forward(_) | Self::Join { .. } => false,
+            Self::Ping(_) | Self::Pong(_) | Self::Pace(_) | Self::Wake(_) => false,
+            _ => true,
+        }
     }
 }
 
@@ -163,60 +154,13 @@ pub fn run(spec: &str) -> Result<(), String> {
     }
     let stage = Stage::new(&board, spec.index, spec.group);
     match &spec.role {
-        Role::LimitPipe { batch, len } => {
-            let mut sender = limit::Sender::new(&board, 0).ok_or("no such lane")?;
-            let (batch, len) = (*batch, *len);
-            stage.perform(|running| stage.count(running, || Ok(sender.pipe(batch, len))))
-        }
-        Role::LimitVale { lanes, batch, len } => {
-            let (table, batch, len) = (board.table(), *batch, *len);
-            if let [lane] = lanes[..] {
-                let mut sender = limit::Sender::new(&board, lane).ok_or("no such lane")?;
-                return stage.perform(|running| {
-                    stage.count(running, || Ok(sender.vale(table, batch, len)))
-                });
-            }
-            let mut sender = limit::Flooder::new(&board, lanes).ok_or("no such lane")?;
-            stage.perform(|running| stage.count(running, || Ok(sender.vale(table, batch, len))))
-        }
-        Role::LimitReceive { lanes } => {
-            let mut receiver = limit::Receiver::new(&board, lanes).ok_or("no such lane")?;
-            stage.perform(|running| {
-                stage.count(running, || {
-                    let (packets, bytes) = receiver.walk();
-                    black_box(bytes);
-                    if packets == 0 {
-                        std::hint::spin_loop();
-                    }
-                    Ok(packets)
-                })
-            })
-        }
-        Role::Send {
-            port,
-            batch,
-            len,
-            dmac,
-            smac,
-            touch,
-        } => {
-            let packet = socket::packet(*dmac, *smac);
-            let packet = touch.then_some(&packet[..usize::from(*len)]);
-            send(
-                &stage,
-                &Port::open(port)?,
-                *batch,
-                *len,
-                (*dmac, *smac),
-                packet,
-            )
-        }
-        Role::Receive {
-            port,
-            blocking,
-            mac,
-            touch,
-        } => receive(&stage, &Port::open(port)?, *blocking, *mac, *touch),
+        Role::Limit(part) => limit::perform(&stage, &board, part),
+        Role::Send(what) => traffic::send(&stage, what),
+        Role::Receive(what) => traffic::receive(&stage, what),
+        Role::Forward(what) => traffic::forward(&stage, what),
+        Role::Exchange { ports, batch, len } => traffic::exchange(&stage, ports, (*batch, *len)),
+        Role::Load(what) => load::pace(&stage, what),
+        Role::Time(what) => load::time(&stage, what),
         Role::PacketSend {
             interface,
             batch,
@@ -247,67 +191,14 @@ pub fn run(spec: &str) -> Result<(), String> {
             let mut receiver = xdp::Receiver::open(interface)?;
             stage.perform(|running| stage.count(running, || Ok(black_box(receiver.drain()).0)))
         }
+        Role::MessageSend => messages::send_all(&stage),
+        Role::MessageReceive => messages::receive_all(&stage),
+        Role::Channel { sender_cpu } => messages::channel(&stage, *sender_cpu),
         Role::Join { port, whole } => joining::join(&stage, port, *whole),
         Role::Ping(way) => wake::ping(&stage, way),
         Role::Pong(way) => wake::pong(&stage, way),
         Role::Pace(way) => wake::pace(&stage, way),
         Role::Wake(way) => wake::wake(&stage, way),
-        Role::Reach(part) => parts::perform(&stage, part),
+        Role::Reach(act) => parts::perform(&stage, act),
     }
 }
-
-/// Sends whole batches, with `packet` written into each buffer; while a pipe has no room for one it asks again.
-fn send(
-    stage: &Stage<'_>,
-    port: &Port,
-    batch: u32,
-    len: u16,
-    (dmac, smac): (u64, u64),
-    packet: Option<&[u8]>,
-) -> Result<(), String> {
-    let mut ring = port.tx()?;
-    ring.address(dmac, smac);
-    let batch = batch.min(ring.num_slots() - 1);
-    stage.perform(|running| {
-        stage.count(running, || {
-            let ready = ring.space() >= batch;
-            if ready {
-                if let Some(packet) = packet {
-                    ring.write(batch, packet).ok_or(OUTSIDE)?;
-                }
-                ring.fill(batch, len);
-            }
-            port.txsync()?;
-            Ok(if ready { batch } else { 0 })
-        })
-    })
-}
-
-/// Says where `mac` is, then receives.
-fn receive(
-    stage: &Stage<'_>,
-    port: &Port,
-    blocking: bool,
-    mac: u64,
-    touch: bool,
-) -> Result<(), String> {
-    port.introduce(mac)?;
-    let mut ring = port.rx()?;
-    stage.perform(|running| {
-        stage.count(running, || {
-            if blocking {
-                port.wait(100)?;
-            } else {
-                port.rxsync()?;
-            }
-            if touch {
-                ring.read().ok_or(OUTSIDE)?;
-            }
-            let (packets, bytes) = ring.drain();
-            black_box(bytes);
-            Ok(packets)
-        })
-    })
-}
-
-const OUTSIDE: &str = "a buffer outside of the port's memory";

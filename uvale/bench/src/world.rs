@@ -1,18 +1,25 @@
 //! A world of the benchmark's own (directory and daemon), and the workers.
 
-use std::io::Read;
+use core::sync::atomic::Ordering::Relaxed;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::board::{Board, wait_for};
+use super::histogram::Histogram;
+use super::measure::{Look, Party, time_on_cpu};
 use super::raw::die_with_parent;
 use super::reach::raw::start_on;
 use super::worker::{Role, Spec};
 use uvale_link::{environment, start};
 use uvale_wire::Carrier;
+
+/// Longest time until a worker is ready, on a machine that has other things to do.
+const READY: Duration = Duration::from_secs(60);
 
 /// Directory, daemon and shim.
 pub struct World {
@@ -22,25 +29,48 @@ pub struct World {
 }
 
 impl World {
-    /// Starts a daemon in a directory of its own.
+    /// Starts a daemon of this build in a directory of its own.
     pub fn new() -> Result<Self, String> {
         let shim = start::shim().ok_or(
             "libnmshim.so was not found beside this program or in ../lib; name it in NMSHIM",
         )?;
+        let exe = std::env::current_exe().map_err(|e| e.to_string())?;
+        Self::of(&exe, shim)
+    }
+
+    /// The same of another build: its program, and the shim beside it.
+    pub fn of_build(program: &Path) -> Result<Self, String> {
+        let name = program.display();
+        let program = program
+            .canonicalize()
+            .map_err(|e| format!("--against {name}: {e}"))?;
+        if !start::is_program(&program) {
+            return Err(format!(
+                "--against {name}: this is no program; name another build's uvale"
+            ));
+        }
+        let shim = start::shim_of(&program).ok_or_else(|| {
+            format!("--against {name}: there is no libnmshim.so beside it or in ../lib; build it there, too")
+        })?;
+        Self::of(&program, shim).map_err(|why| format!("--against {name}: {why}"))
+    }
+
+    fn of(program: &Path, shim: PathBuf) -> Result<Self, String> {
         let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("uvale-bench-XXXXXX"))
             .map_err(|e| format!("cannot make a directory: {e}"))?;
         let flags = rustix::pipe::PipeFlags::CLOEXEC;
         let (reader, writer) = rustix::pipe::pipe_with(flags).map_err(|e| e.to_string())?;
         let log = std::fs::File::create(dir.join("uvale.log")).map_err(|e| e.to_string())?;
-        let mut command = this_program()?;
+        let mut command = free(Command::new(program));
         command
             .args(["daemon", "--ready-fd", "1", "--dir"])
             .arg(&dir)
             .process_group(0);
         command.stdin(Stdio::null()).stdout(writer).stderr(log);
-        let daemon = command
-            .spawn()
-            .map_err(|e| format!("cannot start a daemon: {e}"))?;
+        let daemon = command.spawn().map_err(|e| {
+            let _ = std::fs::remove_dir_all(&dir);
+            format!("cannot start a daemon: {e}")
+        })?;
         drop(command);
         let world = Self { dir, shim, daemon };
         let mut word = [0u8; 16];
@@ -63,10 +93,13 @@ impl Drop for World {
 /// This program, free of any shim, and killed when this process dies.
 pub fn this_program() -> Result<Command, String> {
     let exe = std::env::current_exe().map_err(|e| e.to_string())?;
-    let mut command = Command::new(exe);
+    Ok(free(Command::new(exe)))
+}
+
+fn free(mut command: Command) -> Command {
     command.env_remove("LD_PRELOAD");
     die_with_parent(&mut command);
-    Ok(command)
+    command
 }
 
 /// SIGTERM, and a while to obey it.
@@ -86,7 +119,38 @@ pub fn end(child: &mut Child) {
 pub struct Group<'a> {
     board: &'a Board,
     number: usize,
-    workers: Vec<(Spec, Child)>,
+    workers: Vec<Worker>,
+}
+
+/// A worker's process, and what it writes to its standard error.
+struct Worker {
+    spec: Spec,
+    child: Child,
+    errors: File,
+}
+
+impl Worker {
+    /// What is wrong with it, in its own words if it has said any.
+    fn why(&self, what: &str) -> String {
+        let role = format!("{:?}", self.spec.role);
+        let role = role
+            .split(|c: char| !c.is_alphanumeric())
+            .next()
+            .unwrap_or_default();
+        let mut said = Vec::new();
+        // From the beginning: the worker has the same file, and has left off at its end.
+        let _ = (&self.errors).rewind();
+        let _ = (&self.errors).read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said);
+        let last = said.lines().rev().find(|line| !line.trim().is_empty());
+        match last {
+            Some(last) => format!(
+                "a worker ({role}) {what}: {}",
+                last.trim_start_matches("uvale: bench: ")
+            ),
+            None => format!("a worker ({role}) {what}"),
+        }
+    }
 }
 
 impl<'a> Group<'a> {
@@ -104,8 +168,7 @@ impl<'a> Group<'a> {
             workers: Vec::new(),
         };
         for (spec, stdout) in specs {
-            let child = spawn(board, world, &spec, stdout)?;
-            group.workers.push((spec, child));
+            group.workers.push(spawn(board, world, spec, stdout)?);
             // One by one: receivers come first and have been learned when senders start.
             group.wait_until_ready()?;
         }
@@ -113,27 +176,22 @@ impl<'a> Group<'a> {
     }
 
     fn wait_until_ready(&mut self) -> Result<(), String> {
-        let Some((spec, child)) = self.workers.last_mut() else {
+        let Some(worker) = self.workers.last_mut() else {
             return Ok(());
         };
-        let (board, index) = (self.board, spec.index);
-        wait_for(Duration::from_secs(10), || {
-            board.is_ready(index) || !matches!(child.try_wait(), Ok(None))
+        let (board, index) = (self.board, worker.spec.index);
+        wait_for(READY, || {
+            board.is_ready(index) || !matches!(worker.child.try_wait(), Ok(None))
         });
         if board.is_ready(index) {
             return Ok(());
         }
-        Err(format!("a worker did not get ready ({:?})", spec.role))
-    }
-
-    /// Lets the group run or stops it.
-    pub fn set_running(&self, running: bool) {
-        self.board.set_running(self.number, running);
+        Err(worker.why("did not get ready"))
     }
 
     /// The workers.
     pub fn specs(&self) -> impl Iterator<Item = &Spec> {
-        self.workers.iter().map(|(spec, _)| spec)
+        self.workers.iter().map(|worker| &worker.spec)
     }
 
     /// The processes that ought to be busy all the time and have their processor for themselves: for each processor
@@ -143,12 +201,12 @@ impl<'a> Group<'a> {
         cpus.sort_unstable();
         cpus.dedup();
         let on = |cpu| {
-            let here = self.workers.iter().filter(move |(spec, _)| spec.cpu == cpu);
-            let takes_turns = |(spec, _): &(Spec, Child)| matches!(spec.role, Role::Reach(_));
-            let is_busy = here.clone().all(|(spec, _)| spec.role.spins())
+            let here = self.workers.iter().filter(move |w| w.spec.cpu == cpu);
+            let takes_turns = |w: &Worker| matches!(w.spec.role, Role::Reach(_));
+            let is_busy = here.clone().all(|w| w.spec.role.spins())
                 && (here.clone().count() == 1 || here.clone().all(takes_turns));
             let mut pids: Vec<u32> = here
-                .flat_map(|(spec, child)| [child.id(), self.board.process(spec.index)])
+                .flat_map(|w| [w.child.id(), self.board.process(w.spec.index)])
                 .collect();
             pids.sort_unstable();
             pids.dedup();
@@ -156,12 +214,43 @@ impl<'a> Group<'a> {
         };
         cpus.into_iter().filter_map(on).collect()
     }
+}
 
-    /// An error if one of the workers has gone.
-    pub fn check(&mut self) -> Result<(), String> {
-        for (spec, child) in &mut self.workers {
-            if let Ok(Some(status)) = child.try_wait() {
-                return Err(format!("a worker ended with {status} ({:?})", spec.role));
+impl Party for Group<'_> {
+    fn set_running(&mut self, running: bool) -> Result<(), String> {
+        self.board.set_running(self.number, running);
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<Look, String> {
+        let time = |pids: Vec<u32>| pids.into_iter().map(time_on_cpu).sum();
+        let on_cpu = self.busy().into_iter().map(time).collect();
+        let workers = || {
+            self.specs()
+                .map(|spec| (spec, self.board.worker(spec.index)))
+        };
+        let sum = |receives| {
+            workers()
+                .filter(|(spec, _)| spec.role.receives() == receives)
+                .map(|(_, worker)| worker.count.load(Relaxed))
+                .fold(0, u64::wrapping_add)
+        };
+        let (sent, delivered, at) = (sum(false), sum(true), Instant::now());
+        let mut latencies = Histogram::default();
+        workers().for_each(|(_, worker)| latencies.merge(&worker.latencies.read()));
+        Ok(Look {
+            at,
+            sent,
+            delivered,
+            on_cpu,
+            latencies,
+        })
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        for worker in &mut self.workers {
+            if let Ok(Some(status)) = worker.child.try_wait() {
+                return Err(worker.why(&format!("ended with {status}")));
             }
         }
         Ok(())
@@ -171,7 +260,7 @@ impl<'a> Group<'a> {
 impl Drop for Group<'_> {
     fn drop(&mut self) {
         self.board.quit(self.number);
-        for (_, child) in &mut self.workers {
+        for Worker { child, .. } in &mut self.workers {
             if !wait_for(Duration::from_secs(2), || {
                 !matches!(child.try_wait(), Ok(None))
             }) {
@@ -185,10 +274,10 @@ impl Drop for Group<'_> {
 fn spawn(
     board: &Board,
     world: Option<&World>,
-    spec: &Spec,
+    spec: Spec,
     stdout: Option<OwnedFd>,
-) -> Result<Child, String> {
-    let text = serde_json::to_string(spec).map_err(|e| e.to_string())?;
+) -> Result<Worker, String> {
+    let text = serde_json::to_string(&spec).map_err(|e| e.to_string())?;
     let mut command = this_program()?;
     let world = || world.ok_or("no world for a netmap worker");
     if let Some(reach) = spec.reach {
@@ -200,6 +289,9 @@ fn spawn(
     command
         .args(["bench", "--worker", &text])
         .stdin(board.descriptor()?);
+    let errors = rustix::fs::memfd_create("uvale-bench-errors", rustix::fs::MemfdFlags::CLOEXEC);
+    let errors = File::from(errors.map_err(|e| e.to_string())?);
+    command.stderr(errors.try_clone().map_err(|e| e.to_string())?);
     if let Some(stdout) = stdout {
         command.stdout(stdout);
     }
@@ -216,7 +308,11 @@ fn spawn(
         };
         command.env("NMSHIM_WIRE", carrier);
     }
-    command
-        .spawn()
-        .map_err(|e| format!("cannot start a worker: {e}"))
+    let child = command.spawn();
+    let child = child.map_err(|e| format!("cannot start a worker: {e}"))?;
+    Ok(Worker {
+        spec,
+        child,
+        errors,
+    })
 }

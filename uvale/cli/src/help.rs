@@ -107,4 +107,6 @@ Examples:
 pub const BENCH: &str = "\
 Examples:
   uvale bench
-  uvale bench --only nic --json";
+  uvale bench --only vale,pipe --batch 1,256 --json > before.json
+  uvale bench --only vale,pipe --compare before.json
+  uvale bench --only vale --against ../old/target/release/uvale";

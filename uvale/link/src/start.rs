@@ -112,13 +112,17 @@ pub fn program() -> Option<PathBuf> {
 
 /// The shim: named by the user (`NMSHIM`), beside this program or under its prefix.
 pub fn shim() -> Option<PathBuf> {
-    const NAME: &str = "libnmshim.so";
     if let Some(named) = std::env::var_os("NMSHIM").filter(|v| !v.is_empty()) {
         // Children of the program may be started elsewhere.
         return Some(std::path::absolute(&named).unwrap_or_else(|_| named.into()));
     }
-    let exe = uvale_system::sys::this_program().ok()?;
-    let dir = exe.parent()?;
+    shim_of(&uvale_system::sys::this_program().ok()?)
+}
+
+/// The shim that belongs to a `uvale`: beside it or under its prefix.
+pub fn shim_of(program: &Path) -> Option<PathBuf> {
+    const NAME: &str = "libnmshim.so";
+    let dir = program.parent()?;
     [
         dir.join(NAME),
         dir.join("../lib/uvale").join(NAME),

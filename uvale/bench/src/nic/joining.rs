@@ -23,7 +23,7 @@ pub fn join(stage: &Stage<'_>, name: &str, whole: bool) -> Result<(), String> {
             let start = if whole { begin } else { now() };
             while running.is_set() {
                 if are_joined(&session)? {
-                    stage.me().sample(now() - start);
+                    stage.me().latencies.add(now() - start);
                     break;
                 }
             }

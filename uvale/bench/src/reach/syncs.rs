@@ -3,11 +3,10 @@
 use nm_abi::{NIOCRXSYNC, NIOCTXSYNC};
 
 use super::raw;
+use crate::addresses::{ALL, SENDER};
 use crate::board::Stage;
 use crate::port::Port;
 
-/// Everybody, and the sender.
-const ADDRESSES: (u64, u64) = (0xffff_ffff_ffff, 0x0200_0000_2002);
 /// Syncs of the sender between two of the receiver. Slots are given back by the sync after the one that has shown
 /// them, and so a ring of 1024 always has room.
 const BETWEEN: u32 = 256;
@@ -19,7 +18,7 @@ pub fn sync(stage: &Stage<'_>, switch: &str, with_packet: bool) -> Result<(), St
         Port::open(&format!("{switch}:rx"))?,
     );
     let (mut tx, mut rx) = (sender.tx()?, receiver.rx()?);
-    tx.address(ADDRESSES.0, ADDRESSES.1);
+    tx.address(&[(ALL, SENDER)]);
     let sync = |port: &Port, which| raw::sync(port.fd(), which).map_err(|e| format!("sync: {e}"));
     let mut sent = 0;
     stage.perform(|running| {

@@ -1,0 +1,195 @@
+//! The figures as a picture: a panel for each suite, a bar for each figure, with its range.
+
+use std::path::Path;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::figure::{Figure, Unit};
+use super::report::Report;
+
+/// Pixels.
+const WIDTH: u32 = 1000;
+const MARGIN: i32 = 20;
+/// Where the bars begin, and how long the longest is.
+const LEFT: i32 = 470;
+const LONGEST: i32 = 430;
+const LINE: i32 = 18;
+const TITLE: i32 = 40;
+
+/// Colours of columns that are the first ones (limits, peers, what others are compared with), and of the others.
+const FIRST: RGBColor = RGBColor(170, 170, 170);
+const OTHERS: RGBColor = RGBColor(60, 120, 180);
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// Writes `path`.
+pub fn draw(path: &Path, report: &Report) -> Result<(), String> {
+    let panels = panels(&report.figures);
+    let heights = panels
+        .iter()
+        .map(|figures| TITLE + LINE * figures.len() as i32);
+    let head = TITLE + 2 * LINE;
+    let height = (head + heights.sum::<i32>() + MARGIN) as u32;
+    let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
+    let drawn = || {
+        area.fill(&WHITE)?;
+        text(&area, (MARGIN, LINE), 18, HPos::Left, "uvale bench")?;
+        text(
+            &area,
+            (MARGIN, 2 * LINE),
+            12,
+            HPos::Left,
+            &report.machine.to_string(),
+        )?;
+        let load = format!(
+            "load {:.2} at the start; medians of {} windows of {} ms, and their ranges",
+            report.load, report.windows, report.window_ms
+        );
+        text(&area, (MARGIN, 3 * LINE), 12, HPos::Left, &load)?;
+        let mut top = head;
+        for figures in &panels {
+            panel(&area, top, figures)?;
+            top += TITLE + LINE * figures.len() as i32;
+        }
+        area.present()
+    };
+    drawn().map_err(|e| format!("--svg {}: {e}", path.display()))
+}
+
+/// The figures of each suite that are counted alike.
+fn panels(figures: &[Figure]) -> Vec<Vec<&Figure>> {
+    let mut panels: Vec<Vec<&Figure>> = Vec::new();
+    for figure in figures {
+        let same = |f: &&Figure| (&f.suite, f.unit) == (&figure.suite, figure.unit);
+        match panels.iter_mut().find(|panel| panel.iter().any(same)) {
+            Some(panel) => panel.push(figure),
+            None => panels.push(vec![figure]),
+        }
+    }
+    panels
+}
+
+type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+
+fn panel(area: &Area<'_>, top: i32, figures: &[&Figure]) -> Drawn {
+    let Some(first) = figures.first() else {
+        return Ok(());
+    };
+    let title = format!("{} ({})", first.suite, name(first.unit));
+    text(area, (MARGIN, top + TITLE - LINE), 15, HPos::Left, &title)?;
+    let most = figures
+        .iter()
+        .map(|f| f.range.most)
+        .fold(f64::MIN_POSITIVE, f64::max);
+    let long = |value: f64| LEFT + (value / most * f64::from(LONGEST)) as i32;
+    for (i, figure) in figures.iter().enumerate() {
+        let y = top + TITLE + LINE * i as i32;
+        let middle = y + LINE / 2;
+        let label = format!("{}: {}", figure.case, figure.what);
+        text(area, (LEFT - 8, middle), 12, HPos::Right, &label)?;
+        let colour = if figure.ratios.is_empty() {
+            FIRST
+        } else {
+            OTHERS
+        };
+        let range = figure.range;
+        let bar = [(LEFT, y + 3), (long(range.median), y + LINE - 3)];
+        area.draw(&Rectangle::new(bar, colour.filled()))?;
+        let whisker = vec![(long(range.least), middle), (long(range.most), middle)];
+        area.draw(&PathElement::new(whisker, BLACK.stroke_width(1)))?;
+        let ratio = figure.ratios.first();
+        let ratio = ratio.map(|r| format!(" ({:.2} of {})", r.range.median, r.of));
+        let value = format!("{:.2}{}", range.median, ratio.unwrap_or_default());
+        // Beside a bar that leaves no room it is written over its end.
+        let room = WIDTH as i32 - MARGIN - long(range.most);
+        let needed = 7 * value.len() as i32;
+        let (x, side) = match needed < room {
+            true => (long(range.most) + 6, HPos::Left),
+            false => (WIDTH as i32 - MARGIN, HPos::Right),
+        };
+        text(area, (x, middle), 12, side, &value)?;
+    }
+    Ok(())
+}
+
+fn name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Mpps => "million packets or messages a second",
+        Unit::Microseconds => "microseconds",
+        Unit::Nanoseconds => "nanoseconds",
+    }
+}
+
+fn text(area: &Area<'_>, at: (i32, i32), size: i32, side: HPos, text: &str) -> Drawn {
+    let style = TextStyle::from(("sans-serif", size).into_font()).color(&BLACK);
+    area.draw(&Text::new(
+        text,
+        at,
+        style.pos(Pos::new(side, VPos::Center)),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figure::{Case, Range};
+    use crate::machine::Machine;
+    use crate::report::{FORMAT, VERSION};
+
+    fn figure(suite: &str, unit: Unit, value: f64) -> Figure {
+        Figure {
+            suite: suite.into(),
+            case: Case::of(60, 1),
+            what: "a < b & c".into(),
+            unit,
+            range: Range::exactly(value),
+            sent: None,
+            windows: 1,
+            disturbed: false,
+            ratios: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_picture_has_every_suite_and_a_bar_for_each_figure() {
+        let dir = std::env::temp_dir().join(format!("uvale-bench-plot-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("figures.svg");
+        let figures = vec![
+            figure("vale", Unit::Mpps, 1.0),
+            figure("latency", Unit::Microseconds, 2.0),
+            figure("vale", Unit::Mpps, 0.0),
+        ];
+        assert_eq!(panels(&figures).len(), 2);
+        let report = Report {
+            format: FORMAT.into(),
+            version: VERSION,
+            machine: Machine::this(),
+            processors: vec![0, 1],
+            load: 0.0,
+            window_ms: 50,
+            windows: 1,
+            figures,
+            targets: Vec::new(),
+            compared: Vec::new(),
+            against: Vec::new(),
+            skipped: Vec::new(),
+            notes: Vec::new(),
+        };
+        let drawn = draw(&path, &report);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        drawn.unwrap();
+        assert_eq!(text.matches("a &lt; b &amp; c").count(), 3);
+        let blue = text.matches("#AAAAAA").count();
+        assert_eq!(blue, 3, "{text}");
+        assert!(text.contains("latency (microseconds)") && text.trim_end().ends_with("</svg>"));
+        assert!(
+            draw(&dir.join("none/figures.svg"), &report)
+                .unwrap_err()
+                .starts_with("--svg ")
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! What else hands packets or messages from one process to another one, in turns with ours.
+
+use std::time::Duration;
+
+use crate::contest::{Bench, Column, Contest, Kind, Part, Who};
+use crate::figure::{Case, Figure};
+use crate::measure::Windows;
+use crate::memif::Setup;
+use crate::run::Run;
+use crate::shapes::socketpair;
+use crate::shapes::{on_pipe, on_switch};
+use crate::worker::Role;
+
+/// testpmd's figures come by its command line, so its windows must be long for the time of an answer to be little.
+const MEMIF_WINDOW: Duration = Duration::from_millis(300);
+
+/// testpmd over memif.
+pub fn memif(run: &mut Run, bench: &Bench) {
+    run.title("DPDK memif (testpmd), 60 bytes, in turns with ours: Mpps delivered");
+    let windows = Windows {
+        length: bench.windows.length.max(MEMIF_WINDOW),
+        ..bench.windows
+    };
+    for batch in run.args.batches(&[1, 32, 256], &[32]) {
+        let setup = match Setup::new(batch) {
+            Ok(setup) => setup,
+            Err(why) => return run.skip(format!("memif: {why}")),
+        };
+        let memif = Column {
+            name: "memif".into(),
+            who: Who::Memif(setup),
+            of: Vec::new(),
+        };
+        let contest = Contest {
+            suite: "memif",
+            case: Case::of(60, batch),
+            kind: Kind::Peers,
+            columns: ours(bench, memif, batch),
+        };
+        let held = run.hold_for(bench, contest, windows);
+        ranges(run, held);
+    }
+}
+
+/// Messages of 60 bytes.
+pub fn peers(run: &mut Run, bench: &Bench) {
+    run.title(
+        "60-byte messages by a channel of two threads (crossbeam), by a socketpair, by ours: Mpps",
+    );
+    for batch in run.args.batches(&[1, 32], &[1]) {
+        let sockets = match socketpair() {
+            Ok((near, far)) => vec![
+                Part::new(bench.cpus[1], Role::MessageReceive).with(near),
+                Part::new(bench.cpus[0], Role::MessageSend).with(far),
+            ],
+            Err(why) => return run.skip(format!("peers: {why}")),
+        };
+        let sender_cpu = bench.cpus[0];
+        let channel = vec![Part::new(bench.cpus[1], Role::Channel { sender_cpu })];
+        let mut columns = ours(bench, Column::new("channel", channel, &[]), batch);
+        columns.insert(1, Column::new("socketpair", sockets, &[]));
+        let contest = Contest {
+            suite: "peers",
+            case: Case::of(60, batch),
+            kind: Kind::Peers,
+            columns,
+        };
+        let held = run.hold(bench, contest);
+        ranges(run, held);
+    }
+}
+
+/// A peer, VALE and a pipe.
+fn ours(bench: &Bench, peer: Column, batch: u32) -> Vec<Column> {
+    vec![
+        peer,
+        Column::new("VALE", on_switch(bench, "vale1", (60, batch), false), &[0]),
+        Column::new("pipe", on_pipe(bench, "peer1", (60, batch), false), &[0]),
+    ]
+}
+
+/// One sample of a peer would flatter us: medians are told with their ranges.
+fn ranges(run: &Run, held: Option<Vec<Vec<Figure>>>) {
+    for figure in held.iter().flatten().flatten() {
+        run.say(&format!("  {:<12} {}", figure.what, figure.range));
+    }
+}
