@@ -145,7 +145,8 @@ impl Role {
 pub fn run(spec: &str) -> Result<(), String> {
     let spec: Spec = serde_json::from_str(spec).map_err(|e| format!("--worker: {e}"))?;
     let board = Board::from_stdin()?;
-    if spec.real_time {
+    // these have been started so, and their threads are to be so, too
+    if spec.real_time && !matches!(spec.role, Role::Reach(_)) {
         raw::go_real_time(raw::PERFORMER).map_err(|e| format!("--real-time: {e}"))?;
     }
     super::cpus::pin(spec.cpu)?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::board::{Board, wait_for};
 use super::histogram::Histogram;
 use super::measure::{Look, Party, time_on_cpu};
-use super::raw::die_with_parent;
+use super::raw::{die_with_parent, start_real_time};
 use super::reach::raw::start_on;
 use super::worker::{Role, Spec};
 use uvale_link::{environment, start};
@@ -285,6 +285,10 @@ fn spawn(
         command.args(["run", reach.option(), "--dir"]);
         command.arg(&world()?.dir).arg("--").arg(exe);
         start_on(&mut command, spec.cpu);
+    }
+    // who serves a worker goes before others as the worker does
+    if spec.real_time && (spec.reach.is_some() || matches!(spec.role, Role::Reach(_))) {
+        start_real_time(&mut command);
     }
     command
         .args(["bench", "--worker", &text])
