@@ -143,8 +143,8 @@ unsafe fn executed<T>(
     unsafe { in_its_place(CStr::from_ptr(path), &image, argv, &environment, by) }
 }
 
-/// Executes `uvale` in the place of a program, unless it is `uvale`, which finds the device by itself. Not a part of its
-/// caller, which has little room on the stack of who knows whom.
+/// Executes `uvale` in the place of a program, unless it is `uvale`, which finds the device by itself. Not a part of
+/// its caller, which has little room on the stack of who knows whom.
 ///
 /// # Safety
 /// Strings that live.

@@ -1,5 +1,5 @@
-//! What a program's file says, as far as it matters at an exec. Nothing is allocated and no lock is taken: it is read in
-//! children of vfork, too.
+//! What a program's file says, as far as it matters at an exec. Nothing is allocated and no lock is taken: it is read
+//! in children of vfork, too.
 
 use crate::ground::raw::{call, check};
 use core::ffi::CStr;
