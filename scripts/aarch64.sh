@@ -36,7 +36,7 @@ engine() {
         -p uvale-engine -p uvale-shared -p uvale-request -p nm-abi -- --skip bad_addresses_of_the_program
 }
 
-inside() { unless_skipped scripts/in-root.sh "$root" "$stage" "$@"; }
+inside() { unless_skipped scripts/in-root.sh "$root" "$stage" "$@" && echo "$said" | tail -n 1; }
 
 exchange() {
     # as they were built last
