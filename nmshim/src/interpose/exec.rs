@@ -1,7 +1,7 @@
 //! Programs that a program executes. Into one that no loader loads nothing of ours comes: if its file names the device,
-//! `uvale run` is executed in its place, which starts it and serves it from beside.
+//! the person is told that it finds none, and what to do.
 //!
-//! All of this may run in a child of vfork: nothing is allocated and no lock is taken, but to say a line.
+//! All of this may run in a child of vfork: nothing is allocated and no lock is taken, but to say the line.
 
 #![allow(
     clippy::missing_safety_doc,
@@ -21,66 +21,8 @@ unsafe extern "C" {
     static environ: Strings;
 }
 
-/// Arguments of a program that is served so, at most.
-const MOST: usize = 500;
-/// Arguments of `uvale run` before the program's own.
-const OURS: usize = 6;
 /// A name that was searched for, with its zero byte: longer ones are not looked into.
 const LONGEST: usize = 1024;
-
-/// What the environment of the program says.
-struct Environment<'e> {
-    /// the shim is among its preloads
-    is_preloaded: bool,
-    /// where `uvale` is
-    uvale: Option<&'e CStr>,
-    /// it is served from beside already
-    is_served: bool,
-    /// the person wants another way
-    has_way: bool,
-}
-
-impl Environment<'_> {
-    /// # Safety
-    /// A list of strings that lives, or null.
-    unsafe fn of(envp: Strings) -> Self {
-        let mut found = Self {
-            is_preloaded: false,
-            uvale: None,
-            is_served: false,
-            has_way: false,
-        };
-        // SAFETY: by contract.
-        for variable in unsafe { strings(envp) } {
-            let value = |name: &[u8]| variable.to_bytes_with_nul().strip_prefix(name);
-            if let Some(list) = value(b"LD_PRELOAD=") {
-                found.is_preloaded = image::finds(list, b"libnmshim");
-            } else if let Some(program) = value(b"UVALE_PROGRAM=") {
-                found.uvale = CStr::from_bytes_with_nul(program).ok();
-            } else if let Some(way) = value(b"NMSHIM_REACH=") {
-                found.has_way = way != b"\0";
-            } else if value(b"UVALE_REACH_DIR=").is_some() {
-                found.is_served = true;
-            }
-        }
-        found
-    }
-}
-
-impl<'e> Environment<'e> {
-    /// Who is to serve the program; `None`: it is that one itself.
-    fn uvale_for(&self, image: &Image) -> Result<Option<&'e CStr>, Why> {
-        if self.has_way {
-            return Err(Why::OtherWay);
-        }
-        if image.gains {
-            return Err(Why::Gains);
-        }
-        let uvale = self.uvale.ok_or(Why::NoUvale)?;
-        let identity = image::identity(uvale).ok_or(Why::NoUvale)?;
-        Ok((identity != image.identity).then_some(uvale))
-    }
-}
 
 /// # Safety
 /// A list of strings that lives, or null.
@@ -99,148 +41,69 @@ unsafe fn strings<'s>(list: Strings) -> impl Iterator<Item = &'s CStr> {
     })
 }
 
-/// Why a program is not served.
-#[derive(Clone, Copy)]
-enum Why {
-    OtherWay,
-    NoUvale,
-    Gains,
-    Arguments,
-}
-
-impl Why {
-    fn sentence(self) -> &'static str {
-        match self {
-            Self::OtherWay => {
-                "NMSHIM_REACH names another way; start it by `uvale run --reach=notify`"
-            }
-            Self::NoUvale => "UVALE_PROGRAM names no uvale; start it by `uvale run`",
-            Self::Gains => "it is set-uid; start a copy without that",
-            Self::Arguments => "it has more arguments than are passed on; start it by `uvale run`",
+/// Does the program find the device all the same, or does the person know? What is executed is served from beside as
+/// its parent is, it is `uvale`, or a way was asked for that leaves it out.
+fn is_settled(image: &Image) -> bool {
+    // SAFETY: this process's environment, which nobody changes while others read it.
+    unsafe { strings(environ) }.any(|variable| {
+        let value = |name: &[u8]| variable.to_bytes_with_nul().strip_prefix(name);
+        if let Some(program) = value(b"UVALE_PROGRAM=") {
+            let uvale = CStr::from_bytes_with_nul(program);
+            return uvale.is_ok_and(|uvale| image::identity(uvale) == Some(image.identity));
         }
-    }
+        value(b"NMSHIM_REACH=").is_some_and(|way| way != b"\0")
+            || value(b"UVALE_REACH_DIR=").is_some()
+    })
 }
 
-/// Executes `path`, or `uvale run` in its place, by `by`.
-///
-/// # Safety
-/// Strings that live, as of execve(2), unless the kernel would refuse them.
-unsafe fn executed<T>(
-    path: *const c_char,
-    argv: Strings,
-    envp: Strings,
-    by: impl FnOnce(Option<(*const c_char, Strings)>) -> T,
-) -> T {
+/// Tells the person of a program that will not find the device.
+fn look(path: *const c_char) {
     let Some(image) = image::unreached(path) else {
-        return by(None);
+        return;
     };
-    // SAFETY: by contract.
-    let environment = unsafe { Environment::of(envp) };
-    if !environment.is_preloaded || environment.is_served {
-        return by(None);
+    if !is_settled(&image) {
+        tell(path);
     }
-    // SAFETY: by contract, and the name of a file that was opened.
-    unsafe { in_its_place(CStr::from_ptr(path), &image, argv, &environment, by) }
 }
 
-/// Executes `uvale` in the place of a program, unless it is `uvale`, which finds the device by itself. Not a part of
-/// its caller, which has little room on the stack of who knows whom.
-///
-/// # Safety
-/// Strings that live.
+/// Not a part of its callers, which have little room on the stack of who knows whom.
 #[inline(never)]
-unsafe fn in_its_place<T>(
-    name: &CStr,
-    image: &Image,
-    argv: Strings,
-    environment: &Environment<'_>,
-    by: impl FnOnce(Option<(*const c_char, Strings)>) -> T,
-) -> T {
-    let mut room = [null(); MOST + OURS + 1];
-    // SAFETY: by contract.
-    let given = unsafe { strings(argv) };
-    match environment.uvale_for(image).and_then(|uvale| match uvale {
-        Some(uvale) => fill(&mut room, uvale, name, given).map(|()| Some(uvale)),
-        None => Ok(None),
-    }) {
-        Ok(Some(uvale)) => by(Some((uvale.as_ptr(), room.as_ptr()))),
-        Ok(None) => by(None),
-        Err(why) => {
-            let (name, why) = (name.to_string_lossy(), why.sentence());
-            let line =
-                format_args!("{name} is static: it is not served, and finds no /dev/netmap: {why}");
-            guarded((), || driver().remark(line));
-            by(None)
-        }
-    }
-}
-
-/// The arguments of `uvale`, and a null pointer behind them.
-fn fill<'s>(
-    room: &mut [*const c_char; MOST + OURS + 1],
-    uvale: &'s CStr,
-    name: &'s CStr,
-    mut given: impl Iterator<Item = &'s CStr>,
-) -> Result<(), Why> {
-    let first = given.next().unwrap_or(name);
-    let ours = [uvale, c"run", c"--in-place-of", first, c"--", name];
-    let mut free = room.iter_mut();
-    for argument in ours.into_iter().chain(given) {
-        *free.next().ok_or(Why::Arguments)? = argument.as_ptr();
-    }
-    // It is null already.
-    free.next().map(drop).ok_or(Why::Arguments)
+fn tell(path: *const c_char) {
+    // SAFETY: the name of a file that was opened.
+    let name = unsafe { CStr::from_ptr(path) }.to_string_lossy();
+    let line = format_args!(
+        "{name} is static and finds no /dev/netmap: start it, or the script that does, by `uvale run --reach=notify`"
+    );
+    guarded((), || driver().remark(line));
 }
 
 pub unsafe fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
-    // SAFETY: the program's own arguments, or our own in their place.
-    unsafe {
-        executed(path, argv, envp, |instead| {
-            let (path, argv) = instead.unwrap_or((path, argv));
-            next::execve(path, argv, envp)
-        })
-    }
+    look(path);
+    // SAFETY: the program's own arguments.
+    unsafe { next::execve(path, argv, envp) }
 }
 
 pub unsafe fn execv(path: *const c_char, argv: Strings) -> c_int {
-    // SAFETY: the program's own arguments, or our own in their place.
-    unsafe {
-        executed(path, argv, environ, |instead| match instead {
-            Some((path, argv)) => next::execve(path, argv, environ),
-            None => next::execv(path, argv),
-        })
-    }
+    look(path);
+    // SAFETY: the program's own arguments.
+    unsafe { next::execv(path, argv) }
 }
 
 pub unsafe fn execvp(file: *const c_char, argv: Strings) -> c_int {
     let mut room = [0; LONGEST];
-    // SAFETY: the program's own arguments, or our own in their place.
+    // SAFETY: the program's own arguments.
     unsafe {
-        executed(
-            found(file, &mut room),
-            argv,
-            environ,
-            |instead| match instead {
-                Some((path, argv)) => next::execve(path, argv, environ),
-                None => next::execvp(file, argv),
-            },
-        )
+        look(found(file, &mut room));
+        next::execvp(file, argv)
     }
 }
 
 pub unsafe fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
     let mut room = [0; LONGEST];
-    // SAFETY: the program's own arguments, or our own in their place.
+    // SAFETY: the program's own arguments.
     unsafe {
-        executed(
-            found(file, &mut room),
-            argv,
-            envp,
-            |instead| match instead {
-                Some((path, argv)) => next::execve(path, argv, envp),
-                None => next::execvpe(file, argv, envp),
-            },
-        )
+        look(found(file, &mut room));
+        next::execvpe(file, argv, envp)
     }
 }
 
@@ -252,13 +115,9 @@ pub unsafe fn posix_spawn(
     argv: Strings,
     envp: Strings,
 ) -> c_int {
-    // SAFETY: the program's own arguments, or our own in their place.
-    unsafe {
-        executed(path, argv, envp, |instead| {
-            let (path, argv) = instead.unwrap_or((path, argv));
-            next::posix_spawn(pid, path, actions, attributes, argv, envp)
-        })
-    }
+    look(path);
+    // SAFETY: the program's own arguments.
+    unsafe { next::posix_spawn(pid, path, actions, attributes, argv, envp) }
 }
 
 pub unsafe fn posix_spawnp(
@@ -270,17 +129,10 @@ pub unsafe fn posix_spawnp(
     envp: Strings,
 ) -> c_int {
     let mut room = [0; LONGEST];
-    // SAFETY: the program's own arguments, or our own in their place.
+    // SAFETY: the program's own arguments.
     unsafe {
-        executed(
-            found(file, &mut room),
-            argv,
-            envp,
-            |instead| match instead {
-                Some((path, argv)) => next::posix_spawn(pid, path, actions, attributes, argv, envp),
-                None => next::posix_spawnp(pid, file, actions, attributes, argv, envp),
-            },
-        )
+        look(found(file, &mut room));
+        next::posix_spawnp(pid, file, actions, attributes, argv, envp)
     }
 }
 

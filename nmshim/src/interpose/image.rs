@@ -25,12 +25,26 @@ const MACHINE: u16 = 183;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Identity(u64, u64);
 
+/// Is it a regular file? Wherever `path` leads: only the kernel reads there.
+fn is_regular(path: *const c_char) -> bool {
+    // SAFETY: integers, for which zero is valid.
+    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+    let place = &raw mut stat as usize;
+    let args = [libc::AT_FDCWD as usize, path as usize, place, 0, 0, 0];
+    // SAFETY: the kernel looks whether the path is readable, and fills `stat` in.
+    let is_there = unsafe { call(libc::SYS_newfstatat, args) } == 0;
+    is_there && stat.st_mode & libc::S_IFMT == libc::S_IFREG
+}
+
 /// An open file.
 struct File(c_int);
 
 impl File {
-    /// Wherever `path` leads: only the kernel reads there.
+    /// A regular file: others may notice that they are opened. Wherever `path` leads, only the kernel reads there.
     fn open(path: *const c_char) -> Option<Self> {
+        if !is_regular(path) {
+            return None;
+        }
         let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
         let args = [
             libc::AT_FDCWD as usize,
@@ -133,8 +147,6 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
 pub struct Image {
     /// which one it is
     pub identity: Identity,
-    /// whoever executes it may become another user or group
-    pub gains: bool,
 }
 
 /// Which file that is.
@@ -155,8 +167,7 @@ pub fn is_program(path: &CStr) -> bool {
     ];
     // SAFETY: the path lives.
     let may = unsafe { call(libc::SYS_faccessat, args) } == 0;
-    let stat = || File::open(path.as_ptr())?.stat();
-    may && stat().is_none_or(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG)
+    may && is_regular(path.as_ptr())
 }
 
 /// The file, if it is a program of this machine that no loader loads, and that names the device. There is none where
@@ -202,7 +213,6 @@ pub fn unreached(path: *const c_char) -> Option<Image> {
     let stat = file.stat()?;
     has.then_some(Image {
         identity: Identity(stat.st_dev, stat.st_ino),
-        gains: stat.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0,
     })
 }
 

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use preload::{PRELOAD, Shim};
-use private::Served;
 pub use start::Start;
 use uvale_tools::reach::Reach;
 
@@ -36,9 +35,6 @@ pub struct Args {
     /// How the program finds the device
     #[arg(long, value_enum, default_value_t = Reach::Auto)]
     reach: Reach,
-    /// The shim has executed this in the place of a program, which has this name
-    #[arg(long, hide = true, value_name = "NAME")]
-    in_place_of: Option<OsString>,
     /// Program and its arguments
     #[arg(required = true, trailing_var_arg = true)]
     program: Vec<OsString>,
@@ -49,9 +45,6 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, String> {
     let mut command = Command::new(&args.program[0]);
     command.args(&args.program[1..]);
-    if let Some(name) = &args.in_place_of {
-        command.arg0(name);
-    }
     let start = Start::of(&command, args.reach)?;
     let by = |way: &str| format!("start it by `uvale run --reach={way}`");
     if let Some(why) = start.obstacle(by).filter(|_| !args.quiet) {
@@ -67,10 +60,6 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     let served = start.served(match args.quiet {
         true => Some(-1),
         false => args.verbose.map(|level| level.min(2) as i8),
-    });
-    let served = served.map(|served| Served {
-        may_fail: args.in_place_of.is_some(),
-        ..served
     });
     if args.private {
         return private::run(command, args.max_switches, served);

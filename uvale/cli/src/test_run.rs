@@ -121,7 +121,7 @@ fn inside(run: &Run) -> Outcome {
         let start = Start::of(command, asked)?;
         start.enter(command);
         let reached = match start.served(None) {
-            Some(served) => served.reach(command, world.clone())?,
+            Some(served) => Some(served.reach(command, world.clone())?),
             None => None,
         };
         Ok(Prepared {

@@ -19,8 +19,8 @@ use crate::say::{self, Level, say};
 use crate::serve::start;
 use crate::supervisor::{Supervisor, World, attach};
 
-/// Tells a run within another one which world is served, and the shim that what is executed needs no other one.
-pub const ENV_WORLD: &str = "UVALE_REACH_DIR";
+/// Tells a run within another one which world is served.
+const ENV_WORLD: &str = "UVALE_REACH_DIR";
 /// What a process says before its exec: it sends its listener; another run serves it already.
 const LISTENS: u8 = b'L';
 const LISTENS_PATIENTLY: u8 = b'P';

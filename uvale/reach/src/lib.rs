@@ -42,6 +42,6 @@ mod swapped;
 mod waits;
 mod watch;
 
-pub use install::{ENV_WORLD, Reached, reach};
+pub use install::{Reached, reach};
 pub use kernel::{Answer, Listener};
 pub use supervisor::World;

@@ -14,7 +14,7 @@ use uvale_shared::atomics::model::{check, thread};
 use uvale_shared::atomics::{AtomicU32, AtomicU64, Ordering};
 use uvale_shared::lock::{Guarded, LockWord, Owner};
 use uvale_shared::shm::Memfd;
-use uvale_shared::trace::{PATIENCE, Reader, Trace};
+use uvale_shared::trace::{Reader, Trace};
 use uvale_shared::{sleepers, watch};
 
 /// What a check uses stays where it is.

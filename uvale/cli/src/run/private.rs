@@ -1,7 +1,6 @@
 //! Programs whose parent `uvale run` stays: in a private world, whose directory and daemon are gone when the program
 //! has ended, and in a container whose process 1 it is.
 
-use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -11,22 +10,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::unistd::Pid;
 use rustix::process::{Resource, Rlimit, WaitOptions, WaitStatus};
-use uvale_link::manner::{Level, Manner};
 use uvale_reach::Reached;
 
 use crate::log::Log;
 use crate::spawn;
 
-/// How a program is served whose system calls come here.
+/// How a program is served whose system calls come here: how much is said of it.
 pub struct Served {
-    /// how much is said of it, as `uvale run -v`
+    /// as `uvale run -v`
     pub verbose: Option<i8>,
-    /// where it cannot be served it is started all the same
-    pub may_fail: bool,
 }
 
 impl Served {
-    /// Has `command`, not started yet, served by threads of this process; `None`: it is not, and that is said.
+    /// Has `command`, not started yet, served by threads of this process.
     ///
     /// # Errors
     /// A sentence: what this system lacks.
@@ -34,21 +30,8 @@ impl Served {
         &self,
         command: &mut Command,
         world: uvale_reach::World,
-    ) -> Result<Option<Reached>, String> {
-        // The shim in this process is not to have the program served once more.
-        command.env(uvale_reach::ENV_WORLD, &world.dir);
-        match uvale_reach::reach(command, world, self.verbose) {
-            Err(why) if self.may_fail => {
-                if Manner::new(self.verbose, std::io::stderr().is_terminal()).says(Level::Refusal) {
-                    let program = command.get_program().to_string_lossy();
-                    uvale_tools::output::line(format_args!(
-                        "uvale: {program} is not served: {why}"
-                    ));
-                }
-                Ok(None)
-            }
-            reached => reached.map(Some),
-        }
+    ) -> Result<Reached, String> {
+        uvale_reach::reach(command, world, self.verbose)
     }
 }
 
@@ -70,10 +53,7 @@ pub fn run(
         dir: world.dir.clone(),
         may_start: false,
     };
-    let reach = |command: &mut Command| match served {
-        Some(served) => served.reach(command, its),
-        None => Ok(None),
-    };
+    let reach = |command: &mut Command| served.map(|s| s.reach(command, its)).transpose();
     supervise(command, inherited, reach, |pid| world.ended(pid))
 }
 
@@ -85,7 +65,7 @@ pub fn run_served(command: Command, dir: PathBuf, served: Served) -> Result<Exit
         may_start: autostart.is_none_or(|value| value != "0"),
     };
     let inherited = disposition(SigHandler::SigDfl)?;
-    let reach = |command: &mut Command| served.reach(command, world);
+    let reach = |command: &mut Command| served.reach(command, world).map(Some);
     supervise(command, inherited, reach, |_| {})
 }
 

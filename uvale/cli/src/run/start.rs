@@ -80,9 +80,6 @@ impl Start {
 
     /// Its calls are handed over to who starts it: how that is done then. `verbose` as `uvale run -v`.
     pub fn served(&self, verbose: Option<i8>) -> Option<Served> {
-        (self.way == Reach::Notify).then_some(Served {
-            verbose,
-            may_fail: false,
-        })
+        (self.way == Reach::Notify).then_some(Served { verbose })
     }
 }
