@@ -80,7 +80,7 @@ fn versions_have_to_agree() {
     repository.commit("0.3.0", "0.2.0 (2026-01-01)");
     repository
         .release(&["--check"])
-        .assert_failed_with(&["begins with 0.2.0", "says 0.3.0"]);
+        .assert_failed_with(&["begins with '0.2.0'", "says 0.3.0"]);
 }
 
 /// What only looks like a release's tag or heading is none.
