@@ -157,6 +157,25 @@ macro_rules! cases {
     };
 }
 
+/// May strace trace here?
+///
+/// # Errors
+/// It is not there, or may not.
+pub fn strace() -> Result<(), Skip> {
+    let works = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "true"])
+        .output();
+    match works {
+        Ok(o) if o.status.success() => Ok(()),
+        Ok(_) => Err(Skip::required(
+            "strace may not trace here (ptrace is forbidden)",
+        )),
+        Err(e) => Err(Skip::required(format!(
+            "no strace (Debian package strace): {e}"
+        ))),
+    }
+}
+
 /// Instructions that a process executes, counted by `valgrind --tool=callgrind ...`, which `command` is. The process
 /// has to end well.
 ///

@@ -129,6 +129,14 @@ fn measured(suite: &str, more: &[&str], receivers: f64) -> Value {
     panic!("{suite}: {why}");
 }
 
+/// Two short windows of one case of a suite.
+fn short(suite: &str) -> Vec<&str> {
+    let more = "--windows 2 --window 100 --batch 8 --size 60";
+    let mut args = vec!["--only", suite];
+    args.extend(more.split(' '));
+    args
+}
+
 /// The columns of a suite that needs nothing but this machine's processors.
 #[track_caller]
 fn check(suite: &str, more: &[&str], receivers: f64, expected: &[&str]) {
@@ -247,6 +255,22 @@ fn peers_are_measured_if_they_are_there() {
 }
 
 #[test]
+fn memory_of_worlds_and_ports() {
+    if !enough_processors() {
+        return;
+    }
+    let report = json(&["--quick", "--only", "memory"]);
+    assert_eq!(texts(&report, "skipped"), [""; 0]);
+    let sizes = ["shared", "daemon", "program", "all"];
+    assert_eq!(
+        columns(&report),
+        [&sizes[..], &["first port", "a port"]].concat()
+    );
+    let target = &list(&report, "targets")[0];
+    assert_eq!(target["met"], true, "{target}");
+}
+
+#[test]
 fn without_a_second_processor_it_says_so() {
     let mut command = Command::new("taskset");
     command
@@ -265,18 +289,7 @@ fn a_run_is_drawn_and_compared_with_another_one() {
     }
     let folder = Folder::new("compare");
     let (picture, old) = (folder.file("figures.svg"), folder.file("old.json"));
-    let args = [
-        "--windows",
-        "2",
-        "--window",
-        "100",
-        "--only",
-        "vale",
-        "--batch",
-        "8",
-        "--size",
-        "60",
-    ];
+    let args = short("vale");
     let report = json(&[&args[..], &["--svg", &picture]].concat());
     let text = std::fs::read_to_string(&picture).expect("a picture");
     let picture = roxmltree::Document::parse(&text).expect("well-formed");
@@ -347,18 +360,7 @@ fn another_build_takes_turns_with_this_one() {
         return;
     }
     let this = binaries().uvale.display().to_string();
-    let args = [
-        "--windows",
-        "2",
-        "--window",
-        "100",
-        "--only",
-        "pipe",
-        "--batch",
-        "8",
-        "--size",
-        "60",
-    ];
+    let args = short("pipe");
     let report = json(&[&args[..], &["--against", &this]].concat());
     let columns: Vec<_> = list(&report, "against")
         .iter()

@@ -1,25 +1,13 @@
 //! System calls of a port that sends over the wire, counted by strace: one for 64 packets at most.
 
-use std::process::Command;
-
 use compat_tests::place::Place;
-use compat_tests::programs::{fact, program};
+use compat_tests::programs::{fact, program, strace};
 use compat_tests::world::Program;
-use compat_tests::{Skip, or_skip, target};
+use compat_tests::{or_skip, target};
 
 use compat_tests::namespaces::{Ground, VETH};
 
 const PACKETS: u64 = 25_600;
-
-fn strace() -> Result<(), Skip> {
-    let words = ["-f", "-o", "/dev/null", "true"];
-    let works = Command::new("strace").args(words).output();
-    match works {
-        Ok(o) if o.status.success() => Ok(()),
-        Ok(_) => Err(Skip::required("strace may not trace here")),
-        Err(e) => Err(Skip::required(format!("no strace: {e}"))),
-    }
-}
 
 #[test]
 fn a_batch_goes_by_few_calls() {

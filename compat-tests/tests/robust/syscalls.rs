@@ -1,30 +1,15 @@
 //! System calls, counted by strace: none for a sync when nobody sleeps, none for a poll that finds something.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
+use compat_tests::or_skip;
 use compat_tests::place::Place;
-use compat_tests::programs::{fact, program};
-use compat_tests::{Skip, or_skip};
+use compat_tests::programs::{fact, program, strace};
 
 /// Calls on netmap descriptors in each section of `quiet`.
 const CALLS: u64 = 100_000;
 /// Descriptors of a section; each may look once a second whether the daemon is still there.
 const DESCRIPTORS: u64 = 2;
-
-fn strace() -> Result<(), Skip> {
-    let found = Command::new("strace").arg("-V").output();
-    found.map_err(|e| Skip::required(format!("no strace (Debian package strace): {e}")))?;
-    let works = Command::new("strace")
-        .args(["-f", "-o", "/dev/null", "true"])
-        .output();
-    match works {
-        Ok(o) if o.status.success() => Ok(()),
-        _ => Err(Skip::required(
-            "strace may not trace here (ptrace is forbidden)",
-        )),
-    }
-}
 
 /// A section of a trace.
 struct Section {

@@ -2,21 +2,14 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 
 use compat_tests::place::Place;
+use compat_tests::programs::strace;
 use compat_tests::wait::wait_for;
 use compat_tests::world::Program;
-use compat_tests::{Skip, apps, or_skip, target};
+use compat_tests::{apps, or_skip, target};
 
 use crate::ground::text;
-
-fn strace() -> Result<(), Skip> {
-    let found = Command::new("strace").arg("-V").output();
-    found
-        .map(drop)
-        .map_err(|_| Skip::required("no strace here"))
-}
 
 /// QEMU 11 waits for descriptors in a ring of liburing's, of which the shim would see nothing.
 #[test]

@@ -1,6 +1,6 @@
-//! mlockall: the program locks its own memory. What this library has mapped for itself is not
-//! locked: other ports' memory, control memory, and its second mapping of the region, whose pages are
-//! locked by the program's own mapping.
+//! mlockall: the program locks its own memory. What this library has mapped for itself is neither locked nor filled:
+//! other ports' memory, control memory, and its second mapping of the region, whose pages are locked by the program's
+//! own mapping.
 
 use libc::c_int;
 use rustix::mm::{MlockFlags, mlock, mlock_with};
@@ -12,20 +12,29 @@ use crate::device::{Errno, Result};
 
 /// Locks as `flags` of mlockall say; `lock` is the call itself.
 pub fn lock_all(flags: c_int, lock: &dyn Fn(c_int) -> Result<()>) -> Result<()> {
-    let locked = lock(flags);
-    if own_mappings().next().is_none() {
-        return locked;
+    if flags & libc::MCL_CURRENT == 0 || own_mappings().next().is_none() {
+        return lock(flags);
     }
-    unlock_own_mappings();
-    match locked {
-        Err(Errno(libc::ENOMEM)) if flags & libc::MCL_CURRENT != 0 => lock_each(flags, lock),
+    let lock_and_unlock_ours = |flags| {
+        let locked = lock(flags);
+        unlock_own_mappings();
+        locked
+    };
+    // This way nothing is filled yet.
+    match lock_and_unlock_ours(flags | libc::MCL_ONFAULT) {
+        Ok(()) if flags & libc::MCL_ONFAULT == 0 => {
+            // Where there is no /proc, ours is filled with the rest.
+            lock_each(flags, lock, true).or_else(|_| lock_and_unlock_ours(flags))
+        }
+        Err(Errno(libc::ENOMEM)) => lock_each(flags, lock, false),
         other => other,
     }
 }
 
-/// The limit is too low for all that is mapped: locks the program's own memory, if the limit allows
-/// that, and netmap's memory, which the kernel never swaps, as far as there is room.
-fn lock_each(flags: c_int, lock: &dyn Fn(c_int) -> Result<()>) -> Result<()> {
+/// Locks the program's own memory and netmap's as the program has it mapped, and fills them if `flags` say so. Unless
+/// the limit `is_enough` for all that is mapped, it has to be for the program's own memory; netmap's, which the kernel
+/// never swaps, is then locked as far as there is room.
+fn lock_each(flags: c_int, lock: &dyn Fn(c_int) -> Result<()>, is_enough: bool) -> Result<()> {
     const NO_MEMORY: Errno = Errno(libc::ENOMEM);
     let all = maps::all().map_err(|_| NO_MEMORY)?;
     let own: Vec<(u64, u64)> = own_mappings()
@@ -42,10 +51,8 @@ fn lock_each(flags: c_int, lock: &dyn Fn(c_int) -> Result<()>) -> Result<()> {
     };
     let (shared, rest): (Vec<&Area>, Vec<&Area>) = others.iter().partition(is_netmaps);
     let bytes: u64 = rest.iter().map(|a| a.end - a.start).sum();
-    if getrlimit(Resource::Memlock)
-        .current
-        .is_none_or(|limit| bytes > limit)
-    {
+    let limit = getrlimit(Resource::Memlock).current;
+    if !is_enough && limit.is_none_or(|limit| bytes > limit) {
         return Err(NO_MEMORY);
     }
     if flags & libc::MCL_FUTURE != 0 {

@@ -70,9 +70,9 @@ impl Difference {
             self.unit.sign()
         };
         let change = (now.median / before.median - 1.0) * 100.0;
-        let verdict = match (self.differs, self.unit.is_time(), change > 0.0) {
+        let verdict = match (self.differs, self.unit.is_cost(), change > 0.0) {
             (false, ..) => "no difference".to_owned(),
-            (true, is_time, more) if is_time == more => format!("{change:+.1} % (worse)"),
+            (true, is_cost, more) if is_cost == more => format!("{change:+.1} % (worse)"),
             (true, ..) => format!("{change:+.1} % (better)"),
         };
         format!("{subject:<58} {before} -> {now} {sign}  {verdict}")

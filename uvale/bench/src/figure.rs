@@ -58,6 +58,8 @@ pub enum Unit {
     Microseconds,
     #[serde(rename = "ns")]
     Nanoseconds,
+    #[serde(rename = "kB")]
+    Kilobytes,
 }
 
 impl Unit {
@@ -67,11 +69,12 @@ impl Unit {
             Self::Mpps => "Mpps",
             Self::Microseconds => "us",
             Self::Nanoseconds => "ns",
+            Self::Kilobytes => "kB",
         }
     }
 
     /// Is less of it better?
-    pub fn is_time(self) -> bool {
+    pub fn is_cost(self) -> bool {
         self != Self::Mpps
     }
 }

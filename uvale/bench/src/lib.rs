@@ -16,6 +16,7 @@
 //! | `reach.rs` | syncs of programs that no preload reaches, and the kernel's part of them alone |
 //! | `memif.rs` | DPDK's testpmd over memif |
 //! | `preload.rs` | what the shim costs a program that has nothing to do with netmap |
+//! | `memory.rs` | what worlds and ports take |
 //! | `board.rs` | the memory that all share |
 //! | `world.rs`, `cpus.rs`, `addresses.rs` | a daemon of its own, processes, processors, addresses |
 //! | `conduct.rs`, `run.rs`, `options.rs` | a run, what suites do with it, the command line |
@@ -37,6 +38,7 @@ mod load;
 mod machine;
 mod measure;
 mod memif;
+mod memory;
 mod messages;
 mod nic;
 mod options;
@@ -67,6 +69,7 @@ use uvale_tools::output;
 pub fn run(args: Args) -> ExitCode {
     let result = match &args.worker {
         Some(spec) => preload::worker(spec)
+            .or_else(|| memory::worker(spec))
             .or_else(|| nic::ground::worker(spec))
             .unwrap_or_else(|| worker::run(spec)),
         None => conduct::conduct(args),

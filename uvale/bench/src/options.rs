@@ -82,6 +82,8 @@ pub enum Suite {
     Peers,
     /// what the shim costs a program that has nothing to do with netmap
     Preload,
+    /// memory that worlds and ports touch, and how long a start takes
+    Memory,
 }
 
 impl Args {

@@ -119,6 +119,7 @@ fn name(unit: Unit) -> &'static str {
         Unit::Mpps => "million packets or messages a second",
         Unit::Microseconds => "microseconds",
         Unit::Nanoseconds => "nanoseconds",
+        Unit::Kilobytes => "kilobytes",
     }
 }
 

@@ -9,12 +9,14 @@
 //! | `latency.rs` | `latency`, `wakeup` |
 //! | `peers.rs` | `memif`, `peers` |
 //! | `kernel.rs` | `nic`, `reach`, `preload` |
+//! | `memory.rs` | `memory` |
 
 mod chain;
 mod extras;
 mod kernel;
 mod latency;
 mod many;
+mod memory;
 mod peers;
 mod plain;
 
@@ -45,4 +47,5 @@ pub const SUITES: &[Measure] = &[
     (Suite::Memif, peers::memif),
     (Suite::Peers, peers::peers),
     (Suite::Preload, kernel::preload),
+    (Suite::Memory, memory::memory),
 ];

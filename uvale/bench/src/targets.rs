@@ -125,6 +125,7 @@ const WANTED: &[Wanted] = &[
     least("VALE: times memif's best, burst 32", ("memif", Batch(32)), "VALE", Some("best of memif"), 3.0),
     least("pipe: times memif's best, burst 1", ("memif", Batch(1)), "pipe", Some("best of memif"), 3.0),
     least("pipe: times memif's best, burst 32", ("memif", Batch(32)), "pipe", Some("best of memif"), 8.0),
+    most("an idle port: kB touched", ("memory", Label("an idle port")), "all", None, 200.0),
     least("NIC, port sends: of a bare pair", ("nic", Label("AF_PACKET")), "port tx", Some("bare V3"), 0.9),
     least("NIC, port receives: of a bare pair", ("nic", Label("AF_PACKET")), "port rx", Some("bare V3"), 0.9),
     least("NIC, AF_XDP, port sends: of a bare pair", ("nic", Label("AF_XDP")), "port tx", Some("bare XDP"), 0.9),

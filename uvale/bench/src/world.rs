@@ -83,6 +83,21 @@ impl World {
     }
 }
 
+impl World {
+    /// Process id of the daemon.
+    pub fn daemon(&self) -> u32 {
+        self.daemon.id()
+    }
+
+    /// Has the program find `/dev/netmap`: this world's.
+    pub fn preload(&self, command: &mut Command) {
+        command
+            .env("LD_PRELOAD", &self.shim)
+            .env(environment::ENV_DIR, &self.dir)
+            .env(environment::ENV_AUTOSTART, "0");
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         end(&mut self.daemon);
@@ -300,11 +315,7 @@ fn spawn(
         command.stdout(stdout);
     }
     if spec.role.is_netmap() && spec.reach.is_none() {
-        let world = world()?;
-        command
-            .env("LD_PRELOAD", &world.shim)
-            .env(environment::ENV_DIR, &world.dir);
-        command.env(environment::ENV_AUTOSTART, "0");
+        world()?.preload(&mut command);
         let carrier = match spec.carrier {
             Carrier::Best => "best",
             Carrier::Packet => "packet",

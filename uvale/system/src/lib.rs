@@ -1,9 +1,10 @@
-//! A process and the kernel around it: descriptors and system calls, limits, clocks, and who is at the other end of a
-//! socket.
+//! A process and the kernel around it: descriptors and system calls, limits, clocks, memory, and who is at the other
+//! end of a socket.
 #![deny(unsafe_code)]
 
 #[allow(unsafe_code)]
 pub mod clock;
+pub mod footprint;
 pub mod limits;
 #[allow(unsafe_code)]
 pub mod peer;

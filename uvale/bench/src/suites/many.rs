@@ -220,13 +220,7 @@ pub fn ports(run: &mut Run, bench: &Bench) {
             let of = [1, columns.len() - 1];
             columns.push(Column::new(format!("{n} ports"), netmap(2 + i, n), &of));
         }
-        let contest = Contest {
-            suite: "ports",
-            case: Case::of(len.into(), batch),
-            kind: Kind::Rate,
-            columns,
-        };
-        run.hold(bench, contest);
+        hold(run, bench, ("ports", len, batch), columns);
     }
 }
 
@@ -250,12 +244,22 @@ pub fn rings(run: &mut Run, bench: &Bench) {
         ];
         let several = |n: &u16| Column::new(format!("{n} rings"), netmap(*n), &[1]);
         columns.extend(numbers.iter().map(several));
-        let contest = Contest {
-            suite: "rings",
-            case: Case::of(len.into(), batch),
-            kind: Kind::Rate,
-            columns,
-        };
-        run.hold(bench, contest);
+        hold(run, bench, ("rings", len, batch), columns);
     }
+}
+
+/// A contest of rates, of so many columns as there are numbers to measure.
+fn hold(
+    run: &mut Run,
+    bench: &Bench,
+    (suite, len, batch): (&'static str, u16, u32),
+    columns: Vec<Column>,
+) {
+    let contest = Contest {
+        suite,
+        case: Case::of(len.into(), batch),
+        kind: Kind::Rate,
+        columns,
+    };
+    run.hold(bench, contest);
 }
