@@ -1,11 +1,14 @@
 //! A command that is waited for: how it ended, and what it said.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 /// How a command ended, and what it said.
 pub struct Said {
     /// Its exit status; none if a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// Its standard output.
     pub out: String,
     /// Its standard error.
@@ -21,6 +24,7 @@ impl Said {
         let output = command.output().expect("it starts");
         Said {
             code: output.status.code(),
+            signal: output.status.signal(),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
@@ -29,6 +33,12 @@ impl Said {
     /// Asserts that it ended with `code`.
     pub fn assert_code(self, code: i32) -> Said {
         assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
+        self
+    }
+
+    /// Asserts that the signal of that number ended it.
+    pub fn assert_signal(self, number: i32) -> Said {
+        assert_eq!(self.signal, Some(number), "{}{}", self.out, self.err);
         self
     }
 

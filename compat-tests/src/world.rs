@@ -293,12 +293,21 @@ impl Program {
     /// # Panics
     /// If it does not read any more.
     pub fn tell(&mut self, line: &str) {
+        self.write(&format!("{line}\n"));
+    }
+
+    /// Writes to its standard input, which is to be a pipe.
+    ///
+    /// # Panics
+    /// If it does not read any more.
+    pub fn write(&mut self, text: &str) {
         let input = self.child.stdin.as_mut().expect("its input is a pipe");
-        let told = input.write_all(format!("{line}\n").as_bytes());
+        let told = input.write_all(text.as_bytes());
         told.unwrap_or_else(|e| panic!("{e}: {}", self.said()));
     }
 
-    fn close_input(&mut self) {
+    /// Ends its standard input.
+    pub fn close_input(&mut self) {
         drop(self.child.stdin.take());
     }
 

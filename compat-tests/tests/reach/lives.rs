@@ -1,5 +1,6 @@
 //! What becomes of ports, programs and `uvale run` when one of them ends, of the rest.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -47,7 +48,7 @@ fn a_killed_program_leaves_nothing() {
             let (mut running, pid) = ready(&place, &program, &["rx", "vale0:x", "how=poll"]);
             assert!(place.port("vale0:x").is_some());
             kill_process(pid, Signal::KILL).expect("it runs");
-            assert_eq!(running.wait().code(), Some(128 + 9), "{}", running.said());
+            assert_eq!(running.wait().signal(), Some(9), "{}", running.said());
             let (mut next, _) = ready(&place, &plain, &ONE);
             assert!(next.wait().success(), "{made:?}: {}", next.said());
         }
@@ -82,7 +83,7 @@ fn the_status_is_the_programs() {
     ))
     .assert_code(7);
     let killed = ["sh", "-c", "kill -TERM $$"];
-    Said::of(&mut command(&place, &["--reach=notify"], &killed)).assert_code(128 + 15);
+    Said::of(&mut command(&place, &["--reach=notify"], &killed)).assert_signal(15);
     let nothing = ["/nonexistent/program"];
     Said::of(&mut command(&place, &["--reach=notify"], &nothing)).assert_code(127);
 }

@@ -1,6 +1,7 @@
 //! Programs that no preloaded library reaches, served from beside them: `uvale run --reach=notify`, which `uvale run`
 //! chooses by itself for those that no loader loads.
 
+mod alike;
 mod contained;
 mod cost;
 mod exchange;
@@ -9,6 +10,7 @@ mod limits;
 mod lives;
 mod mapping;
 mod scripts;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 

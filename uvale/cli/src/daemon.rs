@@ -72,6 +72,10 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
 
 /// Serves until it is time to exit.
 fn serve(dir: &Path, args: &Args) -> Result<(), String> {
+    if args.remove_dir {
+        // That of one program: what was open there is the program's.
+        close_inherited();
+    }
     // Started by a program for itself and later ones, or for one program alone.
     let is_started_by_program = args.idle_default || args.remove_dir;
     uvale_daemon::surroundings::raise_limits(is_started_by_program);

@@ -1,8 +1,11 @@
 //! `uvale run`: a program that finds /dev/netmap.
 
+pub mod beside;
+mod inherited;
 mod preload;
 pub mod private;
 mod reach;
+mod signals;
 mod start;
 
 use std::ffi::{OsStr, OsString};
@@ -10,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use beside::{Ended, Own, run_as_process_one, run_served};
 use preload::{PRELOAD, Shim};
 pub use start::Start;
 use uvale_tools::reach::Reach;
@@ -45,6 +49,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, String> {
     let mut command = Command::new(&args.program[0]);
     command.args(&args.program[1..]);
+    inherited::give_start(&mut command);
     let start = Start::of(&command, args.reach)?;
     let by = |way: &str| format!("start it by `uvale run --reach={way}`");
     if let Some(why) = start.obstacle(by).filter(|_| !args.quiet) {
@@ -62,7 +67,7 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
         false => args.verbose.map(|level| level.min(2) as i8),
     });
     if args.private {
-        return private::run(command, args.max_switches, served);
+        return private::run(command, args.max_switches, served, Own::LetGo).map(Ended::alike);
     }
     let dir = args.dir.map(|dir| uvale_link::name::absolute(&dir));
     if let Some(dir) = &dir {
@@ -72,19 +77,19 @@ pub fn run(args: Args) -> Result<ExitCode, String> {
     }
     if let Some(served) = served {
         let dir = dir.unwrap_or_else(uvale_link::place::runtime_dir);
-        return private::run_served(command, dir, served);
+        return run_served(command, dir, &served).map(Ended::alike);
     }
     if std::process::id() == 1 {
-        return private::run_as_process_one(command);
+        return run_as_process_one(command, Own::LetGo).map(Ended::alike);
     }
     let e = command.exec();
-    Ok(not_run(&args.program[0], &e))
+    Ok(not_run(&args.program[0], &e).alike())
 }
 
 /// Says why a program did not run; the exit status is that of env(1) and nohup(1).
-fn not_run(program: &OsStr, e: &std::io::Error) -> ExitCode {
+fn not_run(program: &OsStr, e: &std::io::Error) -> Ended {
     eprintln!("uvale: {}", cannot_run(program, e));
-    ExitCode::from(if e.kind() == std::io::ErrorKind::NotFound {
+    Ended::With(if e.kind() == std::io::ErrorKind::NotFound {
         127
     } else {
         126

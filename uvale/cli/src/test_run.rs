@@ -14,6 +14,7 @@ use uvale_test::run::{Prepared, adopt, end_all, enter, without_run};
 use uvale_tools::output;
 use uvale_tools::reach::Reach;
 
+use super::run::beside::{Ended, Own, run_as_process_one};
 use super::run::{Start, private};
 
 /// Options of `uvale test-run`. The run is read from standard input, as JSON, and its outcome is written to standard
@@ -48,7 +49,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         uvale_test::abandon(&run.keep);
     }
     let verdict = match done {
-        Ok(code) if code == ExitCode::SUCCESS => return Ok(code),
+        Ok(Ended::With(0)) => return Ok(ExitCode::SUCCESS),
         Ok(_) => Verdict::Error(
             "the process that carries out the run has ended without an outcome".to_owned(),
         ),
@@ -64,21 +65,21 @@ fn answer(outcome: &Outcome) -> Result<ExitCode, String> {
 }
 
 /// Makes the network and the world, and runs this program again in them.
-fn outside(run: &Run, text: &[u8]) -> Result<ExitCode, Verdict> {
+fn outside(run: &Run, text: &[u8]) -> Result<Ended, Verdict> {
     adopt().map_err(Verdict::Error)?;
     enter(run)?;
-    let code = started(run, text).map_err(Verdict::Error);
+    let ended = started(run, text).map_err(Verdict::Error);
     // What the second process has left, if it was killed.
     end_all();
-    code
+    ended
 }
 
-fn started(run: &Run, text: &[u8]) -> Result<ExitCode, String> {
+fn started(run: &Run, text: &[u8]) -> Result<Ended, String> {
     let exe = uvale_system::sys::this_program().map_err(|e| e.to_string())?;
     let mut command = Command::new(exe);
     command.args(["test-run", "--inside"]).stdin(again(text)?);
     if matches!(run.target, Target::Kernel) {
-        return private::run_as_process_one(command);
+        return run_as_process_one(command, Own::Kept);
     }
     let start = Start::of(&command, Reach::Auto)?;
     start.enter(&mut command);
@@ -90,7 +91,8 @@ fn started(run: &Run, text: &[u8]) -> Result<ExitCode, String> {
         .iter()
         .filter(|port| matches!(port.kind, Kind::Switch { .. }));
     let switches = switches.count() + MORE_SWITCHES;
-    private::run(command, u32::try_from(switches).ok(), start.served(None))
+    let switches = u32::try_from(switches).ok();
+    private::run(command, switches, start.served(None), Own::Kept)
 }
 
 /// The text, to be read once more.

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use uvale_tools::reach::Reach;
 
+use super::beside::Served;
 use super::preload::{self, Shim, variable};
-use super::private::Served;
 use super::reach::{Obstacle, Program};
 
 /// Tells the shim how to reach the program and what that starts: `trap`, `preload`, or not set: as files say.
