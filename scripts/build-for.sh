@@ -70,21 +70,17 @@ unwinder() {
         flags="-C link-arg=$object -C link-arg=$archive"
 }
 
-# on_glibc TRIPLE PACKAGE... : against the oldest glibc that is served.
+# on_glibc TRIPLE : against the oldest glibc that is served.
 on_glibc() {
-    against=$1.$oldest_glibc
     standard_library "$1" || return
     unwinder "$1" || return
-    shift
-    packages=""
-    for package in "$@"; do packages="$packages -p $package"; done
     # shellcheck disable=SC2086
-    RUSTFLAGS=$flags cargo zigbuild --quiet $how $packages --target "$against"
+    RUSTFLAGS=$flags cargo zigbuild --quiet $how -p uvale -p nmshim -p libnetmap --target "$1.$oldest_glibc"
 }
 
 for_glibc() {
     find_zig || return
-    on_glibc "$triple" uvale nmshim libnetmap || return
+    on_glibc "$triple" || return
     built=$target/$triple/$profile
     put 755 "$built/uvale" || return
     put 644 "$built/libnmshim.so" "$built/libnetmap.so" "$built/libnetmap.a" || return
@@ -111,7 +107,8 @@ for_musl() {
     shim_for_musl || return
     find_zig || return
     glibc=${triple%%-*}-unknown-linux-gnu
-    on_glibc "$glibc" nmshim || return
+    # as in its own folder, features of crates included: built once, and the same bytes
+    on_glibc "$glibc" || return
     build=build
     [ "${triple%%-*}" = "$(uname -m)" ] || build=zigbuild
     # shellcheck disable=SC2086
@@ -131,7 +128,12 @@ name_library() {
 # By the runner of this machine.
 bundle() (
     if [ -n "$own_debug" ]; then CARGO_PROFILE_DEV_DEBUG=$own_debug; else unset CARGO_PROFILE_DEV_DEBUG; fi
-    cargo run --quiet -p compat-tests -- bundle --target "$triple" --files "$new" "$new/compat-bundle.tar.gz" >/dev/null
+    set -- bundle --target "$triple" --files "$new" "$new/compat-bundle.tar.gz"
+    if [ "${COMPAT_BUILT:-0}" = 1 ]; then
+        "$target/debug/compat-tests" "$@"
+    else
+        cargo run --quiet -p compat-tests -- "$@"
+    fi >/dev/null
 )
 
 # What is not finished does not get the name of what is; what had it before keeps it until then.

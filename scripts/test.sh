@@ -31,6 +31,10 @@ lint() {
 }
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet; }
 
+# With all that tests are built with, so that nothing is built for them again: nor are the targets' files, after
+# `targets`.
+programs() { cargo build --workspace --all-targets --quiet && export COMPAT_BUILT=1; }
+
 # The protocols of the data path: every order, every value that the memory model allows.
 loom() {
     RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" cargo test --quiet --release \
@@ -46,7 +50,8 @@ asan() (
 )
 memcheck() {
     if ! has valgrind; then echo "skipped: valgrind is not installed"; return 0; fi
-    binary=$(cargo test -p uvale-shared --lib --no-run --message-format=json 2>/dev/null |
+    # with the features of the whole workspace it is there already
+    binary=$(cargo test --workspace --lib --no-run --message-format=json 2>/dev/null |
         sed -n 's/.*"executable":"\([^"]*uvale_shared-[^"]*\)".*/\1/p' | tail -n 1)
     valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
         "$binary" --test-threads=1 shm::
@@ -65,9 +70,9 @@ fuzz() {
 # Also where they were started in the background, by a shell that has such programs ignore Ctrl-C: some send it.
 tests() {
     if env --default-signal=INT true 2>/dev/null; then
-        env --default-signal=HUP,INT,QUIT cargo test --workspace --no-fail-fast
+        env --default-signal=HUP,INT,QUIT scripts/tests.sh
     else
-        cargo test --workspace --no-fail-fast
+        scripts/tests.sh
     fi
 }
 
@@ -91,7 +96,7 @@ scripts/setup.sh test || exit 1
 check "format" format
 check "clippy" lint
 check "documentation" docs
-check "programs" cargo build --workspace --quiet
+check "programs" programs
 check "targets" targets
 check "aarch64" scripts/aarch64.sh
 check "demonstration" demonstration

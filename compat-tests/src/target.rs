@@ -64,10 +64,12 @@ pub fn binaries() -> &'static Binaries {
             Some(dir) => PathBuf::from(dir),
             None => {
                 let profile = profile_dir();
-                build(match profile.file_name().and_then(|n| n.to_str()) {
-                    Some("debug") | None => "dev",
-                    Some(other) => other,
-                });
+                if !is_built() {
+                    build(match profile.file_name().and_then(|n| n.to_str()) {
+                        Some("debug") | None => "dev",
+                        Some(other) => other,
+                    });
+                }
                 profile
             }
         };
@@ -98,6 +100,12 @@ pub fn optimised_shim() -> PathBuf {
     let shim = dir.join("libnmshim.so");
     assert!(shim.is_file(), "{} is missing", shim.display());
     shim
+}
+
+/// Whether everything of the workspace has been built in the profile of these tests, by who runs them:
+/// `COMPAT_BUILT=1`. Else it is, by whichever test needs a part.
+pub fn is_built() -> bool {
+    std::env::var_os("COMPAT_BUILT").is_some_and(|value| value == "1")
 }
 
 /// Builds `uvale` and the shim.

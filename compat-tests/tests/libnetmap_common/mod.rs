@@ -14,6 +14,9 @@ pub fn libraries() -> &'static Path {
             return dir.into();
         }
         let dir = target::profile_dir();
+        if target::is_built() {
+            return dir;
+        }
         let profile = match dir.file_name().and_then(|n| n.to_str()) {
             Some("debug") | None => "dev",
             Some(other) => other,
