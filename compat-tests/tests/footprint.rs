@@ -186,6 +186,32 @@ fn mlockall_fills_the_memory_of_the_programs_own_ports() {
     }
 }
 
+/// Whichever pages a daemon is to take, ports work; and either it has them, or it says once why not.
+#[test]
+fn huge_pages_are_taken_or_missed_with_a_sentence() {
+    for kind in ["off", "auto", "hugetlb", "thp"] {
+        let place = Place::with(&["--huge-pages", kind, "--numa-node", "0"]);
+        let mut program = or_skip!("huge pages", Told::new(&place));
+        for _ in 0..2 {
+            program.tell("open vale0:a 2");
+            program.tell("send 0 2048");
+            let regions = taken(&place, &program).regions;
+            let log = place.log();
+            let refusals = log.matches("memory has ordinary pages").count();
+            fact(&format!("{kind}: {} kB in use: {log}", regions / KB));
+            let is_huge = regions.is_multiple_of(2 << 20);
+            match kind {
+                "off" => assert!(!is_huge && refusals == 0, "{log}"),
+                "auto" => assert_eq!(refusals, 0, "{log}"),
+                _ => assert_eq!(refusals, usize::from(!is_huge), "{log}"),
+            }
+            program.tell("close");
+            place.assert_left_clean();
+        }
+        assert_eq!(taken(&place, &program).regions, 0, "{kind}");
+    }
+}
+
 /// System calls as they were counted last, of the daemon and of a program: without a port, and for a port more.
 const START: [usize; 2] = [347, 252];
 const PORT: [usize; 2] = [60, 80];

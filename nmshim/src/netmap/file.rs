@@ -97,7 +97,16 @@ impl File for NetmapFile {
         let failed = |refusal: Refusal| explained("mmap", &refusal);
         let session = self.description.session(fd).map_err(failed)?;
         let (memfd, _) = session.region_memfd(binding.region).map_err(failed)?;
-        map_pieces(&memfd, addr, len, prot, flags, offset)
+        if !memfd.can_map(offset as usize, len) {
+            let why = "the memory has huge pages (hugetlb), of which a program maps whole ones only: map all of it";
+            return Err(explained(
+                "mmap",
+                &Refusal::new(rustix::io::Errno::INVAL, why),
+            ));
+        }
+        let at = map_pieces(&memfd, addr, len, prot, flags, offset)?;
+        memfd.advise(at, len);
+        Ok(at)
     }
 
     fn poll(&self, fd: RawFd, events: c_short) -> c_short {
@@ -245,7 +254,10 @@ fn map_pieces(
     // Reserve the whole range first, so that nothing else is where the parts go.
     let exact = flags & (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE);
     let nothing = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    let place = map(addr, len, libc::PROT_NONE, nothing | exact, -1, 0)?;
+    let place = match memfd.is_reserved() && exact == 0 {
+        true => uvale_shared::shm::Memfd::place(len)?,
+        false => map(addr, len, libc::PROT_NONE, nothing | exact, -1, 0)?,
+    };
     let there = flags & !libc::MAP_FIXED_NOREPLACE | libc::MAP_FIXED;
     for piece in memfd.pieces(from, len) {
         let at = place.wrapping_byte_add(piece.at);

@@ -158,8 +158,8 @@ fn file(port: &Port) -> Result<OwnedFd, String> {
     let (memfd, _) = port.region_memfd().map_err(|refusal| refusal.why)?;
     let [file] = memfd.parts() else {
         return Err(
-            "its memory is split into several files because of the limit on file sizes, but a guest can map only \
-             one: start the daemon with ulimit -f unlimited"
+            "its memory is split into several files because of the limit on file sizes, or for huge pages of hugetlb, \
+             but a guest can map only one: start the daemon with ulimit -f unlimited, and with other pages"
                 .into(),
         );
     };

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use uvale_daemon::ALREADY_SERVED;
 use uvale_link::start::IDLE_SECONDS;
+use uvale_shared::shm::Huge;
 
 use super::log::Log;
 use super::metrics;
@@ -37,6 +38,12 @@ pub struct Args {
     /// Most VALE switches that may exist at a time
     #[arg(long, value_name = "N")]
     max_switches: Option<u32>,
+    /// Huge pages for the memory of ports: off, auto, hugetlb (reserved ones) or thp [default: off]
+    #[arg(long, value_name = "KIND", value_parser = Huge::of)]
+    huge_pages: Option<Huge>,
+    /// NUMA node that the memory of ports comes from, as long as it has any
+    #[arg(long, value_name = "N")]
+    numa_node: Option<u32>,
     /// Serve OpenMetrics over HTTP there: unix:PATH, or ADDRESS:PORT of loopback, or PORT
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<String>,
@@ -86,6 +93,8 @@ fn serve(dir: &Path, args: &Args) -> Result<(), String> {
     if let Some(n) = args.max_switches {
         config.max_switches = n;
     }
+    config.pages.huge = args.huge_pages.unwrap_or(config.pages.huge);
+    config.pages.node = args.numa_node.or(config.pages.node);
     settings::check(&config)?;
     let idle = args
         .idle
@@ -193,6 +202,12 @@ fn start(dir: &Path, args: &Args) -> Result<(), NotStarted> {
     }
     if let Some(n) = args.max_switches {
         command.args(["--max-switches", &n.to_string()]);
+    }
+    if let Some(huge) = args.huge_pages {
+        command.args(["--huge-pages", &huge.to_string()]);
+    }
+    if let Some(node) = args.numa_node {
+        command.args(["--numa-node", &node.to_string()]);
     }
     if let Some(address) = &args.metrics {
         command.args(["--metrics", &metrics::absolute(address)]);

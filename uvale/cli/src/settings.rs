@@ -5,12 +5,17 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 use uvale_control::Config;
 use uvale_link::environment;
+use uvale_shared::shm::Huge;
 
 /// netmap calls it `max_bridges`.
 const MAX_SWITCHES: &str = "max_switches";
 
 /// Where `--metrics` listens.
 const METRICS: &str = "metrics";
+
+/// `--huge-pages` and `--numa-node`.
+const HUGE_PAGES: &str = "huge_pages";
+const NUMA_NODE: &str = "numa_node";
 
 /// What the file says.
 #[derive(Debug, Default, PartialEq)]
@@ -33,7 +38,7 @@ pub fn load(named: Option<&Path>) -> Result<Settings, String> {
     Ok(settings)
 }
 
-/// Each key of the file is a module parameter of netmap, `max_switches` or `metrics`.
+/// Each key of the file is a module parameter of netmap, or one of those above.
 fn apply(settings: &mut Settings, text: &str) -> Result<(), String> {
     let Settings { config, metrics } = settings;
     let file: Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
@@ -42,6 +47,16 @@ fn apply(settings: &mut Settings, text: &str) -> Result<(), String> {
             let address = value.as_str();
             let address = address.ok_or("metrics takes an address, such as \"127.0.0.1:9464\"")?;
             *metrics = Some(address.to_owned());
+            continue;
+        }
+        if key == HUGE_PAGES {
+            let word = value.as_str().unwrap_or_default();
+            config.pages.huge = Huge::of(word).map_err(|why| format!("{key}: {why}"))?;
+            continue;
+        }
+        if key == NUMA_NODE {
+            let node = value.as_integer().and_then(|n| u32::try_from(n).ok());
+            config.pages.node = Some(node.ok_or("numa_node takes the number of a node")?);
             continue;
         }
         let name = if key == MAX_SWITCHES {
@@ -103,6 +118,8 @@ mod tests {
         assert_eq!(config.knobs.bridge_batch, -1);
         assert_eq!(read("max_bridges = 9").unwrap().max_switches, 9);
         assert_eq!(read("").unwrap(), Config::default());
+        let pages = read("huge_pages = \"auto\"\nnuma_node = 1").unwrap().pages;
+        assert_eq!((pages.huge, pages.node), (Huge::Auto, Some(1)));
     }
 
     #[test]
@@ -117,6 +134,12 @@ mod tests {
             ("[memory]\nbuf_size = 1", "memory takes a number"),
             ("buf_size", "key"),
             ("metrics = 9464", "metrics takes an address"),
+            (
+                "huge_pages = true",
+                "huge pages are off, auto, hugetlb or thp",
+            ),
+            ("huge_pages = \"2M\"", "not '2M'"),
+            ("numa_node = -1", "the number of a node"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");

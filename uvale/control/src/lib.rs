@@ -91,6 +91,7 @@ use rustix::io::Errno;
 use uvale_request::{Interface, Request, interface_part, name_of};
 use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{Ctl, MAX_SWITCHES};
+use uvale_shared::shm;
 use uvale_system::refusal::Refusal;
 use uvale_system::who::Holder;
 
@@ -142,6 +143,8 @@ pub struct Config {
     pub private: Pools,
     /// the rest
     pub knobs: Knobs,
+    /// pages that memory is made of
+    pub pages: shm::Wanted,
 }
 
 impl Default for Config {
@@ -160,6 +163,7 @@ impl Default for Config {
                 buf: params(2048, 4098),
             },
             knobs: Knobs::default(),
+            pages: shm::Wanted::default(),
         }
     }
 }
@@ -250,6 +254,11 @@ impl World {
         };
         world.apply_parameters();
         world
+    }
+
+    /// What regions have less than the configuration wants, since this was asked last: a sentence for each.
+    pub fn take_less(&mut self) -> Vec<String> {
+        self.memories.take_less()
     }
 
     /// Control memory.

@@ -15,7 +15,7 @@ use super::sizing::{DEFAULT_PIPES, GLOBAL_LIMITS, PRIVATE_LIMITS, private_pools}
 use super::{Config, Pools, Refusal, Result};
 use uvale_engine::RegionMap;
 use uvale_request::FileRange;
-use uvale_shared::shm::{BufferPool, Mapping, Memfd};
+use uvale_shared::shm::{self, BufferPool, Made, Mapping, Memfd};
 use uvale_system::limits::why_no_memory;
 
 /// Id of an allocator (nr_mem_id); 0 is never one.
@@ -179,6 +179,10 @@ pub(super) struct Memories {
     configured: bool,
     /// what private allocators have at least (priv_if_size and so on)
     private: Pools,
+    /// pages that regions are made of
+    pages: shm::Wanted,
+    /// what regions have not of it, as long as it has not been asked for
+    less: Vec<String>,
 }
 
 impl Memories {
@@ -191,7 +195,14 @@ impl Memories {
             global: config.global,
             configured: false,
             private: config.private,
+            pages: config.pages,
+            less: Vec::new(),
         }
+    }
+
+    /// What regions have less than was wanted since this was asked last: a sentence for each.
+    pub fn take_less(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.less)
     }
 
     /// Sets the parameters of allocators: of new private ones, and of the global one once it has
@@ -337,8 +348,9 @@ impl Memories {
             known_as: Some(known_as),
         };
         memory.reset()?;
-        let number = self.next_region;
-        let region = region_of(&memory, number, memfd)?;
+        let (number, size) = (self.next_region, memory.size()?);
+        let map = Mapping::new(&memfd).map_err(|e| no_region(&memory, size, "map", e))?;
+        let region = region_of(&memory, number, memfd, map)?;
         memory.region = Some(number);
         self.regions.insert(number, region);
         self.next_region += 1;
@@ -381,7 +393,8 @@ impl Memories {
         }
         if memory.region.is_none() {
             let number = self.next_region;
-            let region = make_region(memory, number)?;
+            let (region, less) = make_region(memory, number, self.pages)?;
+            self.less = less;
             let memory = self.at_mut(id);
             memory.reset()?;
             memory.region = Some(number);
@@ -455,37 +468,29 @@ pub(super) fn check(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn make_region(memory: &Memory, number: u32) -> Result<Region> {
+/// A region for `memory`, and what it has less than is wanted.
+fn make_region(memory: &Memory, number: u32, pages: shm::Wanted) -> Result<(Region, Vec<String>)> {
     let size = memory.size()?;
-    let failed = |errno: Errno| {
-        Refusal::new(
-            Errno::NOMEM,
-            format!(
-                "the daemon cannot make a region of {size} bytes for memory {}: {}",
-                memory.id,
-                why_no_memory(errno, size)
-            ),
-        )
-    };
+    let failed = |errno| no_region(memory, size, "make", errno);
     let len = usize::try_from(size).map_err(|_| failed(Errno::NOMEM))?;
-    let memfd = Memfd::in_parts("netmap-region", len).map_err(failed)?;
-    region_of(memory, number, memfd)
+    let Made { memfd, map, less } = shm::make("netmap-region", len, pages).map_err(failed)?;
+    Ok((region_of(memory, number, memfd, map)?, less))
 }
 
-/// The region of `memory` in `memfd`.
-fn region_of(memory: &Memory, number: u32, memfd: Memfd) -> Result<Region> {
+fn no_region(memory: &Memory, size: u64, what: &str, errno: Errno) -> Refusal {
+    Refusal::new(
+        Errno::NOMEM,
+        format!(
+            "the daemon cannot {what} a region of {size} bytes for memory {}: {}",
+            memory.id,
+            why_no_memory(errno, size)
+        ),
+    )
+}
+
+/// The region of `memory` in `memfd`, which is mapped.
+fn region_of(memory: &Memory, number: u32, memfd: Memfd, map: Mapping) -> Result<Region> {
     let size = memory.size()?;
-    let failed = |errno: Errno| {
-        Refusal::new(
-            Errno::NOMEM,
-            format!(
-                "the daemon cannot map the region of {size} bytes for memory {}: {}",
-                memory.id,
-                why_no_memory(errno, size)
-            ),
-        )
-    };
-    let map = Mapping::new(&memfd).map_err(failed)?;
     let buffers = memory.pool(Which::Buf)?;
     let pool = BufferPool::new(
         &map,
@@ -493,7 +498,7 @@ fn region_of(memory: &Memory, number: u32, memfd: Memfd) -> Result<Region> {
         buffers.size(),
         buffers.whole(),
     )
-    .ok_or_else(|| failed(Errno::INVAL))?;
+    .ok_or_else(|| no_region(memory, size, "map", Errno::INVAL))?;
     let shared = Arc::new(RegionMap { number, map, pool });
     Ok(Region {
         number,

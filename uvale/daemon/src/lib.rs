@@ -42,7 +42,7 @@ use listen::Accepted;
 use log::{Level, log, log_of};
 use uvale_control::{ClientId, Config, PortKind, World};
 use uvale_shared::ctl::{CTL_LEN, Ctl};
-use uvale_shared::shm::Memfd;
+use uvale_shared::shm::{Memfd, Pages, nodes};
 use uvale_system::who::Holder;
 
 /// How a daemon is to run.
@@ -152,6 +152,13 @@ fn say_ready(options: &Options, listener: &listen::Listener) {
     );
     for found in crate::surroundings::findings(options.may_move) {
         log(Level::Warning, &found);
+    }
+    let nodes = nodes();
+    if let Some(node) = options.config.pages.node
+        && nodes == node.to_string()
+    {
+        let line = format!("numa_node={node}: this is the only node there is");
+        log(Level::Notice, &line);
     }
 }
 
@@ -305,6 +312,8 @@ struct Daemon {
     started: Instant,
     /// when what could not be freed was tried last
     collected: Instant,
+    /// what has been said of memory that is not as wanted
+    less: Vec<String>,
     /// the second of the last refusal, and how many there were in it
     refusals: (u64, u32),
     /// the listening socket is not our own
@@ -314,7 +323,7 @@ struct Daemon {
 
 impl Daemon {
     fn new(config: Config) -> Result<Self, Errno> {
-        let ctl_memfd = Memfd::in_parts("uvale-control", CTL_LEN)?;
+        let ctl_memfd = Memfd::in_parts("uvale-control", CTL_LEN)?.on(Pages::Small);
         let ctl = Arc::new(Ctl::format(&ctl_memfd).ok_or(Errno::NOMEM)?);
         ctl.set_world(uvale_system::sys::random());
         let mut world = World::new(ctl.clone(), config);
@@ -341,6 +350,7 @@ impl Daemon {
             last_report: None,
             started: Instant::now(),
             collected: Instant::now(),
+            less: Vec::new(),
             refusals: (0, 0),
             passed: false,
             told_to_stop: false,
@@ -425,6 +435,16 @@ impl Daemon {
         self.refusals.1 += 1;
         if self.refusals.1 <= REFUSALS_A_SECOND {
             log_of(Level::Warning, who, &format!("refused: {why}"));
+        }
+    }
+
+    /// Says once what memory is not as the configuration wants it.
+    fn log_less(&mut self) {
+        for line in self.world.take_less() {
+            if !self.less.contains(&line) {
+                log(Level::Warning, &line);
+                self.less.push(line);
+            }
         }
     }
 

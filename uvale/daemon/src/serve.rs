@@ -323,7 +323,9 @@ impl Daemon {
         {
             return Err(Refusal::new(Errno::NFILE, why));
         }
-        self.world.request_from(client, caller, request)
+        let served = self.world.request_from(client, caller, request);
+        self.log_less();
+        served
     }
 
     fn has_session(&self, number: u32) -> bool {
@@ -342,6 +344,7 @@ impl Daemon {
             buf_size: region.pool().size(),
             buf_count: region.pool().count(),
             mem_size: region.size,
+            pages: region.memfd.pages(),
         };
         Ok(Answer(shape, Some(region.memfd.parts())))
     }

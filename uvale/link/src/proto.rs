@@ -17,12 +17,13 @@ use crate::report::Parameter;
 use uvale_request::{FileRange, Interface};
 use uvale_shared::binding::Binding;
 use uvale_shared::extra::Extra;
+use uvale_shared::shm::Pages;
 use uvale_system::refusal::{Refusal, number};
 use uvale_system::who::Who;
 use uvale_wire::Shape;
 
 /// Changes with every incompatible change of the messages or of control memory.
-pub const PROTOCOL: u32 = 16;
+pub const PROTOCOL: u32 = 17;
 
 /// Largest message in bytes. A netmap request with its options is at most 4096 bytes, netmap's
 /// own limit, plus our framing.
@@ -342,6 +343,8 @@ pub enum Reply {
         buf_count: u32,
         /// bytes of the region that a program may map
         mem_size: u64,
+        /// what it lies on
+        pages: Pages,
     },
     /// a wire, with its descriptors
     Wire(Shape),

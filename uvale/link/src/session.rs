@@ -23,7 +23,7 @@ use traces::Traces;
 use uvale_engine::trace::Tracing;
 use uvale_engine::{Host, RegionMap};
 use uvale_shared::ctl::Ctl;
-use uvale_shared::shm::{BufferPool, Mapping, Memfd};
+use uvale_shared::shm::{BufferPool, Mapping, Memfd, Pages};
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, OwnFd};
 use uvale_system::who::Who;
@@ -102,10 +102,11 @@ impl Session {
                 false => refused(reply),
             });
         };
-        let ctl = Ctl::open(&Memfd::parts_from_peer(fds)?).ok_or_else(|| match ask {
-            true => difference::of_versions(connection.as_fd(), dir),
-            false => Errno::PROTO.into(),
-        })?;
+        let ctl =
+            Ctl::open(&Memfd::parts_from_peer(fds)?.on(Pages::Small)).ok_or_else(|| match ask {
+                true => difference::of_versions(connection.as_fd(), dir),
+                false => Errno::PROTO.into(),
+            })?;
         Ok(Self {
             spares: Mutex::new(spare_descriptors()),
             connection,
@@ -147,11 +148,12 @@ impl Session {
             buf_size,
             buf_count,
             mem_size,
+            pages,
         } = reply
         else {
             return Err(refused(reply));
         };
-        let memfd = Memfd::parts_from_peer(fds)?;
+        let memfd = Memfd::parts_from_peer(fds)?.on(pages);
         if (memfd.len() as u64) < mem_size {
             // The kernel leaves out descriptors that there is no room for.
             return Err(Errno::MFILE.into());

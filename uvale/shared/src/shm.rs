@@ -3,6 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `mapping.rs` | a memfd and its mapping; typed views of records made of atomics |
+//! | `pages.rs` | kinds of pages that a memory lies on |
+//! | `made.rs` | a region's memory: on small pages or huge ones, and of which NUMA node |
 //! | `sparse.rs` | a memfd of tables, mapped as far as they are used |
 //! | `own.rs` | how these are mapped, and which they are |
 //! | `region.rs` | a region as a process has mapped it |
@@ -17,8 +19,10 @@
 //! memory can therefore make values wrong, but not accesses.
 
 mod copy;
+mod made;
 mod mapping;
 mod own;
+mod pages;
 mod region;
 mod ring;
 mod room;
@@ -28,8 +32,10 @@ mod sparse;
 mod tests;
 
 pub use copy::{copy_exact, copy_from_address, copy_in, copy_out, copy_out_to, copy_packet};
+pub use made::{Made, make, nodes};
 pub use mapping::{MOST_PARTS, Mapping, Memfd, Shared, prefetch, prefetch_to_write};
 pub use own::{own_mappings, unlock_own_mappings};
+pub use pages::{Huge, Pages, Wanted};
 pub use region::RegionMap;
 pub use ring::{BufferPool, RingHeader, RingView, Slot, SlotView, rfrags};
 pub use room::{Indices, Room, distance};

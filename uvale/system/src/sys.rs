@@ -12,7 +12,9 @@ mod spawn;
 pub use fd::{
     Fd, HIGH_FD, OwnFd, borrow, close_own_in_child, forks, is_own, keep, let_go, own_range,
 };
-pub use memory::{MemoryOf, memory_is_of, read_bytes, read_own_memory, serve_others, write_bytes};
+pub use memory::{
+    MemoryOf, memory_is_of, prefer_node, read_bytes, read_own_memory, serve_others, write_bytes,
+};
 pub use namespace::{leave_network, network_of};
 pub use option::{Instruction, attach_filter, option, set_option, set_program};
 pub use program::{own_object, this_program};

@@ -86,9 +86,10 @@ impl Call<'_> {
         let (from, len) = (offset as usize, len as usize);
         let piece = memory.pieces(from, len).next();
         // One descriptor stands for one file, and the program's offset is its.
-        let Some(piece) = piece.filter(|piece| piece.len >= len && piece.ofs == from) else {
-            let why = "the region is in several files, because RLIMIT_FSIZE is smaller than it is: raise it (ulimit \
-                       -f) for the daemon, or link the program dynamically";
+        let piece = piece.filter(|piece| piece.len >= len && piece.ofs == from);
+        let Some(piece) = piece.filter(|_| memory.can_map(from, len)) else {
+            let why = "the region is in several files, because RLIMIT_FSIZE is smaller than it is (raise it for the \
+                       daemon: ulimit -f) or because it has huge pages of hugetlb; or link the program dynamically";
             return refused(&Refusal::new(Errno::NODEV, why));
         };
         // One at a time. Whoever maps once more finds the socket first.

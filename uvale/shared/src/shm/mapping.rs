@@ -8,7 +8,8 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::copy::load_word;
-use super::own::{map_at_once, map_whole, unmap};
+use super::own::{map_at_once, map_whole, reserve, unmap};
+use super::pages::{HUGE_PAGE, Pages};
 use crate::atomics::reads;
 use uvale_system::limits::FileSize;
 use uvale_system::sys::Fd;
@@ -34,7 +35,7 @@ unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
 /// Parts of a memory at most.
 pub const MOST_PARTS: usize = 32;
 /// Where there are several, their size is a multiple of this.
-const UNIT: usize = 2 << 20;
+const UNIT: usize = HUGE_PAGE;
 
 /// An anonymous file in memory that can be passed to other processes. Where the system limits the length of files it
 /// may be several, its parts one behind the other, of the same length but the last.
@@ -45,6 +46,7 @@ pub struct Memfd {
     /// length of each but the last
     part: usize,
     len: usize,
+    pages: Pages,
 }
 
 /// What of a part lies in a range of a [`Memfd`].
@@ -64,9 +66,43 @@ impl Memfd {
     /// Makes a zero-filled sparse memfd of `len` bytes, sealed against shrinking and growing:
     /// a peer that could truncate it would give everybody else SIGBUS.
     pub fn create(name: &str, len: usize) -> Result<Self, Errno> {
-        let parts = vec![create_part(name, len)?];
-        let part = len;
-        Ok(Self { parts, part, len })
+        let parts = vec![create_part(name, len, MemfdFlags::empty())?];
+        Ok(Self::of(parts, len, len))
+    }
+
+    fn of(parts: Vec<Fd>, part: usize, len: usize) -> Self {
+        let pages = Pages::Any;
+        Self {
+            parts,
+            part,
+            len,
+            pages,
+        }
+    }
+
+    /// What is mapped of it is on such pages. The first part of one on reserved pages has to be made of these.
+    #[must_use]
+    pub fn on(self, pages: Pages) -> Self {
+        Self { pages, ..self }
+    }
+
+    /// Its pages.
+    pub fn pages(&self) -> Pages {
+        self.pages
+    }
+
+    /// The same in two parts, or one if nothing is left for the second one: whole huge pages, made with `flags`, and
+    /// the rest. `EINVAL` if it fills none.
+    pub(super) fn in_two(name: &str, len: usize, flags: MemfdFlags) -> Result<Self, Errno> {
+        let whole = len / UNIT * UNIT;
+        if whole == 0 {
+            return Err(Errno::INVAL);
+        }
+        let mut parts = vec![create_part(name, whole, flags)?];
+        if len > whole {
+            parts.push(create_part(name, len - whole, MemfdFlags::empty())?);
+        }
+        Ok(Self::of(parts, whole, len))
     }
 
     /// The same in as few parts as the limit on the length of files allows; `EFBIG` if they are too many.
@@ -84,17 +120,16 @@ impl Memfd {
         }
         let lens = (0..len).step_by(part).map(|from| part.min(len - from));
         let parts = lens
-            .map(|n| create_part(name, n))
+            .map(|n| create_part(name, n, MemfdFlags::empty()))
             .collect::<Result<_, _>>()?;
-        Ok(Self { parts, part, len })
+        Ok(Self::of(parts, part, len))
     }
 
     /// Takes over a descriptor received from a peer. It must be sealed against shrinking, else
     /// `EPERM`: its length is read once, here.
     pub fn from_peer(fd: Fd) -> Result<Self, Errno> {
         let len = sealed_len(&fd)?;
-        let (parts, part) = (vec![fd], len);
-        Ok(Self { parts, part, len })
+        Ok(Self::of(vec![fd], len, len))
     }
 
     /// The same with all parts of a memory: `EINVAL` if they do not fit together.
@@ -113,7 +148,7 @@ impl Memfd {
             .iter()
             .try_fold(0usize, |sum, len| sum.checked_add(*len));
         let len = len.ok_or(Errno::INVAL)?;
-        Ok(Self { parts, part, len })
+        Ok(Self::of(parts, part, len))
     }
 
     /// The descriptors, one for each part.
@@ -142,6 +177,35 @@ impl Memfd {
         })
     }
 
+    /// May these bytes be mapped? Not if a reserved huge page were cut: the kernel would map all of it, over whatever
+    /// is behind.
+    pub fn can_map(&self, offset: usize, len: usize) -> bool {
+        let is_cut = |p: Piece<'_>| !p.ofs.is_multiple_of(UNIT) || !p.len.is_multiple_of(UNIT);
+        !self
+            .pieces(offset, len)
+            .any(|p| self.stays(p.fd) && is_cut(p))
+    }
+
+    /// Is it the part on reserved huge pages?
+    fn stays(&self, part: &Fd) -> bool {
+        self.is_reserved() && core::ptr::eq(part, &self.parts[0])
+    }
+
+    /// Asks for its pages where `len` bytes of it are mapped from `start` on.
+    pub fn advise(&self, start: *mut core::ffi::c_void, len: usize) {
+        self.pages.advise(start.cast(), len);
+    }
+
+    /// A place where `len` bytes of it can be mapped, which keeps others away until something is.
+    pub fn place(len: usize) -> Result<*mut core::ffi::c_void, Errno> {
+        Ok(reserve(len)?.as_ptr().cast())
+    }
+
+    /// Is its first part on reserved huge pages?
+    pub fn is_reserved(&self) -> bool {
+        self.pages == Pages::Reserved
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.len
@@ -152,7 +216,7 @@ impl Memfd {
         self.len == 0
     }
 
-    /// Gives all pages back to the system; every mapping reads zeroes afterwards.
+    /// Gives all pages back to the system; every mapping reads zeroes afterwards. Reserved ones stay as they are.
     pub fn discard(&self) -> Result<(), Errno> {
         self.discard_range(0, self.len)
     }
@@ -162,6 +226,7 @@ impl Memfd {
         use rustix::fs::FallocateFlags;
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         self.pieces(offset, len)
+            .filter(|p| !self.stays(p.fd))
             .try_for_each(|p| rustix::fs::fallocate(p.fd, hole, p.ofs as u64, p.len as u64))
     }
 }
@@ -173,8 +238,9 @@ impl AsFd for Memfd {
     }
 }
 
-fn create_part(name: &str, len: usize) -> Result<Fd, Errno> {
-    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+fn create_part(name: &str, len: usize, more: MemfdFlags) -> Result<Fd, Errno> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | more;
+    let fd = rustix::fs::memfd_create(name, flags)?;
     let fd = Fd::from(fd);
     let room = FileSize::allow(len)?;
     rustix::fs::ftruncate(&fd, len as u64)?;

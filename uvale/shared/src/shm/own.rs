@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags};
 
 use super::Memfd;
+use super::pages::{HUGE_PAGE, Pages};
 
 /// Mappings that are noted. More are possible: they are then locked with all others.
 const NOTED: usize = 1024;
@@ -106,9 +107,18 @@ pub(super) fn map(
 
 /// Maps the first `len` bytes of `memfd`, its parts one behind the other.
 pub(super) fn map_whole(memfd: &Memfd, len: usize) -> Result<NonNull<u8>, Errno> {
-    if let [one] = memfd.parts() {
-        return map(one, 0, len, None);
-    }
+    let is_small = matches!(memfd.pages(), Pages::Any | Pages::Small);
+    let base = match memfd.parts() {
+        [one] if is_small => map(one, 0, len, None)?,
+        _ => map_parts(memfd, len)?,
+    };
+    memfd.pages().advise(base.as_ptr(), len);
+    Ok(base)
+}
+
+/// A place for `len` bytes, which begins where a huge page may. Nothing else comes there until it is unmapped.
+pub(super) fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
+    let room = len.checked_add(HUGE_PAGE).ok_or(Errno::NOMEM)?;
     // SAFETY: a new mapping where nothing is overlaps nothing. It only keeps the place.
     let page = unsafe {
         rustix::mm::mmap_anonymous(
@@ -118,8 +128,25 @@ pub(super) fn map_whole(memfd: &Memfd, len: usize) -> Result<NonNull<u8>, Errno>
             MapFlags::PRIVATE | MapFlags::NORESERVE,
         )?
     };
-    let base = grown(page, PAGE, len, None).inspect_err(|_| unmap(page.cast(), PAGE))?;
+    let start = grown(page, PAGE, room, None).inspect_err(|_| unmap(page.cast(), PAGE))?;
+    let before = start.align_offset(HUGE_PAGE);
+    // SAFETY: `before` is less than a unit, and there is room for one more than is needed.
+    let base = unsafe { start.add(before) };
+    let behind = len.next_multiple_of(PAGE);
+    for (from, bytes) in [(0, before), (before + behind, room - before - behind)] {
+        if bytes > 0 {
+            unmap(start.as_ptr().wrapping_add(from), bytes);
+        }
+    }
+    Ok(base)
+}
+
+fn map_parts(memfd: &Memfd, len: usize) -> Result<NonNull<u8>, Errno> {
+    let base = reserve(len)?;
     let placed = memfd.pieces(0, len).try_for_each(|piece| {
+        if memfd.is_reserved() && piece.at == 0 {
+            return map_reserved(piece.fd, piece.len, base);
+        }
         let part = map(piece.fd, piece.ofs as u64, piece.len, None)?.as_ptr();
         forget(part.addr());
         // SAFETY: both mappings are new and ours, and nothing refers to them yet.
@@ -133,6 +160,14 @@ pub(super) fn map_whole(memfd: &Memfd, len: usize) -> Result<NonNull<u8>, Errno>
     placed.inspect_err(|_| unmap(base.as_ptr(), len))?;
     note(base.as_ptr().expose_provenance(), len);
     Ok(base)
+}
+
+/// Maps the first `len` bytes of `file`, whole huge pages, at `base`. Such a mapping does not grow.
+fn map_reserved(file: impl AsFd, len: usize, base: NonNull<u8>) -> Result<(), Errno> {
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    let flags = MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED;
+    // SAFETY: the place is ours, and nothing refers to it yet.
+    unsafe { rustix::mm::mmap(base.as_ptr().cast(), len, access, flags, file, 0) }.map(drop)
 }
 
 /// Maps the first `len` bytes of `file` as they are: the memory of a device, which does not grow.

@@ -91,7 +91,8 @@ impl<const N: usize> Sparse<N> {
         };
         for part in &made.parts {
             let first = part.len.min(STEP);
-            map(memfd, part.ofs as u64, first, Some(at + part.ofs)).ok()?;
+            let start = map(memfd, part.ofs as u64, first, Some(at + part.ofs)).ok()?;
+            memfd.pages().advise(start.as_ptr(), first);
             part.mapped.store(first, Ordering::Release);
         }
         Some(made)

@@ -301,6 +301,57 @@ fn tables_in_several_parts_are_all_there() {
     }
 }
 
+/// Ordinary files in the place of huge pages: mapped, kept and cut in the same way.
+#[test]
+fn whole_huge_pages_and_the_rest_are_one_memory() {
+    const M: usize = 1 << 20;
+    let two = |len| Memfd::in_two("two", len, rustix::fs::MemfdFlags::empty());
+    assert!(two(2 * M - PAGE).is_err());
+    assert_eq!(two(4 * M).unwrap().parts().len(), 1);
+    let memfd = two(4 * M + PAGE).unwrap().on(Pages::Reserved);
+    let (a, b) = (Mapping::new(&memfd).unwrap(), Mapping::new(&memfd).unwrap());
+    assert!(a.range(0, 1).unwrap().addr().is_multiple_of(2 * M));
+    for ofs in [0, 4 * M - 8, 4 * M, 4 * M + PAGE - 8] {
+        a.at::<AtomicU64>(ofs).unwrap().store(7, Relaxed);
+        assert_eq!(b.at::<AtomicU64>(ofs).unwrap().load(Relaxed), 7);
+    }
+    // Whoever gave reserved pages back might not get them again.
+    memfd.discard().unwrap();
+    assert_eq!(b.at::<AtomicU64>(0).unwrap().load(Relaxed), 7);
+    assert_eq!(b.at::<AtomicU64>(4 * M).unwrap().load(Relaxed), 0);
+    for (ofs, len, may) in [
+        (0, 4 * M + PAGE, true),
+        (2 * M, 2 * M, true),
+        (4 * M, PAGE, true),
+        (0, PAGE, false),
+        (PAGE, 4 * M, false),
+        (2 * M, 2 * M - PAGE, false),
+    ] {
+        assert_eq!(memfd.can_map(ofs, len), may, "{len} bytes at {ofs}");
+    }
+    assert!(cut(8 * M).can_map(PAGE, PAGE));
+}
+
+#[test]
+fn a_memory_is_made_on_some_pages_whatever_was_wanted() {
+    for huge in Huge::WORDS.map(|(word, _)| Huge::of(word).unwrap()) {
+        for node in [None, Some(0), Some(999), Some(5000)] {
+            let made = make("made", (5 << 20) + PAGE, Wanted { huge, node }).unwrap();
+            let last = made.map.len() - 8;
+            made.map.at::<AtomicU64>(last).unwrap().store(7, Relaxed);
+            let no_node = made.less.iter().any(|why| why.contains("NUMA node"));
+            assert!(no_node || node != Some(5000), "{huge} {:?}", made.less);
+            let no_huge = made.less.iter().any(|why| why.contains("ordinary pages"));
+            match huge {
+                Huge::Off | Huge::Auto => assert!(!no_huge),
+                Huge::Hugetlb => assert_eq!(no_huge, made.memfd.pages() != Pages::Reserved),
+                Huge::Thp => assert_eq!(no_huge, made.memfd.pages() != Pages::Transparent),
+            }
+        }
+    }
+    assert!(Huge::of("2M").is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     /// The parts are one memory: what is written lies where it belongs in its part, and pieces cover a range once.

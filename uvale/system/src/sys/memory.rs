@@ -117,3 +117,20 @@ fn finish(answer: isize, len: usize, plain_copy: impl FnOnce()) -> bool {
         n => n == Ok(len as isize),
     }
 }
+
+/// Has pages of `len` bytes from `start` on, which is the beginning of a page, come from NUMA node `node` as long as it
+/// has any. Of a file's mapping this holds for all that map the file. `EINVAL`: there is no such node.
+///
+/// # Safety
+/// The range is mapped.
+pub unsafe fn prefer_node(start: *const u8, len: usize, node: u32) -> Result<(), Errno> {
+    const NODES: usize = 1024;
+    let mut mask = [0u64; NODES / 64];
+    let word = mask.get_mut(node as usize / 64).ok_or(Errno::INVAL)?;
+    *word = 1 << (node % 64);
+    let mode = libc::MPOL_PREFERRED as usize;
+    // The kernel takes one bit less than it is told.
+    let arguments = [start.addr(), len, mode, mask.as_ptr().addr(), NODES + 1, 0];
+    // SAFETY: the kernel reads `mask`, which lives as long as the call; the caller answers for the range.
+    check(unsafe { call(libc::SYS_mbind, arguments) }).map(drop)
+}
