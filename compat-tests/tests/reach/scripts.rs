@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use compat_tests::made::{exchange, exchange_with_c, folder, statically, statically_of};
-use compat_tests::place::Place;
+use compat_tests::place::{Place, set_mode};
 use compat_tests::programs::program;
 use compat_tests::said::Said;
 use compat_tests::{Skip, apps, or_skip, target};
@@ -87,6 +87,39 @@ fn whoever_starts_them() {
             let said = start(&["-v1", "--reach=notify"]);
             assert!(said.out.contains("filtered=1"), "{words:?}: {}", said.out);
             assert!(said.err.is_empty(), "{words:?}: {}", said.err);
+        }
+    }
+    place.assert_left_clean();
+}
+
+/// All functions that execute, with arguments of all places; also what a script of such a program is run by.
+#[test]
+fn however_they_are_executed() {
+    let alone = or_skip!("static program", alone(true));
+    let execs = or_skip!("C compiler", program("reach/execs"));
+    let place = Place::new();
+    let [alone, execs] = [alone, execs].map(|path| path.to_string_lossy().into_owned());
+    let script = place.file("script");
+    std::fs::write(&script, format!("#! {alone}\n")).expect("the folder can be written");
+    set_mode(&script, 0o755);
+    let script = script.to_string_lossy();
+    let ways = [
+        "execl", "execle", "execlp", "fexecve", "execveat", "opened", "relative",
+    ];
+    for how in ways {
+        for (program, args) in [(&*alone, 9), (&script, 10)] {
+            let mut command = run(&place, &["-v1"], &[&execs, how, program]);
+            // It says nothing of who serves.
+            command.env("UVALE_REACH_DIR", place.dir());
+            let said = Said::of(&mut command).assert_code(0);
+            let args = format!("args={args} ");
+            assert!(said.out.contains(&args), "{how} {program}: {}", said.out);
+            assert_eq!(
+                said.err.matches(LINE).count(),
+                1,
+                "{how} {program}: {}",
+                said.err
+            );
         }
     }
     place.assert_left_clean();

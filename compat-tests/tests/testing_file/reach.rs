@@ -58,15 +58,19 @@ steps = [
 ]
 "#;
 
-#[test]
-fn a_static_one_one_of_go_and_a_loaded_one() {
-    let folder = or_skip!("bridge", bridges());
-    let go = or_skip!("Go program", exchange());
-    let traffic = or_skip!("C compiler", program("traffic"));
-    for (path, name) in [(go, "exchange"), (traffic, "traffic")] {
+/// The file of that, with its programs, in a folder.
+fn chain() -> Result<Folder, Skip> {
+    let folder = bridges()?;
+    for (path, name) in [(exchange()?, "exchange"), (program("traffic")?, "traffic")] {
         std::os::unix::fs::symlink(path, folder.path(name)).expect("the folder can be written");
     }
     folder.write("chain.toml", CHAIN);
+    Ok(folder)
+}
+
+#[test]
+fn a_static_one_one_of_go_and_a_loaded_one() {
+    let folder = or_skip!("program of the chain", chain());
     let said = folder.test(&["-v", "chain.toml"]).assert_code(0);
     assert!(said.out.contains("1 passed"), "{}", said.out);
     folder.assert_swept();
@@ -142,13 +146,7 @@ steps = [
 fn by_a_static_uvale() {
     let built = compat_tests::roots::built_for("x86_64-unknown-linux-musl");
     let uvale = or_skip!("static uvale", built).join("uvale");
-    let folder = or_skip!("bridge", bridges());
-    let go = or_skip!("Go program", exchange());
-    let traffic = or_skip!("C compiler", program("traffic"));
-    for (path, name) in [(go, "exchange"), (traffic, "traffic")] {
-        std::os::unix::fs::symlink(path, folder.path(name)).expect("the folder can be written");
-    }
-    folder.write("chain.toml", CHAIN);
+    let folder = or_skip!("program of the chain", chain());
     folder.write("kinds.toml", KINDS);
     let test = |file: &str| {
         let mut command = Command::new(&uvale);

@@ -1,7 +1,7 @@
 //! The one list of what is interposed: each function's C type, what of ours is exported in its place, and what does
 //! its work while the next library's function is not known. `ground::next` (the functions behind ours),
-//! `interpose::exports` and `interpose::syscall` expand it. Two that may leave nothing on the stack stand elsewhere
-//! (`interpose::trap::contexts`).
+//! `interpose::exports` and `interpose::syscall` expand it. Those that jump to the next function stand
+//! elsewhere (`interpose::trap::contexts`, `interpose::exec::lists`).
 //!
 //! - `numbered`: the arguments are the kernel's own: the number comes with it, for `syscall(2)` too.
 //! - `next`: other system calls, and what may be called by malloc or dlsym.
@@ -117,6 +117,8 @@ macro_rules! symbols {
         // programs that are executed
         fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int = exec::execve,
             otherwise libc_call!(libc::SYS_execve, path, argv, envp) as c_int;
+        fn execveat(dir: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int
+            = exec::execveat, otherwise libc_call!(libc::SYS_execveat, dir, path, argv, envp, flags) as c_int;
         // cancellation; any call by its number
         fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int = section::pthread_setcanceltype,
             otherwise { let _ = (kind, old); 0 };
@@ -128,6 +130,7 @@ macro_rules! symbols {
         fn execv(path: *const c_char, argv: Strings) -> c_int = exec::execv;
         fn execvp(file: *const c_char, argv: Strings) -> c_int = exec::execvp;
         fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int = exec::execvpe;
+        fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int = exec::fexecve;
         fn posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
             attributes: *const posix_spawnattr_t, argv: Strings, envp: Strings) -> c_int = exec::posix_spawn;
         fn posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const posix_spawn_file_actions_t,

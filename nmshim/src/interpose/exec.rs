@@ -8,18 +8,23 @@
     reason = "C functions: each has the contract of its manual page"
 )]
 
-use super::image::{self, Image};
+mod lists;
+
+use super::image::{self, Identity};
 use crate::driver;
 use crate::ground::guarded::guarded;
-use crate::ground::next;
 use crate::ground::types::Strings;
+use crate::ground::{memory, next};
 use core::ffi::CStr;
 use core::ptr::null;
 use libc::{c_char, c_int, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
+use std::io::Write;
 
 unsafe extern "C" {
     static environ: Strings;
 }
+
+pub use lists::resolve;
 
 /// A name that was searched for, with its zero byte: longer ones are not looked into.
 const LONGEST: usize = 1024;
@@ -43,26 +48,63 @@ unsafe fn strings<'s>(list: Strings) -> impl Iterator<Item = &'s CStr> {
 
 /// Does the program find the device all the same, or does the person know? What is executed is served from beside as
 /// its parent is, it is `uvale`, or a way was asked for that leaves it out.
-fn is_settled(image: &Image) -> bool {
+fn is_settled(program: Identity) -> bool {
     // SAFETY: this process's environment, which nobody changes while others read it.
-    unsafe { strings(environ) }.any(|variable| {
+    let is_settled = unsafe { strings(environ) }.any(|variable| {
         let value = |name: &[u8]| variable.to_bytes_with_nul().strip_prefix(name);
-        if let Some(program) = value(b"UVALE_PROGRAM=") {
-            let uvale = CStr::from_bytes_with_nul(program);
-            return uvale.is_ok_and(|uvale| image::identity(uvale) == Some(image.identity));
+        if let Some(uvale) = value(b"UVALE_PROGRAM=") {
+            let uvale = CStr::from_bytes_with_nul(uvale);
+            return uvale.is_ok_and(|uvale| image::identity(uvale) == Some(program));
         }
         value(b"NMSHIM_REACH=").is_some_and(|way| way != b"\0")
-            || value(b"UVALE_REACH_DIR=").is_some()
-    })
+    });
+    is_settled || image::is_there(c"/dev/netmap")
 }
 
 /// Tells the person of a program that will not find the device.
-fn look(path: *const c_char) {
-    let Some(image) = image::unreached(path) else {
-        return;
-    };
-    if !is_settled(&image) {
+fn look(mut path: *const c_char) {
+    let mut room = [0; image::LINE];
+    if let Some(program) = image::unreached(&mut path, &mut room)
+        && !is_settled(program)
+    {
         tell(path);
+    }
+}
+
+/// The same of what is found in `PATH`.
+///
+/// # Safety
+/// A string, or null.
+unsafe fn look_for(file: *const c_char) {
+    let mut room = [0; LONGEST];
+    // SAFETY: by contract.
+    look(unsafe { found(file, &mut room) });
+}
+
+/// The same of a name as execveat(2) takes it; an empty one is what is open as `dir` itself.
+fn look_at(dir: c_int, path: *const c_char) {
+    // SAFETY: any byte is one; where there is none that is an error.
+    let first = unsafe { memory::read(path.cast::<u8>()) };
+    let slash = match first {
+        Ok(0) => "",
+        Ok(b'/') => return look(path),
+        Ok(_) if dir == libc::AT_FDCWD => return look(path),
+        _ => "/",
+    };
+    let mut room = [0u8; LONGEST];
+    let mut rest = &mut room[..];
+    if write!(rest, "/proc/self/fd/{dir}{slash}").is_err() {
+        return;
+    }
+    for (at, to) in rest.iter_mut().enumerate() {
+        // SAFETY: any byte is one; where there is none that is an error.
+        let byte = unsafe { memory::read(path.cast::<u8>().wrapping_add(at)) };
+        match byte {
+            Ok(0) => return look(room.as_ptr().cast()),
+            // The kernel says what that is.
+            Err(_) => return,
+            Ok(byte) => *to = byte,
+        }
     }
 }
 
@@ -90,21 +132,37 @@ pub unsafe fn execv(path: *const c_char, argv: Strings) -> c_int {
 }
 
 pub unsafe fn execvp(file: *const c_char, argv: Strings) -> c_int {
-    let mut room = [0; LONGEST];
     // SAFETY: the program's own arguments.
     unsafe {
-        look(found(file, &mut room));
+        look_for(file);
         next::execvp(file, argv)
     }
 }
 
 pub unsafe fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
-    let mut room = [0; LONGEST];
     // SAFETY: the program's own arguments.
     unsafe {
-        look(found(file, &mut room));
+        look_for(file);
         next::execvpe(file, argv, envp)
     }
+}
+
+pub unsafe fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int {
+    look_at(fd, c"".as_ptr());
+    // SAFETY: the program's own arguments.
+    unsafe { next::fexecve(fd, argv, envp) }
+}
+
+pub unsafe fn execveat(
+    dir: c_int,
+    path: *const c_char,
+    argv: Strings,
+    envp: Strings,
+    flags: c_int,
+) -> c_int {
+    look_at(dir, path);
+    // SAFETY: the program's own arguments.
+    unsafe { next::execveat(dir, path, argv, envp, flags) }
 }
 
 pub unsafe fn posix_spawn(
@@ -128,10 +186,9 @@ pub unsafe fn posix_spawnp(
     argv: Strings,
     envp: Strings,
 ) -> c_int {
-    let mut room = [0; LONGEST];
     // SAFETY: the program's own arguments.
     unsafe {
-        look(found(file, &mut room));
+        look_for(file);
         next::posix_spawnp(pid, file, actions, attributes, argv, envp)
     }
 }

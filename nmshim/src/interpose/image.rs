@@ -12,6 +12,11 @@ const MOST: u64 = 256 << 20;
 /// Program headers, entries of the dynamic section: more than any program has.
 const HEADERS: usize = 32;
 
+/// What the kernel reads of a script's first line.
+pub const LINE: usize = 256;
+/// Scripts whose interpreter is a script are followed so far, as the kernel does.
+const SCRIPTS: usize = 5;
+
 const HEADER: usize = 64;
 const SEGMENT: usize = 56;
 const ENTRY: usize = 16;
@@ -75,13 +80,13 @@ impl File {
         &to[..(n as usize).min(to.len())]
     }
 
-    fn stat(&self) -> Option<libc::stat> {
+    fn identity(&self) -> Option<Identity> {
         // SAFETY: integers, for which zero is valid.
         let mut stat: libc::stat = unsafe { core::mem::zeroed() };
         let args = [self.0 as usize, &raw mut stat as usize, 0, 0, 0, 0];
         // SAFETY: the kernel fills it in; its layout is the kernel's on 64-bit machines.
         check(unsafe { call(libc::SYS_fstat, args) }).ok()?;
-        Some(stat)
+        Some(Identity(stat.st_dev, stat.st_ino))
     }
 
     /// Is that among `len` bytes from `at` on?
@@ -143,16 +148,9 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
     number(bytes, at).map(u64::from_ne_bytes)
 }
 
-/// A program's file.
-pub struct Image {
-    /// which one it is
-    pub identity: Identity,
-}
-
 /// Which file that is.
 pub fn identity(path: &CStr) -> Option<Identity> {
-    let stat = File::open(path.as_ptr())?.stat()?;
-    Some(Identity(stat.st_dev, stat.st_ino))
+    File::open(path.as_ptr())?.identity()
 }
 
 /// Is it a file that this process may execute?
@@ -170,10 +168,38 @@ pub fn is_program(path: &CStr) -> bool {
     may && is_regular(path.as_ptr())
 }
 
-/// The file, if it is a program of this machine that no loader loads, and that names the device. There is none where
-/// `path` is no string.
-pub fn unreached(path: *const c_char) -> Option<Image> {
-    let file = File::open(path)?;
+/// Does a program that is not reached find something of that name?
+pub fn is_there(path: &CStr) -> bool {
+    let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: the path lives.
+    unsafe { call(libc::SYS_faccessat, args) == 0 }
+}
+
+/// The file that runs where `path` is executed: that, or the interpreter that a script names. `path` is its name then,
+/// in `room`.
+fn that_runs(path: &mut *const c_char, room: &mut [u8; LINE]) -> Option<File> {
+    for _ in 0..=SCRIPTS {
+        let file = File::open(*path)?;
+        let mut line = [0u8; LINE];
+        let Some(line) = file.read(0, &mut line).strip_prefix(b"#!") else {
+            return Some(file);
+        };
+        let is_space = |byte: &u8| b" \t".contains(byte);
+        let start = line.iter().position(|byte| !is_space(byte))?;
+        let name = line[start..]
+            .split(|byte| is_space(byte) || b"\n\0".contains(byte))
+            .next()?;
+        room[..name.len()].copy_from_slice(name);
+        room[name.len()] = 0;
+        *path = room.as_ptr().cast();
+    }
+    None
+}
+
+/// Which file that is, if it is a program of this machine that no loader loads, and that names the device; of a script,
+/// that of its interpreter, whose name `path` is then, in `room`. There is none where `path` is no string.
+pub fn unreached(path: &mut *const c_char, room: &mut [u8; LINE]) -> Option<Identity> {
+    let file = that_runs(path, room)?;
     let mut room = [0u8; HEADER];
     let header = file.read(0, &mut room);
     // 64 bits, low byte first: those that are served here.
@@ -210,10 +236,7 @@ pub fn unreached(path: *const c_char) -> Option<Image> {
             has = file.has(DEVICE, long(segment, 8)?, len);
         }
     }
-    let stat = file.stat()?;
-    has.then_some(Image {
-        identity: Identity(stat.st_dev, stat.st_ino),
-    })
+    has.then(|| file.identity()).flatten()
 }
 
 /// Has the dynamic section at `at` a name of a library?
@@ -247,7 +270,35 @@ mod tests {
     }
 
     #[test]
+    fn interpreters_of_scripts() {
+        let folder = std::env::temp_dir().join(format!("nmshim-script-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let long = "x".repeat(LINE);
+        for (line, name) in [
+            ("#!/bin/sh\n", Some("/bin/sh")),
+            ("#! \t/bin/sh -e\n", Some("/bin/sh")),
+            ("#!/bin/sh", Some("/bin/sh")),
+            ("#!", None),
+            ("#!\n", None),
+            (&*format!("#!{long}\n"), None),
+        ] {
+            let path = folder.join("script");
+            std::fs::write(&path, line).unwrap();
+            let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+            let (mut at, mut room) = (path.as_ptr(), [0; LINE]);
+            let file = that_runs(&mut at, &mut room);
+            assert_eq!(file.is_some(), name.is_some(), "{line}");
+            if let Some(name) = name {
+                let found = CStr::from_bytes_until_nul(&room).unwrap();
+                assert_eq!(found.to_str(), Ok(name), "{line}");
+            }
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn loaded_programs_and_loaders_are_none() {
+        let unreached = |mut path: *const c_char| unreached(&mut path, &mut [0; LINE]);
         for path in [c"/proc/self/exe", c"/bin/sh", c"/dev/null", c"/nonexistent"] {
             assert!(unreached(path.as_ptr()).is_none(), "{path:?}");
         }

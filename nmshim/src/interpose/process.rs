@@ -2,7 +2,7 @@
 
 use super::interfaces::lists;
 use super::slot::Object;
-use super::{arrivals, listing, lookup, mapped, table, trap};
+use super::{arrivals, exec, listing, lookup, mapped, table, trap};
 use crate::driver;
 use crate::ground::guarded::guarded;
 use crate::ground::{heap, next, vfork};
@@ -15,6 +15,7 @@ extern "C" fn start() {
     unsafe {
         next::resolve();
         trap::resolve();
+        exec::resolve();
         vfork::own_memory();
         libc::pthread_atfork(
             Some(before_fork),

@@ -7,15 +7,12 @@ use crate::ground::{memory, next};
 use core::ffi::CStr;
 use core::mem::zeroed;
 use libc::{c_char, c_int, c_uint, mode_t};
+use uvale_system::device::{INODE, MODE, NUMBER};
 
-/// Everybody may open the device here, and that is what its mode says.
-const DEVICE_MODE: mode_t = libc::S_IFCHR | 0o666;
 const PARAMETER_MODE: mode_t = libc::S_IFREG | 0o444;
 const OWNER_WRITES: mode_t = 0o200;
 const LINK_MODE: mode_t = libc::S_IFLNK | 0o777;
 const DIRECTORY_MODE: mode_t = libc::S_IFDIR | 0o755;
-/// Numbers of inodes; programs compare them between calls, and with those that a directory lists.
-const INODE: u64 = 0x6e6d_0000;
 
 /// The inode of a name.
 pub fn inode(name: &Name) -> u64 {
@@ -47,14 +44,10 @@ fn links(name: &Name) -> u32 {
     }
 }
 
-/// A miscellaneous device (major 10) with a dynamic minor number.
-const MAJOR: u32 = 10;
-const MINOR: u32 = 125;
-
 /// What a name looks like: mode, size, and the directory it seems to be in.
 fn looks(name: &Name) -> (mode_t, i64, &'static CStr) {
     match name {
-        Name::Device => (DEVICE_MODE, 0, c"/dev"),
+        Name::Device => (MODE, 0, c"/dev"),
         Name::Parameter(file) => {
             let write = if file.parameter.writable {
                 OWNER_WRITES
@@ -92,7 +85,7 @@ unsafe fn fill(name: &Name, buf: *mut libc::stat) -> c_int {
         s.st_size = size;
         s.st_blocks = 0;
         s.st_rdev = if matches!(name, Name::Device) {
-            libc::makedev(MAJOR, MINOR)
+            libc::makedev(NUMBER.0, NUMBER.1)
         } else {
             0
         };
@@ -125,7 +118,7 @@ unsafe fn fill_x(name: &Name, buf: *mut libc::statx) -> c_int {
         s.stx_size = size as u64;
         s.stx_blocks = 0;
         (s.stx_rdev_major, s.stx_rdev_minor) = if matches!(name, Name::Device) {
-            (MAJOR, MINOR)
+            NUMBER
         } else {
             (0, 0)
         };

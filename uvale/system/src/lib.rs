@@ -4,6 +4,7 @@
 
 #[allow(unsafe_code)]
 pub mod clock;
+pub mod device;
 pub mod footprint;
 pub mod limits;
 #[allow(unsafe_code)]

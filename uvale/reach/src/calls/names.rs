@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 use uvale_request::UserMemory;
+use uvale_system::device::{INODE, MODE, NUMBER};
 use uvale_system::refusal::Refusal;
 use uvale_system::who::Who;
 
@@ -16,12 +17,6 @@ use crate::say::{Level, say};
 
 /// The name that programs open.
 const DEVICE: &[u8] = b"/dev/netmap\0";
-/// A miscellaneous device (major 10) with a dynamic minor number, as in the shim.
-const NUMBER: (u32, u32) = (10, 125);
-/// Everybody may open it here.
-const MODE: u32 = libc::S_IFCHR | 0o666;
-/// Its inode, as in the shim.
-const INODE: u64 = 0x6e6d_0000;
 
 /// Is the path at `addr` the device's name?
 fn is_device(call: &Call<'_>, addr: u64) -> bool {
