@@ -248,7 +248,7 @@ fn peers_are_measured_if_they_are_there() {
     let report = json(&["--quick", "--windows", "1", "--only", "memif"]);
     let skipped = texts(&report, "skipped");
     if skipped.is_empty() {
-        assert_eq!(columns(&report), ["memif", "VALE", "pipe"]);
+        assert_eq!(columns(&report), ["memif", "VALE", "pipe", "rings"]);
     } else {
         println!("skipped: {skipped:?}");
     }

@@ -66,7 +66,7 @@ pub enum Who {
     /// workers, in the order in which they start: receivers first, so that they are known when packets come
     Workers(Vec<Part>),
     /// DPDK's testpmd over memif
-    Memif(memif::Setup),
+    Testpmd(memif::Setup),
 }
 
 /// A column.
@@ -164,7 +164,7 @@ impl Bench {
             };
             parties.push(match column.who {
                 Who::Workers(parts) => Box::new(self.start(number, &mut next, parts, world)?),
-                Who::Memif(setup) => Box::new(setup.start(&self.cpus, self.real_time)?),
+                Who::Testpmd(setup) => Box::new(setup.start(&self.cpus, self.real_time)?),
             });
         }
         let outcomes = measure(&mut parties, windows)?;

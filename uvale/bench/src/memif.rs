@@ -1,5 +1,6 @@
-//! DPDK's memif, point to point with no switch in it: two testpmd processes, one that only sends and one that only
-//! receives, no huge pages. They take turns with ours: between their windows both are stopped by a signal.
+//! DPDK's testpmd, without huge pages. Over memif, point to point with no switch in it: two processes, one that only
+//! sends and one that only receives. Over rings: two threads of one process, each of which moves bursts from one ring to
+//! the other one. They take turns with ours: between their windows they are stopped by a signal.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -21,14 +22,27 @@ const PROGRAM: &str = "dpdk-testpmd";
 const START: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// Packets that go round in rings, whose size is 1024.
+const ROUND: u32 = 512;
+
 /// What is to be measured.
 pub struct Setup {
+    over: Over,
     burst: u32,
+}
+
+/// What packets go over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// from one process to another one
+    Memif,
+    /// between two threads
+    Rings,
 }
 
 impl Setup {
     /// Bursts of so many packets; or why there is nothing to measure.
-    pub fn new(burst: u32) -> Result<Self, String> {
+    pub fn new(over: Over, burst: u32) -> Result<Self, String> {
         if !installed() {
             return Err(format!(
                 "{PROGRAM} not installed (Debian: apt install dpdk-dev)"
@@ -37,35 +51,67 @@ impl Setup {
         // testpmd's own bound.
         let most = 512;
         match burst <= most {
-            true => Ok(Self { burst }),
+            true => Ok(Self { over, burst }),
             false => Err(format!("bursts of {burst}: {PROGRAM} has {most} at most")),
         }
     }
 
-    /// Starts both, and stops them again until a window begins.
-    pub fn start(self, cpus: &[usize], real_time: bool) -> Result<Pair, String> {
+    /// Starts what there is to start, and stops it again until a window begins.
+    pub fn start(self, cpus: &[usize], real_time: bool) -> Result<Peer, String> {
         let [tx_cpu, rx_cpu, ..] = cpus else {
             return Err("one processor only".into());
         };
         let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("uvale-memif-XXXXXX"))
             .map_err(|e| format!("cannot make a directory: {e}"))?;
         let dir = Removed(dir);
-        let start =
-            |role, cpu, mode| Testpmd::start(&dir.0, role, cpu, mode, self.burst, real_time);
-        let mut receiver = start("server", *rx_cpu, "rxonly")?;
-        let socket = dir.0.join("memif");
-        if !wait_for(START, || socket.exists() || receiver.is_gone()) || receiver.is_gone() {
-            return Err(receiver.why("has not made its socket"));
-        }
-        let sender = start("client", *tx_cpu, "txonly")?;
-        let mut pair = Pair {
-            sender,
-            receiver,
+        let start = |name: &str, options: &[String]| {
+            let burst = format!("--burst={}", self.burst);
+            Testpmd::start(&dir.0, name, options, &burst, real_time)
+        };
+        // The first of the logical cores only sleeps, and answers questions.
+        let processes = match self.over {
+            Over::Memif => {
+                let socket = dir.0.join("memif");
+                let options = |role: &str, cpu: usize, mode: &str| {
+                    let socket = socket.display();
+                    let common = "socket-abstract=no,rsize=10";
+                    [
+                        format!("--lcores=0@{cpu},1@{cpu}"),
+                        format!("--vdev=net_memif0,role={role},id=0,socket={socket},{common}"),
+                        "--".to_owned(),
+                        "--auto-start".to_owned(),
+                        format!("--forward-mode={mode}"),
+                    ]
+                };
+                let mut receiver = start("server", &options("server", *rx_cpu, "rxonly"))?;
+                if !wait_for(START, || socket.exists() || receiver.is_gone()) || receiver.is_gone()
+                {
+                    return Err(receiver.why("has not made its socket"));
+                }
+                let mut client = options("client", *tx_cpu, "txonly").to_vec();
+                client.push("--txpkts=60".to_owned());
+                vec![receiver, start("client", &client)?]
+            }
+            Over::Rings => {
+                let lcores = format!("--lcores=0@{tx_cpu},1@{tx_cpu},2@{rx_cpu}");
+                let rings = ["--vdev=net_ring0", "--vdev=net_ring1"];
+                let rest = ["--", "--nb-cores=2", "--forward-mode=io"];
+                let words = rings.into_iter().chain(rest).map(str::to_owned);
+                let options: Vec<_> = [lcores].into_iter().chain(words).collect();
+                let mut one = start("rings", &options)?;
+                one.threads = 2;
+                let bursts = (ROUND / self.burst).max(1);
+                one.ask(&format!("start tx_first {bursts}"))?;
+                vec![one]
+            }
+        };
+        let mut peer = Peer {
+            processes,
             _dir: dir,
         };
-        pair.wait_for_packets()?;
-        pair.set_running(false)?;
-        Ok(pair)
+        peer.wait_for_packets()?;
+        peer.set_running(false)?;
+        Ok(peer)
     }
 }
 
@@ -84,52 +130,54 @@ impl Drop for Removed {
     }
 }
 
-/// Both processes.
-pub struct Pair {
-    sender: Testpmd,
-    receiver: Testpmd,
+/// The processes: the one that receives, and the one that sends, if that is another one.
+pub struct Peer {
+    processes: Vec<Testpmd>,
     _dir: Removed,
 }
 
-impl Pair {
-    fn both(&mut self) -> [&mut Testpmd; 2] {
-        [&mut self.sender, &mut self.receiver]
-    }
-
-    /// The link comes up some time after both have started.
+impl Peer {
+    /// The link comes up some time after all have started.
     fn wait_for_packets(&mut self) -> Result<(), String> {
         let end = Instant::now() + START;
-        let first = self.receiver.counter("RX-packets:")?;
-        while self.receiver.counter("RX-packets:")? == first {
+        let first = self.received()?;
+        while self.received()? == first {
             self.check()?;
             if Instant::now() > end {
-                return Err(self.receiver.why("has received nothing"));
+                return Err(self.processes[0].why("has received nothing"));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(())
     }
+
+    fn received(&mut self) -> Result<u64, String> {
+        self.processes[0].counter("RX-packets:")
+    }
 }
 
-impl Party for Pair {
+impl Party for Peer {
     fn set_running(&mut self, running: bool) -> Result<(), String> {
-        let signal = if running {
-            Signal::SIGCONT
-        } else {
-            Signal::SIGSTOP
+        let signal = match running {
+            true => Signal::SIGCONT,
+            false => Signal::SIGSTOP,
         };
-        self.both()
-            .into_iter()
-            .try_for_each(|one| one.signal(signal))
+        let mut all = self.processes.iter_mut();
+        all.try_for_each(|one| one.signal(signal))
     }
 
     fn look(&mut self) -> Result<Look, String> {
-        let on_cpu = self.both().map(|one| time_on_cpu(one.child.id())).to_vec();
-        let delivered = self.receiver.counter("RX-packets:")?;
+        let on_cpu = self.processes.iter().map(Testpmd::time_on_cpu).collect();
+        let delivered = self.received()?;
         let at = Instant::now();
+        let sent = match &mut self.processes[..] {
+            [_, sender] => sender.counter("TX-packets:")?,
+            // what one thread has sent the other one has received
+            _ => delivered,
+        };
         Ok(Look {
             at,
-            sent: self.sender.counter("TX-packets:")?,
+            sent,
             delivered,
             on_cpu,
             latencies: Histogram::default(),
@@ -137,17 +185,18 @@ impl Party for Pair {
     }
 
     fn check(&mut self) -> Result<(), String> {
-        for one in self.both() {
-            if one.is_gone() {
-                return Err(one.why("has ended"));
-            }
+        let mut all = self.processes.iter_mut();
+        match all.find_map(|one| one.is_gone().then(|| one.why("has ended"))) {
+            Some(why) => Err(why),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
 struct Testpmd {
     child: Child,
+    /// that forward
+    threads: u64,
     input: ChildStdin,
     /// lines that it prints
     lines: mpsc::Receiver<String>,
@@ -155,42 +204,24 @@ struct Testpmd {
 }
 
 impl Testpmd {
+    /// Options of DPDK, `--`, and testpmd's.
     fn start(
         dir: &Path,
-        role: &str,
-        cpu: usize,
-        mode: &str,
-        burst: u32,
+        name: &str,
+        options: &[String],
+        burst: &str,
         real_time: bool,
     ) -> Result<Self, String> {
-        let log = dir.join(format!("{role}.log"));
+        let log = dir.join(format!("{name}.log"));
         let errors = std::fs::File::create(&log).map_err(|e| e.to_string())?;
-        let socket = dir.join("memif");
         // Into a pipe it would write whole blocks, and an answer is a few lines.
         let mut command = Command::new("stdbuf");
         command.args(["-oL", PROGRAM]);
-        // Two logical cores on one processor: the first only sleeps, and answers questions.
-        command.arg(format!("--lcores=0@{cpu},1@{cpu}"));
         command.args(["--no-huge", "-m", "256", "--no-pci", "--no-telemetry"]);
-        command.arg(format!(
-            "--file-prefix=uvale-bench-{}-{role}",
-            std::process::id()
-        ));
-        command.arg(format!(
-            "--vdev=net_memif0,role={role},id=0,socket={},socket-abstract=no,rsize=10",
-            socket.display()
-        ));
-        command.args([
-            "--",
-            "--interactive",
-            "--auto-start",
-            "--total-num-mbufs=8192",
-        ]);
-        command.arg(format!("--burst={burst}"));
-        command.arg(format!("--forward-mode={mode}"));
-        if mode == "txonly" {
-            command.arg("--txpkts=60");
-        }
+        let process = std::process::id();
+        command.arg(format!("--file-prefix=uvale-bench-{process}-{name}"));
+        command.args(options);
+        command.args(["--interactive", "--total-num-mbufs=8192", burst]);
         command.env_remove("LD_PRELOAD").stdin(Stdio::piped());
         command.stdout(Stdio::piped()).stderr(errors);
         die_with_parent(&mut command);
@@ -214,6 +245,7 @@ impl Testpmd {
         });
         Ok(Self {
             child,
+            threads: 1,
             input,
             lines,
             log,
@@ -223,10 +255,7 @@ impl Testpmd {
     /// A counter of its port.
     fn counter(&mut self, name: &str) -> Result<u64, String> {
         while self.lines.try_recv().is_ok() {}
-        let asked = self.input.write_all(b"show port stats 0\n");
-        if asked.and_then(|()| self.input.flush()).is_err() {
-            return Err(self.why("takes no more commands"));
-        }
+        self.ask("show port stats 0")?;
         // The first answer comes when it has started.
         let end = Instant::now() + START.max(ANSWER);
         loop {
@@ -241,6 +270,17 @@ impl Testpmd {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Err(self.why("has ended")),
             }
         }
+    }
+
+    fn ask(&mut self, what: &str) -> Result<(), String> {
+        let asked = self.input.write_all(format!("{what}\n").as_bytes());
+        let asked = asked.and_then(|()| self.input.flush());
+        asked.map_err(|_| self.why("takes no more commands"))
+    }
+
+    /// Of one thread: all those that forward are as busy.
+    fn time_on_cpu(&self) -> u64 {
+        time_on_cpu(self.child.id()) / self.threads
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), String> {

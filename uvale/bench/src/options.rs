@@ -76,7 +76,7 @@ pub enum Suite {
     Nic,
     /// programs that no preload reaches: syncs by notification and by a signal
     Reach,
-    /// DPDK's memif, if testpmd is installed
+    /// DPDK's memif and rings, if testpmd is installed
     Memif,
     /// a socketpair and a channel
     Peers,

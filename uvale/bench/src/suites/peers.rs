@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::contest::{Bench, Column, Contest, Kind, Part, Who};
 use crate::figure::{Case, Figure};
 use crate::measure::Windows;
-use crate::memif::Setup;
+use crate::memif::{Over, Setup};
 use crate::run::Run;
 use crate::shapes::socketpair;
 use crate::shapes::{on_pipe, on_switch};
@@ -14,28 +14,38 @@ use crate::worker::Role;
 /// testpmd's figures come by its command line, so its windows must be long for the time of an answer to be little.
 const MEMIF_WINDOW: Duration = Duration::from_millis(300);
 
-/// testpmd over memif.
+/// testpmd over memif, and between two of its threads.
 pub fn memif(run: &mut Run, bench: &Bench) {
     run.title("DPDK memif (testpmd), 60 bytes, in turns with ours: Mpps delivered");
+    testpmd(run, bench, Over::Memif, "memif");
+    run.title("DPDK rings (testpmd), between two threads, in turns with ours: Mpps delivered");
+    testpmd(run, bench, Over::Rings, "rings");
+}
+
+fn testpmd(run: &mut Run, bench: &Bench, over: Over, name: &str) {
     let windows = Windows {
         length: bench.windows.length.max(MEMIF_WINDOW),
         ..bench.windows
     };
     for batch in run.args.batches(&[1, 32, 256], &[32]) {
-        let setup = match Setup::new(batch) {
+        let setup = match Setup::new(over, batch) {
             Ok(setup) => setup,
-            Err(why) => return run.skip(format!("memif: {why}")),
+            Err(why) => return run.skip(format!("{name}: {why}")),
         };
-        let memif = Column {
-            name: "memif".into(),
-            who: Who::Memif(setup),
+        let peer = Column {
+            name: name.into(),
+            who: Who::Testpmd(setup),
             of: Vec::new(),
+        };
+        let case = match over {
+            Over::Memif => Case::of(60, batch),
+            Over::Rings => Case::named(name).and(60, batch),
         };
         let contest = Contest {
             suite: "memif",
-            case: Case::of(60, batch),
+            case,
             kind: Kind::Peers,
-            columns: ours(bench, memif, batch),
+            columns: ours(bench, peer, batch),
         };
         let held = run.hold_for(bench, contest, windows);
         ranges(run, held);
