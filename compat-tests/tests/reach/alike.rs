@@ -98,6 +98,22 @@ fn what_it_inherits() {
     place.assert_left_clean();
 }
 
+/// A limit that leaves no room for more than a program's own, which is the program's.
+#[test]
+fn it_has_few_descriptors() {
+    let born = or_skip!("static program", born());
+    let place = Place::new();
+    let uvale = uvale();
+    for way in ways(&uvale) {
+        let limited = [&["prlimit", "--nofile=4:300"][..], &way].concat();
+        let words = words(&limited, &born[0], &["shows"]);
+        let said = Said::of(&mut command(&place, &words)).assert_code(0);
+        assert!(said.out.contains("files=4/300"), "{way:?}: {}", said.out);
+        assert!(said.err.is_empty(), "{way:?}: {}", said.err);
+    }
+    place.assert_left_clean();
+}
+
 #[test]
 fn it_dies_of_a_signal() {
     let born = or_skip!("static program", born());

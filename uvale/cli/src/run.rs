@@ -1,7 +1,7 @@
 //! `uvale run`: a program that finds /dev/netmap.
 
 pub mod beside;
-mod inherited;
+pub mod inherited;
 mod preload;
 pub mod private;
 mod reach;

@@ -8,14 +8,13 @@ use std::process::{Command, ExitCode};
 
 use nix::sys::signal::Signal;
 use rustix::fs::MemfdFlags;
-use rustix::process::{Resource, getrlimit};
 use uvale_test::plan::{Kind, Outcome, Run, Target, Verdict};
 use uvale_test::run::{Prepared, adopt, end_all, enter, without_run};
 use uvale_tools::output;
 use uvale_tools::reach::Reach;
 
 use super::run::beside::{Ended, Own, run_as_process_one};
-use super::run::{Start, private};
+use super::run::{Start, inherited, private};
 
 /// Options of `uvale test-run`. The run is read from standard input, as JSON, and its outcome is written to standard
 /// output.
@@ -108,16 +107,15 @@ fn again(text: &[u8]) -> Result<std::fs::File, String> {
 
 /// The run itself.
 fn inside(run: &Run) -> Outcome {
-    // Whoever serves a program from beside raises its own.
-    let limit = getrlimit(Resource::Nofile);
+    inherited::raise_files();
     let world = uvale_reach::World {
         dir: uvale_link::place::runtime_dir(),
         may_start: false,
     };
     let prepare = |command: &mut Command, asked: Reach| {
         private::die_with_parent(command, Signal::SIGKILL);
-        private::keep_limit(command, Resource::Nofile, limit);
         if matches!(run.target, Target::Kernel) {
+            inherited::give_files(command);
             return Ok(Prepared::default());
         }
         let start = Start::of(command, asked)?;
@@ -126,6 +124,7 @@ fn inside(run: &Run) -> Outcome {
             Some(served) => Some(served.reach(command, world.clone())?),
             None => None,
         };
+        inherited::give_files(command);
         Ok(Prepared {
             obstacle: start.obstacle(|way| format!("give it reach = \"{way}\"")),
             started: reached.map(|reached| Box::new(move || drop(reached)) as _),

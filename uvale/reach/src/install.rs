@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, setrlimit};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use uvale_link::channel::{pair, receive};
 use uvale_system::sys::Fd;
 
@@ -38,7 +38,8 @@ pub struct Reached {
 }
 
 /// Has `command`, not started yet, run under the filter, its processes served in `world` by threads of this one.
-/// `verbose` as `uvale run -v`. Start it in a thread that stays: when that ends the program is killed.
+/// `verbose` as `uvale run -v`. Start it in a thread that stays: when that ends the program is killed. This process is
+/// to have room for several descriptors for each of the program's.
 ///
 /// # Errors
 /// A sentence: what this system lacks.
@@ -114,13 +115,6 @@ fn serve(
         .into_iter()
         .next()
         .ok_or_else(|| failed(Errno::PROTO))?;
-    // The program has its own limit by now.
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    let _ = setrlimit(Resource::Nofile, raised);
     let listener = Listener::new(OwnedFd::from(listener), *said == LISTENS_PATIENTLY);
     start(listener, world, session, fetches)
         .map(Some)

@@ -100,6 +100,7 @@ pub fn run_served(command: Command, dir: PathBuf, served: &Served) -> Result<End
         dir,
         may_start: autostart.is_none_or(|value| value != "0"),
     };
+    inherited::raise_files();
     let reach = |command: &mut Command| served.reach(command, world).map(Some);
     supervise(command, Own::LetGo, reach, |_| {})
 }
@@ -128,6 +129,7 @@ pub fn supervise(
     Signals::take(all)?.give(&mut command);
     let mut reached = reach(&mut command)?;
     inherited::give_timers(&mut command);
+    inherited::give_files(&mut command);
     let started = command.spawn();
     if let Some(reached) = &mut reached {
         reached.started();

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::getpid;
@@ -17,6 +17,9 @@ use super::signals::Arrived;
 static PIPE_IS_IGNORED: AtomicBool = AtomicBool::new(false);
 /// Which of the descriptors 0, 1 and 2 were closed, a bit each. The runtime opens `/dev/null` there.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
+
+/// How many descriptors it might have, and how many at most.
+static FILES: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
 /// The loader calls it before the runtime has begun.
 #[used]
@@ -29,6 +32,46 @@ extern "C" fn look() {
     PIPE_IS_IGNORED.store(is_ignored(libc::SIGPIPE), Relaxed);
     let closed = (0..3).filter(|fd| flags_of(*fd).is_none());
     CLOSED.store(closed.fold(0, |all, fd| all | 1 << fd), Relaxed);
+    let files = files();
+    FILES[0].store(files.rlim_cur, Relaxed);
+    FILES[1].store(files.rlim_max, Relaxed);
+}
+
+#[allow(unsafe_code)]
+fn files() -> libc::rlimit {
+    // SAFETY: integers, for which zero is valid.
+    let mut files: libc::rlimit = unsafe { zeroed() };
+    // SAFETY: the kernel fills it in.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut files) };
+    files
+}
+
+#[allow(unsafe_code)]
+fn set_files(files: &libc::rlimit) {
+    // SAFETY: the kernel reads it.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, files) };
+}
+
+/// This process may have as many descriptors as it can: it has several for each of a program's.
+pub fn raise_files() {
+    let mut files = files();
+    files.rlim_cur = files.rlim_max;
+    set_files(&files);
+}
+
+/// The program may have as many as this process might. To be given last: what comes before may need some itself.
+#[allow(unsafe_code)]
+pub fn give_files(command: &mut Command) {
+    let files = libc::rlimit {
+        rlim_cur: FILES[0].load(Relaxed),
+        rlim_max: FILES[1].load(Relaxed),
+    };
+    let give = move || {
+        set_files(&files);
+        Ok(())
+    };
+    // SAFETY: a system call only.
+    unsafe { command.pre_exec(give) };
 }
 
 #[allow(unsafe_code)]

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rustix::process::{Resource, Rlimit};
 
 use super::beside::{Ended, Own, Served, supervise};
+use super::inherited;
 use crate::log::Log;
 use crate::spawn;
 
@@ -22,6 +22,7 @@ pub fn run(
     served: Option<Served>,
     own: Own,
 ) -> Result<Ended, String> {
+    inherited::raise_files();
     let mut world = World::new(max_switches)?;
     command
         .env(uvale_link::environment::ENV_DIR, &world.dir)
@@ -98,15 +99,6 @@ fn private_dir() -> Result<PathBuf, String> {
         Some(dir) => Ok(uvale_link::name::absolute(&dir)),
         None => uvale_link::name::new_abstract()
             .map_err(|e| format!("cannot make a name for a private world: {e}")),
-    }
-}
-
-/// The program gets that limit, whatever this process has by then.
-#[allow(unsafe_code)]
-pub fn keep_limit(command: &mut Command, of: Resource, limit: Rlimit) {
-    // SAFETY: setrlimit is async-signal-safe.
-    unsafe {
-        command.pre_exec(move || rustix::process::setrlimit(of, limit).map_err(Into::into));
     }
 }
 
