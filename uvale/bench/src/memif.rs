@@ -1,6 +1,6 @@
 //! DPDK's testpmd, without huge pages. Over memif, point to point with no switch in it: two processes, one that only
-//! sends and one that only receives. Over rings: two threads of one process, each of which moves bursts from one ring to
-//! the other one. They take turns with ours: between their windows they are stopped by a signal.
+//! sends and one that only receives. Over rings: two threads of one process, each of which moves bursts from one ring
+//! to the other one. They take turns with ours: between their windows they are stopped by a signal.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
