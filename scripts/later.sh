@@ -14,6 +14,7 @@ name=$(printf %03d "$(find "$queue" -type f | wc -l)")-${name%-*}
     printf cd
     quote "$PWD"
     printf '\nexec'
-    for word in "$@"; do quote "$word"; done
+    # cargo hands its own on
+    for word in "$@"; do [ "$word" = --quiet ] || quote "$word"; done
     echo
 } >"$queue/$name"

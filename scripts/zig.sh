@@ -22,7 +22,11 @@ find_zig() {
     fi
     [ -z "${CARGO_ZIGBUILD_ZIG_PATH:-}" ] || return 0
     ! command -v zig >/dev/null || return 0
-    ! python3 -c 'import ziglang' 2>/dev/null || return 0
+    # named, or each call of the compiler would look for it
+    CARGO_ZIGBUILD_ZIG_PATH=$(python3 -c 'import os, ziglang
+print(os.path.join(os.path.dirname(ziglang.__file__), "zig"))' 2>/dev/null)
+    export CARGO_ZIGBUILD_ZIG_PATH
+    [ ! -x "$CARGO_ZIGBUILD_ZIG_PATH" ] || return 0
     if [ ! -x "$tools/zig/ziglang/zig" ]; then
         may_install || { no_zig "needs: pip install ziglang"; return; }
         python3 -m pip install --quiet --target "$tools/zig" ziglang >&2 ||
