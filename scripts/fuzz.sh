@@ -13,6 +13,8 @@ export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$dir"
 export RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Cpasses=sancov-module \
  -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
  -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
+# The versions of the workspace; what is only here is added.
+[ Cargo.lock -nt ../../Cargo.lock ] || cp ../../Cargo.lock Cargo.lock
 # The host's triple is named so that build scripts are built without the flags.
 cargo build --release --target "$host"
 # shellcheck disable=SC2016,SC2086
