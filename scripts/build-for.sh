@@ -6,7 +6,7 @@
 #   libnmshim.so            for programs on glibc, from 2.28 on
 #   libnmshim-musl.so       for programs on musl
 #   libnetmap.so, .so.*, .a on the target's C library
-#   compat-bundle.tar.gz    the scenarios of compat-tests
+#   compat-bundle.tar.gz    the scenarios of compat-tests, unless COMPAT_BUNDLE=0 says that nobody wants them
 #
 # TRIPLE is x86_64 or aarch64, then -unknown-linux-gnu or -unknown-linux-musl. What is missing is installed:
 # cargo-zigbuild and ziglang below the target directory, the compiler's standard library by rustup; COMPAT_NO_INSTALL=1
@@ -127,6 +127,7 @@ name_library() {
 
 # By the runner of this machine.
 bundle() (
+    [ "${COMPAT_BUNDLE:-1}" != 0 ] || exit 0
     if [ -n "$own_debug" ]; then CARGO_PROFILE_DEV_DEBUG=$own_debug; else unset CARGO_PROFILE_DEV_DEBUG; fi
     set -- bundle --target "$triple" --files "$new" "$new/compat-bundle.tar.gz"
     if [ "${COMPAT_BUILT:-0}" = 1 ]; then

@@ -95,7 +95,7 @@ if [ $# = 0 ]; then
     pack "$target/release"
 else
     [ -x scripts/build-for.sh ] || fail "there is no scripts/build-for.sh: name no target, to build for this machine"
-    for triple in "$@"; do scripts/build-for.sh "$triple"; done
+    for triple in "$@"; do COMPAT_BUNDLE=0 scripts/build-for.sh "$triple"; done
     # pages and completions of files for other machines come from a program that runs here
     host=$(for file in "$target"/release-for/*/uvale; do
         if [ "$("$file" --version 2>/dev/null)" = "uvale $version" ]; then echo "$file"; break; fi
