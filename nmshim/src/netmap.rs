@@ -244,6 +244,8 @@ impl Driver for Netmap {
     }
 
     fn after_fork_in_parent(&self) {
+        // Descriptions that were opened when it had begun are the child's, too.
+        world::forks_again();
         self.release();
     }
 

@@ -81,30 +81,53 @@ pub fn this() -> &'static Thread {
 /// Begins a section, or one within another.
 #[inline(always)]
 pub fn enter() {
+    if enter_first() {
+        put_cancellation_off();
+    }
+}
+
+/// Begins one; if the thread may be cancelled at any moment, which is true, [`put_cancellation_off`] has to follow.
+#[inline(always)]
+#[must_use]
+pub fn enter_first() -> bool {
     let t = this();
     let depth = t.depth.load(Relaxed);
     t.depth.store(depth.wrapping_add(1), Relaxed);
     compiler_fence(SeqCst);
-    if depth == 0 && t.asynchronous.load(Relaxed) != 0 {
-        cancellation(libc_cancel::DEFERRED);
-    }
+    depth == 0 && t.asynchronous.load(Relaxed) != 0
+}
+
+/// Until the section is over.
+#[cold]
+pub fn put_cancellation_off() {
+    cancellation(libc_cancel::DEFERRED);
 }
 
 /// Ends it. The outermost one may run handlers here, and the thread may end.
 #[inline(always)]
 pub fn leave() {
+    if leave_first() {
+        leave_at_last();
+    }
+}
+
+/// Ends it; if something has come meanwhile, which is true, [`leave_at_last`] has to follow.
+#[inline(always)]
+#[must_use]
+pub fn leave_first() -> bool {
     let t = this();
     compiler_fence(SeqCst);
     let depth = t.depth.load(Relaxed).wrapping_sub(1);
     t.depth.store(depth, Relaxed);
     compiler_fence(SeqCst);
-    if depth == 0 && (t.deferred.load(Relaxed) | t.asynchronous.load(Relaxed)) != 0 {
-        left(t);
-    }
+    depth == 0 && (t.deferred.load(Relaxed) | t.asynchronous.load(Relaxed)) != 0
 }
 
+/// What has waited for the end of the section.
 #[cold]
-fn left(t: &Thread) {
+#[inline(never)]
+pub fn leave_at_last() {
+    let t = this();
     if let Some(mask) = t.take_deferred() {
         mask::set_mask(&raw const mask, null_mut());
     }

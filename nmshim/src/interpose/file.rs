@@ -7,11 +7,13 @@ use super::lookup::{self, DeviceRef};
 use super::name::Name;
 use super::parameter::{self, piece, pieces};
 use super::paths::of_descriptor;
+use super::slot::Retired;
 use super::{mapped, table};
 use crate::device::{Errno, Result};
 use crate::ground::guarded::guarded;
 use crate::ground::raw::{answer, fail, page_size};
 use crate::ground::{next, section};
+use core::sync::atomic::{AtomicUsize, Ordering::Acquire};
 use libc::{c_int, c_ulong, c_void, iovec, off_t, size_t, ssize_t};
 
 /// ioctls that every file has; the kernel handles them before any driver sees them.
@@ -22,36 +24,126 @@ const FIOASYNC: c_ulong = 0x5452;
 
 #[inline(always)]
 pub unsafe fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
-    let word = table::word(fd);
     // SAFETY: the program's own arguments.
     unsafe {
-        if table::ours(word) {
-            return ioctl_in_section(fd, word, request, arg);
+        match table::near(fd) {
+            Some(place) => ioctl_at(place, fd, request, arg),
+            None => ioctl_far(fd, request, arg),
         }
-        if requests::is_one(request) {
-            return requests::ioctl(fd, request, arg);
-        }
-        next::ioctl(fd, request, arg)
     }
 }
 
-/// `word` was found for `fd` a moment ago. A thread may end where the section does, and there is nothing to undo then:
-/// the reference to the device goes before.
+/// Of a high number.
 #[inline(never)]
-unsafe fn ioctl_in_section(fd: c_int, word: usize, request: c_ulong, arg: *mut c_void) -> c_int {
-    if !matches!(request, FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC)
-        && let Some(r) = section::run(|| ioctl_ours(fd, word, request, arg))
-    {
-        return answer(r);
-    }
+unsafe fn ioctl_far(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
     // SAFETY: the program's own arguments.
-    unsafe { next::ioctl(fd, request, arg) }
+    unsafe {
+        match table::place(fd) {
+            Some(place) => ioctl_at(place, fd, request, arg),
+            None => ioctl_elsewhere(fd, request, arg),
+        }
+    }
 }
 
-/// Inside a section. `None`: no device.
+/// Of a number that has that place in the table.
 #[inline(always)]
-fn ioctl_ours(fd: c_int, word: usize, request: c_ulong, arg: *mut c_void) -> Option<Result<c_int>> {
-    lookup::device_in(fd, word).map(|d| d.ioctl(fd, request, arg))
+unsafe fn ioctl_at(
+    place: &'static AtomicUsize,
+    fd: c_int,
+    request: c_ulong,
+    arg: *mut c_void,
+) -> c_int {
+    let word = place.load(Acquire);
+    // SAFETY: the program's own arguments.
+    unsafe {
+        match table::ours(word) {
+            true => ioctl_in_section(place, fd, request, arg, word),
+            false => ioctl_elsewhere(fd, request, arg),
+        }
+    }
+}
+
+/// Of a descriptor that is not ours.
+#[inline(never)]
+unsafe fn ioctl_elsewhere(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        match requests::is_one(request) {
+            true => requests::ioctl(fd, request, arg),
+            false => next::ioctl(fd, request, arg),
+        }
+    }
+}
+
+/// `place` had `word` a moment ago. A thread may end where the section does, and there is nothing to undo then: the
+/// reference to the device goes before. What is rare is the end of it, so that nothing needs to be kept for it.
+#[inline(never)]
+unsafe fn ioctl_in_section(
+    place: &'static AtomicUsize,
+    fd: c_int,
+    request: c_ulong,
+    arg: *mut c_void,
+    word: usize,
+) -> c_int {
+    if matches!(request, FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC) {
+        // SAFETY: the program's own arguments.
+        return unsafe { ioctl_elsewhere(fd, request, arg) };
+    }
+    if section::enter_first() {
+        // SAFETY: the program's own arguments.
+        return unsafe { ioctl_uncancelled(fd, request, arg) };
+    }
+    let Some(device) = lookup::device_now(place, word) else {
+        // SAFETY: the program's own arguments.
+        return unsafe { ioctl_once_more(fd, request, arg) };
+    };
+    let r = device.ioctl(fd, request, arg);
+    if let Some(retired) = device.give_up() {
+        return ioctl_was_last(retired, r);
+    }
+    if section::leave_first() {
+        return ioctl_has_left(r);
+    }
+    answer(r)
+}
+
+/// A section has begun, and the thread may be cancelled at any moment.
+#[cold]
+#[inline(never)]
+unsafe fn ioctl_uncancelled(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
+    section::put_cancellation_off();
+    // SAFETY: the program's own arguments.
+    unsafe { ioctl_once_more(fd, request, arg) }
+}
+
+/// The device was closed meanwhile.
+#[cold]
+#[inline(never)]
+fn ioctl_was_last(retired: Retired, r: Result<c_int>) -> c_int {
+    retired.settle();
+    section::leave();
+    answer(r)
+}
+
+/// Something has waited for the end of the section.
+#[cold]
+#[inline(never)]
+fn ioctl_has_left(r: Result<c_int>) -> c_int {
+    section::leave_at_last();
+    answer(r)
+}
+
+/// A section has begun, and ends here: a candidate, an epoll set, a descriptor that was closed in between.
+#[cold]
+#[inline(never)]
+unsafe fn ioctl_once_more(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
+    let r = lookup::device(fd).map(|device| device.ioctl(fd, request, arg));
+    section::leave();
+    match r {
+        Some(r) => answer(r),
+        // SAFETY: the program's own arguments.
+        None => unsafe { next::ioctl(fd, request, arg) },
+    }
 }
 
 pub unsafe fn mmap(

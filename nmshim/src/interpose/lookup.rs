@@ -1,12 +1,13 @@
 //! From a descriptor's number to what is behind it.
 
 use super::epoll::set::Epoll;
-use super::slot::{Device, Object, Ref, in_word};
+use super::slot::{Device, Object, Ref, Retired, in_word};
 use super::table::{self, CANDIDATE, EPOLL, ours, word};
 use crate::device::File;
 use crate::driver;
 use crate::ground::guarded::guarded;
 use crate::ground::vfork::borrowed_memory;
+use core::sync::atomic::{AtomicUsize, Ordering::Acquire};
 use libc::c_int;
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ pub fn slot(fd: c_int) -> Option<Ref> {
 /// The same, of which the table has just said `w`.
 #[inline(always)]
 pub fn slot_in(fd: c_int, w: usize) -> Option<Ref> {
-    if w != CANDIDATE
-        && let Some(r) = Ref::try_take(in_word(w)?)
+    // A candidate has no slot.
+    if let Some(r) = in_word(w).and_then(Ref::try_take)
         && word(fd) == w
     {
         return Some(r);
@@ -80,7 +81,7 @@ fn same_file(file: &Arc<dyn File>) -> Option<Ref> {
     let mut found = None;
     table::for_each(0, c_int::MAX, |fd, w| {
         if found.is_none() && in_word(w).is_some() {
-            found = slot(fd).filter(|r| r.device().is_some_and(|d| Arc::ptr_eq(&d.file, file)));
+            found = slot(fd).filter(|r| r.device().is_some_and(|d| d.file.is(file)));
         }
     });
     found
@@ -95,16 +96,30 @@ pub fn device(fd: c_int) -> Option<DeviceRef> {
 
 /// The same, of which the table has just said `w`, a word of ours.
 #[inline(always)]
-pub fn device_in(fd: c_int, w: usize) -> Option<DeviceRef> {
+fn device_in(fd: c_int, w: usize) -> Option<DeviceRef> {
     slot_in(fd, w)
         .filter(|r| r.device().is_some())
         .map(DeviceRef)
+}
+
+/// The device that `place`, a number's in the table, has just said is in word `w`; `None`: that has to be asked, or
+/// looked at once more.
+#[inline(always)]
+pub fn device_now(place: &AtomicUsize, w: usize) -> Option<DeviceRef> {
+    let r = Ref::try_take(in_word(w)?)?;
+    (place.load(Acquire) == w && r.device().is_some()).then_some(DeviceRef(r))
 }
 
 /// A reference that is known to hold a device.
 pub struct DeviceRef(Ref);
 
 impl DeviceRef {
+    /// Gives it up. `Some`: it was the last one, and [`Retired::settle`] has to follow.
+    #[inline(always)]
+    pub fn give_up(self) -> Option<Retired> {
+        self.0.give_up()
+    }
+
     pub fn slot(&self) -> &Ref {
         &self.0
     }

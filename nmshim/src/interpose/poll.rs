@@ -7,6 +7,7 @@ use crate::ground::next;
 use crate::ground::timeout::Timeout;
 use crate::ground::{memory, raw, section, signals, trapped};
 use core::mem::MaybeUninit;
+use core::sync::atomic::Ordering::Acquire;
 use libc::{c_int, nfds_t, pollfd, sigset_t, size_t, timespec};
 use smallvec::SmallVec;
 
@@ -147,11 +148,46 @@ unsafe fn poll_any(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
     section::test_cancel();
     // SAFETY: the program's own arguments.
     unsafe {
-        match section::run(|| poll_with_ours(fds, n, timeout)) {
+        match section::run(|| poll_inside(fds, n, timeout)) {
             Some(answer) => finish(answer),
             None => next::poll(fds, n, timeout),
         }
     }
+}
+
+/// Inside a section, from the first look to the sleep, so that a signal in between ends that. `None`: none of ours is
+/// in the array.
+#[inline(always)]
+unsafe fn poll_inside(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> Option<Result<usize>> {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        match n {
+            1 => match poll_one(fds) {
+                Some(0) if timeout != 0 => {
+                    Some(wait_for(fds, n, &mut Timeout::millis(timeout), None))
+                }
+                Some(ready) => Some(Ok(ready)),
+                None => poll_with_ours(fds, n, timeout),
+            },
+            _ => poll_with_ours(fds, n, timeout),
+        }
+    }
+}
+
+/// The most usual array, of one device: how many are ready. `None`: it is something else, and nothing has happened.
+#[inline(always)]
+unsafe fn poll_one(fds: *mut pollfd) -> Option<usize> {
+    // SAFETY: the program's array.
+    let p = unsafe { memory::read(fds) }.ok()?;
+    let place = table::near(p.fd)?;
+    let word = place.load(Acquire);
+    if !table::ours(word) {
+        return None;
+    }
+    let revents = lookup::device_now(place, word)?.poll(p.fd, p.events);
+    // SAFETY: the program's array.
+    unsafe { put_back(fds, &[pollfd { revents, ..p }]) }.ok()?;
+    Some(usize::from(revents != 0))
 }
 
 /// Inside a section, where the look is, too: asynchronous cancellation cannot unwind from the middle of it.

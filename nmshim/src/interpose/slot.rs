@@ -38,12 +38,40 @@ pub enum Object {
 
 /// One description of the device.
 pub struct Device {
-    pub file: Arc<dyn File>,
+    pub file: Kept,
     pub gate: SleepGate,
     /// Stretches of addresses at which it is mapped.
     pub mappings: AtomicUsize,
     /// See `mapped`; negative if there is none.
     pub keeper: AtomicI32,
+}
+
+/// A file with a share in it, and at hand: where it lies in its `Arc` is to be computed otherwise, each time.
+pub struct Kept {
+    at: NonNull<dyn File>,
+    arc: Arc<dyn File>,
+}
+
+// SAFETY: a reference to a file, which is Send and Sync, and a share in it.
+unsafe impl Send for Kept {}
+// SAFETY: as above.
+unsafe impl Sync for Kept {}
+
+impl Kept {
+    /// Is it this one?
+    pub fn is(&self, file: &Arc<dyn File>) -> bool {
+        Arc::ptr_eq(&self.arc, file)
+    }
+}
+
+impl core::ops::Deref for Kept {
+    type Target = dyn File;
+
+    #[inline(always)]
+    fn deref(&self) -> &Self::Target {
+        // SAFETY: of `arc`, which lives as long as `self`.
+        unsafe { self.at.as_ref() }
+    }
 }
 
 /// See the module. Aligned so that the table can keep tags in the low bits.
@@ -202,11 +230,36 @@ impl Clone for Ref {
     }
 }
 
+impl Ref {
+    /// Gives it up. `Some`: it was the last one, and [`Retired::settle`] has to follow.
+    #[inline(always)]
+    pub fn give_up(self) -> Option<Retired> {
+        let slot = self.into_raw();
+        // SAFETY: slots are never unmapped.
+        let was_last = unsafe { slot.as_ref() }.refs.fetch_sub(1, AcqRel) == 1;
+        was_last.then_some(Retired(slot))
+    }
+}
+
 impl Drop for Ref {
+    #[inline(always)]
     fn drop(&mut self) {
         if self.slot().refs.fetch_sub(1, AcqRel) == 1 {
-            push(&RETIRED, self.0);
+            Retired(self.0).settle();
         }
+    }
+}
+
+/// A slot whose last reference is gone.
+#[must_use]
+pub struct Retired(NonNull<Slot>);
+
+impl Retired {
+    /// Leaves it to the next open.
+    #[cold]
+    #[inline(never)]
+    pub fn settle(self) {
+        push(&RETIRED, self.0);
     }
 }
 
@@ -274,7 +327,10 @@ fn pop_free() -> NonNull<Slot> {
 impl Device {
     pub fn new(file: Arc<dyn File>) -> Self {
         Self {
-            file,
+            file: Kept {
+                at: NonNull::from(&*file),
+                arc: file,
+            },
             gate: SleepGate::new(),
             mappings: AtomicUsize::new(0),
             keeper: AtomicI32::new(-1),

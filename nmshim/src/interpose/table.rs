@@ -44,6 +44,18 @@ pub fn word(fd: c_int) -> usize {
     }
 }
 
+/// The place of the word of a number that is not high; `None` of others.
+#[inline(always)]
+pub fn near(fd: c_int) -> Option<&'static AtomicUsize> {
+    FIRST.get(fd as u32 as usize)
+}
+
+/// The place of any number's word, if there is one.
+pub fn place(fd: c_int) -> Option<&'static AtomicUsize> {
+    let i = fd as u32 as usize;
+    chunk(i / NEAR).map(|c| &c[i % NEAR])
+}
+
 /// Is the word one of ours (bit 0)?
 #[inline(always)]
 pub fn ours(word: usize) -> bool {
@@ -52,7 +64,7 @@ pub fn ours(word: usize) -> bool {
 
 #[inline(never)]
 fn far_word(i: usize) -> usize {
-    chunk(i / NEAR).map_or(0, |c| c[i % NEAR].load(Acquire))
+    place(i as c_int).map_or(0, |word| word.load(Acquire))
 }
 
 fn chunk(n: usize) -> Option<&'static Chunk> {

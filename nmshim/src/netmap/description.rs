@@ -49,6 +49,8 @@ pub struct Description {
 /// What a successful REGISTER left behind.
 pub struct Bind {
     pub attachment: Attachment,
+    /// with which it was made: this process's for as long as nothing unusual happens
+    session: &'static Session,
     /// of a NIC port, until the description is closed; who is in the middle of a sync has a share of its own
     wire: Lock<Option<Arc<Wire>>>,
     /// the process that has made it
@@ -129,6 +131,7 @@ impl Description {
         }
         Ok(Bind {
             attachment,
+            session,
             wire: Lock::new(wire),
             pid: getpid(),
         })
@@ -188,12 +191,12 @@ impl Description {
     }
 
     /// Session and binding, for a sync.
-    #[inline]
+    #[inline(always)]
     pub fn ready(&self, fd: RawFd) -> Result<(&'static Session, &Bind)> {
-        if let (true, Some(session), Some(bind)) =
-            (self.is_usual(), self.world.current(), self.known_bind())
+        if self.is_usual()
+            && let Some(bind) = self.known_bind()
         {
-            return Ok((session, bind));
+            return Ok((bind.session, bind));
         }
         self.make_ready(fd)
     }
@@ -260,17 +263,23 @@ impl Description {
 
     /// A program that only syncs would not notice that the daemon is gone: checks now and then, at
     /// the cost of one system call a second at most.
-    #[inline]
+    #[inline(always)]
     pub fn look_after_daemon(&self, session: &Session) -> Result<()> {
         // Threads that count at the same time may lose a count, which does no harm.
         let syncs = self.syncs.load(Relaxed).wrapping_add(1);
         self.syncs.store(syncs, Relaxed);
         if syncs.is_multiple_of(LOOK_EVERY) {
-            session.forget_wires();
-            self.look_now(session)
+            self.look_again(session)
         } else {
             Ok(())
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_again(&self, session: &Session) -> Result<()> {
+        session.forget_wires();
+        self.look_now(session)
     }
 
     #[cold]

@@ -44,6 +44,36 @@ impl NetmapFile {
         self.description.client()
     }
 
+    #[inline(never)]
+    fn txsync(&self, fd: RawFd) -> Result<c_int> {
+        let (session, bind) = self.description.ready(fd)?;
+        bind.attachment.txsync(session);
+        refuse_gone(bind)?;
+        self.description.look_after_daemon(session)?;
+        Ok(0)
+    }
+
+    #[inline(never)]
+    fn rxsync(&self, fd: RawFd) -> Result<c_int> {
+        let (session, bind) = self.description.ready(fd)?;
+        bind.attachment.rxsync(session);
+        refuse_gone(bind)?;
+        self.description.look_after_daemon(session)?;
+        Ok(0)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn control(&self, fd: RawFd, arg: *mut c_void) -> Result<c_int> {
+        self.requests(fd).control(arg as u64)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn legacy(&self, fd: RawFd, request: u32, arg: *mut c_void) -> Result<c_int> {
+        self.requests(fd).legacy(request, arg as u64)
+    }
+
     fn requests(&self, fd: RawFd) -> Requests<'_> {
         Requests {
             to: &self.description,
@@ -53,24 +83,13 @@ impl NetmapFile {
 }
 
 impl File for NetmapFile {
+    #[inline]
     fn ioctl(&self, fd: RawFd, request: c_ulong, arg: *mut c_void) -> Result<c_int> {
         match request as u32 {
-            nm_abi::NIOCTXSYNC => {
-                let (session, bind) = self.description.ready(fd)?;
-                bind.attachment.txsync(session);
-                refuse_gone(bind)?;
-                self.description.look_after_daemon(session)?;
-                Ok(0)
-            }
-            nm_abi::NIOCRXSYNC => {
-                let (session, bind) = self.description.ready(fd)?;
-                bind.attachment.rxsync(session);
-                refuse_gone(bind)?;
-                self.description.look_after_daemon(session)?;
-                Ok(0)
-            }
-            nm_abi::NIOCCTRL => self.requests(fd).control(arg as u64),
-            request => self.requests(fd).legacy(request, arg as u64),
+            nm_abi::NIOCTXSYNC => self.txsync(fd),
+            nm_abi::NIOCRXSYNC => self.rxsync(fd),
+            nm_abi::NIOCCTRL => self.control(fd, arg),
+            request => self.legacy(fd, request, arg),
         }
     }
 

@@ -127,7 +127,10 @@ impl World {
         session.adopt_ctl(self.ctl.clone());
         let session: &'static Session = Box::leak(Box::new(session));
         let pointer = core::ptr::from_ref(session).cast_mut();
-        self.place.session.store(pointer, Ordering::Release);
+        if !self.place.session.swap(pointer, Ordering::AcqRel).is_null() {
+            // Its descriptions find the new one, as after a fork.
+            forks_again();
+        }
         session
     }
 
@@ -151,16 +154,19 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// How many.
 pub fn forks() -> u32 {
-    FORKS.load(Ordering::Relaxed)
+    FORKS.load(Ordering::Acquire)
 }
 
 /// One more is about to be made.
 pub fn forks_again() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
+    // SYNC POINT: Release pairs with the Acquire in `forks`: who finds the new count finds the new session.
+    FORKS.fetch_add(1, Ordering::Release);
 }
 
 /// In the child of a fork: drops the parent's sessions. Async-signal-safe.
 pub fn forked() {
+    // Descriptions that were opened when the fork had begun are the parent's, too.
+    forks_again();
     let mut place = PLACES.load(Ordering::Acquire).cast_const();
     // SAFETY: null, or a leaked place, whose `next` is never written again.
     while let Some(at) = unsafe { place.as_ref() } {

@@ -242,6 +242,7 @@ impl World {
                 let index = ours.index;
                 let offset = ring.map_or(0, |r| r.offset);
                 self.kring(index).ring_ofs.store(offset, Relaxed);
+                self.kring(index).changed();
                 if on || (i as u32) < real {
                     let (from, to) = if dir == RX {
                         (index, their_index)
@@ -249,6 +250,7 @@ impl World {
                         (their_index, index)
                     };
                     self.kring(from).bwrap.store(to + 1, Relaxed);
+                    self.kring(from).changed();
                 }
             }
         }
@@ -266,6 +268,7 @@ impl World {
             let krings = &na.krings(dir)[na.real(dir)..];
             for k in krings {
                 self.kring(k.index).port.store(record, Relaxed);
+                self.kring(k.index).changed();
             }
             krings.first().map_or(0, |k| k.index)
         });

@@ -226,6 +226,7 @@ impl World {
         }
         for leaving in &grave.rings {
             self.kring(leaving.kring).ring_ofs.store(0, Relaxed);
+            self.kring(leaving.kring).changed();
             if let Ok(pool) = self.memories.at_mut(grave.mem).pool_mut(Which::Ring) {
                 pool.give_back(leaving.ring.object);
             }
@@ -236,6 +237,7 @@ impl World {
                 k.generation.store(0, Relaxed);
                 k.port.store(u32::MAX, Relaxed);
                 k.pipe.store(0, Relaxed);
+                k.changed();
             }
             self.kring_ranges.give_back(range);
         }

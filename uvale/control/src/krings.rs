@@ -187,6 +187,7 @@ fn configure(
         &p.wakeups,
         &p.progress,
     ]);
+    k.changed();
 }
 
 impl World {
@@ -290,6 +291,7 @@ impl World {
                     slots,
                 );
                 self.kring(index).wire.store(na.wire(dir, i), Relaxed);
+                self.kring(index).changed();
                 Kring {
                     index,
                     slots,
@@ -332,10 +334,8 @@ impl World {
                 if k.ring.is_some() && k.pending_on != k.on && k.pending_on == on {
                     k.on = on;
                     let index = k.index;
-                    let mode = if on { RING_ON } else { RING_OFF };
-                    // SYNC POINT: Release pairs with the Acquire in `Lease::take`, `Synced::locked` and
-                    // `lookup::member_ring`: whoever sees RING_ON sees the ring's place and size.
-                    self.kring(index).mode.store(mode, Release);
+                    self.kring(index)
+                        .set_mode(if on { RING_ON } else { RING_OFF });
                 }
             }
         }

@@ -210,6 +210,7 @@ impl World {
     fn show_list(&self, index: u32, dir: usize, copies: &[u32], chain: Option<u32>) {
         let link = |i: u32| &self.kring(i).mon_next[dir];
         watch::show(&self.kring(index).watch, copies, chain, link);
+        self.kring(index).changed();
     }
 
     fn show_nobody(&self, index: u32) {
@@ -244,6 +245,7 @@ impl World {
                     let k = self.kring(k.index);
                     k.mon_parent.iter().for_each(|p| p.store(0, Relaxed));
                     k.orphan.store(1, Release);
+                    k.changed();
                 }
             }
         }

@@ -434,6 +434,7 @@ impl World {
                         shared.joining.store(deadline, Relaxed);
                     }
                     shared.joined.store(their.index + 1, Release);
+                    shared.changed();
                 }
             }
         }
@@ -464,6 +465,7 @@ impl World {
                     let shared = self.kring(k.index);
                     shared.joined.store(0, Release);
                     shared.joining.store(0, Relaxed);
+                    shared.changed();
                 }
             }
         }

@@ -241,8 +241,10 @@ impl World {
                     self.adapters[id].krings(dir)[i].index,
                     self.adapters[peer].krings(opposite(dir))[i].index,
                 );
-                self.kring(a).pipe.store(b + 1, Relaxed);
-                self.kring(b).pipe.store(a + 1, Relaxed);
+                for (end, other) in [(a, b), (b, a)] {
+                    self.kring(end).pipe.store(other + 1, Relaxed);
+                    self.kring(end).changed();
+                }
             }
         }
         Ok(())

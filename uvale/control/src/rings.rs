@@ -123,6 +123,7 @@ impl World {
             self.fill_slots(mem, ring, &label)?;
         }
         self.kring(index).ring_ofs.store(offset, Relaxed);
+        self.kring(index).changed();
         Ok(())
     }
 
@@ -188,6 +189,7 @@ impl World {
         let shared = self.kring(k.index);
         shared.offset_max.store(k.offsets.max as u32, Relaxed);
         shared.offset_mask.store(k.offsets.mask, Relaxed);
+        shared.changed();
         if let Some(ring) = k.ring {
             let region = self.memories.active_region(na.mem)?;
             let w = words(region.map(), ring.offset, size_of::<netmap_ring>() / 4)?;

@@ -157,6 +157,18 @@ impl World {
         self.ctl.count_arrival();
     }
 
+    /// Something about a port has changed that others on its switch go by.
+    pub(super) fn switch_has_changed(&self, id: AdapterId) {
+        if let Kind::Vale {
+            place: Some(place), ..
+        } = &self.adapters[id].kind
+        {
+            let switch = self.ctl.switch(place.switch);
+            let switch = switch.expect("the number of switches is within the table");
+            switch.generation.fetch_add(1, Release);
+        }
+    }
+
     /// Takes a VALE port off its switch. As in netmap the last port moves into its place in the
     /// order, and its number is the next one to be given out.
     pub(super) fn detach_port(&mut self, id: AdapterId) {

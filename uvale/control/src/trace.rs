@@ -78,6 +78,7 @@ impl World {
                     let (before, untraced) = untraced(k);
                     *lost.entry(before).or_default() += untraced;
                     k.trace.store(number, Relaxed);
+                    k.changed();
                 }
             }
         }

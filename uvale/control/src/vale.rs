@@ -262,6 +262,7 @@ impl World {
             self.port(record).mfs.store(buf_size, Relaxed);
         }
         self.port(record).virt_hdr_len.store(len, Relaxed);
+        self.switch_has_changed(id);
         self.put_adapter(id);
         Ok(())
     }

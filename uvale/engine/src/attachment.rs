@@ -1,17 +1,19 @@
 //! A bound descriptor: the rings it selected, and what NIOCTXSYNC, NIOCRXSYNC and poll do on them.
 
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
 use super::monitor::Regions;
 use super::sleep::{RX, TX};
+use super::synced::{Known, Synced, Way};
 use super::vale::Scratch;
 use super::{Host, RegionMap, nic};
 use rustix::io::Errno;
 use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{Ctl, Kring, PORT_GONE, PORT_ON, Port, Tuning};
 use uvale_shared::held::Held;
-use uvale_shared::lock::Guarded;
+use uvale_shared::lock::{Guarded, Owner};
 use uvale_shared::shm::RingView;
 use uvale_shared::sleepers::{announce, withdraw};
 
@@ -34,14 +36,18 @@ pub struct Attachment {
 }
 
 /// A ring that a descriptor has selected, and what syncs of it need every time.
-pub(super) struct Selected<Work> {
+pub(crate) struct Selected<Work> {
     pub(super) kring: Held<Kring>,
     /// its index in control memory
     pub(super) index: u32,
     /// belongs to whoever holds `busy`: of a tx ring a [`Scratch`], of an rx ring the regions of its monitors
     pub(super) work: Guarded<Work>,
+    /// belongs to whoever holds `busy`, too
+    pub(super) known: Guarded<Known>,
     /// of a pipe: the other end's ring, and its index plus one
     peer: Option<(u32, Held<Kring>)>,
+    /// the short way would not have done for the last sync, and will probably not do for the next one
+    is_long: AtomicBool,
 }
 
 impl<Work> Selected<Work> {
@@ -54,10 +60,33 @@ impl<Work> Selected<Work> {
         let peer = peer.and_then(|i| Held::new(host.ctl(), |ctl| ctl.kring(i)));
         Ok(Self {
             work: Guarded::new(&kring.busy, work),
+            known: Guarded::new(&kring.busy, Known::default()),
             peer: peer.map(|kring| (pipe, kring)),
             kring,
             index,
+            is_long: AtomicBool::new(false),
         })
+    }
+
+    /// A sync begins of slots up to `head`.
+    #[inline(always)]
+    pub(super) fn note(&self, ring: &Synced<'_>, head: u32) {
+        let from = ring.kring.hwcur.load(Relaxed);
+        let is_few = head == from || head == ring.ring.next(from);
+        self.is_long
+            .store(!is_few || ring.way == Way::Other, Relaxed);
+    }
+
+    /// Is the short way worth a try?
+    #[inline(always)]
+    pub(super) fn is_short(&self) -> bool {
+        !self.is_long.load(Relaxed)
+    }
+
+    /// The other end of a pipe, as it was at REGISTER.
+    #[inline(always)]
+    pub(super) fn other_end(&self) -> Option<&Kring> {
+        self.peer.as_ref().map(|(_, kring)| &**kring)
     }
 
     /// The other end of a pipe, if `pipe` is what the kring says of it.
@@ -80,7 +109,7 @@ impl Attachment {
         let tuning = Held::new(ctl, Ctl::tuning).ok_or(Errno::NXIO)?;
         let (rx_kring, tx_kring) = (port.rx_kring.load(Acquire), port.tx_kring.load(Acquire));
         let tx = binding.rings(TX).map(|ring| {
-            let work = Scratch::new().map_err(|_| Errno::NOMEM)?;
+            let work = Scratch::new(Some(region.clone())).map_err(|_| Errno::NOMEM)?;
             Selected::new(host, tx_kring, ring, work)
         });
         let rx = binding
@@ -131,6 +160,7 @@ impl Attachment {
     }
 
     /// netmap's poll: syncs as `events` ask and answers which of them are true. Never blocks.
+    #[inline(always)]
     pub fn poll(&self, host: &dyn Host, events: Events) -> Events {
         if !self.is_live() {
             return libc::POLLERR;
@@ -177,9 +207,26 @@ impl Attachment {
     }
 
     /// Sends on all rings that have something to send, and on the others until one has room.
-    fn poll_tx(&self, host: &dyn Host, mut want: Events) -> Events {
-        let (mut revents, owner) = (0, host.owner());
-        for ring in &self.tx {
+    #[inline(always)]
+    fn poll_tx(&self, host: &dyn Host, want: Events) -> Events {
+        let owner = host.owner();
+        match &*self.tx {
+            [one] if want == 0 && !self.has_pending(&one.kring) => 0,
+            [one] if self.send_one(host, owner, one) && has_news(&one.kring) => want,
+            all => self.poll_tx_rings(host, owner, all, want),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_tx_rings(
+        &self,
+        host: &dyn Host,
+        owner: Owner,
+        rings: &[Selected<Scratch>],
+        mut want: Events,
+    ) -> Events {
+        let mut revents = 0;
+        for ring in rings {
             if want == 0 && !self.has_pending(&ring.kring) {
                 continue;
             }
@@ -205,9 +252,28 @@ impl Attachment {
     }
 
     /// Receives on all rings, so that none starves.
+    #[inline(always)]
     fn poll_rx(&self, host: &dyn Host, want: Events) -> Events {
-        let (mut revents, owner) = (0, host.owner());
-        for ring in &self.rx {
+        let owner = host.owner();
+        match &*self.rx {
+            [one] if self.receive_few(host, owner, one) => match has_news(&one.kring) {
+                true => want,
+                false => 0,
+            },
+            all => self.poll_rx_rings(host, owner, all, want),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_rx_rings(
+        &self,
+        host: &dyn Host,
+        owner: Owner,
+        rings: &[Selected<Regions>],
+        want: Events,
+    ) -> Events {
+        let mut revents = 0;
+        for ring in rings {
             let Some((sync, mut guard)) = self.enter(host, owner, ring) else {
                 continue;
             };

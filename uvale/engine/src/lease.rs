@@ -70,6 +70,30 @@ impl<'a> Lease<'a> {
         wanted: u32,
         is_still: impl FnOnce(&Kring) -> bool,
     ) -> Result<Self, Refused> {
+        Self::take_at(kring, region, owner, patience, wanted, |kring| {
+            // The daemon takes a ring out of service by clearing the mode and then passing through this lock once.
+            // SYNC POINT: Acquire pairs with the Release in `epoch::set_mode`.
+            let is_live = kring.mode.load(Acquire) == RING_ON
+                && kring.region.load(Relaxed) == region.number
+                && is_still(kring);
+            let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
+            let ring = is_live
+                .then(|| RingView::new(&region.map, ofs, n))
+                .flatten()?;
+            Some((ring, Offsets::of(kring)))
+        })
+    }
+
+    /// The same of a ring that `find` finds in `region`, under the lock.
+    #[inline(always)]
+    pub fn take_at(
+        kring: &'a Kring,
+        region: &'a RegionMap,
+        owner: Owner,
+        patience: u32,
+        wanted: u32,
+        find: impl FnOnce(&Kring) -> Option<(RingView<'a>, Offsets)>,
+    ) -> Result<Self, Refused> {
         let guard = match kring.q_lock.try_lock_as(owner) {
             Some(guard) => guard,
             None => wait_for(kring, owner, patience).ok_or(Refused::Stuck)?,
@@ -77,17 +101,8 @@ impl<'a> Lease<'a> {
         if kring.stuck_holder.load(Relaxed) != 0 {
             kring.stuck_holder.store(0, Relaxed);
         }
-        // Looked at under the lock: the daemon takes a ring out of service by clearing the mode and
-        // then passing through this lock once.
-        // SYNC POINT: Acquire pairs with the Release in `krings::commit_modes`.
-        let is_live = kring.mode.load(Acquire) == RING_ON
-            && kring.region.load(Relaxed) == region.number
-            && is_still(kring);
-        if !is_live {
-            return Err(Refused::Gone);
-        }
-        let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
-        let ring = RingView::new(&region.map, ofs, n).ok_or(Refused::Gone)?;
+        let (ring, offsets) = find(kring).ok_or(Refused::Gone)?;
+        let n = ring.num_slots();
         let room = kring.indices().room(n, wanted).ok_or(Refused::Gone)?;
         Ok(Self {
             kring,
@@ -96,7 +111,7 @@ impl<'a> Lease<'a> {
             slots: Slots {
                 region,
                 ring,
-                offsets: Offsets::of(kring),
+                offsets,
                 at: room.at,
                 free: room.free,
                 bad_copy: 0,

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `attachment.rs` | a bound descriptor: its rings; poll and sleep over them |
 //! | `sync.rs` | a sync of a ring, with what is behind it: VALE, a pipe, monitors |
-//! | `synced.rs` | a ring under its lock; netmap's prologue, finalizer and re-initialisation |
+//! | `synced.rs` | a ring under its lock, and what is known of it; netmap's prologue, finalizer and re-initialisation |
 //! | `vale.rs` | tx of a VALE port: a run in one pass, all else in batches |
 //! | `lease.rs` | the receiving side: a ring of another port under its lock, filled and published |
 //! | `fdb.rs` | the learning table |

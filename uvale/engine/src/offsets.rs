@@ -17,6 +17,9 @@ pub struct Offsets {
 }
 
 impl Offsets {
+    /// Nothing.
+    pub const NONE: Self = Self { mask: 0, max: 0 };
+
     /// As control memory says.
     #[inline(always)]
     pub fn of(kring: &Kring) -> Self {

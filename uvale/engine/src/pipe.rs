@@ -5,10 +5,12 @@
 //! side in `hwcur..=tx.pipe_tail` of the tx ring, to the rx side in the rest. Ownership passes
 //! with one store, so a process that dies in the middle has passed nothing.
 
+mod express;
 mod traced;
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+pub(super) use express::{receive_few, send_one};
 pub use traced::txsync_traced;
 
 use super::Host;
@@ -20,9 +22,41 @@ use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, count};
 use uvale_shared::shm::{RingView, Slot, SlotView};
 
-/// The other ring of the pair, of the same size and in the same region: `known`, or else to be looked up.
-#[inline(always)]
-fn peer<'a>(
+/// The other ring of the pair.
+#[derive(Clone, Copy)]
+pub struct Peer<'a> {
+    kring: &'a Kring,
+    ring: RingView<'a>,
+    /// what slots of it get at least
+    least: Offsets,
+    is_monitored: bool,
+}
+
+impl<'a> Peer<'a> {
+    /// One that is [`known`](super::synced::Known::peer) to be a plain one.
+    #[inline(always)]
+    pub fn plain(kring: &'a Kring, ring: RingView<'a>) -> Self {
+        Self {
+            kring,
+            ring,
+            least: Offsets::NONE,
+            is_monitored: false,
+        }
+    }
+
+    /// That of `ring`, of the same size and in the same region, with kring `known`, or else to be looked up.
+    pub fn find(host: &'a dyn Host, ring: &Synced<'a>, known: Option<&'a Kring>) -> Option<Self> {
+        let (kring, view) = look_at(host, ring, known)?;
+        Some(Self {
+            kring,
+            ring: view,
+            least: Offsets::of(kring),
+            is_monitored: kring.is_monitored(),
+        })
+    }
+}
+
+fn look_at<'a>(
     host: &'a dyn Host,
     ring: &Synced<'a>,
     known: Option<&'a Kring>,
@@ -65,7 +99,7 @@ struct Sent {
 }
 
 /// Copies the slots `from..head` across. The receiver's offsets are the least that slots get.
-#[inline]
+#[inline(never)]
 fn send(tx: &Synced<'_>, rx: RingView<'_>, from: u32, head: u32, least: Offsets) -> Sent {
     let mut sent = Sent {
         complete_to: from,
@@ -162,13 +196,14 @@ fn send_with_offsets(
     }
 }
 
-/// Sends `hwcur..head` to the other end's ring, which is `known` mostly; complete packets alone are shown to the other
-/// side, and to its monitors, for which `regions` is needed. Returns hwtail.
-pub fn txsync<'a>(
+/// Sends `hwcur..head` to the other end's ring; complete packets alone are shown to the other side, and to its
+/// monitors, for which `regions` is needed. Returns hwtail.
+#[inline(always)]
+pub fn txsync<'a, 'p>(
     host: &dyn Host,
     tx: &Synced<'_>,
-    known: Option<&Kring>,
     head: u32,
+    peer: impl FnOnce() -> Option<Peer<'p>>,
     regions: impl FnOnce() -> Option<&'a mut Regions>,
 ) -> u32 {
     let k = tx.kring;
@@ -180,15 +215,16 @@ pub fn txsync<'a>(
     if head == from {
         return hwtail;
     }
-    let Some((rx_kring, rx)) = peer(host, tx, known) else {
+    let Some(peer) = peer() else {
         return hwtail;
     };
 
+    let (rx_kring, rx) = (peer.kring, peer.ring);
     let Sent {
         complete_to,
         packets,
         bytes,
-    } = send(tx, rx, from, head, Offsets::of(rx_kring));
+    } = send(tx, rx, from, head, peer.least);
     count(&k.sync.packets, packets);
     count(&k.sync.bytes, bytes);
     count(&rx_kring.produced.packets, packets);
@@ -202,7 +238,7 @@ pub fn txsync<'a>(
     // follows is put right by the daemon, which sets hwcur to what was published.
     rx_kring.pipe_tail.store(complete_to, Release);
     k.hwcur.store(head, Relaxed);
-    if rx_kring.is_monitored()
+    if peer.is_monitored
         && let Some(regions) = regions()
     {
         let index = k.pipe.load(Relaxed).wrapping_sub(1);
@@ -213,8 +249,22 @@ pub fn txsync<'a>(
     hwtail
 }
 
+/// Gives a slot, and its buffer, back to the sender.
+#[inline(always)]
+fn give_back(rs: &SlotView, ts: &SlotView) {
+    let slot = rs.load_full();
+    ts.store_full(slot);
+    rs.clear_changed(slot);
+}
+
 /// Gives `hwcur..rhead` back to the sender and takes in what it has published. Returns hwtail.
-pub fn rxsync(host: &dyn Host, rx: &Synced<'_>, known: Option<&Kring>, head: u32) -> u32 {
+#[inline(always)]
+pub fn rxsync<'p>(
+    host: &dyn Host,
+    rx: &Synced<'_>,
+    head: u32,
+    peer: impl FnOnce() -> Option<Peer<'p>>,
+) -> u32 {
     let k = rx.kring;
     // SYNC POINT: Acquire pairs with the Release in `txsync`.
     let hwtail = k.pipe_tail.load(Acquire);
@@ -223,20 +273,17 @@ pub fn rxsync(host: &dyn Host, rx: &Synced<'_>, known: Option<&Kring>, head: u32
     if head == from || head >= rx.n {
         return hwtail;
     }
-    let Some((tx_kring, tx)) = peer(host, rx, known) else {
+    let Some(peer) = peer() else {
         return hwtail;
     };
+    let (tx_kring, tx) = (peer.kring, peer.ring);
 
     for range in stretches(from, head, rx.n) {
         let (Some(rs), Some(ts)) = (rx.ring.slots().get(range.clone()), tx.slots().get(range))
         else {
             return hwtail;
         };
-        for (rs, ts) in rs.iter().zip(ts) {
-            let slot = rs.load_full();
-            ts.store_full(slot);
-            rs.clear_changed(slot);
-        }
+        rs.iter().zip(ts).for_each(|(rs, ts)| give_back(rs, ts));
     }
     count(&tx_kring.produced.progress, 1);
     // SYNC POINT: Release pairs with the Acquire in `txsync`.

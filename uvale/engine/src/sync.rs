@@ -10,7 +10,9 @@ mod rx;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::attachment::{Attachment, Selected};
-use super::synced::Synced;
+use super::monitor::Regions;
+use super::pipe::Peer;
+use super::synced::{Synced, Way};
 use super::trace::{self, Tracing};
 use super::vale::{self, Scratch};
 use super::{Host, monitor, nic, pipe};
@@ -21,10 +23,31 @@ impl Attachment {
     #[inline(always)]
     pub fn txsync(&self, host: &dyn Host) {
         let owner = host.owner();
-        for ring in &self.tx {
-            if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
-                sync.tx(&mut guard);
-            }
+        match &*self.tx {
+            [one] if self.send_one(host, owner, one) => (),
+            all => self.tx_rings(host, owner, all),
+        }
+    }
+
+    /// Syncs `ring` by the short way, if that will do. False: nothing has happened.
+    #[inline(always)]
+    pub(super) fn send_one(&self, host: &dyn Host, owner: Owner, ring: &Selected<Scratch>) -> bool {
+        match ring.other_end() {
+            _ if !ring.is_short() => false,
+            None => vale::send_one(host, owner, ring),
+            Some(peer) => pipe::send_one(host, owner, self.region(), ring, peer),
+        }
+    }
+
+    #[inline(never)]
+    fn tx_rings(&self, host: &dyn Host, owner: Owner, rings: &[Selected<Scratch>]) {
+        rings.iter().for_each(|r| self.tx_ring(host, owner, r));
+    }
+
+    #[inline(always)]
+    fn tx_ring(&self, host: &dyn Host, owner: Owner, ring: &Selected<Scratch>) {
+        if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
+            sync.tx(&mut guard);
         }
     }
 
@@ -32,11 +55,33 @@ impl Attachment {
     #[inline(always)]
     pub fn rxsync(&self, host: &dyn Host) {
         let owner = host.owner();
-        for ring in &self.rx {
-            if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
-                sync.rx(&mut guard);
-                sync.leave(guard);
-            }
+        match &*self.rx {
+            [one] if self.receive_few(host, owner, one) => (),
+            all => self.rx_rings(host, owner, all),
+        }
+    }
+
+    /// The same of an rx ring.
+    #[inline(always)]
+    pub(super) fn receive_few(
+        &self,
+        host: &dyn Host,
+        owner: Owner,
+        ring: &Selected<Regions>,
+    ) -> bool {
+        ring.is_short() && rx::receive_few(host, &self.tuning, owner, self.region(), ring)
+    }
+
+    #[inline(never)]
+    fn rx_rings(&self, host: &dyn Host, owner: Owner, rings: &[Selected<Regions>]) {
+        rings.iter().for_each(|r| self.rx_ring(host, owner, r));
+    }
+
+    #[inline(always)]
+    fn rx_ring(&self, host: &dyn Host, owner: Owner, ring: &Selected<Regions>) {
+        if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
+            sync.rx(&mut guard);
+            sync.leave(guard);
         }
     }
 
@@ -49,7 +94,7 @@ impl Attachment {
         of: &'a Selected<Work>,
     ) -> Option<(Sync<'a, Work>, LockGuard<'a>)> {
         let kring = (of.index, &*of.kring);
-        let (ring, guard) = Synced::enter(owner, self.region(), kring, self.binding().generation)?;
+        let (ring, guard) = Synced::enter(owner, self.region(), kring, &of.known, self.binding())?;
         let sync = Sync {
             host,
             attachment: self,
@@ -86,6 +131,18 @@ pub(super) enum Unsent {
     Busy,
 }
 
+impl<'a, Work> Sync<'a, Work> {
+    /// The other end of a pipe, if nothing about it has to be looked at.
+    #[inline(always)]
+    fn plain_peer(self, guard: &mut LockGuard<'_>) -> Option<Peer<'a>> {
+        let ring = self.ring;
+        let kring = self.of.peer(ring.kring.pipe.load(Relaxed))?;
+        let known = self.of.known.get(guard)?;
+        let view = known.peer(ring.owner, kring, ring.region, ring.n)?;
+        Some(Peer::plain(kring, view))
+    }
+}
+
 impl Sync<'_, Scratch> {
     /// Sends. False if the program's indices were wrong.
     #[inline(always)]
@@ -94,7 +151,25 @@ impl Sync<'_, Scratch> {
             self.refuse();
             return false;
         };
-        match self.send(guard, head) {
+        self.of.note(&self.ring, head);
+        let sent = match self.ring.way {
+            Way::Vale => match self.of.work.get(guard) {
+                Some(work) => Ok(vale::txsync(self.host, &self.ring, head, work)),
+                None => Err(Unsent::Busy),
+            },
+            Way::Pipe => match self.plain_peer(guard) {
+                Some(peer) => Ok(pipe::txsync(
+                    self.host,
+                    &self.ring,
+                    head,
+                    || Some(peer),
+                    || None,
+                )),
+                None => self.send_anyhow(guard, head),
+            },
+            Way::Other => self.send_anyhow(guard, head),
+        };
+        match sent {
             Ok(hwtail) => {
                 self.ring.finalize(hwtail);
                 true
@@ -112,6 +187,12 @@ impl Sync<'_, Scratch> {
         {
             self.ring.finalize(hwtail);
         }
+    }
+
+    /// [`Sync::send`], apart: it is not for rings that are in a hurry.
+    #[inline(never)]
+    fn send_anyhow(self, guard: &mut LockGuard<'_>, head: u32) -> Result<u32, Unsent> {
+        self.send(guard, head)
     }
 
     /// Sends what lies before `head`, and shows it to the ring's monitors. Returns hwtail.
@@ -179,13 +260,11 @@ impl Sync<'_, Scratch> {
         }
         // What is not done here gets a copy of its own.
         if pipe != 0 {
-            return Ok(pipe::txsync(
-                host,
-                &{ ring },
-                of.peer(pipe),
-                head,
-                move || Some(&mut of.work.get(guard)?.monitors),
-            ));
+            let ring = &{ ring };
+            let peer = || Peer::find(host, ring, of.peer(pipe));
+            return Ok(pipe::txsync(host, ring, head, peer, move || {
+                Some(&mut of.work.get(guard)?.monitors)
+            }));
         }
         match of.work.get(guard) {
             Some(work) if binding.is_nic => Ok(nic::txsync(host, &{ ring }, head, work)),

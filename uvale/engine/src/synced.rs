@@ -1,15 +1,18 @@
 //! A ring under its lock, and netmap's rules for head, cur and tail: prologue, finalizer, re-initialisation.
 
 mod indices;
+mod known;
 #[cfg(test)]
 mod tests;
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Host, RegionMap};
 use indices::between;
-use uvale_shared::ctl::{Kring, RING_ON};
-use uvale_shared::lock::{LockGuard, Owner};
+pub use known::{Known, Way, now, place};
+use uvale_shared::binding::Binding;
+use uvale_shared::ctl::Kring;
+use uvale_shared::lock::{Guarded, LockGuard, Owner};
 use uvale_shared::shm::RingView;
 
 /// A ring whose `busy` lock is held.
@@ -24,6 +27,10 @@ pub struct Synced<'a> {
     pub region: &'a RegionMap,
     /// number of slots: the checked, private value
     pub n: u32,
+    /// what is behind it
+    pub way: Way,
+    /// who holds it, and the epoch in which that was found out (see [`now`])
+    pub when: u64,
 }
 
 /// head or cur make no sense: netmap's prologue would print a line and return an error.
@@ -32,19 +39,30 @@ pub struct BadIndices;
 
 impl<'a> Synced<'a> {
     /// Locks `kring`, whose index is `index`, if it is a live ring of `region` and of the port record as it was
-    /// when the descriptor was bound.
+    /// when the descriptor was bound. What is `known` of it is found out in each epoch once.
     #[inline(always)]
     pub fn enter(
         owner: Owner,
         region: &'a RegionMap,
         (index, kring): (u32, &'a Kring),
-        generation: u32,
+        known: &Guarded<Known>,
+        binding: &Binding,
     ) -> Option<(Self, LockGuard<'a>)> {
-        let guard = kring.busy.lock(owner)?;
-        if kring.generation.load(Relaxed) != generation {
-            return None;
-        }
-        Some((Self::locked(owner, kring, region, index)?, guard))
+        let mut guard = kring.busy.lock(owner)?;
+        let known = known.get(&mut guard)?;
+        let (place, way, when) = known.of(owner, kring, region, binding)?;
+        let ring = RingView::at(&region.map, place)?;
+        let sync = Self {
+            kring,
+            index,
+            owner,
+            ring,
+            region,
+            n: ring.num_slots(),
+            way,
+            when,
+        };
+        Some((sync, guard))
     }
 
     /// Kring `index` for somebody else than its own port, if it is a live ring of `region` and not
@@ -66,21 +84,17 @@ impl<'a> Synced<'a> {
 
     #[inline(always)]
     fn locked(owner: Owner, kring: &'a Kring, region: &'a RegionMap, index: u32) -> Option<Self> {
-        // Looked at under the lock: the daemon takes a ring out of service by clearing the mode
-        // and then passing through this lock once.
-        // SYNC POINT: Acquire pairs with the Release in `krings::commit_modes`.
-        if kring.mode.load(Acquire) != RING_ON || kring.region.load(Relaxed) != region.number {
-            return None;
-        }
-        let n = kring.num_slots.load(Relaxed);
-        let ring = RingView::new(&region.map, kring.ring_ofs.load(Relaxed), n)?;
+        let when = now(owner, kring);
+        let ring = RingView::at(&region.map, known::place(kring, region)?)?;
         Some(Self {
             kring,
             index,
             owner,
             ring,
             region,
-            n,
+            n: ring.num_slots(),
+            way: Way::Other,
+            when,
         })
     }
 

@@ -8,6 +8,7 @@
 mod batch;
 mod classify;
 mod deliver;
+mod express;
 mod lookup;
 mod plan;
 mod run;
@@ -16,6 +17,7 @@ mod traced;
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
+pub(super) use express::send_one;
 pub use scratch::Scratch;
 pub use traced::txsync as txsync_traced;
 
@@ -95,7 +97,7 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, scratch: &mut Scratch
     {
         sender.forward(tx, at, head, scratch);
     }
-    scratch.in_use = false;
+    scratch.end(tx.way);
     k.hwcur.store(head, Relaxed);
     let hwtail = tx.ring.prev(head);
     k.hwtail.store(hwtail, Relaxed);

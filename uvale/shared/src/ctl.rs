@@ -29,12 +29,14 @@
 //! the receiver's `busy`. A sender that forwards through a port on two switches (bwrap) holds no
 //! `q_lock`, tries the `busy` of the receiving ring, then that of the sending one, and sends from there.
 
+mod epoch;
+
 use crate::atomics::{AtomicU32, AtomicU64, Ordering};
 use crate::lock::LockWord;
 use crate::shm::{Indices, Memfd, Shared, Sparse};
 
 /// Written at offset 0; changes with every change of the layout below.
-pub const CTL_MAGIC: u64 = 0x7576_616c_6500_0009;
+pub const CTL_MAGIC: u64 = 0x7576_616c_6500_000a;
 /// Entries of a switch's forwarding table (netmap's NM_BDG_HASH).
 pub const FDB_SIZE: usize = 1024;
 /// Port numbers of a switch (netmap's NM_BDG_MAXPORTS); two of them stay unused, as in netmap.
@@ -80,7 +82,7 @@ pub struct Tuning {
 /// A VALE switch.
 #[repr(C, align(4096))]
 pub struct Switch {
-    /// changes with every attach and detach
+    /// changes with every attach and detach, and when a port gets another virtio-net header
     pub generation: AtomicU32,
     /// reserved
     pad0: AtomicU32,
@@ -242,7 +244,8 @@ pub struct Kring {
     pub joining: AtomicU64,
     /// number of the trace of its packets, 0 for none (see `engine::trace`); the daemon writes it at any time
     pub trace: AtomicU32,
-    pad0: AtomicU32,
+    /// counts the daemon's changes of what is above (see [`Kring::changed`])
+    pub epoch: AtomicU32,
     /// packets of that trace that have left no record, because a process could not get it
     pub untraced: AtomicU64,
 

@@ -9,6 +9,7 @@
 //! | `own.rs` | how these are mapped, and which they are |
 //! | `region.rs` | a region as a process has mapped it |
 //! | `ring.rs` | a `netmap_ring` inside a region: indices and slots |
+//! | `held_ring.rs` | a ring and its buffers, looked at once |
 //! | `room.rs` | the indices of a ring that others fill: whose which slot is |
 //! | `slots.rs` | packets into the slots of a ring, and out of them |
 //! | `copy.rs` | the one payload copy |
@@ -19,6 +20,7 @@
 //! memory can therefore make values wrong, but not accesses.
 
 mod copy;
+mod held_ring;
 mod made;
 mod mapping;
 mod own;
@@ -32,12 +34,13 @@ mod sparse;
 mod tests;
 
 pub use copy::{copy_exact, copy_from_address, copy_in, copy_out, copy_out_to, copy_packet};
+pub use held_ring::{Buffer, HeldRing};
 pub use made::{Made, make, nodes};
 pub use mapping::{MOST_PARTS, Mapping, Memfd, Shared, prefetch, prefetch_to_write};
 pub use own::{own_mappings, unlock_own_mappings};
 pub use pages::{Huge, Pages, Wanted};
 pub use region::RegionMap;
-pub use ring::{BufferPool, RingHeader, RingView, Slot, SlotView, rfrags};
+pub use ring::{BufferPool, RingHeader, RingPlace, RingView, Slot, SlotView, rfrags};
 pub use room::{Indices, Room, distance};
 pub use slots::Slots;
 pub use sparse::Sparse;

@@ -1,8 +1,6 @@
 //! Ring publication and the receiving side: senders fill slots and show them with hwtail, the receiver gives them
 //! back with hwcur.
 
-use core::sync::atomic::Ordering::Release;
-
 use super::*;
 use uvale_shared::ctl::{RING_OFF, RING_ON};
 use uvale_shared::lock::{DAEMON_SESSION, Owner};
@@ -129,7 +127,7 @@ fn a_ring_out_of_service_is_left_alone(to: u8) {
             a.txsync();
         });
         let kring = b.kring(RX);
-        kring.mode.store(RING_OFF, Release);
+        kring.set_mode(RING_OFF);
         while kring.q_lock.try_lock(DAEMON_SESSION).is_none() {
             thread::yield_now();
         }
@@ -167,13 +165,13 @@ fn a_ring_in_service_is_where_it_says(act: fn(&Process, &Process)) {
         assert!(a.put(&frame(2, 1, 1)));
         a.txsync();
         let place = kring.ring_ofs.load(Relaxed);
-        kring.mode.store(RING_OFF, Release);
+        kring.set_mode(RING_OFF);
         kring.ring_ofs.store(0, Relaxed);
         let daemon = thread::spawn({
             let b = b.clone();
             move || {
                 b.kring(RX).ring_ofs.store(place, Relaxed);
-                b.kring(RX).mode.store(RING_ON, Release);
+                b.kring(RX).set_mode(RING_ON);
             }
         });
         let elsewhere = RingView::new(&b.attachment().region().map, 0, 3).unwrap();

@@ -4,6 +4,7 @@
 mod bwrap;
 mod monitors;
 mod offsets;
+mod races;
 mod trace;
 
 use core::sync::atomic::Ordering::Relaxed;

@@ -38,7 +38,7 @@ pub fn send(
     let rx = host.ctl().kring(index)?;
     let from = tx.kring.hwcur.load(Relaxed);
     // Nobody takes in what arrives there, so there is nothing to wait for.
-    // SYNC POINT: Acquire pairs with the Release in `krings::commit_modes`.
+    // SYNC POINT: Acquire pairs with the Release in `epoch::set_mode`.
     if rx.mode.load(Acquire) != RING_ON {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::txsync;
+use super::{Peer, txsync};
 use crate::Host;
 use crate::monitor::Regions;
 use crate::synced::Synced;
@@ -18,7 +18,13 @@ pub fn txsync_traced(
 ) -> u32 {
     let (k, from) = (tx.kring, tx.kring.hwcur.load(Relaxed));
     let before = k.sync.packets.load(Relaxed);
-    let hwtail = txsync(watching, tx, None, end, || Some(regions));
+    let hwtail = txsync(
+        watching,
+        tx,
+        end,
+        || Peer::find(watching, tx, None),
+        || Some(regions),
+    );
     let slots = tx.ring.distance(from, k.hwcur.load(Relaxed));
     let peer = k.pipe.load(Relaxed).checked_sub(1);
     events.push(match peer.and_then(|i| watching.ctl().kring(i)) {

@@ -8,10 +8,12 @@ use super::Sender;
 use super::plan::Plan;
 use super::run;
 use super::scratch::{BROADCAST, BROADCAST_QUEUE, Dest, Scratch};
-use crate::synced::Synced;
+use crate::offsets::Offsets;
+use crate::synced::{Synced, place};
 use crate::{Host, RegionMap, fdb};
 use uvale_shared::ctl::{self, Ctl, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS};
 use uvale_shared::held::Held;
+use uvale_shared::shm::{HeldRing, RingPlace};
 
 /// A port of the switch, and one of its rx rings.
 pub(super) struct Member<'a> {
@@ -53,7 +55,14 @@ impl<'a> Sender<'a> {
             return None;
         }
         let words = run::packet(tx, from)?.words(tx)?;
+        // Not the epoch of now: what the sync goes by was found out in that one.
+        let when = tx.when;
         let generation = self.switch.generation.load(Acquire);
+        // The sender may have left the switch since it was looked at.
+        let index = tx.kring.port.load(Relaxed);
+        if !self.is_member(self.me, index, self.port, tx.kring) {
+            return None;
+        }
         let (destination, source) = fdb::addresses(words.0, words.1);
         if fdb::is_group(source) {
             return None;
@@ -70,30 +79,45 @@ impl<'a> Sender<'a> {
             return None;
         }
         let member = self.member_ring(queue)?;
-        let rx_generation = member.kring.generation.load(Acquire);
+        let rx_epoch = member.kring.now();
+        // What was asked before belongs to this epoch only if it is still so.
+        if self.member_ring(queue)?.rx != member.rx {
+            return None;
+        }
         member.map(self.host, &mut scratch.regions)?;
-        let region = scratch.regions.get(member.number as usize)?.clone()?;
-        let (ctl, sender) = (self.host.ctl(), tx.kring.port.load(Relaxed));
+        let region = scratch.regions.get(member.number as usize)?.as_ref()?;
+        let to = HeldRing::new(region, self.plain_place(&member, region)?)?;
+        let from = scratch.own.as_ref();
+        let from = from.and_then(|own| HeldRing::new(own, place(tx.kring, own)?));
+        let (ctl, me) = (self.host.ctl(), tx.kring.port.load(Relaxed));
         scratch.plan = Some(Plan {
             tuning: Held::new(ctl, Ctl::tuning)?,
-            sender,
-            me: Held::new(ctl, |ctl| ctl.port(sender))?,
-            switch_ref: self.switch_ref,
+            when,
+            from,
+            me: Held::new(ctl, |ctl| ctl.port(me))?,
             switch: Held::new(ctl, |ctl| ctl.switch(self.switch_ref - 1))?,
-            generation: Cell::new(Some(generation)),
+            generation: Cell::new(generation.into()),
             words,
             source,
-            hash,
+            fdb: Held::new(ctl, |ctl| ctl.switch(self.switch_ref - 1)?.fdb.get(hash))?,
             entry,
-            number: member.number,
-            port_index: member.index,
-            port: Held::new(ctl, |ctl| ctl.port(member.index))?,
+            to,
             rx_index: member.rx,
             rx: Held::new(ctl, |ctl| ctl.kring(member.rx))?,
-            rx_generation,
-            region,
+            rx_epoch,
+            is_private: !member.kring.is_monitored() && !member.kring.has_bwrap(),
         });
         Some(())
+    }
+
+    /// Where the ring of `member`, which is in `region`, is, if the short ways of copying will do.
+    fn plain_place(&self, member: &Member<'_>, region: &RegionMap) -> Option<RingPlace> {
+        let (port, kring) = (member.port, member.kring);
+        // The sender's, too, may have got headers since it was looked at.
+        let headers = self.port.virt_hdr_len.load(Relaxed) | port.virt_hdr_len.load(Relaxed);
+        let is_plain = headers == 0 && Offsets::of(kring).is_none();
+        let is_it = self.is_member(member.number, member.index, port, kring);
+        (is_plain && is_it).then(|| place(kring, region)).flatten()
     }
 
     /// Where packets to `dmac` go; `None`: nowhere.
@@ -150,7 +174,7 @@ impl<'a> Sender<'a> {
         };
         let rx = port.rx_kring.load(Relaxed).checked_add(ring_nr)?;
         let kring = self.ctl.kring(rx)?;
-        // SYNC POINT: Acquire pairs with the Release in `krings::commit_modes`.
+        // SYNC POINT: Acquire pairs with the Release in `epoch::set_mode`.
         let is_on = kring.mode.load(Acquire) == RING_ON && kring.dir.load(Relaxed) == 0;
         is_on.then_some(Member {
             number,

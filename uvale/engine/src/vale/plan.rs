@@ -3,64 +3,67 @@
 
 use core::cell::Cell;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::Arc;
 
-use crate::RegionMap;
 use crate::offsets::Offsets;
-use crate::synced::Synced;
-use uvale_shared::ctl::{FDB_SIZE, Kring, Port, Switch, Tuning};
+use crate::synced::place;
+use uvale_shared::atomics::AtomicU64;
+use uvale_shared::ctl::{Kring, Port, Switch, Tuning};
 use uvale_shared::held::Held;
+use uvale_shared::shm::HeldRing;
+
+/// A generation that no switch has.
+pub(super) const NEVER: u64 = u64::MAX;
 
 /// What the last run needed, so that the next sync need not find out again.
 pub(super) struct Plan {
     pub(super) tuning: Held<Tuning>,
-    /// the sending port: its record, and its switch as records name it
-    pub(super) sender: u32,
+    /// by whom it was made, and in which epoch of the sending ring (see [`now`])
+    pub(super) when: u64,
+    /// the sending ring, if it is a descriptor's, and the record of its port
+    pub(super) from: Option<HeldRing>,
     pub(super) me: Held<Port>,
-    pub(super) switch_ref: u32,
     pub(super) switch: Held<Switch>,
-    /// of the switch; `None`: the plan is good for nothing
-    pub(super) generation: Cell<Option<u32>>,
+    /// of the switch; [`NEVER`]: the plan is good for nothing
+    pub(super) generation: Cell<u64>,
     /// first twelve bytes of each packet
     pub(super) words: (u64, u64),
     /// source address
     pub(super) source: u64,
     /// place and content of the destination's table entry
-    pub(super) hash: usize,
+    pub(super) fdb: Held<AtomicU64>,
     pub(super) entry: u64,
-    /// receiver: number on the switch, port record, rx kring and its generation, memory
-    pub(super) number: u32,
-    pub(super) port_index: u32,
-    pub(super) port: Held<Port>,
+    /// the receiving ring, its kring and its epoch
+    pub(super) to: HeldRing,
     pub(super) rx_index: u32,
     pub(super) rx: Held<Kring>,
-    pub(super) rx_generation: u32,
-    pub(super) region: Arc<RegionMap>,
+    pub(super) rx_epoch: u32,
+    /// nobody else sees what the receiver gets
+    pub(super) is_private: bool,
 }
 
 impl Plan {
-    /// Does it hold for packets that begin with `words`? It was made for a ring whose packets begin where their buffers
-    /// do, in a memory of whole lines.
+    /// Does it hold for packets that begin with `words`, in the epoch it was made in? It was made for rings whose
+    /// packets begin where their buffers do, in memories of whole lines, and for ports without virtio-net headers.
     #[inline(always)]
-    pub(super) fn holds(&self, tx: &Synced<'_>, words: (u64, u64)) -> bool {
+    pub(super) fn holds(&self, words: (u64, u64)) -> bool {
         self.words == words
-            && self.generation.get() == Some(self.switch.generation.load(Acquire))
-            && self.switch.fdb[self.hash & (FDB_SIZE - 1)].load(Relaxed) == self.entry
-            && tx.kring.port.load(Relaxed) == self.sender
-            && Offsets::of(tx.kring).is_none()
+            && self.generation.get() == u64::from(self.switch.generation.load(Acquire))
+            && self.fdb.load(Relaxed) == self.entry
             && self.me.last_smac.load(Relaxed) == self.source
-            && self.me.switch.load(Acquire) == self.switch_ref
-            && self.me.virt_hdr_len.load(Relaxed) | self.port.virt_hdr_len.load(Relaxed) == 0
+            && self.tuning.batch.load(Relaxed) != 0
     }
 
-    /// Is the receiving ring, which is locked, still the one that was looked up? A plan outlives the sync that made it,
-    /// and its records may be another port's by now. Their generation says so, and stands for all of a ring that does
-    /// not change while it exists.
+    /// Is the receiving ring, which is locked, still the one that was looked up? A plan outlives the sync that made it:
+    /// its records may be another port's by now, which the epoch says, or the port may have left the switch, whose
+    /// generation says so. Looked at under the lock, through which the daemon passes afterwards.
     #[inline(always)]
-    pub(super) fn is_still(&self, kring: &Kring) -> bool {
-        kring.generation.load(Relaxed) == self.rx_generation
-            && kring.port.load(Relaxed) == self.port_index
-            && self.port.switch.load(Relaxed) == self.switch_ref
-            && self.port.bdg_port.load(Relaxed) == self.number
+    pub(super) fn is_still(&self) -> bool {
+        self.rx.check(self.rx_epoch, |rx| {
+            let is_private = !rx.is_monitored() && !rx.has_bwrap();
+            let is_there = place(rx, self.to.region()).is_some() && Offsets::of(rx).is_none();
+            self.rx.now() != self.rx_epoch || is_there && is_private == self.is_private
+        });
+        self.rx.now() == self.rx_epoch
+            && self.generation.get() == u64::from(self.switch.generation.load(Relaxed))
     }
 }

@@ -4,13 +4,14 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::plan::Plan;
+use super::plan::{NEVER, Plan};
 use super::scratch::Scratch;
 use super::{BATCH, DETOUR, MIN_FRAME, PATIENCE, hand_over};
 use crate::bwrap::Onward;
 use crate::lease::{Lease, Refused};
 use crate::monitor::Regions;
-use crate::synced::Synced;
+use crate::offsets::Offsets;
+use crate::synced::{Synced, now};
 use crate::{Host, RegionMap};
 use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, count};
@@ -83,25 +84,21 @@ pub(super) fn send(
     let first = packet(tx, from)?;
     let words = first.words(tx)?;
     let batch = plan.tuning.batch.load(Relaxed).min(BATCH as u32);
-    if !plan.holds(tx, words) || batch == 0 {
+    if plan.when != now(tx.owner, tx.kring) || !plan.holds(words) || batch == 0 {
         return None;
     }
     let most = tx.ring.distance(from, head).min(batch);
-    let (to, is_still) = (&*plan.region, |kring: &Kring| plan.is_still(kring));
-    let mut lease = match Lease::take(&plan.rx, to, tx.owner, PATIENCE, most, is_still) {
-        Ok(lease) if lease.slots.is_plain() => lease,
+    let to = plan.to.region();
+    let find = |_: &Kring| plan.is_still().then(|| (plan.to.view(), Offsets::NONE));
+    let lease = match Lease::take_at(&plan.rx, to, tx.owner, PATIENCE, most, find) {
+        Ok(lease) => lease,
         Err(Refused::Stuck) => return None,
-        Ok(_) | Err(Refused::Gone) => {
+        Err(Refused::Gone) => {
             // Else it would hold for ever, and be good for nothing.
-            plan.generation.set(None);
+            plan.generation.set(NEVER);
             return None;
         }
     };
-    if most == 1 {
-        one(tx, first, &mut lease);
-        hand_over(host, lease, plan.rx_index, monitors, onward);
-        return Some(tx.ring.next(from));
-    }
     let (span, packets) = ((from, head), (first, batch));
     let end = many(host, tx, plan, span, packets, lease, (monitors, onward));
     // A run as long as a batch has not ended: it goes on.
@@ -109,26 +106,6 @@ pub(super) fn send(
         *detour = DETOUR;
     }
     Some(end)
-}
-
-/// Copies a packet that is alone.
-#[inline(always)]
-fn one(tx: &Synced<'_>, packet: Plain, lease: &mut Lease<'_>) {
-    let (bytes, slots) = (u64::from(packet.len), &mut lease.slots);
-    if slots.free == 0 {
-        lease.tally.full = 1;
-    } else {
-        let (to, slot) = (slots.region, slots.slot());
-        let copied = packet.copy(tx, to, to.pool.offset(slot.load().buf_idx));
-        let len = if copied { packet.len as u16 } else { 0 };
-        slot.store_len_flags(len, rfrags(1));
-        slots.bad_copy = u64::from(!copied);
-        slots.advance();
-        (lease.tally.packets, lease.tally.bytes) = (1, bytes);
-    }
-    count(&tx.kring.sync.packets, 1);
-    count(&tx.kring.sync.bytes, bytes);
-    prime(lease);
 }
 
 /// Sends `first`, which is in slot `from`, and those after it that are alike, `most` in all, into the leased slots of

@@ -10,6 +10,7 @@ use super::plan::Plan;
 use crate::RegionMap;
 use crate::bwrap::Onward;
 use crate::monitor::Regions;
+use crate::synced::Way;
 use nm_abi::NS_INDIRECT;
 use uvale_shared::ctl::{MAX_RINGS, SWITCH_PORTS};
 use uvale_wire::Space;
@@ -73,6 +74,8 @@ pub(super) const EMPTY: Queue = Queue {
 
 /// Work area of one tx ring, private to the process (netmap's nkr_ft).
 pub struct Scratch {
+    /// of a ring of a descriptor: its memory
+    pub(super) own: Option<Arc<RegionMap>>,
     pub(super) frags: Vec<Frag>,
     pub(super) queues: Vec<Queue>,
     pub(super) dests: Vec<Dest>,
@@ -90,6 +93,8 @@ pub struct Scratch {
     pub(super) detour: u32,
     /// of the last run
     pub(super) plan: Option<Plan>,
+    /// when `plan` was made, if a packet that is alone may go by it: nobody looks on, and nothing here is in use
+    pub(super) express: u64,
     /// of the monitors of this ring and of the receivers' rings
     pub(crate) monitors: Regions,
     /// for packets that are forwarded into other switches
@@ -100,19 +105,20 @@ pub struct Scratch {
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self::new().unwrap_or_else(|_| handle_alloc_error(Layout::new::<[Queue; QUEUES]>()))
+        Self::new(None).unwrap_or_else(|_| handle_alloc_error(Layout::new::<[Queue; QUEUES]>()))
     }
 }
 
 impl Scratch {
-    /// A new one, if there is memory for it.
-    pub(crate) fn new() -> Result<Self, TryReserveError> {
+    /// A new one, if there is memory for it; see [`Scratch::own`].
+    pub(crate) fn new(own: Option<Arc<RegionMap>>) -> Result<Self, TryReserveError> {
         let (mut frags, mut queues, mut dests) = (Vec::new(), Vec::new(), Vec::new());
         frags.try_reserve_exact(BATCH + 64)?;
         queues.try_reserve_exact(QUEUES)?;
         queues.resize(QUEUES, EMPTY);
         dests.try_reserve_exact(64)?;
         Ok(Self {
+            own,
             frags,
             queues,
             dests,
@@ -123,6 +129,7 @@ impl Scratch {
             is_traced: false,
             detour: 0,
             plan: None,
+            express: 0,
             monitors: Regions::default(),
             onward: Onward::default(),
             outgoing: Space::default(),
@@ -153,9 +160,27 @@ impl Scratch {
     pub(super) fn begin(&mut self, session: u32) {
         let unused = self.session == 0;
         if self.in_use || (self.session != session && !unused) {
-            core::mem::forget(core::mem::take(self));
+            let new = Self {
+                own: self.own.clone(),
+                ..Self::default()
+            };
+            core::mem::forget(core::mem::replace(self, new));
         }
         self.session = session;
         self.in_use = true;
+        self.express = 0;
+    }
+
+    /// The end of what [`Scratch::begin`] began, of a ring behind which is `way`.
+    pub(super) fn end(&mut self, way: Way) {
+        self.in_use = false;
+        if let Some(plan) = &self.plan
+            && way == Way::Vale
+            && self.detour == 0
+            && plan.is_private
+            && plan.from.is_some()
+        {
+            self.express = plan.when;
+        }
     }
 }

@@ -31,7 +31,7 @@ pub fn txsync(
                 let one = Sender { batch: 1, ..sender };
                 at = one.send(watching, tx, (from, head), data, scratch, events);
                 scratch.is_traced = false;
-                scratch.in_use = false;
+                scratch.end(tx.way);
             }
             None => events.push(dropped(nowhere(watching, tx))),
         }

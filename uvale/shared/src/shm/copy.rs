@@ -54,7 +54,7 @@ pub fn copy_packet(
 /// # Safety
 /// `from` and `to` point to `lines` lines of memory each.
 #[inline(always)]
-unsafe fn copy_lines(from: *const u8, to: *mut u8, lines: usize) {
+pub(super) unsafe fn copy_lines(from: *const u8, to: *mut u8, lines: usize) {
     for line in 0..lines {
         // SAFETY: `line < lines`, so this line is inside both ranges.
         unsafe { move_line(from.add(line * LINE), to.add(line * LINE)) };

@@ -207,6 +207,40 @@ impl SlotView {
     }
 }
 
+/// Where a ring is, checked against a mapping of `len` bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingPlace {
+    ofs: usize,
+    num_slots: u32,
+    len: usize,
+}
+
+impl RingPlace {
+    /// A ring of `num_slots` slots at byte `ofs` of a mapping, or `None` if it does not fit.
+    /// Both numbers come from private or control memory, never from the ring.
+    #[inline]
+    pub fn new(region: &Mapping, ofs: u64, num_slots: u32) -> Option<Self> {
+        // No number of 32 bits makes this one overflow.
+        let bytes = size_of::<RingHeader>() + num_slots as usize * size_of::<SlotView>();
+        let (ofs, len) = (usize::try_from(ofs).ok()?, region.len());
+        let is_aligned = ofs.is_multiple_of(align_of::<SlotView>());
+        let fits = num_slots != 0 && is_aligned && ofs <= len && bytes <= len - ofs;
+        fits.then_some(Self {
+            ofs,
+            num_slots,
+            len,
+        })
+    }
+}
+
+impl RingPlace {
+    /// Number of slots.
+    #[inline(always)]
+    pub fn num_slots(&self) -> u32 {
+        self.num_slots
+    }
+}
+
 /// A ring whose place and size have been checked against its region.
 #[derive(Clone, Copy)]
 pub struct RingView<'a> {
@@ -215,28 +249,35 @@ pub struct RingView<'a> {
 }
 
 impl<'a> RingView<'a> {
-    /// The ring of `num_slots` slots at byte `ofs` of `region`, or `None` if it does not fit.
-    /// Both numbers come from private or control memory, never from the ring.
+    /// The ring of `num_slots` slots at byte `ofs` of `region`, as [`RingPlace::new`] has it.
     #[inline]
     pub fn new(region: &'a Mapping, ofs: u64, num_slots: u32) -> Option<Self> {
-        // No number of 32 bits makes this one overflow.
-        let bytes = size_of::<RingHeader>() + num_slots as usize * size_of::<SlotView>();
-        let (ofs, len) = (usize::try_from(ofs).ok()?, region.len());
-        let is_aligned = ofs.is_multiple_of(align_of::<SlotView>());
-        if num_slots == 0 || !is_aligned || ofs > len || bytes > len - ofs {
+        Self::at(region, RingPlace::new(region, ofs, num_slots)?)
+    }
+
+    /// The ring at `place`; `None` if that was checked against a mapping of another size.
+    #[inline(always)]
+    pub fn at(region: &'a Mapping, place: RingPlace) -> Option<Self> {
+        if place.len != region.len() || place.num_slots == 0 {
             return None;
         }
-        let at = region.ptr_at(ofs).cast_const();
-        // SAFETY: the `bytes` bytes from `at` on lie inside the mapping (checked above), which lives as long as the
-        // borrow does. Its base is page aligned, so `ofs` decides alignment, which is the same for both (asserted
-        // above), and behind a header as many bytes are left as the slots have. Header and slots are made of integer
-        // atomics: any bytes will do, and other processes may write them at any time.
+        let at = region.ptr_at(place.ofs).cast_const();
+        // SAFETY: header and slots lie inside any mapping of that size (checked by `RingPlace::new`, which alone makes
+        // places with slots), and this one lives as long as the borrow does. Its base is page aligned, so `ofs`, which
+        // was checked, too, decides alignment, which is the same for both (asserted above). Header and slots are made
+        // of integer atomics: any bytes will do, and other processes may write them at any time.
         let (header, slots) = unsafe {
             let slots = at.add(size_of::<RingHeader>()).cast::<SlotView>();
-            let slots = core::slice::from_raw_parts(slots, num_slots as usize);
+            let slots = core::slice::from_raw_parts(slots, place.num_slots as usize);
             (&*at.cast::<RingHeader>(), slots)
         };
         Some(Self { header, slots })
+    }
+
+    /// Of what another view has given.
+    #[inline(always)]
+    pub(super) fn of(header: &'a RingHeader, slots: &'a [SlotView]) -> Self {
+        Self { header, slots }
     }
 
     /// The ring's fields before the slots.

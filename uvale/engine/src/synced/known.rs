@@ -1,0 +1,162 @@
+//! What a sync goes by that the daemon alone changes, and rarely: found out once in each epoch of the ring.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use crate::RegionMap;
+use crate::offsets::Offsets;
+use uvale_shared::binding::Binding;
+use uvale_shared::ctl::{Kring, RING_ON};
+use uvale_shared::lock::Owner;
+use uvale_shared::shm::{RingPlace, RingView};
+
+/// What is behind a ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// a switch, and nobody looks on
+    Vale,
+    /// another end of a pipe, and nobody looks on
+    Pipe,
+    /// something else, or there are monitors or a trace: to be looked at every time
+    #[default]
+    Other,
+}
+
+/// What was found out about a ring of a descriptor.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// by which session, and in which epoch; 0: nothing. A fork may have copied it half written: the child is another
+    /// session.
+    when: u64,
+    place: RingPlace,
+    way: Way,
+    /// of a pipe: the same of the ring at the other end
+    peer_when: u64,
+    peer_place: RingPlace,
+}
+
+/// By whom, and in which epoch of `kring`, something is found out. To be asked before: what changes meanwhile ends this
+/// epoch.
+#[inline(always)]
+pub fn now(owner: Owner, kring: &Kring) -> u64 {
+    u64::from(owner.session()) << 32 | u64::from(kring.now())
+}
+
+impl Known {
+    /// Where the ring is, and what is behind it; `None` if it is not, or no longer, the one that `binding` names in
+    /// `region`. The caller, who is `owner`, holds its lock.
+    #[inline(always)]
+    pub(super) fn of(
+        &mut self,
+        owner: Owner,
+        kring: &Kring,
+        region: &RegionMap,
+        binding: &Binding,
+    ) -> Option<(RingPlace, Way, u64)> {
+        let now = now(owner, kring);
+        if self.when != now {
+            self.find_out(now, kring, region, binding)?;
+        }
+        kring.check(now as u32, |kring| {
+            place(kring, region) == Some(self.place) && way(kring, binding) == self.way
+        });
+        Some((self.place, self.way, now))
+    }
+
+    /// Where the ring is, if that is known and `way` is behind it.
+    #[inline(always)]
+    pub fn still(&self, owner: Owner, kring: &Kring, way: Way) -> Option<RingPlace> {
+        let now = now(owner, kring);
+        let is_still = self.when == now && self.way == way;
+        if is_still {
+            kring.check(now as u32, |k| !k.is_monitored() && !k.is_traced());
+        }
+        is_still.then_some(self.place)
+    }
+
+    /// The same of the ring at the other end of the pipe, whose kring is `peer`.
+    #[inline(always)]
+    pub fn peer_still(&self, owner: Owner, peer: &Kring) -> Option<RingPlace> {
+        (self.peer_when == now(owner, peer)).then_some(self.peer_place)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_out(
+        &mut self,
+        now: u64,
+        kring: &Kring,
+        region: &RegionMap,
+        binding: &Binding,
+    ) -> Option<()> {
+        (self.when, self.peer_when) = (0, 0);
+        if kring.generation.load(Relaxed) != binding.generation {
+            return None;
+        }
+        self.place = place(kring, region)?;
+        self.way = way(kring, binding);
+        self.when = now;
+        Some(())
+    }
+
+    /// The ring at the other end of a pipe, whose kring is `peer`: one of `n` slots in the same region, whose packets
+    /// begin where their buffers do, and nobody looks on. `None`: to be looked at more closely.
+    #[inline(always)]
+    pub fn peer<'a>(
+        &mut self,
+        owner: Owner,
+        peer: &Kring,
+        region: &'a RegionMap,
+        n: u32,
+    ) -> Option<RingView<'a>> {
+        let now = now(owner, peer);
+        if self.peer_when != now {
+            self.find_peer(now, peer, region, n)?;
+        }
+        peer.check(now as u32, |peer| {
+            plain_place(peer, region) == Some(self.peer_place)
+        });
+        RingView::at(&region.map, self.peer_place)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_peer(&mut self, now: u64, peer: &Kring, region: &RegionMap, n: u32) -> Option<()> {
+        self.peer_when = 0;
+        self.peer_place = plain_place(peer, region).filter(|place| place.num_slots() == n)?;
+        self.peer_when = now;
+        Some(())
+    }
+}
+
+/// Where the ring of `peer`, the other end of a pipe, is, if packets in it begin where their buffers do and nobody
+/// looks on.
+fn plain_place(peer: &Kring, region: &RegionMap) -> Option<RingPlace> {
+    let is_plain = Offsets::of(peer).is_none() && !peer.is_monitored();
+    if !is_plain || peer.region.load(Relaxed) != region.number {
+        return None;
+    }
+    let (ofs, n) = (peer.ring_ofs.load(Relaxed), peer.num_slots.load(Relaxed));
+    RingPlace::new(&region.map, ofs, n)
+}
+
+/// What is behind `kring`, a ring of the port that `binding` names.
+fn way(kring: &Kring, binding: &Binding) -> Way {
+    let is_watched = kring.is_monitored() || kring.is_traced();
+    match kring.pipe.load(Relaxed) {
+        _ if is_watched || binding.is_null || binding.is_monitor || binding.is_nic => Way::Other,
+        0 => Way::Vale,
+        _ => Way::Pipe,
+    }
+}
+
+/// Where `kring` has its slots, if it is in service and lies in `region`. It is locked, or its epoch was noted before.
+pub fn place(kring: &Kring, region: &RegionMap) -> Option<RingPlace> {
+    // Looked at under the lock: the daemon takes a ring out of service by clearing the mode
+    // and then passing through this lock once.
+    // SYNC POINT: Acquire pairs with the Release in `epoch::set_mode`.
+    if kring.mode.load(Acquire) != RING_ON || kring.region.load(Relaxed) != region.number {
+        return None;
+    }
+    let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
+    RingPlace::new(&region.map, ofs, n)
+}

@@ -1,0 +1,127 @@
+//! A packet that is alone in its sync, and goes where the one before went.
+//!
+//! Most programs that sync a packet at a time have nothing else. This is the general way for them, with what the plan
+//! knows left out: it begins with all the questions, and if one has another answer, nothing has happened, and the sync
+//! is the general one's ([`super::txsync`]).
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use super::MIN_FRAME;
+use super::plan::Plan;
+use crate::Host;
+use crate::attachment::Selected;
+use crate::offsets::Offsets;
+use crate::sleep::{to_wake, wake};
+use crate::synced::now;
+use crate::vale::Scratch;
+use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
+use uvale_shared::ctl::{Kring, count};
+use uvale_shared::lock::Owner;
+use uvale_shared::shm::{HeldRing, SlotView, prefetch_to_write, rfrags};
+
+/// Syncs tx ring `of` if one packet is there. False: nothing has happened.
+#[inline(always)]
+pub(crate) fn send_one(host: &dyn Host, owner: Owner, of: &Selected<Scratch>) -> bool {
+    let k = &*of.kring;
+    let Some(mut guard) = k.busy.try_lock_as(owner) else {
+        return false;
+    };
+    match of.work.get(&mut guard) {
+        Some(scratch) if scratch.express == now(owner, k) => {
+            let plan = scratch.plan.as_ref();
+            plan.is_some_and(|plan| plan.send_one(host, owner, k))
+        }
+        _ => false,
+    }
+}
+
+impl Plan {
+    #[inline(always)]
+    fn send_one(&self, host: &dyn Host, owner: Owner, k: &Kring) -> bool {
+        let Some(from) = &self.from else {
+            return false;
+        };
+        k.check(self.when as u32, |k| {
+            !k.is_monitored() && !k.is_traced() && Offsets::of(k).is_none()
+        });
+        let (tx, rx) = (from.view(), self.to.view());
+        let (header, slots) = (tx.header(), tx.slots());
+        let (head, cur) = (header.head.load(Acquire), header.cur.load(Relaxed));
+        let (at, tail) = (k.hwcur.load(Relaxed), k.rtail.load(Relaxed));
+        let Some(slot) = slots.get(at as usize) else {
+            return false;
+        };
+        let next = tx.next(at);
+        // What netmap's prologue asks for, and that it is one slot.
+        let is_one = head == next
+            && cur == next
+            && k.rhead.load(Relaxed) == at
+            && tail != at
+            && (tail as usize) < slots.len()
+            && header.tail.load(Relaxed) == tail;
+        let said = slot.load();
+        let len = u32::from(said.len);
+        if !is_one || said.flags & (NS_INDIRECT | NS_MOREFRAG) != 0 || len < MIN_FRAME {
+            return false;
+        }
+        let packet = from.buffer(said.buf_idx);
+        if !self.holds(packet.words()) {
+            return false;
+        }
+
+        let r = &*self.rx;
+        let Some(guard) = r.q_lock.try_lock_as(owner) else {
+            return false;
+        };
+        let (first, used) = (r.filled.load(Relaxed), r.hwcur_seen.load(Relaxed));
+        let Some(to) = rx.slots().get(first as usize) else {
+            return false;
+        };
+        let end = rx.next(first);
+        // One slot stays empty. What was seen of hwcur is still free; whether it is more by now is asked elsewhere.
+        let has_room = end != used && (used as usize) < rx.slots().len();
+        if !self.is_still() || r.stuck_holder.load(Relaxed) != 0 || !has_room {
+            return false;
+        }
+        let buffer = self.to.buffer(to.load().buf_idx);
+        if !buffer.copy(packet, len) {
+            return false;
+        }
+        to.store_len_flags(said.len, rfrags(1));
+        for counters in [
+            (&k.sync.packets, &k.sync.bytes),
+            (&r.produced.packets, &r.produced.bytes),
+        ] {
+            count(counters.0, 1);
+            count(counters.1, len.into());
+        }
+        count(&r.produced.progress, 1);
+        r.indices().publish(end);
+        prime(&self.to, end);
+        let mask = to_wake(r);
+        drop(guard);
+        wake(host, r, mask);
+
+        slot.clear_changed(said);
+        for index in [&k.rhead, &k.rcur, &k.hwcur] {
+            index.store(next, Relaxed);
+        }
+        // All is sent: the program has all slots but one, which is before the next one.
+        for index in [&k.hwtail, &k.rtail] {
+            index.store(at, Relaxed);
+        }
+        // SYNC POINT: as in `Synced::finalize`.
+        header.tail.store(at, core::sync::atomic::Ordering::Release);
+        true
+    }
+}
+
+/// Asks for what the next sync will write: the slot after `at`, and its buffer, were last the receiver's.
+#[inline(always)]
+fn prime(to: &HeldRing, at: u32) {
+    if let Some(slot) = to.view().slots().get(at as usize + 1) {
+        let slot: &SlotView = slot;
+        prefetch_to_write(slot);
+        to.buffer(slot.load().buf_idx).prefetch_to_write();
+    }
+}
