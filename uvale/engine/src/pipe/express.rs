@@ -61,7 +61,7 @@ pub(crate) fn send_one(
     for index in [&k.rhead, &k.rcur] {
         index.store(next, Relaxed);
     }
-    // SYNC POINT: as in `txsync`.
+    // SYNC POINT: as in `pipe::txsync`.
     let hwtail = k.pipe_tail.load(Acquire);
     k.hwtail.store(hwtail, Relaxed);
     rs.store_full(slot);
@@ -73,7 +73,7 @@ pub(crate) fn send_one(
         count(counters.1, slot.len.into());
     }
     count(&peer.produced.progress, 1);
-    // SYNC POINT: as in `txsync`.
+    // SYNC POINT: as in `pipe::txsync`.
     peer.pipe_tail.store(next, Release);
     k.hwcur.store(next, Relaxed);
     wake(host, peer, to_wake(peer));
@@ -95,13 +95,13 @@ pub(crate) fn receive_few(
     back: Option<(&SlotView, &SlotView)>,
     (hwcur, head): (u32, u32),
 ) -> u32 {
-    // SYNC POINT: as in `rxsync`.
+    // SYNC POINT: as in `pipe::rxsync`.
     let hwtail = k.pipe_tail.load(Acquire);
     k.hwtail.store(hwtail, Relaxed);
     if let Some((ours, theirs)) = back {
         give_back(ours, theirs);
         count(&peer.produced.progress, 1);
-        // SYNC POINT: as in `rxsync`. The sender's last slot is the one before `head`.
+        // SYNC POINT: as in `pipe::rxsync`. The sender's last slot is the one before `head`.
         peer.pipe_tail.store(hwcur, Release);
         k.hwcur.store(head, Relaxed);
         wake(host, peer, to_wake(peer));
