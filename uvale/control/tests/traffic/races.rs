@@ -43,10 +43,9 @@ impl Host for Late<'_> {
         self.w.session()
     }
     fn owner(&self) -> Owner {
-        if self.asked.fetch_add(1, Relaxed) + 1 == self.at {
-            if let Some(act) = self.act.lock().unwrap().take() {
-                act();
-            }
+        let is_now = self.asked.fetch_add(1, Relaxed) + 1 == self.at;
+        if is_now && let Some(act) = self.act.lock().unwrap().take() {
+            act();
         }
         self.w.owner()
     }
