@@ -67,7 +67,7 @@ unwinder() {
     [ -e "$archive" ] || { skip "no $gcc, whose unwinder is linked in"; return; }
     object=$tools/find_object-$1.o
     zig_cc "${1%%-*}" -O2 -fPIC -Wall -Wextra -Werror -c nm-abi/unwinder/find_object.c -o "$object" &&
-        flags="-C link-arg=$object -C link-arg=$archive"
+        flags="-C link-arg=$archive"
 }
 
 # on_glibc TRIPLE : against the oldest glibc that is served.
@@ -75,7 +75,8 @@ on_glibc() {
     standard_library "$1" || return
     unwinder "$1" || return
     # shellcheck disable=SC2086
-    RUSTFLAGS=$flags cargo zigbuild --quiet $how -p uvale -p nmshim -p libnetmap --target "$1.$oldest_glibc"
+    LINK_FOR=$1 LINK_OBJECT=$object LINK_WRAPPER=${RUSTC_WRAPPER:-} RUSTC_WRAPPER=$PWD/scripts/linked.sh \
+        RUSTFLAGS=$flags cargo zigbuild --quiet $how -p uvale -p nmshim -p libnetmap --target "$1.$oldest_glibc"
 }
 
 for_glibc() {
