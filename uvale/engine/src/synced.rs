@@ -8,6 +8,7 @@ mod tests;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Host, RegionMap};
+pub use indices::Lone;
 use indices::between;
 pub use known::{Known, Way, now, place};
 use uvale_shared::binding::Binding;

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use super::give_back;
 use crate::attachment::Selected;
 use crate::sleep::{to_wake, wake};
-use crate::synced::Way;
+use crate::synced::{Lone, Way};
 use crate::vale::Scratch;
 use crate::{Host, RegionMap};
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
@@ -39,22 +39,14 @@ pub(crate) fn send_one(
     let (Some(tx), Some(rx)) = (ours.and_then(view), theirs.and_then(view)) else {
         return false;
     };
-    let header = tx.header();
-    let (head, cur) = (header.head.load(Acquire), header.cur.load(Relaxed));
-    let (at, tail) = (k.hwcur.load(Relaxed), k.rtail.load(Relaxed));
+    let Some(Lone { at, next, tail }) = Lone::of(k, tx) else {
+        return false;
+    };
     let (Some(ts), Some(rs)) = (tx.slots().get(at as usize), rx.slots().get(at as usize)) else {
         return false;
     };
-    let next = tx.next(at);
-    // What netmap's prologue asks for, and that it is one slot.
-    let is_one = head == next
-        && cur == next
-        && k.rhead.load(Relaxed) == at
-        && tail != at
-        && (tail as usize) < tx.slots().len()
-        && header.tail.load(Relaxed) == tail;
     let slot = ts.load_full();
-    if !is_one || slot.flags & (NS_BUF_CHANGED | NS_MOREFRAG) != 0 {
+    if slot.flags & (NS_BUF_CHANGED | NS_MOREFRAG) != 0 {
         return false;
     }
 
@@ -80,7 +72,7 @@ pub(crate) fn send_one(
     k.rtail.store(hwtail, Relaxed);
     if hwtail != tail {
         // SYNC POINT: as in `Synced::finalize`.
-        header.tail.store(hwtail, Release);
+        tx.header().tail.store(hwtail, Release);
     }
     true
 }

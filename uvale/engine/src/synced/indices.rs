@@ -1,9 +1,10 @@
 //! Indices that a program has written: which are valid, and what happens to a ring with others.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::{BadIndices, Synced};
-use uvale_shared::ctl::count;
+use uvale_shared::ctl::{Kring, count};
+use uvale_shared::shm::RingView;
 
 impl Synced<'_> {
     /// netmap's nm_rxsync_prologue. Like there, head and cur are taken over even if they are
@@ -72,6 +73,39 @@ impl Synced<'_> {
             k.rtail.store(hwtail, Relaxed);
         }
         outside
+    }
+}
+
+/// The one slot that a tx sync has to send, and what is around it.
+#[derive(Clone, Copy)]
+pub struct Lone {
+    /// the slot, and the one after it
+    pub at: u32,
+    pub next: u32,
+    /// the ring's tail
+    pub tail: u32,
+}
+
+impl Lone {
+    /// That of `kring`, which is locked and whose ring is `ring`, if the indices say what netmap's prologue asks for,
+    /// and one slot. Nothing is written.
+    #[inline(always)]
+    pub fn of(kring: &Kring, ring: RingView<'_>) -> Option<Self> {
+        let header = ring.header();
+        let (head, cur) = (header.head.load(Acquire), header.cur.load(Relaxed));
+        let (at, tail) = (kring.hwcur.load(Relaxed), kring.rtail.load(Relaxed));
+        let n = ring.num_slots();
+        if at >= n {
+            return None;
+        }
+        let next = ring.next(at);
+        let is_one = head == next
+            && cur == next
+            && kring.rhead.load(Relaxed) == at
+            && tail != at
+            && tail < n
+            && header.tail.load(Relaxed) == tail;
+        is_one.then_some(Self { at, next, tail })
     }
 }
 

@@ -4,7 +4,7 @@
 //! knows left out: it begins with all the questions, and if one has another answer, nothing has happened, and the sync
 //! is the general one's ([`super::txsync`]).
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::MIN_FRAME;
 use super::plan::Plan;
@@ -12,7 +12,7 @@ use crate::Host;
 use crate::attachment::Selected;
 use crate::offsets::Offsets;
 use crate::sleep::{to_wake, wake};
-use crate::synced::now;
+use crate::synced::{Lone, now};
 use crate::vale::Scratch;
 use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, count};
@@ -45,23 +45,15 @@ impl Plan {
             !k.is_monitored() && !k.is_traced() && Offsets::of(k).is_none()
         });
         let (tx, rx) = (from.view(), self.to.view());
-        let (header, slots) = (tx.header(), tx.slots());
-        let (head, cur) = (header.head.load(Acquire), header.cur.load(Relaxed));
-        let (at, tail) = (k.hwcur.load(Relaxed), k.rtail.load(Relaxed));
-        let Some(slot) = slots.get(at as usize) else {
+        let Some(Lone { at, next, .. }) = Lone::of(k, tx) else {
             return false;
         };
-        let next = tx.next(at);
-        // What netmap's prologue asks for, and that it is one slot.
-        let is_one = head == next
-            && cur == next
-            && k.rhead.load(Relaxed) == at
-            && tail != at
-            && (tail as usize) < slots.len()
-            && header.tail.load(Relaxed) == tail;
+        let Some(slot) = tx.slots().get(at as usize) else {
+            return false;
+        };
         let said = slot.load();
         let len = u32::from(said.len);
-        if !is_one || said.flags & (NS_INDIRECT | NS_MOREFRAG) != 0 || len < MIN_FRAME {
+        if said.flags & (NS_INDIRECT | NS_MOREFRAG) != 0 || len < MIN_FRAME {
             return false;
         }
         let packet = from.buffer(said.buf_idx);
@@ -111,7 +103,7 @@ impl Plan {
             index.store(at, Relaxed);
         }
         // SYNC POINT: as in `Synced::finalize`.
-        header.tail.store(at, core::sync::atomic::Ordering::Release);
+        tx.header().tail.store(at, Release);
         true
     }
 }
