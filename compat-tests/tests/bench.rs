@@ -204,6 +204,10 @@ fn chains_monitors_and_headers() {
     check("vnet", &[], 1.0, &vnet);
 }
 
+/// Said where memif's latency cannot be measured.
+const NO_DPDK: &str = "memif latency: cc and libdpdk-dev are needed \
+                       (Debian: apt install build-essential pkg-config libdpdk-dev)";
+
 #[test]
 fn latencies_rise_with_the_percentile() {
     if !enough_processors() {
@@ -216,10 +220,28 @@ fn latencies_rise_with_the_percentile() {
         "pipe, blocking",
     ];
     let report = measured("latency", &[], 1.0);
-    assert_eq!(columns(&report), [&ways[..], &["socketpair"]].concat());
+    let skipped = texts(&report, "skipped");
+    let peer: &[&str] = match &skipped[..] {
+        [] => &["memif"],
+        [why] if why == NO_DPDK => &[],
+        _ => panic!("{skipped:?}"),
+    };
+    let expected = [&ways[..], peer, &["socketpair"]].concat();
+    assert_eq!(columns(&report), expected);
     let cases = |f: &&Value| f["case"]["label"] == "50 % load";
-    let at_half = list(&report, "figures").iter().filter(cases).count();
-    assert_eq!(at_half, ways.len() * 3);
+    let at_half: Vec<_> = list(&report, "figures").iter().filter(cases).collect();
+    assert_eq!(at_half.len(), (ways.len() + peer.len()) * 3);
+    if peer.is_empty() {
+        println!("skipped: {NO_DPDK}");
+    } else {
+        let ratio = |f: &Value| f["ratios"][0]["of"].as_str().map(str::to_owned);
+        let compared = at_half.iter().filter_map(|f| Some((&f["what"], ratio(f)?)));
+        let compared: Vec<_> = compared.filter(|(_, of)| of == "memif").collect();
+        assert_eq!(compared.len(), 2 * 3, "{compared:?}");
+        let targets = list(&report, "targets").iter();
+        let named = |t: &&Value| t["name"] == "one way at 50 % load, VALE: of memif's p50";
+        assert_eq!(targets.filter(named).count(), 1, "{report}");
+    }
     for three in list(&report, "figures").windows(3) {
         let percentile = |f: &Value, p: &str| f["what"].as_str().unwrap_or_default().ends_with(p);
         if percentile(&three[0], " p50") {
@@ -245,6 +267,19 @@ fn peers_are_measured_if_they_are_there() {
     let said = nowhere.assert_code(0);
     let why = "skipped: memif: dpdk-testpmd not installed (Debian: apt install dpdk-dev)";
     assert!(said.out.contains(why), "{}", said.out);
+    let args = [
+        "--quick",
+        "--windows",
+        "1",
+        "--window",
+        "20",
+        "--only",
+        "latency",
+    ];
+    let nowhere = Said::of(bench(&args).env("PATH", "/nowhere"));
+    let said = nowhere.assert_code(0);
+    let why = format!("skipped: {NO_DPDK}");
+    assert!(said.out.contains(&why), "{}", said.out);
     let report = json(&["--quick", "--windows", "1", "--only", "memif"]);
     let skipped = texts(&report, "skipped");
     if skipped.is_empty() {

@@ -1,6 +1,7 @@
 //! The memory that the benchmark shares with its workers: flags, counters, samples, and the rings
 //! of the limit loops. Each worker gets it as its standard input.
 
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -25,8 +26,10 @@ pub const LANES: usize = 20;
 pub const TABLE: usize = 1024;
 
 const IDLE: u32 = 0;
-const RUN: u32 = 1;
-const QUIT: u32 = 2;
+/// Value of a group's word while it runs.
+pub const RUN: u32 = 1;
+/// Value of it when its workers are to go home.
+pub const QUIT: u32 = 2;
 
 /// A word on cache lines of its own.
 #[repr(C, align(128))]
@@ -151,6 +154,20 @@ impl Board {
         self.memory
             .at(TABLE_AT)
             .expect("the table fits: LEN covers it")
+    }
+
+    /// Where a worker that is no Rust program finds its part: how many bytes from the start it has to map, where the
+    /// word of its group is, and where it says that it is ready, what it has counted, and latencies.
+    pub fn places(index: usize, group: usize) -> [usize; 5] {
+        let group = offset_of!(Header, groups) + group * size_of::<Word>();
+        let worker = offset_of!(Header, workers) + index * size_of::<Worker>();
+        [
+            size_of::<Header>(),
+            group + offset_of!(Word, value),
+            worker + offset_of!(Worker, ready),
+            worker + offset_of!(Worker, count),
+            worker + offset_of!(Worker, latencies),
+        ]
     }
 
     /// Forgets what former workers told.

@@ -4,11 +4,12 @@
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Buckets to each doubling, as a power of two.
-const BITS: u32 = 7;
+pub const BITS: u32 = 7;
 const EACH: u64 = 1 << BITS;
 /// Values from here on (18 minutes, in nanoseconds) are in the last bucket.
 const TOP_BITS: u32 = 40;
-const BUCKETS: usize = (TOP_BITS - BITS + 1) as usize * EACH as usize;
+/// How many there are.
+pub const BUCKETS: usize = (TOP_BITS - BITS + 1) as usize * EACH as usize;
 
 /// The shared counters, written by one worker.
 #[repr(C)]
@@ -28,7 +29,8 @@ impl Counters {
     }
 }
 
-fn place(ns: u64) -> usize {
+/// The bucket of a value in nanoseconds.
+pub fn place(ns: u64) -> usize {
     if ns < EACH {
         return ns as usize;
     }

@@ -14,7 +14,7 @@
 //! | `messages.rs` | messages by a socketpair and by a channel |
 //! | `nic.rs` | NIC ports over veth pairs, and the same by AF_PACKET and AF_XDP alone |
 //! | `reach.rs` | syncs of programs that no preload reaches, and the kernel's part of them alone |
-//! | `memif.rs` | DPDK's testpmd over memif and over rings |
+//! | `memif.rs`, `memif/*` | DPDK's testpmd over memif and over rings; latencies over memif |
 //! | `preload.rs` | what the shim costs a program that has nothing to do with netmap |
 //! | `memory.rs` | what worlds and ports take |
 //! | `board.rs` | the memory that all share |

@@ -13,9 +13,9 @@ use super::port::{Opening, Port};
 use super::wake::{STAMP, now};
 
 /// Most packets between two syncs.
-const MOST: u32 = 256;
+pub const MOST: u32 = 256;
 /// Bytes of each.
-const LEN: u16 = 60;
+pub const LEN: u16 = 60;
 /// Longest wait in one poll.
 const TIMEOUT_MS: i32 = 100;
 

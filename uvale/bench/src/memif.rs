@@ -2,6 +2,9 @@
 //! sends and one that only receives. Over rings: two threads of one process, each of which moves bursts from one ring
 //! to the other one. They take turns with ours: between their windows they are stopped by a signal.
 
+mod dpdk;
+pub mod timed;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -16,10 +19,11 @@ use super::histogram::Histogram;
 use super::measure::{Look, Party, time_on_cpu};
 use super::raw::{die_with_parent, start_real_time};
 use super::world::end;
+use dpdk::Removed;
 
 const PROGRAM: &str = "dpdk-testpmd";
 /// Longest time until both have started, and until one answers.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Packets that go round in rings, whose size is 1024.
@@ -61,9 +65,7 @@ impl Setup {
         let [tx_cpu, rx_cpu, ..] = cpus else {
             return Err("one processor only".into());
         };
-        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("uvale-memif-XXXXXX"))
-            .map_err(|e| format!("cannot make a directory: {e}"))?;
-        let dir = Removed(dir);
+        let dir = Removed::new()?;
         let start = |name: &str, options: &[String]| {
             let burst = format!("--burst={}", self.burst);
             Testpmd::start(&dir.0, name, options, &burst, real_time)
@@ -73,11 +75,9 @@ impl Setup {
             Over::Memif => {
                 let socket = dir.0.join("memif");
                 let options = |role: &str, cpu: usize, mode: &str| {
-                    let socket = socket.display();
-                    let common = "socket-abstract=no,rsize=10";
                     [
                         format!("--lcores=0@{cpu},1@{cpu}"),
-                        format!("--vdev=net_memif0,role={role},id=0,socket={socket},{common}"),
+                        dpdk::memif(role, &socket),
                         "--".to_owned(),
                         "--auto-start".to_owned(),
                         format!("--forward-mode={mode}"),
@@ -119,15 +119,6 @@ impl Setup {
 fn installed() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(PROGRAM).is_file())
-}
-
-/// A directory that goes.
-struct Removed(PathBuf);
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// The processes: the one that receives, and the one that sends, if that is another one.
@@ -217,9 +208,7 @@ impl Testpmd {
         // Into a pipe it would write whole blocks, and an answer is a few lines.
         let mut command = Command::new("stdbuf");
         command.args(["-oL", PROGRAM]);
-        command.args(["--no-huge", "-m", "256", "--no-pci", "--no-telemetry"]);
-        let process = std::process::id();
-        command.arg(format!("--file-prefix=uvale-bench-{process}-{name}"));
+        dpdk::prepare(&mut command, dir);
         command.args(options);
         command.args(["--interactive", "--total-num-mbufs=8192", burst]);
         command.env_remove("LD_PRELOAD").stdin(Stdio::piped());

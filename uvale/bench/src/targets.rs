@@ -119,6 +119,7 @@ const WANTED: &[Wanted] = &[
     least("flooding to 8: of the limit", ("flood", Label("8 receivers")), "spinning", LIMIT, 0.7),
     least("252 ports in random use: of 2", ("ports", Largest), "252 ports", Some("2 ports"), 0.9),
     most("one way at 50 % load, spinning, VALE: p50 in us", HALF_LOAD, "VALE, spinning p50", None, 5.0),
+    most("one way at 50 % load, VALE: of memif's p50", HALF_LOAD, "VALE, spinning p50", Some("memif"), 1.0),
     most("poll ping-pong: times socketpair", PING_PONG, "VALE p50", Some("socketpair"), 1.5),
     most("waking a sleeper: times socketpair", ASLEEP, "VALE p50", Some("socketpair"), 1.5),
     least("VALE: times memif's best, burst 1", ("memif", Batch(1)), "VALE", Some("best of memif"), 3.0),

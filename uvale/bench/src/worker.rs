@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::board::{Board, Stage};
 use super::limit::part as limit;
 use super::load;
+use super::memif::timed;
 use super::messages;
 use super::nic::joining;
 use super::nic::namespaces::Namespaces;
@@ -60,6 +61,8 @@ pub enum Role {
     Load(load::Pacing),
     /// netmap: says how old packets are
     Time(load::Timing),
+    /// DPDK's memif: either of these
+    Memif(timed::End),
     /// AF_PACKET: sends
     PacketSend {
         interface: String,
@@ -107,6 +110,7 @@ impl Role {
             Self::Limit(_) | Self::PacketSend { .. } | Self::PacketReceive { .. } => false,
             Self::XdpSend { .. } | Self::XdpReceive { .. } => false,
             Self::MessageSend | Self::MessageReceive | Self::Channel { .. } => false,
+            Self::Memif(_) => false,
             Self::Send(_) | Self::Receive(_) | Self::Forward(_) | Self::Exchange { .. } => true,
             Self::Load(_) | Self::Time(_) | Self::Join { .. } => true,
             Self::Reach(act) => act.is_netmap(),
@@ -121,6 +125,7 @@ impl Role {
         match self {
             Self::Limit(part) => part.receives(),
             Self::Reach(act) => act.counts(),
+            Self::Memif(end) => end.receives(),
             Self::Receive(_) | Self::Exchange { .. } | Self::Time(_) => true,
             Self::PacketReceive { .. } | Self::XdpReceive { .. } => true,
             Self::MessageReceive | Self::Channel { .. } => true,
@@ -162,6 +167,7 @@ pub fn run(spec: &str) -> Result<(), String> {
         Role::Exchange { ports, batch, len } => traffic::exchange(&stage, ports, (*batch, *len)),
         Role::Load(what) => load::pace(&stage, what),
         Role::Time(what) => load::time(&stage, what),
+        Role::Memif(_) => Err("a program of its own plays this part".into()),
         Role::PacketSend {
             interface,
             batch,

@@ -293,7 +293,10 @@ fn spawn(
     stdout: Option<OwnedFd>,
 ) -> Result<Worker, String> {
     let text = serde_json::to_string(&spec).map_err(|e| e.to_string())?;
-    let mut command = this_program()?;
+    let mut command = match &spec.role {
+        Role::Memif(end) => free(end.command(spec.cpu, Board::places(spec.index, spec.group))),
+        _ => this_program()?,
+    };
     let world = || world.ok_or("no world for a netmap worker");
     if let Some(reach) = spec.reach {
         let exe = command.get_program().to_owned();
@@ -301,13 +304,16 @@ fn spawn(
         command.arg(&world()?.dir).arg("--").arg(exe);
         start_on(&mut command, spec.cpu);
     }
-    // who serves a worker goes before others as the worker does
-    if spec.real_time && (spec.reach.is_some() || matches!(spec.role, Role::Reach(_))) {
+    // who serves a worker goes before others as the worker does, and so does another program
+    let others = matches!(spec.role, Role::Reach(_) | Role::Memif(_));
+    if spec.real_time && (spec.reach.is_some() || others) {
         start_real_time(&mut command);
     }
-    command
-        .args(["bench", "--worker", &text])
-        .stdin(board.descriptor()?);
+    match spec.role {
+        Role::Memif(_) => command.stdout(Stdio::null()),
+        _ => command.args(["bench", "--worker", &text]),
+    };
+    command.stdin(board.descriptor()?);
     let errors = rustix::fs::memfd_create("uvale-bench-errors", rustix::fs::MemfdFlags::CLOEXEC);
     let errors = File::from(errors.map_err(|e| e.to_string())?);
     command.stderr(errors.try_clone().map_err(|e| e.to_string())?);

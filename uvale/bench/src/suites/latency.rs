@@ -2,8 +2,9 @@
 
 use crate::addresses::{RECEIVER, SENDER};
 use crate::contest::{Bench, Column, Contest, Kind, Part};
-use crate::figure::Case;
+use crate::figure::{Case, Figure};
 use crate::load::{Pacing, Timing};
+use crate::memif::timed::Timed;
 use crate::port::Opening;
 use crate::run::Run;
 use crate::shapes::{pair, socketpair};
@@ -12,9 +13,13 @@ use crate::worker::Role;
 
 /// Shares of what the same two processes can do at most, in percent.
 const LOADS: [u32; 3] = [10, 50, 90];
+const FULL_LOAD: &str = "100 % load";
+const MEMIF: &str = "memif";
 
-/// The ways of a packet, and whether its receiver blocks.
-const WAYS: [(&str, bool, [&str; 2]); 4] = [
+/// A way of a packet, whether its receiver blocks, and the ports.
+type Loaded = (&'static str, bool, [&'static str; 2]);
+
+const WAYS: [Loaded; 4] = [
     ("VALE, spinning", false, ["vale1:rx", "vale1:tx"]),
     ("VALE, blocking", true, ["vale2:rx", "vale2:tx"]),
     ("pipe, spinning", false, ["late1}1", "late1{1"]),
@@ -24,43 +29,7 @@ const WAYS: [(&str, bool, [&str; 2]); 4] = [
 /// One way at some loads, and round trips.
 pub fn latency(run: &mut Run, bench: &Bench) {
     run.title("latency one way, 60 bytes; first what the same processes deliver at most: Mpps");
-    let one_way = |(name, blocking, [rx, tx]): (&str, bool, [&str; 2]), per_second: f64| {
-        let receiver = Timing {
-            port: Opening::of(rx),
-            mac: RECEIVER,
-            blocking,
-        };
-        let sender = Pacing {
-            port: Opening::of(tx),
-            flow: (RECEIVER, SENDER),
-            per_second,
-        };
-        let parts = pair(bench, Role::Time(receiver), Role::Load(sender));
-        Column::new(name, parts, &[])
-    };
-    let contest = |label: String, kind, columns| Contest {
-        suite: "latency",
-        case: Case::named(label),
-        kind,
-        columns,
-    };
-    let most = WAYS.map(|way| one_way(way, 0.0)).into_iter().collect();
-    let most = run.hold(bench, contest("100 % load".into(), Kind::Rate, most));
-    if let Some(most) = most {
-        for load in LOADS {
-            let share = f64::from(load) / 100.0;
-            let columns = WAYS.iter().zip(&most).map(|(way, most)| {
-                let most = most.first().map_or(0.0, |f| f.range.median);
-                // Never 0, which stands for as much as possible.
-                one_way(*way, (most * 1e6 * share).max(1.0))
-            });
-            let columns = columns.collect();
-            run.hold(
-                bench,
-                contest(format!("{load} % load"), Kind::Latency, columns),
-            );
-        }
-    }
+    one_way(run, bench);
     run.title("round trips, one packet under way: microseconds");
     match round_trips(bench) {
         Ok(columns) => {
@@ -68,6 +37,74 @@ pub fn latency(run: &mut Run, bench: &Bench) {
         }
         Err(why) => run.skip(format!("latency, ping-pong: {why}")),
     }
+}
+
+fn contest(label: String, kind: Kind, columns: Vec<Column>) -> Contest {
+    Contest {
+        suite: "latency",
+        case: Case::named(label),
+        kind,
+        columns,
+    }
+}
+
+fn one_way(run: &mut Run, bench: &Bench) {
+    let most = WAYS.map(|way| Column::new(way.0, by_load(bench, way, 0.0), &[]));
+    let most = contest(FULL_LOAD.into(), Kind::Rate, most.into());
+    let Some(most) = run.hold(bench, most).map(rates) else {
+        return;
+    };
+    // By itself: where memif cannot be measured, ours are.
+    let memif = Timed::build().map_err(|why| run.skip(format!("memif latency: {why}")));
+    let memif = memif.ok().and_then(|memif| {
+        let column = Column::new(MEMIF, by_memif(bench, &memif, 100, 0.0), &[]);
+        let label = format!("{FULL_LOAD}, {MEMIF}");
+        let held = run.hold(bench, contest(label, Kind::Rate, vec![column]))?;
+        Some((memif, *rates(held).first()?))
+    });
+    for load in LOADS {
+        // Never 0, which stands for as much as possible.
+        let share = |most: f64| (most * f64::from(load) / 100.0).max(1.0);
+        let ours = WAYS.iter().zip(&most).map(|(way, most)| {
+            let peer = memif.is_some() && !way.1;
+            let of: &[usize] = if peer { &[WAYS.len()] } else { &[] };
+            Column::new(way.0, by_load(bench, *way, share(*most)), of)
+        });
+        let mut columns: Vec<Column> = ours.collect();
+        columns.extend(memif.as_ref().map(|(memif, most)| {
+            Column::new(MEMIF, by_memif(bench, memif, load, share(*most)), &[])
+        }));
+        let label = format!("{load} % load");
+        run.hold(bench, contest(label, Kind::Latency, columns));
+    }
+}
+
+/// Packets a second of each column.
+fn rates(figures: Vec<Vec<Figure>>) -> Vec<f64> {
+    let rate = |column: &Vec<Figure>| column.first().map_or(0.0, |f| f.range.median * 1e6);
+    figures.iter().map(rate).collect()
+}
+
+/// A receiver that compares clocks, and a sender of so many packets a second; 0: as many as it can.
+fn by_load(bench: &Bench, (_, blocking, [rx, tx]): Loaded, per_second: f64) -> Vec<Part> {
+    let receiver = Timing {
+        port: Opening::of(rx),
+        mac: RECEIVER,
+        blocking,
+    };
+    let sender = Pacing {
+        port: Opening::of(tx),
+        flow: (RECEIVER, SENDER),
+        per_second,
+    };
+    pair(bench, Role::Time(receiver), Role::Load(sender))
+}
+
+/// The same over memif, at that load in percent.
+fn by_memif(bench: &Bench, memif: &Timed, load: u32, per_second: f64) -> Vec<Part> {
+    let name = format!("load-{load}");
+    let [receiver, sender] = memif.ends(&name, per_second).map(Role::Memif);
+    pair(bench, receiver, sender)
 }
 
 fn round_trips(bench: &Bench) -> Result<Vec<Column>, String> {
