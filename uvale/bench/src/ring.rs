@@ -86,14 +86,16 @@ impl<'a> Ring<'a> {
     /// around the ring of one byte less, so that no slot is sent twice as it is.
     #[inline(always)]
     pub fn fill(&mut self, n: u32, len: u16) {
-        let mut head = self.head;
+        // In registers: a field that is loaded wider than it was just stored would hold each slot up.
+        let (slots, size, mut head, mut lap) = (self.slots, self.n, self.head, self.lap);
         for _ in 0..n {
-            let slot = &self.slots[head as usize];
-            slot.len.store(len - self.lap, Relaxed);
+            let slot = &slots[head as usize];
+            slot.len.store(len - lap, Relaxed);
             slot.flags.store(0, Relaxed);
-            head = ring_next(head, self.n);
-            self.lap ^= u16::from(head == 0);
+            head = ring_next(head, size);
+            lap ^= u16::from(head == 0);
         }
+        self.lap = lap;
         self.publish(head);
     }
 
@@ -109,20 +111,22 @@ impl<'a> Ring<'a> {
     /// Fills slots with `n` packets of `len` bytes, each in as many slots as it takes, as [`Self::fill`] does.
     #[inline(always)]
     pub fn fill_chains(&mut self, n: u32, len: u32) {
-        let mut head = self.head;
+        let (slots, size, room) = (self.slots, self.n, self.buffer_len());
+        let (mut head, mut lap) = (self.head, self.lap);
         for _ in 0..n {
-            let mut rest = len - u32::from(self.lap);
+            let mut rest = len - u32::from(lap);
             while rest > 0 {
-                let slot = &self.slots[head as usize];
-                let part = rest.min(self.buffer_len());
+                let slot = &slots[head as usize];
+                let part = rest.min(room);
                 rest -= part;
                 slot.len.store(part as u16, Relaxed);
                 let more = if rest > 0 { NS_MOREFRAG } else { 0 };
                 slot.flags.store(more, Relaxed);
-                head = ring_next(head, self.n);
-                self.lap ^= u16::from(head == 0);
+                head = ring_next(head, size);
+                lap ^= u16::from(head == 0);
             }
         }
+        self.lap = lap;
         self.publish(head);
     }
 

@@ -20,7 +20,10 @@ use super::sleep::{to_wake, wake};
 use super::synced::Synced;
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, count};
-use uvale_shared::shm::{RingView, Slot, SlotView};
+use uvale_shared::shm::{RingView, Slot, SlotView, prefetch_to_write};
+
+/// Up to so many slots the program's stores may still be under way when they are looked at.
+const FEW: usize = 8;
 
 /// The other ring of the pair.
 #[derive(Clone, Copy)]
@@ -142,9 +145,23 @@ fn send(tx: &Synced<'_>, rx: RingView<'_>, from: u32, head: u32, least: Offsets)
 /// before one that is not so.
 #[inline]
 fn send_simple(ts: &[SlotView], rs: &[SlotView], sent: &mut Sent, start: u32) -> usize {
+    match ts.len() > FEW {
+        true => send_simple_by(SlotView::load_full, ts, rs, sent, start),
+        false => send_simple_by(SlotView::load_just_stored, ts, rs, sent, start),
+    }
+}
+
+#[inline(always)]
+fn send_simple_by(
+    load: impl Fn(&SlotView) -> Slot,
+    ts: &[SlotView],
+    rs: &[SlotView],
+    sent: &mut Sent,
+    start: u32,
+) -> usize {
     let (mut n, mut bytes) = (0usize, 0u64);
     for (ts, rs) in ts.iter().zip(rs) {
-        let slot = ts.load_full();
+        let slot = load(ts);
         if slot.flags & (NS_BUF_CHANGED | NS_MOREFRAG) != 0 {
             break;
         }
@@ -207,11 +224,11 @@ pub fn txsync<'a, 'p>(
     regions: impl FnOnce() -> Option<&'a mut Regions>,
 ) -> u32 {
     let k = tx.kring;
+    let from = k.hwcur.load(Relaxed);
     // SYNC POINT: Acquire pairs with the Release in `rxsync`: the slots that came back are
     // visible before the index that gives them to us.
     let hwtail = k.pipe_tail.load(Acquire);
     k.hwtail.store(hwtail, Relaxed);
-    let from = k.hwcur.load(Relaxed);
     if head == from {
         return hwtail;
     }
@@ -220,6 +237,7 @@ pub fn txsync<'a, 'p>(
     };
 
     let (rx_kring, rx) = (peer.kring, peer.ring);
+    prefetch_to_write(&rx_kring.pipe_tail);
     let Sent {
         complete_to,
         packets,

@@ -36,7 +36,7 @@ use crate::lock::LockWord;
 use crate::shm::{Indices, Memfd, Shared, Sparse};
 
 /// Written at offset 0; changes with every change of the layout below.
-pub const CTL_MAGIC: u64 = 0x7576_616c_6500_000a;
+pub const CTL_MAGIC: u64 = 0x7576_616c_6500_000b;
 /// Entries of a switch's forwarding table (netmap's NM_BDG_HASH).
 pub const FDB_SIZE: usize = 1024;
 /// Port numbers of a switch (netmap's NM_BDG_MAXPORTS); two of them stay unused, as in netmap.
@@ -148,14 +148,14 @@ pub struct Port {
     pub mfs: AtomicU32,
     /// of a NIC port: changes whenever the port gets another wire
     pub wires: AtomicU32,
-    /// source address learned last from this port (netmap's last_smac); all ones at first
-    pub last_smac: AtomicU64,
     /// by sleeper bit: the client's number plus one (see `engine::Host::wake`), 0 for none
     pub sleepers: [AtomicU32; PORT_SLEEPERS],
     /// its name, first byte lowest, zeroes behind it: for people who trace
     name: [AtomicU64; 8],
-    /// pad to 512 bytes
     pad1: [AtomicU64; 17],
+    /// source address learned last from this port (netmap's last_smac); all ones at first. In a line of its own: it
+    /// changes with the port's traffic, and what is above is read by everybody who sends to the port
+    pub last_smac: AtomicU64,
 }
 
 impl Port {
@@ -269,15 +269,10 @@ pub struct Kring {
     /// tx of a joined NIC port: the exchange of buffers under way
     pub swap: Swap,
 
-    // -- published by one side and read by the other: a cache line each --
+    // -- published by the syncing side: a pair of lines, because processors fetch them in pairs --
     /// tx: next slot to send; rx: first slot not yet released
     pub hwcur: AtomicU32,
-    pad3: [AtomicU32; 15],
-    /// tx: last slot free to the program; rx: first slot not yet filled
-    pub hwtail: AtomicU32,
-    /// what the peer has published (pipes)
-    pub pipe_tail: AtomicU32,
-    pad4: [AtomicU32; 14],
+    pad_hwcur: [AtomicU32; 31],
 
     // -- the producing side's own --
     /// held while a sender fills this rx ring
@@ -289,6 +284,8 @@ pub struct Kring {
     /// rx of a VALE port: the senders' copy of hwtail, so that they need not share the receiver's
     /// cache line; written before hwtail
     pub filled: AtomicU32,
+    /// bit mask of the port's descriptors that sleep on this ring
+    pub sleepers: AtomicU64,
     /// the holder of `q_lock` that was waited for in vain (see `LockWord::holder`)
     pub stuck_holder: AtomicU64,
     /// rx of a monitor: packets dropped because `q_lock` was not released; written without it
@@ -296,12 +293,15 @@ pub struct Kring {
     /// rx of a zero-copy monitor: the exchange of two buffers under way, for whoever has to undo
     /// it (see `engine::monitor`)
     pub exchange: Exchange,
-    pad_produce: [AtomicU64; 2],
+    pad_produce: AtomicU64,
 
-    // -- wake-ups --
-    /// bit mask of the port's descriptors that sleep on this ring
-    pub sleepers: AtomicU64,
-    pad6: [AtomicU64; 15],
+    // -- what the syncing side polls: a pair of lines each --
+    /// tx: last slot free to the program; rx: first slot not yet filled
+    pub hwtail: AtomicU32,
+    pad_hwtail: [AtomicU32; 31],
+    /// what the peer has published (pipes)
+    pub pipe_tail: AtomicU32,
+    pad_pipe_tail: [AtomicU32; 31],
 
     /// tx of a joined NIC port: the buffers that the slots of the receiving ring had before [`Kring::swap`]
     pub swapped: [AtomicU32; SWAPS],
@@ -446,14 +446,15 @@ pub const CTL_LEN: usize = PARTS[0] + PARTS[1] + PARTS[2] + PARTS[3];
 const _: () = {
     assert!(MAX_KRINGS < crate::watch::MOST as usize);
     assert!(size_of::<Port>() == 512);
-    assert!(size_of::<Kring>() == 768);
+    assert!(core::mem::offset_of!(Port, last_smac) >= 384);
+    assert!(size_of::<Kring>() == 896);
     assert!(size_of::<Switch>().is_multiple_of(4096));
     assert!(PARTS[PORTS].is_multiple_of(4096) && PARTS[KRINGS].is_multiple_of(4096));
     assert!(core::mem::offset_of!(Kring, busy) == 128);
     assert!(core::mem::offset_of!(Kring, hwcur) == 256);
-    assert!(core::mem::offset_of!(Kring, hwtail) == 320);
     assert!(core::mem::offset_of!(Kring, q_lock) == 384);
-    assert!(core::mem::offset_of!(Kring, sleepers) == 512);
+    assert!(core::mem::offset_of!(Kring, hwtail) == 512);
+    assert!(core::mem::offset_of!(Kring, pipe_tail) == 640);
 };
 
 /// Control memory, mapped.

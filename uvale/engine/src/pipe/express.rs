@@ -12,7 +12,7 @@ use crate::{Host, RegionMap};
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, count};
 use uvale_shared::lock::Owner;
-use uvale_shared::shm::{RingView, SlotView};
+use uvale_shared::shm::{RingView, SlotView, prefetch, prefetch_to_write};
 
 /// Syncs tx ring `of`, in memory `region`, whose other end is `peer`, if one packet is there. False: nothing has
 /// happened.
@@ -25,6 +25,8 @@ pub(crate) fn send_one(
     peer: &Kring,
 ) -> bool {
     let k = &*of.kring;
+    prefetch(&k.pipe_tail);
+    prefetch_to_write(&peer.pipe_tail);
     let Some(mut guard) = k.busy.try_lock_as(owner) else {
         return false;
     };
@@ -45,7 +47,8 @@ pub(crate) fn send_one(
     let (Some(ts), Some(rs)) = (tx.slots().get(at as usize), rx.slots().get(at as usize)) else {
         return false;
     };
-    let slot = ts.load_full();
+    prefetch_to_write(rs);
+    let slot = ts.load_just_stored();
     if slot.flags & (NS_BUF_CHANGED | NS_MOREFRAG) != 0 {
         return false;
     }
