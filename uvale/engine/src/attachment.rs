@@ -1,19 +1,20 @@
 //! A bound descriptor: the rings it selected, and what NIOCTXSYNC, NIOCRXSYNC and poll do on them.
 
-use core::sync::atomic::AtomicBool;
+mod selected;
+
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
 use super::monitor::Regions;
 use super::sleep::{RX, TX};
-use super::synced::{Known, Synced, Way};
 use super::vale::Scratch;
 use super::{Host, RegionMap, nic};
 use rustix::io::Errno;
+pub(crate) use selected::{Selected, Short};
 use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{Ctl, Kring, PORT_GONE, PORT_ON, Port, Tuning};
 use uvale_shared::held::Held;
-use uvale_shared::lock::{Guarded, Owner};
+use uvale_shared::lock::Owner;
 use uvale_shared::shm::RingView;
 use uvale_shared::sleepers::{announce, withdraw};
 
@@ -35,68 +36,6 @@ pub struct Attachment {
     pub(super) rx: Vec<Selected<Regions>>,
 }
 
-/// A ring that a descriptor has selected, and what syncs of it need every time.
-pub(crate) struct Selected<Work> {
-    pub(super) kring: Held<Kring>,
-    /// its index in control memory
-    pub(super) index: u32,
-    /// belongs to whoever holds `busy`: of a tx ring a [`Scratch`], of an rx ring the regions of its monitors
-    pub(super) work: Guarded<Work>,
-    /// belongs to whoever holds `busy`, too
-    pub(super) known: Guarded<Known>,
-    /// of a pipe: the other end's ring, and its index plus one
-    peer: Option<(u32, Held<Kring>)>,
-    /// the short way would not have done for the last sync, and will probably not do for the next one
-    is_long: AtomicBool,
-}
-
-impl<Work> Selected<Work> {
-    /// Ring `ring` of those that begin with `base`. `ENXIO` if there is no such ring.
-    fn new(host: &dyn Host, base: u32, ring: u32, work: Work) -> Result<Self, Errno> {
-        let index = base.checked_add(ring).ok_or(Errno::NXIO)?;
-        let kring = Held::new(host.ctl(), |ctl| ctl.kring(index)).ok_or(Errno::NXIO)?;
-        let pipe = kring.pipe.load(Acquire);
-        let peer = pipe.checked_sub(1);
-        let peer = peer.and_then(|i| Held::new(host.ctl(), |ctl| ctl.kring(i)));
-        Ok(Self {
-            work: Guarded::new(&kring.busy, work),
-            known: Guarded::new(&kring.busy, Known::default()),
-            peer: peer.map(|kring| (pipe, kring)),
-            kring,
-            index,
-            is_long: AtomicBool::new(false),
-        })
-    }
-
-    /// A sync begins of slots up to `head`.
-    #[inline(always)]
-    pub(super) fn note(&self, ring: &Synced<'_>, head: u32) {
-        let from = ring.kring.hwcur.load(Relaxed);
-        let is_few = head == from || head == ring.ring.next(from);
-        self.is_long
-            .store(!is_few || ring.way == Way::Other, Relaxed);
-    }
-
-    /// Is the short way worth a try?
-    #[inline(always)]
-    pub(super) fn is_short(&self) -> bool {
-        !self.is_long.load(Relaxed)
-    }
-
-    /// The other end of a pipe, as it was at REGISTER.
-    #[inline(always)]
-    pub(super) fn other_end(&self) -> Option<&Kring> {
-        self.peer.as_ref().map(|(_, kring)| &**kring)
-    }
-
-    /// The other end of a pipe, if `pipe` is what the kring says of it.
-    #[inline(always)]
-    pub(super) fn peer(&self, pipe: u32) -> Option<&Kring> {
-        let (known, kring) = self.peer.as_ref()?;
-        (*known == pipe).then_some(kring)
-    }
-}
-
 impl Attachment {
     /// Prepares to use what `binding` says. `ENXIO` if it is inconsistent or the port is gone, `ENOMEM` if
     /// there is no memory to work with.
@@ -110,11 +49,11 @@ impl Attachment {
         let (rx_kring, tx_kring) = (port.rx_kring.load(Acquire), port.tx_kring.load(Acquire));
         let tx = binding.rings(TX).map(|ring| {
             let work = Scratch::new(Some(region.clone())).map_err(|_| Errno::NOMEM)?;
-            Selected::new(host, tx_kring, ring, work)
+            Selected::new(host, &region, tx_kring, ring, work)
         });
         let rx = binding
             .rings(RX)
-            .map(|ring| Selected::new(host, rx_kring, ring, Regions::default()));
+            .map(|ring| Selected::new(host, &region, rx_kring, ring, Regions::default()));
         let (tx, rx) = (tx.collect::<Result<_, _>>()?, rx.collect::<Result<_, _>>()?);
         Ok(Self {
             binding,
@@ -162,15 +101,49 @@ impl Attachment {
     /// netmap's poll: syncs as `events` ask and answers which of them are true. Never blocks.
     #[inline(always)]
     pub fn poll(&self, host: &dyn Host, events: Events) -> Events {
+        let owner = host.owner();
+        match self.poll_short(host, owner, events) {
+            Some(revents) => revents,
+            None => self.poll_rings(host, owner, events),
+        }
+    }
+
+    /// The short way, which is that of ports with a ring in each direction that `events` concern. What it knows of a
+    /// ring ends with the port. `None`: the general way has to follow; there may be less to do for it.
+    #[inline(always)]
+    fn poll_short(&self, host: &dyn Host, owner: Owner, events: Events) -> Option<Events> {
+        if events & WANT_TX != 0 {
+            let [one] = &*self.tx else { return None };
+            let is_ready = self.send_one(host, owner, one) && has_news(&one.kring);
+            if !is_ready || events & WANT_RX == 0 {
+                return is_ready.then_some(events & WANT_TX);
+            }
+        } else if self.binding.tx_poll {
+            match &*self.tx {
+                [] => (),
+                [one] if !has_pending(one)? => (),
+                _ => return None,
+            }
+        }
+        let (want, mut revents) = (events & WANT_RX, events & WANT_TX);
+        let [one] = &*self.rx else { return None };
+        if want != 0 && self.receive_few(host, owner, one)? {
+            revents |= want;
+        }
+        (want != 0).then_some(revents)
+    }
+
+    #[inline(never)]
+    fn poll_rings(&self, host: &dyn Host, owner: Owner, events: Events) -> Events {
         if !self.is_live() {
             return libc::POLLERR;
         }
         let mut revents = 0;
         if self.binding.tx_poll || events & WANT_TX != 0 {
-            revents |= self.poll_tx(host, events & WANT_TX);
+            revents |= self.poll_tx(host, owner, events & WANT_TX);
         }
         if events & WANT_RX != 0 {
-            revents |= self.poll_rx(host, events & WANT_RX);
+            revents |= self.poll_rx(host, owner, events & WANT_RX);
         }
         revents
     }
@@ -207,27 +180,10 @@ impl Attachment {
     }
 
     /// Sends on all rings that have something to send, and on the others until one has room.
-    #[inline(always)]
-    fn poll_tx(&self, host: &dyn Host, want: Events) -> Events {
-        let owner = host.owner();
-        match &*self.tx {
-            [one] if want == 0 && !self.has_pending(&one.kring) => 0,
-            [one] if self.send_one(host, owner, one) && has_news(&one.kring) => want,
-            all => self.poll_tx_rings(host, owner, all, want),
-        }
-    }
-
-    #[inline(never)]
-    fn poll_tx_rings(
-        &self,
-        host: &dyn Host,
-        owner: Owner,
-        rings: &[Selected<Scratch>],
-        mut want: Events,
-    ) -> Events {
+    fn poll_tx(&self, host: &dyn Host, owner: Owner, mut want: Events) -> Events {
         let mut revents = 0;
-        for ring in rings {
-            if want == 0 && !self.has_pending(&ring.kring) {
+        for ring in &self.tx {
+            if want == 0 && !self.may_have_pending(ring) {
                 continue;
             }
             let Some((sync, mut guard)) = self.enter(host, owner, ring) else {
@@ -245,35 +201,17 @@ impl Attachment {
     }
 
     /// Has the program moved head since the last sync?
-    fn has_pending(&self, kring: &Kring) -> bool {
-        let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
+    fn may_have_pending(&self, ring: &Selected<Scratch>) -> bool {
+        let k = &*ring.kring;
+        let (ofs, n) = (k.ring_ofs.load(Relaxed), k.num_slots.load(Relaxed));
         RingView::new(&self.region.map, ofs, n)
-            .is_some_and(|r| r.header().head.load(Relaxed) != kring.hwcur.load(Relaxed))
+            .is_some_and(|r| r.header().head.load(Relaxed) != k.hwcur.load(Relaxed))
     }
 
     /// Receives on all rings, so that none starves.
-    #[inline(always)]
-    fn poll_rx(&self, host: &dyn Host, want: Events) -> Events {
-        let owner = host.owner();
-        match &*self.rx {
-            [one] if self.receive_few(host, owner, one) => match has_news(&one.kring) {
-                true => want,
-                false => 0,
-            },
-            all => self.poll_rx_rings(host, owner, all, want),
-        }
-    }
-
-    #[inline(never)]
-    fn poll_rx_rings(
-        &self,
-        host: &dyn Host,
-        owner: Owner,
-        rings: &[Selected<Regions>],
-        want: Events,
-    ) -> Events {
+    fn poll_rx(&self, host: &dyn Host, owner: Owner, want: Events) -> Events {
         let mut revents = 0;
-        for ring in rings {
+        for ring in &self.rx {
             let Some((sync, mut guard)) = self.enter(host, owner, ring) else {
                 continue;
             };
@@ -385,6 +323,14 @@ fn directions(events: Events) -> impl Iterator<Item = usize> {
     let rx = (events & WANT_RX != 0).then_some(RX);
     let tx = (events & WANT_TX != 0).then_some(TX);
     rx.into_iter().chain(tx)
+}
+
+/// Has the program moved head since the last sync of `ring`, which was where it was at REGISTER? `None`: that is not
+/// known without another look.
+#[inline(always)]
+fn has_pending(ring: &Selected<Scratch>) -> Option<bool> {
+    let header = ring.held()?.view().header();
+    Some(header.head.load(Relaxed) != ring.kring.hwcur.load(Relaxed))
 }
 
 /// After a sync: does the program own slots it has not looked at?

@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::{Host, Note};
 use uvale_shared::ctl::{Kring, count};
+use uvale_shared::lock::LockGuard;
 use uvale_shared::sleepers;
 
 /// Index of the receive direction in pairs, as netmap's NR_RX.
@@ -17,6 +18,23 @@ pub(super) fn to_wake(kring: &Kring) -> u64 {
     let mask = sleepers::take(&kring.sleepers);
     count(&kring.produced.wakeups, u64::from(mask.count_ones()));
     mask
+}
+
+/// Takes the sleepers of `kring`, whose producing side `guard` holds, releases it, and wakes them.
+#[inline(always)]
+pub(super) fn release_and_wake(host: &dyn Host, kring: &Kring, guard: LockGuard<'_>) {
+    let mask = sleepers::take(&kring.sleepers);
+    if mask != 0 {
+        wake_counted(host, kring, mask, guard);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn wake_counted(host: &dyn Host, kring: &Kring, mask: u64, guard: LockGuard<'_>) {
+    count(&kring.produced.wakeups, u64::from(mask.count_ones()));
+    drop(guard);
+    wake_each(host, kring, mask);
 }
 
 /// Wakes the descriptors in `mask` of the port that `kring` belongs to.

@@ -9,7 +9,7 @@ mod rx;
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::attachment::{Attachment, Selected};
+use super::attachment::{Attachment, Selected, Short};
 use super::monitor::Regions;
 use super::pipe::Peer;
 use super::synced::{Synced, Way};
@@ -20,68 +20,83 @@ use uvale_shared::lock::{LockGuard, Owner};
 
 impl Attachment {
     /// NIOCTXSYNC: sends what the program has put into its tx rings.
-    #[inline(always)]
     pub fn txsync(&self, host: &dyn Host) {
+        self.try_txsync(host);
+    }
+
+    /// NIOCRXSYNC: gives back what the program has released and shows it what has arrived.
+    pub fn rxsync(&self, host: &dyn Host) {
+        self.try_rxsync(host);
+    }
+
+    /// [`Attachment::txsync`]; false if the port's interface has gone.
+    #[inline(always)]
+    pub fn try_txsync(&self, host: &dyn Host) -> bool {
         let owner = host.owner();
-        match &*self.tx {
-            [one] if self.send_one(host, owner, one) => (),
-            all => self.tx_rings(host, owner, all),
+        let few = move |one: &_| self.send_one(host, owner, one);
+        self.sync(&self.tx, few, move |ring| {
+            if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
+                sync.tx(&mut guard);
+            }
+        })
+    }
+
+    /// [`Attachment::rxsync`]; false if the port's interface has gone.
+    #[inline(always)]
+    pub fn try_rxsync(&self, host: &dyn Host) -> bool {
+        let owner = host.owner();
+        let few = move |one: &_| self.receive_few(host, owner, one).is_some();
+        self.sync(&self.rx, few, move |ring| {
+            if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
+                sync.rx(&mut guard);
+                sync.leave(guard);
+            }
+        })
+    }
+
+    /// Syncs `rings`, one by the short way `few`, if that will do, else `each` by the general one.
+    #[inline(always)]
+    fn sync<Work>(
+        &self,
+        rings: &[Selected<Work>],
+        few: impl FnOnce(&Selected<Work>) -> bool,
+        each: impl Fn(&Selected<Work>),
+    ) -> bool {
+        match rings {
+            // What the short ways know of a ring ends with the port, and no interface is behind it.
+            [one] if few(one) => true,
+            all => self.sync_all(all, each),
         }
+    }
+
+    #[inline(never)]
+    fn sync_all<Work>(&self, rings: &[Selected<Work>], each: impl Fn(&Selected<Work>)) -> bool {
+        rings.iter().for_each(each);
+        !self.is_gone()
     }
 
     /// Syncs `ring` by the short way, if that will do. False: nothing has happened.
     #[inline(always)]
     pub(super) fn send_one(&self, host: &dyn Host, owner: Owner, ring: &Selected<Scratch>) -> bool {
-        match ring.other_end() {
-            _ if !ring.is_short() => false,
-            None => vale::send_one(host, owner, ring),
-            Some(peer) => pipe::send_one(host, owner, self.region(), ring, peer),
+        match ring.short() {
+            None => false,
+            Some(Short::Switch) => vale::send_one(host, owner, ring),
+            Some(Short::Pipe(peer)) => pipe::send_one(host, owner, self.region(), ring, peer),
         }
     }
 
-    #[inline(never)]
-    fn tx_rings(&self, host: &dyn Host, owner: Owner, rings: &[Selected<Scratch>]) {
-        rings.iter().for_each(|r| self.tx_ring(host, owner, r));
-    }
-
-    #[inline(always)]
-    fn tx_ring(&self, host: &dyn Host, owner: Owner, ring: &Selected<Scratch>) {
-        if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
-            sync.tx(&mut guard);
-        }
-    }
-
-    /// NIOCRXSYNC: gives back what the program has released and shows it what has arrived.
-    #[inline(always)]
-    pub fn rxsync(&self, host: &dyn Host) {
-        let owner = host.owner();
-        match &*self.rx {
-            [one] if self.receive_few(host, owner, one) => (),
-            all => self.rx_rings(host, owner, all),
-        }
-    }
-
-    /// The same of an rx ring.
+    /// The same of an rx ring; does the program own slots then that it has not looked at?
     #[inline(always)]
     pub(super) fn receive_few(
         &self,
         host: &dyn Host,
         owner: Owner,
         ring: &Selected<Regions>,
-    ) -> bool {
-        ring.is_short() && rx::receive_few(host, &self.tuning, owner, self.region(), ring)
-    }
-
-    #[inline(never)]
-    fn rx_rings(&self, host: &dyn Host, owner: Owner, rings: &[Selected<Regions>]) {
-        rings.iter().for_each(|r| self.rx_ring(host, owner, r));
-    }
-
-    #[inline(always)]
-    fn rx_ring(&self, host: &dyn Host, owner: Owner, ring: &Selected<Regions>) {
-        if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
-            sync.rx(&mut guard);
-            sync.leave(guard);
+    ) -> Option<bool> {
+        let (tuning, region) = (&self.tuning, self.region());
+        match ring.short()? {
+            Short::Switch => rx::receive_few(host, tuning, owner, region, ring),
+            Short::Pipe(peer) => rx::receive_few_of_pipe(host, tuning, owner, region, ring, peer),
         }
     }
 
@@ -94,7 +109,8 @@ impl Attachment {
         of: &'a Selected<Work>,
     ) -> Option<(Sync<'a, Work>, LockGuard<'a>)> {
         let kring = (of.index, &*of.kring);
-        let (ring, guard) = Synced::enter(owner, self.region(), kring, &of.known, self.binding())?;
+        let known = (&of.known, of.held());
+        let (ring, guard) = Synced::enter(owner, self.region(), kring, known, self.binding())?;
         let sync = Sync {
             host,
             attachment: self,

@@ -8,13 +8,13 @@ mod tests;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Host, RegionMap};
-pub use indices::Lone;
 use indices::between;
+pub use indices::{Lone, alone};
 pub use known::{Known, Way, now, place};
 use uvale_shared::binding::Binding;
 use uvale_shared::ctl::Kring;
 use uvale_shared::lock::{Guarded, LockGuard, Owner};
-use uvale_shared::shm::RingView;
+use uvale_shared::shm::{HeldRing, RingPlace, RingView};
 
 /// A ring whose `busy` lock is held.
 #[derive(Clone, Copy)]
@@ -40,30 +40,22 @@ pub struct BadIndices;
 
 impl<'a> Synced<'a> {
     /// Locks `kring`, whose index is `index`, if it is a live ring of `region` and of the port record as it was
-    /// when the descriptor was bound. What is `known` of it is found out in each epoch once.
+    /// when the descriptor was bound. What is `known` of it is found out in each epoch once; then it was at `held`.
     #[inline(always)]
     pub fn enter(
         owner: Owner,
         region: &'a RegionMap,
         (index, kring): (u32, &'a Kring),
-        known: &Guarded<Known>,
+        (known, held): (&Guarded<Known>, Option<&HeldRing>),
         binding: &Binding,
     ) -> Option<(Self, LockGuard<'a>)> {
         let mut guard = kring.busy.lock(owner)?;
         let known = known.get(&mut guard)?;
-        let (place, way, when) = known.of(owner, kring, region, binding)?;
-        let ring = RingView::at(&region.map, place)?;
-        let sync = Self {
-            kring,
-            index,
-            owner,
-            ring,
-            region,
-            n: ring.num_slots(),
-            way,
-            when,
-        };
-        Some((sync, guard))
+        let (place, way, when) = known.of(owner, kring, region, binding, held)?;
+        Some((
+            Self::at(place, owner, (index, kring), region, way, when)?,
+            guard,
+        ))
     }
 
     /// Kring `index` for somebody else than its own port, if it is a live ring of `region` and not
@@ -80,13 +72,25 @@ impl<'a> Synced<'a> {
             true => kring.busy.lock_within(owner, 0)?,
             false => kring.busy.try_lock_as(owner)?,
         };
-        Some((Self::locked(owner, kring, region, index)?, guard))
+        let when = now(owner, kring);
+        let place = known::place(kring, region)?;
+        let ring = (index, kring);
+        Some((
+            Self::at(place, owner, ring, region, Way::Other, when)?,
+            guard,
+        ))
     }
 
     #[inline(always)]
-    fn locked(owner: Owner, kring: &'a Kring, region: &'a RegionMap, index: u32) -> Option<Self> {
-        let when = now(owner, kring);
-        let ring = RingView::at(&region.map, known::place(kring, region)?)?;
+    fn at(
+        place: RingPlace,
+        owner: Owner,
+        (index, kring): (u32, &'a Kring),
+        region: &'a RegionMap,
+        way: Way,
+        when: u64,
+    ) -> Option<Self> {
+        let ring = RingView::at(&region.map, place)?;
         Some(Self {
             kring,
             index,
@@ -94,7 +98,7 @@ impl<'a> Synced<'a> {
             ring,
             region,
             n: ring.num_slots(),
-            way: Way::Other,
+            way,
             when,
         })
     }

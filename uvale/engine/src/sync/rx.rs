@@ -10,9 +10,9 @@ use crate::pipe::Peer;
 use crate::synced::{Synced, Way};
 use crate::{Host, nic, pipe};
 use nm_abi::NR_TIMESTAMP;
-use uvale_shared::ctl::Tuning;
+use uvale_shared::ctl::{Kring, Tuning};
 use uvale_shared::lock::{LockGuard, Owner};
-use uvale_shared::shm::RingView;
+use uvale_shared::shm::{RingView, SlotView};
 
 impl Sync<'_, Regions> {
     /// Receives. False if the program's indices were wrong, or if it is a monitor's and the
@@ -111,9 +111,10 @@ impl Sync<'_, Regions> {
     }
 }
 
-/// Syncs rx ring `of` of a VALE port or a pipe, in memory `region`, if its program has given back one slot or none.
-/// False: nothing has happened. It is [`Sync::rx`] for who takes a packet at a time, with what is known of the ring
-/// left out: all the questions come first, and if one has another answer, the sync is the general one's.
+/// Syncs rx ring `of` of a VALE port, in memory `region`, if its program has given back one slot or none: does the
+/// program own slots then that it has not looked at? `None`: nothing has happened. It is [`Sync::rx`] for who takes a
+/// packet at a time, with what is known of the ring left out: all the questions come first, and if one has another
+/// answer, the sync is the general one's.
 #[inline(always)]
 pub(super) fn receive_few(
     host: &dyn Host,
@@ -121,66 +122,103 @@ pub(super) fn receive_few(
     owner: Owner,
     region: &RegionMap,
     of: &Selected<Regions>,
-) -> bool {
-    let (k, other_end) = (&*of.kring, of.other_end());
-    let Some(mut guard) = k.busy.try_lock_as(owner) else {
-        return false;
-    };
-    let Some(known) = of.known.get(&mut guard) else {
-        return false;
-    };
-    let view = |place| RingView::at(&region.map, place);
-    let (place, theirs) = match other_end {
-        None => (known.still(owner, k, Way::Vale), None),
-        Some(peer) => (
-            known.still(owner, k, Way::Pipe),
-            known.peer_still(owner, peer).and_then(view),
-        ),
-    };
-    let Some(ring) = place.and_then(view) else {
-        return false;
-    };
-    let (header, slots) = (ring.header(), ring.slots());
-    let hwtail = k.indices().arrived();
-    let (head, cur) = (header.head.load(Acquire), header.cur.load(Relaxed));
-    let (from, tail) = (k.hwcur.load(Relaxed), k.rtail.load(Relaxed));
-    let Some(slot) = slots.get(from as usize) else {
-        return false;
-    };
-    if cur != head || header.tail.load(Relaxed) != tail || hwtail as usize >= slots.len() {
-        return false;
+) -> Option<bool> {
+    let (k, ring) = (&*of.kring, of.held()?.view());
+    let mut guard = k.busy.try_lock_as(owner)?;
+    if !of.known.get(&mut guard)?.is_by_switch(owner, k) {
+        return None;
     }
-    let gives_back = head != from;
-    if gives_back && (head != ring.next(from) || from == hwtail) {
-        return false;
-    }
-    let hwtail = match other_end {
-        None => {
-            if gives_back {
-                slot.clear_changed(slot.load());
-                k.indices().give_back(head);
-            }
-            hwtail
+    let few = Few::of(k, ring)?;
+    if few.gives_back {
+        if few.slot.is_changed() {
+            few.slot.clear_changed(few.slot.load());
         }
-        Some(peer) => {
-            let Some(theirs) = theirs.and_then(|ring| ring.slots().get(from as usize)) else {
-                return false;
-            };
-            let back = gives_back.then_some((slot, theirs));
-            pipe::receive_few(host, k, peer, back, (from, head))
-        }
-    };
-    for index in [&k.rhead, &k.rcur] {
-        index.store(head, Relaxed);
+        k.indices().give_back(few.head);
     }
-    k.rtail.store(hwtail, Relaxed);
-    if hwtail != tail {
-        // SYNC POINT: as in `Synced::finalize`.
-        header.tail.store(hwtail, Release);
-    }
-    stamp(tuning, ring);
+    few.show(k, tuning, few.hwtail);
     leave(host, region, of, guard);
-    true
+    Some(few.head != few.hwtail)
+}
+
+/// The same of a pipe, at whose other end is ring `peer`.
+#[inline(always)]
+pub(super) fn receive_few_of_pipe(
+    host: &dyn Host,
+    tuning: &Tuning,
+    owner: Owner,
+    region: &RegionMap,
+    of: &Selected<Regions>,
+    peer: &Kring,
+) -> Option<bool> {
+    let (k, ring) = (&*of.kring, of.held()?.view());
+    let mut guard = k.busy.try_lock_as(owner)?;
+    let known = of.known.get(&mut guard)?;
+    if !known.is_by_pipe(owner, k) {
+        return None;
+    }
+    let theirs = RingView::at(&region.map, known.peer_still(owner, peer)?)?;
+    let few = Few::of(k, ring)?;
+    let theirs = theirs.slots().get(few.from as usize)?;
+    let back = few.gives_back.then_some((few.slot, theirs));
+    let hwtail = pipe::receive_few(host, k, peer, back, (few.from, few.head));
+    few.show(k, tuning, hwtail);
+    leave(host, region, of, guard);
+    Some(few.head != hwtail)
+}
+
+/// What a program has done to an rx ring that has given back one slot or none.
+struct Few<'a> {
+    ring: RingView<'a>,
+    /// the first slot that it had
+    slot: &'a SlotView,
+    from: u32,
+    /// does it give that back?
+    gives_back: bool,
+    /// the first one that it has now, and has not looked at
+    head: u32,
+    hwtail: u32,
+}
+
+impl<'a> Few<'a> {
+    /// That of `k`, which is locked and whose ring is `ring`. Nothing is written.
+    #[inline(always)]
+    fn of(k: &Kring, ring: RingView<'a>) -> Option<Self> {
+        let (header, slots) = (ring.header(), ring.slots());
+        let hwtail = k.indices().arrived();
+        let (head, cur) = (header.head.load(Acquire), header.cur.load(Relaxed));
+        let from = k.hwcur.load(Relaxed);
+        let slot = slots.get(from as usize)?;
+        if cur != head || hwtail as usize >= slots.len() {
+            return None;
+        }
+        let gives_back = head != from;
+        if gives_back && (head != ring.next(from) || from == hwtail) {
+            return None;
+        }
+        Some(Self {
+            ring,
+            slot,
+            from,
+            gives_back,
+            head,
+            hwtail,
+        })
+    }
+
+    /// The end of the sync: `hwtail` is the tail, whatever the program has made of that.
+    #[inline(always)]
+    fn show(&self, k: &Kring, tuning: &Tuning, hwtail: u32) {
+        for index in [&k.rhead, &k.rcur] {
+            index.store(self.head, Relaxed);
+        }
+        k.rtail.store(hwtail, Relaxed);
+        let tail = &self.ring.header().tail;
+        if tail.load(Relaxed) != hwtail {
+            // SYNC POINT: as in `Synced::finalize`.
+            tail.store(hwtail, Release);
+        }
+        stamp(tuning, self.ring);
+    }
 }
 
 /// Ends a sync: releases the ring, then shows its monitors what arrived meanwhile.

@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::{BadIndices, Synced};
 use uvale_shared::ctl::{Kring, count};
-use uvale_shared::shm::RingView;
+use uvale_shared::shm::{RingView, SlotView};
 
 impl Synced<'_> {
     /// netmap's nm_rxsync_prologue. Like there, head and cur are taken over even if they are
@@ -76,7 +76,24 @@ impl Synced<'_> {
     }
 }
 
-/// The one slot that a tx sync has to send, and what is around it.
+/// The one slot that a tx sync of `kring`, which is locked and whose ring is `ring`, has to send, its index and that of
+/// the one after it, if the indices say what netmap's prologue asks for, and one slot. Nothing is written.
+#[inline(always)]
+pub fn alone<'a>(kring: &Kring, ring: RingView<'a>) -> Option<(&'a SlotView, u32, u32)> {
+    let header = ring.header();
+    let (head, cur) = (header.head.load(Acquire), header.cur.load(Relaxed));
+    let at = kring.hwcur.load(Relaxed);
+    let slot = ring.slots().get(at as usize)?;
+    let next = ring.next(at);
+    // Where the tail is does not matter, as long as there is a slot before it.
+    let is_one = head == next
+        && cur == next
+        && kring.rhead.load(Relaxed) == at
+        && kring.rtail.load(Relaxed) != at;
+    is_one.then_some((slot, at, next))
+}
+
+/// The same, and the ring's tail.
 #[derive(Clone, Copy)]
 pub struct Lone {
     /// the slot, and the one after it
@@ -87,25 +104,13 @@ pub struct Lone {
 }
 
 impl Lone {
-    /// That of `kring`, which is locked and whose ring is `ring`, if the indices say what netmap's prologue asks for,
-    /// and one slot. Nothing is written.
+    /// That of `kring`, as [`alone`] says, if the program has left the tail alone.
     #[inline(always)]
     pub fn of(kring: &Kring, ring: RingView<'_>) -> Option<Self> {
-        let header = ring.header();
-        let (head, cur) = (header.head.load(Acquire), header.cur.load(Relaxed));
-        let (at, tail) = (kring.hwcur.load(Relaxed), kring.rtail.load(Relaxed));
-        let n = ring.num_slots();
-        if at >= n {
-            return None;
-        }
-        let next = ring.next(at);
-        let is_one = head == next
-            && cur == next
-            && kring.rhead.load(Relaxed) == at
-            && tail != at
-            && tail < n
-            && header.tail.load(Relaxed) == tail;
-        is_one.then_some(Self { at, next, tail })
+        let (_, at, next) = alone(kring, ring)?;
+        let tail = kring.rtail.load(Relaxed);
+        let is_good = tail < ring.num_slots() && ring.header().tail.load(Relaxed) == tail;
+        is_good.then_some(Self { at, next, tail })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::offsets::Offsets;
 use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{Kring, RING_ON};
 use uvale_shared::lock::Owner;
-use uvale_shared::shm::{RingPlace, RingView};
+use uvale_shared::shm::{HeldRing, RingPlace, RingView};
 
 /// What is behind a ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,9 @@ pub struct Known {
     when: u64,
     place: RingPlace,
     way: Way,
+    /// `when`, if a switch is behind the ring, or another end of a pipe, and it lies where it did at REGISTER; else 0
+    by_switch: u64,
+    by_pipe: u64,
     /// of a pipe: the same of the ring at the other end
     peer_when: u64,
     peer_place: RingPlace,
@@ -43,7 +46,7 @@ pub fn now(owner: Owner, kring: &Kring) -> u64 {
 
 impl Known {
     /// Where the ring is, and what is behind it; `None` if it is not, or no longer, the one that `binding` names in
-    /// `region`. The caller, who is `owner`, holds its lock.
+    /// `region`. `held`: where it was at REGISTER. The caller, who is `owner`, holds its lock.
     #[inline(always)]
     pub(super) fn of(
         &mut self,
@@ -51,10 +54,11 @@ impl Known {
         kring: &Kring,
         region: &RegionMap,
         binding: &Binding,
+        held: Option<&HeldRing>,
     ) -> Option<(RingPlace, Way, u64)> {
         let now = now(owner, kring);
         if self.when != now {
-            self.find_out(now, kring, region, binding)?;
+            self.find_out(now, kring, region, binding, held)?;
         }
         kring.check(now as u32, |kring| {
             place(kring, region) == Some(self.place) && way(kring, binding) == self.way
@@ -73,6 +77,28 @@ impl Known {
         is_still.then_some(self.place)
     }
 
+    /// Is a switch behind the ring, which lies where it did at REGISTER?
+    #[inline(always)]
+    pub fn is_by_switch(&self, owner: Owner, kring: &Kring) -> bool {
+        self.is_by(self.by_switch, owner, kring)
+    }
+
+    /// The same of a pipe.
+    #[inline(always)]
+    pub fn is_by_pipe(&self, owner: Owner, kring: &Kring) -> bool {
+        self.is_by(self.by_pipe, owner, kring)
+    }
+
+    #[inline(always)]
+    fn is_by(&self, when: u64, owner: Owner, kring: &Kring) -> bool {
+        let now = now(owner, kring);
+        let is_so = when == now;
+        if is_so {
+            kring.check(now as u32, |k| !k.is_monitored() && !k.is_traced());
+        }
+        is_so
+    }
+
     /// The same of the ring at the other end of the pipe, whose kring is `peer`.
     #[inline(always)]
     pub fn peer_still(&self, owner: Owner, peer: &Kring) -> Option<RingPlace> {
@@ -87,13 +113,21 @@ impl Known {
         kring: &Kring,
         region: &RegionMap,
         binding: &Binding,
+        held: Option<&HeldRing>,
     ) -> Option<()> {
-        (self.when, self.peer_when) = (0, 0);
+        *self = Self::default();
         if kring.generation.load(Relaxed) != binding.generation {
             return None;
         }
         self.place = place(kring, region)?;
         self.way = way(kring, binding);
+        if held.is_some_and(|held| held.is_at(&region.map, self.place)) {
+            match self.way {
+                Way::Vale => self.by_switch = now,
+                Way::Pipe => self.by_pipe = now,
+                Way::Other => {}
+            }
+        }
         self.when = now;
         Some(())
     }

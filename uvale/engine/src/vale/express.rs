@@ -11,8 +11,8 @@ use super::plan::Plan;
 use crate::Host;
 use crate::attachment::Selected;
 use crate::offsets::Offsets;
-use crate::sleep::{to_wake, wake};
-use crate::synced::{Lone, now};
+use crate::sleep::release_and_wake;
+use crate::synced::{alone, now};
 use crate::vale::Scratch;
 use nm_abi::{NS_INDIRECT, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, count};
@@ -45,19 +45,19 @@ impl Plan {
             !k.is_monitored() && !k.is_traced() && Offsets::of(k).is_none()
         });
         let (tx, rx) = (from.view(), self.to.view());
-        let Some(Lone { at, next, .. }) = Lone::of(k, tx) else {
-            return false;
-        };
-        let Some(slot) = tx.slots().get(at as usize) else {
+        let Some((slot, at, next)) = alone(k, tx) else {
             return false;
         };
         let said = slot.load();
         let len = u32::from(said.len);
-        if said.flags & (NS_INDIRECT | NS_MOREFRAG) != 0 || len < MIN_FRAME {
+        if said.flags & (NS_INDIRECT | NS_MOREFRAG) != 0 {
             return false;
         }
         let packet = from.buffer(said.buf_idx);
-        if !self.holds(packet.words()) {
+        if !self.is_same(packet.words()) || self.tuning.batch.load(Relaxed) == 0 {
+            return false;
+        }
+        if len < MIN_FRAME {
             return false;
         }
 
@@ -65,17 +65,19 @@ impl Plan {
         let Some(guard) = r.q_lock.try_lock_as(owner) else {
             return false;
         };
-        let (first, used) = (r.filled.load(Relaxed), r.hwcur_seen.load(Relaxed));
+        let first = r.filled.load(Relaxed);
         let Some(to) = rx.slots().get(first as usize) else {
             return false;
         };
         let end = rx.next(first);
         // One slot stays empty. What was seen of hwcur is still free; whether it is more by now is asked elsewhere.
-        let has_room = end != used && (used as usize) < rx.slots().len();
-        if !self.is_still() || r.stuck_holder.load(Relaxed) != 0 || !has_room {
+        if end == r.hwcur_seen.load(Relaxed) {
             return false;
         }
-        let buffer = self.to.buffer(to.load().buf_idx);
+        if !self.is_still(r) || r.stuck_holder.load(Relaxed) != 0 {
+            return false;
+        }
+        let buffer = self.to.buffer(to.buf_idx());
         if !buffer.copy(packet, len) {
             return false;
         }
@@ -90,9 +92,7 @@ impl Plan {
         count(&r.produced.progress, 1);
         r.indices().publish(end);
         prime(&self.to, end);
-        let mask = to_wake(r);
-        drop(guard);
-        wake(host, r, mask);
+        release_and_wake(host, r, guard);
 
         slot.clear_changed(said);
         for index in [&k.rhead, &k.rcur, &k.hwcur] {
@@ -114,6 +114,6 @@ fn prime(to: &HeldRing, at: u32) {
     if let Some(slot) = to.view().slots().get(at as usize + 1) {
         let slot: &SlotView = slot;
         prefetch_to_write(slot);
-        to.buffer(slot.load().buf_idx).prefetch_to_write();
+        to.buffer(slot.buf_idx()).prefetch_to_write();
     }
 }

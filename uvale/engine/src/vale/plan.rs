@@ -46,24 +46,30 @@ impl Plan {
     /// packets begin where their buffers do, in memories of whole lines, and for ports without virtio-net headers.
     #[inline(always)]
     pub(super) fn holds(&self, words: (u64, u64)) -> bool {
-        self.words == words
-            && self.generation.get() == u64::from(self.switch.generation.load(Acquire))
-            && self.fdb.load(Relaxed) == self.entry
-            && self.me.last_smac.load(Relaxed) == self.source
+        self.generation.get() == u64::from(self.switch.generation.load(Acquire))
+            && self.is_same(words)
             && self.tuning.batch.load(Relaxed) != 0
     }
 
-    /// Is the receiving ring, which is locked, still the one that was looked up? A plan outlives the sync that made it:
+    /// The part of it that [`Plan::is_still`] does not ask for: the addresses, and what has been learnt of both.
+    #[inline(always)]
+    pub(super) fn is_same(&self, words: (u64, u64)) -> bool {
+        self.words == words
+            && self.fdb.load(Relaxed) == self.entry
+            && self.me.last_smac.load(Relaxed) == self.source
+    }
+
+    /// Is the receiving ring `rx`, which is locked, still the one that was looked up? A plan outlives the sync that made it:
     /// its records may be another port's by now, which the epoch says, or the port may have left the switch, whose
     /// generation says so. Looked at under the lock, through which the daemon passes afterwards.
     #[inline(always)]
-    pub(super) fn is_still(&self) -> bool {
-        self.rx.check(self.rx_epoch, |rx| {
+    pub(super) fn is_still(&self, rx: &Kring) -> bool {
+        rx.check(self.rx_epoch, |rx| {
             let is_private = !rx.is_monitored() && !rx.has_bwrap();
             let is_there = place(rx, self.to.region()).is_some() && Offsets::of(rx).is_none();
-            self.rx.now() != self.rx_epoch || is_there && is_private == self.is_private
+            rx.now() != self.rx_epoch || is_there && is_private == self.is_private
         });
-        self.rx.now() == self.rx_epoch
+        rx.now() == self.rx_epoch
             && self.generation.get() == u64::from(self.switch.generation.load(Relaxed))
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn send(
     }
     let most = tx.ring.distance(from, head).min(batch);
     let to = plan.to.region();
-    let find = |_: &Kring| plan.is_still().then(|| (plan.to.view(), Offsets::NONE));
+    let find = |rx: &Kring| plan.is_still(rx).then(|| (plan.to.view(), Offsets::NONE));
     let lease = match Lease::take_at(&plan.rx, to, tx.owner, PATIENCE, most, find) {
         Ok(lease) => lease,
         Err(Refused::Stuck) => return None,

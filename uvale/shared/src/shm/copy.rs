@@ -182,20 +182,11 @@ unsafe fn move_word(from: *const u8, to: *mut u8) {
 ///
 /// # Safety
 /// `from` points to eight bytes of memory.
+#[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-pub(super) unsafe fn load_word(from: *const u8) -> u64 {
+unsafe fn load_word(from: *const u8) -> u64 {
     let word: u64;
     // SAFETY: reads eight bytes, which the caller answers for, aligned or not.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        core::arch::asm!(
-            "mov {word}, [{from}]",
-            from = in(reg) from,
-            word = out(reg) word,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    // SAFETY: as above.
     #[cfg(target_arch = "aarch64")]
     unsafe {
         core::arch::asm!(
@@ -205,13 +196,40 @@ pub(super) unsafe fn load_word(from: *const u8) -> u64 {
             options(nostack, preserves_flags, readonly),
         );
     }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    #[cfg(not(target_arch = "aarch64"))]
     {
         // SAFETY: the caller answers for the bytes; an AtomicU8 has the layout of one.
         let byte = |at| unsafe { (*from.add(at).cast::<AtomicU8>()).load(Ordering::Relaxed) };
         word = u64::from_ne_bytes(core::array::from_fn(byte));
     }
     word
+}
+
+/// Reads the words at `from` and four bytes after it, each once, which others may be writing.
+///
+/// # Safety
+/// `from` points to twelve bytes of memory.
+#[inline(always)]
+pub(super) unsafe fn load_two_words(from: *const u8) -> (u64, u64) {
+    // SAFETY: reads twelve bytes, which the caller answers for, aligned or not.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        let (lo, hi): (u64, u64);
+        core::arch::asm!(
+            "mov {lo}, [{from}]",
+            "mov {hi}, [{from} + 4]",
+            from = in(reg) from,
+            lo = out(reg) lo,
+            hi = lateout(reg) hi,
+            options(nostack, preserves_flags, readonly),
+        );
+        (lo, hi)
+    }
+    // SAFETY: the caller answers for both words.
+    #[cfg(not(target_arch = "x86_64"))]
+    unsafe {
+        (load_word(from), load_word(from.add(4)))
+    }
 }
 
 /// # Safety

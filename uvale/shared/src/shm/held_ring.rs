@@ -3,8 +3,8 @@
 use core::marker::PhantomData;
 use std::sync::Arc;
 
-use super::copy::{copy_lines, load_word};
-use super::mapping::prefetch_to_write;
+use super::copy::{copy_lines, load_two_words};
+use super::mapping::{Mapping, prefetch_to_write};
 use super::{RegionMap, RingHeader, RingPlace, RingView, SlotView};
 use crate::atomics::{reads, writes};
 
@@ -57,6 +57,13 @@ impl HeldRing {
         unsafe { RingView::of(&*self.header, &*self.slots) }
     }
 
+    /// Is it the ring at `place` of `region`?
+    pub fn is_at(&self, region: &Mapping, place: RingPlace) -> bool {
+        RingView::at(region, place).is_some_and(|ring| {
+            core::ptr::eq(ring.header(), self.header) && core::ptr::eq(ring.slots(), self.slots)
+        })
+    }
+
     /// The region it lies in.
     #[inline(always)]
     pub fn region(&self) -> &RegionMap {
@@ -98,7 +105,7 @@ impl Buffer<'_> {
         reads(self.at, 12);
         // SAFETY: a buffer has a line of bytes at least. They may change under us; each word is read once, and any
         // value will do.
-        let (lo, hi) = unsafe { (load_word(self.at), load_word(self.at.add(4))) };
+        let (lo, hi) = unsafe { load_two_words(self.at) };
         (u64::from_le(lo), u64::from_le(hi))
     }
 

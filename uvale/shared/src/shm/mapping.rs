@@ -7,7 +7,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
-use super::copy::load_word;
+use super::copy::load_two_words;
 use super::own::{map_at_once, map_whole, reserve, unmap};
 use super::pages::{HUGE_PAGE, Pages};
 use crate::atomics::reads;
@@ -330,7 +330,7 @@ impl Mapping {
         reads(at, 12);
         // SAFETY: the twelve bytes from `ofs` lie inside the mapping. They may change under us; each word
         // is read once, and any value will do.
-        let (lo, hi) = unsafe { (load_word(at), load_word(at.add(4))) };
+        let (lo, hi) = unsafe { load_two_words(at) };
         Some((u64::from_le(lo), u64::from_le(hi)))
     }
 

@@ -166,6 +166,20 @@ impl SlotView {
         }
     }
 
+    /// The `buf_idx` field alone.
+    #[inline(always)]
+    pub fn buf_idx(&self) -> u32 {
+        self.reads();
+        self.buf_idx.load(Ordering::Relaxed)
+    }
+
+    /// Has NS_BUF_CHANGED been set?
+    #[inline(always)]
+    pub fn is_changed(&self) -> bool {
+        self.reads();
+        self.flags.load(Ordering::Relaxed) & NS_BUF_CHANGED != 0
+    }
+
     /// The `ptr` field alone.
     #[inline]
     pub fn ptr(&self) -> u64 {
