@@ -1,6 +1,7 @@
 //! The program's memory, by pointers that may be bad: `EFAULT` where the kernel says so, and no system call.
 //!
-//! One routine copies. A fault in it is found by `handlers`, which goes on behind it. Without that (a program that has
+//! One routine copies, and two move what poll's usual array has without a loop. A fault in them is found by `handlers`,
+//! which goes on behind them. Without that (a program that has
 //! not used the device, or one that blocks SIGSEGV) a bad pointer faults, so only calls on descriptors of ours come
 //! here.
 
@@ -36,6 +37,18 @@ global_asm!(
     "jnz 4b",
     "5: xor eax, eax",
     "ret",
+    ".hidden nmshim_get8",
+    ".globl nmshim_get8",
+    "nmshim_get8:", // rdi: from
+    "mov rdx, qword ptr [rdi]",
+    "xor eax, eax",
+    "ret",
+    ".hidden nmshim_put2",
+    ".globl nmshim_put2",
+    "nmshim_put2:", // rdi: to, si: value
+    "mov word ptr [rdi], si",
+    "xor eax, eax",
+    "ret",
     ".hidden nmshim_copy_faulted",
     ".globl nmshim_copy_faulted",
     "nmshim_copy_faulted:",
@@ -66,10 +79,22 @@ global_asm!(
     "b 3b",
     "4: mov w0, #0",
     "ret",
+    ".hidden nmshim_get8",
+    ".globl nmshim_get8",
+    "nmshim_get8:", // x0: from
+    "ldr x1, [x0]",
+    "mov x0, #0",
+    "ret",
+    ".hidden nmshim_put2",
+    ".globl nmshim_put2",
+    "nmshim_put2:", // x0: to, w1: value
+    "strh w1, [x0]",
+    "mov x0, #0",
+    "ret",
     ".hidden nmshim_copy_faulted",
     ".globl nmshim_copy_faulted",
     "nmshim_copy_faulted:",
-    "mov w0, #1",
+    "mov x0, #1",
     "ret",
     ".cfi_endproc",
     ".size nmshim_copy, . - nmshim_copy",
@@ -78,8 +103,20 @@ global_asm!(
 unsafe extern "C" {
     /// Copies forward; 0, or 1 if an address was bad.
     fn nmshim_copy(to: *mut u8, from: *const u8, bytes: usize) -> c_int;
-    /// Where it goes on after a fault: no stack is in use.
+    /// Eight bytes.
+    fn nmshim_get8(from: *const u8) -> Got;
+    /// Puts two bytes; as `nmshim_copy`.
+    fn nmshim_put2(to: *mut u8, value: u16) -> c_int;
+    /// Where each of them goes on after a fault: no stack is in use.
     fn nmshim_copy_faulted();
+}
+
+/// What `nmshim_get8` gives, in two registers.
+#[repr(C)]
+struct Got {
+    /// 1: the address was bad
+    faulted: u64,
+    value: u64,
 }
 
 /// Was it the copying that faulted? Then it goes on with its error when the handler returns.
@@ -110,6 +147,32 @@ pub unsafe fn goes_on(context: *mut ucontext_t) -> bool {
 fn copy(to: *mut u8, from: *const u8, bytes: usize) -> Result<()> {
     // SAFETY: one side is ours, the other the program's, where a fault is an answer.
     match unsafe { nmshim_copy(to, from, bytes) } {
+        0 => Ok(()),
+        _ => Err(Errno(libc::EFAULT)),
+    }
+}
+
+/// The eight bytes that the program has at `from`, aligned or not.
+///
+/// # Safety
+/// As `read`.
+#[inline(always)]
+pub unsafe fn read_word(from: *const u64) -> Result<u64> {
+    // SAFETY: reads eight bytes of the program's, where a fault is an answer.
+    match unsafe { nmshim_get8(from.cast()) } {
+        Got { faulted: 0, value } => Ok(value),
+        _ => Err(Errno(libc::EFAULT)),
+    }
+}
+
+/// Puts a short where the program wants it, aligned or not.
+///
+/// # Safety
+/// As `write`.
+#[inline(always)]
+pub unsafe fn write_short(to: *mut i16, value: i16) -> Result<()> {
+    // SAFETY: writes two bytes of the program's, where a fault is an answer.
+    match unsafe { nmshim_put2(to.cast(), value as u16) } {
         0 => Ok(()),
         _ => Err(Errno(libc::EFAULT)),
     }

@@ -55,6 +55,7 @@ pub fn answer(r: Result<c_int>) -> c_int {
 
 /// -1 and errno.
 #[cold]
+#[inline(never)]
 pub fn fail(e: i32) -> c_int {
     set_errno(e);
     -1

@@ -27,10 +27,8 @@ use libc::c_int;
 #[repr(C)]
 pub struct Thread {
     depth: AtomicU32,
-    /// a signal was put off, all are blocked
-    deferred: AtomicU32,
-    /// the program has asked for asynchronous cancellation
-    asynchronous: AtomicU32,
+    /// what is to be minded where a section begins or ends: `DEFERRED`, `ASYNCHRONOUS`
+    notes: AtomicU32,
     /// handlers of the program's that have begun and not come back
     handlers: AtomicU32,
     /// the mask to go back to once a signal was put off
@@ -41,6 +39,11 @@ pub struct Thread {
     /// end of the stack on which its trapped calls are served (`interpose::trap`); 0: none yet
     pub stack: AtomicUsize,
 }
+
+/// A signal was put off, all are blocked.
+const DEFERRED: u32 = 1;
+/// The program has asked for asynchronous cancellation.
+const ASYNCHRONOUS: u32 = 2;
 
 /// What was told that a thread sleeps, and hears the contrary if a handler comes.
 pub trait Sleeper {
@@ -91,16 +94,18 @@ pub fn enter() {
 #[must_use]
 pub fn enter_first() -> bool {
     let t = this();
-    let depth = t.depth.load(Relaxed);
-    t.depth.store(depth.wrapping_add(1), Relaxed);
+    t.depth
+        .store(t.depth.load(Relaxed).wrapping_add(1), Relaxed);
     compiler_fence(SeqCst);
-    depth == 0 && t.asynchronous.load(Relaxed) != 0
+    t.notes.load(Relaxed) & ASYNCHRONOUS != 0
 }
 
-/// Until the section is over.
+/// Until the outermost section is over.
 #[cold]
 pub fn put_cancellation_off() {
-    cancellation(libc_cancel::DEFERRED);
+    if this().depth.load(Relaxed) == 1 {
+        cancellation(libc_cancel::DEFERRED);
+    }
 }
 
 /// Ends it. The outermost one may run handlers here, and the thread may end.
@@ -117,21 +122,24 @@ pub fn leave() {
 pub fn leave_first() -> bool {
     let t = this();
     compiler_fence(SeqCst);
-    let depth = t.depth.load(Relaxed).wrapping_sub(1);
-    t.depth.store(depth, Relaxed);
+    t.depth
+        .store(t.depth.load(Relaxed).wrapping_sub(1), Relaxed);
     compiler_fence(SeqCst);
-    depth == 0 && (t.deferred.load(Relaxed) | t.asynchronous.load(Relaxed)) != 0
+    t.notes.load(Relaxed) != 0
 }
 
-/// What has waited for the end of the section.
+/// What has waited for the end of the section, if that was the outermost one.
 #[cold]
 #[inline(never)]
 pub fn leave_at_last() {
     let t = this();
+    if t.is_inside() {
+        return;
+    }
     if let Some(mask) = t.take_deferred() {
         mask::set_mask(&raw const mask, null_mut());
     }
-    if t.asynchronous.load(Relaxed) != 0 {
+    if t.has(ASYNCHRONOUS) {
         cancellation(libc_cancel::ASYNCHRONOUS);
     }
 }
@@ -173,6 +181,11 @@ pub fn breathe() {
 }
 
 impl Thread {
+    /// Is that noted? A handler that comes in between may note something else.
+    fn has(&self, note: u32) -> bool {
+        self.notes.load(Relaxed) & note != 0
+    }
+
     /// Is this thread in a section?
     pub fn is_inside(&self) -> bool {
         self.depth.load(Relaxed) != 0
@@ -206,13 +219,13 @@ impl Thread {
     /// A signal was put off; `mask` is the thread's own.
     pub fn defer(&self, mask: u64) {
         self.mask.store(mask, Relaxed);
-        self.deferred.store(1, Relaxed);
+        self.notes.fetch_or(DEFERRED, Relaxed);
     }
 
     /// The thread's own mask if signals were put off; from here on the caller sees to it.
     pub fn take_deferred(&self) -> Option<u64> {
-        (self.deferred.load(Relaxed) != 0).then(|| {
-            self.deferred.store(0, Relaxed);
+        self.has(DEFERRED).then(|| {
+            self.notes.fetch_and(!DEFERRED, Relaxed);
             self.mask.load(Relaxed)
         })
     }
@@ -253,14 +266,14 @@ pub fn test_cancel() {
 /// As the C function.
 pub unsafe fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int {
     // Noted first: a section of a handler that comes in between puts off what it need not.
-    let asynchronous = u32::from(kind == libc_cancel::ASYNCHRONOUS);
-    if asynchronous != 0 {
-        this().asynchronous.store(1, Relaxed);
+    let is_asynchronous = kind == libc_cancel::ASYNCHRONOUS;
+    if is_asynchronous {
+        this().notes.fetch_or(ASYNCHRONOUS, Relaxed);
     }
     // SAFETY: the program's own arguments.
     let answer = unsafe { next::pthread_setcanceltype(kind, old) };
-    if answer == 0 {
-        this().asynchronous.store(asynchronous, Relaxed);
+    if answer == 0 && !is_asynchronous {
+        this().notes.fetch_and(!ASYNCHRONOUS, Relaxed);
     }
     answer
 }

@@ -7,7 +7,7 @@ use super::lookup::{self, DeviceRef};
 use super::name::Name;
 use super::parameter::{self, piece, pieces};
 use super::paths::of_descriptor;
-use super::slot::Retired;
+use super::slot::{Ref, Retired};
 use super::{mapped, table};
 use crate::device::{Errno, Result};
 use crate::ground::guarded::guarded;
@@ -27,7 +27,7 @@ pub unsafe fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
         match table::near(fd) {
-            Some(place) => ioctl_at(place, fd, request, arg),
+            Some(place) => ioctl_at(fd, request, arg, place),
             None => ioctl_far(fd, request, arg),
         }
     }
@@ -39,31 +39,32 @@ unsafe fn ioctl_far(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
     // SAFETY: the program's own arguments.
     unsafe {
         match table::place(fd) {
-            Some(place) => ioctl_at(place, fd, request, arg),
+            Some(place) => ioctl_at(fd, request, arg, place),
             None => ioctl_elsewhere(fd, request, arg),
         }
     }
 }
 
-/// Of a number that has that place in the table.
+/// Of a number that has that place in the table. The program's arguments stay the first ones, here and below: where
+/// they are is where the next function expects them.
 #[inline(always)]
 unsafe fn ioctl_at(
-    place: &'static AtomicUsize,
     fd: c_int,
     request: c_ulong,
     arg: *mut c_void,
+    place: &'static AtomicUsize,
 ) -> c_int {
     let word = place.load(Acquire);
     // SAFETY: the program's own arguments.
     unsafe {
         match table::ours(word) {
-            true => ioctl_in_section(place, fd, request, arg, word),
+            true => ioctl_in_section(fd, request, arg, place, word),
             false => ioctl_elsewhere(fd, request, arg),
         }
     }
 }
 
-/// Of a descriptor that is not ours.
+/// Of a descriptor that is not ours, or a call that every file has.
 #[inline(never)]
 unsafe fn ioctl_elsewhere(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
     // SAFETY: the program's own arguments.
@@ -79,10 +80,10 @@ unsafe fn ioctl_elsewhere(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_in
 /// reference to the device goes before. What is rare is the end of it, so that nothing needs to be kept for it.
 #[inline(never)]
 unsafe fn ioctl_in_section(
-    place: &'static AtomicUsize,
     fd: c_int,
     request: c_ulong,
     arg: *mut c_void,
+    place: &'static AtomicUsize,
     word: usize,
 ) -> c_int {
     if matches!(request, FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC) {
@@ -93,9 +94,10 @@ unsafe fn ioctl_in_section(
         // SAFETY: the program's own arguments.
         return unsafe { ioctl_uncancelled(fd, request, arg) };
     }
-    let Some(device) = lookup::device_now(place, word) else {
+    let device = match lookup::device_now(place, word) {
+        Ok(device) => device,
         // SAFETY: the program's own arguments.
-        return unsafe { ioctl_once_more(fd, request, arg) };
+        Err(other) => return unsafe { ioctl_once_more(fd, request, arg, other) },
     };
     let r = device.ioctl(fd, request, arg);
     if let Some(retired) = device.give_up() {
@@ -113,7 +115,7 @@ unsafe fn ioctl_in_section(
 unsafe fn ioctl_uncancelled(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
     section::put_cancellation_off();
     // SAFETY: the program's own arguments.
-    unsafe { ioctl_once_more(fd, request, arg) }
+    unsafe { ioctl_once_more(fd, request, arg, None) }
 }
 
 /// The device was closed meanwhile.
@@ -125,7 +127,7 @@ fn ioctl_was_last(retired: Retired, r: Result<c_int>) -> c_int {
     answer(r)
 }
 
-/// Something has waited for the end of the section.
+/// Something may have waited for the end of the section.
 #[cold]
 #[inline(never)]
 fn ioctl_has_left(r: Result<c_int>) -> c_int {
@@ -133,10 +135,17 @@ fn ioctl_has_left(r: Result<c_int>) -> c_int {
     answer(r)
 }
 
-/// A section has begun, and ends here: a candidate, an epoll set, a descriptor that was closed in between.
+/// A section has begun, and ends here: a candidate, an epoll set, a descriptor that was closed in between, of which
+/// `other` was taken.
 #[cold]
 #[inline(never)]
-unsafe fn ioctl_once_more(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
+unsafe fn ioctl_once_more(
+    fd: c_int,
+    request: c_ulong,
+    arg: *mut c_void,
+    other: Option<Ref>,
+) -> c_int {
+    drop(other);
     let r = lookup::device(fd).map(|device| device.ioctl(fd, request, arg));
     section::leave();
     match r {

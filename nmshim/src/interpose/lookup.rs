@@ -102,12 +102,19 @@ fn device_in(fd: c_int, w: usize) -> Option<DeviceRef> {
         .map(DeviceRef)
 }
 
-/// The device that `place`, a number's in the table, has just said is in word `w`; `None`: that has to be asked, or
-/// looked at once more.
+/// A reference to the device that `place`, a number's in the table, has just said is in word `w`. `Err`: it is none, or
+/// is to be looked for once more; what was taken by mistake is to be dropped.
 #[inline(always)]
-pub fn device_now(place: &AtomicUsize, w: usize) -> Option<DeviceRef> {
-    let r = Ref::try_take(in_word(w)?)?;
-    (place.load(Acquire) == w && r.device().is_some()).then_some(DeviceRef(r))
+pub fn device_now(place: &AtomicUsize, w: usize) -> core::result::Result<DeviceRef, Option<Ref>> {
+    if !table::is_device(w) {
+        return Err(None);
+    }
+    match in_word(w).and_then(Ref::try_take_now) {
+        // A live slot that is in such a word has a device.
+        Some(r) if place.load(Acquire) == w => Ok(DeviceRef(r)),
+        // Closed in between.
+        other => Err(other),
+    }
 }
 
 /// A reference that is known to hold a device.
@@ -127,10 +134,12 @@ impl DeviceRef {
 
 impl core::ops::Deref for DeviceRef {
     type Target = Device;
+    #[inline(always)]
     fn deref(&self) -> &Device {
         match self.0.object() {
             Object::Device(d) => d,
-            // SAFETY: `device_in` checked it, and a live slot's object never changes.
+            // SAFETY: `device_in` checked it, or the tag of a word in the table that stands for the slot says so
+            // (`Ref::word`), and a live slot's object never changes.
             _ => unsafe { core::hint::unreachable_unchecked() },
         }
     }

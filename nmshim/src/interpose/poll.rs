@@ -1,5 +1,6 @@
 //! poll and ppoll: the program's array, read once and answered once.
 
+use super::lookup::DeviceRef;
 use super::wait::{ask, wait};
 use super::{handlers, lookup, table};
 use crate::device::Result;
@@ -8,7 +9,7 @@ use crate::ground::timeout::Timeout;
 use crate::ground::{memory, raw, section, signals, trapped};
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::Acquire;
-use libc::{c_int, nfds_t, pollfd, sigset_t, size_t, timespec};
+use libc::{c_int, c_short, nfds_t, pollfd, sigset_t, size_t, timespec};
 use smallvec::SmallVec;
 
 /// More descriptors than any process may have: such a call is the kernel's to refuse.
@@ -66,11 +67,18 @@ fn any_ours(fds: &[pollfd]) -> bool {
 /// What the program is to read of `fds`.
 unsafe fn put_back(to: *mut pollfd, fds: &[pollfd]) -> Result<()> {
     fds.iter().enumerate().try_for_each(|(i, p)| {
-        let field = to.wrapping_add(i).cast::<u8>();
-        let field = field.wrapping_add(core::mem::offset_of!(pollfd, revents));
         // SAFETY: the program's array.
-        unsafe { memory::write(field.cast(), p.revents) }
+        unsafe { memory::write_short(revents_of(to.wrapping_add(i)), p.revents) }
     })
+}
+
+/// Where an entry of the program's array has its answer.
+#[inline(always)]
+fn revents_of(p: *mut pollfd) -> *mut c_short {
+    let field = p.cast::<u8>();
+    field
+        .wrapping_add(core::mem::offset_of!(pollfd, revents))
+        .cast()
 }
 
 /// Waits for the program's array, on a copy.
@@ -142,57 +150,98 @@ pub unsafe fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
     }
 }
 
-/// No frame of this function's has anything to undo: a thread may end before the section and where it does.
+/// No frame of this function's has anything to undo: a thread may end before the section and where it does. The most
+/// usual array, of one device that is ready, is served here, and what is rare is the end of the function.
 #[inline(never)]
 unsafe fn poll_any(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
     section::test_cancel();
+    if section::enter_first() {
+        // SAFETY: the program's own arguments.
+        return unsafe { poll_uncancelled(fds, n, timeout) };
+    }
     // SAFETY: the program's own arguments.
-    unsafe {
-        match section::run(|| poll_inside(fds, n, timeout)) {
-            Some(answer) => finish(answer),
-            None => next::poll(fds, n, timeout),
-        }
+    let Some((p, device)) = (unsafe { one_device(fds, n) }) else {
+        // SAFETY: as above.
+        return unsafe { poll_general(fds, n, timeout) };
+    };
+    let revents = device.poll(p.fd, p.events);
+    if let Some(retired) = device.give_up() {
+        retired.settle();
+    }
+    if revents == 0 && timeout != 0 {
+        // SAFETY: as above.
+        return unsafe { poll_waits(fds, n, timeout) };
+    }
+    // SAFETY: as above.
+    if unsafe { memory::write_short(revents_of(fds), revents) }.is_err() {
+        // SAFETY: as above.
+        return unsafe { poll_general(fds, n, timeout) };
+    }
+    let ready = c_int::from(revents != 0);
+    match section::leave_first() {
+        true => poll_has_left(ready),
+        false => ready,
     }
 }
 
-/// Inside a section, from the first look to the sleep, so that a signal in between ends that. `None`: none of ours is
-/// in the array.
+/// What the array has, if that is one descriptor of a device. `None`: it is something else, or has to be looked at once
+/// more.
 #[inline(always)]
-unsafe fn poll_inside(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> Option<Result<usize>> {
-    // SAFETY: the program's own arguments.
-    unsafe {
-        match n {
-            1 => match poll_one(fds) {
-                Some(0) if timeout != 0 => {
-                    Some(wait_for(fds, n, &mut Timeout::millis(timeout), None))
-                }
-                Some(ready) => Some(Ok(ready)),
-                None => poll_with_ours(fds, n, timeout),
-            },
-            _ => poll_with_ours(fds, n, timeout),
-        }
-    }
-}
-
-/// The most usual array, of one device: how many are ready. `None`: it is something else, and nothing has happened.
-#[inline(always)]
-unsafe fn poll_one(fds: *mut pollfd) -> Option<usize> {
-    // SAFETY: the program's array.
-    let p = unsafe { memory::read(fds) }.ok()?;
-    let place = table::near(p.fd)?;
-    let word = place.load(Acquire);
-    if !table::ours(word) {
+unsafe fn one_device(fds: *const pollfd, n: nfds_t) -> Option<(pollfd, DeviceRef)> {
+    if n != 1 {
         return None;
     }
-    let revents = lookup::device_now(place, word)?.poll(p.fd, p.events);
-    // SAFETY: the program's array.
-    unsafe { put_back(fds, &[pollfd { revents, ..p }]) }.ok()?;
-    Some(usize::from(revents != 0))
+    // SAFETY: the program's array, of plain integers.
+    let word = unsafe { memory::read_word(fds.cast()) }.ok()?;
+    // SAFETY: as many bytes, and any will do.
+    let p = unsafe { core::mem::transmute::<u64, pollfd>(word) };
+    let place = table::near(p.fd)?;
+    let device = lookup::device_now(place, place.load(Acquire)).ok()?;
+    Some((p, device))
+}
+
+/// A section has begun, and the thread may be cancelled at any moment.
+#[cold]
+#[inline(never)]
+unsafe fn poll_uncancelled(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    section::put_cancellation_off();
+    // SAFETY: the program's own arguments.
+    unsafe { poll_general(fds, n, timeout) }
+}
+
+/// A section has begun, and ends here. It lasts from the first look to the sleep, so that a signal in between ends that.
+#[inline(never)]
+unsafe fn poll_general(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    // SAFETY: the program's own arguments.
+    let answer = unsafe { poll_with_ours(fds, n, timeout) };
+    section::leave();
+    match answer {
+        Some(answer) => finish(answer),
+        // SAFETY: as above.
+        None => unsafe { next::poll(fds, n, timeout) },
+    }
+}
+
+/// The same where nothing was ready.
+#[inline(never)]
+unsafe fn poll_waits(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    // SAFETY: the program's own arguments.
+    let answer = unsafe { wait_for(fds, n, &mut Timeout::millis(timeout), None) };
+    section::leave();
+    finish(answer)
+}
+
+/// Something may have waited for the end of the section.
+#[cold]
+#[inline(never)]
+fn poll_has_left(ready: c_int) -> c_int {
+    section::leave_at_last();
+    ready
 }
 
 /// Inside a section, where the look is, too: asynchronous cancellation cannot unwind from the middle of it.
 /// `None`: none of ours is in the array.
-#[inline(never)]
+#[inline(always)]
 unsafe fn poll_with_ours(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> Option<Result<usize>> {
     let mut few = [NOTHING; 4];
     let mut few = few.get_mut(..n as usize);

@@ -122,6 +122,15 @@ impl Ref {
             .map(|_| Self(p))
     }
 
+    /// The same, if nobody else takes or gives up one just now.
+    #[inline(always)]
+    pub fn try_take_now(p: NonNull<Slot>) -> Option<Self> {
+        // SAFETY: as in `try_take`.
+        let refs = unsafe { &p.as_ref().refs };
+        let n = refs.load(Relaxed);
+        (n != 0 && refs.compare_exchange(n, n + 1, Acquire, Relaxed).is_ok()).then(|| Self(p))
+    }
+
     /// Hands the count over to a table word.
     pub fn into_raw(self) -> NonNull<Slot> {
         let p = self.0;
@@ -142,7 +151,8 @@ impl Ref {
         let tag = match self.object() {
             Object::Epoll(e) if !e.active() => table::DORMANT,
             Object::Named(_) => table::DORMANT,
-            _ => table::LIVE,
+            Object::Epoll(_) => table::LIVE,
+            Object::Device(_) => table::DEVICE,
         };
         self.address() | tag
     }
@@ -349,11 +359,13 @@ impl Device {
     }
 
     /// Within a section.
+    #[inline(always)]
     pub fn ioctl(&self, fd: RawFd, request: c_ulong, arg: *mut c_void) -> Result<c_int> {
         caught(Err(Errno(libc::EIO)), || self.file.ioctl(fd, request, arg))
     }
 
     /// Within a section.
+    #[inline(always)]
     pub fn poll(&self, fd: RawFd, events: c_short) -> c_short {
         caught(POLLERR, || self.file.poll(fd, events)) & (events | POLLERR | POLLHUP)
     }

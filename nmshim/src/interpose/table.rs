@@ -6,7 +6,8 @@
 //! | 0 | ordinary | 0 |
 //! | `EPOLL` / `EPOLL_WAITED` | an epoll descriptor without any of ours in it / on which a thread may sleep | 0 |
 //! | `CANDIDATE` | a socket that came from elsewhere; the driver is asked at its first use | 1 |
-//! | slot + `LIVE` | a device, or an epoll set with devices in it | 1 |
+//! | slot + `DEVICE` | a device | 1 |
+//! | slot + `LIVE` | an epoll set with devices in it | 1 |
 //! | slot + `DORMANT` | an epoll set known under several numbers or nested, without devices so far; a named file | 0 |
 //!
 //! So "is it ours?" is one load and one branch on bit 0. A vfork child runs on our memory but on a
@@ -26,6 +27,7 @@ pub const EPOLL_WAITED: usize = 8;
 pub const CANDIDATE: usize = 1;
 pub const LIVE: usize = 1;
 pub const DORMANT: usize = 2;
+pub const DEVICE: usize = LIVE | 16;
 const TAG: usize = 63;
 
 static FIRST: Chunk = [const { AtomicUsize::new(0) }; NEAR];
@@ -60,6 +62,12 @@ pub fn place(fd: c_int) -> Option<&'static AtomicUsize> {
 #[inline(always)]
 pub fn ours(word: usize) -> bool {
     word & LIVE != 0
+}
+
+/// Does it stand for a slot with a device?
+#[inline(always)]
+pub fn is_device(word: usize) -> bool {
+    word & (DEVICE & !LIVE) != 0
 }
 
 #[inline(never)]

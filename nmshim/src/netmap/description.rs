@@ -1,6 +1,6 @@
 //! An open file description of `/dev/netmap`: its session, and what it is bound to.
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::ground::section;
 
 /// Syncs between two looks at the clock, and at the wires that are kept; a look at the daemon follows at most once a
 /// second.
-const LOOK_EVERY: u32 = 64;
+const LOOK_EVERY: i32 = 64;
 
 /// It came from another process.
 const ADOPTED: u32 = 1;
@@ -42,7 +42,8 @@ pub struct Description {
     forks_at_open: u32,
     /// what of it is not as usual: `ADOPTED`, `GONE`, `CSB`
     state: AtomicU32,
-    syncs: AtomicU32,
+    /// before the next look at the daemon
+    syncs_left: AtomicI32,
     last_look: AtomicU64,
 }
 
@@ -72,7 +73,7 @@ impl Description {
             bound: AtomicPtr::new(core::ptr::null_mut()),
             forks_at_open: forks(),
             state: AtomicU32::new(0),
-            syncs: AtomicU32::new(0),
+            syncs_left: AtomicI32::new(LOOK_EVERY),
             last_look: AtomicU64::new(0),
         };
         if let Some(bound) = bound {
@@ -266,9 +267,9 @@ impl Description {
     #[inline(always)]
     pub fn look_after_daemon(&self, session: &Session) -> Result<()> {
         // Threads that count at the same time may lose a count, which does no harm.
-        let syncs = self.syncs.load(Relaxed).wrapping_add(1);
-        self.syncs.store(syncs, Relaxed);
-        if syncs.is_multiple_of(LOOK_EVERY) {
+        let left = self.syncs_left.load(Relaxed).wrapping_sub(1);
+        self.syncs_left.store(left, Relaxed);
+        if left <= 0 {
             self.look_again(session)
         } else {
             Ok(())
@@ -278,6 +279,7 @@ impl Description {
     #[cold]
     #[inline(never)]
     fn look_again(&self, session: &Session) -> Result<()> {
+        self.syncs_left.store(LOOK_EVERY, Relaxed);
         session.forget_wires();
         self.look_now(session)
     }

@@ -7,11 +7,12 @@ use std::os::fd::RawFd;
 use libc::{c_int, c_short, c_ulong};
 use rustix::fd::AsRawFd;
 use rustix::net::RecvFlags;
-use uvale_engine::Host;
+use uvale_engine::{Attachment, Host};
+use uvale_link::session::Session;
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::borrow;
 
-use super::description::{Bind, Description};
+use super::description::Description;
 use super::request::Requests;
 use super::result::explained;
 use super::spin::{Naps, Spin};
@@ -46,18 +47,21 @@ impl NetmapFile {
 
     #[inline(never)]
     fn txsync(&self, fd: RawFd) -> Result<c_int> {
-        let (session, bind) = self.description.ready(fd)?;
-        bind.attachment.txsync(session);
-        refuse_gone(bind)?;
-        self.description.look_after_daemon(session)?;
-        Ok(0)
+        self.sync(fd, |attachment, session| attachment.try_txsync(session))
     }
 
     #[inline(never)]
     fn rxsync(&self, fd: RawFd) -> Result<c_int> {
+        self.sync(fd, |attachment, session| attachment.try_rxsync(session))
+    }
+
+    /// By `sync`, which answers false, as netmap does with EIO, if the port's interface has gone.
+    #[inline(always)]
+    fn sync(&self, fd: RawFd, sync: impl FnOnce(&Attachment, &Session) -> bool) -> Result<c_int> {
         let (session, bind) = self.description.ready(fd)?;
-        bind.attachment.rxsync(session);
-        refuse_gone(bind)?;
+        if !sync(&bind.attachment, session) {
+            return Err(Errno(libc::EIO));
+        }
         self.description.look_after_daemon(session)?;
         Ok(0)
     }
@@ -241,15 +245,6 @@ impl File for NetmapFile {
 
     fn describe(&self) -> String {
         self.description.describe()
-    }
-}
-
-/// netmap's answer to a sync of a port whose interface has gone.
-#[inline]
-fn refuse_gone(bind: &Bind) -> Result<()> {
-    match bind.attachment.is_gone() {
-        true => Err(Errno(libc::EIO)),
-        false => Ok(()),
     }
 }
 
