@@ -56,6 +56,15 @@ struct Header {
     workers: [Worker; WORKERS],
 }
 
+/// What a sync locks and whom it wakes.
+#[repr(C)]
+pub struct Owed {
+    /// of the sending ring, of the receiving ring, of those who fill it
+    pub locks: [Word; 3],
+    /// who sleeps until something has come, and until something has come back
+    pub sleepers: [Word; 2],
+}
+
 /// A ring between one sender and one receiver of the limit loops: indices, slots and buffers as
 /// netmap lays them out. `tx` and `rx` are the slots of the two rings.
 #[repr(C, align(4096))]
@@ -64,6 +73,8 @@ pub struct Lane<const N: usize = SLOTS> {
     pub tail: Word,
     /// what the receiver has given back
     pub head: Word,
+    /// of the loops that do what a sync owes (see `limit::synced`)
+    pub owed: Owed,
     pub tx: [Slot; N],
     pub rx: [Slot; N],
     /// buffers of the sender, then of the receiver
@@ -79,6 +90,7 @@ pub struct Table(pub [AtomicU64; TABLE]);
 mod shared {
     use super::*;
     unsafe impl Shared for Word {}
+    unsafe impl Shared for Owed {}
     unsafe impl Shared for Worker {}
     unsafe impl Shared for Counters {}
     unsafe impl Shared for Header {}

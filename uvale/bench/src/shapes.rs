@@ -73,6 +73,21 @@ pub fn limit_pair(bench: &Bench, lane: usize, sender: Limit) -> Vec<Part> {
     pair(bench, Role::Limit(receiver), Role::Limit(sender))
 }
 
+/// The same two, and what each of their syncs owes.
+pub fn synced(parts: Vec<Part>) -> Vec<Part> {
+    let pipe = |part: &Part| matches!(part.role, Role::Limit(Limit::Pipe { .. }));
+    let pipe = parts.iter().any(pipe);
+    let synced = |part: Part| match part.role {
+        Role::Limit(limit) => {
+            let limit = Box::new(limit);
+            let synced = Limit::Synced { part: limit, pipe };
+            Part::new(part.cpu, Role::Limit(synced))
+        }
+        _ => part,
+    };
+    parts.into_iter().map(synced).collect()
+}
+
 /// One sender and one receiver on a switch of that name.
 pub fn on_switch(
     bench: &Bench,

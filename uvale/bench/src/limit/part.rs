@@ -6,6 +6,7 @@ use std::hint::black_box;
 use super::chain::Stations;
 use super::exchange::Exchange;
 use super::receiver::Receiver;
+use super::synced::Synced;
 use super::{Flooder, Sender, prepare};
 use crate::board::{Board, Stage};
 
@@ -25,6 +26,8 @@ pub enum Part {
     Memcpy { lane: usize, batch: u32, len: u32 },
     /// receives, packets of several slots if `chains`
     Receive { lanes: Vec<usize>, chains: bool },
+    /// one of those above with one lane, and what each of its syncs owes, over a pipe or a switch
+    Synced { part: Box<Part>, pipe: bool },
     /// stations of a chain of forwarding programs
     Chain {
         lanes: Vec<usize>,
@@ -43,6 +46,7 @@ impl Part {
         match self {
             Self::Pipe { .. } | Self::Vale { .. } | Self::Memcpy { .. } => false,
             Self::Receive { .. } | Self::Exchange { .. } => true,
+            Self::Synced { part, .. } => part.receives(),
             Self::Chain {
                 lanes, stations, ..
             } => stations.contains(&lanes.len()),
@@ -57,6 +61,7 @@ impl Part {
             }
             Self::Vale { lanes, dmacs, .. } => (lanes, dmacs),
             Self::Receive { .. } | Self::Exchange { .. } => (&[], &[]),
+            Self::Synced { part, .. } => return part.prepare(board),
             Self::Chain { lanes, .. } => (lanes, &[]),
         };
         for lane in lanes {
@@ -94,6 +99,10 @@ pub fn perform(stage: &Stage<'_>, board: &Board, part: &Part) -> Result<(), Stri
             }
             let mut sender = Flooder::new(board, lanes).ok_or(NO_LANE)?;
             stage.perform(|running| stage.count(running, || Ok(sender.vale(table, batch, len))))
+        }
+        Part::Synced { part, pipe } => {
+            let mut loops = Synced::new(board, part, *pipe).ok_or(NO_LANE)?;
+            stage.perform(|running| stage.count(running, || Ok(loops.step(table))))
         }
         Part::Receive { lanes, chains } => {
             let mut receiver = Receiver::new(board, lanes, *chains).ok_or(NO_LANE)?;

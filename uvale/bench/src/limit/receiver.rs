@@ -6,6 +6,7 @@ use nm_abi::NS_MOREFRAG;
 
 use super::MASK;
 use crate::board::{Board, Lane};
+use crate::raw::copy_slot;
 
 /// A receiver's part.
 pub struct Receiver<'a> {
@@ -33,6 +34,22 @@ impl<'a> Receiver<'a> {
     /// lengths so that no read is optimised away.
     #[inline(always)]
     pub fn walk(&mut self) -> (u32, u64) {
+        self.walk_and(|_, _, _| ())
+    }
+
+    /// The same, and copies the slots back to the sender's ring.
+    #[inline(always)]
+    pub fn walk_and_return(&mut self) -> (u32, u64) {
+        self.walk_and(|lane, head, n| {
+            for i in 0..n {
+                let at = (head.wrapping_add(i) & MASK) as usize;
+                copy_slot(&lane.rx[at], &lane.tx[at], true);
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn walk_and(&mut self, and: impl Fn(&Lane, u32, u32)) -> (u32, u64) {
         let (mut packets, mut bytes) = (0, 0);
         for (lane, head) in self.lanes.iter().zip(&mut self.heads) {
             // SYNC POINT: Acquire pairs with the Release in `Sender::publish`.
@@ -49,6 +66,7 @@ impl<'a> Receiver<'a> {
                     more += u32::from(slot.flags.load(Relaxed) & NS_MOREFRAG != 0);
                 }
             }
+            and(lane, *head, n);
             packets += n - more;
             *head = tail;
             // SYNC POINT: Release pairs with the Acquire in `Sender::has_room`.

@@ -6,7 +6,7 @@ use crate::figure::Case;
 use crate::limit::part::Part as Limit;
 use crate::port::Opening;
 use crate::run::Run;
-use crate::shapes::{limit_pair, limit_vale, on_pipe, on_switch, pair, receiving, sending};
+use crate::shapes::{limit_pair, limit_vale, on_pipe, on_switch, pair, receiving, sending, synced};
 use crate::worker::Role;
 
 const BATCHES: [u32; 6] = [1, 8, 32, 64, 256, 512];
@@ -15,9 +15,14 @@ const BATCHES: [u32; 6] = [1, 8, 32, 64, 256, 512];
 pub fn vale(run: &mut Run, bench: &Bench) {
     run.title("VALE, 1 to 1: Mpps delivered");
     for shape in shapes(run) {
-        let limit = limit_vale(bench, 0, shape, &[RECEIVER]);
+        let limit = |lane| limit_vale(bench, lane, shape, &[RECEIVER]);
         let of = |switch, blocking| on_switch(bench, switch, shape, blocking);
-        let columns = [limit, of("vale1", false), of("vale2", true)];
+        let columns = [
+            limit(0),
+            synced(limit(1)),
+            of("vale1", false),
+            of("vale2", true),
+        ];
         run.hold(bench, contest("vale", shape, columns));
     }
 }
@@ -27,14 +32,14 @@ pub fn pipe(run: &mut Run, bench: &Bench) {
     run.title("pipe: Mpps delivered");
     for shape in shapes(run) {
         let (len, batch) = shape;
-        let sender = Limit::Pipe {
-            lane: 0,
-            batch,
-            len,
-        };
-        let limit = limit_pair(bench, 0, sender);
+        let limit = |lane| limit_pair(bench, lane, Limit::Pipe { lane, batch, len });
         let of = |pipe, blocking| on_pipe(bench, pipe, shape, blocking);
-        let columns = [limit, of("bench1", false), of("bench2", true)];
+        let columns = [
+            limit(0),
+            synced(limit(1)),
+            of("bench1", false),
+            of("bench2", true),
+        ];
         run.hold(bench, contest("pipe", shape, columns));
     }
 }
@@ -46,16 +51,17 @@ fn shapes(run: &Run) -> Vec<(u16, u32)> {
     sizes.into_iter().flat_map(with).collect()
 }
 
-fn contest(suite: &'static str, (len, batch): (u16, u32), columns: [Vec<Part>; 3]) -> Contest {
-    let [limit, spinning, blocking] = columns;
+fn contest(suite: &'static str, (len, batch): (u16, u32), columns: [Vec<Part>; 4]) -> Contest {
+    let [limit, synced, spinning, blocking] = columns;
     Contest {
         suite,
         case: Case::of(len.into(), batch),
         kind: Kind::Rate,
         columns: vec![
             Column::new("limit", limit, &[]),
-            Column::new("spinning", spinning, &[0]),
-            Column::new("blocking", blocking, &[1]),
+            Column::new("synced", synced, &[0]),
+            Column::new("spinning", spinning, &[0, 1]),
+            Column::new("blocking", blocking, &[2]),
         ],
     }
 }
