@@ -158,9 +158,9 @@ fn one_sender_and_one_receiver() {
     if !enough_processors() {
         return;
     }
-    let three = ["limit", "spinning", "blocking"];
-    check("vale", &["--batch", "1,512"], 1.0, &three);
-    check("pipe", &["--batch", "8"], 1.0, &three);
+    let four = ["limit", "synced", "spinning", "blocking"];
+    check("vale", &["--batch", "1,512"], 1.0, &four);
+    check("pipe", &["--batch", "8"], 1.0, &four);
     // a packet of five slots counts as one
     check("sizes", &[], 1.0, &["memcpy", "VALE"]);
 }
@@ -370,12 +370,12 @@ fn a_run_is_drawn_and_compared_with_another_one() {
     };
     assert_eq!(
         rates(&compare(&ranges(&report, 0.0, 1e9))),
-        [Some(false); 3]
+        [Some(false); 4]
     );
     let mut other = ranges(&report, 1e8, 1e9);
     other["machine"]["processor"] = "another".into();
     let compared = compare(&other);
-    assert_eq!(rates(&compared), [Some(true); 3]);
+    assert_eq!(rates(&compared), [Some(true); 4]);
     let on_another = |note: &String| note.contains("another machine");
     assert!(
         texts(&compared, "notes").iter().any(on_another),
@@ -403,7 +403,7 @@ fn another_build_takes_turns_with_this_one() {
         .collect();
     assert_eq!(columns, ["spinning", "blocking"]);
     // the other build's figures are not this build's
-    assert_eq!(list(&report, "figures").len(), 3);
+    assert_eq!(list(&report, "figures").len(), 4);
 }
 
 #[test]
