@@ -139,10 +139,11 @@ fn short(suite: &str) -> Vec<&str> {
 
 /// The columns of a suite that needs nothing but this machine's processors.
 #[track_caller]
-fn check(suite: &str, more: &[&str], receivers: f64, expected: &[&str]) {
+fn check(suite: &str, more: &[&str], receivers: f64, expected: &[&str]) -> Value {
     let report = measured(suite, more, receivers);
     assert_eq!(texts(&report, "skipped"), [""; 0]);
     assert_eq!(columns(&report), expected);
+    report
 }
 
 fn enough_processors() -> bool {
@@ -159,8 +160,13 @@ fn one_sender_and_one_receiver() {
         return;
     }
     let four = ["limit", "synced", "spinning", "blocking"];
-    check("vale", &["--batch", "1,512"], 1.0, &four);
-    check("pipe", &["--batch", "8"], 1.0, &four);
+    for (suite, batches) in [("vale", "1,512"), ("pipe", "8")] {
+        let report = check(suite, &["--batch", batches], 1.0, &four);
+        for figure in list(&report, "figures") {
+            let told = figure["wakeups"]["median"].is_number();
+            assert_eq!(told, figure["what"] == "blocking", "{figure}");
+        }
+    }
     // a packet of five slots counts as one
     check("sizes", &[], 1.0, &["memcpy", "VALE"]);
 }
@@ -192,7 +198,14 @@ fn chains_monitors_and_headers() {
         "chain",
         &[],
         1.0,
-        &["limit, swap", "swap", "limit, copy", "copy"],
+        &[
+            "limit, swap",
+            "limit, swap, blocking",
+            "swap",
+            "limit, copy",
+            "limit, copy, blocking",
+            "copy",
+        ],
     );
     check(
         "monitored",
@@ -203,6 +216,10 @@ fn chains_monitors_and_headers() {
     let vnet = ["limit", "without", "both", "sender only", "receiver only"];
     check("vnet", &[], 1.0, &vnet);
 }
+
+/// Said by a build without it.
+const NO_ICEORYX: &str =
+    "iceoryx2: built without the feature iceoryx2 (cargo build -p uvale --features iceoryx2)";
 
 /// Said where memif's latency cannot be measured.
 const NO_DPDK: &str = "memif latency: cc and libdpdk-dev are needed \
@@ -257,12 +274,21 @@ fn peers_are_measured_if_they_are_there() {
     if !enough_processors() {
         return;
     }
-    check(
-        "peers",
-        &[],
-        1.0,
-        &["channel", "socketpair", "VALE", "pipe"],
-    );
+    let report = measured("peers", &[], 1.0);
+    let skipped = texts(&report, "skipped");
+    // a build has it that was made with the feature
+    let more: &[&str] = match &skipped[..] {
+        [] => &["iceoryx2"],
+        [why] if why == NO_ICEORYX => &[],
+        _ => panic!("{skipped:?}"),
+    };
+    let peers = [&["channel", "socketpair"], more].concat();
+    assert_eq!(columns(&report), [&peers[..], &["VALE", "pipe"]].concat());
+    let ratios = |f: &Value| f["ratios"].as_array().map_or(0, Vec::len);
+    let counts = list(&report, "figures").iter().map(ratios);
+    let ours = peers.len() + 1;
+    let expected = [vec![0; peers.len()], vec![ours; 2]].concat();
+    assert_eq!(counts.collect::<Vec<_>>(), expected);
     let nowhere = Said::of(bench(&["--quick", "--only", "memif"]).env("PATH", "/nowhere"));
     let said = nowhere.assert_code(0);
     let why = "skipped: memif: dpdk-testpmd not installed (Debian: apt install dpdk-dev)";

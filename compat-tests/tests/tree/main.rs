@@ -32,10 +32,11 @@ fn git(args: &[&str]) -> Result<String, Skip> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// All crates that go into the programs and their tests, as cargo describes them.
+/// All crates that go into the programs and their tests, whatever features they have, as cargo describes them.
 fn packages() -> Vec<serde_json::Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked"])
+        .arg("--all-features")
         .current_dir(target::workspace())
         .output()
         .expect("cargo runs");

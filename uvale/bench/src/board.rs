@@ -21,7 +21,7 @@ pub const SLOTS: usize = 1024;
 /// Lines of a buffer, netmap's default of 2048 bytes.
 pub const BUFFER_LINES: usize = 32;
 /// Pairs of sender and receiver that the limit loops of a contest can have.
-pub const LANES: usize = 20;
+pub const LANES: usize = 40;
 /// Entries of the limit loops' table of addresses.
 pub const TABLE: usize = 1024;
 
@@ -35,7 +35,9 @@ pub const QUIT: u32 = 2;
 #[repr(C, align(128))]
 pub struct Word {
     pub value: AtomicU32,
-    pad: [AtomicU32; 31],
+    /// somebody sleeps until it changes
+    pub sleeps: AtomicU32,
+    pad: [AtomicU32; 30],
 }
 
 /// What a worker tells.

@@ -20,7 +20,7 @@ pub fn conduct(args: Args) -> Result<(), String> {
     let before = args.compare.as_deref().map(compare::read).transpose()?;
     let other = args.against.as_deref().map(World::of_build).transpose()?;
     if let Some(path) = &args.svg {
-        std::fs::write(path, "").map_err(|e| format!("--svg {}: {e}", path.display()))?;
+        plot::prepare(path)?;
     }
     let mut run = Run::new(args);
     run.say(&run.report.machine.to_string());

@@ -247,6 +247,7 @@ fn told(
         unit,
         range,
         sent: None,
+        wakeups: outcome.wakeups(),
         windows: outcome.windows().count(),
         disturbed: outcome.is_disturbed(),
         ratios,
@@ -265,8 +266,8 @@ fn told(
         Kind::Rate | Kind::Peers => {
             let (range, sent) = (outcome.delivered()?, outcome.sent());
             let mut ratios = ratios(&|other| outcome.ratio(other));
-            if kind == Kind::Peers && i > 0 {
-                let best = outcomes.first()?.delivered()?.most;
+            if kind == Kind::Peers && !of.is_empty() {
+                let best = outcomes.first()?.best();
                 ratios.push(Ratio {
                     of: format!("best of {}", names[0].0),
                     range: Range {

@@ -110,6 +110,7 @@ mod tests {
                 most,
             },
             sent: None,
+            wakeups: None,
             windows: 5,
             disturbed: false,
             ratios: vec![Ratio {

@@ -145,6 +145,9 @@ pub struct Figure {
     /// what the senders sent, where the receivers may have got less
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<f64>,
+    /// wake-ups that were sent for each thousand packets, where workers block
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wakeups: Option<Range>,
     /// so many windows count
     pub windows: usize,
     /// other programs took processor time in every window

@@ -11,13 +11,13 @@
 //! | `traffic.rs`, `load.rs`, `port.rs`, `ring.rs` | netmap ports by the public ABI: rates, latencies |
 //! | `limit.rs`, `limit/*.rs` | the bare loops, the *limit* |
 //! | `wake.rs` | round trips, and waking a receiver that blocks in poll; a bare socketpair |
-//! | `messages.rs` | messages by a socketpair and by a channel |
+//! | `messages.rs`, `iceoryx.rs` | messages by a socketpair, by a channel, by iceoryx2 |
 //! | `nic.rs` | NIC ports over veth pairs, and the same by AF_PACKET and AF_XDP alone |
 //! | `reach.rs` | syncs of programs that no preload reaches, and the kernel's part of them alone |
 //! | `memif.rs`, `memif/*` | DPDK's testpmd over memif and over rings; latencies over memif |
 //! | `preload.rs` | what the shim costs a program that has nothing to do with netmap |
 //! | `memory.rs` | what worlds and ports take |
-//! | `board.rs` | the memory that all share |
+//! | `board.rs`, `temporary.rs` | the memory that all share; directories |
 //! | `world.rs`, `cpus.rs`, `addresses.rs` | a daemon of its own, processes, processors, addresses |
 //! | `conduct.rs`, `run.rs`, `options.rs` | a run, what suites do with it, the command line |
 //! | `report.rs`, `table.rs`, `plot.rs`, `targets.rs`, `compare.rs`, `difference.rs`, `machine.rs` | what is said |
@@ -33,6 +33,7 @@ mod cpus;
 mod difference;
 mod figure;
 mod histogram;
+mod iceoryx;
 mod limit;
 mod load;
 mod machine;
@@ -55,6 +56,7 @@ mod shapes;
 mod suites;
 mod table;
 mod targets;
+mod temporary;
 mod traffic;
 mod wake;
 mod worker;

@@ -20,6 +20,7 @@ pub mod chain;
 pub mod exchange;
 pub mod part;
 mod receiver;
+mod station;
 mod synced;
 
 use nm_abi::NS_MOREFRAG;
@@ -284,8 +285,10 @@ pub fn prepare<const N: usize>(lane: &Lane<N>, table: &Table, dmacs: &[u64]) {
     for dmac in dmacs {
         table.0[hash(*dmac)].store(dmac & MAC_MASK, Relaxed);
     }
-    lane.head.value.store(0, Relaxed);
-    lane.tail.value.store(0, Relaxed);
+    for word in [&lane.head, &lane.tail] {
+        word.value.store(0, Relaxed);
+        word.sleeps.store(0, Relaxed);
+    }
     let mut to = dmacs.iter().cycle();
     for (i, (ts, rs)) in lane.tx.iter().zip(&lane.rx).enumerate() {
         put(ts, i as u32, 0, 0);

@@ -32,6 +32,11 @@ pub trait Party {
     /// What they have done so far.
     fn look(&mut self) -> Result<Look, String>;
 
+    /// While they rest: what has been delivered so far, and wake-ups that were sent, where some of them block.
+    fn wakeups(&mut self) -> Option<Wakeups> {
+        None
+    }
+
     /// An error if one of them has gone.
     fn check(&mut self) -> Result<(), String>;
 }
@@ -45,6 +50,24 @@ pub struct Look {
     /// nanoseconds of those that ought to be busy
     pub on_cpu: Vec<u64>,
     pub latencies: Histogram,
+}
+
+/// Counters of a world.
+#[derive(Clone, Copy, Debug)]
+pub struct Wakeups {
+    /// packets that have gone into rx rings
+    pub packets: u64,
+    /// wake-ups that were sent to who slept for them
+    pub sent: u64,
+}
+
+impl Wakeups {
+    /// Those for each thousand packets since `before`; `None` if there was no packet.
+    fn per_thousand(self, before: Self) -> Option<f64> {
+        let packets = self.packets.saturating_sub(before.packets);
+        let sent = self.sent.saturating_sub(before.sent);
+        (packets > 0).then(|| sent as f64 * 1000.0 / packets as f64)
+    }
 }
 
 /// Million packets (or events) a second.
@@ -63,6 +86,8 @@ pub struct Window {
     /// other programs took a worker's processor away
     pub disturbed: bool,
     pub latencies: Histogram,
+    /// wake-ups for each thousand packets, the warm-up included
+    pub wakeups: Option<f64>,
 }
 
 /// What the windows of one party say, one per round.
@@ -88,6 +113,16 @@ impl Outcome {
     /// Packets delivered, in millions a second.
     pub fn delivered(&self) -> Option<Range> {
         Range::of(&self.windows().map(|w| w.rate.delivered).collect::<Vec<_>>())
+    }
+
+    /// The most that was delivered in any window, in millions a second.
+    pub fn best(&self) -> f64 {
+        self.0.iter().map(|w| w.rate.delivered).fold(0.0, f64::max)
+    }
+
+    /// Wake-ups for each thousand packets; `None` where nobody blocks.
+    pub fn wakeups(&self) -> Option<Range> {
+        Range::of(&self.windows().filter_map(|w| w.wakeups).collect::<Vec<_>>())
     }
 
     /// Packets sent, in millions a second.
@@ -177,6 +212,7 @@ pub fn measure(
 }
 
 fn window(party: &mut dyn Party, length: Duration) -> Result<Window, String> {
+    let wakeups = party.wakeups();
     party.set_running(true)?;
     std::thread::sleep(WARM_UP);
     let before = party.look()?;
@@ -184,6 +220,7 @@ fn window(party: &mut dyn Party, length: Duration) -> Result<Window, String> {
     let after = party.look()?;
     party.set_running(false)?;
     party.check()?;
+    let wakeups = wakeups.and_then(|before| party.wakeups()?.per_thousand(before));
 
     let time = (after.at - before.at).as_secs_f64();
     let rate = |a: u64, b: u64| a.wrapping_sub(b) as f64 / time / 1e6;
@@ -199,6 +236,7 @@ fn window(party: &mut dyn Party, length: Duration) -> Result<Window, String> {
         },
         disturbed: share < UNDISTURBED,
         latencies: after.latencies.since(&before.latencies),
+        wakeups,
     })
 }
 
@@ -226,6 +264,7 @@ mod tests {
             },
             disturbed: *d < 0.0,
             latencies: Histogram::default(),
+            wakeups: None,
         };
         Outcome(delivered.iter().map(window).collect())
     }
@@ -248,6 +287,7 @@ mod tests {
         );
         let all = outcome(&[-3.0, -5.0]);
         assert!(all.is_disturbed());
+        assert_eq!((all.best(), outcome(&[2.0, -3.0]).best()), (5.0, 3.0));
         assert_eq!(all.delivered().unwrap().median, 4.0);
     }
 
@@ -276,6 +316,15 @@ mod tests {
             })
         }
 
+        /// Two for each packet.
+        fn wakeups(&mut self) -> Option<Wakeups> {
+            assert!(!self.running);
+            Some(Wakeups {
+                packets: self.delivered,
+                sent: 2 * self.delivered,
+            })
+        }
+
         fn check(&mut self) -> Result<(), String> {
             assert!(!self.running);
             Ok(())
@@ -299,6 +348,7 @@ mod tests {
         assert_eq!(outcomes.len(), 2);
         for outcome in outcomes {
             assert_eq!(outcome.0.len(), 3);
+            assert_eq!(outcome.wakeups(), Some(Range::exactly(2000.0)));
             for window in outcome.0 {
                 assert!((window.rate.sent / window.rate.delivered - 2.0).abs() < 1e-9);
             }

@@ -18,8 +18,8 @@ use super::board::wait_for;
 use super::histogram::Histogram;
 use super::measure::{Look, Party, time_on_cpu};
 use super::raw::{die_with_parent, start_real_time};
+use super::temporary::Removed;
 use super::world::end;
-use dpdk::Removed;
 
 const PROGRAM: &str = "dpdk-testpmd";
 /// Longest time until both have started, and until one answers.

@@ -182,6 +182,7 @@ fn figure(case: &str, what: &str, unit: Unit, values: &[f64]) -> Figure {
         unit,
         range: Range::of(values).unwrap_or(Range::exactly(0.0)),
         sent: None,
+        wakeups: None,
         windows: values.len(),
         disturbed: false,
         ratios: Vec::new(),

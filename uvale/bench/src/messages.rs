@@ -13,9 +13,9 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::board::{SLOTS, Stage};
 
 /// Bytes of a message.
-const LEN: usize = 60;
+pub const LEN: usize = 60;
 /// Messages between two looks at whether the worker is to stop.
-const ROUND: u32 = 64;
+pub const ROUND: u32 = 64;
 
 /// Sends messages to the socket that is standard output, one call each, as long as there is room.
 pub fn send_all(stage: &Stage<'_>) -> Result<(), String> {

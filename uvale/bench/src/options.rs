@@ -29,7 +29,7 @@ pub struct Args {
     /// One JSON object instead of tables
     #[arg(long)]
     pub json: bool,
-    /// Draw the figures, too
+    /// Draw the figures, too: into one file, or into a directory, a file for each suite
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
     /// Say what has changed since an earlier run, by what it printed with --json

@@ -17,6 +17,8 @@ const LEFT: i32 = 470;
 const LONGEST: i32 = 430;
 const LINE: i32 = 18;
 const TITLE: i32 = 40;
+/// Times so many times as long as others in their panel are drawn as logarithms.
+const APART: f64 = 30.0;
 
 /// Colours of columns that are the first ones (limits, peers, what others are compared with), and of the others.
 const FIRST: RGBColor = RGBColor(170, 170, 170);
@@ -24,9 +26,33 @@ const OTHERS: RGBColor = RGBColor(60, 120, 180);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Writes `path`.
+/// Can it be written? A file is emptied.
+pub fn prepare(path: &Path) -> Result<(), String> {
+    let ready = match path.is_dir() {
+        true => rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(Into::into),
+        false => std::fs::write(path, ""),
+    };
+    ready.map_err(|e| format!("--svg {}: {e}", path.display()))
+}
+
+/// Writes `path`; if that is a directory, `bench-SUITE.svg` in there for each suite.
 pub fn draw(path: &Path, report: &Report) -> Result<(), String> {
     let panels = panels(&report.figures);
+    if !path.is_dir() {
+        return picture(path, report, &panels);
+    }
+    for of_suite in panels.chunk_by(|a, b| suite(a) == suite(b)) {
+        let file = path.join(format!("bench-{}.svg", suite(&of_suite[0])));
+        picture(&file, report, of_suite)?;
+    }
+    Ok(())
+}
+
+fn suite<'a>(panel: &[&'a Figure]) -> &'a str {
+    panel.first().map_or("", |figure| &figure.suite)
+}
+
+fn picture(path: &Path, report: &Report, panels: &[Vec<&Figure>]) -> Result<(), String> {
     let heights = panels
         .iter()
         .map(|figures| TITLE + LINE * figures.len() as i32);
@@ -49,7 +75,7 @@ pub fn draw(path: &Path, report: &Report) -> Result<(), String> {
         );
         text(&area, (MARGIN, 3 * LINE), 12, HPos::Left, &load)?;
         let mut top = head;
-        for figures in &panels {
+        for figures in panels {
             panel(&area, top, figures)?;
             top += TITLE + LINE * figures.len() as i32;
         }
@@ -58,7 +84,7 @@ pub fn draw(path: &Path, report: &Report) -> Result<(), String> {
     drawn().map_err(|e| format!("--svg {}: {e}", path.display()))
 }
 
-/// The figures of each suite that are counted alike.
+/// The figures of each suite that are counted alike; suites run one after the other.
 fn panels(figures: &[Figure]) -> Vec<Vec<&Figure>> {
     let mut panels: Vec<Vec<&Figure>> = Vec::new();
     for figure in figures {
@@ -77,13 +103,15 @@ fn panel(area: &Area<'_>, top: i32, figures: &[&Figure]) -> Drawn {
     let Some(first) = figures.first() else {
         return Ok(());
     };
-    let title = format!("{} ({})", first.suite, name(first.unit));
+    let scale = Scale::of(figures);
+    let kind = if scale.least.is_some() {
+        ", logarithmic"
+    } else {
+        ""
+    };
+    let title = format!("{} ({}{kind})", first.suite, name(first.unit));
     text(area, (MARGIN, top + TITLE - LINE), 15, HPos::Left, &title)?;
-    let most = figures
-        .iter()
-        .map(|f| f.range.most)
-        .fold(f64::MIN_POSITIVE, f64::max);
-    let long = |value: f64| LEFT + (value / most * f64::from(LONGEST)) as i32;
+    let long = |value: f64| LEFT + (scale.share(value) * f64::from(LONGEST)) as i32;
     for (i, figure) in figures.iter().enumerate() {
         let y = top + TITLE + LINE * i as i32;
         let middle = y + LINE / 2;
@@ -112,6 +140,36 @@ fn panel(area: &Area<'_>, top: i32, figures: &[&Figure]) -> Drawn {
         text(area, (x, middle), 12, side, &value)?;
     }
     Ok(())
+}
+
+/// How long bars are.
+struct Scale {
+    /// what a bar of no length stands for, where lengths are logarithms
+    least: Option<f64>,
+    most: f64,
+}
+
+impl Scale {
+    /// Times are so far apart that on a linear scale nothing could be seen of most of them.
+    fn of(figures: &[&Figure]) -> Self {
+        let of = |value: fn(&Figure) -> f64| figures.iter().map(move |f| value(f));
+        let most = of(|f| f.range.most).fold(f64::MIN_POSITIVE, f64::max);
+        let least = of(|f| f.range.least).fold(most, f64::min);
+        let times = figures.iter().all(|f| f.unit == Unit::Microseconds);
+        let apart = times && least > 0.0 && most > APART * least;
+        Self {
+            least: apart.then_some(least / 2.0),
+            most,
+        }
+    }
+
+    /// Of the longest bar.
+    fn share(&self, value: f64) -> f64 {
+        match self.least {
+            Some(least) => ((value / least).ln() / (self.most / least).ln()).max(0.0),
+            None => value / self.most,
+        }
+    }
 }
 
 fn name(unit: Unit) -> &'static str {
@@ -147,6 +205,7 @@ mod tests {
             unit,
             range: Range::exactly(value),
             sent: None,
+            wakeups: None,
             windows: 1,
             disturbed: false,
             ratios: Vec::new(),
@@ -180,17 +239,33 @@ mod tests {
             notes: Vec::new(),
         };
         let drawn = draw(&path, &report);
+        let each = draw(&dir, &report);
+        let name = |suite| dir.join(format!("bench-{suite}.svg"));
+        let of_suites = ["vale", "latency"].map(|s| std::fs::read_to_string(name(s)));
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
         drawn.unwrap();
+        each.unwrap();
+        let bars = of_suites.map(|text| text.unwrap().matches("a &lt; b &amp; c").count());
+        assert_eq!(bars, [2, 1]);
         assert_eq!(text.matches("a &lt; b &amp; c").count(), 3);
         let blue = text.matches("#AAAAAA").count();
         assert_eq!(blue, 3, "{text}");
         assert!(text.contains("latency (microseconds)") && text.trim_end().ends_with("</svg>"));
-        assert!(
-            draw(&dir.join("none/figures.svg"), &report)
-                .unwrap_err()
-                .starts_with("--svg ")
-        );
+        let nowhere = dir.join("none/figures.svg");
+        for wrong in [draw(&nowhere, &report), prepare(&nowhere)] {
+            assert!(wrong.unwrap_err().starts_with("--svg "));
+        }
+    }
+
+    #[test]
+    fn times_far_apart_are_logarithms() {
+        let [short, long] = [1.0, 1000.0].map(|value| figure("latency", Unit::Microseconds, value));
+        let scale = Scale::of(&[&short, &long]);
+        let shares = [0.1, 0.5, 1.0, 1000.0].map(|value| scale.share(value));
+        assert_eq!((shares[0], shares[1], shares[3]), (0.0, 0.0, 1.0));
+        assert!((0.05..0.15).contains(&shares[2]), "{shares:?}");
+        let rates = [1.0, 1000.0].map(|value| figure("vale", Unit::Mpps, value));
+        assert_eq!(Scale::of(&[&rates[0], &rates[1]]).share(1.0), 0.001);
     }
 }

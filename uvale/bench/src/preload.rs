@@ -35,6 +35,7 @@ impl Cost {
             unit: Unit::Nanoseconds,
             range: Range::exactly(value),
             sent: None,
+            wakeups: None,
             windows: TURNS,
             disturbed: false,
             ratios,

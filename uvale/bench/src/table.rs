@@ -7,6 +7,8 @@ use super::figure::Figure;
 const UNSTEADY: f64 = 1.5;
 /// Width of the case.
 const CASE: usize = 34;
+/// Head of the column that says how many wake-ups there were for each thousand packets.
+const WOKEN: &str = " wakes/1000";
 
 /// The head of a table with such lines.
 pub fn head(figures: &[&Figure]) -> String {
@@ -16,6 +18,9 @@ pub fn head(figures: &[&Figure]) -> String {
         for ratio in &figure.ratios {
             let of = format!("/{}", ratio.of);
             head += &format!(" {of:>width$}", width = of.len().max(6));
+        }
+        if figure.wakeups.is_some() {
+            head += WOKEN;
         }
     }
     head
@@ -36,6 +41,9 @@ pub fn line(figures: &[&Figure]) -> String {
         for ratio in &figure.ratios {
             let width = (ratio.of.len() + 1).max(6);
             line += &format!(" {:>width$.2}", ratio.range.median);
+        }
+        if let Some(woken) = figure.wakeups {
+            line += &format!("{:>width$.2}", woken.median, width = WOKEN.len());
         }
     }
     line + &remark(figures)
@@ -76,6 +84,9 @@ pub fn latencies(columns: &[Vec<Figure>]) -> Vec<String> {
         for ratio in &first.ratios {
             line += &format!("  p50 /{} {:.2}", ratio.of, ratio.range.median);
         }
+        if let Some(woken) = first.wakeups {
+            line += &format!("  wakes/1000 {:.2}", woken.median);
+        }
         Some(line + if first.disturbed { "  disturbed" } else { "" })
     };
     columns.iter().filter_map(line).collect()
@@ -102,6 +113,7 @@ mod tests {
                 most,
             },
             sent: None,
+            wakeups: None,
             windows: 3,
             disturbed: false,
             ratios: of.iter().map(ratio).collect(),
@@ -116,10 +128,14 @@ mod tests {
             [4.0, 5.0, 6.0],
             &["limit", "x"],
         );
-        let figures = [&limit, &long];
+        let blocking = Figure {
+            wakeups: Some(Range::exactly(12.5)),
+            ..figure("blocking", [4.0, 5.0, 6.0], &["limit"])
+        };
+        let figures = [&limit, &long, &blocking];
         let (head, line) = (head(&figures), line(&figures));
         assert_eq!(head.len(), line.len(), "{head}\n{line}");
-        assert!(line.starts_with("60 bytes, batch 8 ") && line.ends_with("0.50"));
+        assert!(line.starts_with("60 bytes, batch 8 ") && line.ends_with("0.50      12.50"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::figure::Figure;
+use super::figure::{Figure, Range, Unit};
 
 /// A figure that is wanted.
 #[derive(Debug, Serialize, Deserialize)]
@@ -14,6 +14,18 @@ pub struct Target {
     /// is the bound an upper one?
     pub at_most: bool,
     pub met: bool,
+    /// what it is compared with, and that one's range
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Compared>,
+}
+
+/// The column that a figure is compared with.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Compared {
+    pub what: String,
+    pub unit: Unit,
+    #[serde(flatten)]
+    pub range: Range,
 }
 
 impl Target {
@@ -27,7 +39,13 @@ impl Target {
             wanted,
             ..
         } = self;
-        format!("{name:<58} {value:>8.2}  {sign} {wanted:<6} {met}")
+        let line = format!("{name:<58} {value:>8.2}  {sign} {wanted:<6} {met}");
+        match &self.of {
+            Some(Compared { what, unit, range }) => {
+                format!("{line:<88} {what} {range} {}", unit.sign())
+            }
+            None => line,
+        }
     }
 }
 
@@ -176,6 +194,16 @@ impl Wanted {
             Some(of) => figure.ratio(of)?.median,
             None => figure.range.median,
         };
+        let compared = self.of.and_then(|of| {
+            let of = of.trim_start_matches("best of ");
+            let percentile = figure
+                .what
+                .rsplit_once(' ')
+                .map(|(_, p)| format!("{of} {p}"));
+            let is_it = |f: &&Figure| f.what == of || Some(&f.what) == percentile.as_ref();
+            let same = |f: &&Figure| f.suite == figure.suite && f.case == figure.case;
+            figures.iter().filter(same).find(is_it)
+        });
         let met = match self.at_most {
             true => value <= self.bound,
             false => value >= self.bound,
@@ -186,6 +214,11 @@ impl Wanted {
             wanted: self.bound,
             at_most: self.at_most,
             met,
+            of: compared.map(|f| Compared {
+                what: f.what.clone(),
+                unit: f.unit,
+                range: f.range,
+            }),
         })
     }
 }
@@ -193,7 +226,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::{Case, Range, Ratio, Unit};
+    use crate::figure::{Case, Ratio};
 
     fn figure(suite: &str, case: Case, what: &str, value: f64, (of, ratio): (&str, f64)) -> Figure {
         Figure {
@@ -203,6 +236,7 @@ mod tests {
             unit: Unit::Mpps,
             range: Range::exactly(value),
             sent: None,
+            wakeups: None,
             windows: 1,
             disturbed: false,
             ratios: vec![Ratio {
@@ -260,5 +294,40 @@ mod tests {
         let expected = ("waking a sleeper: times socketpair".to_owned(), 1.6, false);
         assert_eq!(judged(&[asleep("receiver asleep")]), [expected]);
         assert!(judged(&[asleep("something else")]).is_empty());
+    }
+
+    #[test]
+    fn a_peer_is_told_with_its_range() {
+        let ours = figure(
+            "memif",
+            Case::of(60, 1),
+            "VALE",
+            9.0,
+            ("best of memif", 0.5),
+        );
+        let range = Range {
+            median: 12.0,
+            least: 6.0,
+            most: 18.0,
+        };
+        let peer = Figure {
+            what: "memif".into(),
+            range,
+            ..ours.clone()
+        };
+        let elsewhere = Figure {
+            case: Case::of(60, 32),
+            ..peer.clone()
+        };
+        let lines = |figures: &[Figure]| -> Vec<String> {
+            judge(figures).iter().map(Target::line).collect()
+        };
+        let told = lines(&[elsewhere.clone(), peer, ours.clone()]);
+        assert!(
+            told[0].ends_with("memif 12.00 (6.00..18.00) Mpps"),
+            "{told:?}"
+        );
+        let alone = lines(&[elsewhere, ours]);
+        assert!(alone[0].ends_with("MISSED"), "{alone:?}");
     }
 }

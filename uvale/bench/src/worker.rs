@@ -5,6 +5,7 @@ use std::hint::black_box;
 use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Stage};
+use super::iceoryx;
 use super::limit::part as limit;
 use super::load;
 use super::memif::timed;
@@ -89,6 +90,8 @@ pub enum Role {
     MessageReceive,
     /// messages from a thread on that processor to another one
     Channel { sender_cpu: usize },
+    /// messages by iceoryx2
+    Iceoryx(iceoryx::End),
     /// opens the port until it is joined, again and again
     Join { port: String, whole: bool },
     /// sends to its peer and waits for the answer, again and again
@@ -110,7 +113,7 @@ impl Role {
             Self::Limit(_) | Self::PacketSend { .. } | Self::PacketReceive { .. } => false,
             Self::XdpSend { .. } | Self::XdpReceive { .. } => false,
             Self::MessageSend | Self::MessageReceive | Self::Channel { .. } => false,
-            Self::Memif(_) => false,
+            Self::Memif(_) | Self::Iceoryx(_) => false,
             Self::Send(_) | Self::Receive(_) | Self::Forward(_) | Self::Exchange { .. } => true,
             Self::Load(_) | Self::Time(_) | Self::Join { .. } => true,
             Self::Reach(act) => act.is_netmap(),
@@ -129,6 +132,18 @@ impl Role {
             Self::Receive(_) | Self::Exchange { .. } | Self::Time(_) => true,
             Self::PacketReceive { .. } | Self::XdpReceive { .. } => true,
             Self::MessageReceive | Self::Channel { .. } => true,
+            Self::Iceoryx(end) => !end.sends,
+            _ => false,
+        }
+    }
+
+    /// Is it a worker on rings that sleeps in poll until there are packets, or room?
+    pub fn blocks(&self) -> bool {
+        match self {
+            Self::Receive(what) => what.blocking,
+            Self::Time(what) => what.blocking,
+            Self::Send(what) => what.blocking,
+            Self::Forward(_) => true,
             _ => false,
         }
     }
@@ -136,12 +151,10 @@ impl Role {
     /// Is it busy all the time, so that it should have its processor for itself?
     pub fn spins(&self) -> bool {
         match self {
-            Self::Receive(what) => !what.blocking,
-            Self::Time(what) => !what.blocking,
-            Self::Send(what) => !what.blocking,
-            Self::Forward(_) | Self::Join { .. } => false,
+            Self::Limit(part) => !part.blocks(),
+            Self::Join { .. } => false,
             Self::Ping(_) | Self::Pong(_) | Self::Pace(_) | Self::Wake(_) => false,
-            _ => true,
+            _ => !self.blocks(),
         }
     }
 }
@@ -201,6 +214,7 @@ pub fn run(spec: &str) -> Result<(), String> {
         Role::MessageSend => messages::send_all(&stage),
         Role::MessageReceive => messages::receive_all(&stage),
         Role::Channel { sender_cpu } => messages::channel(&stage, *sender_cpu),
+        Role::Iceoryx(end) => iceoryx::perform(&stage, end),
         Role::Join { port, whole } => joining::join(&stage, port, *whole),
         Role::Ping(way) => wake::ping(&stage, way),
         Role::Pong(way) => wake::pong(&stage, way),

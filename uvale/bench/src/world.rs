@@ -1,5 +1,6 @@
 //! A world of the benchmark's own (directory and daemon), and the workers.
 
+use core::cell::OnceCell;
 use core::sync::atomic::Ordering::Relaxed;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -11,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::board::{Board, wait_for};
 use super::histogram::Histogram;
-use super::measure::{Look, Party, time_on_cpu};
+use super::measure::{Look, Party, Wakeups, time_on_cpu};
 use super::raw::{die_with_parent, start_real_time};
 use super::reach::raw::start_on;
 use super::worker::{Role, Spec};
-use uvale_link::{environment, start};
+use uvale_link::report::{self, RxRing};
+use uvale_link::session::Session;
+use uvale_link::{environment, proto, start};
 use uvale_wire::Carrier;
 
 /// Longest time until a worker is ready, on a machine that has other things to do.
@@ -26,6 +29,7 @@ pub struct World {
     dir: PathBuf,
     shim: PathBuf,
     daemon: Child,
+    session: OnceCell<Option<Session>>,
 }
 
 impl World {
@@ -72,7 +76,13 @@ impl World {
             format!("cannot start a daemon: {e}")
         })?;
         drop(command);
-        let world = Self { dir, shim, daemon };
+        let session = OnceCell::new();
+        let world = Self {
+            dir,
+            shim,
+            daemon,
+            session,
+        };
         let mut word = [0u8; 16];
         let n = std::fs::File::from(reader).read(&mut word).unwrap_or(0);
         if word[..n].starts_with(b"ready") {
@@ -87,6 +97,18 @@ impl World {
     /// Process id of the daemon.
     pub fn daemon(&self) -> u32 {
         self.daemon.id()
+    }
+
+    /// What has gone into rx rings so far; `None` if the daemon, which may be another build's, does not say.
+    fn wakeups(&self) -> Option<Wakeups> {
+        let session = self.session.get_or_init(|| Session::attach(&self.dir).ok());
+        let json = session.as_ref()?.report(proto::Report::Ports).ok()?;
+        let ports: Vec<report::Port> = serde_json::from_slice(&json).ok()?;
+        let rings: RxRing = ports.into_iter().flat_map(|port| port.rx).sum();
+        Some(Wakeups {
+            packets: rings.packets,
+            sent: rings.wakeups,
+        })
     }
 
     /// Has the program find `/dev/netmap`: this world's.
@@ -134,6 +156,7 @@ pub fn end(child: &mut Child) {
 pub struct Group<'a> {
     board: &'a Board,
     number: usize,
+    world: Option<&'a World>,
     workers: Vec<Worker>,
 }
 
@@ -174,12 +197,13 @@ impl<'a> Group<'a> {
     pub fn start(
         board: &'a Board,
         number: usize,
-        world: Option<&World>,
+        world: Option<&'a World>,
         specs: Vec<(Spec, Option<OwnedFd>)>,
     ) -> Result<Self, String> {
         let mut group = Self {
             board,
             number,
+            world,
             workers: Vec::new(),
         };
         for (spec, stdout) in specs {
@@ -260,6 +284,12 @@ impl Party for Group<'_> {
             on_cpu,
             latencies,
         })
+    }
+
+    fn wakeups(&mut self) -> Option<Wakeups> {
+        let world = self.world?;
+        let blocks = self.specs().any(|spec| spec.role.blocks());
+        blocks.then(|| world.wakeups()).flatten()
     }
 
     fn check(&mut self) -> Result<(), String> {

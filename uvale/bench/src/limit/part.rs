@@ -6,6 +6,7 @@ use std::hint::black_box;
 use super::chain::Stations;
 use super::exchange::Exchange;
 use super::receiver::Receiver;
+use super::station::Station;
 use super::synced::Synced;
 use super::{Flooder, Sender, prepare};
 use crate::board::{Board, Stage};
@@ -28,10 +29,18 @@ pub enum Part {
     Receive { lanes: Vec<usize>, chains: bool },
     /// one of those above with one lane, and what each of its syncs owes, over a pipe or a switch
     Synced { part: Box<Part>, pipe: bool },
-    /// stations of a chain of forwarding programs
+    /// stations of a chain of forwarding programs, which a processor does in turns
     Chain {
         lanes: Vec<usize>,
         stations: core::ops::Range<usize>,
+        batch: u32,
+        len: u16,
+        copy: bool,
+    },
+    /// one of these stations, a process that sleeps while it can do nothing
+    Station {
+        lanes: Vec<usize>,
+        number: usize,
         batch: u32,
         len: u16,
         copy: bool,
@@ -50,7 +59,13 @@ impl Part {
             Self::Chain {
                 lanes, stations, ..
             } => stations.contains(&lanes.len()),
+            Self::Station { lanes, number, .. } => *number == lanes.len(),
         }
+    }
+
+    /// Does it sleep while it can do nothing?
+    pub fn blocks(&self) -> bool {
+        matches!(self, Self::Station { .. })
     }
 
     /// Puts the lanes that it uses into their first state; before any worker starts.
@@ -62,7 +77,7 @@ impl Part {
             Self::Vale { lanes, dmacs, .. } => (lanes, dmacs),
             Self::Receive { .. } | Self::Exchange { .. } => (&[], &[]),
             Self::Synced { part, .. } => return part.prepare(board),
-            Self::Chain { lanes, .. } => (lanes, &[]),
+            Self::Chain { lanes, .. } | Self::Station { lanes, .. } => (lanes, &[]),
         };
         for lane in lanes {
             prepare(board.lane(*lane).ok_or(NO_LANE)?, board.table(), dmacs);
@@ -128,6 +143,17 @@ pub fn perform(stage: &Stage<'_>, board: &Board, part: &Part) -> Result<(), Stri
             let made = Stations::new(board, lanes, stations.clone(), shape, *copy);
             let mut stations = made.ok_or(NO_LANE)?;
             stage.perform(|running| stage.count(running, || Ok(stations.step())))
+        }
+        Part::Station {
+            lanes,
+            number,
+            batch,
+            len,
+            copy,
+        } => {
+            let made = Station::new(board, lanes, *number, (*batch, *len), *copy);
+            let mut station = made.ok_or(NO_LANE)?;
+            stage.perform(|running| stage.count(running, || Ok(station.step())))
         }
         Part::Exchange { ports, batch, len } => {
             let mut exchange = Exchange::new(*ports, table)?;

@@ -1,6 +1,6 @@
-//! What DPDK's programs are given: options, and a directory.
+//! What DPDK's programs are given.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Options for a program that needs neither huge pages, nor devices, nor other processes that share its memory.
@@ -22,22 +22,4 @@ pub fn prepare(command: &mut Command, dir: &Path) {
 pub fn memif(role: &str, socket: &Path) -> String {
     let socket = socket.display();
     format!("--vdev=net_memif0,role={role},id=0,socket={socket},socket-abstract=no,rsize=10")
-}
-
-/// A directory that goes.
-pub struct Removed(pub PathBuf);
-
-impl Removed {
-    /// A new one.
-    pub fn new() -> Result<Self, String> {
-        let made = nix::unistd::mkdtemp(&std::env::temp_dir().join("uvale-memif-XXXXXX"));
-        made.map(Self)
-            .map_err(|e| format!("cannot make a directory: {e}"))
-    }
-}
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

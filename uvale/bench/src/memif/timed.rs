@@ -6,10 +6,11 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use super::dpdk::{self, Removed};
+use super::dpdk;
 use crate::board::{QUIT, RUN};
 use crate::histogram::{BITS, BUCKETS};
 use crate::load::{LEN, MOST};
+use crate::temporary::Removed;
 use crate::wake::STAMP;
 
 const SOURCE: &str = include_str!("timed.c");

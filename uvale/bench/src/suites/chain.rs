@@ -25,6 +25,7 @@ pub fn run(run: &mut Run, bench: &Bench) {
             let s = if n == 1 { "" } else { "s" };
             let label = format!("{n} program{s}");
             let limit = |copy| limit(bench, n, (batch, len), copy);
+            let blocking = |copy| blocking(bench, n, (batch, len), copy);
             let programs = |name, copy| programs(bench, n, (batch, len), name, copy);
             let contest = Contest {
                 suite: "chain",
@@ -32,9 +33,11 @@ pub fn run(run: &mut Run, bench: &Bench) {
                 kind: Kind::Rate,
                 columns: vec![
                     Column::new("limit, swap", limit(false), &[]),
-                    Column::new("swap", programs("swap", false), &[0]),
+                    Column::new("limit, swap, blocking", blocking(false), &[]),
+                    Column::new("swap", programs("swap", false), &[0, 1]),
                     Column::new("limit, copy", limit(true), &[]),
-                    Column::new("copy", programs("copy", true), &[2]),
+                    Column::new("limit, copy, blocking", blocking(true), &[]),
+                    Column::new("copy", programs("copy", true), &[3, 4]),
                 ],
             };
             run.hold(bench, contest);
@@ -50,10 +53,15 @@ fn cpu_of(bench: &Bench, station: usize, stations: usize) -> usize {
     bench.cpus[station * bench.cpus.len().min(stations) / stations]
 }
 
+/// Lanes of one of the four limits of a contest, which have lanes of their own.
+fn lanes(n: usize, limit: usize) -> Vec<usize> {
+    let first = limit * (n + 1);
+    (first..first + n + 1).collect()
+}
+
+/// Each processor does its stations in turns.
 fn limit(bench: &Bench, n: usize, (batch, len): (u32, u16), copy: bool) -> Vec<Part> {
-    // The two limits of a contest have lanes of their own.
-    let first = if copy { n + 1 } else { 0 };
-    let lanes: Vec<usize> = (first..first + n + 1).collect();
+    let lanes = lanes(n, usize::from(copy));
     let stations = n + 2;
     let mut parts: Vec<Part> = Vec::new();
     let mut from = 0;
@@ -74,6 +82,21 @@ fn limit(bench: &Bench, n: usize, (batch, len): (u32, u16), copy: bool) -> Vec<P
     }
     parts.reverse();
     parts
+}
+
+/// A process for each station, on the processor where the program of that place is.
+fn blocking(bench: &Bench, n: usize, (batch, len): (u32, u16), copy: bool) -> Vec<Part> {
+    let part = |number| {
+        let part = Limit::Station {
+            lanes: lanes(n, 2 + usize::from(copy)),
+            number,
+            batch,
+            len,
+            copy,
+        };
+        Part::new(cpu_of(bench, number, n + 2), Role::Limit(part))
+    };
+    (0..n + 2).rev().map(part).collect()
 }
 
 fn programs(

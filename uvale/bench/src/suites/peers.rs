@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::contest::{Bench, Column, Contest, Kind, Part, Who};
 use crate::figure::{Case, Figure};
+use crate::iceoryx::{self, Meeting};
 use crate::measure::Windows;
 use crate::memif::{Over, Setup};
 use crate::run::Run;
-use crate::shapes::socketpair;
-use crate::shapes::{on_pipe, on_switch};
+use crate::shapes::{on_pipe, on_switch, pair, socketpair};
 use crate::worker::Role;
 
 /// testpmd's figures come by its command line, so its windows must be long for the time of an answer to be little.
@@ -45,7 +45,7 @@ fn testpmd(run: &mut Run, bench: &Bench, over: Over, name: &str) {
             suite: "memif",
             case,
             kind: Kind::Peers,
-            columns: ours(bench, peer, batch),
+            columns: ours(bench, vec![peer], batch),
         };
         let held = run.hold_for(bench, contest, windows);
         ranges(run, held);
@@ -55,8 +55,11 @@ fn testpmd(run: &mut Run, bench: &Bench, over: Over, name: &str) {
 /// Messages of 60 bytes.
 pub fn peers(run: &mut Run, bench: &Bench) {
     run.title(
-        "60-byte messages by a channel of two threads (crossbeam), by a socketpair, by ours: Mpps",
+        "60-byte messages by a channel of two threads (crossbeam), a socketpair, iceoryx2, and ours: Mpps",
     );
+    if let Some(why) = iceoryx::missing() {
+        run.skip(format!("iceoryx2: {why}"));
+    }
     for batch in run.args.batches(&[1, 32], &[1]) {
         let sockets = match socketpair() {
             Ok((near, far)) => vec![
@@ -67,8 +70,24 @@ pub fn peers(run: &mut Run, bench: &Bench) {
         };
         let sender_cpu = bench.cpus[0];
         let channel = vec![Part::new(bench.cpus[1], Role::Channel { sender_cpu })];
-        let mut columns = ours(bench, Column::new("channel", channel, &[]), batch);
-        columns.insert(1, Column::new("socketpair", sockets, &[]));
+        let mut peers = vec![
+            Column::new("channel", channel, &[]),
+            Column::new("socketpair", sockets, &[]),
+        ];
+        // It goes when they have been measured.
+        let meeting = match iceoryx::missing() {
+            None => Meeting::new().map(Some),
+            Some(_) => Ok(None),
+        };
+        let meeting = match meeting {
+            Ok(meeting) => meeting,
+            Err(why) => return run.skip(format!("peers: {why}")),
+        };
+        peers.extend(meeting.as_ref().map(|meeting| {
+            let [receiver, sender] = [false, true].map(|sends| Role::Iceoryx(meeting.end(sends)));
+            Column::new("iceoryx2", pair(bench, receiver, sender), &[])
+        }));
+        let columns = ours(bench, peers, batch);
         let contest = Contest {
             suite: "peers",
             case: Case::of(60, batch),
@@ -80,13 +99,15 @@ pub fn peers(run: &mut Run, bench: &Bench) {
     }
 }
 
-/// A peer, VALE and a pipe.
-fn ours(bench: &Bench, peer: Column, batch: u32) -> Vec<Column> {
-    vec![
-        peer,
-        Column::new("VALE", on_switch(bench, "vale1", (60, batch), false), &[0]),
-        Column::new("pipe", on_pipe(bench, "peer1", (60, batch), false), &[0]),
-    ]
+/// Peers, then VALE and a pipe, which are compared with each of them.
+fn ours(bench: &Bench, mut columns: Vec<Column>, batch: u32) -> Vec<Column> {
+    let peers: Vec<usize> = (0..columns.len()).collect();
+    let shape = (60, batch);
+    let vale = on_switch(bench, "vale1", shape, false);
+    columns.push(Column::new("VALE", vale, &peers));
+    let pipe = on_pipe(bench, "peer1", shape, false);
+    columns.push(Column::new("pipe", pipe, &peers));
+    columns
 }
 
 /// One sample of a peer would flatter us: medians are told with their ranges.
