@@ -38,17 +38,39 @@ pub fn hash(mac: Mac) -> usize {
     c as usize & (FDB_SIZE - 1)
 }
 
+/// What the table says when `mac` is behind `port`.
+#[inline(always)]
+pub fn entry(mac: Mac, port: u32) -> u64 {
+    mac & MAC_MASK | u64::from(port) << 48
+}
+
 /// Remembers that `mac` is behind `port`.
 #[inline]
 pub fn learn(table: &[AtomicU64; FDB_SIZE], mac: Mac, port: u32) {
-    table[hash(mac)].store(mac & MAC_MASK | u64::from(port) << 48, Relaxed);
+    learn_at(table, hash(mac), mac, port);
+}
+
+/// The same of an address whose [`hash`] is known.
+#[inline(always)]
+pub fn learn_at(table: &[AtomicU64; FDB_SIZE], hash: usize, mac: Mac, port: u32) {
+    let (place, entry) = (&table[hash % FDB_SIZE], entry(mac, port));
+    // Not written when it is there already: all who send read these lines.
+    if place.load(Relaxed) != entry {
+        place.store(entry, Relaxed);
+    }
 }
 
 /// The port behind `mac`, or [`BROADCAST`]. The empty table answers 0 for the zero address, as
 /// netmap's does.
 #[inline]
 pub fn lookup(table: &[AtomicU64; FDB_SIZE], mac: Mac) -> u32 {
-    let entry = table[hash(mac)].load(Relaxed);
+    lookup_at(table, hash(mac), mac)
+}
+
+/// The same of an address whose [`hash`] is known.
+#[inline(always)]
+pub fn lookup_at(table: &[AtomicU64; FDB_SIZE], hash: usize, mac: Mac) -> u32 {
+    let entry = table[hash % FDB_SIZE].load(Relaxed);
     if entry & MAC_MASK == mac {
         (entry >> 48) as u32
     } else {

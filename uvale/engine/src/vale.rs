@@ -1,15 +1,17 @@
 //! The way of a packet from the tx ring of a VALE port to the rx rings of others.
 //!
-//! A run, packets of one slot each that are all between the same two addresses, is looked up once and
-//! copied from ring to ring in one pass ([`run`]). Whatever is not so simple ends the run and goes the
-//! general way in batches ([`batch`]), as in netmap: collect, classify, copy. The packets of one
-//! receiver stay in order, for a run is published before anything after it is looked at.
+//! A run, packets of one slot each that all go to the same ring, is copied from ring to ring in one pass ([`run`]).
+//! Whatever is not so simple ends the run and goes the general way in batches ([`batch`]), as in netmap: collect,
+//! classify, copy. The packets of one receiver stay in order, for a run is published before anything after it is
+//! looked at.
 
 mod batch;
 mod classify;
 mod deliver;
 mod express;
+mod fill;
 mod lookup;
+mod places;
 mod plan;
 mod run;
 mod scratch;
@@ -35,8 +37,8 @@ pub const BATCH: usize = 1024;
 const MIN_FRAME: u32 = 14;
 /// Sleeps of 20 ms for the lock of a receiver that a stopped process holds: a second.
 const PATIENCE: u32 = 50;
-/// Syncs that go the general way after one in which a run ended early.
-const DETOUR: u32 = 32;
+/// Most batches that go the general way after a run that ended early.
+const MOST_DETOUR: u32 = 32;
 
 /// What became of the packets of a sync, added to the ring's counters once.
 #[derive(Default)]
@@ -89,7 +91,7 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, scratch: &mut Scratch
     scratch.begin(tx.owner.session());
     let mut at = k.hwcur.load(Relaxed);
     // Mostly it is a run, and all that it needs is known.
-    if at != head && scratch.detour == 0 {
+    if at != head && scratch.detour.is_over() {
         at = run::send(host, tx, at, head, scratch).unwrap_or(at);
     }
     if at != head
@@ -102,6 +104,41 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, scratch: &mut Scratch
     let hwtail = tx.ring.prev(head);
     k.hwtail.store(hwtail, Relaxed);
     hwtail
+}
+
+/// How long a ring goes the general way before it looks for a run again: longer and longer, as long as there is none.
+#[derive(Clone, Copy, Default)]
+struct Detour {
+    /// batches that are left
+    left: u32,
+    /// batches of the last one
+    last: u32,
+}
+
+impl Detour {
+    /// A run came to its end, or ended early.
+    #[inline(always)]
+    fn note(&mut self, is_whole: bool) {
+        if is_whole {
+            self.last = 0;
+        } else {
+            self.last = (2 * self.last).clamp(1, MOST_DETOUR);
+            self.left = self.last;
+        }
+    }
+
+    /// May there be a run?
+    #[inline(always)]
+    fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    /// A batch goes the general way, if there is none.
+    fn goes_on(&mut self) -> bool {
+        let goes_on = self.left > 0;
+        self.left -= u32::from(goes_on);
+        goes_on
+    }
 }
 
 impl<'a> Sender<'a> {
@@ -137,11 +174,10 @@ impl<'a> Sender<'a> {
     fn forward(&self, tx: &Synced<'a>, mut at: u32, head: u32, scratch: &mut Scratch) {
         let mut tally = Tally::default();
         while at != head {
-            if scratch.detour == 0 {
+            if scratch.detour.is_over() {
                 at = self.run(tx, at, head, scratch);
             }
-            if at != head && scratch.detour > 0 {
-                scratch.detour -= 1;
+            if at != head && scratch.detour.goes_on() {
                 at = self.batch(tx, at, head, scratch, &mut tally);
             }
         }
@@ -156,7 +192,7 @@ impl<'a> Sender<'a> {
             send(scratch)
         });
         sent.unwrap_or_else(|| {
-            scratch.detour = DETOUR;
+            scratch.detour.note(false);
             from
         })
     }

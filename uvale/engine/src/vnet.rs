@@ -31,7 +31,9 @@ use nm_abi::NS_MOREFRAG;
 use uvale_shared::shm::rfrags;
 
 /// Bytes of `struct virtio_net_hdr`; a 12-byte header adds `num_buffers`.
-const VNET_HDR_LEN: usize = 10;
+pub(crate) const VNET_HDR_LEN: usize = 10;
+/// Bytes of the longest header.
+pub(crate) const MOST_HDR_LEN: usize = 12;
 /// `flags`: the checksum at `csum_start + csum_offset` is still to be computed.
 const F_NEEDS_CSUM: u8 = 1;
 /// `flags`: the checksum was verified.
@@ -107,6 +109,12 @@ pub fn slots_needed(slots: u32, src_mfs: u32, dst_mfs: u32) -> u32 {
         .max(1);
     let needed = u64::from(slots) * u64::from(src_mfs) / payload + 1;
     u32::try_from(needed).unwrap_or(u32::MAX)
+}
+
+/// Does a header that begins with these bytes say that the packet is to arrive as it is?
+#[inline(always)]
+pub fn asks_for_nothing([flags, gso_type, ..]: [u8; 8]) -> bool {
+    gso_type == GSO_NONE && flags & !F_DATA_VALID == 0
 }
 
 /// Converts one packet. `frags` are the bytes of its slots, in order.

@@ -9,6 +9,7 @@
 //! | `own.rs` | how these are mapped, and which they are |
 //! | `region.rs` | a region as a process has mapped it |
 //! | `ring.rs` | a `netmap_ring` inside a region: indices and slots |
+//! | `buffers.rs` | the buffers of a region: bytes, looked at and copied |
 //! | `held_ring.rs` | a ring and its buffers, looked at once |
 //! | `room.rs` | the indices of a ring that others fill: whose which slot is |
 //! | `slots.rs` | packets into the slots of a ring, and out of them |
@@ -19,6 +20,7 @@
 //! mapping, never against anything stored in the mapping itself. A peer that scribbles over the
 //! memory can therefore make values wrong, but not accesses.
 
+mod buffers;
 mod copy;
 mod held_ring;
 mod made;
@@ -33,8 +35,9 @@ mod sparse;
 #[cfg(test)]
 mod tests;
 
+pub use buffers::{Buffer, Buffers};
 pub use copy::{copy_exact, copy_from_address, copy_in, copy_out, copy_out_to, copy_packet};
-pub use held_ring::{Buffer, HeldRing};
+pub use held_ring::HeldRing;
 pub use made::{Made, make, nodes};
 pub use mapping::{MOST_PARTS, Mapping, Memfd, Shared, prefetch, prefetch_to_write};
 pub use own::{own_mappings, unlock_own_mappings};

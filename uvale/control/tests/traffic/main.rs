@@ -2,6 +2,7 @@
 //! programs.
 
 mod bwrap;
+mod flows;
 mod monitors;
 mod offsets;
 mod races;

@@ -43,11 +43,12 @@ impl<'a> Sender<'a> {
         let offsets = Offsets::of(tx.kring);
         let out = &mut scratch.frags;
         out.clear();
-        let (mut i, mut first, mut bytes) = (from, 0usize, 0u32);
+        let (mut i, mut first, mut bytes, mut flags) = (from, 0usize, 0u32, 0);
         while i != head {
             let view = &slots[i as usize];
             let slot = view.load();
             view.clear_changed(slot);
+            flags |= slot.flags;
             let indirect = slot.flags & NS_INDIRECT != 0;
             let ptr = if indirect || !self.plain {
                 view.ptr()
@@ -65,6 +66,7 @@ impl<'a> Sender<'a> {
             }
             let mut frag = Frag {
                 at,
+                buf_idx: slot.buf_idx,
                 len: slot.len.into(),
                 flags: slot.flags,
                 frags: 1,
@@ -73,7 +75,8 @@ impl<'a> Sender<'a> {
             };
             if frag.len > pool.size().saturating_sub(offset) || (indirect && at == 0) {
                 // As in netmap: an empty fragment, which as the first of a packet is dropped.
-                (frag.at, frag.len, frag.flags) = (pool.offset(0) as u64, 0, 0);
+                (frag.at, frag.buf_idx) = (pool.offset(0) as u64, 0);
+                (frag.len, frag.flags) = (0, 0);
                 tally.bad_slot += 1;
             }
             bytes += frag.len;
@@ -87,9 +90,10 @@ impl<'a> Sender<'a> {
             (first, bytes) = (out.len(), 0);
             tally.packets += 1;
             if first >= self.batch as usize {
-                return i;
+                break;
             }
         }
+        scratch.are_plain = self.plain && flags & (NS_INDIRECT | NS_MOREFRAG) == 0;
         if first < out.len() {
             // The chain is not complete: what is there is sent as it is.
             let frags = (out.len() - first) as u16;
@@ -110,6 +114,9 @@ impl<'a> Sender<'a> {
         let mut dests = core::mem::take(&mut scratch.dests);
         if scratch.is_traced {
             self.note_classified(scratch, &dests);
+        }
+        if dests.len() > 1 {
+            dests.iter().for_each(|dest| self.prime(*dest, scratch));
         }
         for dest in &dests {
             let queue = dest.queue as usize;

@@ -1,16 +1,25 @@
 //! The second pass over a batch: fills one receiver's ring.
 
+use super::fill::{Plain, Source, fill};
+use super::plan::Headers;
 use super::scratch::{BROADCAST_QUEUE, Dest, Frag, Scratch};
 use super::{PATIENCE, Sender, hand_over};
 use crate::lease::{Lease, Refused, Slots};
+use crate::synced::place;
 use crate::vnet;
 use core::sync::atomic::Ordering::Relaxed;
 use nm_abi::NS_MOREFRAG;
 use uvale_shared::ctl::Kring;
+use uvale_shared::shm::{Buffers, RingView, prefetch_to_write};
 use uvale_shared::shm::{copy_exact, copy_from_address, copy_in, copy_out, copy_packet, rfrags};
 
 /// Slots whose buffers are asked for ahead of copying.
 const PRIME: u32 = 32;
+
+/// Slots of each of several receivers that are asked for before the first one gets something.
+const FEW: u32 = 8;
+/// Slots of a cache line.
+const SLOTS_OF_LINE: usize = 4;
 
 /// What a receiver expects that has another virtio-net header.
 struct Format {
@@ -19,6 +28,41 @@ struct Format {
 }
 
 impl Sender<'_> {
+    /// Asks for what will be written of a receiver's ring, one of several: what their caches have is then on its way
+    /// from all of them at the same time, and not from one after the other.
+    #[inline]
+    pub(super) fn prime(&self, dest: Dest, scratch: &Scratch) {
+        let queue = dest.queue as usize;
+        let Some(member) = self.member_ring(queue) else {
+            return;
+        };
+        let kring = member.kring;
+        prefetch_to_write(&kring.q_lock);
+        prefetch_to_write(&kring.hwtail);
+        prefetch_to_write(&kring.sleepers);
+        let region = scratch.regions.get(member.number as usize);
+        let Some(region) = region.and_then(Option::as_deref) else {
+            return;
+        };
+        let Some(place) = place(kring, region) else {
+            return;
+        };
+        let Some(ring) = RingView::at(&region.map, place) else {
+            return;
+        };
+        let slots = scratch.queues[queue].slots + scratch.queues[BROADCAST_QUEUE].slots;
+        // Where the ring was when somebody looked last: another place is only slower.
+        let first = kring.filled.load(Relaxed) as usize;
+        let next = ring.slots().get(first..).unwrap_or_default();
+        for (i, view) in next.iter().enumerate().take(slots.min(FEW) as usize) {
+            if i % SLOTS_OF_LINE == 0 {
+                prefetch_to_write(view);
+            }
+            let at = region.pool.offset(view.load().buf_idx);
+            region.map.prefetch_to_write(at);
+        }
+    }
+
     /// Gives one receiver its packets. False if there is nobody to receive.
     #[inline]
     pub(super) fn deliver(&self, dest: Dest, scratch: &mut Scratch) -> bool {
@@ -31,12 +75,18 @@ impl Sender<'_> {
         let Some(region) = member.map(self.host, &mut scratch.regions) else {
             return self.not_delivered(dest, Refused::Gone, scratch.is_traced);
         };
+        let headers = Headers {
+            from: self.virt_hdr_len,
+            to: member.port.virt_hdr_len.load(Relaxed),
+        };
         let format = Format {
-            virt_hdr_len: member.port.virt_hdr_len.load(Relaxed),
+            virt_hdr_len: headers.to,
             mfs: member.port.mfs.load(Relaxed),
         };
-        let wanted = match format.virt_hdr_len == self.virt_hdr_len {
-            true => scratch.queues[queue].slots + scratch.queues[BROADCAST_QUEUE].slots,
+        let (own, flood) = (&scratch.queues[queue], &scratch.queues[BROADCAST_QUEUE]);
+        let slots = own.slots + flood.slots;
+        let wanted = match headers.are_alike() || scratch.are_plain {
+            true => slots,
             false => u32::MAX,
         };
         // The member was found a moment ago: that its record is another port's by now shows in the
@@ -50,19 +100,33 @@ impl Sender<'_> {
             Ok(lease) => lease,
             Err(refused) => return self.not_delivered(dest, refused, scratch.is_traced),
         };
-        let (own, flood) = (&scratch.queues[queue], &scratch.queues[BROADCAST_QUEUE]);
         let packets = Packets {
             frags: &scratch.frags,
             own: own.head,
             flood: flood.head,
         };
-        if format.virt_hdr_len == self.virt_hdr_len {
-            self.copy(packets, own.slots + flood.slots, &mut lease);
+        let (from, to) = (Buffers::of(self.region), Buffers::of(region));
+        if scratch.are_plain
+            && lease.slots.is_plain()
+            && let (Some(from), Some(to)) = (from, to)
+        {
+            let mut plain = PlainPackets {
+                packets,
+                left: slots,
+                from,
+                headers,
+                room: to.size(),
+            };
+            self.fill(&mut plain, &format, to, &mut lease);
+        } else if headers.are_alike() {
+            self.copy(packets, slots, &mut lease);
         } else {
-            self.convert(packets, &format, &mut lease);
+            let mut is_full = false;
+            packets.for_each(|packet| self.convert(packet, &format, &mut is_full, &mut lease));
+            lease.slots.prime(lease.slots.free.min(2));
         }
         if scratch.is_traced {
-            let converted = format.virt_hdr_len != self.virt_hdr_len;
+            let converted = !headers.are_alike();
             let (slots, bad_copy) = (lease.filled(), lease.slots.bad_copy);
             self.note_delivered(member.rx, slots, lease.tally, bad_copy, converted);
         }
@@ -71,6 +135,30 @@ impl Sender<'_> {
         } = scratch;
         hand_over(self.host, lease, member.rx, monitors, onward);
         true
+    }
+
+    /// Copies packets of one slot each, until one does not fit.
+    #[inline(never)]
+    fn fill(
+        &self,
+        packets: &mut PlainPackets<'_>,
+        format: &Format,
+        to: Buffers<'_>,
+        lease: &mut Lease<'_>,
+    ) {
+        let headers = packets.headers;
+        if headers.are_alike() {
+            fill::<true>(headers, packets, to, lease);
+            return;
+        }
+        loop {
+            fill::<false>(headers, packets, to, lease);
+            // One that has to be looked at more closely.
+            let Some(packet) = packets.take() else {
+                return;
+            };
+            self.convert(packet, format, &mut false, lease);
+        }
     }
 
     /// Copies packets, `needed` slots in all, until one does not fit.
@@ -138,40 +226,37 @@ impl Sender<'_> {
         to
     }
 
-    /// The slow path between ports with different virtio-net headers: works on private copies.
+    /// The slow path between ports with different virtio-net headers: works on a private copy of a packet. Once the
+    /// receiver is full it stays so.
     #[cold]
-    fn convert(&self, packets: Packets<'_>, format: &Format, lease: &mut Lease<'_>) {
+    fn convert(&self, packet: &[Frag], format: &Format, is_full: &mut bool, lease: &mut Lease<'_>) {
         let (to, tally) = (&mut lease.slots, &mut lease.tally);
-        let mut is_full = false;
-        for packet in packets {
-            is_full |= packet.len() as u32 > to.free;
-            if is_full {
-                tally.full += 1;
-                continue;
-            }
-            let bytes: Vec<Vec<u8>> = packet.iter().map(|frag| self.bytes_of(frag)).collect();
-            let frags: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
-            let conversion = vnet::Conversion {
-                src_hdr: self.virt_hdr_len,
-                dst_hdr: format.virt_hdr_len,
-                dst_mfs: format.mfs,
-                buf_size: to.least_room(),
-                room: to.free,
-            };
-            match vnet::convert(&frags, &conversion) {
-                Ok(converted) => {
-                    for out in converted {
-                        let len = out.bytes.len() as u32;
-                        to.put(len, out.flags, |map, at| copy_in(&out.bytes, map, at));
-                    }
-                    tally.packets += 1;
-                    tally.bytes += u64::from(packet[0].bytes);
-                }
-                Err(vnet::Drop::NoRoom) => tally.full += 1,
-                Err(_) => tally.unconvertible += 1,
-            }
+        *is_full |= packet.len() as u32 > to.free;
+        if *is_full {
+            tally.full += 1;
+            return;
         }
-        to.prime(to.free.min(2));
+        let bytes: Vec<Vec<u8>> = packet.iter().map(|frag| self.bytes_of(frag)).collect();
+        let frags: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+        let conversion = vnet::Conversion {
+            src_hdr: self.virt_hdr_len,
+            dst_hdr: format.virt_hdr_len,
+            dst_mfs: format.mfs,
+            buf_size: to.least_room(),
+            room: to.free,
+        };
+        match vnet::convert(&frags, &conversion) {
+            Ok(converted) => {
+                for out in converted {
+                    let len = out.bytes.len() as u32;
+                    to.put(len, out.flags, |map, at| copy_in(&out.bytes, map, at));
+                }
+                tally.packets += 1;
+                tally.bytes += u64::from(packet[0].bytes);
+            }
+            Err(vnet::Drop::NoRoom) => tally.full += 1,
+            Err(_) => tally.unconvertible += 1,
+        }
     }
 
     /// A fragment's bytes; none if they cannot be read.
@@ -190,6 +275,7 @@ impl Sender<'_> {
 }
 
 /// The packets for one receiver, its own and the broadcasts, in the order they were sent.
+#[derive(Clone, Copy)]
 struct Packets<'a> {
     frags: &'a [Frag],
     /// the next of each
@@ -212,6 +298,57 @@ impl<'a> Iterator for Packets<'a> {
         let first = rest.first()?;
         *list = first.next;
         rest.get(..first.frags as usize)
+    }
+}
+
+/// The same if each is in a slot and a buffer of its own.
+struct PlainPackets<'a> {
+    packets: Packets<'a>,
+    /// how many there are
+    left: u32,
+    /// the sender's
+    from: Buffers<'a>,
+    headers: Headers,
+    /// bytes of a receiver's buffer
+    room: u32,
+}
+
+impl<'a> PlainPackets<'a> {
+    /// The next one, whatever it is.
+    #[cold]
+    fn take(&mut self) -> Option<&'a [Frag]> {
+        self.left = self.left.saturating_sub(1);
+        self.packets.next()
+    }
+}
+
+impl<'a> Source<'a> for PlainPackets<'a> {
+    #[inline(always)]
+    fn most(&self) -> u32 {
+        self.left
+    }
+
+    #[inline(always)]
+    fn look(&mut self, _most: u32) -> impl Iterator<Item = Plain<'a>> {
+        let (from, headers, room) = (self.from, self.headers, self.room);
+        core::iter::from_fn(move || {
+            let mut after = self.packets;
+            let frag = after.next()?.first()?;
+            let packet = Plain {
+                bytes: from.at(frag.buf_idx),
+                len: frag.len,
+            };
+            if !headers.are_alike() && !packet.is_convertible(headers, room) {
+                return None;
+            }
+            self.packets = after;
+            Some(packet)
+        })
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, n: u32) {
+        self.left -= n;
     }
 }
 

@@ -5,15 +5,15 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
 use super::Sender;
-use super::plan::Plan;
-use super::run;
+use super::fill::Plain;
+use super::plan::{Headers, Last, Plan};
 use super::scratch::{BROADCAST, BROADCAST_QUEUE, Dest, Scratch};
 use crate::offsets::Offsets;
 use crate::synced::{Synced, place};
 use crate::{Host, RegionMap, fdb};
 use uvale_shared::ctl::{self, Ctl, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS};
 use uvale_shared::held::Held;
-use uvale_shared::shm::{HeldRing, RingPlace};
+use uvale_shared::shm::{Buffers, HeldRing, RingPlace};
 
 /// A port of the switch, and one of its rx rings.
 pub(super) struct Member<'a> {
@@ -51,10 +51,12 @@ impl<'a> Sender<'a> {
     pub(super) fn plan(&self, tx: &Synced<'_>, from: u32, scratch: &mut Scratch) -> Option<()> {
         scratch.plan = None;
         self.sweep(scratch);
-        if self.virt_hdr_len != 0 || !self.plain {
+        if !self.plain {
             return None;
         }
-        let words = run::packet(tx, from)?.words(tx)?;
+        let (ahead, view) = (self.virt_hdr_len, tx.ring.slots().get(from as usize)?);
+        let packet = Plain::of(view, Buffers::of(tx.region)?, ahead)?;
+        let words = packet.bytes.words_behind(ahead);
         // Not the epoch of now: what the sync goes by was found out in that one.
         let when = tx.when;
         let generation = self.switch.generation.load(Acquire);
@@ -64,16 +66,10 @@ impl<'a> Sender<'a> {
             return None;
         }
         let (destination, source) = fdb::addresses(words.0, words.1);
-        if fdb::is_group(source) {
-            return None;
-        }
-        if source != self.port.last_smac.load(Relaxed) {
+        if !fdb::is_group(source) && source != self.port.last_smac.load(Relaxed) {
             self.port.last_smac.store(source, Relaxed);
             fdb::learn(&self.switch.fdb, source, self.me);
         }
-        // Before the look-up: if the address moves in between, the plan does not hold.
-        let hash = fdb::hash(destination);
-        let entry = self.switch.fdb[hash].load(Acquire);
         let queue = self.queue_for(destination)?.queue as usize;
         if queue == BROADCAST_QUEUE {
             return None;
@@ -87,7 +83,12 @@ impl<'a> Sender<'a> {
         member.map(self.host, &mut scratch.regions)?;
         let region = scratch.regions.get(member.number as usize)?.as_ref()?;
         let to = HeldRing::new(region, self.plain_place(&member, region)?)?;
-        let from = scratch.own.as_ref();
+        // The sender's, too, may have got another one since it was looked at.
+        let headers = Headers {
+            from: self.port.virt_hdr_len.load(Relaxed),
+            to: member.port.virt_hdr_len.load(Relaxed),
+        };
+        let from = scratch.own.as_ref().filter(|_| headers == Headers::NONE);
         let from = from.and_then(|own| HeldRing::new(own, place(tx.kring, own)?));
         let (ctl, me) = (self.host.ctl(), tx.kring.port.load(Relaxed));
         scratch.plan = Some(Plan {
@@ -97,10 +98,10 @@ impl<'a> Sender<'a> {
             me: Held::new(ctl, |ctl| ctl.port(me))?,
             switch: Held::new(ctl, |ctl| ctl.switch(self.switch_ref - 1))?,
             generation: Cell::new(generation.into()),
-            words,
-            source,
-            fdb: Held::new(ctl, |ctl| ctl.switch(self.switch_ref - 1)?.fdb.get(hash))?,
-            entry,
+            numbers: (self.me, member.number),
+            headers,
+            last: Cell::new(Last::NONE),
+            is_mixed: Cell::new(false),
             to,
             rx_index: member.rx,
             rx: Held::new(ctl, |ctl| ctl.kring(member.rx))?,
@@ -112,12 +113,10 @@ impl<'a> Sender<'a> {
 
     /// Where the ring of `member`, which is in `region`, is, if the short ways of copying will do.
     fn plain_place(&self, member: &Member<'_>, region: &RegionMap) -> Option<RingPlace> {
-        let (port, kring) = (member.port, member.kring);
-        // The sender's, too, may have got headers since it was looked at.
-        let headers = self.port.virt_hdr_len.load(Relaxed) | port.virt_hdr_len.load(Relaxed);
-        let is_plain = headers == 0 && Offsets::of(kring).is_none();
-        let is_it = self.is_member(member.number, member.index, port, kring);
-        (is_plain && is_it).then(|| place(kring, region)).flatten()
+        let kring = member.kring;
+        let is_it = self.is_member(member.number, member.index, member.port, kring);
+        let is_plain = Offsets::of(kring).is_none() && is_it;
+        is_plain.then(|| place(kring, region)).flatten()
     }
 
     /// Where packets to `dmac` go; `None`: nowhere.

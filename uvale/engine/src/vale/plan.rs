@@ -1,37 +1,39 @@
-//! What the last run had to look up. As long as the packets look the same and nothing of the switch, the table entry
-//! and the ring has changed, a sync looks at these alone.
+//! What runs had to look up. As long as nothing of the switch and the rings has changed, a sync looks at these alone,
+//! and at the table for packets that do not look like the one before.
 
 use core::cell::Cell;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use super::places::{NO_WORDS, Places};
 use crate::offsets::Offsets;
 use crate::synced::place;
-use uvale_shared::atomics::AtomicU64;
-use uvale_shared::ctl::{Kring, Port, Switch, Tuning};
+use crate::{fdb, vnet};
+use uvale_shared::ctl::{FDB_SIZE, Kring, Port, Switch, Tuning};
 use uvale_shared::held::Held;
-use uvale_shared::shm::HeldRing;
+use uvale_shared::shm::{Buffer, HeldRing};
 
 /// A generation that no switch has.
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// What the last run needed, so that the next sync need not find out again.
+/// A receiver, and what a run to it needs, so that the next sync need not find out again.
 pub(super) struct Plan {
     pub(super) tuning: Held<Tuning>,
-    /// by whom it was made, and in which epoch of the sending ring (see [`now`])
+    /// by whom it was made, and in which epoch of the sending ring (see [`now`](crate::synced::now))
     pub(super) when: u64,
-    /// the sending ring, if it is a descriptor's, and the record of its port
+    /// the sending ring, if it is a descriptor's without virtio-net headers, and the record of its port
     pub(super) from: Option<HeldRing>,
     pub(super) me: Held<Port>,
     pub(super) switch: Held<Switch>,
     /// of the switch; [`NEVER`]: the plan is good for nothing
     pub(super) generation: Cell<u64>,
-    /// first twelve bytes of each packet
-    pub(super) words: (u64, u64),
-    /// source address
-    pub(super) source: u64,
-    /// place and content of the destination's table entry
-    pub(super) fdb: Held<AtomicU64>,
-    pub(super) entry: u64,
+    /// numbers of the sender and of the receiver on the switch
+    pub(super) numbers: (u32, u32),
+    /// bytes before the Ethernet header, at the sender and at the receiver
+    pub(super) headers: Headers,
+    /// what the last packet looked like
+    pub(super) last: Cell<Last>,
+    /// the packets of the last run did not all look the same
+    pub(super) is_mixed: Cell<bool>,
     /// the receiving ring, its kring and its epoch
     pub(super) to: HeldRing,
     pub(super) rx_index: u32,
@@ -41,27 +43,153 @@ pub(super) struct Plan {
     pub(super) is_private: bool,
 }
 
-impl Plan {
-    /// Does it hold for packets that begin with `words`, in the epoch it was made in? It was made for rings whose
-    /// packets begin where their buffers do, in memories of whole lines, and for ports without virtio-net headers.
+/// Lengths of the virtio-net headers of a sender and of a receiver, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Headers {
+    pub(super) from: u32,
+    pub(super) to: u32,
+}
+
+impl Headers {
+    /// None at both.
+    pub(super) const NONE: Self = Self { from: 0, to: 0 };
+
+    /// What is sent arrives as it is.
     #[inline(always)]
-    pub(super) fn holds(&self, words: (u64, u64)) -> bool {
-        self.generation.get() == u64::from(self.switch.generation.load(Acquire))
-            && self.is_same(words)
-            && self.tuning.batch.load(Relaxed) != 0
+    pub(super) fn are_alike(self) -> bool {
+        self.from == self.to
     }
 
-    /// The part of it that [`Plan::is_still`] does not ask for: the addresses, and what has been learnt of both.
+    /// Bytes that arrive of a packet of `len` bytes, its own header included.
+    #[inline(always)]
+    pub(super) fn len(self, len: u32) -> u32 {
+        len.saturating_sub(self.from) + self.to
+    }
+
+    /// Puts the header that a receiver gets, if it has one, into its buffer: what that of `packet` says, as far as
+    /// there is one.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn put(self, packet: Buffer<'_>, to: Buffer<'_>) -> bool {
+        // Ten bytes of the packet are all but the last two of three words that overlap.
+        let (lo, hi) = packet.words();
+        let mut header = [0; vnet::MOST_HDR_LEN];
+        if self.from != 0 {
+            header[..8].copy_from_slice(&lo.to_le_bytes());
+            header[8..10].copy_from_slice(&hi.to_le_bytes()[4..6]);
+        }
+        header
+            .get(..self.to as usize)
+            .is_some_and(|header| to.put(header))
+    }
+}
+
+/// What the last packet of a run looked like.
+#[derive(Clone, Copy)]
+pub(super) struct Last {
+    /// first twelve bytes
+    words: (u64, u64),
+    /// the address that the sender has last been seen with
+    source: u64,
+    /// place and content of the destination's table entry
+    place: usize,
+    entry: u64,
+}
+
+impl Last {
+    /// There was none.
+    pub(super) const NONE: Self = Self {
+        words: NO_WORDS,
+        source: 0,
+        place: 0,
+        entry: 0,
+    };
+}
+
+/// Packets between the same two addresses.
+#[derive(Clone, Copy)]
+pub(super) struct Flow {
+    /// first twelve bytes of each
+    pub(super) words: (u64, u64),
+    /// the address that the sender has last been seen with
+    source: u64,
+}
+
+impl Plan {
+    /// May a packet that begins with `words` go where the last one went, if [`Plan::is_still`]? Plans are for rings
+    /// whose packets begin where their buffers do, in memories of whole lines.
     #[inline(always)]
     pub(super) fn is_same(&self, words: (u64, u64)) -> bool {
-        self.words == words
-            && self.fdb.load(Relaxed) == self.entry
-            && self.me.last_smac.load(Relaxed) == self.source
+        self.last.get().words == words && self.is_known()
     }
 
-    /// Is the receiving ring `rx`, which is locked, still the one that was looked up? A plan outlives the sync that made it:
-    /// its records may be another port's by now, which the epoch says, or the port may have left the switch, whose
-    /// generation says so. Looked at under the lock, through which the daemon passes afterwards.
+    /// Is the switch as it was?
+    #[inline(always)]
+    pub(super) fn is_current(&self) -> bool {
+        self.generation.get() == u64::from(self.switch.generation.load(Acquire))
+    }
+
+    /// Would the look-up for another packet like the last one change nothing, and have the same result?
+    #[inline(always)]
+    fn is_known(&self) -> bool {
+        let last = self.last.get();
+        self.switch.fdb[last.place & (FDB_SIZE - 1)].load(Relaxed) == last.entry
+            && self.me.last_smac.load(Relaxed) == last.source
+    }
+
+    /// Packets that need not be looked up.
+    #[inline(always)]
+    pub(super) fn flow(&self) -> Flow {
+        let is_known = self.is_known();
+        Flow {
+            words: if is_known {
+                self.last.get().words
+            } else {
+                NO_WORDS
+            },
+            source: self.me.last_smac.load(Relaxed),
+        }
+    }
+
+    /// Does a packet that begins with `words`, which no packet of `flow` does, go to the receiver, too? Then `flow` is
+    /// such packets. Its source is learnt before, as netmap does it.
+    #[inline(always)]
+    pub(super) fn takes(&self, words: (u64, u64), flow: &mut Flow, places: &mut Places) -> bool {
+        let hashes = places.of(words);
+        let (destination, source) = fdb::addresses(words.0, words.1);
+        if source != flow.source && !fdb::is_group(source) {
+            flow.source = source;
+            let hash = usize::from(hashes.source);
+            fdb::learn_at(&self.switch.fdb, hash, source, self.numbers.0);
+        }
+        let place = &self.switch.fdb[usize::from(hashes.destination) % FDB_SIZE];
+        let entry = fdb::entry(destination, self.numbers.1);
+        let takes = !fdb::is_group(destination) && place.load(Relaxed) == entry;
+        // What is like the one before a packet for others has to be learnt once more.
+        flow.words = if takes { words } else { NO_WORDS };
+        takes
+    }
+
+    /// A run has ended with packets of `flow`.
+    #[inline(always)]
+    pub(super) fn ends_with(&self, flow: Flow) {
+        let (mut last, smac) = (self.last.get(), &self.me.last_smac);
+        if smac.load(Relaxed) != flow.source {
+            smac.store(flow.source, Relaxed);
+        }
+        if last.words != flow.words {
+            let (destination, _) = fdb::addresses(flow.words.0, flow.words.1);
+            last.words = flow.words;
+            last.place = fdb::hash(destination);
+            last.entry = fdb::entry(destination, self.numbers.1);
+        }
+        last.source = flow.source;
+        self.last.set(last);
+    }
+
+    /// Is the receiving ring `rx`, which is locked, still the one that was looked up? A plan outlives the sync that
+    /// made it: its records may be another port's by now, which the epoch says, or the port may have left the switch,
+    /// whose generation says so. Looked at under the lock, through which the daemon passes afterwards.
     #[inline(always)]
     pub(super) fn is_still(&self, rx: &Kring) -> bool {
         rx.check(self.rx_epoch, |rx| {

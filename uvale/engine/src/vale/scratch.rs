@@ -5,8 +5,9 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::collections::TryReserveError;
 use std::sync::Arc;
 
-use super::BATCH;
+use super::places::Places;
 use super::plan::Plan;
+use super::{BATCH, Detour};
 use crate::RegionMap;
 use crate::bwrap::Onward;
 use crate::monitor::Regions;
@@ -26,6 +27,8 @@ pub(super) const BROADCAST_QUEUE: usize = SWITCH_PORTS * MAX_RINGS;
 pub(super) struct Frag {
     /// offset of the buffer in the sender's region, or the address if NS_INDIRECT
     pub(super) at: u64,
+    /// number of the buffer in the first case
+    pub(super) buf_idx: u32,
     pub(super) len: u32,
     pub(super) flags: u16,
     /// on the first fragment: how many slots the packet has
@@ -77,6 +80,8 @@ pub struct Scratch {
     /// of a ring of a descriptor: its memory
     pub(super) own: Option<Arc<RegionMap>>,
     pub(super) frags: Vec<Frag>,
+    /// they are a packet each, in a buffer of the sender's, which the short ways of copying will do for
+    pub(super) are_plain: bool,
     pub(super) queues: Vec<Queue>,
     pub(super) dests: Vec<Dest>,
     /// regions of the receivers by port number
@@ -89,10 +94,11 @@ pub struct Scratch {
     pub(super) in_use: bool,
     /// what becomes of packets is to be noted (see `trace`)
     pub(super) is_traced: bool,
-    /// syncs that will not look for a run
-    pub(super) detour: u32,
+    /// batches that will not look for a run
+    pub(super) detour: Detour,
     /// of the last run
     pub(super) plan: Option<Plan>,
+    pub(super) places: Places,
     /// when `plan` was made, if a packet that is alone may go by it: nobody looks on, and nothing here is in use
     pub(super) express: u64,
     /// of the monitors of this ring and of the receivers' rings
@@ -120,6 +126,7 @@ impl Scratch {
         Ok(Self {
             own,
             frags,
+            are_plain: false,
             queues,
             dests,
             regions: Vec::new(),
@@ -127,8 +134,9 @@ impl Scratch {
             session: 0,
             in_use: false,
             is_traced: false,
-            detour: 0,
+            detour: Detour::default(),
             plan: None,
+            places: Places::default(),
             express: 0,
             monitors: Regions::default(),
             onward: Onward::default(),
@@ -176,7 +184,7 @@ impl Scratch {
         self.in_use = false;
         if let Some(plan) = &self.plan
             && way == Way::Vale
-            && self.detour == 0
+            && self.detour.is_over()
             && plan.is_private
             && plan.from.is_some()
         {

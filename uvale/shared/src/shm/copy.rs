@@ -64,7 +64,7 @@ pub(super) unsafe fn copy_lines(from: *const u8, to: *mut u8, lines: usize) {
 /// # Safety
 /// `from` and `to` point to `len` bytes of memory each.
 #[inline]
-unsafe fn copy_bytes(from: *const u8, to: *mut u8, len: usize) {
+pub(super) unsafe fn copy_bytes(from: *const u8, to: *mut u8, len: usize) {
     let lines = len / LINE;
     // SAFETY: whatever is moved begins at or after the first byte and ends with the last at the latest.
     unsafe {

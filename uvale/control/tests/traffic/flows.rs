@@ -1,0 +1,286 @@
+//! Packets of many addresses, with and without virtio-net headers, against a switch that is written down as netmap's
+//! rules are: one packet after the other.
+
+use core::sync::atomic::Ordering::Relaxed;
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::bwrap::command;
+use super::{port, put, world};
+use nm_abi::*;
+use uvale_control::local::{LocalPort, LocalWorld};
+use uvale_engine::{Host, RX, TX, vnet};
+use uvale_shared::ctl::{FDB_SIZE, Kring};
+use uvale_shared::shm::{copy_out, rfrags};
+
+const PORTS: usize = 4;
+/// Slots that a receiver can have filled: one of 16 stays empty.
+const ROOM: usize = 15;
+
+/// Flags and bytes of a slot.
+type Received = (u16, Vec<u8>);
+
+fn is_group(mac: u64) -> bool {
+    mac & 1 != 0
+}
+
+/// netmap's place for an address in its table.
+fn hash(mac: u64) -> usize {
+    let mut a = 0x9e37_79b9u32.wrapping_add(mac as u32);
+    let mut b = 0x9e37_79b9u32.wrapping_add((mac >> 32) as u32 & 0xffff);
+    let mut c = 0u32;
+    for (x, y, z) in [(13, 8, 13), (12, 16, 5), (3, 10, 15)] {
+        a = a.wrapping_sub(b).wrapping_sub(c) ^ (c >> x);
+        b = b.wrapping_sub(c).wrapping_sub(a) ^ (a << y);
+        c = c.wrapping_sub(a).wrapping_sub(b) ^ (b >> z);
+    }
+    c as usize % FDB_SIZE
+}
+
+/// What a program does.
+#[derive(Clone, Debug)]
+enum Act {
+    Put {
+        port: usize,
+        slot: Vec<u8>,
+        more: bool,
+    },
+    Sync(usize),
+    Take(usize),
+    Header(usize, u32),
+}
+
+/// Addresses: of the ports, of nobody, a group's, everybody's.
+fn address() -> impl Strategy<Value = [u8; 6]> {
+    prop_oneof![
+        12 => (0u8..6).prop_map(|n| [2, 0, 0, 0, 0, n]),
+        1 => Just([3, 0, 0, 0, 0, 1]),
+        1 => Just([0xff; 6]),
+    ]
+}
+
+/// A slot: a header, which not every port has, and an Ethernet frame, which is not always complete.
+fn slot() -> impl Strategy<Value = Vec<u8>> {
+    let header = (
+        prop_oneof![6 => Just(0u8), 1 => Just(1), 2 => Just(2), 1 => Just(4)],
+        prop_oneof![9 => Just(0u8), 1 => Just(1), 1 => Just(9)],
+        prop::bool::weighted(0.1),
+        prop_oneof![Just(0usize), Just(10), Just(12)],
+    );
+    let len = prop_oneof![8 => Just(60usize), 2 => 1usize..200, 1 => 2030usize..2049];
+    (header, address(), address(), len, any::<u8>()).prop_map(
+        |((flags, gso, is_gso, ahead), to, from, len, tag)| {
+            let mut bytes = vec![
+                flags,
+                if is_gso { gso } else { 0 },
+                1,
+                2,
+                3,
+                4,
+                20,
+                0,
+                6,
+                0,
+                7,
+                8,
+            ];
+            bytes.truncate(ahead);
+            bytes.extend([to, from].concat());
+            bytes.extend([8, 0]);
+            bytes.resize(len, tag);
+            bytes
+        },
+    )
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let put = (0..PORTS, slot(), prop::bool::weighted(0.05));
+    let act = prop_oneof![
+        20 => put.prop_map(|(port, slot, more)| Act::Put { port, slot, more }),
+        4 => (0..PORTS).prop_map(Act::Sync),
+        3 => (0..PORTS).prop_map(Act::Take),
+        1 => (0..PORTS, prop_oneof![Just(0u32), Just(10), Just(12)])
+            .prop_map(|(port, len)| Act::Header(port, len)),
+    ];
+    prop::collection::vec(act, 1..300)
+}
+
+/// What netmap's switch does.
+struct Model {
+    table: Vec<u64>,
+    last_smac: [u64; PORTS],
+    headers: [u32; PORTS],
+    mfs: [u32; PORTS],
+    /// what has been put into a tx ring, and what has arrived in an rx ring
+    put: [Vec<(Vec<u8>, bool)>; PORTS],
+    arrived: [VecDeque<Received>; PORTS],
+    /// packets and bytes sent, packets that found no room, packets that could not be converted
+    sent: [(u64, u64); PORTS],
+    full: [u64; PORTS],
+    unconvertible: [u64; PORTS],
+}
+
+impl Model {
+    fn sync(&mut self, me: usize) {
+        let slots = core::mem::take(&mut self.put[me]);
+        let mut packet: Vec<Vec<u8>> = Vec::new();
+        let (n, mut are_full) = (slots.len(), [false; PORTS]);
+        for (i, (bytes, more)) in slots.into_iter().enumerate() {
+            packet.push(bytes);
+            if !more || i + 1 == n {
+                self.send(me, &core::mem::take(&mut packet), &mut are_full);
+            }
+        }
+    }
+
+    fn send(&mut self, me: usize, packet: &[Vec<u8>], are_full: &mut [bool; PORTS]) {
+        self.sent[me].0 += 1;
+        self.sent[me].1 += packet.iter().map(|slot| slot.len() as u64).sum::<u64>();
+        let ahead = self.headers[me] as usize;
+        let first = packet[0].len();
+        let ethernet = match packet {
+            [slot, ..] if ahead < first => &slot[ahead..],
+            [_, slot, ..] if ahead == first => &slot[..],
+            _ => return,
+        };
+        if ethernet.len() < 14 {
+            return;
+        }
+        let word = |at: usize| {
+            let mut word = [0; 8];
+            word[..6].copy_from_slice(&ethernet[at..at + 6]);
+            u64::from_le_bytes(word)
+        };
+        let (destination, source) = (word(0), word(6));
+        if source != self.last_smac[me] && !is_group(source) {
+            self.last_smac[me] = source;
+            self.table[hash(source)] = source | (me as u64) << 48;
+        }
+        let entry = self.table[hash(destination)];
+        let is_known = !is_group(destination) && entry << 16 == destination << 16;
+        for (to, is_full) in are_full.iter_mut().enumerate() {
+            if to != me && (!is_known || entry >> 48 == to as u64) {
+                self.deliver(me, to, packet, is_full);
+            }
+        }
+    }
+
+    fn deliver(&mut self, me: usize, to: usize, packet: &[Vec<u8>], is_full: &mut bool) {
+        let room = ROOM - self.arrived[to].len();
+        *is_full |= packet.len() > room;
+        if *is_full {
+            self.full[to] += 1;
+            return;
+        }
+        let n = packet.len();
+        if self.headers[me] == self.headers[to] {
+            let more = |i: usize| if i + 1 < n { NS_MOREFRAG } else { 0 };
+            let slot = |(i, bytes): (usize, &Vec<u8>)| (rfrags(n) | more(i), bytes.clone());
+            self.arrived[to].extend(packet.iter().enumerate().map(slot));
+            return;
+        }
+        let slots: Vec<&[u8]> = packet.iter().map(Vec::as_slice).collect();
+        let conversion = vnet::Conversion {
+            src_hdr: self.headers[me],
+            dst_hdr: self.headers[to],
+            dst_mfs: self.mfs[to],
+            buf_size: 2048,
+            room: room as u32,
+        };
+        match vnet::convert(&slots, &conversion) {
+            Ok(slots) => self.arrived[to].extend(slots.into_iter().map(|s| (s.flags, s.bytes))),
+            Err(vnet::Drop::NoRoom) => self.full[to] += 1,
+            Err(_) => self.unconvertible[to] += 1,
+        }
+    }
+}
+
+fn record<'a>(w: &'a LocalWorld, p: &LocalPort) -> &'a uvale_shared::ctl::Port {
+    let index = w.world.lock().unwrap().binding(p.client).unwrap().port;
+    w.ctl().port(index).unwrap()
+}
+
+fn kring<'a>(w: &'a LocalWorld, p: &LocalPort, dir: usize) -> &'a Kring {
+    let port = record(w, p);
+    let first = if dir == TX {
+        &port.tx_kring
+    } else {
+        &port.rx_kring
+    };
+    w.ctl().kring(first.load(Relaxed)).unwrap()
+}
+
+/// Takes everything that has arrived.
+fn take(w: &LocalWorld, p: &LocalPort) -> Vec<Received> {
+    p.attachment.rxsync(w);
+    let (ring, region) = (w.ring(p, RX, 0).unwrap(), p.attachment.region());
+    let (mut head, tail) = (
+        ring.header().head.load(Relaxed),
+        ring.header().tail.load(Relaxed),
+    );
+    let mut got = Vec::new();
+    while head != tail {
+        let slot = ring.slots()[head as usize].load();
+        let at = region.pool.offset(slot.buf_idx);
+        let bytes = copy_out(&region.map, at, slot.len.into()).unwrap();
+        got.push((slot.flags, bytes));
+        head = ring.next(head);
+    }
+    ring.header().head.store(head, Relaxed);
+    ring.header().cur.store(head, Relaxed);
+    p.attachment.rxsync(w);
+    got
+}
+
+proptest! {
+    /// However packets are cut into runs and batches, the outcome is that of one after the other.
+    #[test]
+    fn a_switch_does_with_many_flows_what_it_does_with_each(acts in acts()) {
+        let w = world();
+        let name = |i: usize| format!("vale0:p{i}");
+        let ports: Vec<_> = (0..PORTS).map(|i| port(&w, &name(i))).collect();
+        let mut model = Model {
+            table: vec![0; FDB_SIZE],
+            last_smac: [u64::MAX; PORTS],
+            headers: [0; PORTS],
+            mfs: core::array::from_fn(|i| record(&w, &ports[i]).mfs.load(Relaxed)),
+            put: Default::default(),
+            arrived: Default::default(),
+            sent: Default::default(),
+            full: Default::default(),
+            unconvertible: Default::default(),
+        };
+        for act in acts {
+            match act {
+                Act::Put { port, slot, more } => {
+                    let flags = if more { NS_MOREFRAG } else { 0 };
+                    if put(&w, &ports[port], &slot, flags) {
+                        model.put[port].push((slot, more));
+                    }
+                }
+                Act::Sync(port) => {
+                    ports[port].attachment.txsync(&w);
+                    model.sync(port);
+                }
+                Act::Take(port) => {
+                    let expected: Vec<_> = model.arrived[port].drain(..).collect();
+                    prop_assert_eq!(take(&w, &ports[port]), expected);
+                }
+                Act::Header(port, nr_hdr_len) => {
+                    let body = nmreq_port_hdr { nr_hdr_len, ..nmreq_port_hdr::default() };
+                    command(&w, NETMAP_REQ_PORT_HDR_SET, &name(port), &body);
+                    model.headers[port] = nr_hdr_len;
+                    model.mfs[port] = record(&w, &ports[port]).mfs.load(Relaxed);
+                }
+            }
+        }
+        for (i, p) in ports.iter().enumerate() {
+            let (sent, produced) = (&kring(&w, p, TX).sync, &kring(&w, p, RX).produced);
+            let packets = (sent.packets.load(Relaxed), sent.bytes.load(Relaxed));
+            prop_assert_eq!(packets, model.sent[i], "sent by {}", i);
+            prop_assert_eq!(produced.full.load(Relaxed), model.full[i], "no room at {}", i);
+            prop_assert_eq!(produced.unconvertible.load(Relaxed), model.unconvertible[i]);
+        }
+    }
+}
