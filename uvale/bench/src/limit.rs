@@ -11,14 +11,16 @@
 //! before, copies the packet in lines of 64 bytes and writes the receiver's slot. A slot has 16 bytes.
 //!
 //! Each of these steps is a pass over the batch, or over 64 packets of it: the first because it is the program's and
-//! not the engine's, the others because one stream of stores after the other is up to twice as fast as two mixed. Rings have 1024 slots and buffers 2048 bytes, as netmap's have: where packets lie decides
-//! what the caches can hold, and so what the limit is.
+//! not the engine's, the others because one stream of stores after the other is up to twice as fast as two mixed.
+//! Rings have 1024 slots and buffers 2048 bytes, as netmap's have: where packets lie decides what the caches can hold,
+//! and so what the limit is.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 pub mod chain;
 pub mod exchange;
 pub mod part;
+pub mod perform;
 mod receiver;
 mod station;
 mod synced;
@@ -76,7 +78,7 @@ impl<'a> Sender<'a> {
     /// Asks what has been given back.
     #[inline(always)]
     fn ask(&mut self) {
-        // SYNC POINT: Acquire pairs with the Release in `Receiver::walk`.
+        // SYNC POINT: Acquire pairs with the Release in `Receiver::walk_and`.
         self.head = self.lane.head.value.load(Acquire);
     }
 
@@ -135,7 +137,7 @@ impl<'a> Sender<'a> {
     #[inline(always)]
     fn publish(&mut self, batch: u32) -> u32 {
         self.tail = self.tail.wrapping_add(batch);
-        // SYNC POINT: Release pairs with the Acquire in `Receiver::walk`.
+        // SYNC POINT: Release pairs with the Acquire in `Receiver::walk_and`.
         self.lane.tail.value.store(self.tail, Release);
         batch
     }

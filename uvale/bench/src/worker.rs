@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Stage};
 use super::iceoryx;
-use super::limit::part as limit;
+use super::limit::{part as limit, perform};
 use super::load;
 use super::memif::timed;
 use super::messages;
@@ -173,7 +173,7 @@ pub fn run(spec: &str) -> Result<(), String> {
     }
     let stage = Stage::new(&board, spec.index, spec.group);
     match &spec.role {
-        Role::Limit(part) => limit::perform(&stage, &board, part),
+        Role::Limit(part) => perform::perform(&stage, &board, part),
         Role::Send(what) => traffic::send(&stage, what),
         Role::Receive(what) => traffic::receive(&stage, what),
         Role::Forward(what) => traffic::forward(&stage, what),

@@ -108,7 +108,7 @@ impl<'a> Forwarder<'a> {
         copy_slots(lane, tail, n);
         self.to.publish(n);
         self.head = self.head.wrapping_add(n);
-        // SYNC POINT: Release pairs with the Acquire in `Sender::has_room`.
+        // SYNC POINT: Release pairs with the Acquire in `Sender::ask`.
         self.from.head.value.store(self.head, Release);
     }
 }

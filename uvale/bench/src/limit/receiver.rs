@@ -69,7 +69,7 @@ impl<'a> Receiver<'a> {
             and(lane, *head, n);
             packets += n - more;
             *head = tail;
-            // SYNC POINT: Release pairs with the Acquire in `Sender::has_room`.
+            // SYNC POINT: Release pairs with the Acquire in `Sender::ask`.
             lane.head.value.store(tail, Release);
         }
         (packets, bytes)
