@@ -22,6 +22,10 @@ use std::sync::Arc;
 /// The path the program opens.
 pub const DEVICE_PATH: &core::ffi::CStr = c"/dev/netmap";
 
+/// Requests of an ioctl that carry nothing and last as long as a sync does. Of all others a driver may think for long,
+/// or sleep.
+pub const SHORT_CALLS: Range<c_ulong> = 0x6900..0x6a00;
+
 /// The end of the daemon's listening address, by which a socket that came from elsewhere (exec,
 /// `SCM_RIGHTS`) is worth a question to [`Driver::adopt`].
 pub const SOCKET_NAME: &[u8] = b"/uvale.sock";

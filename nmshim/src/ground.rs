@@ -3,6 +3,7 @@
 //! - `raw`: the kernel, past libc. `memory`: the program's pointers, which may be bad.
 //! - `symbols`: the one list of what is interposed. `next`, `single`, `types`: the functions behind ours, what stands
 //!   for them while they are not known, and their C types.
+//! - `readers`: who looks at what others may be taking away, and who waits for them.
 //! - `section`, `served`, `mask`, `signals`: our code as a system call: no handler in the middle of it, no
 //!   cancellation.
 //! - `trapped`: are the program's own system calls trapped? `guarded`: a call of the driver. `vfork`: a child on its
@@ -17,6 +18,7 @@ pub mod memory;
 pub mod next;
 pub mod ranges;
 pub mod raw;
+pub mod readers;
 pub mod section;
 pub mod served;
 pub mod signals;

@@ -139,7 +139,7 @@ macro_rules! sections {
 sections! {
     interfaces: lists requests sysfs threads;
     files: facts opening descriptors raw_calls processes;
-    waiting: polling signals selecting levels edges nesting kicks cancelling churn;
+    waiting: polling signals selecting levels edges nesting kicks cancelling churn reading;
 }
 
 #[test]

@@ -15,17 +15,18 @@
 //! jump or a thread may end. The state is in the thread's static TLS: no call, no allocation.
 
 use super::served::Served;
-use super::{mask, next};
+use super::{mask, memory, next};
 use core::arch::{asm, global_asm};
 use core::ptr::null_mut;
 use core::sync::atomic::{
-    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence,
+    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence, fence,
 };
 use libc::c_int;
 
 /// One thread's state. Read and written by the thread itself and by handlers that interrupt it.
 #[repr(C)]
 pub struct Thread {
+    /// how many sections, one within another; in the upper half, how many of them are `Reading`
     depth: AtomicU32,
     /// what is to be minded where a section begins or ends: `DEFERRED`, `ASYNCHRONOUS`
     notes: AtomicU32,
@@ -44,6 +45,13 @@ pub struct Thread {
 const DEFERRED: u32 = 1;
 /// The program has asked for asynchronous cancellation.
 const ASYNCHRONOUS: u32 = 2;
+/// What the end of a section has to mind.
+const MINDED: u32 = DEFERRED | ASYNCHRONOUS;
+
+/// In `depth`: a section that reads.
+const READING: u32 = 1 << 16;
+/// In `depth`: how many sections.
+const SECTIONS: u32 = READING - 1;
 
 /// What was told that a thread sleeps, and hears the contrary if a handler comes.
 pub trait Sleeper {
@@ -84,26 +92,20 @@ pub fn this() -> &'static Thread {
 /// Begins a section, or one within another.
 #[inline(always)]
 pub fn enter() {
-    if enter_first() {
-        put_cancellation_off();
-    }
-}
-
-/// Begins one; if the thread may be cancelled at any moment, which is true, [`put_cancellation_off`] has to follow.
-#[inline(always)]
-#[must_use]
-pub fn enter_first() -> bool {
     let t = this();
     t.depth
         .store(t.depth.load(Relaxed).wrapping_add(1), Relaxed);
     compiler_fence(SeqCst);
-    t.notes.load(Relaxed) & ASYNCHRONOUS != 0
+    if t.has(ASYNCHRONOUS) {
+        put_cancellation_off();
+    }
 }
 
-/// Until the outermost section is over.
+/// The outermost section has begun: its thread is not cancelled until it is over.
 #[cold]
 pub fn put_cancellation_off() {
-    if this().depth.load(Relaxed) == 1 {
+    let t = this();
+    if t.has(ASYNCHRONOUS) && t.depth.load(Relaxed) & SECTIONS == 1 {
         cancellation(libc_cancel::DEFERRED);
     }
 }
@@ -111,21 +113,52 @@ pub fn put_cancellation_off() {
 /// Ends it. The outermost one may run handlers here, and the thread may end.
 #[inline(always)]
 pub fn leave() {
-    if leave_first() {
-        leave_at_last();
-    }
-}
-
-/// Ends it; if something has come meanwhile, which is true, [`leave_at_last`] has to follow.
-#[inline(always)]
-#[must_use]
-pub fn leave_first() -> bool {
     let t = this();
     compiler_fence(SeqCst);
     t.depth
         .store(t.depth.load(Relaxed).wrapping_sub(1), Relaxed);
     compiler_fence(SeqCst);
-    t.notes.load(Relaxed) != 0
+    if t.has(MINDED) {
+        leave_at_last();
+    }
+}
+
+/// A section of a thread in the list of `readers`, in which it may look at what others may be taking away: they wait
+/// until it has ended. There is nothing else that says so, and nothing to be counted.
+pub struct Reading(());
+
+/// Begins one, or, if this thread has something to mind or is not in the list, a plain section: then
+/// `readers::begin` has to follow.
+#[inline(always)]
+pub fn enter_reading() -> Option<Reading> {
+    let t = this();
+    let depth = t.depth.load(Relaxed).wrapping_add(READING + 1);
+    t.depth.store(depth, Relaxed);
+    // What is read from here on is read after that is visible: to the processor by the barrier of `readers`, and to the
+    // compiler by
+    compiler_fence(SeqCst);
+    (t.notes.load(Relaxed) == Thread::LISTED).then_some(Reading(()))
+}
+
+impl Reading {
+    /// The section goes on, and does not read any more.
+    #[cold]
+    pub fn stop(self) {
+        this().stop_reading();
+    }
+
+    /// Ends it; if something has come meanwhile, which is true, [`leave_at_last`] has to follow.
+    #[inline(always)]
+    #[must_use]
+    pub fn leave(self) -> bool {
+        let t = this();
+        compiler_fence(SeqCst);
+        let depth = t.depth.load(Relaxed).wrapping_sub(READING + 1);
+        // SYNC POINT: Release pairs with the Acquire in `Thread::is_reading`: what was read comes before.
+        t.depth.store(depth, Release);
+        compiler_fence(SeqCst);
+        t.notes.load(Relaxed) != Thread::LISTED
+    }
 }
 
 /// What has waited for the end of the section, if that was the outermost one.
@@ -157,14 +190,9 @@ pub fn run<T>(f: impl FnOnce() -> T) -> T {
 #[inline(always)]
 pub fn outside<T>(sleeper: &mut (impl Sleeper + 'static), sleep: impl FnOnce() -> T) -> T {
     let t = this();
-    let depth = t.depth.load(Relaxed);
     let mut sleeper: *mut dyn Sleeper = sleeper;
     t.asleep.store(&raw mut sleeper, Relaxed);
-    t.depth.store(0, Relaxed);
-    compiler_fence(SeqCst);
-    let value = sleep();
-    compiler_fence(SeqCst);
-    t.depth.store(depth, Relaxed);
+    let value = t.aside(0, sleep);
     t.asleep.store(null_mut(), Relaxed);
     value
 }
@@ -173,27 +201,67 @@ pub fn outside<T>(sleeper: &mut (impl Sleeper + 'static), sleep: impl FnOnce() -
 #[inline]
 pub fn breathe() {
     let t = this();
-    let depth = t.depth.load(Relaxed);
     if let Some(mask) = t.take_deferred() {
         t.aside(0, || mask::set_mask(&raw const mask, null_mut()));
-        debug_assert_eq!(t.depth.load(Relaxed), depth);
     }
 }
 
 impl Thread {
+    /// Noted: it is in the list of those that read (`readers`).
+    const LISTED: u32 = 4;
+    /// Noted: it never will be.
+    const UNLISTED: u32 = 8;
+
     /// Is that noted? A handler that comes in between may note something else.
+    #[inline(always)]
     fn has(&self, note: u32) -> bool {
         self.notes.load(Relaxed) & note != 0
     }
 
     /// Is this thread in a section?
     pub fn is_inside(&self) -> bool {
-        self.depth.load(Relaxed) != 0
+        self.depth.load(Relaxed) & SECTIONS != 0
     }
 
-    /// Runs `f` at another depth: not to come back from it leaves the thread at that depth.
+    /// Does the thread whose state was at `thread` read what others may be taking away? If there is no memory any more:
+    /// no.
+    ///
+    /// # Safety
+    /// Aligned as a [`Thread`].
+    pub unsafe fn is_reading(thread: *const Self) -> bool {
+        // SAFETY: eight bytes, of which `depth` is the lower half, read as a whole; a fault is an answer.
+        let word = unsafe { memory::read_word(thread.cast()) };
+        // SYNC POINT: Acquire pairs with the Release in `Reading::leave`.
+        fence(Acquire);
+        word.is_ok_and(|word| word as u32 >= READING)
+    }
+
+    /// The section goes on, and does not read.
+    pub fn stop_reading(&self) {
+        let depth = self.depth.load(Relaxed).wrapping_sub(READING);
+        self.depth.store(depth, Release);
+    }
+
+    /// Is it known whether it is in the list?
+    pub fn is_asked(&self) -> bool {
+        self.has(Self::LISTED | Self::UNLISTED)
+    }
+
+    /// Whether it is.
+    pub fn list(&self, is_listed: bool) {
+        let (now, not) = match is_listed {
+            true => (Self::LISTED, Self::UNLISTED),
+            false => (Self::UNLISTED, Self::LISTED),
+        };
+        self.notes.fetch_or(now, Relaxed);
+        self.notes.fetch_and(!not, Relaxed);
+    }
+
+    /// Runs `f` at another depth: not to come back from it leaves the thread at that depth. A section that reads goes
+    /// on to read.
     pub fn aside<T>(&self, depth: u32, f: impl FnOnce() -> T) -> T {
-        let before = self.depth.swap(depth, Relaxed);
+        let before = self.depth.load(Relaxed);
+        self.depth.store(before & !SECTIONS | depth, Relaxed);
         compiler_fence(SeqCst);
         let value = f();
         compiler_fence(SeqCst);

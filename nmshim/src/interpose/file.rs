@@ -7,12 +7,12 @@ use super::lookup::{self, DeviceRef};
 use super::name::Name;
 use super::parameter::{self, piece, pieces};
 use super::paths::of_descriptor;
-use super::slot::{Ref, Retired};
-use super::{mapped, table};
-use crate::device::{Errno, Result};
+use super::{mapped, slot, table};
+use crate::device::{Errno, Result, SHORT_CALLS};
 use crate::ground::guarded::guarded;
 use crate::ground::raw::{answer, fail, page_size};
-use crate::ground::{next, section};
+use crate::ground::section::Reading;
+use crate::ground::{next, readers, section};
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire};
 use libc::{c_int, c_ulong, c_void, iovec, off_t, size_t, ssize_t};
 
@@ -54,11 +54,10 @@ unsafe fn ioctl_at(
     arg: *mut c_void,
     place: &'static AtomicUsize,
 ) -> c_int {
-    let word = place.load(Acquire);
     // SAFETY: the program's own arguments.
     unsafe {
-        match table::ours(word) {
-            true => ioctl_in_section(fd, request, arg, place, word),
+        match table::ours(place.load(Acquire)) {
+            true => ioctl_in_section(fd, request, arg, place),
             false => ioctl_elsewhere(fd, request, arg),
         }
     }
@@ -76,54 +75,31 @@ unsafe fn ioctl_elsewhere(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_in
     }
 }
 
-/// `place` had `word` a moment ago. A thread may end where the section does, and there is nothing to undo then: the
-/// reference to the device goes before. What is rare is the end of it, so that nothing needs to be kept for it.
+/// `place` had a word of ours a moment ago. A thread may end where the section does, and there is nothing to undo then.
+/// What is rare is the end of it, so that nothing needs to be kept for it.
 #[inline(never)]
 unsafe fn ioctl_in_section(
     fd: c_int,
     request: c_ulong,
     arg: *mut c_void,
     place: &'static AtomicUsize,
-    word: usize,
 ) -> c_int {
-    if matches!(request, FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC) {
+    if !SHORT_CALLS.contains(&request) {
         // SAFETY: the program's own arguments.
-        return unsafe { ioctl_elsewhere(fd, request, arg) };
+        return unsafe { ioctl_at_length(fd, request, arg) };
     }
-    if section::enter_first() {
+    let Some(reading) = section::enter_reading() else {
         // SAFETY: the program's own arguments.
-        return unsafe { ioctl_uncancelled(fd, request, arg) };
-    }
-    let device = match lookup::device_now(place, word) {
-        Ok(device) => device,
+        return unsafe { ioctl_rarely(fd, request, arg) };
+    };
+    let Some(device) = slot::device_read(&reading, place.load(Acquire)) else {
         // SAFETY: the program's own arguments.
-        Err(other) => return unsafe { ioctl_once_more(fd, request, arg, other) },
+        return unsafe { ioctl_once_more(fd, request, arg, reading) };
     };
     let r = device.ioctl(fd, request, arg);
-    if let Some(retired) = device.give_up() {
-        return ioctl_was_last(retired, r);
-    }
-    if section::leave_first() {
+    if reading.leave() {
         return ioctl_has_left(r);
     }
-    answer(r)
-}
-
-/// A section has begun, and the thread may be cancelled at any moment.
-#[cold]
-#[inline(never)]
-unsafe fn ioctl_uncancelled(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
-    section::put_cancellation_off();
-    // SAFETY: the program's own arguments.
-    unsafe { ioctl_once_more(fd, request, arg, None) }
-}
-
-/// The device was closed meanwhile.
-#[cold]
-#[inline(never)]
-fn ioctl_was_last(retired: Retired, r: Result<c_int>) -> c_int {
-    retired.settle();
-    section::leave();
     answer(r)
 }
 
@@ -135,17 +111,45 @@ fn ioctl_has_left(r: Result<c_int>) -> c_int {
     answer(r)
 }
 
-/// A section has begun, and ends here: a candidate, an epoll set, a descriptor that was closed in between, of which
-/// `other` was taken.
+/// A section has begun that does not read.
+#[cold]
+#[inline(never)]
+unsafe fn ioctl_rarely(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
+    readers::begin();
+    // SAFETY: the program's own arguments.
+    unsafe { ioctl_counted(fd, request, arg) }
+}
+
+/// A section has begun that reads, and has not found a device: a candidate, an epoll set, a descriptor that was closed
+/// in between.
 #[cold]
 #[inline(never)]
 unsafe fn ioctl_once_more(
     fd: c_int,
     request: c_ulong,
     arg: *mut c_void,
-    other: Option<Ref>,
+    reading: Reading,
 ) -> c_int {
-    drop(other);
+    reading.stop();
+    // SAFETY: the program's own arguments.
+    unsafe { ioctl_counted(fd, request, arg) }
+}
+
+/// A call that may last, or one that every file has.
+#[inline(never)]
+unsafe fn ioctl_at_length(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe {
+        if matches!(request, FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC) {
+            return ioctl_elsewhere(fd, request, arg);
+        }
+        section::enter();
+        ioctl_counted(fd, request, arg)
+    }
+}
+
+/// A section has begun, and ends here.
+unsafe fn ioctl_counted(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
     let r = lookup::device(fd).map(|device| device.ioctl(fd, request, arg));
     section::leave();
     match r {

@@ -17,7 +17,7 @@ mod calls;
 mod kernel;
 
 use crate::ground::vfork::borrowed_memory;
-use crate::ground::{mask, memory, next, section, trapped};
+use crate::ground::{mask, memory, next, readers, section, trapped};
 pub use calls::{kernel_action, sigaction, sigignore, signal, sigset, sysv_signal};
 use core::mem::zeroed;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::*};
@@ -76,7 +76,11 @@ pub fn take_over() {
 
 #[cold]
 fn take_over_all() {
-    if !borrowed_memory() && !TAKEN_OVER.swap(true, AcqRel) {
+    if borrowed_memory() {
+        return;
+    }
+    readers::ask();
+    if !TAKEN_OVER.swap(true, AcqRel) {
         (1..SIGNALS as c_int).for_each(adopt);
     }
 }

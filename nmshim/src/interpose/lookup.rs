@@ -1,13 +1,12 @@
 //! From a descriptor's number to what is behind it.
 
 use super::epoll::set::Epoll;
-use super::slot::{Device, Object, Ref, Retired, in_word};
+use super::slot::{Device, Object, Ref, in_word};
 use super::table::{self, CANDIDATE, EPOLL, ours, word};
 use crate::device::File;
 use crate::driver;
 use crate::ground::guarded::guarded;
 use crate::ground::vfork::borrowed_memory;
-use core::sync::atomic::{AtomicUsize, Ordering::Acquire};
 use libc::c_int;
 use std::sync::Arc;
 
@@ -102,31 +101,10 @@ fn device_in(fd: c_int, w: usize) -> Option<DeviceRef> {
         .map(DeviceRef)
 }
 
-/// A reference to the device that `place`, a number's in the table, has just said is in word `w`. `Err`: it is none, or
-/// is to be looked for once more; what was taken by mistake is to be dropped.
-#[inline(always)]
-pub fn device_now(place: &AtomicUsize, w: usize) -> core::result::Result<DeviceRef, Option<Ref>> {
-    if !table::is_device(w) {
-        return Err(None);
-    }
-    match in_word(w).and_then(Ref::try_take_now) {
-        // A live slot that is in such a word has a device.
-        Some(r) if place.load(Acquire) == w => Ok(DeviceRef(r)),
-        // Closed in between.
-        other => Err(other),
-    }
-}
-
 /// A reference that is known to hold a device.
 pub struct DeviceRef(Ref);
 
 impl DeviceRef {
-    /// Gives it up. `Some`: it was the last one, and [`Retired::settle`] has to follow.
-    #[inline(always)]
-    pub fn give_up(self) -> Option<Retired> {
-        self.0.give_up()
-    }
-
     pub fn slot(&self) -> &Ref {
         &self.0
     }
@@ -138,8 +116,7 @@ impl core::ops::Deref for DeviceRef {
     fn deref(&self) -> &Device {
         match self.0.object() {
             Object::Device(d) => d,
-            // SAFETY: `device_in` checked it, or the tag of a word in the table that stands for the slot says so
-            // (`Ref::word`), and a live slot's object never changes.
+            // SAFETY: `device_in` checked it, and a live slot's object never changes.
             _ => unsafe { core::hint::unreachable_unchecked() },
         }
     }

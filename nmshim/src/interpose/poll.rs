@@ -1,12 +1,13 @@
 //! poll and ppoll: the program's array, read once and answered once.
 
-use super::lookup::DeviceRef;
+use super::slot::Device;
 use super::wait::{ask, wait};
-use super::{handlers, lookup, table};
+use super::{handlers, lookup, slot, table};
 use crate::device::Result;
 use crate::ground::next;
+use crate::ground::section::Reading;
 use crate::ground::timeout::Timeout;
-use crate::ground::{memory, raw, section, signals, trapped};
+use crate::ground::{memory, raw, readers, section, signals, trapped};
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::Acquire;
 use libc::{c_int, c_short, nfds_t, pollfd, sigset_t, size_t, timespec};
@@ -155,30 +156,27 @@ pub unsafe fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
 #[inline(never)]
 unsafe fn poll_any(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
     section::test_cancel();
-    if section::enter_first() {
+    let Some(reading) = section::enter_reading() else {
         // SAFETY: the program's own arguments.
-        return unsafe { poll_uncancelled(fds, n, timeout) };
-    }
+        return unsafe { poll_rarely(fds, n, timeout) };
+    };
     // SAFETY: the program's own arguments.
-    let Some((p, device)) = (unsafe { one_device(fds, n) }) else {
+    let Some((p, device)) = (unsafe { one_device(&reading, fds, n) }) else {
         // SAFETY: as above.
-        return unsafe { poll_general(fds, n, timeout) };
+        return unsafe { poll_more(fds, n, timeout, reading) };
     };
     let revents = device.poll(p.fd, p.events);
-    if let Some(retired) = device.give_up() {
-        retired.settle();
-    }
     if revents == 0 && timeout != 0 {
         // SAFETY: as above.
-        return unsafe { poll_waits(fds, n, timeout) };
+        return unsafe { poll_waits(fds, n, timeout, reading) };
     }
     // SAFETY: as above.
     if unsafe { memory::write_short(revents_of(fds), revents) }.is_err() {
         // SAFETY: as above.
-        return unsafe { poll_general(fds, n, timeout) };
+        return unsafe { poll_more(fds, n, timeout, reading) };
     }
     let ready = c_int::from(revents != 0);
-    match section::leave_first() {
+    match reading.leave() {
         true => poll_has_left(ready),
         false => ready,
     }
@@ -187,7 +185,11 @@ unsafe fn poll_any(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
 /// What the array has, if that is one descriptor of a device. `None`: it is something else, or has to be looked at once
 /// more.
 #[inline(always)]
-unsafe fn one_device(fds: *const pollfd, n: nfds_t) -> Option<(pollfd, DeviceRef)> {
+unsafe fn one_device(
+    reading: &Reading,
+    fds: *const pollfd,
+    n: nfds_t,
+) -> Option<(pollfd, &Device)> {
     if n != 1 {
         return None;
     }
@@ -196,20 +198,28 @@ unsafe fn one_device(fds: *const pollfd, n: nfds_t) -> Option<(pollfd, DeviceRef
     // SAFETY: as many bytes, and any will do.
     let p = unsafe { core::mem::transmute::<u64, pollfd>(word) };
     let place = table::near(p.fd)?;
-    let device = lookup::device_now(place, place.load(Acquire)).ok()?;
-    Some((p, device))
+    Some((p, slot::device_read(reading, place.load(Acquire))?))
 }
 
-/// A section has begun, and the thread may be cancelled at any moment.
+/// A section has begun that does not read.
 #[cold]
 #[inline(never)]
-unsafe fn poll_uncancelled(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
-    section::put_cancellation_off();
+unsafe fn poll_rarely(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    readers::begin();
     // SAFETY: the program's own arguments.
     unsafe { poll_general(fds, n, timeout) }
 }
 
-/// A section has begun, and ends here. It lasts from the first look to the sleep, so that a signal in between ends that.
+/// A section has begun that reads, and there is more to do, or something else.
+#[inline(never)]
+unsafe fn poll_more(fds: *mut pollfd, n: nfds_t, timeout: c_int, reading: Reading) -> c_int {
+    reading.stop();
+    // SAFETY: the program's own arguments.
+    unsafe { poll_general(fds, n, timeout) }
+}
+
+/// A section has begun, and ends here. It lasts from the first look to the sleep, so that a signal in between ends
+/// that.
 #[inline(never)]
 unsafe fn poll_general(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
     // SAFETY: the program's own arguments.
@@ -224,7 +234,8 @@ unsafe fn poll_general(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
 
 /// The same where nothing was ready.
 #[inline(never)]
-unsafe fn poll_waits(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+unsafe fn poll_waits(fds: *mut pollfd, n: nfds_t, timeout: c_int, reading: Reading) -> c_int {
+    reading.stop();
     // SAFETY: the program's own arguments.
     let answer = unsafe { wait_for(fds, n, &mut Timeout::millis(timeout), None) };
     section::leave();

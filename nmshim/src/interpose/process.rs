@@ -5,7 +5,7 @@ use super::slot::Object;
 use super::{arrivals, exec, listing, lookup, mapped, table, trap};
 use crate::driver;
 use crate::ground::guarded::guarded;
-use crate::ground::{heap, next, vfork};
+use crate::ground::{heap, next, readers, vfork};
 use libc::c_int;
 
 /// Runs when the library is loaded. Before that every entry point works too, with raw system calls
@@ -17,6 +17,7 @@ extern "C" fn start() {
         trap::resolve();
         exec::resolve();
         vfork::own_memory();
+        readers::start();
         libc::pthread_atfork(
             Some(before_fork),
             Some(after_fork_in_parent),
@@ -51,11 +52,13 @@ extern "C" fn before_fork() {
     lists::before_fork();
     heap::hold();
     mapped::before_fork();
+    readers::before_fork();
 }
 
 extern "C" fn after_fork_in_parent() {
     // SAFETY: `before_fork` of this thread holds them.
     unsafe {
+        readers::after_fork_in_parent();
         mapped::after_fork_in_parent();
         heap::release();
         lists::after_fork();
@@ -68,6 +71,7 @@ extern "C" fn after_fork_in_parent() {
 extern "C" fn after_fork_in_child() {
     // SAFETY: this is the copy of the thread whose `before_fork` holds them.
     unsafe {
+        readers::after_fork_in_child();
         heap::release();
         lists::after_fork();
         listing::after_fork();

@@ -7,7 +7,7 @@
 //! | state | refs | goes to | prohibited |
 //! |---|---|---|---|
 //! | live | > 0 | retired when the last reference goes | reuse, dropping the object |
-//! | retired | 0 | free when somebody opens (`reap`) | taking a reference |
+//! | retired | 0 | free when somebody opens, and nobody reads it (`reap`) | taking a reference |
 //! | free | 0 | live | taking a reference, touching the object |
 //!
 //! Retiring is two atomic operations, so close() stays async-signal-safe; the object (allocations,
@@ -20,6 +20,8 @@ use super::name::Name;
 use super::table;
 use crate::device::{Errno, File, Result};
 use crate::ground::guarded::{caught, guarded};
+use crate::ground::readers;
+use crate::ground::section::Reading;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
@@ -120,15 +122,6 @@ impl Ref {
         refs.fetch_update(Acquire, Relaxed, |n| (n != 0).then_some(n + 1))
             .ok()
             .map(|_| Self(p))
-    }
-
-    /// The same, if nobody else takes or gives up one just now.
-    #[inline(always)]
-    pub fn try_take_now(p: NonNull<Slot>) -> Option<Self> {
-        // SAFETY: as in `try_take`.
-        let refs = unsafe { &p.as_ref().refs };
-        let n = refs.load(Relaxed);
-        (n != 0 && refs.compare_exchange(n, n + 1, Acquire, Relaxed).is_ok()).then(|| Self(p))
     }
 
     /// Hands the count over to a table word.
@@ -240,42 +233,43 @@ impl Clone for Ref {
     }
 }
 
-impl Ref {
-    /// Gives it up. `Some`: it was the last one, and [`Retired::settle`] has to follow.
-    #[inline(always)]
-    pub fn give_up(self) -> Option<Retired> {
-        let slot = self.into_raw();
-        // SAFETY: slots are never unmapped.
-        let was_last = unsafe { slot.as_ref() }.refs.fetch_sub(1, AcqRel) == 1;
-        was_last.then_some(Retired(slot))
-    }
-}
-
 impl Drop for Ref {
     #[inline(always)]
     fn drop(&mut self) {
         if self.slot().refs.fetch_sub(1, AcqRel) == 1 {
-            Retired(self.0).settle();
+            retire(self.0);
         }
     }
 }
 
-/// A slot whose last reference is gone.
-#[must_use]
-pub struct Retired(NonNull<Slot>);
-
-impl Retired {
-    /// Leaves it to the next open.
-    #[cold]
-    #[inline(never)]
-    pub fn settle(self) {
-        push(&RETIRED, self.0);
-    }
+/// Leaves a slot whose last reference is gone to the next open.
+#[cold]
+#[inline(never)]
+fn retire(slot: NonNull<Slot>) {
+    push(&RETIRED, slot);
 }
 
 impl PartialEq for Ref {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0
+    }
+}
+
+/// The device that `word`, which the table has just said, stands for, if it is one: for the time of a short call, of
+/// which nobody need know.
+#[inline(always)]
+pub fn device_read(_: &Reading, word: usize) -> Option<&Device> {
+    if !table::is_device(word) {
+        return None;
+    }
+    let slot = table::address(word) as *const Slot;
+    // SAFETY: the word was in the table after this section began, so the slot in it was live and held a device
+    // (`Ref::word`), and its object stays until the section has ended (`reap`).
+    unsafe {
+        match (*(*slot).object.get()).assume_init_ref() {
+            Object::Device(device) => Some(device),
+            _ => core::hint::unreachable_unchecked(),
+        }
     }
 }
 
@@ -309,9 +303,13 @@ fn reap() {
     if RETIRED.load(Relaxed).is_null() {
         return;
     }
-    for slot in take_all(&RETIRED) {
-        // SAFETY: retired means that no reference exists and none can be taken; the list was taken as
-        // a whole, so this slot is seen here once.
+    let retired = take_all(&RETIRED);
+    if !readers::have_passed() {
+        return retired.for_each(|slot| push(&RETIRED, slot));
+    }
+    for slot in retired {
+        // SAFETY: retired means that no reference exists and none can be taken, and who has read it without
+        // one has passed; the list was taken as a whole, so this slot is seen here once.
         let object = unsafe { (*slot.as_ref().object.get()).assume_init_read() };
         guarded((), move || drop(object));
         push(&FREE, slot);

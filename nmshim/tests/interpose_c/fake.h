@@ -40,6 +40,8 @@ struct state {
 #define FORKED 0x4608
 #define HANG_UP 0x4609
 #define INTERFACES 0x460a
+#define COUNTED 0x460b
+#define SHORT 0x6901
 #define WITH_LO 0x1000
 
 static int failures;

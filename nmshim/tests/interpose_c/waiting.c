@@ -274,11 +274,36 @@ static void churn(void)
 	for (int i = 1; i < 4; i++) pthread_create(&t[i], NULL, user, NULL);
 	sleep(1); stop = 1; for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
 }
+/* short calls, which count nothing, of descriptors that another thread closes and opens again */
+static void *reader(void *p)
+{
+	(void)p;
+	while (!stop) { act(90, SHORT, 5); act(churn_fd, SHORT, 5); poll1(90, POLLIN, 0); }
+	return NULL;
+}
+static void *once(void *p) { IS(act(*(int *)p, SHORT, 0), 0); return NULL; }
+static void reading(void)
+{
+	pthread_t t[3], u;
+	for (int i = 0; i < 3; i++) pthread_create(&t[i], NULL, reader, NULL);
+	for (int i = 0; i < 100; i++) {
+		int fd = device(); churn_fd = fd; dup2(fd, 90); usleep(i % 7 * 100); close(fd); sched_yield(); close(90);
+	}
+	stop = 1; for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+	/* nobody reads: what was closed is gone with the next open, also when threads have come and gone */
+	int fd = device(); IS(act(fd, COUNTED, 0), 1);
+	for (int i = 0; i < 1100; i++) { if (pthread_create(&u, NULL, once, &fd)) exit(1); pthread_join(u, NULL); }
+	close(fd); fd = device(); IS(act(fd, COUNTED, 0), 1); IS(act(fd, SHORT, 1), 0);
+	pid_t child = fork();
+	if (!child) { IS(act(fd, SHORT, 1), 0); close(fd); fd = device(); IS(act(fd, COUNTED, 0), 1); _exit(failures != 0); }
+	int status; waitpid(child, &status, 0); IS(status, 0);
+}
 int main(int argc, char **argv)
 {
 	const struct { const char *name; void (*f)(void); }
 	sections[] = { { "polling", polling }, { "signals", signals }, { "selecting", selecting }, { "levels", levels },
-		{ "edges", edges }, { "nesting", nesting }, { "kicks", kicks }, { "cancelling", cancelling }, { "churn", churn } };
+		{ "edges", edges }, { "nesting", nesting }, { "kicks", kicks }, { "cancelling", cancelling }, { "churn", churn },
+		{ "reading", reading } };
 	on_alarm(quiet);
 	for (unsigned i = 0; i < sizeof sections / sizeof *sections; i++)
 		if (argc > 1 && !strcmp(argv[1], sections[i].name)) { sections[i].f(); return failures != 0; }

@@ -51,6 +51,32 @@ struct FakeFile {
     life: RawFd,
     flags: c_int,
     adopted: bool,
+    /// [`HERE`] as long as it is
+    here: AtomicU32,
+}
+
+const HERE: u32 = 0x4845_5245;
+/// How many files there are.
+static LIVING: AtomicU32 = AtomicU32::new(0);
+
+impl FakeFile {
+    /// A short call: looks `n` times whether the file is still there.
+    fn look(&self, n: u32) -> Result<c_int> {
+        for _ in 0..n {
+            if self.here.load(SeqCst) != HERE {
+                std::process::abort();
+            }
+            std::thread::yield_now();
+        }
+        Ok(0)
+    }
+}
+
+impl Drop for FakeFile {
+    fn drop(&mut self) {
+        self.here.store(0, SeqCst);
+        LIVING.fetch_sub(1, SeqCst);
+    }
 }
 
 const PRIVATE: Range<RawFd> = 700..760;
@@ -103,6 +129,7 @@ fn file_at(flags: c_int, adopted: bool, dir: &Path, far_end: RawFd) -> FakeFile 
     shut(page);
     let (alive, life) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
     state.flags.store(flags as u32, SeqCst);
+    LIVING.fetch_add(1, SeqCst);
     FakeFile {
         state,
         dir: dir.into(),
@@ -111,6 +138,7 @@ fn file_at(flags: c_int, adopted: bool, dir: &Path, far_end: RawFd) -> FakeFile 
         life: hide(life),
         flags,
         adopted,
+        here: AtomicU32::new(HERE),
     }
 }
 
@@ -265,6 +293,9 @@ const PANIC: c_ulong = io(7);
 const FORKED: c_ulong = io(8);
 const HANG_UP: c_ulong = io(9);
 const INTERFACES: c_ulong = io(10);
+/// One of the seam's `SHORT_CALLS`.
+const SHORT: c_ulong = 0x6901;
+const COUNTED: c_ulong = io(11);
 const WITH_LO: u32 = 0x1000;
 
 impl File for FakeFile {
@@ -290,6 +321,8 @@ impl File for FakeFile {
             }
             TOKEN => self.token(),
             PANIC => panic!("the driver panics"),
+            SHORT => return self.look(n),
+            COUNTED => return Ok(LIVING.load(SeqCst) as c_int),
             FORKED => return Ok(FORKS.load(SeqCst) as c_int),
             HANG_UP => {
                 // SAFETY: the far end is this file's own.

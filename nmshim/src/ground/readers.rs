@@ -1,0 +1,162 @@
+//! Threads that read what others may be taking away, and who waits for them.
+//!
+//! A thread that looks at a slot for the time of a short call does not count itself as a user of it: it is in a section
+//! that says so (`section::Reading`), and that is all. Who has taken a slot out of the table asks [`have_passed`]
+//! before the object in it goes. It is the asymmetric form of a read-copy-update: a barrier in all threads of the
+//! process (`membarrier`), made by who waits, stands for one that each reader would have to make.
+//!
+//! | reader | who takes away |
+//! |---|---|
+//! | 1. notes that it reads | a. takes the word out of the table |
+//! | 2. looks into the table | b. barrier in all threads |
+//! | 3. uses what it has found | c. does anybody read? |
+//! | 4. notes the end | d. if not: drops the object |
+//!
+//! If the barrier comes before 2, the reader finds the word gone; if it comes after, 1 is seen by c, for 1 comes before
+//! 2. What is not in the list counts instead: threads of a kernel without the barrier, those beyond [`MOST`], and those
+//! that end.
+
+use super::lock::Lock;
+use super::raw;
+use super::section::{self, Thread};
+use core::ptr::{null_mut, without_provenance_mut};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
+use libc::{c_void, pthread_key_t};
+
+/// Threads in the list.
+const MOST: usize = 1024;
+/// Looks at a thread that reads, which lasts as long as a sync does, before the object is left to the next time.
+const PATIENCE: u32 = 20_000;
+
+static LIST: [AtomicPtr<Thread>; MOST] = [const { AtomicPtr::new(null_mut()) }; MOST];
+/// Who holds it sees threads that live: one that ends takes itself out of the list first, and its memory goes after.
+static GOING: Lock<()> = Lock::new(());
+/// One more than the key whose destructor does that; 0: there is none.
+static KEY: AtomicU32 = AtomicU32::new(0);
+static HAS_BARRIER: AtomicBool = AtomicBool::new(false);
+
+/// When the library is loaded.
+pub fn start() {
+    let mut key: pthread_key_t = 0;
+    // SAFETY: `key` lives; the destructor is a function of ours.
+    if unsafe { libc::pthread_key_create(&raw mut key, Some(of_ended_thread)) } == 0 {
+        KEY.store(key + 1, Relaxed);
+    }
+}
+
+/// The program uses the device: is there a barrier? Asked now, and not when a thread first reads, because a program may
+/// have put itself into a sandbox by then.
+pub fn ask() {
+    let there = barrier(libc::MEMBARRIER_CMD_QUERY);
+    HAS_BARRIER.store(there > 0 && there & EXPEDITED != 0, Relaxed);
+}
+
+const EXPEDITED: isize = libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED as isize;
+
+fn barrier(command: libc::c_int) -> isize {
+    // SAFETY: takes plain numbers.
+    unsafe { raw::call(libc::SYS_membarrier, [command as usize, 0, 0, 0, 0, 0]) }
+}
+
+/// What `section::enter_reading` has not done: the section does not read, the thread is put into the list if it can be,
+/// for the next one, and its cancellation is put off.
+#[cold]
+pub fn begin() {
+    let thread = section::this();
+    thread.stop_reading();
+    if !thread.is_asked() {
+        thread.list(enlist(thread));
+    }
+    section::put_cancellation_off();
+}
+
+/// Puts the calling thread into the list. False: it will never be there. Calls nothing that a signal handler may not.
+fn enlist(thread: &'static Thread) -> bool {
+    let key = KEY.load(Relaxed).checked_sub(1);
+    let Some(key) = key.filter(|_| HAS_BARRIER.load(Relaxed)) else {
+        return false;
+    };
+    let own = core::ptr::from_ref(thread).cast_mut();
+    let is_taken = |place: &&AtomicPtr<Thread>| {
+        place.load(Relaxed).is_null()
+            && place
+                .compare_exchange(null_mut(), own, Relaxed, Relaxed)
+                .is_ok()
+    };
+    let Some(place) = LIST.iter().find(is_taken) else {
+        return false;
+    };
+    // A value that is not null, so that the destructor is called. One of the first keys: its place is there.
+    // SAFETY: the key was made at the start.
+    if unsafe { libc::pthread_setspecific(key, without_provenance_mut::<c_void>(1)) } != 0 {
+        place.store(null_mut(), Relaxed);
+        return false;
+    }
+    true
+}
+
+/// The destructor of a thread that ends.
+unsafe extern "C" fn of_ended_thread(_: *mut c_void) {
+    let own = section::this();
+    let _alone = GOING.lock();
+    own.list(false);
+    let own = core::ptr::from_ref(own).cast_mut();
+    LIST.iter()
+        .filter(|place| place.load(Relaxed) == own)
+        .for_each(|place| place.store(null_mut(), Relaxed));
+}
+
+/// Has nobody a reference any more to what was taken out of the table before? False: perhaps.
+pub fn have_passed() -> bool {
+    if !HAS_BARRIER.load(Relaxed) {
+        // Nobody is in the list.
+        return true;
+    }
+    let register = libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED;
+    let expedited = libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED;
+    if barrier(expedited) != 0 && (barrier(register) != 0 || barrier(expedited) != 0) {
+        // A sandbox came in between.
+        return false;
+    }
+    let _alive = GOING.lock();
+    LIST.iter().all(has_passed)
+}
+
+/// Has the thread in that place of the list?
+fn has_passed(place: &AtomicPtr<Thread>) -> bool {
+    let thread = place.load(Acquire);
+    (0..PATIENCE).any(|_| {
+        // One that has ended by a system call of its own has no destructor: its memory may be gone, or be another's.
+        // SAFETY: null, or an address where the state of a thread was; a fault is an answer.
+        let is_reading = !thread.is_null() && unsafe { Thread::is_reading(thread) };
+        core::hint::spin_loop();
+        !is_reading
+    })
+}
+
+/// Before a fork: nobody is in the middle of ending.
+pub fn before_fork() {
+    GOING.hold();
+}
+
+/// After it, in the parent.
+///
+/// # Safety
+/// `before_fork` of this thread holds it.
+pub unsafe fn after_fork_in_parent() {
+    // SAFETY: by contract.
+    unsafe { GOING.release() };
+}
+
+/// After it, in the child, which has one thread.
+///
+/// # Safety
+/// This is the copy of the thread whose `before_fork` holds it.
+pub unsafe fn after_fork_in_child() {
+    // SAFETY: by contract.
+    unsafe { GOING.release() };
+    let own = core::ptr::from_ref(section::this()).cast_mut();
+    LIST.iter()
+        .filter(|place| place.load(Relaxed) != own)
+        .for_each(|place| place.store(null_mut(), Relaxed));
+}
