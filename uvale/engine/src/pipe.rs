@@ -10,7 +10,7 @@ mod traced;
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-pub(super) use express::{receive_few, send_one};
+pub(super) use express::{receive_few, send_few};
 pub use traced::txsync_traced;
 
 use super::Host;

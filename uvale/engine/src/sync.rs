@@ -78,10 +78,12 @@ impl Attachment {
     /// Syncs `ring` by the short way, if that will do. False: nothing has happened.
     #[inline(always)]
     pub(super) fn send_one(&self, host: &dyn Host, owner: Owner, ring: &Selected<Scratch>) -> bool {
+        let region = self.region();
         match ring.short() {
-            None => false,
+            None | Some(Short::FewBySwitch) => false,
             Some(Short::Switch) => vale::send_one(host, owner, ring),
-            Some(Short::Pipe(peer)) => pipe::send_one(host, owner, self.region(), ring, peer),
+            Some(Short::Pipe(peer)) => pipe::send_few::<false>(host, owner, region, ring, peer),
+            Some(Short::FewByPipe(peer)) => pipe::send_few::<true>(host, owner, region, ring, peer),
         }
     }
 
@@ -95,8 +97,14 @@ impl Attachment {
     ) -> Option<bool> {
         let (tuning, region) = (&self.tuning, self.region());
         match ring.short()? {
-            Short::Switch => rx::receive_few(host, tuning, owner, region, ring),
-            Short::Pipe(peer) => rx::receive_few_of_pipe(host, tuning, owner, region, ring, peer),
+            Short::Switch => rx::receive_few::<false>(host, tuning, owner, region, ring),
+            Short::Pipe(peer) => {
+                rx::receive_few_of_pipe::<false>(host, tuning, owner, region, ring, peer)
+            }
+            Short::FewBySwitch => rx::receive_few::<true>(host, tuning, owner, region, ring),
+            Short::FewByPipe(peer) => {
+                rx::receive_few_of_pipe::<true>(host, tuning, owner, region, ring, peer)
+            }
         }
     }
 

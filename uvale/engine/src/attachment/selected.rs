@@ -4,7 +4,7 @@ use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
-use crate::synced::{Known, Synced, Way};
+use crate::synced::{FEW, Known, Synced, Way};
 use crate::{Host, RegionMap};
 use rustix::io::Errno;
 use uvale_shared::ctl::Kring;
@@ -25,8 +25,7 @@ pub(crate) struct Selected<Work> {
     peer: Option<(u32, Held<Kring>)>,
     /// where it was at REGISTER, if the short ways can do with it: its buffers are made of whole lines
     held: Option<HeldRing>,
-    /// which short way would have done for the last sync, and will probably do for the next one: `LONG`, `BY_SWITCH`,
-    /// `BY_PIPE`
+    /// which short way would have done for the last sync, and will probably do for the next one: one of those below
     short: AtomicU8,
 }
 
@@ -34,12 +33,17 @@ pub(crate) struct Selected<Work> {
 const LONG: u8 = 0;
 const BY_SWITCH: u8 = 1;
 const BY_PIPE: u8 = 2;
+const FEW_BY_SWITCH: u8 = 3;
+const FEW_BY_PIPE: u8 = 4;
 
 /// A short way that is worth a try.
 pub(crate) enum Short<'a> {
     Switch,
     /// to the other end of a pipe
     Pipe(&'a Kring),
+    /// the same two for several slots
+    FewBySwitch,
+    FewByPipe(&'a Kring),
 }
 
 impl<Work> Selected<Work> {
@@ -73,10 +77,16 @@ impl<Work> Selected<Work> {
     #[inline(always)]
     pub(crate) fn note(&self, ring: &Synced<'_>, head: u32) {
         let from = ring.kring.hwcur.load(Relaxed);
-        let is_few = head == from || head == ring.ring.next(from);
-        let short = match ring.way {
-            Way::Vale if is_few => BY_SWITCH,
-            Way::Pipe if is_few => BY_PIPE,
+        let slots = match from.max(head) < ring.n {
+            true => ring.ring.distance(from, head) as usize,
+            false => usize::MAX,
+        };
+        let short = match (ring.way, slots) {
+            (Way::Vale, 0..=1) => BY_SWITCH,
+            (Way::Pipe, 0..=1) => BY_PIPE,
+            // A sender into a switch has none for several packets.
+            (Way::Vale, ..=FEW) if ring.kring.dir.load(Relaxed) == 0 => FEW_BY_SWITCH,
+            (Way::Pipe, ..=FEW) => FEW_BY_PIPE,
             _ => LONG,
         };
         self.short.store(short, Relaxed);
@@ -85,14 +95,14 @@ impl<Work> Selected<Work> {
     /// The short way that is worth a try, if there is one.
     #[inline(always)]
     pub(crate) fn short(&self) -> Option<Short<'_>> {
-        let short = self.short.load(Relaxed);
-        if short == BY_SWITCH {
-            return Some(Short::Switch);
+        let peer = || Some(&*self.peer.as_ref()?.1);
+        match self.short.load(Relaxed) {
+            BY_SWITCH => Some(Short::Switch),
+            BY_PIPE => peer().map(Short::Pipe),
+            FEW_BY_SWITCH => Some(Short::FewBySwitch),
+            FEW_BY_PIPE => peer().map(Short::FewByPipe),
+            _ => None,
         }
-        if short == BY_PIPE {
-            return Some(Short::Pipe(&self.peer.as_ref()?.1));
-        }
-        None
     }
 
     /// Where it was at REGISTER, if that is of use.

@@ -7,7 +7,7 @@ use crate::RegionMap;
 use crate::attachment::Selected;
 use crate::monitor::{self, Regions};
 use crate::pipe::Peer;
-use crate::synced::{Synced, Way};
+use crate::synced::{Synced, Way, row};
 use crate::{Host, nic, pipe};
 use nm_abi::NR_TIMESTAMP;
 use uvale_shared::ctl::{Kring, Tuning};
@@ -111,12 +111,13 @@ impl Sync<'_, Regions> {
     }
 }
 
-/// Syncs rx ring `of` of a VALE port, in memory `region`, if its program has given back one slot or none: does the
+/// Syncs rx ring `of` of a VALE port, in memory `region`, if its program has given back a few slots or none,
+/// one at most if not `MANY`: does the
 /// program own slots then that it has not looked at? `None`: nothing has happened. It is [`Sync::rx`] for who takes a
-/// packet at a time, with what is known of the ring left out: all the questions come first, and if one has another
+/// few packets at a time, with what is known of the ring left out: all the questions come first, and if one has another
 /// answer, the sync is the general one's.
 #[inline(always)]
-pub(super) fn receive_few(
+pub(super) fn receive_few<const MANY: bool>(
     host: &dyn Host,
     tuning: &Tuning,
     owner: Owner,
@@ -128,10 +129,11 @@ pub(super) fn receive_few(
     if !of.known.get(&mut guard)?.is_by_switch(owner, k) {
         return None;
     }
-    let few = Few::of(k, ring)?;
-    if few.gives_back {
-        if few.slot.is_changed() {
-            few.slot.clear_changed(few.slot.load());
+    let few = Few::of::<MANY>(k, ring)?;
+    if !few.back.is_empty() {
+        match few.back {
+            [one] => clear_changed(one),
+            several => clear_all_changed(several),
         }
         k.indices().give_back(few.head);
     }
@@ -142,7 +144,7 @@ pub(super) fn receive_few(
 
 /// The same of a pipe, at whose other end is ring `peer`.
 #[inline(always)]
-pub(super) fn receive_few_of_pipe(
+pub(super) fn receive_few_of_pipe<const MANY: bool>(
     host: &dyn Host,
     tuning: &Tuning,
     owner: Owner,
@@ -157,23 +159,23 @@ pub(super) fn receive_few_of_pipe(
         return None;
     }
     let theirs = RingView::at(&region.map, known.peer_still(owner, peer)?)?;
-    let few = Few::of(k, ring)?;
-    let theirs = theirs.slots().get(few.from as usize)?;
-    let back = few.gives_back.then_some((few.slot, theirs));
-    let hwtail = pipe::receive_few(host, k, peer, back, (few.from, few.head));
+    let few = Few::of::<MANY>(k, ring)?;
+    let from = few.from as usize;
+    let theirs = theirs.slots().get(from..from + few.back.len())?;
+    let last = ring.prev(few.head);
+    let hwtail = pipe::receive_few(host, k, peer, (few.back, theirs), (last, few.head));
     few.show(k, tuning, hwtail);
     leave(host, region, of, guard);
     Some(few.head != hwtail)
 }
 
-/// What a program has done to an rx ring that has given back one slot or none.
+/// What a program has done to an rx ring that has given back a few slots or none.
 struct Few<'a> {
     ring: RingView<'a>,
+    /// what it gives back
+    back: &'a [SlotView],
     /// the first slot that it had
-    slot: &'a SlotView,
     from: u32,
-    /// does it give that back?
-    gives_back: bool,
     /// the first one that it has now, and has not looked at
     head: u32,
     hwtail: u32,
@@ -182,24 +184,17 @@ struct Few<'a> {
 impl<'a> Few<'a> {
     /// That of `k`, which is locked and whose ring is `ring`. Nothing is written.
     #[inline(always)]
-    fn of(k: &Kring, ring: RingView<'a>) -> Option<Self> {
-        let (header, slots) = (ring.header(), ring.slots());
+    fn of<const MANY: bool>(k: &Kring, ring: RingView<'a>) -> Option<Self> {
+        let header = ring.header();
         let hwtail = k.indices().arrived();
         let (head, cur) = (header.head.load(Acquire), header.cur.load(Relaxed));
         let from = k.hwcur.load(Relaxed);
-        let slot = slots.get(from as usize)?;
-        if cur != head || hwtail as usize >= slots.len() {
-            return None;
-        }
-        let gives_back = head != from;
-        if gives_back && (head != ring.next(from) || from == hwtail) {
-            return None;
-        }
-        Some(Self {
+        let back = row::<MANY>(ring, (from, head, hwtail))?;
+        let is_good = cur == head && hwtail < ring.num_slots();
+        is_good.then_some(Self {
             ring,
-            slot,
+            back,
             from,
-            gives_back,
             head,
             hwtail,
         })
@@ -219,6 +214,18 @@ impl<'a> Few<'a> {
         }
         stamp(tuning, self.ring);
     }
+}
+
+#[inline(always)]
+fn clear_changed(slot: &SlotView) {
+    if slot.is_changed() {
+        slot.clear_changed(slot.load());
+    }
+}
+
+#[inline(never)]
+fn clear_all_changed(slots: &[SlotView]) {
+    slots.iter().for_each(clear_changed);
 }
 
 /// Ends a sync: releases the ring, then shows its monitors what arrived meanwhile.

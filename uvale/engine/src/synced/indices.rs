@@ -93,24 +93,61 @@ pub fn alone<'a>(kring: &Kring, ring: RingView<'a>) -> Option<(&'a SlotView, u32
     is_one.then_some((slot, at, next))
 }
 
-/// The same, and the ring's tail.
+/// Most slots that the short ways take.
+pub const FEW: usize = 32;
+
+/// Slots `from..head` of `ring`, all before `to`, if there is one at most, or with `MANY` if they are few and in a row.
+#[inline(always)]
+pub fn row<'a, const MANY: bool>(
+    ring: RingView<'a>,
+    (from, head, to): (u32, u32, u32),
+) -> Option<&'a [SlotView]> {
+    let n = ring.num_slots();
+    if MANY {
+        let end = if head == 0 && from != 0 { n } else { head };
+        let row = ring.slots().get(from as usize..end as usize)?;
+        let is_good = row.len() <= FEW && from.max(to) < n;
+        return (is_good && row.len() as u32 <= ring.distance(from, to)).then_some(row);
+    }
+    let one = ring.slots().get(from as usize)?;
+    match head {
+        _ if head == from => Some(&[]),
+        _ if head == ring.next(from) && from != to => Some(core::slice::from_ref(one)),
+        _ => None,
+    }
+}
+
+/// The slots that a tx sync has to send, if they are a [`row`].
 #[derive(Clone, Copy)]
-pub struct Lone {
-    /// the slot, and the one after it
+pub struct Row<'a> {
+    pub slots: &'a [SlotView],
+    /// the first slot, and the one after them
     pub at: u32,
-    pub next: u32,
+    pub head: u32,
     /// the ring's tail
     pub tail: u32,
 }
 
-impl Lone {
-    /// That of `kring`, as [`alone`] says, if the program has left the tail alone.
+impl<'a> Row<'a> {
+    /// Those of `kring`, which is locked and whose ring is `ring`, if the indices say what netmap's prologue asks for
+    /// and the program has left the tail alone. Nothing is written.
     #[inline(always)]
-    pub fn of(kring: &Kring, ring: RingView<'_>) -> Option<Self> {
-        let (_, at, next) = alone(kring, ring)?;
-        let tail = kring.rtail.load(Relaxed);
-        let is_good = tail < ring.num_slots() && ring.header().tail.load(Relaxed) == tail;
-        is_good.then_some(Self { at, next, tail })
+    pub fn of<const MANY: bool>(kring: &Kring, ring: RingView<'a>) -> Option<Self> {
+        let header = ring.header();
+        let (head, cur) = (header.head.load(Acquire), header.cur.load(Relaxed));
+        let (at, tail) = (kring.hwcur.load(Relaxed), kring.rtail.load(Relaxed));
+        let slots = row::<MANY>(ring, (at, head, tail))?;
+        let is_good = cur == head
+            && !slots.is_empty()
+            && kring.rhead.load(Relaxed) == at
+            && tail < ring.num_slots()
+            && header.tail.load(Relaxed) == tail;
+        is_good.then_some(Self {
+            slots,
+            at,
+            head,
+            tail,
+        })
     }
 }
 
