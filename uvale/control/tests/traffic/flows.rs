@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::bwrap::command;
-use super::{port, put, world};
+use super::{frame, port, put, world};
 use nm_abi::*;
 use uvale_control::local::{LocalPort, LocalWorld};
 use uvale_engine::{Host, RX, TX, vnet};
@@ -283,4 +283,39 @@ proptest! {
             prop_assert_eq!(produced.unconvertible.load(Relaxed), model.unconvertible[i]);
         }
     }
+}
+
+/// A run ends with a packet for somebody else, whose source was learnt: what is like the packet before it is learnt once
+/// more, for its address may have moved meanwhile.
+#[test]
+fn a_source_is_learnt_again_after_another_one() {
+    let w = world();
+    let ports: Vec<_> = ["a", "b", "c"]
+        .map(|name| port(&w, &format!("vale0:{name}")))
+        .into();
+    let [a, b, c] = &ports[..] else {
+        unreachable!()
+    };
+    let mac = |n| [2, 0, 0, 0, 0, n];
+    let send = |from: &LocalPort, frames: &[([u8; 6], [u8; 6])]| {
+        for (to, source) in frames {
+            assert!(put(&w, from, &frame(*to, *source, 1), 0));
+        }
+        from.attachment.txsync(&w);
+    };
+    let counts = || [a, b, c].map(|p| take(&w, p).len());
+    send(b, &[([0xff; 6], mac(0xb))]);
+    send(c, &[([0xff; 6], mac(0xc))]);
+    counts();
+    // The second ends the run, and its source is the last one.
+    send(a, &[(mac(0xc), mac(1)), (mac(0xb), mac(2))]);
+    assert_eq!(counts(), [0, 1, 1]);
+    // The first one's address moves.
+    send(b, &[(mac(0xc), mac(1))]);
+    send(c, &[(mac(1), mac(0xc))]);
+    assert_eq!(counts(), [0, 1, 1]);
+    // And back.
+    send(a, &[(mac(0xc), mac(1))]);
+    send(c, &[(mac(1), mac(0xc))]);
+    assert_eq!(counts(), [1, 0, 1]);
 }
