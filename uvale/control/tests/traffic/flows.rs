@@ -285,8 +285,8 @@ proptest! {
     }
 }
 
-/// A run ends with a packet for somebody else, whose source was learnt: what is like the packet before it is learnt once
-/// more, for its address may have moved meanwhile.
+/// A run ends with a packet for somebody else, whose source was learnt: what is like the packet before it is learnt
+/// once more, for its address may have moved meanwhile.
 #[test]
 fn a_source_is_learnt_again_after_another_one() {
     let w = world();
