@@ -319,6 +319,12 @@ impl UserRing {
         n
     }
 
+    /// Says that the program has come to slot `head`, whether there is one or not.
+    pub fn set_head(&self, head: u32) {
+        self.view().header().cur.store(head, Relaxed);
+        self.view().header().head.store(head, Relaxed);
+    }
+
     /// Writes `bytes` into the buffers of all owned slots.
     pub fn fill(&self, bytes: &[u8]) {
         let (mut at, tail) = self.indices();

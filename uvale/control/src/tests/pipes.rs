@@ -270,3 +270,55 @@ fn a_base_that_is_no_pipe_leaves_nothing() {
     }
     assert_eq!((w.krings_in_use(), w.memories().count()), (0, 1));
 }
+
+/// Whatever head a program writes, after syncs of one or of several packets: what lies between hwcur and tail is taken
+/// over, everything else is refused as the general way does it, and no index leaves the ring.
+#[test]
+fn the_short_ways_refuse_what_the_general_one_refuses() {
+    use core::sync::atomic::Ordering::Relaxed;
+    const N: u32 = 16;
+    let distance = |from: u32, to: u32| (to + N - from) % N;
+    for (packets, syncs, head, rx_is_wrong) in (1..4)
+        .flat_map(|packets| (1..=N).map(move |syncs| (packets, syncs)))
+        .flat_map(|(packets, syncs)| (0..N + 3).map(move |head| (packets, syncs, head)))
+        .flat_map(|(packets, syncs, head)| [true, false].map(|rx| (packets, syncs, head, rx)))
+    {
+        let mut w = world();
+        let (m, _) = open(&mut w, "p{1", with([1, 1], [N, N]));
+        let (s, _) = open(&mut w, "p}1", with([1, 1], [N, N]));
+        let host = Process::new(&w, 9);
+        let (sender, receiver) = (host.attach(&w, m), host.attach(&w, s));
+        let (tx, rx) = (UserRing::of(&w, m, true, 0), UserRing::of(&w, s, false, 0));
+        for _ in 0..syncs {
+            tx.advance(packets, 0);
+            sender.txsync(&host);
+            receiver.rxsync(&host);
+            rx.advance(packets, 0);
+        }
+        let port = |c| w.ctl().port(w.binding(c).unwrap().port).unwrap();
+        let kring = |index: u32| w.ctl().kring(index).unwrap();
+        let from = kring(port(m).tx_kring.load(Relaxed));
+        let to = kring(port(s).rx_kring.load(Relaxed));
+        let (ring, kring, tail) = match rx_is_wrong {
+            true => (&rx, to, to.hwtail.load(Relaxed)),
+            false => (&tx, from, from.rtail.load(Relaxed)),
+        };
+        let hwcur = kring.hwcur.load(Relaxed);
+        ring.set_head(head);
+        match rx_is_wrong {
+            true => receiver.rxsync(&host),
+            false => sender.txsync(&host),
+        };
+        let fits = head < N && distance(hwcur, head) <= distance(hwcur, tail);
+        let what = format!("{packets} packets in {syncs} syncs, head {head}, rx {rx_is_wrong}");
+        let refused = kring.sync.reinit.load(Relaxed) != 0;
+        assert_eq!(refused, !fits, "{what}");
+        if fits {
+            assert_eq!(kring.hwcur.load(Relaxed), head, "{what}");
+        }
+        for k in [from, to] {
+            let indices = [&k.hwcur, &k.hwtail, &k.pipe_tail].map(|i| i.load(Relaxed));
+            assert!(indices.iter().all(|i| *i < N), "{what}: {indices:?}");
+        }
+    }
+}

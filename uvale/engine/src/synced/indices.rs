@@ -106,7 +106,8 @@ pub fn row<'a, const MANY: bool>(
     if MANY {
         let end = if head == 0 && from != 0 { n } else { head };
         let row = ring.slots().get(from as usize..end as usize)?;
-        let is_good = row.len() <= FEW && from.max(to) < n;
+        // A head beyond the ring would end the row as 0 does.
+        let is_good = row.len() <= FEW && from.max(to).max(head) < n;
         return (is_good && row.len() as u32 <= ring.distance(from, to)).then_some(row);
     }
     let one = ring.slots().get(from as usize)?;
