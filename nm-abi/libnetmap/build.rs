@@ -10,6 +10,8 @@ const SONAME: &str = "libnetmap.so.0";
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,{SONAME}");
+    // As the shim, which is part of it: what threads do at their end is in it.
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     // A program linked with the library where cargo puts it looks there for that name: from
     // target/PROFILE/build/PACKAGE/out, the folder of the profile. Tests are linked with the one in deps.
     let out = std::env::var_os("OUT_DIR").unwrap_or_default();

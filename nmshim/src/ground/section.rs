@@ -26,7 +26,7 @@ use libc::c_int;
 /// One thread's state. Read and written by the thread itself and by handlers that interrupt it.
 #[repr(C)]
 pub struct Thread {
-    /// how many sections, one within another; in the upper half, how many of them are `Reading`
+    /// how many sections, one within another; `READING`; and in the upper half how many of these have ended
     depth: AtomicU32,
     /// what is to be minded where a section begins or ends: `DEFERRED`, `ASYNCHRONOUS`
     notes: AtomicU32,
@@ -48,10 +48,12 @@ const ASYNCHRONOUS: u32 = 2;
 /// What the end of a section has to mind.
 const MINDED: u32 = DEFERRED | ASYNCHRONOUS;
 
-/// In `depth`: a section that reads.
-const READING: u32 = 1 << 16;
+/// In `depth`: the outermost section reads.
+const READING: u32 = 1 << 15;
 /// In `depth`: how many sections.
 const SECTIONS: u32 = READING - 1;
+/// In `depth`: one section that read has ended.
+const ENDED: u32 = 1 << 16;
 
 /// What was told that a thread sleeps, and hears the contrary if a handler comes.
 pub trait Sleeper {
@@ -127,17 +129,31 @@ pub fn leave() {
 /// until it has ended. There is nothing else that says so, and nothing to be counted.
 pub struct Reading(());
 
-/// Begins one, or, if this thread has something to mind or is not in the list, a plain section: then
-/// `readers::begin` has to follow.
+/// Why a section does not read.
+pub enum Plain {
+    /// it is within another one
+    Nested,
+    /// its thread has something to mind, or is not in the list
+    Unlisted,
+}
+
+/// Begins one, or a plain section: then `readers::begin` has to follow.
 #[inline(always)]
-pub fn enter_reading() -> Option<Reading> {
+pub fn enter_reading() -> Result<Reading, Plain> {
     let t = this();
-    let depth = t.depth.load(Relaxed).wrapping_add(READING + 1);
-    t.depth.store(depth, Relaxed);
+    let depth = t.depth.load(Relaxed);
+    if depth & (READING | SECTIONS) != 0 {
+        enter();
+        return Err(Plain::Nested);
+    }
+    t.depth.store(depth.wrapping_add(READING + 1), Relaxed);
     // What is read from here on is read after that is visible: to the processor by the barrier of `readers`, and to the
     // compiler by
     compiler_fence(SeqCst);
-    (t.notes.load(Relaxed) == Thread::LISTED).then_some(Reading(()))
+    match t.notes.load(Relaxed) == Thread::LISTED {
+        true => Ok(Reading(())),
+        false => Err(Plain::Unlisted),
+    }
 }
 
 impl Reading {
@@ -153,8 +169,8 @@ impl Reading {
     pub fn leave(self) -> bool {
         let t = this();
         compiler_fence(SeqCst);
-        let depth = t.depth.load(Relaxed).wrapping_sub(READING + 1);
-        // SYNC POINT: Release pairs with the Acquire in `Thread::is_reading`: what was read comes before.
+        let depth = t.depth.load(Relaxed).wrapping_add(ENDED - READING - 1);
+        // SYNC POINT: Release pairs with the Acquire in `Thread::reads`: what was read comes before.
         t.depth.store(depth, Release);
         compiler_fence(SeqCst);
         t.notes.load(Relaxed) != Thread::LISTED
@@ -223,22 +239,25 @@ impl Thread {
         self.depth.load(Relaxed) & SECTIONS != 0
     }
 
-    /// Does the thread whose state was at `thread` read what others may be taking away? If there is no memory any more:
-    /// no.
+    /// In which section, by a number that others of it do not have for long, does the thread whose state was at `thread`
+    /// read what others may be taking away? 0: it does not, or there is no memory any more.
     ///
     /// # Safety
     /// Aligned as a [`Thread`].
-    pub unsafe fn is_reading(thread: *const Self) -> bool {
+    pub unsafe fn reads(thread: *const Self) -> u32 {
         // SAFETY: eight bytes, of which `depth` is the lower half, read as a whole; a fault is an answer.
         let word = unsafe { memory::read_word(thread.cast()) };
         // SYNC POINT: Acquire pairs with the Release in `Reading::leave`.
         fence(Acquire);
-        word.is_ok_and(|word| word as u32 >= READING)
+        match word {
+            Ok(word) if word as u32 & READING != 0 => word as u32 & !SECTIONS,
+            _ => 0,
+        }
     }
 
     /// The section goes on, and does not read.
     pub fn stop_reading(&self) {
-        let depth = self.depth.load(Relaxed).wrapping_sub(READING);
+        let depth = self.depth.load(Relaxed).wrapping_add(ENDED - READING);
         self.depth.store(depth, Release);
     }
 

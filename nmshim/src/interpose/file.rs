@@ -11,7 +11,7 @@ use super::{mapped, slot, table};
 use crate::device::{Errno, Result, SHORT_CALLS};
 use crate::ground::guarded::guarded;
 use crate::ground::raw::{answer, fail, page_size};
-use crate::ground::section::Reading;
+use crate::ground::section::{Plain, Reading};
 use crate::ground::{next, readers, section};
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire};
 use libc::{c_int, c_ulong, c_void, iovec, off_t, size_t, ssize_t};
@@ -88,9 +88,10 @@ unsafe fn ioctl_in_section(
         // SAFETY: the program's own arguments.
         return unsafe { ioctl_at_length(fd, request, arg) };
     }
-    let Some(reading) = section::enter_reading() else {
+    let reading = match section::enter_reading() {
+        Ok(reading) => reading,
         // SAFETY: the program's own arguments.
-        return unsafe { ioctl_rarely(fd, request, arg) };
+        Err(why) => return unsafe { ioctl_rarely(why, fd, request, arg) },
     };
     let Some(device) = slot::device_read(&reading, place.load(Acquire)) else {
         // SAFETY: the program's own arguments.
@@ -114,8 +115,8 @@ fn ioctl_has_left(r: Result<c_int>) -> c_int {
 /// A section has begun that does not read.
 #[cold]
 #[inline(never)]
-unsafe fn ioctl_rarely(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
-    readers::begin();
+unsafe fn ioctl_rarely(why: Plain, fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
+    readers::begin(why);
     // SAFETY: the program's own arguments.
     unsafe { ioctl_counted(fd, request, arg) }
 }

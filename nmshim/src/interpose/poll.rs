@@ -5,7 +5,7 @@ use super::wait::{ask, wait};
 use super::{handlers, lookup, slot, table};
 use crate::device::Result;
 use crate::ground::next;
-use crate::ground::section::Reading;
+use crate::ground::section::{Plain, Reading};
 use crate::ground::timeout::Timeout;
 use crate::ground::{memory, raw, readers, section, signals, trapped};
 use core::mem::MaybeUninit;
@@ -156,9 +156,10 @@ pub unsafe fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
 #[inline(never)]
 unsafe fn poll_any(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
     section::test_cancel();
-    let Some(reading) = section::enter_reading() else {
+    let reading = match section::enter_reading() {
+        Ok(reading) => reading,
         // SAFETY: the program's own arguments.
-        return unsafe { poll_rarely(fds, n, timeout) };
+        Err(why) => return unsafe { poll_rarely(why, fds, n, timeout) },
     };
     // SAFETY: the program's own arguments.
     let Some((p, device)) = (unsafe { one_device(&reading, fds, n) }) else {
@@ -204,8 +205,8 @@ unsafe fn one_device(
 /// A section has begun that does not read.
 #[cold]
 #[inline(never)]
-unsafe fn poll_rarely(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
-    readers::begin();
+unsafe fn poll_rarely(why: Plain, fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    readers::begin(why);
     // SAFETY: the program's own arguments.
     unsafe { poll_general(fds, n, timeout) }
 }

@@ -20,7 +20,7 @@ use super::name::Name;
 use super::table;
 use crate::device::{Errno, File, Result};
 use crate::ground::guarded::{caught, guarded};
-use crate::ground::readers;
+use crate::ground::readers::{self, Others};
 use crate::ground::section::Reading;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -97,6 +97,8 @@ unsafe impl Send for Ref {}
 unsafe impl Sync for Ref {}
 
 static RETIRED: AtomicPtr<Slot> = AtomicPtr::new(null_mut());
+/// Retired ones that somebody may have read when they were looked at last. Changed by who is `readers::alone`.
+static WAITING: AtomicPtr<Slot> = AtomicPtr::new(null_mut());
 static FREE: AtomicPtr<Slot> = AtomicPtr::new(null_mut());
 
 impl Ref {
@@ -289,30 +291,56 @@ fn push(list: &AtomicPtr<Slot>, slot: NonNull<Slot>) {
 
 /// Takes a whole list: no ABA problem, whoever swaps owns all of it.
 fn take_all(list: &AtomicPtr<Slot>) -> impl Iterator<Item = NonNull<Slot>> {
-    let mut head = list.swap(null_mut(), AcqRel);
+    chain(list.swap(null_mut(), AcqRel))
+}
+
+/// The slots of a list that is the caller's.
+fn chain(mut head: *mut Slot) -> impl Iterator<Item = NonNull<Slot>> {
     core::iter::from_fn(move || {
         let slot = NonNull::new(head)?;
-        // SAFETY: slots are never unmapped, and the unlinked list is ours.
+        // SAFETY: slots are never unmapped, and the unlinked list is the caller's.
         head = unsafe { slot.as_ref().next.load(Relaxed) };
         Some(slot)
     })
 }
 
-/// Drops what was closed since the last time. Not async-signal-safe.
+/// Drops what was closed since the last time, and whom nobody reads. Not async-signal-safe.
 fn reap() {
-    if RETIRED.load(Relaxed).is_null() {
-        return;
-    }
-    let retired = take_all(&RETIRED);
-    if !readers::have_passed() {
-        return retired.for_each(|slot| push(&RETIRED, slot));
-    }
-    for slot in retired {
+    for slot in unread().into_iter().flat_map(chain) {
         // SAFETY: retired means that no reference exists and none can be taken, and who has read it without
-        // one has passed; the list was taken as a whole, so this slot is seen here once.
+        // one has passed; lists are taken as a whole, so this slot is seen here once.
         let object = unsafe { (*slot.as_ref().object.get()).assume_init_read() };
         guarded((), move || drop(object));
         push(&FREE, slot);
+    }
+}
+
+/// Two lists of retired slots that nobody reads any more. Others begin to wait.
+fn unread() -> [*mut Slot; 2] {
+    const NOTHING: *mut Slot = null_mut();
+    if RETIRED.load(Relaxed).is_null() && WAITING.load(Relaxed).is_null() {
+        return [NOTHING; 2];
+    }
+    let readers = readers::alone();
+    if !WAITING.load(Acquire).is_null() && !readers.have_passed() {
+        return [NOTHING; 2];
+    }
+    let waited = WAITING.swap(NOTHING, AcqRel);
+    // Taken before the look: who reads one of them is seen.
+    let retired = RETIRED.swap(NOTHING, AcqRel);
+    if retired.is_null() {
+        return [waited, NOTHING];
+    }
+    match readers.look() {
+        Others::DoNot => [waited, retired],
+        Others::Read => {
+            WAITING.store(retired, Release);
+            [waited, NOTHING]
+        }
+        Others::Unknown => {
+            chain(retired).for_each(|slot| push(&RETIRED, slot));
+            [waited, NOTHING]
+        }
     }
 }
 

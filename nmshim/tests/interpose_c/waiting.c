@@ -294,6 +294,13 @@ static void reading(void)
 	int fd = device(); IS(act(fd, COUNTED, 0), 1);
 	for (int i = 0; i < 1100; i++) { if (pthread_create(&u, NULL, once, &fd)) exit(1); pthread_join(u, NULL); }
 	close(fd); fd = device(); IS(act(fd, COUNTED, 0), 1); IS(act(fd, SHORT, 1), 0);
+	/* more threads than processors, of which some have always begun to read: what was closed goes all the same */
+	pthread_t many[8]; stop = 0; churn_fd = fd; dup2(fd, 90);
+	for (int i = 0; i < 8; i++) pthread_create(&many[i], NULL, reader, NULL);
+	for (int i = 0; i < 100; i++) { int other = device(); usleep(1000); close(other); }
+	CHECK(act(fd, COUNTED, 0) < 50);
+	stop = 1; for (int i = 0; i < 8; i++) pthread_join(many[i], NULL);
+	close(90); close(device()); close(fd); fd = device();
 	pid_t child = fork();
 	if (!child) { IS(act(fd, SHORT, 1), 0); close(fd); fd = device(); IS(act(fd, COUNTED, 0), 1); _exit(failures != 0); }
 	int status; waitpid(child, &status, 0); IS(status, 0);
