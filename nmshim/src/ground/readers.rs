@@ -2,8 +2,9 @@
 //!
 //! A thread that looks at a slot for the time of a short call does not count itself as a user of it: it is in a section
 //! that says so (`section::Reading`), and that is all. Who has taken a slot out of the table notes in which sections
-//! others read ([`Alone::look`]), and the object in it goes when these have ended ([`Alone::have_passed`]). It is the asymmetric form of a read-copy-update: a barrier in all threads of the
-//! process (`membarrier`), made by who waits, stands for one that each reader would have to make.
+//! others read ([`Alone::look`]), and the object in it goes when these have ended ([`Alone::have_passed`]). It is the
+//! asymmetric form of a read-copy-update: a barrier in all threads of the process (`membarrier`), made by who waits,
+//! stands for one that each reader would have to make.
 //!
 //! | reader | who takes away |
 //! |---|---|

@@ -239,8 +239,8 @@ impl Thread {
         self.depth.load(Relaxed) & SECTIONS != 0
     }
 
-    /// In which section, by a number that others of it do not have for long, does the thread whose state was at `thread`
-    /// read what others may be taking away? 0: it does not, or there is no memory any more.
+    /// In which section does the thread whose state was at `thread` read what others may be taking away? A number that
+    /// the next 65,535 of its sections do not have; 0: it does not read, or there is no memory any more.
     ///
     /// # Safety
     /// Aligned as a [`Thread`].
