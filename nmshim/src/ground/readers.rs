@@ -63,12 +63,12 @@ fn barrier(command: libc::c_int) -> isize {
     unsafe { raw::call(libc::SYS_membarrier, [command as usize, 0, 0, 0, 0, 0]) }
 }
 
-/// What `section::enter_reading` has not done: the section does not read, the thread is put into the list if it can be,
-/// for the next one, and its cancellation is put off.
+/// What `section::enter_reading` has not done: the section begins if it has not, and does not read, the thread is put
+/// into the list if it can be, for the next one, and its cancellation is put off.
 #[cold]
 pub fn begin(why: Plain) {
     if matches!(why, Plain::Nested) {
-        return;
+        return section::enter();
     }
     let thread = section::this();
     thread.stop_reading();

@@ -130,20 +130,20 @@ pub fn leave() {
 pub struct Reading(());
 
 /// Why a section does not read.
+#[derive(Clone, Copy)]
 pub enum Plain {
-    /// it is within another one
+    /// it would be within another one, and has not begun
     Nested,
     /// its thread has something to mind, or is not in the list
     Unlisted,
 }
 
-/// Begins one, or a plain section: then `readers::begin` has to follow.
+/// Begins one; if there is only a plain section for it, `readers::begin` has to follow.
 #[inline(always)]
 pub fn enter_reading() -> Result<Reading, Plain> {
     let t = this();
     let depth = t.depth.load(Relaxed);
     if depth & (READING | SECTIONS) != 0 {
-        enter();
         return Err(Plain::Nested);
     }
     t.depth.store(depth.wrapping_add(READING + 1), Relaxed);
