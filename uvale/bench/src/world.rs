@@ -15,6 +15,7 @@ use super::histogram::Histogram;
 use super::measure::{Look, Party, Wakeups, time_on_cpu};
 use super::raw::{die_with_parent, start_real_time};
 use super::reach::raw::start_on;
+use super::temporary::Removed;
 use super::worker::{Role, Spec};
 use uvale_link::report::{self, RxRing};
 use uvale_link::session::Session;
@@ -26,7 +27,7 @@ const READY: Duration = Duration::from_secs(60);
 
 /// Directory, daemon and shim.
 pub struct World {
-    dir: PathBuf,
+    dir: Removed,
     shim: PathBuf,
     daemon: Child,
     session: OnceCell<Option<Session>>,
@@ -60,21 +61,19 @@ impl World {
     }
 
     fn of(program: &Path, shim: PathBuf) -> Result<Self, String> {
-        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("uvale-bench-XXXXXX"))
-            .map_err(|e| format!("cannot make a directory: {e}"))?;
+        let dir = Removed::new()?;
         let flags = rustix::pipe::PipeFlags::CLOEXEC;
         let (reader, writer) = rustix::pipe::pipe_with(flags).map_err(|e| e.to_string())?;
-        let log = std::fs::File::create(dir.join("uvale.log")).map_err(|e| e.to_string())?;
+        let log = std::fs::File::create(dir.0.join("uvale.log")).map_err(|e| e.to_string())?;
         let mut command = free(Command::new(program));
         command
             .args(["daemon", "--ready-fd", "1", "--dir"])
-            .arg(&dir)
+            .arg(&dir.0)
             .process_group(0);
         command.stdin(Stdio::null()).stdout(writer).stderr(log);
-        let daemon = command.spawn().map_err(|e| {
-            let _ = std::fs::remove_dir_all(&dir);
-            format!("cannot start a daemon: {e}")
-        })?;
+        let daemon = command
+            .spawn()
+            .map_err(|e| format!("cannot start a daemon: {e}"))?;
         drop(command);
         let session = OnceCell::new();
         let world = Self {
@@ -88,7 +87,7 @@ impl World {
         if word[..n].starts_with(b"ready") {
             return Ok(world);
         }
-        let log = std::fs::read_to_string(world.dir.join("uvale.log")).unwrap_or_default();
+        let log = std::fs::read_to_string(world.dir.0.join("uvale.log")).unwrap_or_default();
         Err(format!("the daemon did not start: {}", log.trim()))
     }
 }
@@ -101,7 +100,9 @@ impl World {
 
     /// What has gone into rx rings so far; `None` if the daemon, which may be another build's, does not say.
     fn wakeups(&self) -> Option<Wakeups> {
-        let session = self.session.get_or_init(|| Session::attach(&self.dir).ok());
+        let session = self
+            .session
+            .get_or_init(|| Session::attach(&self.dir.0).ok());
         let json = session.as_ref()?.report(proto::Report::Ports).ok()?;
         let ports: Vec<report::Port> = serde_json::from_slice(&json).ok()?;
         let rings: RxRing = ports.into_iter().flat_map(|port| port.rx).sum();
@@ -115,7 +116,7 @@ impl World {
     pub fn preload(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", &self.shim)
-            .env(environment::ENV_DIR, &self.dir)
+            .env(environment::ENV_DIR, &self.dir.0)
             .env(environment::ENV_AUTOSTART, "0");
     }
 }
@@ -123,7 +124,6 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         end(&mut self.daemon);
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
@@ -331,7 +331,7 @@ fn spawn(
     if let Some(reach) = spec.reach {
         let exe = command.get_program().to_owned();
         command.args(["run", reach.option(), "--dir"]);
-        command.arg(&world()?.dir).arg("--").arg(exe);
+        command.arg(&world()?.dir.0).arg("--").arg(exe);
         start_on(&mut command, spec.cpu);
     }
     // who serves a worker goes before others as the worker does, and so does another program

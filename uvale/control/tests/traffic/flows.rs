@@ -7,19 +7,16 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::bwrap::command;
-use super::{frame, port, put, world};
+use super::{Received, frame, port, put, take_slots, world};
 use nm_abi::*;
 use uvale_control::local::{LocalPort, LocalWorld};
 use uvale_engine::{Host, RX, TX, vnet};
 use uvale_shared::ctl::{FDB_SIZE, Kring};
-use uvale_shared::shm::{copy_out, rfrags};
+use uvale_shared::shm::rfrags;
 
 const PORTS: usize = 4;
 /// Slots that a receiver can have filled: one of 16 stays empty.
 const ROOM: usize = 15;
-
-/// Flags and bytes of a slot.
-type Received = (u16, Vec<u8>);
 
 fn is_group(mac: u64) -> bool {
     mac & 1 != 0
@@ -211,28 +208,6 @@ fn kring<'a>(w: &'a LocalWorld, p: &LocalPort, dir: usize) -> &'a Kring {
     w.ctl().kring(first.load(Relaxed)).unwrap()
 }
 
-/// Takes everything that has arrived.
-fn take(w: &LocalWorld, p: &LocalPort) -> Vec<Received> {
-    p.attachment.rxsync(w);
-    let (ring, region) = (w.ring(p, RX, 0).unwrap(), p.attachment.region());
-    let (mut head, tail) = (
-        ring.header().head.load(Relaxed),
-        ring.header().tail.load(Relaxed),
-    );
-    let mut got = Vec::new();
-    while head != tail {
-        let slot = ring.slots()[head as usize].load();
-        let at = region.pool.offset(slot.buf_idx);
-        let bytes = copy_out(&region.map, at, slot.len.into()).unwrap();
-        got.push((slot.flags, bytes));
-        head = ring.next(head);
-    }
-    ring.header().head.store(head, Relaxed);
-    ring.header().cur.store(head, Relaxed);
-    p.attachment.rxsync(w);
-    got
-}
-
 proptest! {
     /// However packets are cut into runs and batches, the outcome is that of one after the other.
     #[test]
@@ -265,7 +240,7 @@ proptest! {
                 }
                 Act::Take(port) => {
                     let expected: Vec<_> = model.arrived[port].drain(..).collect();
-                    prop_assert_eq!(take(&w, &ports[port]), expected);
+                    prop_assert_eq!(take_slots(&w, &ports[port]), expected);
                 }
                 Act::Header(port, nr_hdr_len) => {
                     let body = nmreq_port_hdr { nr_hdr_len, ..nmreq_port_hdr::default() };
@@ -303,7 +278,7 @@ fn a_source_is_learnt_again_after_another_one() {
         }
         from.attachment.txsync(&w);
     };
-    let counts = || [a, b, c].map(|p| take(&w, p).len());
+    let counts = || [a, b, c].map(|p| take_slots(&w, p).len());
     send(b, &[([0xff; 6], mac(0xb))]);
     send(c, &[([0xff; 6], mac(0xc))]);
     counts();

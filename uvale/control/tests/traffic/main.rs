@@ -66,10 +66,13 @@ fn put(w: &LocalWorld, p: &LocalPort, bytes: &[u8], flags: u16) -> bool {
     true
 }
 
-/// Takes everything that has arrived.
-fn take(w: &LocalWorld, p: &LocalPort) -> Vec<Vec<u8>> {
+/// Flags and bytes of a slot.
+type Received = (u16, Vec<u8>);
+
+/// Takes everything that has arrived, slot by slot.
+fn take_slots(w: &LocalWorld, p: &LocalPort) -> Vec<Received> {
     p.attachment.rxsync(w);
-    let ring = w.ring(p, RX, 0).unwrap();
+    let (ring, region) = (w.ring(p, RX, 0).unwrap(), p.attachment.region());
     let (mut head, tail) = (
         ring.header().head.load(Relaxed),
         ring.header().tail.load(Relaxed),
@@ -77,15 +80,21 @@ fn take(w: &LocalWorld, p: &LocalPort) -> Vec<Vec<u8>> {
     let mut got = Vec::new();
     while head != tail {
         let slot = ring.slots()[head as usize].load();
-        let region = p.attachment.region();
         let at = region.pool.offset(slot.buf_idx);
-        got.push(copy_out(&region.map, at, slot.len.into()).unwrap());
-        head = (head + 1) % ring.num_slots();
+        let bytes = copy_out(&region.map, at, slot.len.into()).unwrap();
+        got.push((slot.flags, bytes));
+        head = ring.next(head);
     }
     ring.header().head.store(head, Relaxed);
     ring.header().cur.store(head, Relaxed);
     p.attachment.rxsync(w);
     got
+}
+
+/// The bytes of the same.
+fn take(w: &LocalWorld, p: &LocalPort) -> Vec<Vec<u8>> {
+    let slots = take_slots(w, p).into_iter();
+    slots.map(|(_, bytes)| bytes).collect()
 }
 
 /// Ports leave a switch and others come in their place while somebody broadcasts: those that stay
