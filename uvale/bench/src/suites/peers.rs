@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use crate::addresses::RECEIVER;
 use crate::contest::{Bench, Column, Contest, Kind, Part, Who};
 use crate::figure::{Case, Figure};
 use crate::iceoryx::{self, Meeting};
+use crate::limit::part::Part as Limit;
 use crate::measure::Windows;
 use crate::memif::{Over, Setup};
 use crate::run::Run;
-use crate::shapes::{on_pipe, on_switch, pair, socketpair};
+use crate::shapes::{limit_pair, limit_vale, on_pipe, on_switch, pair, socketpair};
 use crate::worker::Role;
 
 /// testpmd's figures come by its command line, so its windows must be long for the time of an answer to be little.
@@ -37,15 +39,18 @@ fn testpmd(run: &mut Run, bench: &Bench, over: Over, name: &str) {
             who: Who::Testpmd(setup),
             of: Vec::new(),
         };
-        let case = match over {
-            Over::Memif => Case::of(60, batch),
-            Over::Rings => Case::named(name).and(60, batch),
+        let (case, columns) = match over {
+            Over::Memif => (Case::of(60, batch), with_limits(bench, peer, batch)),
+            Over::Rings => {
+                let case = Case::named(name).and(60, batch);
+                (case, ours(bench, vec![peer], batch))
+            }
         };
         let contest = Contest {
             suite: "memif",
             case,
             kind: Kind::Peers,
-            columns: ours(bench, vec![peer], batch),
+            columns,
         };
         let held = run.hold_for(bench, contest, windows);
         ranges(run, held);
@@ -108,6 +113,26 @@ fn ours(bench: &Bench, mut columns: Vec<Column>, batch: u32) -> Vec<Column> {
     let pipe = on_pipe(bench, "peer1", shape, false);
     columns.push(Column::new("pipe", pipe, &peers));
     columns
+}
+
+/// A peer, and beside ours the limits of both, which say what could be had in terms of the peer.
+fn with_limits(bench: &Bench, peer: Column, batch: u32) -> Vec<Column> {
+    let (shape, lane) = ((60, batch), 1);
+    let vale_limit = limit_vale(bench, 0, shape, &[RECEIVER]);
+    let pipe_limit = Limit::Pipe {
+        lane,
+        batch,
+        len: 60,
+    };
+    let vale = on_switch(bench, "vale1", shape, false);
+    let pipe = on_pipe(bench, "peer1", shape, false);
+    vec![
+        peer,
+        Column::new("VALE's limit", vale_limit, &[0]),
+        Column::new("pipe's limit", limit_pair(bench, lane, pipe_limit), &[0]),
+        Column::new("VALE", vale, &[0, 1]),
+        Column::new("pipe", pipe, &[0, 2]),
+    ]
 }
 
 /// One sample of a peer would flatter us: medians are told with their ranges.
