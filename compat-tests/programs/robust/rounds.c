@@ -1,8 +1,9 @@
 /*
  * Packets from one port to another, both in this process, in rounds that are all alike, for who counts instructions:
  *
- *   rounds vale|pipe sync|poll BATCH ROUNDS
+ *   rounds vale|flows|pipe sync|poll BATCH ROUNDS
  *
+ * On a switch all packets are of one flow, or of 64 in an order that jumps about.
  * A round sends BATCH packets of 60 bytes with one call and takes them with one: NIOCTXSYNC and NIOCRXSYNC, or a poll
  * for room and one for packets, which sync, too.
  */
@@ -55,17 +56,19 @@ int main(int argc, char **argv)
 
 	if (argc != 5)
 		return 2;
-	int vale = strcmp(argv[1], "vale") == 0;
+	int pipe = strcmp(argv[1], "pipe") == 0;
+	unsigned side = strcmp(argv[1], "flows") == 0 ? 8 : 1;
 	polls = strcmp(argv[2], "poll") == 0;
 	n = (unsigned)atoi(argv[3]);
-	from = open_port(vale ? "vale0:from" : "vale0:p{1");
-	to = open_port(vale ? "vale0:to" : "vale0:p}1");
+	from = open_port(pipe ? "vale0:p{1" : "vale0:from");
+	to = open_port(pipe ? "vale0:p}1" : "vale0:to");
 	/* The switch learns where the packets go, and all buffers are written once. */
-	if (vale)
-		send_one(&to, 2, 1, &seq);
+	for (unsigned i = 0; !pipe && i < side; i++)
+		send_one(&to, 100, 1 + i, &seq);
 	for (unsigned i = 0; i < tx_ring(&from, 0)->num_slots; i++) {
 		struct netmap_ring *ring = tx_ring(&from, 0);
-		write_packet((uint8_t *)NETMAP_BUF(ring, ring->slot[i].buf_idx), LENGTH, 1, 2, i);
+		unsigned flow = i * 37 % (side * side);
+		write_packet((uint8_t *)NETMAP_BUF(ring, ring->slot[i].buf_idx), LENGTH, 1 + flow % side, 100 + flow / side, i);
 	}
 	for (long i = atol(argv[4]); i > 0; i--) {
 		send_packets(tx_ring(&from, 0), n);

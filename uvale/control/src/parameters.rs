@@ -388,7 +388,10 @@ impl World {
     pub(super) fn apply_parameters(&mut self) {
         self.memories.set_wanted(&self.config);
         if let Some(tuning) = self.ctl.tuning() {
-            tuning.batch.store(self.config.batch(), Relaxed);
+            let batch = self.config.batch();
+            if tuning.batch.swap(batch, Relaxed) != batch {
+                self.switches_have_changed();
+            }
             let stamp = u32::from(self.config.knobs.no_timestamp == 0);
             tuning.timestamps.store(stamp, Relaxed);
         }

@@ -169,6 +169,15 @@ impl World {
         }
     }
 
+    /// Something has changed that the senders on all switches go by.
+    pub(super) fn switches_have_changed(&self) {
+        let in_use = (0..).zip(&self.bridges).filter(|(_, b)| b.active > 0);
+        for switch in in_use.filter_map(|(i, _)| self.ctl.switch(i)) {
+            // SYNC POINT: as in `attach_port`.
+            switch.generation.fetch_add(1, Release);
+        }
+    }
+
     /// Takes a VALE port off its switch. As in netmap the last port moves into its place in the
     /// order, and its number is the next one to be given out.
     pub(super) fn detach_port(&mut self, id: AdapterId) {

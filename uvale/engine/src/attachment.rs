@@ -10,7 +10,7 @@ use super::sleep::{RX, TX};
 use super::vale::Scratch;
 use super::{Host, RegionMap, nic};
 use rustix::io::Errno;
-pub(crate) use selected::{Selected, Short};
+pub(crate) use selected::{OtherEnd, Selected, Several, Short};
 use uvale_shared::binding::Binding;
 use uvale_shared::ctl::{Ctl, Kring, PORT_GONE, PORT_ON, Port, Tuning};
 use uvale_shared::held::Held;
@@ -114,7 +114,7 @@ impl Attachment {
     fn poll_short(&self, host: &dyn Host, owner: Owner, events: Events) -> Option<Events> {
         if events & WANT_TX != 0 {
             let [one] = &*self.tx else { return None };
-            let is_ready = self.send_one(host, owner, one) && has_news(&one.kring);
+            let is_ready = self.send_few(host, owner, one) && has_news(&one.kring);
             if !is_ready || events & WANT_RX == 0 {
                 return is_ready.then_some(events & WANT_TX);
             }

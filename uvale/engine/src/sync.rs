@@ -9,13 +9,14 @@ mod rx;
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::attachment::{Attachment, Selected, Short};
+use super::attachment::{Attachment, Selected, Several, Short};
 use super::monitor::Regions;
 use super::pipe::Peer;
 use super::synced::{Synced, Way};
 use super::trace::{self, Tracing};
 use super::vale::{self, Scratch};
-use super::{Host, monitor, nic, pipe};
+use super::{Host, RegionMap, monitor, nic, pipe};
+use uvale_shared::ctl::Tuning;
 use uvale_shared::lock::{LockGuard, Owner};
 
 impl Attachment {
@@ -33,7 +34,7 @@ impl Attachment {
     #[inline(always)]
     pub fn try_txsync(&self, host: &dyn Host) -> bool {
         let owner = host.owner();
-        let few = move |one: &_| self.send_one(host, owner, one);
+        let few = move |one: &_| self.send_few(host, owner, one);
         self.sync(&self.tx, few, move |ring| {
             if let Some((sync, mut guard)) = self.enter(host, owner, ring) {
                 sync.tx(&mut guard);
@@ -77,13 +78,11 @@ impl Attachment {
 
     /// Syncs `ring` by the short way, if that will do. False: nothing has happened.
     #[inline(always)]
-    pub(super) fn send_one(&self, host: &dyn Host, owner: Owner, ring: &Selected<Scratch>) -> bool {
-        let region = self.region();
+    pub(super) fn send_few(&self, host: &dyn Host, owner: Owner, ring: &Selected<Scratch>) -> bool {
         match ring.short() {
-            None | Some(Short::FewBySwitch) => false,
-            Some(Short::Switch) => vale::send_one(host, owner, ring),
-            Some(Short::Pipe(peer)) => pipe::send_few::<false>(host, owner, region, ring, peer),
-            Some(Short::FewByPipe(peer)) => pipe::send_few::<true>(host, owner, region, ring, peer),
+            Short::Switch => vale::send_few::<false>(host, owner, ring),
+            Short::Pipe(other) => pipe::send_few::<false>(host, owner, ring, other).is_some(),
+            Short::Several => send_several(host, owner, ring),
         }
     }
 
@@ -95,16 +94,11 @@ impl Attachment {
         owner: Owner,
         ring: &Selected<Regions>,
     ) -> Option<bool> {
-        let (tuning, region) = (&self.tuning, self.region());
-        match ring.short()? {
-            Short::Switch => rx::receive_few::<false>(host, tuning, owner, region, ring),
-            Short::Pipe(peer) => {
-                rx::receive_few_of_pipe::<false>(host, tuning, owner, region, ring, peer)
-            }
-            Short::FewBySwitch => rx::receive_few::<true>(host, tuning, owner, region, ring),
-            Short::FewByPipe(peer) => {
-                rx::receive_few_of_pipe::<true>(host, tuning, owner, region, ring, peer)
-            }
+        let to: (&Tuning, &RegionMap) = (&self.tuning, self.region());
+        match ring.short() {
+            Short::Switch => rx::receive_few::<false>(host, to, owner, ring),
+            Short::Pipe(other) => rx::receive_few_of_pipe::<false>(host, to, owner, ring, other),
+            Short::Several => receive_several(host, to, owner, ring),
         }
     }
 
@@ -126,6 +120,30 @@ impl Attachment {
             ring,
         };
         Some((sync, guard))
+    }
+}
+
+/// Syncs tx ring `ring` by the short way for several slots. Apart, so that the one for one has the registers to itself.
+#[inline(never)]
+fn send_several(host: &dyn Host, owner: Owner, ring: &Selected<Scratch>) -> bool {
+    match ring.several() {
+        Some(Several::Switch) => vale::send_few::<true>(host, owner, ring),
+        Some(Several::Pipe(other)) => pipe::send_few::<true>(host, owner, ring, other).is_some(),
+        None => false,
+    }
+}
+
+/// The same of an rx ring.
+#[inline(never)]
+fn receive_several(
+    host: &dyn Host,
+    to: (&Tuning, &RegionMap),
+    owner: Owner,
+    ring: &Selected<Regions>,
+) -> Option<bool> {
+    match ring.several()? {
+        Several::Switch => rx::receive_few::<true>(host, to, owner, ring),
+        Several::Pipe(other) => rx::receive_few_of_pipe::<true>(host, to, owner, ring, other),
     }
 }
 
@@ -160,10 +178,10 @@ impl<'a, Work> Sync<'a, Work> {
     #[inline(always)]
     fn plain_peer(self, guard: &mut LockGuard<'_>) -> Option<Peer<'a>> {
         let ring = self.ring;
-        let kring = self.of.peer(ring.kring.pipe.load(Relaxed))?;
-        let known = self.of.known.get(guard)?;
-        let view = known.peer(ring.owner, kring, ring.region, ring.n)?;
-        Some(Peer::plain(kring, view))
+        let other = self.of.other(ring.kring.pipe.load(Relaxed))?;
+        let (known, held) = (self.of.known.get(guard)?, other.held.as_ref());
+        let view = known.peer(ring.owner, &other.kring, held, ring.region, ring.n)?;
+        Some(Peer::plain(&other.kring, view))
     }
 }
 
@@ -178,7 +196,13 @@ impl Sync<'_, Scratch> {
         self.of.note(&self.ring, head);
         let sent = match self.ring.way {
             Way::Vale => match self.of.work.get(guard) {
-                Some(work) => Ok(vale::txsync(self.host, &self.ring, head, work)),
+                Some(work) => {
+                    let hwtail = vale::txsync(self.host, &self.ring, head, work);
+                    if work.is_mixed() {
+                        self.of.note_mixed();
+                    }
+                    Ok(hwtail)
+                }
                 None => Err(Unsent::Busy),
             },
             Way::Pipe => match self.plain_peer(guard) {

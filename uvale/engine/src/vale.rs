@@ -11,6 +11,7 @@ mod deliver;
 mod express;
 mod fill;
 mod lookup;
+mod packets;
 mod places;
 mod plan;
 mod run;
@@ -19,7 +20,7 @@ mod traced;
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
-pub(super) use express::send_one;
+pub(super) use express::send_few;
 pub use scratch::Scratch;
 pub use traced::txsync as txsync_traced;
 

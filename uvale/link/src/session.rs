@@ -23,6 +23,7 @@ use traces::Traces;
 use uvale_engine::trace::Tracing;
 use uvale_engine::{Host, RegionMap};
 use uvale_shared::ctl::Ctl;
+use uvale_shared::lock::Owner;
 use uvale_shared::shm::{BufferPool, Mapping, Memfd, Pages};
 use uvale_system::refusal::Refusal;
 use uvale_system::sys::{Fd, OwnFd};
@@ -48,7 +49,8 @@ pub struct Session {
     connection: OwnFd,
     /// closed for a moment when the program has used up its descriptors
     spares: Mutex<Vec<OwnFd>>,
-    number: u32,
+    /// its number, as the owner of locks
+    owner: Owner,
     ctl: Arc<Ctl>,
     regions: Mutex<HashMap<u32, Weak<RegionMap>>>,
     wakers: RwLock<HashMap<u32, OwnFd>>,
@@ -110,7 +112,7 @@ impl Session {
         Ok(Self {
             spares: Mutex::new(spare_descriptors()),
             connection,
-            number: session,
+            owner: Owner::new(session, 0),
             ctl: Arc::new(ctl),
             regions: Mutex::default(),
             wakers: RwLock::default(),
@@ -418,7 +420,12 @@ impl Host for Session {
     }
 
     fn session(&self) -> u32 {
-        self.number
+        self.owner.session()
+    }
+
+    #[inline]
+    fn owner(&self) -> Owner {
+        self.owner.on(uvale_system::sys::thread_number())
     }
 
     fn region(&self, number: u32) -> Option<Arc<RegionMap>> {

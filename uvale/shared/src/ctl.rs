@@ -82,7 +82,7 @@ pub struct Tuning {
 /// A VALE switch.
 #[repr(C, align(4096))]
 pub struct Switch {
-    /// changes with every attach and detach, and when a port gets another virtio-net header
+    /// changes with every attach and detach, when a port gets another virtio-net header, and with bridge_batch
     pub generation: AtomicU32,
     /// reserved
     pad0: AtomicU32,

@@ -32,10 +32,24 @@ impl Owner {
         Self(u64::from(session) & SESSION | u64::from(thread) << 32)
     }
 
+    /// Thread `thread` of the same session; this one was made for thread 0.
+    #[inline(always)]
+    #[must_use]
+    pub fn on(self, thread: u32) -> Self {
+        debug_assert!(self.0 >> 32 == 0);
+        Self(self.0 | u64::from(thread) << 32)
+    }
+
     /// Its session.
     #[inline(always)]
     pub fn session(self) -> u32 {
         (self.0 & SESSION) as u32
+    }
+
+    /// A number of 64 bits: the session, and below it `low`.
+    #[inline(always)]
+    pub fn session_above(self, low: u32) -> u64 {
+        self.0 << 32 | u64::from(low)
     }
 }
 

@@ -44,6 +44,8 @@ enum Act {
         more: bool,
     },
     Sync(usize),
+    /// packets of few flows with new buffers or old ones, sent with one sync
+    Burst(usize, Vec<(Vec<u8>, bool)>),
     Take(usize),
     Header(usize, u32),
 }
@@ -91,16 +93,76 @@ fn slot() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// Packets of a flow or two, as many as fit into a ring at most.
+fn burst() -> impl Strategy<Value = Vec<(Vec<u8>, bool)>> {
+    let flow = || (address(), address()).prop_map(|(to, from)| [to, from].concat());
+    let packet = (
+        prop::bool::weighted(0.1),
+        prop_oneof![9 => 14usize..200, 1 => 0usize..14, 1 => 2030usize..2049],
+        any::<u8>(),
+        prop::bool::weighted(0.1),
+    );
+    let packets = prop::collection::vec(packet, 1..ROOM);
+    ([flow(), flow()], packets).prop_map(|(flows, packets)| {
+        let bytes = |is_other: bool, len, tag| {
+            let mut bytes = flows[usize::from(is_other)].clone();
+            bytes.resize(len, tag);
+            bytes
+        };
+        let packets = packets.into_iter();
+        packets
+            .map(|(is_other, len, tag, is_new)| (bytes(is_other, len, tag), is_new))
+            .collect()
+    })
+}
+
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let put = (0..PORTS, slot(), prop::bool::weighted(0.05));
     let act = prop_oneof![
         20 => put.prop_map(|(port, slot, more)| Act::Put { port, slot, more }),
         4 => (0..PORTS).prop_map(Act::Sync),
+        4 => (0..PORTS, burst()).prop_map(|(port, packets)| Act::Burst(port, packets)),
         3 => (0..PORTS).prop_map(Act::Take),
         1 => (0..PORTS, prop_oneof![Just(0u32), Just(10), Just(12)])
             .prop_map(|(port, len)| Act::Header(port, len)),
     ];
     prop::collection::vec(act, 1..300)
+}
+
+/// Bursts between ports that have an address or two each, which sometimes move.
+fn steady_acts() -> impl Strategy<Value = Vec<Act>> {
+    let mac = |n: usize| [2, 0, 0, 0, 0, n as u8];
+    let packet = (
+        prop_oneof![8 => Just(0usize), 1 => 1usize..3],
+        prop::bool::weighted(0.1),
+        14usize..200,
+        any::<u8>(),
+        prop::bool::weighted(0.1),
+    );
+    let packets = prop::collection::vec(packet, 1..6);
+    let burst = (0..2usize, 1..3usize, 0..40usize, packets);
+    let burst = burst.prop_map(move |(me, further, moved, packets)| {
+        let to = (me + further) % 3;
+        let packet = |(other, is_second, len, tag, is_new)| {
+            let to = mac((to + other) % 3 + if is_second { 8 } else { 0 });
+            // One of 40 bursts comes from where another port is.
+            let from = mac(if moved == 0 { 2 - me } else { me } + if is_second { 8 } else { 0 });
+            let mut bytes = [to, from].concat();
+            bytes.resize(len, tag);
+            (bytes, is_new)
+        };
+        Act::Burst(me, packets.into_iter().map(packet).collect())
+    });
+    let learn = (0..3usize).prop_map(move |me| {
+        let frame = |from| {
+            let mut bytes = [[0xff; 6], from].concat();
+            bytes.resize(60, 0);
+            (bytes, false)
+        };
+        Act::Burst(me, vec![frame(mac(me)), frame(mac(me + 8))])
+    });
+    let act = prop_oneof![12 => burst, 1 => learn, 6 => (0..3usize).prop_map(Act::Take)];
+    prop::collection::vec(act, 1..200)
 }
 
 /// What netmap's switch does.
@@ -193,7 +255,7 @@ impl Model {
     }
 }
 
-fn record<'a>(w: &'a LocalWorld, p: &LocalPort) -> &'a uvale_shared::ctl::Port {
+pub(super) fn record<'a>(w: &'a LocalWorld, p: &LocalPort) -> &'a uvale_shared::ctl::Port {
     let index = w.world.lock().unwrap().binding(p.client).unwrap().port;
     w.ctl().port(index).unwrap()
 }
@@ -208,55 +270,92 @@ fn kring<'a>(w: &'a LocalWorld, p: &LocalPort, dir: usize) -> &'a Kring {
     w.ctl().kring(first.load(Relaxed)).unwrap()
 }
 
+/// Does it on a switch and in the model, which is to come to the same.
+fn perform(acts: Vec<Act>) -> Result<(), TestCaseError> {
+    let w = world();
+    let name = |i: usize| format!("vale0:p{i}");
+    let ports: Vec<_> = (0..PORTS).map(|i| port(&w, &name(i))).collect();
+    let mut model = Model {
+        table: vec![0; FDB_SIZE],
+        last_smac: [u64::MAX; PORTS],
+        headers: [0; PORTS],
+        mfs: core::array::from_fn(|i| record(&w, &ports[i]).mfs.load(Relaxed)),
+        put: Default::default(),
+        arrived: Default::default(),
+        sent: Default::default(),
+        full: Default::default(),
+        unconvertible: Default::default(),
+    };
+    for act in acts {
+        match act {
+            Act::Put { port, slot, more } => {
+                let flags = if more { NS_MOREFRAG } else { 0 };
+                if put(&w, &ports[port], &slot, flags) {
+                    model.put[port].push((slot, more));
+                }
+            }
+            Act::Sync(port) => {
+                ports[port].attachment.txsync(&w);
+                model.sync(port);
+            }
+            Act::Burst(port, packets) => {
+                for (bytes, is_new) in packets {
+                    let flags = if is_new { NS_BUF_CHANGED } else { 0 };
+                    if put(&w, &ports[port], &bytes, flags) {
+                        model.put[port].push((bytes, false));
+                    }
+                }
+                ports[port].attachment.txsync(&w);
+                model.sync(port);
+                let slots = w.ring(&ports[port], TX, 0).unwrap().slots();
+                prop_assert!(slots.iter().all(|slot| !slot.is_changed()));
+            }
+            Act::Take(port) => {
+                let expected: Vec<_> = model.arrived[port].drain(..).collect();
+                prop_assert_eq!(take_slots(&w, &ports[port]), expected);
+            }
+            Act::Header(port, nr_hdr_len) => {
+                let body = nmreq_port_hdr {
+                    nr_hdr_len,
+                    ..nmreq_port_hdr::default()
+                };
+                command(&w, NETMAP_REQ_PORT_HDR_SET, &name(port), &body);
+                model.headers[port] = nr_hdr_len;
+                model.mfs[port] = record(&w, &ports[port]).mfs.load(Relaxed);
+            }
+        }
+    }
+    let switch = w.ctl().switch(0).unwrap();
+    let table: Vec<u64> = switch.fdb.iter().map(|entry| entry.load(Relaxed)).collect();
+    prop_assert_eq!(table, model.table);
+    for (i, p) in ports.iter().enumerate() {
+        let last = record(&w, p).last_smac.load(Relaxed);
+        prop_assert_eq!(last, model.last_smac[i], "last source of {}", i);
+        let (sent, produced) = (&kring(&w, p, TX).sync, &kring(&w, p, RX).produced);
+        let packets = (sent.packets.load(Relaxed), sent.bytes.load(Relaxed));
+        prop_assert_eq!(packets, model.sent[i], "sent by {}", i);
+        prop_assert_eq!(
+            produced.full.load(Relaxed),
+            model.full[i],
+            "no room at {}",
+            i
+        );
+        prop_assert_eq!(produced.unconvertible.load(Relaxed), model.unconvertible[i]);
+    }
+    Ok(())
+}
+
 proptest! {
     /// However packets are cut into runs and batches, the outcome is that of one after the other.
     #[test]
     fn a_switch_does_with_many_flows_what_it_does_with_each(acts in acts()) {
-        let w = world();
-        let name = |i: usize| format!("vale0:p{i}");
-        let ports: Vec<_> = (0..PORTS).map(|i| port(&w, &name(i))).collect();
-        let mut model = Model {
-            table: vec![0; FDB_SIZE],
-            last_smac: [u64::MAX; PORTS],
-            headers: [0; PORTS],
-            mfs: core::array::from_fn(|i| record(&w, &ports[i]).mfs.load(Relaxed)),
-            put: Default::default(),
-            arrived: Default::default(),
-            sent: Default::default(),
-            full: Default::default(),
-            unconvertible: Default::default(),
-        };
-        for act in acts {
-            match act {
-                Act::Put { port, slot, more } => {
-                    let flags = if more { NS_MOREFRAG } else { 0 };
-                    if put(&w, &ports[port], &slot, flags) {
-                        model.put[port].push((slot, more));
-                    }
-                }
-                Act::Sync(port) => {
-                    ports[port].attachment.txsync(&w);
-                    model.sync(port);
-                }
-                Act::Take(port) => {
-                    let expected: Vec<_> = model.arrived[port].drain(..).collect();
-                    prop_assert_eq!(take_slots(&w, &ports[port]), expected);
-                }
-                Act::Header(port, nr_hdr_len) => {
-                    let body = nmreq_port_hdr { nr_hdr_len, ..nmreq_port_hdr::default() };
-                    command(&w, NETMAP_REQ_PORT_HDR_SET, &name(port), &body);
-                    model.headers[port] = nr_hdr_len;
-                    model.mfs[port] = record(&w, &ports[port]).mfs.load(Relaxed);
-                }
-            }
-        }
-        for (i, p) in ports.iter().enumerate() {
-            let (sent, produced) = (&kring(&w, p, TX).sync, &kring(&w, p, RX).produced);
-            let packets = (sent.packets.load(Relaxed), sent.bytes.load(Relaxed));
-            prop_assert_eq!(packets, model.sent[i], "sent by {}", i);
-            prop_assert_eq!(produced.full.load(Relaxed), model.full[i], "no room at {}", i);
-            prop_assert_eq!(produced.unconvertible.load(Relaxed), model.unconvertible[i]);
-        }
+        perform(acts)?;
+    }
+
+    /// And so it is where most things stay as they are, and the short ways are taken.
+    #[test]
+    fn a_switch_does_with_a_few_packets_what_it_does_with_each(acts in steady_acts()) {
+        perform(acts)?;
     }
 }
 

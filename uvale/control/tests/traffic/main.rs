@@ -3,6 +3,7 @@
 
 mod bwrap;
 mod flows;
+mod known;
 mod monitors;
 mod offsets;
 mod races;

@@ -21,12 +21,37 @@ pub(crate) struct Selected<Work> {
     pub(crate) work: Guarded<Work>,
     /// belongs to whoever holds `busy`, too
     pub(crate) known: Guarded<Known>,
-    /// of a pipe: the other end's ring, and its index plus one
-    peer: Option<(u32, Held<Kring>)>,
+    /// of a pipe
+    other: Option<OtherEnd>,
     /// where it was at REGISTER, if the short ways can do with it: its buffers are made of whole lines
     held: Option<HeldRing>,
     /// which short way would have done for the last sync, and will probably do for the next one: one of those below
     short: AtomicU8,
+}
+
+/// The ring at the other end of a pipe.
+pub(crate) struct OtherEnd {
+    /// its index plus one, by which the ring of this end names it
+    pipe: u32,
+    pub(crate) kring: Held<Kring>,
+    /// as [`Selected::held`]
+    pub(crate) held: Option<HeldRing>,
+}
+
+impl OtherEnd {
+    /// That of `kring`, if it is of a pipe.
+    fn of(kring: &Kring, host: &dyn Host, region: &Arc<RegionMap>) -> Option<Self> {
+        let pipe = kring.pipe.load(Acquire);
+        let kring = Held::new(host.ctl(), |ctl| ctl.kring(pipe.checked_sub(1)?))?;
+        let held = hold(&kring, region);
+        Some(Self { pipe, kring, held })
+    }
+}
+
+/// The ring of `kring`, if it is in `region`, whose buffers are made of whole lines.
+fn hold(kring: &Kring, region: &Arc<RegionMap>) -> Option<HeldRing> {
+    let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
+    HeldRing::new(region, RingPlace::new(&region.map, ofs, n)?)
 }
 
 /// No short way.
@@ -36,14 +61,20 @@ const BY_PIPE: u8 = 2;
 const FEW_BY_SWITCH: u8 = 3;
 const FEW_BY_PIPE: u8 = 4;
 
-/// A short way that is worth a try.
+/// What is worth a try.
 pub(crate) enum Short<'a> {
+    /// the short way for one slot into a switch
     Switch,
-    /// to the other end of a pipe
-    Pipe(&'a Kring),
-    /// the same two for several slots
-    FewBySwitch,
-    FewByPipe(&'a Kring),
+    /// and to the other end of a pipe
+    Pipe(&'a OtherEnd),
+    /// that for several, if there is one
+    Several,
+}
+
+/// The short way for several slots that is worth a try.
+pub(crate) enum Several<'a> {
+    Switch,
+    Pipe(&'a OtherEnd),
 }
 
 impl<Work> Selected<Work> {
@@ -57,16 +88,11 @@ impl<Work> Selected<Work> {
     ) -> Result<Self, Errno> {
         let index = base.checked_add(ring).ok_or(Errno::NXIO)?;
         let kring = Held::new(host.ctl(), |ctl| ctl.kring(index)).ok_or(Errno::NXIO)?;
-        let pipe = kring.pipe.load(Acquire);
-        let peer = pipe.checked_sub(1);
-        let peer = peer.and_then(|i| Held::new(host.ctl(), |ctl| ctl.kring(i)));
-        let (ofs, n) = (kring.ring_ofs.load(Relaxed), kring.num_slots.load(Relaxed));
-        let place = RingPlace::new(&region.map, ofs, n);
         Ok(Self {
-            held: place.and_then(|place| HeldRing::new(region, place)),
+            held: hold(&kring, region),
             work: Guarded::new(&kring.busy, work),
             known: Guarded::new(&kring.busy, Known::default()),
-            peer: peer.map(|kring| (pipe, kring)),
+            other: OtherEnd::of(&kring, host, region),
             kring,
             index,
             short: AtomicU8::new(LONG),
@@ -84,23 +110,37 @@ impl<Work> Selected<Work> {
         let short = match (ring.way, slots) {
             (Way::Vale, 0..=1) => BY_SWITCH,
             (Way::Pipe, 0..=1) => BY_PIPE,
-            // A sender into a switch has none for several packets.
-            (Way::Vale, ..=FEW) if ring.kring.dir.load(Relaxed) == 0 => FEW_BY_SWITCH,
+            (Way::Vale, ..=FEW) => FEW_BY_SWITCH,
             (Way::Pipe, ..=FEW) => FEW_BY_PIPE,
             _ => LONG,
         };
         self.short.store(short, Relaxed);
     }
 
-    /// The short way that is worth a try, if there is one.
+    /// The packets that were sent are of several flows: the short way for one slot is for one flow.
     #[inline(always)]
-    pub(crate) fn short(&self) -> Option<Short<'_>> {
-        let peer = || Some(&*self.peer.as_ref()?.1);
+    pub(crate) fn note_mixed(&self) {
+        if self.short.load(Relaxed) == BY_SWITCH {
+            self.short.store(FEW_BY_SWITCH, Relaxed);
+        }
+    }
+
+    /// What is worth a try. Few answers, which cost two comparisons.
+    #[inline(always)]
+    pub(crate) fn short(&self) -> Short<'_> {
+        match (self.short.load(Relaxed), &self.other) {
+            (BY_SWITCH, _) => Short::Switch,
+            (BY_PIPE, Some(other)) => Short::Pipe(other),
+            _ => Short::Several,
+        }
+    }
+
+    /// The short way for several slots that is worth a try, if there is one.
+    #[inline(always)]
+    pub(crate) fn several(&self) -> Option<Several<'_>> {
         match self.short.load(Relaxed) {
-            BY_SWITCH => Some(Short::Switch),
-            BY_PIPE => peer().map(Short::Pipe),
-            FEW_BY_SWITCH => Some(Short::FewBySwitch),
-            FEW_BY_PIPE => peer().map(Short::FewByPipe),
+            FEW_BY_SWITCH => Some(Several::Switch),
+            FEW_BY_PIPE => self.other.as_ref().map(Several::Pipe),
             _ => None,
         }
     }
@@ -113,8 +153,13 @@ impl<Work> Selected<Work> {
 
     /// The other end of a pipe, if `pipe` is what the kring says of it.
     #[inline(always)]
+    pub(crate) fn other(&self, pipe: u32) -> Option<&OtherEnd> {
+        self.other.as_ref().filter(|other| other.pipe == pipe)
+    }
+
+    /// Its kring.
+    #[inline(always)]
     pub(crate) fn peer(&self, pipe: u32) -> Option<&Kring> {
-        let (known, kring) = self.peer.as_ref()?;
-        (*known == pipe).then_some(kring)
+        Some(&self.other(pipe)?.kring)
     }
 }

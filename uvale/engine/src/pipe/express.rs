@@ -4,64 +4,37 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::give_back;
-use crate::attachment::Selected;
+use crate::Host;
+use crate::attachment::{OtherEnd, Selected};
 use crate::sleep::{to_wake, wake};
-use crate::synced::{Row, Way};
+use crate::synced::{Row, alone};
 use crate::vale::Scratch;
-use crate::{Host, RegionMap};
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, count};
 use uvale_shared::lock::Owner;
 use uvale_shared::shm::{RingView, SlotView, prefetch, prefetch_to_write};
 
-/// Syncs tx ring `of`, in memory `region`, whose other end is `peer`, if a few packets are there, each in one slot and
-/// all with the buffers that these had before; only one if not `MANY`. False: nothing has happened that anybody sees.
+/// Syncs tx ring `of`, at whose other end is `other`, if a few packets are there, each in one slot and all with the
+/// buffers that these had before; only one if not `MANY`. `None`: nothing has happened that anybody sees.
 #[inline(always)]
 pub(crate) fn send_few<const MANY: bool>(
     host: &dyn Host,
     owner: Owner,
-    region: &RegionMap,
     of: &Selected<Scratch>,
-    peer: &Kring,
-) -> bool {
-    let k = &*of.kring;
+    other: &OtherEnd,
+) -> Option<()> {
+    let (k, tx) = (&*of.kring, of.held()?.view());
+    let (peer, rx) = (&*other.kring, other.held.as_ref()?.view());
     prefetch(&k.pipe_tail);
     prefetch_to_write(&peer.pipe_tail);
-    let Some(mut guard) = k.busy.try_lock_as(owner) else {
-        return false;
-    };
-    let Some(known) = of.known.get(&mut guard) else {
-        return false;
-    };
-    let (ours, theirs) = (
-        known.still(owner, k, Way::Pipe),
-        known.peer_still(owner, peer),
-    );
-    let view = |place| RingView::at(&region.map, place);
-    let (Some(tx), Some(rx)) = (ours.and_then(view), theirs.and_then(view)) else {
-        return false;
-    };
-    let Some(Row {
-        slots: ts,
-        at,
-        head,
-        tail,
-    }) = Row::of::<MANY>(k, tx)
-    else {
-        return false;
-    };
-    let at = at as usize;
-    let Some(rs) = rx.slots().get(at..at + ts.len()) else {
-        return false;
-    };
-    prefetch_to_write(rs.as_ptr());
-    let copied = match (ts, rs) {
-        ([ts], [rs]) => copy(ts, rs),
-        _ => copy_row(ts, rs),
-    };
-    let Some(bytes) = copied else {
-        // What was copied so far is not published: the general way copies it once more.
-        return false;
+    let mut guard = k.busy.try_lock_as(owner)?;
+    let known = of.known.get(&mut guard)?;
+    if !known.is_by_pipe(owner, k) || !known.is_peer_held(owner, peer) {
+        return None;
+    }
+    let (n, head, bytes) = match MANY {
+        true => send_row(k, tx, rx)?,
+        false => send_one(k, tx, rx)?,
     };
 
     for index in [&k.rhead, &k.rcur] {
@@ -74,7 +47,7 @@ pub(crate) fn send_few<const MANY: bool>(
         (&k.sync.packets, &k.sync.bytes),
         (&peer.produced.packets, &peer.produced.bytes),
     ] {
-        count(counters.0, ts.len() as u64);
+        count(counters.0, n);
         count(counters.1, bytes);
     }
     count(&peer.produced.progress, 1);
@@ -83,11 +56,29 @@ pub(crate) fn send_few<const MANY: bool>(
     k.hwcur.store(head, Relaxed);
     wake(host, peer, to_wake(peer));
     k.rtail.store(hwtail, Relaxed);
-    if hwtail != tail {
-        // SYNC POINT: as in `Synced::finalize`.
-        tx.header().tail.store(hwtail, Release);
-    }
-    true
+    // SYNC POINT: as in `Synced::finalize`.
+    tx.header().tail.store(hwtail, Release);
+    Some(())
+}
+
+/// Copies the one slot across that is to be sent: how many, the slot after it, bytes.
+#[inline(always)]
+fn send_one(k: &Kring, tx: RingView<'_>, rx: RingView<'_>) -> Option<(u64, u32, u64)> {
+    let (ts, at, head) = alone(k, tx)?;
+    let rs = rx.slots().get(at as usize)?;
+    prefetch_to_write(rs);
+    Some((1, head, copy(ts, rs)?))
+}
+
+/// The same of a few.
+#[inline(always)]
+fn send_row(k: &Kring, tx: RingView<'_>, rx: RingView<'_>) -> Option<(u64, u32, u64)> {
+    let row = Row::of(k, tx)?;
+    let (at, n) = (row.at as usize, row.slots.len());
+    let rs = rx.slots().get(at..at + n)?;
+    prefetch_to_write(rs.as_ptr());
+    // What is copied so far when there is another answer is not published: the general way copies it once more.
+    Some((n as u64, row.head, copy_row(row.slots, rs)?))
 }
 
 /// Copies a slot across, if its packet has no others and its buffer is the one that was there: bytes.

@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::Sync;
 use crate::RegionMap;
-use crate::attachment::Selected;
+use crate::attachment::{OtherEnd, Selected};
 use crate::monitor::{self, Regions};
 use crate::pipe::Peer;
 use crate::synced::{Synced, Way, row};
@@ -111,17 +111,15 @@ impl Sync<'_, Regions> {
     }
 }
 
-/// Syncs rx ring `of` of a VALE port, in memory `region`, if its program has given back a few slots or none,
-/// one at most if not `MANY`: does the
-/// program own slots then that it has not looked at? `None`: nothing has happened. It is [`Sync::rx`] for who takes a
-/// few packets at a time, with what is known of the ring left out: all the questions come first, and if one has another
-/// answer, the sync is the general one's.
+/// Syncs rx ring `of` of a VALE port, in memory `region`, if its program has given back a few slots or none, one at
+/// most if not `MANY`: does the program own slots then that it has not looked at? `None`: nothing has happened. It is
+/// [`Sync::rx`] for who takes a few packets at a time, with what is known of the ring left out: all the questions come
+/// first, and if one has another answer, the sync is the general one's.
 #[inline(always)]
 pub(super) fn receive_few<const MANY: bool>(
     host: &dyn Host,
-    tuning: &Tuning,
+    (tuning, region): (&Tuning, &RegionMap),
     owner: Owner,
-    region: &RegionMap,
     of: &Selected<Regions>,
 ) -> Option<bool> {
     let (k, ring) = (&*of.kring, of.held()?.view());
@@ -142,23 +140,22 @@ pub(super) fn receive_few<const MANY: bool>(
     Some(few.head != few.hwtail)
 }
 
-/// The same of a pipe, at whose other end is ring `peer`.
+/// The same of a pipe, at whose other end is ring `other`.
 #[inline(always)]
 pub(super) fn receive_few_of_pipe<const MANY: bool>(
     host: &dyn Host,
-    tuning: &Tuning,
+    (tuning, region): (&Tuning, &RegionMap),
     owner: Owner,
-    region: &RegionMap,
     of: &Selected<Regions>,
-    peer: &Kring,
+    other: &OtherEnd,
 ) -> Option<bool> {
     let (k, ring) = (&*of.kring, of.held()?.view());
+    let (peer, theirs) = (&*other.kring, other.held.as_ref()?.view());
     let mut guard = k.busy.try_lock_as(owner)?;
     let known = of.known.get(&mut guard)?;
-    if !known.is_by_pipe(owner, k) {
+    if !known.is_by_pipe(owner, k) || !known.is_peer_held(owner, peer) {
         return None;
     }
-    let theirs = RingView::at(&region.map, known.peer_still(owner, peer)?)?;
     let few = Few::of::<MANY>(k, ring)?;
     let from = few.from as usize;
     let theirs = theirs.slots().get(from..from + few.back.len())?;

@@ -125,30 +125,19 @@ pub struct Row<'a> {
     /// the first slot, and the one after them
     pub at: u32,
     pub head: u32,
-    /// the ring's tail
-    pub tail: u32,
 }
 
 impl<'a> Row<'a> {
-    /// Those of `kring`, which is locked and whose ring is `ring`, if the indices say what netmap's prologue asks for
-    /// and the program has left the tail alone. Nothing is written.
+    /// Those of `kring`, which is locked and whose ring is `ring`, if the indices say what netmap's prologue asks for.
+    /// Nothing is written.
     #[inline(always)]
-    pub fn of<const MANY: bool>(kring: &Kring, ring: RingView<'a>) -> Option<Self> {
+    pub fn of(kring: &Kring, ring: RingView<'a>) -> Option<Self> {
         let header = ring.header();
         let (head, cur) = (header.head.load(Acquire), header.cur.load(Relaxed));
         let (at, tail) = (kring.hwcur.load(Relaxed), kring.rtail.load(Relaxed));
-        let slots = row::<MANY>(ring, (at, head, tail))?;
-        let is_good = cur == head
-            && !slots.is_empty()
-            && kring.rhead.load(Relaxed) == at
-            && tail < ring.num_slots()
-            && header.tail.load(Relaxed) == tail;
-        is_good.then_some(Self {
-            slots,
-            at,
-            head,
-            tail,
-        })
+        let slots = row::<true>(ring, (at, head, tail))?;
+        let is_good = cur == head && !slots.is_empty() && kring.rhead.load(Relaxed) == at;
+        is_good.then_some(Self { slots, at, head })
     }
 }
 

@@ -35,13 +35,15 @@ pub struct Known {
     /// of a pipe: the same of the ring at the other end
     peer_when: u64,
     peer_place: RingPlace,
+    /// `peer_when`, if that ring lies where it did at REGISTER; else 0
+    peer_held: u64,
 }
 
 /// By whom, and in which epoch of `kring`, something is found out. To be asked before: what changes meanwhile ends this
 /// epoch.
 #[inline(always)]
 pub fn now(owner: Owner, kring: &Kring) -> u64 {
-    u64::from(owner.session()) << 32 | u64::from(kring.now())
+    owner.session_above(kring.now())
 }
 
 impl Known {
@@ -66,17 +68,6 @@ impl Known {
         Some((self.place, self.way, now))
     }
 
-    /// Where the ring is, if that is known and `way` is behind it.
-    #[inline(always)]
-    pub fn still(&self, owner: Owner, kring: &Kring, way: Way) -> Option<RingPlace> {
-        let now = now(owner, kring);
-        let is_still = self.when == now && self.way == way;
-        if is_still {
-            kring.check(now as u32, |k| !k.is_monitored() && !k.is_traced());
-        }
-        is_still.then_some(self.place)
-    }
-
     /// Is a switch behind the ring, which lies where it did at REGISTER?
     #[inline(always)]
     pub fn is_by_switch(&self, owner: Owner, kring: &Kring) -> bool {
@@ -99,10 +90,18 @@ impl Known {
         is_so
     }
 
-    /// The same of the ring at the other end of the pipe, whose kring is `peer`.
+    /// Is the ring at the other end of the pipe, whose kring is `peer`, a plain one (see [`Known::peer`]) that lies
+    /// where it did at REGISTER?
     #[inline(always)]
-    pub fn peer_still(&self, owner: Owner, peer: &Kring) -> Option<RingPlace> {
-        (self.peer_when == now(owner, peer)).then_some(self.peer_place)
+    pub fn is_peer_held(&self, owner: Owner, peer: &Kring) -> bool {
+        let now = now(owner, peer);
+        let is_so = self.peer_held == now;
+        if is_so {
+            peer.check(now as u32, |k| {
+                !k.is_monitored() && Offsets::of(k).is_none()
+            });
+        }
+        is_so
     }
 
     #[cold]
@@ -133,18 +132,20 @@ impl Known {
     }
 
     /// The ring at the other end of a pipe, whose kring is `peer`: one of `n` slots in the same region, whose packets
-    /// begin where their buffers do, and nobody looks on. `None`: to be looked at more closely.
+    /// begin where their buffers do, and nobody looks on. `None`: to be looked at more closely. `held`: where it was at
+    /// REGISTER.
     #[inline(always)]
     pub fn peer<'a>(
         &mut self,
         owner: Owner,
         peer: &Kring,
+        held: Option<&HeldRing>,
         region: &'a RegionMap,
         n: u32,
     ) -> Option<RingView<'a>> {
         let now = now(owner, peer);
         if self.peer_when != now {
-            self.find_peer(now, peer, region, n)?;
+            self.find_peer(now, peer, held, region, n)?;
         }
         peer.check(now as u32, |peer| {
             plain_place(peer, region) == Some(self.peer_place)
@@ -154,9 +155,19 @@ impl Known {
 
     #[cold]
     #[inline(never)]
-    fn find_peer(&mut self, now: u64, peer: &Kring, region: &RegionMap, n: u32) -> Option<()> {
-        self.peer_when = 0;
+    fn find_peer(
+        &mut self,
+        now: u64,
+        peer: &Kring,
+        held: Option<&HeldRing>,
+        region: &RegionMap,
+        n: u32,
+    ) -> Option<()> {
+        (self.peer_when, self.peer_held) = (0, 0);
         self.peer_place = plain_place(peer, region).filter(|place| place.num_slots() == n)?;
+        if held.is_some_and(|held| held.is_at(&region.map, self.peer_place)) {
+            self.peer_held = now;
+        }
         self.peer_when = now;
         Some(())
     }

@@ -110,14 +110,14 @@ impl Sender<'_> {
             && lease.slots.is_plain()
             && let (Some(from), Some(to)) = (from, to)
         {
-            let mut plain = PlainPackets {
+            let plain = PlainPackets {
                 packets,
                 left: slots,
                 from,
                 headers,
                 room: to.size(),
             };
-            self.fill(&mut plain, &format, to, &mut lease);
+            self.fill(plain, &format, to, &mut lease);
         } else if headers.are_alike() {
             self.copy(packets, slots, &mut lease);
         } else {
@@ -141,20 +141,20 @@ impl Sender<'_> {
     #[inline(never)]
     fn fill(
         &self,
-        packets: &mut PlainPackets<'_>,
+        mut packets: PlainPackets<'_>,
         format: &Format,
         to: Buffers<'_>,
         lease: &mut Lease<'_>,
     ) {
         let headers = packets.headers;
         if headers.are_alike() {
-            fill::<true>(headers, packets, to, lease);
+            fill::<true, _>(headers, packets, to, lease);
             return;
         }
         loop {
-            fill::<false>(headers, packets, to, lease);
+            (_, _, packets) = fill::<false, _>(headers, packets, to, lease);
             // One that has to be looked at more closely.
-            let Some(packet) = packets.take() else {
+            let Some(packet) = packets.skip() else {
                 return;
             };
             self.convert(packet, format, &mut false, lease);
@@ -316,7 +316,7 @@ struct PlainPackets<'a> {
 impl<'a> PlainPackets<'a> {
     /// The next one, whatever it is.
     #[cold]
-    fn take(&mut self) -> Option<&'a [Frag]> {
+    fn skip(&mut self) -> Option<&'a [Frag]> {
         self.left = self.left.saturating_sub(1);
         self.packets.next()
     }
@@ -324,30 +324,27 @@ impl<'a> PlainPackets<'a> {
 
 impl<'a> Source<'a> for PlainPackets<'a> {
     #[inline(always)]
-    fn most(&self) -> u32 {
-        self.left
+    fn begin(&mut self, most: u32) -> u32 {
+        self.left.min(most)
     }
 
     #[inline(always)]
-    fn look(&mut self, _most: u32) -> impl Iterator<Item = Plain<'a>> {
-        let (from, headers, room) = (self.from, self.headers, self.room);
-        core::iter::from_fn(move || {
-            let mut after = self.packets;
-            let frag = after.next()?.first()?;
-            let packet = Plain {
-                bytes: from.at(frag.buf_idx),
-                len: frag.len,
-            };
-            if !headers.are_alike() && !packet.is_convertible(headers, room) {
-                return None;
-            }
-            self.packets = after;
-            Some(packet)
-        })
+    fn take(&mut self, _: u32) -> Option<Plain<'a>> {
+        let mut after = self.packets;
+        let frag = after.next()?.first()?;
+        let packet = Plain {
+            bytes: self.from.at(frag.buf_idx),
+            len: frag.len,
+        };
+        if !self.headers.are_alike() && !packet.is_convertible(self.headers, self.room) {
+            return None;
+        }
+        self.packets = after;
+        Some(packet)
     }
 
     #[inline(always)]
-    fn advance(&mut self, n: u32) {
+    fn end(&mut self, n: u32) {
         self.left -= n;
     }
 }

@@ -54,40 +54,43 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// Packets for one receiver, one after the other.
-pub(super) trait Source<'a> {
-    /// Packets that there are at most, in a row.
-    fn most(&self) -> u32;
-    /// The first ones of the `most` that are left, up to one that is not for here: then these were the last.
-    fn look(&mut self, most: u32) -> impl Iterator<Item = Plain<'a>>;
-    /// So many of them have been taken.
-    fn advance(&mut self, n: u32);
+/// Packets for one receiver, one after the other. All by value, so that loops have it in registers.
+pub(super) trait Source<'a>: Sized {
+    /// A stretch begins, of `most` packets at most: how many it may be; 0: there are no more.
+    fn begin(&mut self, most: u32) -> u32;
+    /// Packet `i` of the stretch, after those before it; `None`: that is not for here.
+    fn take(&mut self, i: u32) -> Option<Plain<'a>>;
+    /// The stretch ends after so many.
+    fn end(&mut self, n: u32);
 }
 
-/// Fills the slots of `lease` with packets, until one finds no room. Returns how many packets there were, and their
-/// bytes. `ALIKE`: what is sent arrives as it is, whatever `headers` says.
+/// Fills the slots of `lease` with packets, until one finds no room. Returns how many packets there were, their
+/// bytes, and what is left. `ALIKE`: what is sent arrives as it is, whatever `headers` says.
 ///
 /// Tuned by hand; all other copying is [`crate::lease::Slots::put`]. Payloads of a stretch first, then its slots: two
 /// streams of stores one after the other are faster than two at a time, and only the second is to lines that the
 /// receiver has read.
 #[inline(always)]
-pub(super) fn fill<'a, const ALIKE: bool>(
+pub(super) fn fill<'a, const ALIKE: bool, S: Source<'a>>(
     headers: Headers,
-    source: &mut impl Source<'a>,
+    mut source: S,
     to: Buffers<'_>,
     lease: &mut Lease<'_>,
-) -> (u32, u64) {
+) -> (u32, u64, S) {
     let (slots, n) = (lease.slots.ring.slots(), lease.slots.ring.num_slots());
     let (mut at, mut left) = (lease.slots.at, lease.slots.free);
     let (mut bytes, mut bad, mut lens) = (0u64, 0u64, [0u16; STRETCH as usize]);
     let mut is_over = false;
     while left > 0 && !is_over {
-        // No stretch goes beyond the last slot of either ring.
-        let most = left.min(n - at).min(STRETCH).min(source.most());
+        // No stretch goes beyond the last slot of the ring.
+        let most = source.begin(left.min(n - at).min(STRETCH));
         let stretch = &slots[at as usize..(at + most) as usize];
         let mut k = 0u32;
-        for ((slot, len), packet) in stretch.iter().zip(&mut lens).zip(source.look(most)) {
-            let buffer = to.at(slot.load().buf_idx);
+        for (slot, len) in stretch.iter().zip(&mut lens) {
+            let Some(packet) = source.take(k) else {
+                break;
+            };
+            let buffer = to.at(slot.buf_idx());
             let (copied, arrives) = match ALIKE {
                 true => (buffer.copy(packet.bytes, packet.len), packet.len),
                 false => (packet.convert(headers, buffer), headers.len(packet.len)),
@@ -100,7 +103,7 @@ pub(super) fn fill<'a, const ALIKE: bool>(
         for (slot, len) in stretch.iter().zip(&lens[..k as usize]) {
             slot.store_len_flags(*len, rfrags(1));
         }
-        source.advance(k);
+        source.end(k);
         (at, left) = ((at + k) % n, left - k);
         is_over = k < most || most == 0;
     }
@@ -109,25 +112,30 @@ pub(super) fn fill<'a, const ALIKE: bool>(
     tally.bytes += bytes;
     (lease.slots.at, lease.slots.free) = (at, left);
     lease.slots.bad_copy += bad;
-    let (full, lost) = if is_over { (0, 0) } else { rest(source) };
+    if is_over {
+        return (filled, bytes, source);
+    }
+    let (full, lost, source) = rest(source);
     tally.full += u64::from(full);
-    (filled + full, bytes + lost)
+    (filled + full, bytes + lost, source)
 }
 
 /// What is left, which has no room: packets and bytes.
 #[cold]
-fn rest<'a>(source: &mut impl Source<'a>) -> (u32, u64) {
+fn rest<'a, S: Source<'a>>(mut source: S) -> (u32, u64, S) {
     let (mut packets, mut bytes) = (0, 0);
     loop {
-        let (most, mut k) = (source.most(), 0);
-        for packet in source.look(most) {
+        let (most, mut k) = (source.begin(u32::MAX), 0);
+        while k < most
+            && let Some(packet) = source.take(k)
+        {
             bytes += u64::from(packet.len);
             k += 1;
         }
-        source.advance(k);
+        source.end(k);
         packets += k;
         if k < most || most == 0 {
-            return (packets, bytes);
+            return (packets, bytes, source);
         }
     }
 }
@@ -141,6 +149,6 @@ pub(super) fn prime(lease: &Lease<'_>, to: Buffers<'_>) {
         && let Some(view) = slots.get(lease.slots.at as usize + 1)
     {
         prefetch_to_write(view);
-        to.at(view.load().buf_idx).prefetch_to_write();
+        to.at(view.buf_idx()).prefetch_to_write();
     }
 }

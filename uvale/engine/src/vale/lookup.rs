@@ -4,14 +4,14 @@ use core::cell::Cell;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
-use super::Sender;
 use super::fill::Plain;
 use super::plan::{Headers, Last, Plan};
 use super::scratch::{BROADCAST, BROADCAST_QUEUE, Dest, Scratch};
+use super::{BATCH, Sender};
 use crate::offsets::Offsets;
 use crate::synced::{Synced, place};
 use crate::{Host, RegionMap, fdb};
-use uvale_shared::ctl::{self, Ctl, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS};
+use uvale_shared::ctl::{self, Kring, MAX_RINGS, NO_PORT, Port, RING_ON, SWITCH_PORTS};
 use uvale_shared::held::Held;
 use uvale_shared::shm::{Buffers, HeldRing, RingPlace};
 
@@ -60,6 +60,11 @@ impl<'a> Sender<'a> {
         // Not the epoch of now: what the sync goes by was found out in that one.
         let when = tx.when;
         let generation = self.switch.generation.load(Acquire);
+        // Not the batch that the sync has begun with, but that of the generation, which changes with it.
+        let batch = self.ctl.tuning()?.batch.load(Relaxed).min(BATCH as u32);
+        if batch == 0 {
+            return None;
+        }
         // The sender may have left the switch since it was looked at.
         let index = tx.kring.port.load(Relaxed);
         if !self.is_member(self.me, index, self.port, tx.kring) {
@@ -92,7 +97,7 @@ impl<'a> Sender<'a> {
         let from = from.and_then(|own| HeldRing::new(own, place(tx.kring, own)?));
         let (ctl, me) = (self.host.ctl(), tx.kring.port.load(Relaxed));
         scratch.plan = Some(Plan {
-            tuning: Held::new(ctl, Ctl::tuning)?,
+            batch,
             when,
             from,
             me: Held::new(ctl, |ctl| ctl.port(me))?,

@@ -4,11 +4,12 @@
 use core::cell::Cell;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use super::places::{NO_WORDS, Places};
+use super::places::{NO_WORDS, Place, Places};
 use crate::offsets::Offsets;
 use crate::synced::place;
 use crate::{fdb, vnet};
-use uvale_shared::ctl::{FDB_SIZE, Kring, Port, Switch, Tuning};
+use uvale_shared::atomics::AtomicU64;
+use uvale_shared::ctl::{FDB_SIZE, Kring, Port, Switch};
 use uvale_shared::held::Held;
 use uvale_shared::shm::{Buffer, HeldRing};
 
@@ -17,7 +18,8 @@ pub(super) const NEVER: u64 = u64::MAX;
 
 /// A receiver, and what a run to it needs, so that the next sync need not find out again.
 pub(super) struct Plan {
-    pub(super) tuning: Held<Tuning>,
+    /// slots per batch, one at least
+    pub(super) batch: u32,
     /// by whom it was made, and in which epoch of the sending ring (see [`now`](crate::synced::now))
     pub(super) when: u64,
     /// the sending ring, if it is a descriptor's without virtio-net headers, and the record of its port
@@ -32,7 +34,7 @@ pub(super) struct Plan {
     pub(super) headers: Headers,
     /// what the last packet looked like
     pub(super) last: Cell<Last>,
-    /// the packets of the last run did not all look the same
+    /// the last packet did not look like the last one of the run before, as far as that is known
     pub(super) is_mixed: Cell<bool>,
     /// the receiving ring, its kring and its epoch
     pub(super) to: HeldRing,
@@ -111,8 +113,74 @@ impl Last {
 pub(super) struct Flow {
     /// first twelve bytes of each
     pub(super) words: (u64, u64),
-    /// the address that the sender has last been seen with
-    source: u64,
+    /// the address that the sender had been seen with before them
+    source: fdb::Mac,
+}
+
+/// What a look-up has found out. Of few words, so that it comes in registers.
+#[derive(Clone, Copy)]
+struct Found {
+    /// as in [`Flow`]
+    source: fdb::Mac,
+    /// does the packet go to the receiver?
+    takes: bool,
+}
+
+/// What the table has to say of flows that go to a receiver.
+#[derive(Clone, Copy)]
+pub(super) struct Table<'a> {
+    entries: &'a [AtomicU64; FDB_SIZE],
+    /// numbers of the sender and of the receiver
+    numbers: (u32, u32),
+}
+
+impl Table<'_> {
+    /// Does the table say, at `guess`, that a packet that begins with `words` goes to the receiver and comes from the
+    /// sender? Then a look-up would change nothing, and have the same result.
+    #[inline(always)]
+    pub(super) fn knows(self, words: (u64, u64), guess: Place) -> bool {
+        let ((destination, source), (me, receiver)) =
+            (fdb::addresses(words.0, words.1), self.numbers);
+        let says = |place: u16| self.entries[usize::from(place) % FDB_SIZE].load(Relaxed);
+        let (to, from) = (says(guess.destination), says(guess.source));
+        // Addresses of groups are never there. An empty place would do for the zero address behind port 0, wherever it
+        // is.
+        (to == fdb::entry(destination, receiver)) & (from == fdb::entry(source, me)) & (to != 0)
+    }
+}
+
+impl Flow {
+    /// A packet begins with `words`: does it go to the receiver of `plan`, whose table is `table`? Then this is its
+    /// flow. Its source is learnt before, as netmap does it.
+    #[inline(always)]
+    pub(super) fn goes_on(
+        &mut self,
+        words: (u64, u64),
+        (plan, table): (&Plan, Table<'_>),
+        places: &mut Places,
+    ) -> bool {
+        if let Some(guess) = places.guess(words)
+            && table.knows(words, guess)
+        {
+            self.words = words;
+            return true;
+        }
+        let found = plan.look_up(words, self.source(), places);
+        self.source = found.source;
+        // What is like the one before a packet for others has to be learnt once more.
+        self.words = if found.takes { words } else { NO_WORDS };
+        found.takes
+    }
+
+    /// The address that the sender has last been seen with.
+    #[inline(always)]
+    fn source(&self) -> fdb::Mac {
+        let source = fdb::addresses(self.words.0, self.words.1).1;
+        match self.words == NO_WORDS || fdb::is_group(source) {
+            true => self.source,
+            false => source,
+        }
+    }
 }
 
 impl Plan {
@@ -151,39 +219,87 @@ impl Plan {
         }
     }
 
-    /// Does a packet that begins with `words`, which no packet of `flow` does, go to the receiver, too? Then `flow` is
-    /// such packets. Its source is learnt before, as netmap does it.
+    /// First twelve bytes of packets that need not be looked up, if there are such.
     #[inline(always)]
-    pub(super) fn takes(&self, words: (u64, u64), flow: &mut Flow, places: &mut Places) -> bool {
-        let hashes = places.of(words);
-        let (destination, source) = fdb::addresses(words.0, words.1);
-        if source != flow.source && !fdb::is_group(source) {
-            flow.source = source;
-            let hash = usize::from(hashes.source);
-            fdb::learn_at(&self.switch.fdb, hash, source, self.numbers.0);
-        }
-        let place = &self.switch.fdb[usize::from(hashes.destination) % FDB_SIZE];
-        let entry = fdb::entry(destination, self.numbers.1);
-        let takes = !fdb::is_group(destination) && place.load(Relaxed) == entry;
-        // What is like the one before a packet for others has to be learnt once more.
-        flow.words = if takes { words } else { NO_WORDS };
-        takes
+    pub(super) fn known_words(&self) -> Option<(u64, u64)> {
+        self.is_known().then(|| self.last.get().words)
     }
 
-    /// A run has ended with packets of `flow`.
+    /// First twelve bytes of the last packet.
+    #[inline(always)]
+    pub(super) fn last_words(&self) -> (u64, u64) {
+        self.last.get().words
+    }
+
+    /// The switch's table.
+    #[inline(always)]
+    pub(super) fn table(&self) -> Table<'_> {
+        Table {
+            entries: &self.switch.fdb,
+            numbers: self.numbers,
+        }
+    }
+
+    /// Looks up a packet that begins with `words`, whose sender has last been seen with address `before`.
+    #[inline(never)]
+    fn look_up(&self, words: (u64, u64), before: fdb::Mac, places: &mut Places) -> Found {
+        let (destination, source) = fdb::addresses(words.0, words.1);
+        let (place, is_group) = (Place::of(words), fdb::is_group(source));
+        places.note(words, place);
+        let table = &self.switch.fdb;
+        if source != before && !is_group {
+            fdb::learn_at(table, place.source.into(), source, self.numbers.0);
+        }
+        let says = table[usize::from(place.destination) % FDB_SIZE].load(Relaxed);
+        Found {
+            source: if is_group { before } else { source },
+            takes: !fdb::is_group(destination) && says == fdb::entry(destination, self.numbers.1),
+        }
+    }
+
+    /// The last packet has begun with `words`; its addresses have these places, and the table knows them.
+    pub(super) fn ends_with_known(&self, words: (u64, u64), place: Place) {
+        let (destination, source) = fdb::addresses(words.0, words.1);
+        self.note_source(source);
+        self.last.set(Last {
+            words,
+            source,
+            place: place.destination.into(),
+            entry: fdb::entry(destination, self.numbers.1),
+        });
+    }
+
+    /// The sender has been seen with address `source`.
+    fn note_source(&self, source: fdb::Mac) {
+        let smac = &self.me.last_smac;
+        if smac.load(Relaxed) != source {
+            smac.store(source, Relaxed);
+        }
+    }
+
+    /// A run has ended with packets of `flow`: are runs mixed? If this one, by chance, ends with what was before it,
+    /// the next one finds out soon.
+    #[inline(always)]
+    pub(super) fn ends_run_with(&self, flow: Flow) {
+        let before = self.last.get().words;
+        if before != NO_WORDS && flow.words != NO_WORDS {
+            self.is_mixed.set(flow.words != before);
+        }
+        self.ends_with(flow);
+    }
+
+    /// The last packet was of `flow`.
     #[inline(always)]
     pub(super) fn ends_with(&self, flow: Flow) {
-        let (mut last, smac) = (self.last.get(), &self.me.last_smac);
-        if smac.load(Relaxed) != flow.source {
-            smac.store(flow.source, Relaxed);
-        }
+        let (mut last, source) = (self.last.get(), flow.source());
+        self.note_source(source);
         if last.words != flow.words {
             let (destination, _) = fdb::addresses(flow.words.0, flow.words.1);
             last.words = flow.words;
             last.place = fdb::hash(destination);
             last.entry = fdb::entry(destination, self.numbers.1);
         }
-        last.source = flow.source;
+        last.source = source;
         self.last.set(last);
     }
 

@@ -99,7 +99,7 @@ pub struct Scratch {
     /// of the last run
     pub(super) plan: Option<Plan>,
     pub(super) places: Places,
-    /// when `plan` was made, if a packet that is alone may go by it: nobody looks on, and nothing here is in use
+    /// when `plan` was made, if a few packets may go by it alone: nobody looks on, and nothing here is in use
     pub(super) express: u64,
     /// of the monitors of this ring and of the receivers' rings
     pub(crate) monitors: Regions,
@@ -142,6 +142,11 @@ impl Scratch {
             onward: Onward::default(),
             outgoing: Space::default(),
         })
+    }
+
+    /// Have there been packets of several flows to one receiver?
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.is_mixed.get())
     }
 
     /// The memory of monitors.

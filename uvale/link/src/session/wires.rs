@@ -138,6 +138,9 @@ impl Session {
     pub fn forget_wires(&self) {
         let is_over = |key: &WireKey| self.wire_key(key.port) != Some(*key);
         let wires = self.wires.read().unwrap_or_else(PoisonError::into_inner);
+        if wires.kept.is_empty() && wires.missing.is_empty() {
+            return;
+        }
         let all = wires.kept.keys().chain(wires.missing.keys());
         let over: Vec<_> = all.copied().filter(is_over).collect();
         drop(wires);
@@ -210,7 +213,7 @@ mod tests {
         let session = Session {
             connection: OwnFd::new(mine),
             spares: Mutex::default(),
-            number: 2,
+            owner: uvale_shared::lock::Owner::new(2, 0),
             ctl,
             regions: Mutex::default(),
             wakers: RwLock::default(),

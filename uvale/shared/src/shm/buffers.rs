@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use super::RegionMap;
 use super::copy::{copy_bytes, copy_lines, load_two_words};
-use super::mapping::{prefetch, prefetch_to_write};
+use super::mapping::prefetch_to_write;
 use crate::atomics::{reads, writes};
 
 /// Bytes of a line: these buffers begin and end with one.
@@ -160,12 +160,6 @@ impl Buffer<'_> {
         // SAFETY: the buffer has that many bytes, and the source is our own. Others may write the buffer.
         unsafe { copy_bytes(bytes.as_ptr(), self.at, bytes.len()) };
         true
-    }
-
-    /// Hints that it will be read.
-    #[inline(always)]
-    pub fn prefetch(self) {
-        prefetch(self.at);
     }
 
     /// Hints that it will be written.
