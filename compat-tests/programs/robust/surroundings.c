@@ -57,6 +57,9 @@ static void settle(void)
 static int handler_set, handler_opens;
 static struct port handlers_port;
 static volatile sig_atomic_t handled;
+/* Microseconds from the end of the handler to the next signal, if that is not periodic: then what it interrupts goes on
+ * in between, however long the handler takes. */
+static volatile sig_atomic_t pause_between;
 
 static void work(int signal)
 {
@@ -84,6 +87,8 @@ static void work(int signal)
 		close_port(&p);
 	}
 	handled++;
+	if (pause_between > 0)
+		set_timer(pause_between, 0);
 	errno = saved;
 }
 
@@ -141,9 +146,11 @@ static void handler_maps(void)
 			others[k] = open_port(name);
 		}
 		signal(SIGALRM, work);
-		set_timer(20 + i, 1);
+		pause_between = 20 + i;
+		set_timer(pause_between, 0);
 		for (int k = 0; k < 20; k++)
 			send_one(&b, 0xff, SENDER, &seq);
+		pause_between = 0;
 		set_timer(0, 0);
 		for (int k = 0; k < 4; k++)
 			close_port(&others[k]);
