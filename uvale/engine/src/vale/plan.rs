@@ -208,13 +208,8 @@ impl Plan {
     /// Packets that need not be looked up.
     #[inline(always)]
     pub(super) fn flow(&self) -> Flow {
-        let is_known = self.is_known();
         Flow {
-            words: if is_known {
-                self.last.get().words
-            } else {
-                NO_WORDS
-            },
+            words: self.known_words().unwrap_or(NO_WORDS),
             source: self.me.last_smac.load(Relaxed),
         }
     }
@@ -222,7 +217,7 @@ impl Plan {
     /// First twelve bytes of packets that need not be looked up, if there are such.
     #[inline(always)]
     pub(super) fn known_words(&self) -> Option<(u64, u64)> {
-        self.is_known().then(|| self.last.get().words)
+        self.is_known().then(|| self.last_words())
     }
 
     /// First twelve bytes of the last packet.
@@ -281,7 +276,7 @@ impl Plan {
     /// the next one finds out soon.
     #[inline(always)]
     pub(super) fn ends_run_with(&self, flow: Flow) {
-        let before = self.last.get().words;
+        let before = self.last_words();
         if before != NO_WORDS && flow.words != NO_WORDS {
             self.is_mixed.set(flow.words != before);
         }
