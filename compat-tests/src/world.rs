@@ -165,7 +165,7 @@ pub struct Program {
 
 #[derive(Default)]
 struct Output {
-    /// Standard output and error in the order they came, in whole lines.
+    /// Standard output and error in whole lines, as they were read: which of the two came first is not certain.
     lines: Vec<String>,
     /// Standard output alone.
     out: Vec<u8>,
@@ -199,7 +199,8 @@ impl Program {
         }
     }
 
-    /// What it has printed so far, for a failure's message: the beginning and the end if it is long.
+    /// What it has printed so far, for a failure's message: the beginning and the end if it is long. What it said last
+    /// may be followed by a line of the other output; [`Program::stdout`] has an order.
     pub fn said(&self) -> String {
         let output = self.lock();
         let lines = &output.lines;
@@ -215,7 +216,7 @@ impl Program {
         format!("{}:\n{}{left_out}{end}", self.name, lines[..head].concat())
     }
 
-    /// Everything it has printed but for the first `lines` lines.
+    /// Everything it has printed but for the first `lines` lines, in the order of [`Program::said`].
     pub fn said_since(&self, lines: usize) -> String {
         self.lock().lines.get(lines..).unwrap_or_default().concat()
     }

@@ -143,7 +143,7 @@ fn cell(engine: &Engine, daemon: Daemon, options: &[&str]) -> Result<(), String>
 fn finish(mut program: Program) -> Result<(), String> {
     let status = program.wait();
     let said = program.said();
-    if status.success() && said.ends_with("done\n") {
+    if status.success() && program.stdout().ends_with("done\n") {
         return Ok(());
     }
     let why = said

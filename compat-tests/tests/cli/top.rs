@@ -159,6 +159,30 @@ fn ports_are_shown_sorted_filtered_and_resized() {
     screen.ends();
 }
 
+/// A key and a new size at once: the size is seen, and the key is not kept until the next one.
+#[test]
+fn keys_that_come_with_a_new_size_are_seen() {
+    let world = World::new();
+    let mut screen = Screen::new(world.uvale(&["top", "--interval", "0.1"]));
+    screen.wait_text("No port is open.");
+    for round in 0..20 {
+        let rows = 24 + round;
+        screen.resize(rows, 80);
+        screen.signal(Signal::STOP);
+        screen.signal(Signal::WINCH);
+        screen.press("/");
+        screen.signal(Signal::CONT);
+        screen.wait("typing in the last line", |drawn| {
+            let last = drawn.rows(0, 80).last();
+            last.is_some_and(|line| line.starts_with("filter: _"))
+        });
+        screen.press("\r");
+        screen.wait_text("q quit");
+    }
+    screen.press("q");
+    screen.ends();
+}
+
 #[test]
 fn signals_and_control_c_give_the_terminal_back() {
     let world = World::new();

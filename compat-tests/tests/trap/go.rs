@@ -93,7 +93,7 @@ fn go_starts_programs_while_ports_are_open() {
         return;
     }
     assert!(
-        status.success() && said.ends_with("ok\n"),
+        status.success() && running.stdout().ends_with("ok\n"),
         "{status}: {said}"
     );
     place.assert_left_clean();

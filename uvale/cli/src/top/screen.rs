@@ -4,8 +4,8 @@ use std::io::stdin;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crossterm::event::{self, Event};
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use uvale_tools::signals::Signals;
@@ -20,6 +20,9 @@ const LOOK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 250_000_000,
 };
+
+/// How long keys that are there may take to be read. Of no time at all crossterm would not even look.
+const READ: Duration = Duration::from_millis(1);
 
 /// The terminal, given back when this is dropped; a panic gives it back before it says why.
 struct Taken(DefaultTerminal);
@@ -54,7 +57,7 @@ pub fn run(place: Place, interval: Duration, mut state: State) -> Result<ExitCod
         while let Some(news) = feed.next() {
             state.hear(news);
         }
-        while event::poll(Duration::ZERO).map_err(fail)? {
+        while event::poll(READ).map_err(fail)? {
             let ask = match event::read().map_err(fail)? {
                 Event::Key(key) => state.press(key),
                 // drawing notices the new size
