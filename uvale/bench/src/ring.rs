@@ -86,17 +86,33 @@ impl<'a> Ring<'a> {
     /// around the ring of one byte less, so that no slot is sent twice as it is.
     #[inline(always)]
     pub fn fill(&mut self, n: u32, len: u16) {
-        // In registers: a field that is loaded wider than it was just stored would hold each slot up.
-        let (slots, size, mut head, mut lap) = (self.slots, self.n, self.head, self.lap);
-        for _ in 0..n {
-            let slot = &slots[head as usize];
-            slot.len.store(len - lap, Relaxed);
-            slot.flags.store(0, Relaxed);
-            head = ring_next(head, size);
-            lap ^= u16::from(head == 0);
+        for slots in self.stretches(n) {
+            let len = len - self.lap;
+            for slot in slots {
+                slot.len.store(len, Relaxed);
+                slot.flags.store(0, Relaxed);
+            }
+            self.pass(slots.len() as u32);
         }
-        self.lap = lap;
-        self.publish(head);
+        self.publish(self.head);
+    }
+
+    /// The next `n` slots, up to where the ring ends, and from where it begins.
+    #[inline(always)]
+    fn stretches(&self, n: u32) -> [&'a [Slot]; 2] {
+        let (before, from_head) = self.slots.split_at(self.head as usize);
+        let here = from_head.len().min(n as usize);
+        [&from_head[..here], &before[..n as usize - here]]
+    }
+
+    /// The next `n` slots, which do not go beyond the ring's end, are behind us.
+    #[inline(always)]
+    fn pass(&mut self, n: u32) {
+        self.head += n;
+        if self.head == self.n {
+            self.head = 0;
+            self.lap ^= 1;
+        }
     }
 
     /// Slots that a packet of `len` bytes takes.
@@ -164,14 +180,16 @@ impl<'a> Ring<'a> {
     #[inline(always)]
     pub fn drain(&mut self) -> (u32, u64) {
         let n = self.space();
-        let mut head = self.head;
         let mut bytes = 0;
-        for _ in 0..n {
-            bytes += u64::from(self.slots[head as usize].len.load(Relaxed));
-            head = ring_next(head, self.n);
+        for slots in self.stretches(n) {
+            bytes += slots
+                .iter()
+                .map(|slot| u64::from(slot.len.load(Relaxed)))
+                .sum::<u64>();
+            self.pass(slots.len() as u32);
         }
         if n > 0 {
-            self.publish(head);
+            self.publish(self.head);
         }
         (n, bytes)
     }
@@ -265,5 +283,70 @@ impl<'a> Ring<'a> {
         // Outside of the memory there is no packet to be sent either.
         let _ = self.memory.put(at, &[0; 12][..self.ahead]);
         let _ = self.memory.put(at + self.ahead, &header);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use uvale_shared::shm::Memfd;
+
+    const SLOTS: u32 = 8;
+
+    fn memory() -> Memory {
+        let memfd = Memfd::create("uvale-bench-ring", 4096).unwrap();
+        let memory = Memory::map(&memfd.as_fd(), 4096).unwrap();
+        let header = memory.at::<RingHeader>(0).unwrap();
+        header.num_slots.store(SLOTS, Relaxed);
+        header.nr_buf_size.store(64, Relaxed);
+        header.buf_ofs.store(1024, Relaxed);
+        memory
+    }
+
+    fn lens(ring: &Ring<'_>) -> Vec<u16> {
+        let lens = ring.slots.iter().map(|slot| slot.len.load(Relaxed));
+        lens.collect()
+    }
+
+    #[test]
+    fn slots_are_filled_around_the_ring_and_a_byte_shorter_every_other_time() {
+        let memory = memory();
+        let mut ring = Ring::at(&memory, 0).unwrap();
+        ring.slots
+            .iter()
+            .for_each(|slot| slot.flags.store(1, Relaxed));
+        ring.fill(5, 60);
+        assert_eq!(lens(&ring), [60, 60, 60, 60, 60, 0, 0, 0]);
+        ring.fill(5, 60);
+        assert_eq!(lens(&ring), [59, 59, 60, 60, 60, 60, 60, 60]);
+        assert!(ring.slots.iter().all(|slot| slot.flags.load(Relaxed) == 0));
+        ring.fill(6, 60);
+        assert_eq!((lens(&ring), ring.head()), (vec![59; 8], 0));
+        ring.fill(1, 60);
+        assert_eq!(lens(&ring)[..2], [60, 59]);
+        let header = ring.header;
+        assert_eq!(
+            (header.head.load(Relaxed), header.cur.load(Relaxed)),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn all_that_has_arrived_is_read_once() {
+        let memory = memory();
+        let mut ring = Ring::at(&memory, 0).unwrap();
+        for (slot, len) in ring.slots.iter().zip(1..) {
+            slot.len.store(1 << len, Relaxed);
+        }
+        let mut come = |tail| {
+            ring.header.tail.store(tail, Relaxed);
+            let (n, bytes) = ring.drain();
+            (n, bytes, ring.header.head.load(Relaxed))
+        };
+        assert_eq!(come(0), (0, 0, 0));
+        assert_eq!(come(6), (6, 0b111_1110, 6));
+        assert_eq!(come(2), (4, 0b1_1000_0110, 2));
+        assert_eq!(come(0), (6, 0b1_1111_1000, 0));
     }
 }
