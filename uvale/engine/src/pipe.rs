@@ -17,7 +17,7 @@ use super::Host;
 use super::monitor::{self, Regions};
 use super::offsets::Offsets;
 use super::sleep::{to_wake, wake};
-use super::synced::Synced;
+use super::synced::{Synced, stretches};
 use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, count};
 use uvale_shared::shm::{RingView, Slot, SlotView, prefetch_to_write};
@@ -79,17 +79,6 @@ fn look_at<'a>(
 fn look_up<'a>(host: &'a dyn Host, ring: &Synced<'a>) -> Option<&'a Kring> {
     let index = ring.kring.pipe.load(Relaxed).checked_sub(1)?;
     host.ctl().kring(index)
-}
-
-/// `from..to` on a ring of `n` slots, cut where the ring ends.
-#[inline]
-fn stretches(from: u32, to: u32, n: u32) -> [core::ops::Range<usize>; 2] {
-    let (from, to, n) = (from as usize, to as usize, n as usize);
-    if from <= to {
-        [from..to, 0..0]
-    } else {
-        [from..n, 0..to]
-    }
 }
 
 /// What a sync has sent.

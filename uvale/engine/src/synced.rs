@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Host, RegionMap};
 use indices::between;
-pub use indices::{FEW, Row, alone, row};
+pub use indices::{FEW, Row, alone, row, stretches};
 pub use known::{Known, Way, now, place};
 use uvale_shared::binding::Binding;
 use uvale_shared::ctl::Kring;

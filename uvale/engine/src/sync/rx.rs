@@ -7,7 +7,7 @@ use crate::RegionMap;
 use crate::attachment::{OtherEnd, Selected};
 use crate::monitor::{self, Regions};
 use crate::pipe::Peer;
-use crate::synced::{Synced, Way, row};
+use crate::synced::{Synced, Way, row, stretches};
 use crate::{Host, nic, pipe};
 use nm_abi::NR_TIMESTAMP;
 use uvale_shared::ctl::{Kring, Tuning};
@@ -243,11 +243,9 @@ fn release(ring: Synced<'_>, head: u32) -> bool {
     if from == head || head >= ring.n || from >= ring.n {
         return false;
     }
-    let mut i = from;
-    while i != head {
-        let view = &ring.ring.slots()[i as usize];
-        view.clear_changed(view.load());
-        i = ring.ring.next(i);
+    let slots = ring.ring.slots();
+    for range in stretches(from, head, ring.n) {
+        clear_all_changed(slots.get(range).unwrap_or_default());
     }
     give_back(ring, head);
     true

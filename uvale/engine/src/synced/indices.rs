@@ -141,6 +141,17 @@ impl<'a> Row<'a> {
     }
 }
 
+/// `from..to` on a ring of `n` slots, cut where the ring ends.
+#[inline]
+pub fn stretches(from: u32, to: u32, n: u32) -> [core::ops::Range<usize>; 2] {
+    let (from, to, n) = (from as usize, to as usize, n as usize);
+    if from <= to {
+        [from..to, 0..0]
+    } else {
+        [from..n, 0..to]
+    }
+}
+
 /// Does `from <= head <= cur <= to` hold on the ring? Written as netmap writes it, because the
 /// answers for indices beyond the ring are part of the interface:
 ///
