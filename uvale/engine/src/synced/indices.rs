@@ -94,7 +94,7 @@ pub fn alone<'a>(kring: &Kring, ring: RingView<'a>) -> Option<(&'a SlotView, u32
 }
 
 /// Most slots that the short ways take.
-pub const FEW: usize = 32;
+pub const FEW: usize = 64;
 
 /// Slots `from..head` of `ring`, all before `to`, if there is one at most, or with `MANY` if they are few and in a row.
 #[inline(always)]

@@ -124,8 +124,9 @@ impl Plan {
             rs,
         };
         let bytes = match is_mixed {
-            true => self.copy_mixed(pairs, places)?,
-            false => self.copy_alike(pairs)?,
+            true => self.copy_mixed(&pairs, places)?,
+            // What has ended with one flow by chance does not go by the general way for it.
+            false => (self.copy_alike(&pairs)).or_else(|| self.copy_mixed(&pairs, places))?,
         };
         let end = if end < rx.num_slots() { end } else { 0 };
         self.publish(host, k, (n.into(), bytes), end, guard);
@@ -135,14 +136,14 @@ impl Plan {
 
     /// Copies packets that are all like the last one. Returns their bytes.
     #[inline(never)]
-    fn copy_alike(&self, pairs: Pairs<'_>) -> Option<u64> {
+    fn copy_alike(&self, pairs: &Pairs<'_>) -> Option<u64> {
         let words = self.known_words()?;
         pairs.copy(|other| other == words)
     }
 
     /// Copies packets of flows that the table knows. Returns their bytes.
     #[inline(never)]
-    fn copy_mixed(&self, pairs: Pairs<'_>, places: &Places) -> Option<u64> {
+    fn copy_mixed(&self, pairs: &Pairs<'_>, places: &Places) -> Option<u64> {
         let (table, before) = (self.table(), self.last_words());
         let (mut last, mut is_mixed) = ((before, None::<Place>), false);
         let bytes = pairs.copy(|words| {
@@ -207,7 +208,7 @@ impl Pairs<'_> {
     /// their bytes. `None`: the receiver's slots are free as before, and the general way copies once more.
     /// Payloads first, as in [`fill`](super::fill::fill).
     #[inline(always)]
-    fn copy(self, mut goes_there: impl FnMut((u64, u64)) -> bool) -> Option<u64> {
+    fn copy(&self, mut goes_there: impl FnMut((u64, u64)) -> bool) -> Option<u64> {
         let (mut lens, mut bytes) = ([0u16; FEW], 0);
         for ((ts, rs), len) in self.ts.iter().zip(self.rs).zip(&mut lens) {
             let packet = Plain::of(ts, self.from, 0)?;

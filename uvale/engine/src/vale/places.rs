@@ -54,11 +54,14 @@ impl Places {
         Some(self.0.as_ref()?[index(words)])
     }
 
-    /// Those of packets that begin with `words` are `place`.
-    pub(super) fn note(&mut self, words: (u64, u64), place: Place) {
+    /// Those of packets that begin with `words`, which are guessed from now on.
+    #[cold]
+    pub(super) fn find(&mut self, words: (u64, u64)) -> Place {
+        let place = Place::of(words);
         if let Some(places) = &mut self.0 {
             places[index(words)] = place;
         }
+        place
     }
 }
 
@@ -85,10 +88,10 @@ mod tests {
             (lo, hi)
         };
         let mut places = Places::default();
-        places.note(words(0), Place::of(words(0)));
+        places.find(words(0));
         assert_eq!(places.guess(words(0)), None, "nothing is remembered yet");
         places.remember().unwrap();
-        (0..64).for_each(|n| places.note(words(n), Place::of(words(n))));
+        (0..64).for_each(|n| assert_eq!(places.find(words(n)), Place::of(words(n))));
         let is_right = |n: &u64| places.guess(words(*n)) == Some(Place::of(words(*n)));
         let right = (0..64).filter(is_right).count();
         assert!(right >= 60, "{right}");

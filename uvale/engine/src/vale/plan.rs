@@ -34,7 +34,7 @@ pub(super) struct Plan {
     pub(super) headers: Headers,
     /// what the last packet looked like
     pub(super) last: Cell<Last>,
-    /// the last packet did not look like the last one of the run before, as far as that is known
+    /// packets of the last run did not all look alike, as far as that is known
     pub(super) is_mixed: Cell<bool>,
     /// the receiving ring, its kring and its epoch
     pub(super) to: HeldRing,
@@ -239,8 +239,7 @@ impl Plan {
     #[inline(never)]
     fn look_up(&self, words: (u64, u64), before: fdb::Mac, places: &mut Places) -> Found {
         let (destination, source) = fdb::addresses(words.0, words.1);
-        let (place, is_group) = (Place::of(words), fdb::is_group(source));
-        places.note(words, place);
+        let (place, is_group) = (places.find(words), fdb::is_group(source));
         let table = &self.switch.fdb;
         if source != before && !is_group {
             fdb::learn_at(table, place.source.into(), source, self.numbers.0);
@@ -272,13 +271,13 @@ impl Plan {
         }
     }
 
-    /// A run has ended with packets of `flow`: are runs mixed? If this one, by chance, ends with what was before it,
-    /// the next one finds out soon.
+    /// A run has ended with packets of `flow`: are runs mixed? This one `was`, if it has been seen to be. If not, it may
+    /// end with what was before it by chance, and then the next one is seen.
     #[inline(always)]
-    pub(super) fn ends_run_with(&self, flow: Flow) {
+    pub(super) fn ends_run_with(&self, flow: Flow, was: bool) {
         let before = self.last_words();
         if before != NO_WORDS && flow.words != NO_WORDS {
-            self.is_mixed.set(flow.words != before);
+            self.is_mixed.set(was || flow.words != before);
         }
         self.ends_with(flow);
     }

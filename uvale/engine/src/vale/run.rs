@@ -106,7 +106,9 @@ fn many(
     let mut walk = Walk::new(tx.ring.slots(), buffers, from, most);
     // Most runs are one flow, and have a loop that does not know of others.
     let (mut packets, mut bytes) = (0, 0);
-    if headers.are_alike() && !plan.is_mixed.get() {
+    let is_one = headers.are_alike() && !plan.is_mixed.get();
+    let mut is_mixed = false;
+    if is_one {
         let source = OneFlow::new(walk, headers.from, flow);
         let (n, b, source) = fill::<true, _>(headers, source, to, &mut lease);
         (packets, bytes, walk) = (n, b, source.walk());
@@ -119,9 +121,9 @@ fn many(
             false => mixed::<false>(plan, walk, (flow, places), to, &mut lease),
         };
         (packets, bytes) = (packets + n, bytes + b);
-        flow = last;
+        (flow, is_mixed) = (last, is_one && n > 0);
     }
-    plan.ends_run_with(flow);
+    plan.ends_run_with(flow, is_mixed);
     count(&tx.kring.sync.packets, packets.into());
     count(&tx.kring.sync.bytes, bytes);
     if packets < SHORT {
