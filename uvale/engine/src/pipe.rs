@@ -130,40 +130,51 @@ fn send(tx: &Synced<'_>, rx: RingView<'_>, from: u32, head: u32, least: Offsets)
     sent
 }
 
-/// Packets of one slot each, and with the buffers that the slots had before: as many as there are
-/// before one that is not so.
+/// Copies simple slots, as many as there are before one that is not.
 #[inline]
 fn send_simple(ts: &[SlotView], rs: &[SlotView], sent: &mut Sent, start: u32) -> usize {
-    match ts.len() > FEW {
-        true => send_simple_by(SlotView::load_full, ts, rs, sent, start),
-        false => send_simple_by(SlotView::load_just_stored, ts, rs, sent, start),
-    }
-}
-
-#[inline(always)]
-fn send_simple_by(
-    load: impl Fn(&SlotView) -> Slot,
-    ts: &[SlotView],
-    rs: &[SlotView],
-    sent: &mut Sent,
-    start: u32,
-) -> usize {
-    let (mut n, mut bytes) = (0usize, 0u64);
-    for (ts, rs) in ts.iter().zip(rs) {
-        let slot = load(ts);
-        if slot.flags & (NS_BUF_CHANGED | NS_MOREFRAG) != 0 {
-            break;
-        }
-        rs.store_full(slot);
-        bytes += u64::from(slot.len);
-        n += 1;
-    }
+    let (n, bytes) = copy_simple(ts, rs);
     if n > 0 {
         sent.complete_to = start + n as u32;
         sent.packets += n as u64;
         sent.bytes += bytes;
     }
     n
+}
+
+/// How many that are, and their bytes.
+#[inline(always)]
+fn copy_simple(ts: &[SlotView], rs: &[SlotView]) -> (usize, u64) {
+    match ts.len() > FEW {
+        true => copy_simple_by(SlotView::load_full, ts, rs),
+        false => copy_simple_by(SlotView::load_just_stored, ts, rs),
+    }
+}
+
+#[inline(always)]
+fn copy_simple_by(
+    load: impl Fn(&SlotView) -> Slot,
+    ts: &[SlotView],
+    rs: &[SlotView],
+) -> (usize, u64) {
+    let (mut n, mut bytes) = (0, 0);
+    for (ts, rs) in ts.iter().zip(rs) {
+        let Some(len) = copy_if_simple(load(ts), rs) else {
+            break;
+        };
+        (n, bytes) = (n + 1, bytes + len);
+    }
+    (n, bytes)
+}
+
+/// Copies a slot to `rs`, if it is simple: a packet of its own, in the buffer that the slot had before. Its bytes.
+#[inline(always)]
+fn copy_if_simple(slot: Slot, rs: &SlotView) -> Option<u64> {
+    if slot.flags & (NS_BUF_CHANGED | NS_MOREFRAG) != 0 {
+        return None;
+    }
+    rs.store_full(slot);
+    Some(slot.len.into())
 }
 
 #[inline(never)]

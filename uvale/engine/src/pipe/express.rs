@@ -3,13 +3,12 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::give_back;
+use super::{copy_if_simple, copy_simple, give_back};
 use crate::Host;
 use crate::attachment::{OtherEnd, Selected};
 use crate::sleep::{to_wake, wake};
 use crate::synced::{Row, alone};
 use crate::vale::Scratch;
-use nm_abi::{NS_BUF_CHANGED, NS_MOREFRAG};
 use uvale_shared::ctl::{Kring, count};
 use uvale_shared::lock::Owner;
 use uvale_shared::shm::{RingView, SlotView, prefetch, prefetch_to_write};
@@ -67,7 +66,8 @@ fn send_one(k: &Kring, tx: RingView<'_>, rx: RingView<'_>) -> Option<(u64, u32, 
     let (ts, at, head) = alone(k, tx)?;
     let rs = rx.slots().get(at as usize)?;
     prefetch_to_write(rs);
-    Some((1, head, copy(ts, rs)?))
+    let bytes = copy_if_simple(ts.load_just_stored(), rs)?;
+    Some((1, head, bytes))
 }
 
 /// The same of a few.
@@ -81,22 +81,11 @@ fn send_row(k: &Kring, tx: RingView<'_>, rx: RingView<'_>) -> Option<(u64, u32, 
     Some((n as u64, row.head, copy_row(row.slots, rs)?))
 }
 
-/// Copies a slot across, if its packet has no others and its buffer is the one that was there: bytes.
-#[inline(always)]
-fn copy(ts: &SlotView, rs: &SlotView) -> Option<u64> {
-    let slot = ts.load_just_stored();
-    if slot.flags & (NS_BUF_CHANGED | NS_MOREFRAG) != 0 {
-        return None;
-    }
-    rs.store_full(slot);
-    Some(slot.len.into())
-}
-
-/// The same of several.
+/// Copies slots across, if all of them are simple ones: bytes.
 #[inline(never)]
 fn copy_row(ts: &[SlotView], rs: &[SlotView]) -> Option<u64> {
-    let mut slots = ts.iter().zip(rs);
-    slots.try_fold(0, |bytes, (ts, rs)| Some(bytes + copy(ts, rs)?))
+    let (n, bytes) = copy_simple(ts, rs);
+    (n == ts.len()).then_some(bytes)
 }
 
 /// Gives slots, and their buffers, back to the sender.
