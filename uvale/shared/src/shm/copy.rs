@@ -9,17 +9,33 @@
 //! narrow for a copy that is to be fast. So bytes that others may write are moved by instructions the
 //! compiler does not look into, and by atomics where a single byte is left.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{self, AtomicU8, Ordering};
 
 use super::Mapping;
 use crate::atomics::{reads, writes};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
+/// From so many lines on they are moved by registers that are wider still, if the processor has them.
+#[cfg(target_arch = "x86_64")]
+const MANY: usize = 8;
+/// Has it? Whoever has mapped something knows: a loop that asked the standard library would keep its registers from a
+/// call, for short packets, too.
+#[cfg(target_arch = "x86_64")]
+static HAS_AVX: atomic::AtomicBool = atomic::AtomicBool::new(false);
 /// Bytes of a wide register.
 const LANE: usize = 16;
 /// Bytes of any other.
 const WORD: usize = 8;
+
+/// Looks what the processor has.
+pub(super) fn look_at_processor() {
+    #[cfg(target_arch = "x86_64")]
+    HAS_AVX.store(
+        std::arch::is_x86_feature_detected!("avx"),
+        Ordering::Relaxed,
+    );
+}
 
 /// Copies `len` bytes, rounded up to whole lines of 64 bytes as netmap does, from byte `src_ofs`
 /// of `src` to byte `dst_ofs` of `dst`.
@@ -55,9 +71,56 @@ pub fn copy_packet(
 /// `from` and `to` point to `lines` lines of memory each.
 #[inline(always)]
 pub(super) unsafe fn copy_lines(from: *const u8, to: *mut u8, lines: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if lines >= MANY && HAS_AVX.load(Ordering::Relaxed) {
+        // SAFETY: the processor has AVX, and the caller answers for the lines.
+        return unsafe { copy_many_lines(from, to, lines) };
+    }
+    // SAFETY: as above.
+    unsafe { copy_few_lines(from, to, lines) };
+}
+
+/// # Safety
+/// As [`copy_lines`].
+#[inline(always)]
+unsafe fn copy_few_lines(from: *const u8, to: *mut u8, lines: usize) {
     for line in 0..lines {
         // SAFETY: `line < lines`, so this line is inside both ranges.
         unsafe { move_line(from.add(line * LINE), to.add(line * LINE)) };
+    }
+}
+
+/// The same of one line or more, by half as many loads and stores. In place, not called, so that loops which copy short
+/// packets need not keep their registers from a call.
+///
+/// # Safety
+/// As [`copy_lines`]; the processor has AVX.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn copy_many_lines(from: *const u8, to: *mut u8, lines: usize) {
+    // SAFETY: reads and writes `lines` lines, which the caller answers for, aligned or not. The upper halves of all
+    // wide registers are lost, so that who uses the lower ones next need not wait for them.
+    unsafe {
+        core::arch::asm!(
+            "2:",
+            "vmovups ymm0, [{from}]",
+            "vmovups ymm1, [{from} + 32]",
+            "vmovups [{to}], ymm0",
+            "vmovups [{to} + 32], ymm1",
+            "add {from}, 64",
+            "add {to}, 64",
+            "dec {lines}",
+            "jnz 2b",
+            "vzeroupper",
+            from = inout(reg) from => _,
+            to = inout(reg) to => _,
+            lines = inout(reg) lines => _,
+            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+            out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+            out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+            out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+            options(nostack),
+        );
     }
 }
 
@@ -112,7 +175,24 @@ unsafe fn move_line(from: *const u8, to: *mut u8) {
             options(nostack, preserves_flags),
         );
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: the same; these registers are part of every aarch64.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        core::arch::asm!(
+            "ldp {a:q}, {b:q}, [{from}]",
+            "ldp {c:q}, {d:q}, [{from}, #32]",
+            "stp {a:q}, {b:q}, [{to}]",
+            "stp {c:q}, {d:q}, [{to}, #32]",
+            from = in(reg) from,
+            to = in(reg) to,
+            a = out(vreg) _,
+            b = out(vreg) _,
+            c = out(vreg) _,
+            d = out(vreg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     for at in (0..LINE).step_by(LANE) {
         // SAFETY: inside the line.
         unsafe { move_lane(from.add(at), to.add(at)) };
@@ -315,4 +395,43 @@ pub fn copy_in(bytes: &[u8], dst: &Mapping, ofs: usize) -> bool {
     // Others may write the destination at the same time; see the head of this file.
     unsafe { copy_bytes(bytes.as_ptr(), dst.ptr_at(ofs), bytes.len()) };
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_lines_are_copied_as_are_asked_for() {
+        const LINES: usize = 40;
+        type Copy = unsafe fn(*const u8, *mut u8, usize);
+        // SAFETY: of all, as below.
+        let few: Copy = |from, to, lines| unsafe { copy_few_lines(from, to, lines) };
+        #[cfg(target_arch = "x86_64")]
+        let many: Copy = |from, to, lines| match HAS_AVX.load(Ordering::Relaxed) && lines > 0 {
+            true => unsafe { copy_many_lines(from, to, lines) },
+            false => unsafe { copy_few_lines(from, to, lines) },
+        };
+        look_at_processor();
+        let ways = [
+            copy_lines as Copy,
+            few,
+            #[cfg(target_arch = "x86_64")]
+            many,
+        ];
+        let from: Vec<u8> = (0..LINES * LINE + 8).map(|i| (i % 251) as u8).collect();
+        for copy in ways {
+            for lines in 0..=LINES {
+                for ahead in [0, 8] {
+                    let mut to = vec![255; from.len() + 8];
+                    // SAFETY: both have `LINES` lines from there on.
+                    unsafe { copy(from.as_ptr().add(ahead), to.as_mut_ptr().add(ahead), lines) };
+                    let (before, to) = to.split_at(ahead);
+                    let (copied, after) = to.split_at(lines * LINE);
+                    assert_eq!(copied, &from[ahead..ahead + lines * LINE]);
+                    assert!(before.iter().chain(after).all(|byte| *byte == 255));
+                }
+            }
+        }
+    }
 }

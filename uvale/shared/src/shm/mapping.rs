@@ -7,7 +7,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
-use super::copy::load_two_words;
+use super::copy::{load_two_words, look_at_processor};
 use super::own::{map_at_once, map_whole, reserve, unmap};
 use super::pages::{HUGE_PAGE, Pages};
 use crate::atomics::reads;
@@ -275,17 +275,19 @@ impl Mapping {
         // The memfd is sealed against shrinking, so the pages stay valid for as long as the mapping
         // does.
         let base = map_whole(memfd, memfd.len())?;
-        Ok(Self {
-            base,
-            len: memfd.len(),
-        })
+        Ok(Self::at_base(base, memfd.len()))
     }
 
     /// Maps the first `len` bytes of `file`, which is to be as long for as long as it is mapped: a memory BAR of a PCI
     /// device is.
     pub fn of_device(file: impl AsFd, len: usize) -> Result<Self, Errno> {
         let base = map_at_once(file, len)?;
-        Ok(Self { base, len })
+        Ok(Self::at_base(base, len))
+    }
+
+    fn at_base(base: NonNull<u8>, len: usize) -> Self {
+        look_at_processor();
+        Self { base, len }
     }
 
     /// Length in bytes.
