@@ -9,7 +9,9 @@
 //! narrow for a copy that is to be fast. So bytes that others may write are moved by instructions the
 //! compiler does not look into, and by atomics where a single byte is left.
 
-use core::sync::atomic::{self, AtomicU8, Ordering};
+#[cfg(target_arch = "x86_64")]
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::Mapping;
 use crate::atomics::{reads, writes};
@@ -22,7 +24,7 @@ const MANY: usize = 8;
 /// Has it? Whoever has mapped something knows: a loop that asked the standard library would keep its registers from a
 /// call, for short packets, too.
 #[cfg(target_arch = "x86_64")]
-static HAS_AVX: atomic::AtomicBool = atomic::AtomicBool::new(false);
+static HAS_AVX: AtomicBool = AtomicBool::new(false);
 /// Bytes of a wide register.
 const LANE: usize = 16;
 /// Bytes of any other.
