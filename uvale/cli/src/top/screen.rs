@@ -2,7 +2,7 @@
 
 use std::io::stdin;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossterm::event::{self, Event};
 use ratatui::DefaultTerminal;
@@ -16,12 +16,10 @@ use super::state::{Ask, State};
 use super::view;
 
 /// How long a resize may go unnoticed that comes between two looks.
-const LOOK: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 250_000_000,
-};
+const LOOK: Duration = Duration::from_millis(250);
 
-/// How long keys that are there may take to be read. Of no time at all crossterm would not even look.
+/// How long keys that are there may take to be read: of no time at all crossterm would not even look, and of this it
+/// spins away what is left. So it is asked when there is something, and at each look for what it has kept.
 const READ: Duration = Duration::from_millis(1);
 
 /// The terminal, given back when this is dropped; a panic gives it back before it says why.
@@ -45,18 +43,23 @@ pub fn run(place: Place, interval: Duration, mut state: State) -> Result<ExitCod
         fail(e)
     })?;
     let mut taken = Taken(terminal);
+    let mut looked = Instant::now();
     loop {
         taken
             .0
             .draw(|frame| view::draw(frame, &state))
             .map_err(fail)?;
-        wait(&signals, &feed)?;
+        let are_keys_there = wait(&signals, &feed)?;
         if signals.has_come() {
             return Ok(ExitCode::SUCCESS);
         }
         while let Some(news) = feed.next() {
             state.hear(news);
         }
+        if !are_keys_there && looked.elapsed() < LOOK {
+            continue;
+        }
+        looked = Instant::now();
         while event::poll(READ).map_err(fail)? {
             let ask = match event::read().map_err(fail)? {
                 Event::Key(key) => state.press(key),
@@ -72,19 +75,24 @@ pub fn run(place: Place, interval: Duration, mut state: State) -> Result<ExitCod
     }
 }
 
-/// Until there is a key, a signal or news.
-fn wait(signals: &Signals, feed: &Feed) -> Result<(), String> {
+/// Until there is a key, a signal or news, or it is time for a look. Are there keys?
+fn wait(signals: &Signals, feed: &Feed) -> Result<bool, String> {
+    const MOST: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: LOOK.subsec_nanos() as i64,
+    };
     let stdin = stdin();
     let mut of = [
         PollFd::new(&stdin, PollFlags::IN),
         PollFd::new(signals, PollFlags::IN),
         PollFd::new(feed, PollFlags::IN),
     ];
-    match poll(&mut of, Some(&LOOK)) {
+    match poll(&mut of, Some(&MOST)) {
         Ok(_) if of[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => {
             Err("the terminal is gone".to_owned())
         }
-        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Ok(_) => Ok(of[0].revents().contains(PollFlags::IN)),
+        Err(Errno::INTR) => Ok(false),
         Err(e) => Err(format!("cannot wait for keys: {e}")),
     }
 }

@@ -7,16 +7,17 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::bwrap::command;
-use super::{Received, frame, port, put, take_slots, world};
+use super::{Received, frame, port, port_of, put, take_slots, take_slots_and, world};
 use nm_abi::*;
 use uvale_control::local::{LocalPort, LocalWorld};
 use uvale_engine::{Host, RX, TX, vnet};
 use uvale_shared::ctl::{FDB_SIZE, Kring};
-use uvale_shared::shm::rfrags;
+use uvale_shared::shm::{SlotView, rfrags};
 
 const PORTS: usize = 4;
-/// Slots that a receiver can have filled: one of 16 stays empty.
-const ROOM: usize = 15;
+/// Slots of the rings; of some that are longer than the short ways are for.
+const SLOTS: usize = 16;
+const MANY_SLOTS: usize = 128;
 
 fn is_group(mac: u64) -> bool {
     mac & 1 != 0
@@ -102,7 +103,7 @@ fn burst() -> impl Strategy<Value = Vec<(Vec<u8>, bool)>> {
         any::<u8>(),
         prop::bool::weighted(0.1),
     );
-    let packets = prop::collection::vec(packet, 1..ROOM);
+    let packets = prop::collection::vec(packet, 1..SLOTS - 1);
     ([flow(), flow()], packets).prop_map(|(flows, packets)| {
         let bytes = |is_other: bool, len, tag| {
             let mut bytes = flows[usize::from(is_other)].clone();
@@ -129,8 +130,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..300)
 }
 
-/// Bursts between ports that have an address or two each, which sometimes move.
-fn steady_acts() -> impl Strategy<Value = Vec<Act>> {
+/// Bursts of up to `most` packets between ports that have an address or two each, which sometimes move.
+fn steady_acts(most: usize) -> impl Strategy<Value = Vec<Act>> {
     let mac = |n: usize| [2, 0, 0, 0, 0, n as u8];
     let packet = (
         prop_oneof![8 => Just(0usize), 1 => 1usize..3],
@@ -139,7 +140,7 @@ fn steady_acts() -> impl Strategy<Value = Vec<Act>> {
         any::<u8>(),
         prop::bool::weighted(0.1),
     );
-    let packets = prop::collection::vec(packet, 1..6);
+    let packets = prop::collection::vec(packet, 1..=most);
     let burst = (0..2usize, 1..3usize, 0..40usize, packets);
     let burst = burst.prop_map(move |(me, further, moved, packets)| {
         let to = (me + further) % 3;
@@ -167,6 +168,8 @@ fn steady_acts() -> impl Strategy<Value = Vec<Act>> {
 
 /// What netmap's switch does.
 struct Model {
+    /// slots that a receiver can have filled: one stays empty
+    room: usize,
     table: Vec<u64>,
     last_smac: [u64; PORTS],
     headers: [u32; PORTS],
@@ -226,7 +229,7 @@ impl Model {
     }
 
     fn deliver(&mut self, me: usize, to: usize, packet: &[Vec<u8>], is_full: &mut bool) {
-        let room = ROOM - self.arrived[to].len();
+        let room = self.room - self.arrived[to].len();
         *is_full |= packet.len() > room;
         if *is_full {
             self.full[to] += 1;
@@ -271,11 +274,13 @@ fn kring<'a>(w: &'a LocalWorld, p: &LocalPort, dir: usize) -> &'a Kring {
 }
 
 /// Does it on a switch and in the model, which is to come to the same.
-fn perform(acts: Vec<Act>) -> Result<(), TestCaseError> {
+fn perform(acts: Vec<Act>, slots: usize) -> Result<(), TestCaseError> {
     let w = world();
     let name = |i: usize| format!("vale0:p{i}");
-    let ports: Vec<_> = (0..PORTS).map(|i| port(&w, &name(i))).collect();
+    let open = |i| port_of(&w, &name(i), slots as u32);
+    let ports: Vec<_> = (0..PORTS).map(open).collect();
     let mut model = Model {
+        room: slots - 1,
         table: vec![0; FDB_SIZE],
         last_smac: [u64::MAX; PORTS],
         headers: [0; PORTS],
@@ -312,7 +317,14 @@ fn perform(acts: Vec<Act>) -> Result<(), TestCaseError> {
             }
             Act::Take(port) => {
                 let expected: Vec<_> = model.arrived[port].drain(..).collect();
-                prop_assert_eq!(take_slots(&w, &ports[port]), expected);
+                // What a program says of its buffers goes with the slots.
+                let change = |slot: &SlotView| {
+                    let said = slot.load();
+                    slot.store_len_flags(said.len, said.flags | NS_BUF_CHANGED);
+                };
+                prop_assert_eq!(take_slots_and(&w, &ports[port], change), expected);
+                let slots = w.ring(&ports[port], RX, 0).unwrap().slots();
+                prop_assert!(slots.iter().all(|slot| !slot.is_changed()));
             }
             Act::Header(port, nr_hdr_len) => {
                 let body = nmreq_port_hdr {
@@ -349,13 +361,19 @@ proptest! {
     /// However packets are cut into runs and batches, the outcome is that of one after the other.
     #[test]
     fn a_switch_does_with_many_flows_what_it_does_with_each(acts in acts()) {
-        perform(acts)?;
+        perform(acts, SLOTS)?;
     }
 
     /// And so it is where most things stay as they are, and the short ways are taken.
     #[test]
-    fn a_switch_does_with_a_few_packets_what_it_does_with_each(acts in steady_acts()) {
-        perform(acts)?;
+    fn a_switch_does_with_a_few_packets_what_it_does_with_each(acts in steady_acts(5)) {
+        perform(acts, SLOTS)?;
+    }
+
+    /// And where bursts are about as long as the short ways take.
+    #[test]
+    fn a_switch_does_with_long_bursts_what_it_does_with_each(acts in steady_acts(90)) {
+        perform(acts, MANY_SLOTS)?;
     }
 }
 

@@ -17,15 +17,20 @@ use nm_abi::NS_MOREFRAG;
 use uvale_control::Config;
 use uvale_control::local::{LocalPort, LocalWorld};
 use uvale_engine::{RX, TX};
-use uvale_shared::shm::{Slot, copy_in, copy_out};
+use uvale_shared::shm::{Slot, SlotView, copy_in, copy_out};
 
 fn world() -> LocalWorld {
     LocalWorld::new(Config::default()).unwrap()
 }
 
 fn port(world: &LocalWorld, name: &str) -> LocalPort {
+    port_of(world, name, 16)
+}
+
+/// A port with rings of so many slots.
+fn port_of(world: &LocalWorld, name: &str, slots: u32) -> LocalPort {
     world
-        .open(name, |r| (r.nr_tx_slots, r.nr_rx_slots) = (16, 16))
+        .open(name, |r| (r.nr_tx_slots, r.nr_rx_slots) = (slots, slots))
         .unwrap()
 }
 
@@ -72,6 +77,11 @@ type Received = (u16, Vec<u8>);
 
 /// Takes everything that has arrived, slot by slot.
 fn take_slots(w: &LocalWorld, p: &LocalPort) -> Vec<Received> {
+    take_slots_and(w, p, |_| ())
+}
+
+/// The same, and does something with each slot before it is given back.
+fn take_slots_and(w: &LocalWorld, p: &LocalPort, with: impl Fn(&SlotView)) -> Vec<Received> {
     p.attachment.rxsync(w);
     let (ring, region) = (w.ring(p, RX, 0).unwrap(), p.attachment.region());
     let (mut head, tail) = (
@@ -84,6 +94,7 @@ fn take_slots(w: &LocalWorld, p: &LocalPort) -> Vec<Received> {
         let at = region.pool.offset(slot.buf_idx);
         let bytes = copy_out(&region.map, at, slot.len.into()).unwrap();
         got.push((slot.flags, bytes));
+        with(&ring.slots()[head as usize]);
         head = ring.next(head);
     }
     ring.header().head.store(head, Relaxed);

@@ -7,10 +7,10 @@
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
-use super::MIN_FRAME;
 use super::fill::Plain;
 use super::places::{Place, Places};
 use super::plan::Plan;
+use super::{Detour, MIN_FRAME};
 use crate::Host;
 use crate::attachment::Selected;
 use crate::offsets::Offsets;
@@ -39,11 +39,13 @@ pub(crate) fn send_few<const MANY: bool>(
         Some(Scratch {
             plan,
             places,
+            rows,
             express,
             ..
         }) if *express == now(owner, k) => {
             let sent = plan.as_ref().and_then(|plan| match MANY {
-                true => plan.send_row(host, owner, k, places),
+                true if rows.goes_on() => None,
+                true => plan.send_row(host, owner, k, (places, rows)),
                 false => plan.send_one(host, owner, k),
             });
             sent.is_some()
@@ -93,7 +95,13 @@ impl Plan {
 
     /// Sends the few packets that are there, or one, if packets are mixed.
     #[inline(always)]
-    fn send_row(&self, host: &dyn Host, owner: Owner, k: &Kring, places: &Places) -> Option<()> {
+    fn send_row(
+        &self,
+        host: &dyn Host,
+        owner: Owner,
+        k: &Kring,
+        (places, rows): (&Places, &mut Detour),
+    ) -> Option<()> {
         let from = self.from.as_ref()?;
         self.check(k);
         let (tx, rx) = (from.view(), self.to.view());
@@ -124,10 +132,13 @@ impl Plan {
             rs,
         };
         let bytes = match is_mixed {
-            true => self.copy_mixed(&pairs, places)?,
+            true => self.copy_mixed(&pairs, places),
             // What has ended with one flow by chance does not go by the general way for it.
-            false => (self.copy_alike(&pairs)).or_else(|| self.copy_mixed(&pairs, places))?,
+            false => (self.copy_alike(&pairs)).or_else(|| self.copy_mixed(&pairs, places)),
         };
+        // Where two sources share a place in the table, or a new one comes each time, it would be in vain every time.
+        rows.note(bytes.is_some());
+        let bytes = bytes?;
         let end = if end < rx.num_slots() { end } else { 0 };
         self.publish(host, k, (n.into(), bytes), end, guard);
         finish(k, tx, head, tx.prev(head));
@@ -209,6 +220,7 @@ impl Pairs<'_> {
     /// Payloads first, as in [`fill`](super::fill::fill).
     #[inline(always)]
     fn copy(&self, mut goes_there: impl FnMut((u64, u64)) -> bool) -> Option<u64> {
+        debug_assert!(self.ts.len() <= FEW);
         let (mut lens, mut bytes) = ([0u16; FEW], 0);
         for ((ts, rs), len) in self.ts.iter().zip(self.rs).zip(&mut lens) {
             let packet = Plain::of(ts, self.from, 0)?;

@@ -54,9 +54,8 @@ impl Places {
         Some(self.0.as_ref()?[index(words)])
     }
 
-    /// Those of packets that begin with `words`, which are guessed from now on.
-    #[cold]
-    pub(super) fn find(&mut self, words: (u64, u64)) -> Place {
+    /// Those of packets that begin with `words`, by the hashes of their addresses; noted, if places are remembered.
+    pub(super) fn work_out(&mut self, words: (u64, u64)) -> Place {
         let place = Place::of(words);
         if let Some(places) = &mut self.0 {
             places[index(words)] = place;
@@ -88,10 +87,10 @@ mod tests {
             (lo, hi)
         };
         let mut places = Places::default();
-        places.find(words(0));
+        places.work_out(words(0));
         assert_eq!(places.guess(words(0)), None, "nothing is remembered yet");
         places.remember().unwrap();
-        (0..64).for_each(|n| assert_eq!(places.find(words(n)), Place::of(words(n))));
+        (0..64).for_each(|n| assert_eq!(places.work_out(words(n)), Place::of(words(n))));
         let is_right = |n: &u64| places.guess(words(*n)) == Some(Place::of(words(*n)));
         let right = (0..64).filter(is_right).count();
         assert!(right >= 60, "{right}");

@@ -239,7 +239,7 @@ impl Plan {
     #[inline(never)]
     fn look_up(&self, words: (u64, u64), before: fdb::Mac, places: &mut Places) -> Found {
         let (destination, source) = fdb::addresses(words.0, words.1);
-        let (place, is_group) = (places.find(words), fdb::is_group(source));
+        let (place, is_group) = (places.work_out(words), fdb::is_group(source));
         let table = &self.switch.fdb;
         if source != before && !is_group {
             fdb::learn_at(table, place.source.into(), source, self.numbers.0);
@@ -271,13 +271,16 @@ impl Plan {
         }
     }
 
-    /// A run has ended with packets of `flow`: are runs mixed? This one `was`, if it has been seen to be. If not, it may
-    /// end with what was before it by chance, and then the next one is seen.
+    /// A run that began with packets of `first` has ended with some of `flow`: are runs mixed? This one `was`, if others
+    /// have been seen in it.
     #[inline(always)]
-    pub(super) fn ends_run_with(&self, flow: Flow, was: bool) {
+    pub(super) fn ends_run_with(&self, first: Flow, flow: Flow, was: bool) {
         let before = self.last_words();
-        if before != NO_WORDS && flow.words != NO_WORDS {
-            self.is_mixed.set(was || flow.words != before);
+        if was {
+            self.is_mixed.set(true);
+        } else if before != NO_WORDS && flow.words != NO_WORDS {
+            self.is_mixed
+                .set(first.words != before || flow.words != before);
         }
         self.ends_with(flow);
     }

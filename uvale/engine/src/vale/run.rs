@@ -95,7 +95,7 @@ fn many(
     tx: &Synced<'_>,
     plan: &Plan,
     (from, most): (u32, u32),
-    (mut flow, places): (Flow, &mut Places),
+    (first, places): (Flow, &mut Places),
     mut lease: Lease<'_>,
     (monitors, onward): (&mut Regions, &mut Onward),
 ) -> u32 {
@@ -107,7 +107,7 @@ fn many(
     // Most runs are one flow, and have a loop that does not know of others.
     let (mut packets, mut bytes) = (0, 0);
     let is_one = headers.are_alike() && !plan.is_mixed.get();
-    let mut is_mixed = false;
+    let (mut flow, mut was_mixed) = (first, false);
     if is_one {
         let source = OneFlow::new(walk, headers.from, flow);
         let (n, b, source) = fill::<true, _>(headers, source, to, &mut lease);
@@ -121,9 +121,9 @@ fn many(
             false => mixed::<false>(plan, walk, (flow, places), to, &mut lease),
         };
         (packets, bytes) = (packets + n, bytes + b);
-        (flow, is_mixed) = (last, is_one && n > 0);
+        (flow, was_mixed) = (last, is_one && n > 0);
     }
-    plan.ends_run_with(flow, is_mixed);
+    plan.ends_run_with(first, flow, was_mixed);
     count(&tx.kring.sync.packets, packets.into());
     count(&tx.kring.sync.bytes, bytes);
     if packets < SHORT {

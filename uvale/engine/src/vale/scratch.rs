@@ -96,6 +96,8 @@ pub struct Scratch {
     pub(super) is_traced: bool,
     /// batches that will not look for a run
     pub(super) detour: Detour,
+    /// syncs that will not try the short way for a few packets
+    pub(super) rows: Detour,
     /// of the last run
     pub(super) plan: Option<Plan>,
     pub(super) places: Places,
@@ -135,6 +137,7 @@ impl Scratch {
             in_use: false,
             is_traced: false,
             detour: Detour::default(),
+            rows: Detour::default(),
             plan: None,
             places: Places::default(),
             express: 0,
