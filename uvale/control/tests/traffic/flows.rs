@@ -133,9 +133,11 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 /// Bursts of up to `most` packets between ports that have an address or two each, which sometimes move.
 fn steady_acts(most: usize) -> impl Strategy<Value = Vec<Act>> {
     let mac = |n: usize| [2, 0, 0, 0, 0, n as u8];
+    // Half of the longest ones are all for one port, and half of one flow.
+    let (rarely, rare) = (2 * most as u32, 0.5 / most as f64);
     let packet = (
-        prop_oneof![8 => Just(0usize), 1 => 1usize..3],
-        prop::bool::weighted(0.1),
+        prop_oneof![rarely => Just(0usize), 1 => 1usize..3],
+        prop::bool::weighted(rare),
         14usize..200,
         any::<u8>(),
         prop::bool::weighted(0.1),
