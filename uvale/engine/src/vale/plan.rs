@@ -271,8 +271,8 @@ impl Plan {
         }
     }
 
-    /// A run that began with packets of `first` has ended with some of `flow`: are runs mixed? This one `was`, if others
-    /// have been seen in it.
+    /// A run that began with packets of `first` has ended with some of `flow`: are runs mixed? This one `was`, if
+    /// others have been seen in it.
     #[inline(always)]
     pub(super) fn ends_run_with(&self, first: Flow, flow: Flow, was: bool) {
         let before = self.last_words();
