@@ -411,7 +411,9 @@ mod tests {
         let few: Copy = |from, to, lines| unsafe { copy_few_lines(from, to, lines) };
         #[cfg(target_arch = "x86_64")]
         let many: Copy = |from, to, lines| match HAS_AVX.load(Ordering::Relaxed) && lines > 0 {
+            // SAFETY: as below, and the processor has AVX.
             true => unsafe { copy_many_lines(from, to, lines) },
+            // SAFETY: as below.
             false => unsafe { copy_few_lines(from, to, lines) },
         };
         look_at_processor();
