@@ -19,12 +19,12 @@ const RECORDED: [(&str, u64); 10] = [
     ("vale poll 1", 719),
     ("pipe sync 1", 551),
     ("pipe poll 1", 677),
-    ("flows sync 1", 866),
-    ("vale sync 8", 1478),
-    ("pipe sync 8", 1041),
-    ("vale sync 64", 6295),
-    ("flows sync 64", 8307),
-    ("pipe sync 64", 3729),
+    ("flows sync 1", 892),
+    ("vale sync 8", 1513),
+    ("pipe sync 8", 1043),
+    ("vale sync 64", 6442),
+    ("flows sync 64", 8649),
+    ("pipe sync 64", 3429),
 ];
 
 /// Percent by which machines may differ.

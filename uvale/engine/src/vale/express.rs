@@ -35,22 +35,23 @@ pub(crate) fn send_few<const MANY: bool>(
     let Some(mut guard) = k.busy.try_lock_as(owner) else {
         return false;
     };
-    match of.work.get(&mut guard) {
-        Some(Scratch {
-            plan,
-            places,
-            rows,
-            express,
-            ..
-        }) if *express == now(owner, k) => {
-            let sent = plan.as_ref().and_then(|plan| match MANY {
-                true if rows.goes_on() => None,
-                true => plan.send_row(host, owner, k, (places, rows)),
-                false => plan.send_one(host, owner, k),
-            });
-            sent.is_some()
-        }
-        _ => false,
+    let Some(Scratch {
+        plan: Some(plan),
+        places,
+        rows,
+        express,
+        ..
+    }) = of.work.get(&mut guard)
+    else {
+        return false;
+    };
+    // In place, both of them: a closure here would be called.
+    if *express != now(owner, k) || MANY && rows.goes_on() {
+        return false;
+    }
+    match MANY {
+        true => plan.send_row(host, owner, k, (places, rows)).is_some(),
+        false => plan.send_one(host, owner, k).is_some(),
     }
 }
 
