@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 
-use compat_tests::wait;
+use compat_tests::{Skip, report_skip, wait};
 use rustix::process::{Pid, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
@@ -190,7 +190,8 @@ fn signals_and_control_c_give_the_terminal_back() {
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
         // nohup, and shells that start something in the background: what they start ignores them, too.
         if is_ignored(signal.as_raw()) {
-            println!("skipped: {signal:?}: these tests were started with it ignored");
+            let skip = Skip::optional("these tests were started with it ignored");
+            report_skip(&format!("{signal:?}"), &skip);
             continue;
         }
         let screen = Screen::new(world.uvale(&["top"]));

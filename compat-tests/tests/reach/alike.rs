@@ -14,7 +14,7 @@ use compat_tests::programs::{program, value};
 use compat_tests::said::Said;
 use compat_tests::wait::{deadline, until};
 use compat_tests::world::Program;
-use compat_tests::{Skip, or_skip, target};
+use compat_tests::{Skip, or_skip, report_skip, target};
 
 /// The first and the last real-time signal.
 const REAL_TIME: [i32; 2] = [34, 64];
@@ -123,7 +123,8 @@ fn it_dies_of_a_signal() {
     for number in [1, 2, 6, 9, 11, 13, 14, 15, REAL_TIME[0]] {
         // nohup, and shells that start something in the background
         if is_ignored(number) {
-            println!("skipped: signal {number}: these tests were started with it ignored");
+            let skip = Skip::optional("these tests were started with it ignored");
+            report_skip(&format!("signal {number}"), &skip);
             continue;
         }
         for way in ways(&uvale) {

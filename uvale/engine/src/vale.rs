@@ -107,20 +107,21 @@ pub fn txsync(host: &dyn Host, tx: &Synced<'_>, head: u32, scratch: &mut Scratch
     hwtail
 }
 
-/// How long a ring goes the general way before it looks for a run again: longer and longer, as long as there is none.
+/// How long a ring goes the general way before it looks for a run again, or tries the short way for several packets:
+/// longer and longer, as long as that is in vain.
 #[derive(Clone, Copy, Default)]
 struct Detour {
-    /// batches that are left
+    /// batches, or syncs, that are left
     left: u32,
-    /// batches of the last one
+    /// those of the last one
     last: u32,
 }
 
 impl Detour {
-    /// A run came to its end, or ended early.
+    /// A run came to its end, or a short way sent all; or not.
     #[inline(always)]
-    fn note(&mut self, is_whole: bool) {
-        if is_whole {
+    fn note(&mut self, is_good: bool) {
+        if is_good {
             self.last = 0;
         } else {
             self.last = (2 * self.last).clamp(1, MOST_DETOUR);
@@ -128,13 +129,13 @@ impl Detour {
         }
     }
 
-    /// May there be a run?
+    /// May it be tried?
     #[inline(always)]
     fn is_over(&self) -> bool {
         self.left == 0
     }
 
-    /// A batch goes the general way, if there is none.
+    /// A batch, or a sync, goes the general way, if it may not.
     fn goes_on(&mut self) -> bool {
         let goes_on = self.left > 0;
         self.left -= u32::from(goes_on);

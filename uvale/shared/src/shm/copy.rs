@@ -18,6 +18,10 @@ use crate::atomics::{reads, writes};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
+/// Bytes of a wide register.
+const LANE: usize = 16;
+/// Bytes of any other.
+const WORD: usize = 8;
 /// From so many lines on they are moved by registers that are wider still, if the processor has them.
 #[cfg(target_arch = "x86_64")]
 const MANY: usize = 8;
@@ -25,10 +29,6 @@ const MANY: usize = 8;
 /// call, for short packets, too.
 #[cfg(target_arch = "x86_64")]
 static HAS_AVX: AtomicBool = AtomicBool::new(false);
-/// Bytes of a wide register.
-const LANE: usize = 16;
-/// Bytes of any other.
-const WORD: usize = 8;
 
 /// Looks what the processor has.
 pub(super) fn look_at_processor() {
